@@ -1,0 +1,77 @@
+"""Row changes, and the transactions that committed them: what sources yield and mapping reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cdc.position import Position
+
+Value = None | bool | int | float | str
+#: A row in normal form (see `cdc.normal`): column name → value, in column order, secret columns absent.
+Row = Mapping[str, Value]
+
+
+class Operation(StrEnum):
+    """What happened to a row; ``READ`` is a row seen by a re-read or backfill, ``TRUNCATE`` empties a whole table."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    READ = "read"
+    TRUNCATE = "truncate"
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One change of one row.
+
+    ``key``: the primary key, from the after image (the before image for a delete; empty for a truncate).
+    ``ordinal``: order within the transaction; with the transaction's token it names this change for good.
+    ``time``: when it happened, UTC.  ``secrets_changed``: secret columns whose value changed (update only).
+    """
+
+    operation: Operation
+    table: str
+    key: Row
+    before: Row | None
+    after: Row | None
+    time: datetime
+    ordinal: int
+    secrets_changed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """The changes that one database transaction committed, in the order in which they happened.
+
+    ``token`` is unique within the source for ever.  A huge transaction comes as several of these with one token, cut
+    between records: all changes of one record are in the same part.
+    """
+
+    token: str
+    changes: tuple[RowChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A change that capture could not record: which table, what kind of operation, when (UTC)."""
+
+    table: str
+    operation: Operation
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whole transactions in commit order (per record), stored and acknowledged together.
+
+    ``position`` covers everything in the batch.  ``gaps`` were found in the same stretch; the re-read that mends them
+    follows as ``READ`` changes in later batches of the same source.
+    """
+
+    transactions: tuple[Transaction, ...]
+    position: Position
+    gaps: tuple[Gap, ...] = ()

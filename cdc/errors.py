@@ -1,0 +1,72 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    CdcError                 one sentence: what is wrong and where; ``hint`` says how to mend it
+    ├── UsageError           the command or its input is wrong (exit code 2)
+    │   └── ConfigError      a configuration file, variable or rule is wrong
+    ├── SourceError          the FacturaScripts database cannot be read as asked
+    │   ├── SourceUnavailable  no connection now; trying again may help
+    │   └── JournalMissing   the journal is not installed (or not for this version)
+    ├── InstallError         triggers cannot be installed or removed as asked
+    │   └── LockTimeout      another connection holds a lock for too long; it is named
+    └── OutboxError          the outbox cannot be opened, migrated or written
+
+Anything else that escapes is a defect, shown with its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CdcError(Exception):
+    """Base of all errors on purpose.
+
+    ``message``: one sentence saying what and where, without secrets.  ``hint``: how to mend it (may be empty).
+    ``exit_code``: what the command line ends with.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(CdcError):
+    """The command or its input is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file, environment variable or rule is wrong; the message names the place."""
+
+
+class SourceError(CdcError):
+    """The FacturaScripts database cannot be read as asked."""
+
+
+class SourceUnavailable(SourceError):
+    """The database does not answer now; trying again may help."""
+
+
+class JournalMissing(SourceError):
+    """The journal is not installed in this database, or belongs to another version of the product."""
+
+
+class InstallError(CdcError):
+    """Triggers cannot be installed, repaired or removed as asked."""
+
+
+class LockTimeout(InstallError):
+    """Another connection holds a lock for longer than the installer may wait; the message names it."""
+
+
+class OutboxError(CdcError):
+    """The outbox cannot be opened, migrated or written."""

@@ -1,0 +1,35 @@
+"""Named events: what mapping makes and the outbox keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cdc.change import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One named event about one record.
+
+    ``id``: ``evt_…``, derived from source, transaction, row and rule: a replay gives the same id.
+    ``record``: names the record whose events keep their order, e.g. ``facturascli:12`` (unique within ``source``).
+    ``renamed_from``: the record's former name when this event changed its primary key; order carries over.
+    ``time``: of the change, UTC.  ``data``: the after image (before image for deletes), possibly with the record's
+    lines and receipts as lists of rows; ``previous``: old values of changed columns (updates only).
+    """
+
+    id: str
+    name: str
+    source: str
+    table: str
+    record: str
+    key: Row
+    data: Mapping[str, Any]
+    previous: Row | None
+    time: datetime
+    transaction: str
+    inferred: bool = False
+    renamed_from: str | None = None

@@ -1,0 +1,161 @@
+"""What every outbox offers: events, one delivery per (event, endpoint), source positions, attempts.
+
+Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
+
+* events, their deliveries, the source's position and its small states are stored in one transaction, or none is;
+* an event id is stored once: storing it again changes nothing and makes no delivery;
+* of one record (``Event.record``) at most one delivery per endpoint is ``PENDING`` or ``LEASED``: the oldest
+  unfinished; the later ones are ``WAITING`` and follow in the order in which they were stored;
+* due means ``due_at <= now``; an expired lease is as good as ``PENDING``; an attempt is counted when it is leased;
+* an attempt's record and its delivery's new state are one write;
+* deliveries of a disabled endpoint are kept and not leased; removing an endpoint cancels its unfinished deliveries.
+
+Times are aware UTC datetimes, always passed in: the store has no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How many of the events given were new, and how many deliveries they made."""
+
+    events: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries a listing wants; empty fields do not narrow."""
+
+    endpoint_id: str | None = None
+    event_id: str | None = None
+    event_pattern: str | None = None
+    record: str | None = None
+    state: DeliveryState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the log shows it; ``payload`` is the default format, parsed; ``sequence`` grows with storing."""
+
+    sequence: int
+    id: str
+    name: str
+    source: str
+    record: str
+    time: datetime
+    payload: Mapping[str, Any]
+
+
+class OutboxStore(Protocol):
+    async def open(self) -> None:
+        """Create or migrate the schema.  Raises `OutboxError` when the file is newer than this version or unusable."""
+        ...
+
+    async def close(self) -> None: ...
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    async def position(self, source: str) -> Position | None: ...
+
+    async def states(self, source: str) -> dict[str, str]:
+        """The small states that mapping keeps for this source (for instance a user's session state)."""
+        ...
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+    ) -> Stored:
+        """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
+        position, and the changed states (None removes one), in one transaction."""
+        ...
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None: ...
+
+    async def update_endpoint(self, endpoint: Endpoint) -> None:
+        """Replace the endpoint of the same id.  Raises `UsageError` when there is none."""
+        ...
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None: ...
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None: ...
+
+    async def endpoints(self) -> list[Endpoint]:
+        """All endpoints that were not removed, oldest first."""
+        ...
+
+    async def send_test(self, endpoint_id: str, event: Event, now: datetime) -> str:
+        """Store ``event`` with one delivery, to this endpoint only, whatever its patterns; the delivery's id."""
+        ...
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    async def lease(
+        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+    ) -> list[LeasedDelivery]:
+        """Take up to ``limit`` due deliveries, oldest due first, of enabled endpoints.
+
+        ``room``: endpoint id → how many more it may have in flight (an endpoint that is not in it may have any number).
+        ``until``: when the lease expires.
+        """
+        ...
+
+    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+        """Record attempts and their deliveries' new states in one write.  A delivery that ``worker`` no longer leases
+        keeps its state (someone else has it); the attempt is recorded all the same.  A finished delivery lets the next
+        one of its record go."""
+        ...
+
+    async def release(self, worker: str, now: datetime) -> int:
+        """Give back every lease of ``worker`` (at a stop, or its own former life after a crash), uncounting attempts
+        that were leased but have no attempt record; how many."""
+        ...
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """When the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease expires."""
+        ...
+
+    async def changed(self) -> bool:
+        """Whether anyone, another process included, wrote since the last call."""
+        ...
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        """Newest first; ``before`` is the last id of the page before."""
+        ...
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None: ...
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]: ...
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        """Make a finished delivery due now, with its attempts counted from zero and its record's order respected.
+        Raises `UsageError` when there is no such delivery, or it is not finished."""
+        ...
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        """Endpoint id → deliveries by state."""
+        ...
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        """Events in the order stored: those behind sequence ``after``, or the newest ``limit`` when it is None."""
+        ...
+
+    async def event(self, event_id: str) -> StoredEvent | None: ...

@@ -1,0 +1,31 @@
+"""Event patterns: ``invoice.paid``, ``invoice.*``, ``*.paid``, ``*``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from cdc.errors import UsageError
+
+_PATTERN = re.compile(r"[a-z0-9_*]+(\.[a-z0-9_*]+)*\Z")
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*"))
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether an event name fits any of the patterns; ``*`` stands for any characters, dots included."""
+    return any(_compiled(pattern).fullmatch(name) is not None for pattern in patterns)
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern itself, or `UsageError`."""
+    if not _PATTERN.match(pattern):
+        raise UsageError(
+            f"{pattern!r} is not an event pattern.",
+            "Write an event name such as invoice.paid, with * for any part: invoice.*, *.paid or *.",
+        )
+    return pattern

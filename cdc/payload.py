@@ -1,0 +1,38 @@
+"""The default payload of an event, as stored in the outbox and sent to endpoints that ask for no other format."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from cdc.event import Event
+
+
+def format_time(time: datetime) -> str:
+    """``2026-11-24T21:48:00.123456Z``: UTC, always six digits."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """The inverse of `format_time`; aware UTC."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def event_payload(event: Event) -> bytes:
+    """The event as UTF-8 JSON in the format ``facturascripts``: keys in this order, row keys in column order."""
+    payload: dict[str, Any] = {
+        "id": event.id,
+        "event": event.name,
+        "timestamp": format_time(event.time),
+        "source": event.source,
+        "key": event.key,
+        "data": event.data,
+    }
+    if event.previous is not None:
+        payload["previous"] = event.previous
+    payload["transaction"] = event.transaction
+    if event.inferred:
+        payload["inferred"] = True
+    return orjson.dumps(payload)

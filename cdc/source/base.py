@@ -1,0 +1,58 @@
+"""What every source offers, whatever it reads: the journal, a log, or memory in tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from cdc.change import Batch, Row, Value
+from cdc.column import Table
+from cdc.position import Position
+
+
+class Lookup(Protocol):
+    """Rows as they are in the database now, in normal form, secret columns absent."""
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        """All rows of ``table`` whose ``column`` is one of ``values``, in primary key order; no I/O when empty."""
+        ...
+
+    async def all_rows(self, table: str) -> list[Row]:
+        """The whole of a small table, in primary key order."""
+        ...
+
+
+class Source(Lookup, Protocol):
+    """One FacturaScripts database, read by one consumer at a time.
+
+    The life of a source: ``open`` (which waits, as a standby, until no other consumer reads this database), then
+    batches from ``batches``, each acknowledged once the outbox has committed it, then ``close``.  All methods raise
+    `SourceUnavailable` when the connection is gone: the caller closes, waits and opens again with the last position
+    that the outbox holds.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def open(self, position: Position | None) -> None:
+        """Connect, become the only consumer, and resume behind ``position`` (the last that the outbox committed).
+
+        Whatever ``position`` covers is never yielded again, even if it was not acknowledged.
+        """
+        ...
+
+    def batches(self) -> AsyncIterator[Batch]:
+        """Yield batches for ever, waiting for new changes.  The next one is read only when asked for."""
+        ...
+
+    async def acknowledge(self, position: Position) -> None:
+        """The outbox has committed everything up to ``position``: it may be forgotten here."""
+        ...
+
+    async def tables(self) -> dict[str, Table]:
+        """The captured tables as the database has them now."""
+        ...
+
+    async def close(self) -> None:
+        """Stop waiting, release the database; safe to call twice and in any state."""
+        ...

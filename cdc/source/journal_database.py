@@ -1,0 +1,96 @@
+"""What `cdc.source.journal` needs of an engine's journal: the part that speaks SQL, one implementation an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from cdc.change import Operation, Row
+from cdc.column import Table
+from cdc.source.base import Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionHead:
+    """A visible transaction that waits in the journal: its token and how many rows it has."""
+
+    token: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One row of the journal, images decoded to the normal form.
+
+    ``ordinal`` orders the rows of a transaction and identifies one within it.  ``order``: comparable between all rows
+    of one database; of two transactions that touched the same row, the later one has the greater maximum.
+    ``gap``: the trigger could not record the change (no images).
+    """
+
+    token: str
+    ordinal: int
+    order: int
+    table: str
+    operation: Operation
+    time: datetime
+    before: Row | None
+    after: Row | None
+    secrets_changed: frozenset[str] = frozenset()
+    gap: bool = False
+
+
+class JournalDatabase(Lookup, Protocol):
+    """One connection that holds the consumer lock, reads the journal and deletes from it.
+
+    The lock lives on the connection that reads and deletes: who lost the lock can do neither.  Every method may raise
+    `SourceUnavailable`, after which only ``disconnect`` may be called.
+    """
+
+    async def connect(self) -> None:
+        """Connect and check the installation (`JournalMissing`)."""
+        ...
+
+    async def try_lock(self, seconds: float) -> bool:
+        """Try for up to ``seconds`` to become the only consumer of this database."""
+        ...
+
+    async def disconnect(self) -> None: ...
+
+    async def peek(self, limit: int) -> list[JournalRow]:
+        """Up to ``limit`` visible rows.  Fewer than ``limit`` means that these are all that is visible in one snapshot,
+        hence whole transactions."""
+        ...
+
+    async def heads(self, limit: int) -> list[TransactionHead]:
+        """Of the transactions visible in one snapshot, the first ``limit`` ordered by their greatest ``order``."""
+        ...
+
+    async def rows(self, tokens: Sequence[str]) -> list[JournalRow]:
+        """All rows of these transactions, each transaction's rows by ordinal."""
+        ...
+
+    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+        """The next rows of one transaction with a greater ordinal (start with -1)."""
+        ...
+
+    async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
+        """These rows of one transaction, by ordinal."""
+        ...
+
+    async def delete(self, tokens: Sequence[str]) -> None:
+        """Forget these transactions; those not there (any more) are passed over."""
+        ...
+
+    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        """The next rows of a table in primary key order behind the key ``after``: for re-reads."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Until something new may be in the journal, or ``seconds`` at most; may return early."""
+        ...
+
+    async def tables(self) -> dict[str, Table]:
+        """The captured tables as the database has them now, secret columns absent."""
+        ...

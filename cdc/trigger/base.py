@@ -1,0 +1,89 @@
+"""What every engine's installer offers: wanted against found, as a plan; the plan as SQL; the plan applied.
+
+The flow is one-directional: ``inspect`` the database → ``plan`` (pure) → ``render`` (pure) → ``apply``.
+Installers are synchronous: they serve a person at a terminal, and the consumer's repairs run them in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from cdc.column import Capture
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One unit of work that a progress line names: all statements that bring one object (usually a table's triggers)
+    to the wanted state.  ``table`` is empty for the journal itself."""
+
+    title: str
+    table: str
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they must run.  No steps: nothing to do.  ``notes``: what a DBA should know."""
+
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Severity(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `cdc doctor`. ``mend``: the command or statement that mends it (empty when OK)."""
+
+    check: str
+    severity: Severity
+    detail: str
+    mend: str = ""
+
+
+Progress = Callable[[str], None]
+
+
+class Installer(Protocol):
+    """One database's installer.  All methods connect as needed; errors are `InstallError`s with a sentence and a hint,
+    `SourceUnavailable` when the database does not answer."""
+
+    def plan_install(self, captures: Sequence[Capture]) -> Plan:
+        """What is missing or different.  Raises `InstallError` for what can never work (no primary key, name taken,
+        missing privilege, error 1419 ahead), naming the tables."""
+        ...
+
+    def plan_uninstall(self) -> Plan:
+        """What of ours is there: triggers first, journal last."""
+        ...
+
+    def script(self, plan: Plan) -> str:
+        """The plan as a script that a DBA can run by hand with the engine's own client."""
+        ...
+
+    def apply(self, plan: Plan, progress: Progress) -> None:
+        """Run it with a short lock wait and retries; when it fails half-way, what it made is taken back."""
+        ...
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        """Statements that give an installing and a consuming account exactly what they need."""
+        ...
+
+    def repair(self, tables: Sequence[str]) -> None:
+        """Bring these tables' triggers to the wanted state again, with the captures that were installed."""
+        ...
+
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        """The doctor's checks of this database: connection, privileges, journal, each drift, DEFINER, backlog."""
+        ...
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        """Table name → its column names, for all base tables of the database: rules are checked against it."""
+        ...
