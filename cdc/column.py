@@ -11,7 +11,7 @@ class ColumnKind(StrEnum):
 
     BOOLEAN = "boolean"  # true / false; MySQL and MariaDB: tinyint(1)
     INTEGER = "integer"  # JSON integer of any width
-    DOUBLE = "double"  # shortest JSON number that reads back as the same 64-bit float, always with a fraction or exponent
+    DOUBLE = "double"  # shortest JSON number that reads back as the same 64-bit float, never an integer
     REAL = "real"  # the same for a 32-bit float
     DECIMAL = "decimal"  # text with exactly the digits of the database: a JSON number would lose some
     DATE = "date"  # YYYY-MM-DD
