@@ -67,7 +67,7 @@ class JournalDatabase(Lookup, Protocol):
         """Of the transactions visible in one snapshot, the first ``limit`` ordered by their greatest ``order``."""
         ...
 
-    async def rows(self, tokens: Sequence[str]) -> list[JournalRow]:
+    async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
         """All rows of these transactions, each transaction's rows by ordinal."""
         ...
 
