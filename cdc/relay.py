@@ -1,0 +1,105 @@
+"""Source → mapping → outbox, and the acknowledgement: one relay a source.
+
+Invariant: a position is acknowledged only after the outbox has committed it together with the events that it covers.
+A failing source is closed and opened again with the last position that the outbox holds; a failing outbox is tried
+again with the same events, and nothing further is read meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from cdc.backoff import Backoff
+from cdc.change import Batch
+from cdc.clock import Clock
+from cdc.errors import OutboxError, SourceError
+from cdc.mapping.facts import gather_facts
+from cdc.mapping.mapper import Mapped, Mapper
+from cdc.outbox.base import OutboxStore
+from cdc.source.base import Source
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Relay:
+    """``stored`` is called after each commit that made deliveries, to wake dispatch."""
+
+    source: Source
+    mapper: Mapper
+    store: OutboxStore
+    clock: Clock
+    stored: Callable[[], None]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Relay until ``stop`` is set.  Only defects and errors that trying again cannot mend escape."""
+        backoff = Backoff(first=0.5, most=30.0)
+        while not stop.is_set():
+            try:
+                await _unless(stop, self._follow(backoff))
+            except SourceError as error:
+                delay = backoff.next()
+                log.error("source failed", source=self.source.name, error=str(error), retry_in=round(delay, 1))
+                await self.clock.wait(stop, delay)
+            finally:
+                await self.source.close()
+
+    async def _follow(self, backoff: Backoff) -> None:
+        await self.source.open(await self.store.position(self.source.name))
+        states = await self.store.states(self.source.name)
+        log.info("reading", source=self.source.name)
+        async for batch in self.source.batches():
+            mapped = await self._map(batch, states)
+            await self._store(batch, mapped)
+            await self.source.acknowledge(batch.position)
+            _apply(states, mapped)
+            backoff.reset()
+
+    async def _map(self, batch: Batch, states: dict[str, str]) -> Mapped:
+        request = self.mapper.facts_needed(batch.transactions)
+        facts = await gather_facts(request, self.source)
+        return self.mapper.map_transactions(self.source.name, batch.transactions, facts, states)
+
+    async def _store(self, batch: Batch, mapped: Mapped) -> None:
+        """Until it succeeds: whoever gave up here would lose events."""
+        backoff = Backoff(first=0.5, most=30.0)
+        while True:
+            try:
+                stored = await self.store.store(
+                    self.source.name, batch.position, mapped.events, mapped.states_changed, self.clock.now()
+                )
+            except OutboxError as error:
+                delay = backoff.next()
+                log.error("outbox failed", source=self.source.name, error=str(error), retry_in=round(delay, 1))
+                await self.clock.wait(asyncio.Event(), delay)
+                continue
+            if stored.deliveries:
+                self.stored()
+            return
+
+
+def _apply(states: dict[str, str], mapped: Mapped) -> None:
+    for key, value in mapped.states_changed.items():
+        if value is None:
+            states.pop(key, None)
+        else:
+            states[key] = value
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
+    """Await ``work``, or cancel it when ``stop`` is set."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,294 @@
+"""The trigger source: whole transactions out of a journal, whatever the engine.
+
+Invariants:
+
+* a batch is read only after the one before it was acknowledged, and acknowledging deletes its rows: what is in the
+  journal is what has not been stored, plus at most the one batch that the position names;
+* transactions come in the order of their greatest ``order``: row locks are held until commit, so this agrees with the
+  commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
+* memory is bounded by ``Limits``: a backlog is listed by its transactions' heads, a huge transaction is read twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
+from cdc.clock import Clock, SystemClock
+from cdc.column import Table
+from cdc.errors import CdcError, SourceError
+from cdc.position import Position
+from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
+from cdc.source.journal_position import Huge, JournalPosition, Reread
+from cdc.source.record_index import RecordIndex
+
+#: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
+Repair = Callable[[Sequence[str]], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``batch``: rows read and stored together.  ``huge``: a transaction with more rows than this is read in parts.
+    ``heads``: transactions listed at a time.  ``idle``: seconds to wait at most before looking again.
+    ``standby``: seconds between two tries to become the consumer.  ``reread_pause``: between two re-reads of a table
+    whose trigger could not be repaired."""
+
+    batch: int = 1000
+    huge: int = 2000
+    heads: int = 5000
+    idle: float = 1.0
+    standby: float = 5.0
+    reread_pause: timedelta = timedelta(minutes=1)
+
+
+class JournalSource:
+    """A `cdc.source.base.Source` on top of an engine's `JournalDatabase`."""
+
+    def __init__(
+        self,
+        name: str,
+        database: JournalDatabase,
+        repair: Repair,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._repair = repair
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._position = JournalPosition()
+        self._tables: dict[str, Table] = {}
+        self._reread_at: dict[str, datetime] = {}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def open(self, position: Position | None) -> None:
+        self._position = JournalPosition.load(position)
+        await self._database.connect()
+        if not await self._database.try_lock(0):
+            log.info("standby", source=self._name, reason="another consumer reads this database")
+            while not await self._database.try_lock(self._limits.standby):
+                pass
+            log.info("took over", source=self._name)
+        self._tables = await self._database.tables()
+        await self._forget_done()
+
+    async def close(self) -> None:
+        await self._database.disconnect()
+
+    async def acknowledge(self, position: Position) -> None:
+        self._position = JournalPosition.load(position)
+        await self._forget_done()
+
+    async def _forget_done(self) -> None:
+        if self._position.done:
+            await self._database.delete(self._position.done)
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return await self._database.rows(table, column, values) if values else []
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._database.all_rows(table)
+
+    async def tables(self) -> dict[str, Table]:
+        return await self._database.tables()
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        if self._position.huge is not None:
+            async for batch in self._huge(self._position.huge.token, self._position.huge.records):
+                yield batch
+        while True:
+            seen = False
+            async for batch in self._visible():
+                seen = True
+                yield batch
+            reread = self._due_reread()
+            if reread is not None:
+                yield await self._reread_page(reread)
+            elif not seen:
+                await self._database.wait(self._limits.idle)
+
+    async def _visible(self) -> AsyncIterator[Batch]:
+        """What can be seen now, once through."""
+        rows = await self._database.peek(self._limits.batch)
+        if not rows:
+            return
+        if len(rows) < self._limits.batch:
+            yield await self._batch(rows)
+            return
+        heads = deque(await self._database.heads(self._limits.heads))
+        while heads:
+            if heads[0].rows > self._limits.huge:
+                async for batch in self._huge(heads.popleft().token, 0):
+                    yield batch
+            else:
+                tokens = _take(heads, self._limits.batch, self._limits.huge)
+                yield await self._batch(await self._database.transaction_rows(tokens))
+
+    async def _batch(self, rows: list[JournalRow]) -> Batch:
+        grouped = _by_transaction(rows)
+        position = await self._after(rows, JournalPosition(tuple(grouped), None, self._position.rereads))
+        transactions = tuple(
+            Transaction(token, changes) for token, group in grouped.items() if (changes := self._changes(group))
+        )
+        return Batch(transactions, position.dump(), _gaps(rows))
+
+    def _changes(self, rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
+        return tuple(self._change(row) for row in rows if not row.gap)
+
+    def _change(self, row: JournalRow) -> RowChange:
+        image = row.after if row.after is not None else row.before
+        return RowChange(
+            row.operation,
+            row.table,
+            self._key(row.table, image or {}),
+            row.before,
+            row.after,
+            row.time,
+            row.ordinal,
+            row.secrets_changed,
+        )
+
+    def _key(self, table: str, image: Row) -> Row:
+        try:
+            return {column: image[column] for column in self._tables[table].key} if image else {}
+        except KeyError as error:
+            raise SourceError(
+                f"A change of table {table} lacks its primary key column {error}.",
+                "The table was altered: run cdc install-triggers again.",
+            ) from error
+
+    # -- huge transactions ------------------------------------------------------------------------------------------
+
+    async def _huge(self, token: str, stored_records: int) -> AsyncIterator[Batch]:
+        """One transaction in parts of whole records; its rows are deleted after the last part only, so the parts are
+        the same when the reading is repeated after a crash."""
+        with RecordIndex() as index:
+            gaps = await self._index(token, index)
+            for last, ordinals, final in _marked(index.parts(stored_records, self._limits.batch)):
+                rows = await self._database.rows_at(token, ordinals)
+                rereads = self._position.rereads
+                if final:
+                    position = await self._after(gaps, JournalPosition((token,), None, rereads))
+                else:
+                    position = JournalPosition((), Huge(token, last), rereads)
+                changes = self._changes(rows)
+                yield Batch((Transaction(token, changes),), position.dump(), _gaps(gaps) if final else ())
+
+    async def _index(self, token: str, index: RecordIndex) -> list[JournalRow]:
+        """Fill the index; the gap rows met on the way (they belong to no record; one a table is enough)."""
+        gaps: dict[str, JournalRow] = {}
+        ordinal = -1
+        while rows := await self._database.rows_behind(token, ordinal, self._limits.batch):
+            ordinal = rows[-1].ordinal
+            for row in rows:
+                if row.gap:
+                    gaps.setdefault(row.table, row)
+                index.add(row.ordinal, *self._names(row))
+        return list(gaps.values())
+
+    def _names(self, row: JournalRow) -> tuple[str, str | None]:
+        """The record's name, and its former one when this change renames it."""
+        names = [
+            f"{row.table}:{list(self._key(row.table, image).values())!r}"
+            for image in (row.after, row.before)
+            if image is not None
+        ]
+        if not names:
+            return row.table, None
+        return names[0], names[1] if len(names) > 1 and names[1] != names[0] else None
+
+    # -- gaps -------------------------------------------------------------------------------------------------------
+
+    async def _after(self, rows: Iterable[JournalRow], position: JournalPosition) -> JournalPosition:
+        """The position behind these rows: gaps among them are mended now (if they can be) and read again later."""
+        gaps = {row.table: row.token for row in rows if row.gap}
+        if not gaps:
+            return position
+        await self._mend(list(gaps))
+        return position.with_gaps(gaps)
+
+    async def _mend(self, tables: list[str]) -> None:
+        log.warning("gap", source=self._name, tables=tables, action="repairing the triggers, then reading again")
+        try:
+            await self._repair(tables)
+        except CdcError as error:
+            log.error("gap not repaired", source=self._name, tables=tables, error=str(error))
+            return
+        for table in tables:
+            self._reread_at.pop(table, None)
+        self._tables = await self._database.tables()
+
+    def _due_reread(self) -> Reread | None:
+        now = self._clock.now()
+        return next(
+            (
+                reread
+                for reread in self._position.rereads
+                if reread.after is not None or self._reread_at.get(reread.table, now) <= now
+            ),
+            None,
+        )
+
+    async def _reread_page(self, reread: Reread) -> Batch:
+        rows = await self._database.page(reread.table, reread.after, self._limits.batch)
+        now = self._clock.now()
+        changes = tuple(
+            RowChange(Operation.READ, reread.table, self._key(reread.table, row), None, row, now, reread.count + number)
+            for number, row in enumerate(rows)
+        )
+        others = tuple(each for each in self._position.rereads if each is not reread)
+        if len(rows) == self._limits.batch:
+            others = (replace(reread, after=changes[-1].key, count=reread.count + len(rows)), *others)
+        else:
+            self._reread_at[reread.table] = now + self._limits.reread_pause
+            log.info("read again", source=self._name, table=reread.table, rows=reread.count + len(rows))
+        transactions = (Transaction(f"reread/{reread.token}", changes),) if changes else ()
+        return Batch(transactions, JournalPosition((), None, others).dump())
+
+
+def _take(heads: deque[TransactionHead], batch: int, huge: int) -> list[str]:
+    """Tokens of the next transactions, about ``batch`` rows together."""
+    tokens: list[str] = []
+    rows = 0
+    while heads and heads[0].rows <= huge and (not tokens or rows + heads[0].rows <= batch):
+        head = heads.popleft()
+        tokens.append(head.token)
+        rows += head.rows
+    return tokens
+
+
+def _by_transaction(rows: Iterable[JournalRow]) -> dict[str, list[JournalRow]]:
+    """Token → rows by ordinal; the transactions by their greatest order."""
+    grouped: dict[str, list[JournalRow]] = {}
+    for row in rows:
+        grouped.setdefault(row.token, []).append(row)
+    for group in grouped.values():
+        group.sort(key=lambda row: row.ordinal)
+    ordered = sorted(grouped.items(), key=lambda item: max(row.order for row in item[1]))
+    return dict(ordered)
+
+
+def _gaps(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:
+    return tuple(Gap(row.table, row.operation, row.time) for row in rows if row.gap)
+
+
+def _marked(parts: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], bool]]:
+    """Each part with whether it is the last."""
+    part = next(parts, None)
+    while part is not None:
+        following = next(parts, None)
+        yield *part, following is None
+        part = following
