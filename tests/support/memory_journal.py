@@ -1,0 +1,99 @@
+"""A journal in memory: rows become visible when their transaction commits, as in a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cdc.change import Operation, Row, Value
+from cdc.column import Column, ColumnKind, Table
+from cdc.source.journal_database import JournalRow, TransactionHead
+
+MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+ITEM = Table("item", (Column("id", ColumnKind.INTEGER), Column("value", ColumnKind.INTEGER)), ("id",))
+
+
+@dataclass
+class MemoryJournal:
+    """Implements `cdc.source.journal_database.JournalDatabase`; ``most_rows`` is the largest answer given so far."""
+
+    visible: list[JournalRow] = field(default_factory=list)
+    table_rows: list[Row] = field(default_factory=list)
+    locked_by_other: bool = False
+    most_rows: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _order: int = 0
+
+    def write(self, token: str, operation: Operation, before: Row | None, after: Row | None) -> JournalRow:
+        """A row as a trigger would make it; not visible before `commit`."""
+        self._order += 1
+        return JournalRow(token, self._order, self._order, "item", operation, MOMENT, before, after)
+
+    def gap(self, token: str) -> JournalRow:
+        self._order += 1
+        return JournalRow(token, self._order, self._order, "item", Operation.UPDATE, MOMENT, None, None, gap=True)
+
+    def commit(self, rows: Sequence[JournalRow]) -> None:
+        self.visible = sorted([*self.visible, *rows], key=lambda row: row.order)
+        self.changed.set()
+
+    def _answer(self, rows: list[JournalRow]) -> list[JournalRow]:
+        self.most_rows = max(self.most_rows, len(rows))
+        return rows
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self) -> None: ...
+
+    async def try_lock(self, seconds: float) -> bool:
+        if self.locked_by_other and seconds:
+            self.changed.clear()
+            await self.changed.wait()
+        return not self.locked_by_other
+
+    async def peek(self, limit: int) -> list[JournalRow]:
+        return self._answer(self.visible[:limit])
+
+    async def heads(self, limit: int) -> list[TransactionHead]:
+        last: dict[str, tuple[int, int]] = {}
+        for row in self.visible:
+            last[row.token] = (row.order, last.get(row.token, (0, 0))[1] + 1)
+        ordered = sorted(last.items(), key=lambda item: item[1])
+        return [TransactionHead(token, rows) for token, (_, rows) in ordered][:limit]
+
+    async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
+        return self._answer([row for row in self.visible if row.token in set(tokens)])
+
+    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+        return self._answer([row for row in self.visible if row.token == token and row.ordinal > ordinal][:limit])
+
+    async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
+        return self._answer([row for row in self.visible if row.token == token and row.ordinal in set(ordinals)])
+
+    async def delete(self, tokens: Sequence[str]) -> None:
+        self.visible = [row for row in self.visible if row.token not in set(tokens)]
+
+    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        assert table == "item"
+        return [row for row in self.table_rows if after is None or _id(row) > _id(after)][:limit]
+
+    async def wait(self, seconds: float) -> None:
+        self.changed.clear()
+        await self.changed.wait()
+
+    async def tables(self) -> dict[str, Table]:
+        return {"item": ITEM}
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return [row for row in self.table_rows if row[column] in values]
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return self.table_rows
+
+
+def _id(row: Row) -> int:
+    value = row["id"]
+    assert isinstance(value, int)
+    return value
