@@ -1,0 +1,213 @@
+"""Finds and reads the configuration: a TOML file, then the environment on top; errors name the place and the mending.
+
+Which file: ``--config``, else ``CDC_CONFIG``, else ``cdc.toml`` in the current folder, else none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from cdc.config.environment import Variable, read_variables, variable_name
+from cdc.config.model import SECTIONS, SQLITE, Config
+from cdc.config.places import key_lines, line_of
+from cdc.config.url import parse_database_url
+from cdc.errors import ConfigError
+
+DEFAULT_FILE = "cdc.toml"
+_SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+_PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules")
+_LIST_OPTIONS = ("include",)
+_OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}
+#: Section → its options, in the order in which they are documented.
+OPTIONS = {name: tuple(model.model_fields) for name, model in SECTIONS.items()}
+
+
+def find_config(given: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
+    """The file to read, or None.  ``given``: what ``--config`` says.  Whether a named one exists, reading tells."""
+    if given is not None:
+        return folder / given
+    if environment.get("CDC_CONFIG"):
+        return folder / environment["CDC_CONFIG"]
+    default = folder / DEFAULT_FILE
+    return default if default.is_file() else None
+
+
+def load_config(
+    given: Path | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Config:
+    """Read, merge and check everything.  ``folder``: the current one, to which the environment's paths are relative;
+    the file's paths are relative to the file.  Raises `ConfigError`."""
+    environment = os.environ if environment is None else environment
+    folder = folder or Path.cwd()
+    draft = _Draft(folder=folder)
+    path = find_config(given, environment, folder)
+    if path is not None:
+        draft.read_file(path)
+    draft.apply(read_variables(environment, OPTIONS, draft.source_names()))
+    draft.set_default_outbox()
+    return draft.finish()
+
+
+@dataclass
+class _Draft:
+    """The configuration while it is put together: plain values, and where each came from."""
+
+    folder: Path
+    file: Path | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    variables: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def read_file(self, path: Path) -> None:
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError as error:
+            hint = f"Write one with: cdc config init > {path.name}"
+            raise ConfigError(f"There is no configuration file {path}.", hint) from error
+        except OSError as error:
+            raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"The configuration file {path} is not UTF-8 text.", "Save it as UTF-8.") from error
+        try:
+            self.values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            hint = "TOML wants texts in quotes and one `option = value` a line; `cdc config init` shows a whole file."
+            raise ConfigError(f"{path} is not valid TOML: {error}.", hint) from error
+        self.file = path
+        self.lines = key_lines(text)
+        self._resolve_paths(path.parent)
+
+    def source_names(self) -> list[str]:
+        sources = self.values.get("source")
+        return list(sources) if isinstance(sources, dict) else []
+
+    def apply(self, variables: list[Variable]) -> None:
+        """The environment wins; giving one way to connect replaces the other."""
+        for variable in variables:
+            *sections, option = variable.path
+            table = self.values
+            for section in sections:
+                inner = table.setdefault(section, {})
+                if not isinstance(inner, dict):
+                    return  # the file is wrong there, which `finish` says
+                table = inner
+            value: Any = variable.value
+            if option in _LIST_OPTIONS:
+                value = [part.strip() for part in variable.value.split(",") if part.strip()]
+            table[option] = _resolved(tuple(sections), option, value, self.folder)
+            other = _OTHER_WAY.get(option) if sections[0] == "source" else None
+            if other is not None and (*sections, other) not in self.variables:
+                table.pop(other, None)
+            self.variables[variable.path] = variable.name
+
+    def set_default_outbox(self) -> None:
+        """The default outbox lies beside the configuration file."""
+        outbox = self.values.setdefault("outbox", {})
+        if isinstance(outbox, dict) and "url" not in outbox:
+            base = self.file.parent if self.file else self.folder
+            outbox["url"] = f"{SQLITE}{base / 'cdc.db'}"
+
+    def finish(self) -> Config:
+        self._check_source_names()
+        try:
+            config = Config.model_validate(self.values)
+        except ValidationError as error:
+            raise self._explained(error) from None  # pydantic's own text would add nothing but noise
+        config._file = self.file  # noqa: SLF001 - only the loader sets it
+        config._origins = self._origins()  # noqa: SLF001 - as above
+        for name, source in config.source.items():
+            for option in ("url", "admin_url"):
+                url = getattr(source, option)
+                if url is not None:
+                    parse_database_url(url, self._where(("source", name, option)))
+        return config
+
+    def _resolve_paths(self, base: Path) -> None:
+        sources = self.values.get("source")
+        tables = {("source", name): table for name, table in sources.items()} if isinstance(sources, dict) else {}
+        for path, table in [*tables.items(), (("outbox",), self.values.get("outbox"))]:
+            if isinstance(table, dict):
+                for option, value in table.items():
+                    table[option] = _resolved(path, option, value, base)
+
+    def _origins(self) -> dict[tuple[str, ...], str]:
+        return {path: f"line {line}" for path, line in self.lines.items()} | dict(self.variables)
+
+    def _check_source_names(self) -> None:
+        for name in self.source_names():
+            if not _SOURCE_NAME.match(name):
+                raise ConfigError(
+                    f"{self._where(('source', name))}: {name!r} cannot be the name of a source.",
+                    "Names are made of a-z, 0-9, _ and -, and begin with a letter or digit.",
+                )
+
+    def _where(self, path: tuple[str, ...]) -> str:
+        """``/etc/cdc.toml line 7, [source.main] url``, or the variable."""
+        if path in self.variables:
+            return f"The environment variable {self.variables[path]}"
+        table, option = (path[:-1], f" {path[-1]}") if _is_option(path) else (path, "")
+        section = f"[{'.'.join(table)}]{option}"
+        line = line_of(self.lines, path)
+        if self.file is None or line is None:
+            via = next((name for at, name in self.variables.items() if at[: len(path)] == path), None)
+            return f"{section} (from {via} …)" if via else section
+        return f"{self.file} line {line}, {section}"
+
+    def _explained(self, error: ValidationError) -> ConfigError:
+        problems = [self._sentence(detail) for detail in error.errors(include_url=False, include_input=False)]
+        message, hint = problems[0]
+        if len(problems) > 1:
+            message += f" (And {len(problems) - 1} more: {' '.join(other for other, _ in problems[1:])})"
+        return ConfigError(message, hint)
+
+    def _sentence(self, detail: ErrorDetails) -> tuple[str, str]:
+        path = tuple(str(part) for part in detail["loc"])
+        depth = 3 if path and path[0] == "source" else 2  # deeper parts name members of unions and lists
+        path = path[:depth]
+        if detail["type"] == "extra_forbidden":
+            return self._unknown_key(path)
+        if detail["type"] in ("dict_type", "model_type"):
+            return f"{self._where(path)} is not a table.", "Write the options of a source below [source.main]."
+        text = detail["msg"].removeprefix("Value error, ").rstrip(".")
+        is_own = detail["type"] == "value_error"
+        return f"{self._where(path)}{' ' if is_own else ': '}{text}.", self._setting_hint(path)
+
+    def _unknown_key(self, path: tuple[str, ...]) -> tuple[str, str]:
+        section = path[0] if len(path) > 1 else ""
+        known = OPTIONS[section] if section else tuple(OPTIONS)
+        place = f"[{'.'.join(path[:-1])}]" if section else "the file"
+        near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        line = line_of(self.lines, path)
+        kind = "option" if section else "section"
+        message = f"{self.file} line {line}: there is no {kind} {path[-1]!r} in {place}."
+        return message, f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+
+    def _setting_hint(self, path: tuple[str, ...]) -> str:
+        if path in self.variables or not _is_option(path):
+            return ""
+        return f"`cdc config init` explains every option; the variable {variable_name(path)} would win over the file."
+
+
+def _is_option(path: tuple[str, ...]) -> bool:
+    return len(path) > (2 if path[0] == "source" else 1)
+
+
+def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> Any:
+    """Paths and SQLite URLs made absolute, so that nothing later depends on the current folder."""
+    if not isinstance(value, str):
+        return value
+    if table == ("outbox",) and option == "url" and value.startswith(SQLITE) and value != SQLITE:
+        return f"{SQLITE}{base / Path(value.removeprefix(SQLITE)).expanduser()}"
+    if table[0] == "source" and option in _PATH_OPTIONS:
+        return str(base / Path(value).expanduser())
+    return value

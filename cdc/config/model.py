@@ -1,0 +1,194 @@
+"""The configuration as the program reads it: every option, its type, its default and its limits.
+
+`cdc.config.load` makes these from files and the environment; what each option means to its user is written once, in
+``default.toml`` beside this file.  Paths and SQLite URLs are absolute here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from cdc.config.php import read_config_php
+from cdc.config.url import parse_database_url
+from cdc.connection import ConnectionInfo
+from cdc.errors import ConfigError
+
+SQLITE = "sqlite:///"
+LATER_CAPTURES = ("binlog", "logical", "rest")
+
+
+class Section(BaseModel):
+    """One table of the file: no unknown keys, never changed, its content never in an error's text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class SourceConfig(Section):
+    """One FacturaScripts database."""
+
+    url: str | None = Field(default=None, repr=False)
+    facturascripts: Path | None = None
+    password_file: Path | None = None
+    admin_url: str | None = Field(default=None, repr=False)
+    admin_password_file: Path | None = None
+    capture: Literal["triggers"] = "triggers"
+    html: Literal["decode", "raw"] = "decode"
+    rules: Path | dict[str, Any] | None = None
+    include: tuple[Literal["lines", "receipts"], ...] = ()
+    repair: bool = True
+    _name: str = PrivateAttr(default="")
+
+    @field_validator("capture", mode="before")
+    @classmethod
+    def _captures_of_later_versions(cls, value: object) -> object:
+        if value in LATER_CAPTURES:
+            raise ValueError(f'{value!r} is not available in this version; write capture = "triggers"')
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_connect(self) -> Self:
+        if (self.url is None) == (self.facturascripts is None):
+            count = "neither" if self.url is None else "both"
+            raise ValueError(f"needs `url` or `facturascripts` (the path of its config.php), and has {count}")
+        if self.admin_password_file is not None and self.admin_url is None:
+            raise ValueError("has an `admin_password_file` but no `admin_url` that it belongs to")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def connection(self) -> ConnectionInfo:
+        """The consumer's account.  Reads ``config.php`` and the password file now; raises `ConfigError`."""
+        if self.url is not None:
+            info = parse_database_url(self.url, f"The url of source {self.name!r}")
+        else:
+            assert self.facturascripts is not None, "guaranteed by _one_way_to_connect"
+            info = read_config_php(self.facturascripts)
+        return _with_password(info, self.password_file)
+
+    def admin_connection(self) -> ConnectionInfo:
+        """The account that installs and removes triggers: ``admin_url`` when given, else the consumer's."""
+        if self.admin_url is None:
+            return self.connection()
+        info = parse_database_url(self.admin_url, f"The admin_url of source {self.name!r}")
+        return _with_password(info, self.admin_password_file)
+
+
+class OutboxConfig(Section):
+    """Where events and deliveries are kept."""
+
+    url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
+
+    @field_validator("url")
+    @classmethod
+    def _only_sqlite(cls, url: str) -> str:
+        if not url.startswith(SQLITE) or url == SQLITE:
+            raise ValueError(f"is not a place that this version can write to; write {SQLITE} and the path of a file")
+        return url
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.url.removeprefix(SQLITE))
+
+
+class DispatchConfig(Section):
+    """How deliveries are sent."""
+
+    allow_private: bool = False
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 128
+    lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
+    max_timeout_seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 30.0
+    stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
+
+    @model_validator(mode="after")
+    def _lease_outlives_request(self) -> Self:
+        if self.lease_seconds <= self.max_timeout_seconds:
+            raise ValueError(
+                f"has lease_seconds = {self.lease_seconds:g}, which must be more than max_timeout_seconds = "
+                f"{self.max_timeout_seconds:g}: a delivery still on its way would be sent twice"
+            )
+        return self
+
+
+class WebConfig(Section):
+    """Where health, metrics and pages are served."""
+
+    listen: str = "127.0.0.1:8600"
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) >= 2**16:
+            raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600")
+        return value
+
+
+class LogConfig(Section):
+    """How the consumer talks."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """The whole configuration; ``file`` is where it was read from (None: the environment alone)."""
+
+    source: dict[str, SourceConfig] = {}
+    outbox: OutboxConfig = OutboxConfig()
+    dispatch: DispatchConfig = DispatchConfig()
+    web: WebConfig = WebConfig()
+    log: LogConfig = LogConfig()
+    _file: Path | None = PrivateAttr(default=None)
+    _origins: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _name_sources(self) -> Self:
+        for name, source in self.source.items():
+            source._name = name  # noqa: SLF001 - a source's name is its key here; nobody else sets it
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        return self._file
+
+    @property
+    def origins(self) -> dict[tuple[str, ...], str]:
+        """Path of an option that was given → where (``cdc.toml line 4``, ``CDC_OUTBOX_URL``)."""
+        return self._origins
+
+    def select_source(self, name: str) -> SourceConfig:
+        """Raises `ConfigError` naming the sources that there are."""
+        if name not in self.source:
+            there_are = ", ".join(sorted(self.source)) or "none at all"
+            raise ConfigError(f"There is no source {name!r} in the configuration.", f"There are: {there_are}.")
+        return self.source[name]
+
+
+#: Name of each table of the file → what may stand in it ("source": in each source).
+SECTIONS: Mapping[str, type[Section]] = {
+    "source": SourceConfig,
+    "outbox": OutboxConfig,
+    "dispatch": DispatchConfig,
+    "web": WebConfig,
+    "log": LogConfig,
+}
+
+
+def _with_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
+    if file is None:
+        return info
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"The password file {file} cannot be read: {reason}.", "It holds the password and nothing else."
+        ) from error
+    return info.as_user(info.user, password)

@@ -1,0 +1,162 @@
+"""Database URLs: ``mysql://user:password@host:3306/database?ssl-mode=require`` and the like → `ConnectionInfo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from cdc.connection import ConnectionInfo, Engine, Tls
+from cdc.errors import ConfigError
+
+_ENGINES = {
+    "mysql": Engine.MYSQL,
+    "mariadb": Engine.MYSQL,
+    "postgresql": Engine.POSTGRESQL,
+    "postgres": Engine.POSTGRESQL,
+}
+DEFAULT_PORTS = {Engine.MYSQL: 3306, Engine.POSTGRESQL: 5432}
+_EXAMPLES = {
+    Engine.MYSQL: "mysql://cdc:password@db.example.org:3306/facturascripts",
+    Engine.POSTGRESQL: "postgresql://cdc:password@db.example.org:5432/facturascripts",
+}
+_ENCODING = "In a user or password write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25."
+TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+# What each engine's own clients call the modes (compared without case, _ as -), in libpq's words.
+_TLS_WORDS = {
+    "disabled": "disable",
+    "allow": "prefer",
+    "preferred": "prefer",
+    "required": "require",
+    "verify-identity": "verify-full",
+    **{mode: mode for mode in TLS_MODES},
+}
+# Query parameters, each engine's spelling of the same thing; the first of each is the one that we print.
+_PARAMETERS = {
+    "mode": ("ssl-mode", "sslmode"),
+    "ca": ("ssl-ca", "sslrootcert"),
+    "certificate": ("ssl-cert", "sslcert"),
+    "key": ("ssl-key", "sslkey"),
+    "socket": ("socket", "unix-socket", "host"),
+    "password": ("password",),
+    "user": ("user",),
+}
+
+
+def parse_database_url(url: str, where: str) -> ConnectionInfo:
+    """Read a URL.  ``where`` names its place in the configuration for errors, which never show the URL itself."""
+    parts = _split(url, where)
+    engine = _ENGINES.get(parts.scheme.lower())
+    if engine is None:
+        raise ConfigError(
+            f"{where} begins with {parts.scheme + '://' if parts.scheme else 'no scheme'!r}, which is not a database.",
+            "Write mysql://, mariadb:// or postgresql://.",
+        )
+    given = _parameters(parts.query, where)
+    host = _host(parts)
+    user = unquote(parts.username or "") or given.get("user", "")
+    database = unquote(parts.path.removeprefix("/"))
+    for missing, value in (("user", user), ("database name", database)):
+        if not value:
+            raise ConfigError(f"{where} names no {missing}.", f"Write it like {_EXAMPLES[engine]}. {_ENCODING}")
+    return ConnectionInfo(
+        engine=engine,
+        database=database,
+        user=user,
+        password=unquote(parts.password or "") or given.get("password", ""),
+        host="127.0.0.1" if host.startswith("/") or not host else host,
+        port=_port(parts, engine, where),
+        socket=given.get("socket", host if host.startswith("/") else ""),
+        tls=Tls(
+            mode=tls_mode(given["mode"], where) if "mode" in given else "prefer",
+            ca=given.get("ca", ""),
+            certificate=given.get("certificate", ""),
+            key=given.get("key", ""),
+        ),
+    )
+
+
+def tls_mode(word: str, where: str) -> str:
+    """A TLS mode in libpq's words, from libpq's or the MySQL client's."""
+    mode = _TLS_WORDS.get(word.strip().lower().replace("_", "-"))
+    if mode is None:
+        raise ConfigError(f"{where} has the TLS mode {word!r}, which does not exist.", f"Use {', '.join(TLS_MODES)}.")
+    return mode
+
+
+def database_url(info: ConnectionInfo) -> str:
+    """The URL that `parse_database_url` reads back as ``info``."""
+    host = f"[{info.host}]" if ":" in info.host else quote(info.host, safe="")
+    secret = f":{quote(info.password, safe='')}" if info.password else ""
+    values = {
+        "mode": info.tls.mode if info.tls.mode != "prefer" else "",
+        "ca": info.tls.ca,
+        "certificate": info.tls.certificate,
+        "key": info.tls.key,
+        "socket": info.socket,
+    }
+    query = "&".join(f"{_PARAMETERS[name][0]}={quote(value, safe='/')}" for name, value in values.items() if value)
+    port = info.port or DEFAULT_PORTS[info.engine]
+    database = quote(info.database, safe="")
+    return f"{info.engine}://{quote(info.user, safe='')}{secret}@{host}:{port}/{database}{'?' if query else ''}{query}"
+
+
+def mask_url(url: str) -> str:
+    """``url`` with its password, wherever it stands, replaced by ``***``; for people only."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    network = parts.netloc
+    if "@" in network:
+        account, host = network.rsplit("@", 1)
+        user, colon, _ = account.partition(":")
+        network = f"{user}{':***' if colon else ''}@{host}"
+    query = "&".join(
+        f"{name}=***" if name.lower() in _PARAMETERS["password"] else f"{name}={quote(value, safe='/')}"
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    )
+    # Put together by hand: urlunsplit drops the empty authority of sqlite:///path.
+    return f"{parts.scheme}://{network}{parts.path}{'?' + query if query else ''}"
+
+
+def _split(url: str, where: str) -> SplitResult:
+    try:
+        return urlsplit(url.strip())
+    except ValueError:  # its text may quote the URL, and with it the password
+        raise ConfigError(
+            f"{where} is not a URL that can be read.",
+            f"An IPv6 address stands in brackets. {_ENCODING}",
+        ) from None
+
+
+def _host(parts: SplitResult) -> str:
+    """Host, or a socket's path written %2Fvar%2Frun as libpq allows; `SplitResult.hostname` would lower its case."""
+    host = parts.netloc.rpartition("@")[2]
+    return host[1:].partition("]")[0] if host.startswith("[") else unquote(host.partition(":")[0])
+
+
+def _port(parts: SplitResult, engine: Engine, where: str) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ConfigError(
+            f"{where} has a port that is not a number from 1 to 65535.",
+            _ENCODING,
+        )
+    return port or DEFAULT_PORTS[engine]
+
+
+def _parameters(query: str, where: str) -> Mapping[str, str]:
+    known = {spelling: name for name, spellings in _PARAMETERS.items() for spelling in spellings}
+    given: dict[str, str] = {}
+    for parameter, value in parse_qsl(query, keep_blank_values=True):
+        name = known.get(parameter.lower().replace("_", "-"))
+        if name is None:
+            raise ConfigError(
+                f"{where} has the parameter {parameter!r}, which is not known.",
+                "Known: " + ", ".join(spellings[0] for spellings in _PARAMETERS.values()) + ".",
+            )
+        given[name] = value
+    return given

@@ -1,0 +1,71 @@
+"""Structured logs on standard error: for people, or one JSON object a line.
+
+Modules log with ``structlog.get_logger()``; libraries that use `logging` come out in the same shape.  Logs never hold
+secrets: nobody passes any, and `_mask_secrets` makes sure.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_LIBRARY_LEVEL = logging.WARNING
+_SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")
+
+
+def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None:
+    """``style``: ``text`` or ``json``; ``level``: ``debug``, ``info``, ``warning`` or ``error``.  For the whole
+    process, once, by its entry point.  ``stream``: standard error unless given."""
+    stream = stream or sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.format_exc_info,  # as text without local variables: those may hold secrets
+        _mask_secrets,
+    ]
+    closing = _closing_processors(style, stream)
+    structlog.configure(
+        processors=[*shared, *closing],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *closing],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(_LIBRARY_LEVEL, logging.getLevelName(level.upper())), force=True)
+
+
+def _closing_processors(style: str, stream: TextIO) -> list[Processor]:
+    if style == "json":
+        return [
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)]
+
+
+def _json(value: Any, **_options: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if key != "event" and _SECRET_KEYS.search(key):
+            event[key] = "***"
+        elif isinstance(value, str):
+            event[key] = _SECRET_TEXT.sub(lambda match: f"{match[1]}:***" if match[1] is not None else "***", value)
+    return event
