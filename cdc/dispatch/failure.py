@@ -1,0 +1,50 @@
+"""What kept an answer from arriving, as one sentence for the attempt log."""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from cdc.dispatch.address import AddressRefused
+from cdc.dispatch.request import WebhookRequest
+
+# The first that fits the error, or the operating system's error within it, words it.
+_SENTENCES: list[tuple[type[BaseException], str]] = [
+    (AddressRefused, "{detail}"),
+    (aiohttp.ClientConnectorCertificateError, "The TLS certificate of {where} is not valid: {detail}."),
+    (ssl.SSLError, "TLS with {where} failed: {detail}."),
+    (aiohttp.ClientConnectorDNSError, "The host name {host} cannot be looked up: {detail}."),
+    (TimeoutError, "{where} did not answer within {timeout:g} s."),
+    (aiohttp.ServerDisconnectedError, "{where} closed the connection before it answered."),
+    (aiohttp.ClientResponseError, "{where} answered with something that is not HTTP."),
+    (aiohttp.InvalidURL, "The URL of the endpoint at {where} is not valid."),
+    (ConnectionRefusedError, "{where} refused the connection."),
+    (ConnectionResetError, "{where} reset the connection."),
+    (BrokenPipeError, "{where} reset the connection."),
+    (OSError, "{where} cannot be reached: {detail}."),
+    (Exception, "The request to {where} failed: {detail}."),
+]
+
+
+def describe_error(error: Exception, request: WebhookRequest) -> str:
+    """One sentence that names host and port, never the rest of the URL."""
+    parts = urlsplit(request.url)
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    sentence = next(text for kind, text in _SENTENCES if isinstance(error, kind) or isinstance(cause, kind))
+    return sentence.format(
+        where=parts.netloc.rpartition("@")[2], host=parts.hostname, timeout=request.timeout, detail=_detail(cause)
+    )
+
+
+def _detail(cause: BaseException) -> str:
+    if isinstance(cause, AddressRefused):
+        return cause.reason
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message.rstrip(".")
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.rstrip(".")
+    return type(cause).__name__

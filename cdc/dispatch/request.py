@@ -1,0 +1,61 @@
+"""What is sent for a delivery: URL, headers and the signed body.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from multidict import CIMultiDict, istr
+
+from cdc import __version__
+from cdc.delivery import Endpoint, LeasedDelivery
+from cdc.dispatch.formats import render
+from cdc.dispatch.signing import plain_signature, standard_signature
+
+USER_AGENT = f"facturascripts-cdc/{__version__}"
+
+# Header names folded once: the client looks them up several times for each request.
+_CONTENT_TYPE = istr("Content-Type")
+_USER_AGENT = istr("User-Agent")
+_ID = istr("webhook-id")
+_TIMESTAMP = istr("webhook-timestamp")
+_SIGNATURE = istr("webhook-signature")
+_EVENT = istr("X-Webhook-Event")
+_PLAIN_SIGNATURE = istr("X-Webhook-Signature")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """One POST.  ``body``: exactly the bytes that the signatures in ``headers`` cover.  ``timeout``: seconds."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout: float
+
+
+def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> WebhookRequest:
+    """``now``: the time of this attempt, aware UTC; it is signed, and it ends the overlap of a rotated secret."""
+    body = render(delivery, endpoint.format)
+    timestamp = int(now.timestamp())
+    headers = CIMultiDict(
+        {
+            _CONTENT_TYPE: body.content_type,
+            _USER_AGENT: USER_AGENT,
+            _ID: delivery.event_id,
+            _TIMESTAMP: str(timestamp),
+            _SIGNATURE: standard_signature(_signing(endpoint, now), delivery.event_id, timestamp, body.content),
+            _EVENT: delivery.event_name,
+            _PLAIN_SIGNATURE: plain_signature(endpoint.secret, body.content),
+        }
+    )
+    return WebhookRequest(endpoint.url, headers, body.content, endpoint.timeout)
+
+
+def _signing(endpoint: Endpoint, now: datetime) -> list[str]:
+    """The secrets that sign: the present one, then the former one while it still overlaps."""
+    former, until = endpoint.former_secret, endpoint.former_secret_until
+    if former is None or until is None or now >= until:
+        return [endpoint.secret]
+    return [endpoint.secret, former]

@@ -1,0 +1,124 @@
+"""What an answer, or its absence, means for a delivery: delivered, due again at a time, dead, or endpoint disabled.
+
+Pure: time and randomness are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import NamedTuple
+
+from cdc.delivery import DeliveryState
+from cdc.errors import UsageError
+
+_MINUTE, _HOUR = 60.0, 3600.0
+
+#: Seconds to wait before each retry, by name.
+SCHEDULES: dict[str, tuple[float, ...]] = {
+    "facturascripts": (5.0, 25.0, 125.0, 625.0, 3125.0),
+    "standard": (
+        5.0,
+        5 * _MINUTE,
+        30 * _MINUTE,
+        2 * _HOUR,
+        5 * _HOUR,
+        10 * _HOUR,
+        14 * _HOUR,
+        20 * _HOUR,
+        24 * _HOUR,
+    ),
+}
+#: The most that jitter adds, as a part of the delay.
+JITTER = 0.1
+#: No ``Retry-After`` makes a delivery wait longer than this (seconds).
+LONGEST_RETRY_AFTER = 24 * _HOUR
+
+Random = Callable[[], float]  # uniform in [0, 1), as random.random
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one request.  ``status`` is None when no answer's head arrived; ``error`` then says why, in one
+    sentence.  ``body``: its first bytes.  ``duration``: seconds from the request on."""
+
+    status: int | None
+    duration: float
+    retry_after: str | None = None
+    body: bytes = b""
+    error: str = ""
+
+
+class Verdict(NamedTuple):
+    """``error``: one sentence, empty when delivered.  ``due_at`` is set when the state is ``PENDING``."""
+
+    state: DeliveryState
+    error: str = ""
+    due_at: datetime | None = None
+    disable_reason: str = ""
+
+
+DELIVERED = Verdict(DeliveryState.DELIVERED)
+
+
+def schedule(name: str) -> tuple[float, ...]:
+    """The retry schedule of this name, or `UsageError`."""
+    try:
+        return SCHEDULES[name]
+    except KeyError:
+        raise UsageError(f"There is no retry schedule {name!r}.", f"Use one of {', '.join(SCHEDULES)}.") from None
+
+
+def next_delay(delays: Sequence[float], attempt: int, random: Random) -> float | None:
+    """Seconds to wait after the failure of attempt number ``attempt`` (from 1); None when it was the last."""
+    if attempt > len(delays):
+        return None
+    return delays[attempt - 1] * (1 + JITTER * random())
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float:
+    """How long a ``Retry-After`` header (seconds or an HTTP date) asks to wait; 0 for none, past or unreadable."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        # Digits without bound are legal; more than nine of them are beyond the longest wait in any case.
+        return min(float(text[:10]), LONGEST_RETRY_AFTER)
+    try:
+        time = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return 0.0
+    if time.tzinfo is None:  # "-0000": UTC by another name
+        time = time.replace(tzinfo=UTC)
+    return min(max((time - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+
+
+def judge(answer: Answer, delays: Sequence[float], attempt: int, now: datetime, random: Random) -> Verdict:
+    """``attempt``: number of the attempt that ended ``now`` with ``answer``; ``delays``: the endpoint's schedule."""
+    status = answer.status
+    if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return DELIVERED
+    error = answer.error if status is None else describe_status(status)
+    if status == HTTPStatus.GONE:
+        # It stays due: it is not leased while the endpoint is disabled, and flows when it is enabled again.
+        return Verdict(DeliveryState.PENDING, error, now, "It answered 410 Gone.")
+    delay = next_delay(delays, attempt, random)
+    if delay is None:
+        return Verdict(DeliveryState.DEAD, error)
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        delay = max(delay, retry_after_seconds(answer.retry_after, now))
+    return Verdict(DeliveryState.PENDING, error, now + timedelta(seconds=delay))
+
+
+def describe_status(status: int) -> str:
+    """One sentence for a status that is no success."""
+    try:
+        phrase = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = str(status)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return f"The endpoint answered {phrase}; redirects are not followed."
+    if status == HTTPStatus.GONE:
+        return f"The endpoint answered {phrase} and was disabled."
+    return f"The endpoint answered {phrase}."
