@@ -1,0 +1,154 @@
+"""The embedded outbox: one SQLite file, several processes.
+
+Two connections, each in its own thread: one writes (and reads what the hot paths need), the other reads the log, so
+that a slow listing delays nobody.  What they do is in the ``sqlite_….py`` files beside this one, and ``sql/sqlite``.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.errors import OutboxError
+from cdc.event import Event
+from cdc.outbox import sqlite_dispatch, sqlite_endpoints, sqlite_log, sqlite_relay
+from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
+from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.sqlite_thread import SqliteThread
+from cdc.position import Position
+
+
+class SqliteOutbox:
+    """`OutboxStore` in the file ``path`` (made with mode 0600 when absent: it holds secrets).
+
+    ``busy_timeout``: seconds to wait for another process's write.
+    """
+
+    def __init__(self, path: Path | str, *, busy_timeout: float = 5.0) -> None:
+        self._path = Path(path)
+        self._writer = SqliteThread(self._path, busy_timeout)
+        self._reader = SqliteThread(self._path, busy_timeout)
+        self._seen: tuple[int, int] | None = None
+
+    async def open(self) -> None:
+        _keep_private(self._path)
+        await self._writer.open()
+        try:
+            await self._writer.read(migrate_sqlite, self._path)
+            await self._reader.open()
+        except BaseException:
+            await self._writer.close()
+            raise
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._writer.close()
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    async def position(self, source: str) -> Position | None:
+        return await self._writer.read(sqlite_relay.position, source)
+
+    async def states(self, source: str) -> dict[str, str]:
+        return await self._writer.read(sqlite_relay.states, source)
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+    ) -> Stored:
+        return await self._writer.write(sqlite_relay.store, source, position, events, changed_states=states, now=now)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        await self._writer.write(sqlite_endpoints.add, endpoint)
+
+    async def update_endpoint(self, endpoint: Endpoint) -> None:
+        await self._writer.write(sqlite_endpoints.update, endpoint)
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+        await self._writer.write(sqlite_endpoints.remove, endpoint_id, now)
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        return next(iter(await self._reader.read(sqlite_endpoints.endpoints, endpoint_id)), None)
+
+    async def endpoints(self) -> list[Endpoint]:
+        return await self._reader.read(sqlite_endpoints.endpoints, None)
+
+    async def send_test(self, endpoint_id: str, event: Event, now: datetime) -> str:
+        return await self._writer.write(sqlite_endpoints.send_test, endpoint_id, event, now)
+
+    # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
+
+    async def lease(
+        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+    ) -> list[LeasedDelivery]:
+        return await self._writer.write_relaxed(sqlite_dispatch.lease, worker, now, until, limit=limit, room=room or {})
+
+    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+        await self._writer.write_relaxed(sqlite_dispatch.finish, worker, outcomes, now)
+
+    async def release(self, worker: str, now: datetime) -> int:
+        return await self._writer.write_relaxed(sqlite_dispatch.release, worker, now)
+
+    async def next_due(self, now: datetime) -> datetime | None:  # noqa: ARG002 -- the protocol's; a due time is absolute here
+        return await self._writer.read(sqlite_dispatch.next_due)
+
+    async def changed(self) -> bool:
+        now = await self._writer.read(_versions)
+        changed, self._seen = now != self._seen, now
+        return changed
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        return await self._reader.read(sqlite_log.deliveries, which, limit, before)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        return await self._reader.read(sqlite_log.delivery, delivery_id)
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return await self._reader.read(sqlite_log.attempts, delivery_id)
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        await self._writer.write(sqlite_log.retry, delivery_id, now)
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        return await self._reader.read(sqlite_log.counts)
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        return await self._reader.read(sqlite_log.events, limit, after, pattern)
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        return await self._reader.read(sqlite_log.event, event_id)
+
+
+def _versions(db: sqlite3.Connection) -> tuple[int, int]:
+    """Two numbers that move: with the commits of other connections, and with the writes of this one."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0]), db.total_changes
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file, or take it from everyone but its owner; SQLite gives the mode to the files beside it.
+
+    An existing file is not opened for that: closing it would drop the locks of this process's other connections.
+    """
+    try:
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise OutboxError(
+            f"The outbox {path} cannot be opened: {error.strerror}.",
+            "See that its folder exists and that this user may write there.",
+        ) from error

@@ -1,0 +1,4 @@
+-- The earliest moment at which a delivery of an enabled endpoint may be leased.
+SELECT MIN((SELECT MIN(due) FROM delivery WHERE delivery.endpoint = endpoint.number AND delivery.state = 1))
+FROM endpoint
+WHERE enabled AND removed_at IS NULL

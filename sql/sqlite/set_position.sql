@@ -1,0 +1,3 @@
+-- Where a source stands.
+INSERT INTO source_position (source, position) VALUES (?, ?)
+ON CONFLICT (source) DO UPDATE SET position = excluded.position

@@ -1,0 +1,120 @@
+"""How fast the SQLite outbox stores, leases and finishes.  Prints figures; no test.
+
+``python tests/bench/bench_outbox.py [--events N] [--delivered N]``; the file lives in a temporary folder of $TMPDIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.outbox.sqlite import SqliteOutbox
+from cdc.position import Position
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+DATA = {f"column{n}": n * 1.25 if n % 2 else f"value {n}" for n in range(30)}
+
+
+def endpoint(name: str) -> Endpoint:
+    return Endpoint(id=name, url="https://example.com/hook", events=("*",), secret=SECRET, created_at=NOW)
+
+
+def event(number: int) -> Event:
+    return Event(
+        id=f"evt_{number * 2654435761 % 2**64:020x}",  # spread like hashes
+        name="invoice.updated",
+        source="main",
+        table="facturascli",
+        record=f"facturascli:{number}",
+        key={"idfactura": number},
+        data=DATA,
+        previous={"column1": 0.5},
+        time=NOW,
+        transaction=str(number),
+    )
+
+
+def batches(first: int, last: int, size: int) -> Iterator[list[Event]]:
+    for start in range(first, last, size):
+        yield [event(number) for number in range(start, min(start + size, last))]
+
+
+def delivered(delivery: LeasedDelivery) -> Outcome:
+    attempt = Attempt(
+        delivery.id, delivery.attempt, delivery.event_id, delivery.event_name, "https://example.com/hook",
+        204, NOW, 0.01, "", "",
+    )  # fmt: skip
+    return Outcome(attempt, DeliveryState.DELIVERED)
+
+
+async def store(outbox: SqliteOutbox, first: int, last: int, size: int) -> float:
+    """Events per second; making the events does not count."""
+    spent = 0.0
+    for batch in batches(first, last, size):
+        start = time.perf_counter()
+        await outbox.store("main", Position(str(first)), batch, {}, NOW)
+        spent += time.perf_counter() - start
+    return (last - first) / spent
+
+
+async def drain(outbox: SqliteOutbox, size: int) -> float:
+    """Leased and finished deliveries per second."""
+    done, start = 0, time.perf_counter()
+    while leased := await outbox.lease("bench", NOW, NOW + timedelta(seconds=60), size):
+        await outbox.finish("bench", [delivered(delivery) for delivery in leased], NOW)
+        done += len(leased)
+    return done / (time.perf_counter() - start)
+
+
+async def median_lease(outbox: SqliteOutbox, room: dict[str, int]) -> float:
+    """Seconds that a lease of 64 takes; every lease is given back."""
+    times = []
+    for _ in range(21):
+        start = time.perf_counter()
+        await outbox.lease("bench", NOW, NOW + timedelta(seconds=60), 64, room)
+        times.append(time.perf_counter() - start)
+        await outbox.release("bench", NOW)
+    return sorted(times)[10]
+
+
+async def main(events: int, log: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        outbox = SqliteOutbox(Path(folder) / "bench.db")
+        await outbox.open()
+        await outbox.add_endpoint(endpoint("ep_1"))
+        print(f"store, batches of 100            {await store(outbox, 0, events, 100):10,.0f} events/s")
+        print(f"store, one at a time             {await store(outbox, events, events + 2000, 1):10,.0f} events/s")
+        print(f"lease + finish, batches of 64    {await drain(outbox, 64):10,.0f} deliveries/s")
+        for name in ("ep_2", "ep_3", "ep_4"):
+            await outbox.add_endpoint(endpoint(name))
+        await store(outbox, events + 2000, events + 2200, 100)
+        print(f"lease of 64, small log           {await median_lease(outbox, {}) * 1e3:10.2f} ms")
+        await drain(outbox, 64)
+        await store(outbox, 10_000_000, 10_000_000 + log // 4, 1000)
+        await drain(outbox, 1000)
+        await store(outbox, 20_000_000, 20_000_200, 100)
+        print(f"lease of 64, {log:9,} in the log {await median_lease(outbox, {}) * 1e3:10.2f} ms")
+        start = time.perf_counter()
+        await outbox.counts()
+        print(f"counts, {log:9,} in the log      {(time.perf_counter() - start) * 1e3:10.2f} ms")
+        await drain(outbox, 64)
+        rate = await store(outbox, 30_000_000, 30_005_000, 100)
+        print(f"store to 4 endpoints, large log  {rate:10,.0f} events/s")
+        print(f"lease + finish 64, large log     {await drain(outbox, 64):10,.0f} deliveries/s")
+        await outbox.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--delivered", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.events, arguments.delivered))
