@@ -1,0 +1,71 @@
+"""Writes outcomes to the outbox, many in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from cdc.backoff import Backoff
+from cdc.clock import Clock
+from cdc.delivery import Outcome
+from cdc.errors import OutboxError
+from cdc.outbox.base import OutboxStore
+
+log = structlog.get_logger()
+
+
+class Recorder:
+    """Takes outcomes at any time and records all that have gathered whenever the write before has ended.
+
+    No outcome is dropped while the outbox fails: the write is repeated, with growing pauses, until it succeeds.
+    """
+
+    def __init__(self, store: OutboxStore, worker: str, clock: Clock, recorded: Callable[[], None]) -> None:
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._recorded = recorded  # called after each write
+        self._waiting: list[Outcome] = []
+        self._wake = asyncio.Event()
+        self._closed = asyncio.Event()
+        self.failing = False
+        self.unrecorded = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self._waiting.append(outcome)
+        self.unrecorded += 1
+        self._wake.set()
+
+    def close(self) -> None:
+        """Nothing more is added: `run` ends when everything is recorded."""
+        self._closed.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        while self._waiting or not self._closed.is_set():
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                outcomes, self._waiting = self._waiting, []
+                await self._write(outcomes)
+                self.unrecorded -= len(outcomes)
+                self._recorded()
+
+    async def _write(self, outcomes: Sequence[Outcome]) -> None:
+        backoff = Backoff(first=0.1, most=5.0)
+        while True:
+            try:
+                await self._store.finish(self._worker, outcomes, self._clock.now())
+            except OutboxError as error:
+                self.failing = True
+                delay = backoff.next()
+                log.error("outcomes not recorded", outcomes=len(outcomes), error=str(error), retry_in=round(delay, 1))
+                await self._clock.wait(_NEVER, delay)
+            else:
+                self.failing = False
+                return
+
+
+_NEVER = asyncio.Event()

@@ -1,0 +1,82 @@
+"""A receiver of webhooks that verifies signatures: for ``cdc listen``, the demo and tests, and to copy from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from cdc.clock import Clock, SystemClock
+from cdc.dispatch.signing import Verification, verify
+
+_LARGEST_BODY = 64 * 1024 * 1024  # a document with very many lines is one event
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """``event``: the body, parsed; empty when it is no JSON object.  ``reason``: why it is not verified, one sentence.
+    ``received_at``: aware UTC, taken before the body was read.  ``answered``: the status sent back."""
+
+    event: Mapping[str, Any]
+    headers: Mapping[str, str]
+    received_at: datetime
+    verified: bool
+    reason: str
+    body: bytes
+    answered: int
+
+
+Callback = Callable[[Received], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Answer ``status`` to the first ``count`` verified requests, with these headers: to see retries."""
+
+    count: int = 0
+    status: int = 503
+    headers: Mapping[str, str] | None = None
+
+
+def receiver_app(
+    secret: str | None, callback: Callback, refusals: Refusals | None = None, clock: Clock | None = None
+) -> web.Application:
+    """An application that takes POSTs on any path, verifies both signatures, calls back, and answers 204 (401 when a
+    signature is wrong).  Without ``secret`` nothing can be verified, and everything is taken."""
+    refusals = refusals or Refusals()
+    clock = clock or SystemClock()
+    left = refusals.count
+
+    async def receive(request: web.Request) -> web.Response:
+        nonlocal left
+        received_at = clock.now()
+        body = await request.read()
+        if secret is None:
+            verification = Verification(False, "No secret was given to verify with.")
+        else:
+            verification = verify(secret, request.headers, body, received_at)
+        accepted = verification.verified or secret is None
+        refused = accepted and left > 0
+        left -= refused
+        status = refusals.status if refused else 204 if accepted else 401
+        event = _parse(body)
+        await callback(
+            Received(event, request.headers, received_at, verification.verified, verification.reason, body, status)
+        )
+        return web.Response(status=status, headers=refusals.headers if refused else None)
+
+    app = web.Application(client_max_size=_LARGEST_BODY)
+    app.router.add_post("/{path:.*}", receive)
+    return app
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
