@@ -1,0 +1,151 @@
+"""The catalogue: which events there are, when they fire, and what must be captured for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from cdc.column import Capture
+from cdc.errors import ConfigError
+from cdc.mapping.entity import ROW_EVENTS, Entity, Reference
+from cdc.mapping.resolve import ANY_TABLE, Resolver
+from cdc.mapping.rule import STATE_TABLE, Rule
+from cdc.pattern import matches
+
+#: Tables that `user.permissions_changed` needs beside ``users``.
+MEMBERS_TABLE = "roles_users"
+ACCESS_TABLE = "roles_access"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything in catalogue order; rules of disabled events are left out, entities without any event too."""
+
+    entities: tuple[Entity, ...]
+    rules: tuple[Rule, ...]
+    noise: Mapping[str, frozenset[str]]
+    secrets: Mapping[str, frozenset[str]]
+    revealed: frozenset[tuple[str, str]]
+    disabled: tuple[str, ...]
+    decode_html: bool
+    references: tuple[Reference, ...]
+
+    def enabled(self, event: str) -> bool:
+        return not matches(event, self.disabled)
+
+    def secrets_of(self, table: str) -> frozenset[str]:
+        """Columns whose values must never leave the database, whether or not the table has them."""
+        hidden = {
+            column
+            for column in self.secrets.get(ANY_TABLE, ())
+            if (ANY_TABLE, column) not in self.revealed and (table, column) not in self.revealed
+        }
+        return self.secrets.get(table, frozenset()) | hidden
+
+    def noise_of(self, table: str) -> frozenset[str]:
+        """Columns that alone make no ``updated`` event, secret ones included."""
+        return self.noise.get(table, frozenset()) | self.secrets_of(table)
+
+    def captures(self, existing: Collection[str] | None = None) -> list[Capture]:
+        """What a source must capture; with ``existing`` tables given, only of those."""
+        tables = dict.fromkeys(self._captured_tables())
+        return [Capture(table, self.secrets_of(table)) for table in tables if existing is None or table in existing]
+
+    def _captured_tables(self) -> Iterator[str]:
+        for entity in self.entities:
+            yield entity.table
+            yield from (entity.children[kind].table for kind in entity.include)
+        if self.infers_permissions:
+            yield from (MEMBERS_TABLE, ACCESS_TABLE)
+
+    @property
+    def infers_permissions(self) -> bool:
+        return any(rule.infer == "permissions" for rule in self.rules)
+
+    def lookups(self) -> list[str]:
+        """Tables whose rows mapping reads live."""
+        tables = [STATE_TABLE] if any(rule.state for rule in self.rules) else []
+        tables += [MEMBERS_TABLE] if self.infers_permissions else []
+        tables += [entity.children[kind].table for entity in self.entities for kind in entity.include]
+        return list(dict.fromkeys(tables))
+
+    def check(self, existing: Mapping[str, Collection[str]]) -> list[str]:
+        """Compare with a database (table → columns).  Raises `ConfigError` for an unknown table or column in the
+        user's file; what the packaged rules miss comes back as notes, since a database may lack a table."""
+        notes: dict[str, None] = {}
+        for reference in self.references:
+            missing = _missing(reference, existing)
+            if missing is None:
+                continue
+            if reference.place.user:
+                raise ConfigError(f"{reference.place}: {missing[0]}", missing[1])
+            if not reference.what.startswith("["):
+                notes[f"{missing[0].rstrip('.')}: it goes without {reference.what}."] = None
+        return list(notes)
+
+
+def _missing(reference: Reference, existing: Mapping[str, Collection[str]]) -> tuple[str, str] | None:
+    """A sentence and a hint, or None when all is there."""
+    columns = existing.get(reference.table)
+    if columns is None:
+        return f"The database has no table {reference.table}.", _closest(reference.table, existing)
+    for column in reference.columns:
+        if column not in columns:
+            return f"The table {reference.table} has no column {column}.", _closest(column, columns)
+    return None
+
+
+def _closest(name: str, names: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=3)
+    return f"Did you mean {' or '.join(close)}?" if close else "Check the spelling; names are compared exactly."
+
+
+@cache
+def _packaged_text() -> str:
+    return (files("cdc.mapping") / "catalogue.toml").read_text(encoding="utf-8")
+
+
+def load_catalogue(user_text: str | None = None, user_path: str = "rules.toml") -> Catalogue:
+    """The packaged catalogue with the user's file on top.  Raises `ConfigError` naming file and line."""
+    resolver = Resolver()
+    resolver.read(_packaged_text(), "catalogue.toml (packaged)", user=False)
+    if user_text is not None:
+        resolver.read(user_text, user_path, user=True)
+    _check_disabled(resolver)
+    return _catalogue(resolver)
+
+
+def _check_disabled(resolver: Resolver) -> None:
+    names = [*resolver.rules, *(f"{entity}.{event}" for entity in resolver.entities for event in ROW_EVENTS)]
+    for pattern, place in resolver.disabled.items():
+        if not any(matches(name, [pattern]) for name in names):
+            raise ConfigError(f"{place}: no event is called {pattern}.", _closest(pattern, names))
+
+
+def _catalogue(resolver: Resolver) -> Catalogue:
+    disabled = tuple(resolver.disabled)
+    rules = [
+        rule
+        for name, rule in resolver.rules.items()
+        if resolver.entities[rule.entity].enabled and not matches(name, disabled)
+    ]
+    speaking = {rule.entity for rule in rules}
+    entities = [
+        entity
+        for entity in resolver.entities.values()
+        if entity.enabled
+        and (entity.name in speaking or not all(matches(f"{entity.name}.{event}", disabled) for event in ROW_EVENTS))
+    ]
+    return Catalogue(
+        entities=tuple(entities),
+        rules=tuple(rules),
+        noise=resolver.noise,
+        secrets=resolver.secrets,
+        revealed=frozenset(resolver.revealed),
+        disabled=disabled,
+        decode_html=resolver.decode_html,
+        references=tuple(resolver.references),
+    )

@@ -1,0 +1,45 @@
+"""Names that stay the same whenever the same change is mapped again: event ids and record names."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+from cdc.change import Row, Value
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def event_ids(source: str, token: str, table: str, ordinal: int, time: datetime) -> blake2b:
+    """What all events of one merged change share; `event_id` makes the ids from it.
+
+    ``ordinal`` and ``time`` are those of the record's first change in its transaction: they do not depend on how
+    transactions were grouped into batches.
+    """
+    micros = (time - _EPOCH) // _MICROSECOND
+    return blake2b(f"{source}\0{token}\0{table}\0{ordinal}\0{micros}\0".encode(), digest_size=16)
+
+
+def event_id(shared: blake2b, name: str, record: str) -> str:
+    """``evt_`` and 128 bits in hexadecimal."""
+    digest = shared.copy()
+    digest.update(f"{name}\0{record}".encode("utf-8", "surrogatepass"))
+    return "evt_" + digest.hexdigest()
+
+
+def record_name(table: str, key: Row) -> str:
+    """``table:key`` with the key exactly as stored; several key columns as a JSON array, so that no two keys of a
+    table share a name."""
+    if len(key) == 1:
+        (value,) = key.values()
+        return f"{table}:{_text(value)}"
+    if not key:
+        return f"{table}:"
+    values = json.dumps(list(key.values()), ensure_ascii=False, separators=(",", ":"))
+    return f"{table}:{values}"
+
+
+def _text(value: Value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,254 @@
+"""Transactions in, events out.  Pure: what it must know comes as facts and states, what it learns goes out again.
+
+Order within a transaction: records in the order of their first change; of one record ``created``, ``updated`` or
+``deleted`` first, then its transitions in catalogue order; `permissions_changed` events of all users last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from operator import ne
+from typing import Any
+
+from cdc.change import Operation, Row, RowChange, Transaction, Value
+from cdc.event import Event
+from cdc.mapping.catalogue import ACCESS_TABLE, Catalogue
+from cdc.mapping.children import children_of
+from cdc.mapping.entity import Child
+from cdc.mapping.event_id import event_id, event_ids, record_name
+from cdc.mapping.facts import Facts, FactsRequest
+from cdc.mapping.html import decode
+from cdc.mapping.merge import MergedChange, merge
+from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
+from cdc.mapping.permissions import affected_users, permissions_data, roles_of
+from cdc.mapping.plan import ANY_COLUMN, TablePlan, compile_plans
+from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, Seen
+from cdc.mapping.session import USERS_TABLE, Sessions
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Events in order, and the small states that changed (None: to be removed)."""
+
+    events: list[Event]
+    states_changed: dict[str, str | None]
+
+
+@dataclass(slots=True)
+class _Context:
+    """What the changes of one transaction are mapped with."""
+
+    source: str
+    token: str
+    merged: Sequence[MergedChange]
+    facts: Facts
+    states: Mapping[Value, Row]
+    sessions: Sessions
+    events: list[Event]
+
+
+class Mapper:
+    """Maps by one catalogue; has no state of its own."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._plans = compile_plans(catalogue)
+        self._permissions = next((rule.event for rule in catalogue.rules if rule.infer == "permissions"), None)
+        self._decode = decode if catalogue.decode_html else _unchanged
+
+    def facts_needed(self, transactions: Sequence[Transaction]) -> FactsRequest:
+        """What `map_transactions` will want to know about these transactions."""
+        states: set[Value] = set()
+        roles: set[Value] = set()
+        children: dict[Child, set[Value]] = {}
+        for transaction in transactions:
+            for change in transaction.changes:
+                plan = self._plans.get(change.table)
+                if plan is not None and (plan.states_for or plan.children):
+                    _ask(plan, change, states, children)
+                elif change.table == ACCESS_TABLE and self._permissions is not None:
+                    roles.update(roles_of(change))
+        return FactsRequest(
+            states=frozenset(states - {None}),
+            roles=frozenset(roles - {None}),
+            children={child: frozenset(keys) for child, keys in children.items()},
+        )
+
+    def map_transactions(
+        self, source: str, transactions: Sequence[Transaction], facts: Facts, states: Mapping[str, str]
+    ) -> Mapped:
+        """``states``: the outbox's small states of this source, as of the transactions before these."""
+        sessions = Sessions(states)
+        events: list[Event] = []
+        for transaction in transactions:
+            merged = merge(transaction.changes)
+            document_states = _states(merged, facts) if len(merged) > 1 else facts.states
+            context = _Context(source, transaction.token, merged, facts, document_states, sessions, events)
+            permissions = False
+            for change in merged:
+                permissions |= change.table in PERMISSION_TABLES
+                plan = self._plans.get(change.table)
+                if plan is not None:
+                    _map_change(plan, change, context)
+            if permissions and self._permissions is not None:
+                self._map_permissions(self._permissions, context)
+        return Mapped(events, sessions.changed)
+
+    def _map_permissions(self, name: str, context: _Context) -> None:
+        for user in affected_users(context.merged, context.facts.members):
+            first = min(user.causes, key=lambda change: change.ordinal)
+            record = record_name(USERS_TABLE, {"nick": user.nick})
+            shared = event_ids(context.source, context.token, first.table, first.ordinal, first.first_time)
+            context.events.append(
+                Event(
+                    id=event_id(shared, name, record),
+                    name=name,
+                    source=context.source,
+                    table=USERS_TABLE,
+                    record=record,
+                    key={"nick": self._decode(user.nick)},
+                    data=_decoded(permissions_data(user), self._decode),
+                    previous=None,
+                    time=max(change.time for change in user.causes),
+                    transaction=context.token,
+                )
+            )
+
+
+def _unchanged(value: Value) -> Value:
+    return value
+
+
+def _decoded(data: Any, decode_value: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _decoded(value, decode_value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_decoded(value, decode_value) for value in data]
+    return decode_value(data)
+
+
+def _ask(plan: TablePlan, change: RowChange, states: set[Value], children: dict[Child, set[Value]]) -> None:
+    after, before = change.after, change.before
+    if after is None:
+        return
+    if plan.states_for and (before is None or any(before.get(c) != after.get(c) for c in plan.states_for)):
+        states.add(after.get(STATE_COLUMN))
+    for _, child in plan.children:
+        children.setdefault(child, set()).update(change.key.values())
+
+
+def _states(merged: Iterable[MergedChange], facts: Facts) -> Mapping[Value, Row]:
+    """Document states, those that the transaction itself wrote on top."""
+    written = {
+        change.key[STATE_COLUMN]: change.after
+        for change in merged
+        if change.table == STATE_TABLE and change.after is not None
+    }
+    return {**facts.states, **written} if written else facts.states
+
+
+def changed_columns(before: Row, after: Row) -> list[str]:
+    """Columns whose values differ, in column order; a column that only one image has differs unless it is null."""
+    if list(before) == list(after):
+        return list(compress(after, map(ne, after.values(), before.values())))
+    columns = dict.fromkeys((*after, *before))
+    return [column for column in columns if before.get(column) != after.get(column)]
+
+
+def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> None:
+    if change.operation is Operation.UPDATE:
+        _map_update(plan, change, context)
+        return
+    row = change.after if change.after is not None else change.before
+    if plan.sessions:
+        context.sessions.observe(change, ())
+    seen = Seen(change.operation, row or {}, None, _NOTHING, context.states)
+    names = _fired(plan, seen)
+    name = plan.row_events[change.operation]
+    if name is not None:
+        names.insert(0, (name, False))
+    if names:
+        _emit(plan, change, (row or {}, None), names, context)
+
+
+def _map_update(plan: TablePlan, change: MergedChange, context: _Context) -> None:
+    before, after = change.before, change.after
+    assert before is not None
+    assert after is not None
+    columns = changed_columns(before, after)
+    if not columns and not change.secrets_changed:
+        return
+    session = context.sessions.observe(change, columns) if plan.sessions else None
+    names: list[tuple[str, bool]] = []
+    updated = plan.row_events[Operation.UPDATE]
+    if updated is not None and not plan.noise.issuperset(columns):
+        names.append((updated, False))
+    watched = plan.watched
+    if not watched.isdisjoint(columns) or not watched.isdisjoint(change.secrets_changed) or ANY_COLUMN in watched:
+        changed = change.secrets_changed.union(columns)
+        names += _fired(plan, Seen(Operation.UPDATE, after, before, changed, context.states, session))
+    if names:
+        previous = {column: before.get(column) for column in columns}
+        _emit(plan, change, (after, previous), names, context)
+
+
+def _fired(plan: TablePlan, seen: Seen) -> list[tuple[str, bool]]:
+    return [(rule.event, rule.inferred) for rule in plan.transitions[seen.operation] if rule.test(seen)]
+
+
+def _emit(
+    plan: TablePlan,
+    change: MergedChange,
+    images: tuple[Row, Row | None],
+    names: Iterable[tuple[str, bool]],
+    context: _Context,
+) -> None:
+    """The events ``names`` (with whether each is inferred) of one change; they share key, data and previous
+    (``images``: what becomes the latter two)."""
+    table, key = plan.table, change.key
+    record = record_name(table, key)
+    former = None if change.former_key is None else record_name(table, change.former_key)
+    row, previous = (image and _without_secrets(plan.secrets, image) for image in images)
+    data: Mapping[str, Any] = plan.decode(row)
+    if plan.children and change.operation is not Operation.TRUNCATE:
+        data = {**data, **_children(plan, change, context)}
+    shown_key, shown_previous = plan.decode(key), None if previous is None else plan.decode(previous)
+    shared = event_ids(context.source, context.token, table, change.ordinal, change.first_time)
+    for name, inferred in names:
+        context.events.append(
+            Event(
+                event_id(shared, name, record),
+                name,
+                context.source,
+                table,
+                record,
+                shown_key,
+                data,
+                shown_previous,
+                change.time,
+                context.token,
+                inferred,
+                former,
+            )
+        )
+
+
+def _without_secrets(secrets: Collection[str], row: Row) -> Row:
+    """Sources leave secret columns out; this is the second lock on the same door."""
+    for column in secrets:
+        if column in row:
+            return {name: value for name, value in row.items() if name not in secrets}
+    return row
+
+
+def _children(plan: TablePlan, change: MergedChange, context: _Context) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    (owner,) = change.key.values()
+    for kind, child in plan.children:
+        live = context.facts.children.get(child, {}).get(owner, [])
+        rows = children_of(owner, child, live, context.merged, deleted=change.operation is Operation.DELETE)
+        found[kind] = [plan.decode(row) for row in rows]
+    return found

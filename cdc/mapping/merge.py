@@ -1,0 +1,194 @@
+"""Makes one change per record out of all changes that one transaction made to it.
+
+FacturaScripts writes a row several times in a transaction (an invoice is inserted with total 0 and updated with its
+totals), and a foreign key cascade can be reported twice.  What counts is the record before and after:
+
+* insert, then updates: an insert with the last image; updates: first before image, last after image;
+* insert, then delete: nothing; delete, then insert of the same key: an update;
+* an update that renames the primary key is followed: ``before`` holds the old key, ``after`` the new one;
+* a row reported as deleted twice was deleted once; TRUNCATE swallows what came before it in its table.
+
+READ and TRUNCATE pass as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cdc.change import Operation, Row, RowChange, Value
+
+#: Table and key values: binary-exact, unlike the database's own collation.
+Identity = tuple[Value, ...]
+
+
+@dataclass(slots=True)
+class MergedChange:
+    """What one transaction did to one record.
+
+    ``ordinal`` and ``first_time`` are those of its first change (they identify it), ``time`` of its last one (the
+    image that ``after`` shows).  ``former_key``: the key before, when the transaction renamed it.
+    """
+
+    operation: Operation
+    table: str
+    key: Row
+    before: Row | None
+    after: Row | None
+    ordinal: int
+    first_time: datetime
+    time: datetime
+    secrets_changed: frozenset[str] = frozenset()
+    former_key: Row | None = None
+
+
+def merge(changes: Sequence[RowChange]) -> list[MergedChange]:
+    """The merged changes in the order of each record's first change, except that a record which takes over the key
+    of another one follows it (exchanged keys have no such order and keep the first)."""
+    if len(changes) == 1:
+        change = _started(changes[0])
+        _note_rename(change)
+        return [change]
+    merger = _Merger()
+    for change_ in changes:
+        merger.add(change_)
+    return merger.result()
+
+
+def key_before(change: RowChange | MergedChange) -> Row:
+    """The primary key that the before image holds."""
+    before = change.before
+    assert before is not None
+    return {column: before[column] for column in change.key}
+
+
+def _started(change: RowChange) -> MergedChange:
+    return MergedChange(
+        change.operation,
+        change.table,
+        change.key,
+        change.before,
+        change.after,
+        change.ordinal,
+        change.time,
+        change.time,
+        change.secrets_changed,
+    )
+
+
+def _note_rename(change: MergedChange) -> None:
+    if change.operation is Operation.UPDATE:
+        former = key_before(change)
+        change.former_key = former if former != change.key else None
+
+
+def _identity(table: str, key: Row) -> Identity:
+    return (table, *key.values())
+
+
+class _Merger:
+    """``live``: touched records by the key that they have now; ``dead``: records that existed before the transaction
+    and do not now, by their original key; ``gone``: keys whose row was reported as deleted and did not come back."""
+
+    def __init__(self) -> None:
+        self._changes: dict[int, MergedChange] = {}
+        self._live: dict[Identity, MergedChange] = {}
+        self._dead: dict[Identity, MergedChange] = {}
+        self._gone: set[Identity] = set()
+        self._renamed = False
+
+    def add(self, change: RowChange) -> None:
+        match change.operation:
+            case Operation.UPDATE:
+                self._update(change)
+            case Operation.CREATE:
+                self._create(change)
+            case Operation.DELETE:
+                self._delete(change)
+            case Operation.TRUNCATE:
+                self._forget_table(change.table)
+                self._start(change)
+            case Operation.READ:
+                self._start(change)
+
+    def result(self) -> list[MergedChange]:
+        changes = list(self._changes.values())
+        for change in changes:
+            _note_rename(change)
+        return _vacated_first(changes) if self._renamed else changes
+
+    def _start(self, change: RowChange) -> MergedChange:
+        merged = _started(change)
+        self._changes[id(merged)] = merged
+        return merged
+
+    def _create(self, change: RowChange) -> None:
+        identity = _identity(change.table, change.key)
+        self._gone.discard(identity)
+        merged = self._live.get(identity) or self._revived(identity)
+        self._live[identity] = _continued(merged, change) if merged else self._start(change)
+
+    def _update(self, change: RowChange) -> None:
+        former = _identity(change.table, key_before(change))
+        identity = _identity(change.table, change.key)
+        self._gone.discard(former)
+        merged = self._live.pop(former, None) or self._revived(former)
+        self._live[identity] = _continued(merged, change) if merged else self._start(change)
+        if former != identity:
+            self._gone.discard(identity)
+            self._renamed = True
+
+    def _delete(self, change: RowChange) -> None:
+        identity = _identity(change.table, change.key)
+        if identity in self._gone:
+            return
+        self._gone.add(identity)
+        merged = self._live.pop(identity, None)
+        if merged is None:
+            self._dead[identity] = self._start(change)
+        elif merged.operation is Operation.CREATE:
+            del self._changes[id(merged)]
+        else:
+            merged.key = key_before(merged)
+            merged.operation = Operation.DELETE
+            merged.after = None
+            merged.time = change.time
+            merged.secrets_changed = frozenset()
+            self._dead[_identity(merged.table, merged.key)] = merged
+
+    def _revived(self, identity: Identity) -> MergedChange | None:
+        merged = self._dead.pop(identity, None)
+        if merged is not None:
+            merged.operation = Operation.UPDATE
+        return merged
+
+    def _forget_table(self, table: str) -> None:
+        self._changes = {number: change for number, change in self._changes.items() if change.table != table}
+        self._live = {identity: change for identity, change in self._live.items() if change.table != table}
+        self._dead = {identity: change for identity, change in self._dead.items() if change.table != table}
+        self._gone = {identity for identity in self._gone if identity[0] != table}
+
+
+def _continued(merged: MergedChange, change: RowChange) -> MergedChange:
+    merged.key = change.key
+    merged.after = change.after
+    merged.time = change.time
+    if change.secrets_changed and merged.operation is Operation.UPDATE:
+        merged.secrets_changed |= change.secrets_changed
+    return merged
+
+
+def _vacated_first(changes: Iterable[MergedChange]) -> list[MergedChange]:
+    """Each change behind the one that frees the key which it takes; otherwise in the order given."""
+    changes = list(changes)
+    owners = {_identity(c.table, c.former_key or c.key): c for c in changes if c.before is not None}
+    ordered: dict[int, MergedChange] = {}
+    for change in changes:
+        chain: dict[int, MergedChange] = {}
+        current: MergedChange | None = change
+        while current is not None and id(current) not in ordered and id(current) not in chain:
+            chain[id(current)] = current
+            current = owners.get(_identity(current.table, current.key)) if current.after is not None else None
+        ordered.update(reversed(chain.items()))
+    return list(ordered.values())

@@ -1,0 +1,97 @@
+"""The catalogue compiled: one `TablePlan` a table, so that mapping a row looks nothing up by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cdc.change import Operation, Row
+from cdc.mapping.catalogue import Catalogue
+from cdc.mapping.entity import Child, Entity
+from cdc.mapping.html import as_is, decode_row
+from cdc.mapping.rule import STATE_COLUMN, Rule, Test, compile_rule
+from cdc.mapping.session import LOGIN, LOGOUT, USERS_TABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A compiled rule: fires when ``test`` holds."""
+
+    event: str
+    test: Test
+    inferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """Names of events are None when they are disabled.
+
+    ``watched``: an update that changes none of these columns fires no transition.  ``states_for``: an update that
+    changes one of these columns needs the document's state.
+    """
+
+    table: str
+    row_events: Mapping[Operation, str | None]
+    noise: frozenset[str]
+    secrets: frozenset[str]
+    transitions: Mapping[Operation, tuple[Transition, ...]]
+    watched: frozenset[str]
+    states_for: frozenset[str]
+    sessions: bool
+    children: tuple[tuple[str, Child], ...]
+    decode: Callable[[Row], Row]
+
+
+_ROW_EVENT_NAMES = {
+    Operation.CREATE: "created",
+    Operation.UPDATE: "updated",
+    Operation.DELETE: "deleted",
+    Operation.READ: "read",
+    Operation.TRUNCATE: "truncated",
+}
+
+
+def compile_plans(catalogue: Catalogue) -> dict[str, TablePlan]:
+    return {entity.table: _plan(entity, catalogue) for entity in catalogue.entities}
+
+
+def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
+    rules = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
+    names = {operation: f"{entity.name}.{name}" for operation, name in _ROW_EVENT_NAMES.items()}
+    return TablePlan(
+        table=entity.table,
+        row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
+        noise=catalogue.noise_of(entity.table),
+        secrets=catalogue.secrets_of(entity.table),
+        transitions={operation: _transitions(rules, operation) for operation in Operation},
+        watched=frozenset().union(*(_watched(rule) for rule in rules)),
+        states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),
+        sessions=entity.table == USERS_TABLE and any(rule.infer in (LOGIN, LOGOUT) for rule in rules),
+        children=tuple((kind, entity.children[kind]) for kind in entity.include),
+        decode=decode_row if catalogue.decode_html else as_is,
+    )
+
+
+def _transitions(rules: list[Rule], operation: Operation) -> tuple[Transition, ...]:
+    return tuple(
+        Transition(rule.event, compile_rule(rule), rule.infer is not None)
+        for rule in rules
+        if operation in rule.operations
+    )
+
+
+#: Stands for "any column": rules that an update of whatever column may fire.
+ANY_COLUMN = "*"
+
+
+def _watched(rule: Rule) -> frozenset[str]:
+    """Columns of which one must change for an update to fire the rule."""
+    if rule.infer:
+        return frozenset({"logkey"})
+    if rule.changed:
+        return rule.changed
+    if rule.becomes:
+        return frozenset(rule.becomes)
+    if rule.from_ or rule.to:
+        return frozenset((*rule.from_, *rule.to))
+    return frozenset({ANY_COLUMN, STATE_COLUMN})

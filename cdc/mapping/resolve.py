@@ -1,0 +1,260 @@
+"""Puts the packaged catalogue and the user's file together: overriding, defaults, and what needs context to check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from cdc.change import Operation
+from cdc.errors import ConfigError, UsageError
+from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
+from cdc.mapping.place import Path, Place, Places
+from cdc.mapping.rule import STATE_TABLE, Rule
+from cdc.mapping.schema import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
+from cdc.pattern import check_pattern
+
+ANY_TABLE = "*"
+CHILD_KINDS: tuple[ChildKind, ...] = ("lines", "receipts")
+
+_ENTITY_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\Z")
+_EVENT_NAME = re.compile(r"[a-z0-9_]+\Z")
+_UPDATE_ONLY = ("from_", "to", "unless_changed", "infer")
+_CONDITIONS = ("becomes", "from_", "to", "where", "state", "changed", "unless_changed", "ignore", "infer")
+
+
+@dataclass(slots=True)
+class Resolver:
+    """What the files read so far amount to; later files override earlier ones.  Dictionaries keep catalogue order."""
+
+    decode_html: bool = True
+    entities: dict[str, Entity] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    noise: dict[str, frozenset[str]] = field(default_factory=dict)
+    secrets: dict[str, frozenset[str]] = field(default_factory=dict)
+    revealed: dict[tuple[str, str], Place] = field(default_factory=dict)
+    disabled: dict[str, Place] = field(default_factory=dict)
+    references: list[Reference] = field(default_factory=list)
+
+    def read(self, text: str, path: str, *, user: bool) -> None:
+        places = Places(path, text, user)
+        file = parse(text, places)
+        if file.html is not None:
+            self.decode_html = file.html == "decode"
+        self._read_columns(file, places)
+        for name, entry in file.entity.items():
+            self._read_entity(name, entry, places)
+        for table in file.tables:
+            self._add_table(table, places.of(("tables",), table))
+        self._read_events(file, places)
+        self._read_disabled(file.disable, places)
+
+    # -- columns ----------------------------------------------------------------------------------------------------
+
+    def _read_columns(self, file: CatalogueFile, places: Places) -> None:
+        for section, tables in (("secret", file.secret), ("noise", file.noise)):
+            for table, columns in tables.items():
+                for column in columns if table != ANY_TABLE else ():
+                    place = places.of((section, table), column)
+                    self.references.append(Reference(table, (column,), f"[{section}]", place))
+        for table, columns in file.secret.items():
+            self.secrets[table] = self.secrets.get(table, frozenset()) | frozenset(columns)
+        for table, columns in file.noise.items():
+            self.noise[table] = frozenset(columns)
+        for name in file.reveal:
+            self._reveal(name, places.of(("reveal",), name))
+
+    def _reveal(self, name: str, place: Place) -> None:
+        table, _, column = name.rpartition(".")
+        if not table:
+            raise ConfigError(f"{place}: {name!r} does not say of which table.", f"Write table.{name} or *.{name}.")
+        if column not in self.secrets.get(ANY_TABLE, frozenset()) or column in self.secrets.get(table, frozenset()):
+            raise ConfigError(
+                f"{place}: {name} cannot be revealed: its values never leave the database.",
+                f"Only these can: {', '.join(sorted(self.secrets.get(ANY_TABLE, frozenset())))}.",
+            )
+        self.revealed[table, column] = place
+        if table != ANY_TABLE:
+            self.references.append(Reference(table, (column,), "reveal", place))
+
+    # -- entities ---------------------------------------------------------------------------------------------------
+
+    def _read_entity(self, name: str, entry: EntityEntry, places: Places) -> None:
+        path: Path = ("entity", name)
+        place = places.of(path)
+        if not _ENTITY_NAME.match(name):
+            raise ConfigError(
+                f"{place}: {name!r} is not an entity name.", "Use a to z, 0 to 9 and _, with dots between parts."
+            )
+        known = self.entities.get(name)
+        base = known or Entity(name, name, f"row of {entry.table or name}", place)
+        table = entry.table or base.table
+        entity = replace(
+            base,
+            table=table,
+            title=entry.title or base.title,
+            enabled=entry.enabled,
+            children={**base.children, **self._children(entry, path, places)},
+            include=tuple(dict.fromkeys(entry.include)) if "include" in entry.model_fields_set else base.include,
+            place=place if known is None or entry.table else known.place,
+        )
+        self._check_entity(entity, places.of((*path, "table")), places.of((*path, "include")))
+        self.entities[name] = entity
+        if known is None or entry.table:
+            self.references.append(Reference(table, (), f"the events {name}.*", places.of((*path, "table"))))
+        if known is not None and known.table != table:
+            self.rules = {
+                event: replace(rule, table=table) if rule.entity == name else rule for event, rule in self.rules.items()
+            }
+
+    def _check_entity(self, entity: Entity, table_place: Place, include_place: Place) -> None:
+        for other in self.entities.values():
+            if other.table == entity.table and other.name != entity.name and other.enabled and entity.enabled:
+                raise ConfigError(
+                    f"{table_place}: the table {entity.table} is already the entity {other.name} ({other.place}).",
+                    f"Use {other.name}, or switch it off first: [entity.{other.name}] with enabled = false.",
+                )
+        for kind in entity.include:
+            if kind not in entity.children:
+                raise ConfigError(
+                    f"{include_place}: nothing says where the {kind} of {entity.name} are.",
+                    f'Add {kind} = {{ table = "…", column = "…" }} beside it.',
+                )
+
+    def _children(self, entry: EntityEntry, path: Path, places: Places) -> Mapping[str, Child]:
+        children: dict[str, Child] = {}
+        for kind in CHILD_KINDS:
+            child = entry.lines if kind == "lines" else entry.receipts
+            if child is not None:
+                children[kind] = Child(child.table, child.column)
+                what = f"the {kind} of {path[1]}"
+                self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
+        return children
+
+    def _add_table(self, table: str, place: Place) -> Entity:
+        """The entity of a table that has no name of its own."""
+        if not _EVENT_NAME.match(table):
+            raise ConfigError(
+                f"{place}: the table name {table!r} cannot be an event name.",
+                f'Give it one: [entity.your_name] with table = "{table}".',
+            )
+        owner = self.entities.get(table) or self._entity_of(table)
+        if owner is not None:
+            raise ConfigError(
+                f"{place}: the table {table} is already captured as {owner.name} ({owner.place}).",
+                "Leave it out here.",
+            )
+        entity = Entity(table, table, f"row of {table}", place)
+        self.entities[table] = entity
+        self.references.append(Reference(table, (), f"the events {table}.*", place))
+        return entity
+
+    def _entity_of(self, table: str) -> Entity | None:
+        return next((e for e in self.entities.values() if e.table == table and e.enabled), None)
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _read_events(self, file: CatalogueFile, places: Places) -> None:
+        seen: dict[str, Place] = {}
+        for index, entry in enumerate(file.event):
+            path: Path = ("event", index)
+            place = places.of(path)
+            operations = _operations(entry, place)
+            for entity in self._entities_of(entry, path, places):
+                rule = _rule(entity, entry, operations, place)
+                if rule.event in seen:
+                    raise ConfigError(f"{place}: {rule.event} is there already ({seen[rule.event]}).", "Remove one.")
+                seen[rule.event] = place
+                self.rules[rule.event] = rule
+                self._refer(rule, path, places)
+
+    def _entities_of(self, entry: EventEntry, path: Path, places: Places) -> list[Entity]:
+        place = places.of((*path, "name"))
+        if not _EVENT_NAME.match(entry.name) or entry.name in ROW_EVENTS:
+            raise ConfigError(
+                f"{place}: {entry.name!r} cannot be the name of a transition.",
+                f"Use a to z, 0 to 9 and _, and none of {', '.join(ROW_EVENTS)}.",
+            )
+        if (entry.entity is None) is (entry.table is None):
+            raise ConfigError(f"{places.of(path)}: a rule names either an entity or a table.", "Keep one of the two.")
+        if entry.table is not None:
+            place = places.of((*path, "table"))
+            return [self._entity_of(entry.table) or self._add_table(entry.table, place)]
+        names = [entry.entity] if isinstance(entry.entity, str) else entry.entity or []
+        unknown = [name for name in names if name not in self.entities]
+        if unknown or not names:
+            place = places.of((*path, "entity"), unknown[0] if unknown else None)
+            raise ConfigError(
+                f"{place}: there is no entity {unknown[0]!r}." if unknown else f"{place}: no entity is named.",
+                f"Known: {', '.join(sorted(self.entities))}; for any other table write table = …",
+            )
+        return [self.entities[name] for name in names]
+
+    def _refer(self, rule: Rule, path: Path, places: Places) -> None:
+        for key, columns in _named_columns(rule):
+            table = STATE_TABLE if key == "state" else rule.table
+            for column in columns:
+                place = places.of((*path, key), column)
+                self.references.append(Reference(table, (column,), f"the event {rule.event}", place))
+
+    def _read_disabled(self, patterns: Iterable[str], places: Places) -> None:
+        for pattern in patterns:
+            place = places.of(("disable",), pattern)
+            try:
+                self.disabled[check_pattern(pattern)] = place
+            except UsageError as error:
+                raise ConfigError(f"{place}: {error.message}", error.hint) from error
+
+
+def _named_columns(rule: Rule) -> list[tuple[str, Iterable[str]]]:
+    named: list[tuple[str, Iterable[str]]] = [
+        ("becomes", rule.becomes),
+        ("from", rule.from_),
+        ("to", rule.to),
+        ("where", rule.where),
+        ("state", rule.state),
+        ("changed", sorted(rule.changed)),
+        ("unless_changed", sorted(rule.unless_changed)),
+        ("ignore", sorted(rule.ignore)),
+    ]
+    return named
+
+
+def _operations(entry: EventEntry, place: Place) -> frozenset[Operation]:
+    update_only = [key for key in _UPDATE_ONLY if getattr(entry, key)]
+    if entry.operations is None:
+        if not any(getattr(entry, key) for key in _CONDITIONS):
+            raise ConfigError(
+                f"{place}: nothing says when {entry.name} fires.", 'Add operations = ["create"], or more.'
+            )
+        arrives = entry.becomes and not update_only
+        return frozenset({Operation.CREATE, Operation.UPDATE} if arrives else {Operation.UPDATE})
+    operations = frozenset(Operation(name) for name in entry.operations)
+    if update_only and operations != {Operation.UPDATE}:
+        key = update_only[0].rstrip("_")
+        raise ConfigError(f"{place}: {key} only makes sense for updates.", "Leave operations out, or name only update.")
+    if entry.becomes and Operation.DELETE in operations:
+        raise ConfigError(f"{place}: a deleted row does not become anything.", "Use where instead of becomes.")
+    if not operations:
+        raise ConfigError(f"{place}: operations is empty.", "Name at least one, or leave the key out.")
+    return operations
+
+
+def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], place: Place) -> Rule:
+    return Rule(
+        entity=entity.name,
+        name=entry.name,
+        table=entity.table,
+        operations=operations,
+        place=place,
+        when=entry.when,
+        becomes=entry.becomes,
+        from_=entry.from_,
+        to=entry.to,
+        where=entry.where,
+        state=entry.state,
+        changed=frozenset(entry.changed or ()),
+        unless_changed=frozenset(entry.unless_changed or ()),
+        ignore=frozenset(entry.ignore or ()),
+        infer=entry.infer,
+    )

@@ -1,0 +1,182 @@
+"""Rules: what makes a transition event, and the test that a rule compiles to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cdc.change import Operation, Row, Value
+from cdc.mapping.condition import Condition
+from cdc.mapping.place import Place
+
+#: Column of a document that names its state, and the table and column of the states.
+STATE_COLUMN = "idestado"
+STATE_TABLE = "estados_documentos"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One transition of one entity; every condition given must hold.  `docs/events.md` explains each field."""
+
+    entity: str
+    name: str
+    table: str
+    operations: frozenset[Operation]
+    place: Place
+    when: str = ""
+    becomes: Mapping[str, Condition] = field(default_factory=dict)
+    from_: Mapping[str, Condition] = field(default_factory=dict)
+    to: Mapping[str, Condition] = field(default_factory=dict)
+    where: Mapping[str, Condition] = field(default_factory=dict)
+    state: Mapping[str, Condition] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
+    unless_changed: frozenset[str] = frozenset()
+    ignore: frozenset[str] = frozenset()
+    infer: str | None = None
+
+    @property
+    def event(self) -> str:
+        return f"{self.entity}.{self.name}"
+
+    @property
+    def columns(self) -> set[str]:
+        """All columns of its own table that the rule names."""
+        named = {*self.becomes, *self.from_, *self.to, *self.where}
+        return named | self.changed | self.unless_changed | self.ignore | ({STATE_COLUMN} if self.state else set())
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a rule's test looks at.  ``row``: the after image (before image of a delete).
+
+    ``changed``: columns that differ, secret ones that are known to have changed included (empty unless an update).
+    ``session``: what the session inference says of an update of a user.  ``states``: document states by id.
+    """
+
+    operation: Operation
+    row: Row
+    before: Row | None
+    changed: frozenset[str]
+    states: Mapping[Value, Row]
+    session: str | None = None
+
+
+Test = Callable[[Seen], bool]
+
+
+def compile_rule(rule: Rule) -> Test:
+    """One function that says whether the rule fires; it assumes that the operation is one of the rule's."""
+    tests = [make(rule) for make, given in _TESTS if given(rule)]
+    if not tests:
+        return _always
+    if len(tests) == 1:
+        return tests[0]
+
+    def test(seen: Seen) -> bool:
+        return all(part(seen) for part in tests)
+
+    return test
+
+
+def _all_hold(conditions: Mapping[str, Condition]) -> Callable[[Row], bool]:
+    if len(conditions) == 1:
+        ((column, condition),) = conditions.items()
+        holds = condition.holds
+
+        def single(row: Row) -> bool:
+            return column in row and holds(row[column])
+
+        return single
+    pairs = [(column, condition.holds) for column, condition in conditions.items()]
+
+    def several(row: Row) -> bool:
+        return all(column in row and holds(row[column]) for column, holds in pairs)
+
+    return several
+
+
+def _becomes(rule: Rule) -> Test:
+    arrived = _all_hold(rule.becomes)
+
+    def test(seen: Seen) -> bool:
+        return arrived(seen.row) and (seen.before is None or not arrived(seen.before))
+
+    return test
+
+
+def _leaves(rule: Rule) -> Test:
+    left = _all_hold(rule.from_)
+    involved = frozenset((*rule.from_, *rule.to))
+    somewhere = not rule.to
+
+    def test(seen: Seen) -> bool:
+        if seen.before is None or involved.isdisjoint(seen.changed) or not left(seen.before):
+            return False
+        return not (somewhere and left(seen.row))
+
+    return test
+
+
+def _reaches(rule: Rule) -> Test:
+    """The row is where ``to`` says; that it was elsewhere follows from ``from``, or from a change of these columns."""
+    reached = _all_hold(rule.to)
+    involved = frozenset((*rule.from_, *rule.to))
+
+    def test(seen: Seen) -> bool:
+        return not involved.isdisjoint(seen.changed) and reached(seen.row)
+
+    return test
+
+
+def _where(rule: Rule) -> Test:
+    holds = _all_hold(rule.where)
+    return lambda seen: holds(seen.row)
+
+
+def _changed(rule: Rule) -> Test:
+    columns = rule.changed
+    return lambda seen: seen.operation is not Operation.UPDATE or not columns.isdisjoint(seen.changed)
+
+
+def _unless_changed(rule: Rule) -> Test:
+    columns = rule.unless_changed
+    return lambda seen: columns.isdisjoint(seen.changed)
+
+
+def _ignore(rule: Rule) -> Test:
+    columns = rule.ignore
+    return lambda seen: seen.operation is not Operation.UPDATE or not seen.changed <= columns
+
+
+def _state(rule: Rule) -> Test:
+    holds = _all_hold(rule.state)
+
+    def test(seen: Seen) -> bool:
+        state = seen.states.get(seen.row.get(STATE_COLUMN))
+        return state is not None and holds(state)
+
+    return test
+
+
+def _infer(rule: Rule) -> Test:
+    kind = rule.infer
+    return lambda seen: seen.session == kind
+
+
+def _always(_: Seen) -> bool:
+    """For a rule that names only operations."""
+    return True
+
+
+#: Cheap tests first.
+_TESTS: tuple[tuple[Callable[[Rule], Test], Callable[[Rule], object]], ...] = (
+    (_infer, lambda rule: rule.infer),
+    (_changed, lambda rule: rule.changed),
+    (_unless_changed, lambda rule: rule.unless_changed),
+    (_ignore, lambda rule: rule.ignore),
+    (_becomes, lambda rule: rule.becomes),
+    (_leaves, lambda rule: rule.from_),
+    (_reaches, lambda rule: rule.to),
+    (_where, lambda rule: rule.where),
+    (_state, lambda rule: rule.state),
+)
