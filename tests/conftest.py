@@ -1,0 +1,128 @@
+"""Fixtures shared by all tests: databases on real servers (see `support.servers`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from support.database import Database, create_database, fresh_database
+from support.server import Spec
+from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
+from support.servers import own_server as start_own_server
+
+FLAVOURS = ("postgresql", "mariadb", "mysql")
+_keeper_process = pytest.StashKey[KeeperProcess]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that begins the run starts the keeper; workers of pytest-xdist find it in the environment."""
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        keeper = config.stash[_keeper_process] = KeeperProcess()
+        os.environ[ADDRESS] = keeper.address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    keeper = config.stash.get(_keeper_process, None)
+    if keeper is not None:
+        keeper.end()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Which engines the tests really ran on."""
+    keeper = config.stash.get(_keeper_process, None)
+    if keeper is not None:
+        client = KeeperClient(keeper.address)
+        labels = client.ask("labels")
+        client.close()
+        terminalreporter.write_line(f"databases: {', '.join(labels) or 'none'}")
+
+
+@pytest.fixture(scope="session")
+def keeper() -> Iterator[KeeperClient]:
+    client = KeeperClient(os.environ[ADDRESS])
+    yield client
+    client.close()
+
+
+def _database(keeper: KeeperClient, spec: Spec, *, erp: bool = False) -> Iterator[Database]:
+    with fresh_database(shared_server(keeper, spec), erp=erp) as database:
+        yield database
+
+
+@pytest.fixture
+def postgres_db(keeper: KeeperClient) -> Iterator[Database]:
+    yield from _database(keeper, Spec("postgresql"))
+
+
+@pytest.fixture
+def mariadb_db(keeper: KeeperClient) -> Iterator[Database]:
+    """MariaDB as Debian installs it: without a binlog."""
+    yield from _database(keeper, Spec("mariadb"))
+
+
+@pytest.fixture
+def mariadb_binlog_db(keeper: KeeperClient) -> Iterator[Database]:
+    """A second MariaDB, with a row binlog."""
+    yield from _database(keeper, Spec("mariadb", binlog=True))
+
+
+@pytest.fixture
+def mysql_db(keeper: KeeperClient) -> Iterator[Database]:
+    yield from _database(keeper, Spec("mysql"))
+
+
+@pytest.fixture
+def postgres_erp(keeper: KeeperClient) -> Iterator[Database]:
+    """With FacturaScripts' tables and seed rows, as the other ``_erp`` fixtures."""
+    yield from _database(keeper, Spec("postgresql"), erp=True)
+
+
+@pytest.fixture
+def mariadb_erp(keeper: KeeperClient) -> Iterator[Database]:
+    yield from _database(keeper, Spec("mariadb"), erp=True)
+
+
+@pytest.fixture
+def mariadb_binlog_erp(keeper: KeeperClient) -> Iterator[Database]:
+    yield from _database(keeper, Spec("mariadb", binlog=True), erp=True)
+
+
+@pytest.fixture
+def mysql_erp(keeper: KeeperClient) -> Iterator[Database]:
+    yield from _database(keeper, Spec("mysql"), erp=True)
+
+
+@pytest.fixture(params=FLAVOURS)
+def database(request: pytest.FixtureRequest, keeper: KeeperClient) -> Iterator[Database]:
+    """The same test on every engine."""
+    yield from _database(keeper, Spec(request.param))
+
+
+@pytest.fixture(params=FLAVOURS)
+def erp(request: pytest.FixtureRequest, keeper: KeeperClient) -> Iterator[Database]:
+    """The same test on every engine, with FacturaScripts' tables and seed rows."""
+    yield from _database(keeper, Spec(request.param), erp=True)
+
+
+OwnServer = Callable[..., Database]
+
+
+@pytest.fixture
+def own_server(keeper: KeeperClient) -> Iterator[OwnServer]:
+    """``own_server(flavour, *options, binlog=False, erp=False)``: a database on a server of the test's own, which may
+    be stopped, killed, started and restarted through ``.server``; commits are durable.  Options are the engine's own (``--name=value``;
+    PostgreSQL ``name=value``)."""
+    with ExitStack() as at_end:
+
+        def make(flavour: str, *options: str, binlog: bool = False, erp: bool = False) -> Database:
+            server = start_own_server(keeper, Spec(flavour, binlog, options, durable=True))
+            at_end.callback(server.discard)
+            # not dropped: it goes with its server, which may not even run at the end
+            database = Database(server, create_database(server, erp=erp))
+            at_end.callback(database.close)
+            return database
+
+        yield make

@@ -1,0 +1,196 @@
+"""A database of one test: what tests do to it as its owner."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import psycopg
+import pymysql
+from psycopg import sql as pgsql
+from pymysql.constants import CLIENT
+
+from cdc.connection import ConnectionInfo
+from cdc.demo import tables
+from support.servers import TestServer
+
+ERP_TEMPLATE = "cdc_erp_template"
+_numbers = count(1)
+
+
+class Database:
+    """``info``: an account that owns everything.  ``execute`` and ``script`` commit by themselves; ``connect`` gives a
+    raw driver connection that does not.  Connections still open at the end are closed then."""
+
+    def __init__(self, server: TestServer, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.flavour = server.flavour
+        self.info: ConnectionInfo = server.info(name)
+        self._connections: list[Any] = []
+        self._own: Any = None
+        self._lock = threading.Lock()
+
+    def execute(self, sql: str, params: Any = None) -> list[tuple[Any, ...]]:
+        """Rows of one statement; an empty list when it gives none."""
+        with self._lock:
+            cursor = self._autocommit().cursor()
+            try:
+                cursor.execute(sql, params)
+                return list(cursor.fetchall()) if cursor.description else []
+            finally:
+                cursor.close()
+
+    def script(self, sql: str) -> None:
+        """Run many statements; ``DELIMITER`` lines are understood as MySQL's client does."""
+        with self._lock:
+            for part in _parts(sql):
+                cursor = self._autocommit().cursor()
+                cursor.execute(part)
+                while cursor.nextset():
+                    pass
+                cursor.close()
+
+    def connect(self, user: str = "", password: str = "", *, autocommit: bool = False) -> Any:
+        """A new psycopg or PyMySQL connection, as the owner or as another account."""
+        info = self.info.as_user(user, password) if user else self.info
+        connection: Any
+        where: dict[str, Any] = {"host": info.host, "port": info.port, "user": info.user, "password": info.password}
+        if self.flavour == "postgresql":
+            connection = psycopg.connect(dbname=info.database, autocommit=autocommit, **where)
+        else:
+            flags = CLIENT.MULTI_STATEMENTS
+            connection = pymysql.connect(
+                database=info.database, autocommit=autocommit, charset="utf8mb4", client_flag=flags, **where
+            )
+        self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close every connection that was made here."""
+        for connection in self._connections:
+            if self.flavour == "postgresql" or connection.open:
+                connection.close()
+        self._connections.clear()
+        self._own = None
+
+    def _autocommit(self) -> Any:
+        """The connection of `execute`; a new one when the server went away since."""
+        if self._own is None or (self._own.broken if self.flavour == "postgresql" else not self._own.open):
+            self._own = self.connect(autocommit=True)
+        return self._own
+
+
+@contextmanager
+def fresh_database(server: TestServer, *, erp: bool) -> Iterator[Database]:
+    """An empty database, or one with FacturaScripts' tables and seed rows; dropped afterwards."""
+    administration = Database(server, server.info().database)
+    try:
+        name = create_database(server, erp=erp)
+        database = Database(server, name)
+        try:
+            yield database
+        finally:
+            database.close()
+            drop = _drop_postgres if server.flavour == "postgresql" else _drop_mysql
+            drop(administration, name)
+    finally:
+        administration.close()
+
+
+def create_database(server: TestServer, *, erp: bool) -> str:
+    """Its name, which no other database of the run has."""
+    name = f"cdc_{os.getpid()}_{next(_numbers)}"
+    administration = Database(server, server.info().database)
+    try:
+        create = _create_postgres if server.flavour == "postgresql" else _create_mysql
+        create(administration, name, erp=erp)
+    finally:
+        administration.close()
+    return name
+
+
+def _create_postgres(administration: Database, name: str, *, erp: bool) -> None:
+    connection = administration.connect(autocommit=True)
+    if erp:
+        _prepare_template(administration)
+    command = pgsql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    connection.execute(command.format(pgsql.Identifier(name), pgsql.Identifier(ERP_TEMPLATE if erp else "template0")))
+
+
+def _prepare_template(administration: Database) -> None:
+    """Make the template once a server, whichever process is first."""
+    exists = "SELECT 1 FROM pg_database WHERE datname = %s"
+    if administration.execute(exists, [ERP_TEMPLATE]):
+        return
+    administration.execute("SELECT pg_advisory_lock(1)")
+    if not administration.execute(exists, [ERP_TEMPLATE]):
+        building = f"{ERP_TEMPLATE}_building"
+        administration.execute(f"CREATE DATABASE {building} TEMPLATE template0")
+        template = Database(administration.server, building)
+        template.script(tables.ddl("postgresql"))
+        template.script(tables.seed("postgresql"))
+        template.close()
+        administration.execute(f"ALTER DATABASE {building} RENAME TO {ERP_TEMPLATE}")
+    administration.execute("SELECT pg_advisory_unlock(1)")
+
+
+def _create_mysql(administration: Database, name: str, *, erp: bool) -> None:
+    administration.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci")
+    if erp:
+        flavour = administration.flavour
+        administration.script(f"USE {name};\n{tables.ddl(flavour)}\n{tables.seed(flavour)}")
+
+
+def _drop_postgres(administration: Database, name: str) -> None:
+    """Sessions, replication slots and prepared transactions of the database would keep it."""
+    sessions = (
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    )
+    if administration.connect(autocommit=True).info.server_version < 140000:
+        sessions = sessions.replace(", 5000", "")
+    administration.execute(sessions, [name])
+    administration.execute(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s", [name]
+    )
+    prepared = administration.execute("SELECT gid FROM pg_prepared_xacts WHERE database = %s", [name])
+    if prepared:
+        inside = Database(administration.server, name)
+        for (gid,) in prepared:
+            inside.connect(autocommit=True).execute(pgsql.SQL("ROLLBACK PREPARED {}").format(pgsql.Literal(gid)))
+        inside.close()
+    administration.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _drop_mysql(administration: Database, name: str) -> None:
+    """Transactions that a test left open hold metadata locks: end their connections first."""
+    for (number,) in administration.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name]):
+        try:
+            administration.execute(f"KILL {number}")
+        except pymysql.err.OperationalError as error:
+            if error.args[0] != 1094:  # no such thread: it has ended by itself
+                raise
+    administration.execute("SET SESSION lock_wait_timeout = 10")
+    administration.execute(f"DROP DATABASE {name}")
+
+
+def _parts(sql: str) -> list[str]:
+    """The script as the server can take it: whole, or cut at the delimiters that it sets."""
+    if not re.search(r"(?mi)^DELIMITER\s", sql):
+        return [sql]
+    delimiter, parts, current = ";", [], ""
+    for line in sql.splitlines(keepends=True):
+        if command := re.match(r"(?i)DELIMITER\s+(\S+)", line):
+            parts.append(current)
+            delimiter, current = command[1], ""
+            continue
+        current += line
+        if current.rstrip().endswith(delimiter):
+            parts.append(current.rstrip().removesuffix(delimiter))
+            current = ""
+    return [part for part in (*parts, current) if part.strip()]

@@ -1,0 +1,384 @@
+"""One database server, as a process of ours or as a container: start, stop, kill.  Lives in the keeper's process."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+import pymysql
+
+from cdc.connection import ConnectionInfo, Engine
+from support import programs
+
+OWNER = "cdc_owner"
+PASSWORD = "owner-secret"  # of servers that listen on 127.0.0.1 for the length of a test run
+START_SECONDS = 90
+STOP_SECONDS = 60
+POSTGRES_OPTIONS = (
+    "wal_level=logical",
+    "max_prepared_transactions=10",
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "dynamic_shared_memory_type=mmap",  # in the data folder: a killed server leaves nothing elsewhere
+)
+MYSQL_OPTIONS = ("--innodb-buffer-pool-size=64M", "--max-connections=300")
+BINLOG_OPTIONS = ("--log-bin=binlog", "--binlog-format=ROW", "--server-id=1")
+#: For the shared servers, which nothing kills: no behaviour under test depends on it there.
+NOT_DURABLE = {
+    "postgresql": ("fsync=off", "synchronous_commit=off", "full_page_writes=off"),
+    "mariadb": ("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
+    "mysql": ("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Which server: flavour, with a row binlog or not (MariaDB; MySQL has one by default), further options, in the
+    engine's own words (``--name=value``; PostgreSQL ``name=value``).  ``durable``: a commit survives `Server.kill`."""
+
+    flavour: str
+    binlog: bool = False
+    options: tuple[str, ...] = ()
+    durable: bool = False
+
+    def all_options(self) -> list[str]:
+        """What the server is started with, later ones winning."""
+        own = POSTGRES_OPTIONS if self.flavour == "postgresql" else MYSQL_OPTIONS
+        durability = () if self.durable else NOT_DURABLE[self.flavour]
+        return [*own, *(BINLOG_OPTIONS if self.binlog else ()), *durability, *self.options]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a client learns of a server."""
+
+    id: int
+    spec: Spec
+    port: int
+    label: str
+
+
+class Server(Protocol):
+    port: int
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """As an administrator does it."""
+        ...
+
+    def kill(self) -> None:
+        """At once, all its processes, as a power cut does it."""
+        ...
+
+    def discard(self) -> None:
+        """End it and drop its data."""
+        ...
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def owner_info(spec: Spec, port: int, database: str) -> ConnectionInfo:
+    engine = Engine.POSTGRESQL if spec.flavour == "postgresql" else Engine.MYSQL
+    return ConnectionInfo(engine=engine, database=database, user=OWNER, password=PASSWORD, port=port)
+
+
+def maintenance_database(flavour: str) -> str:
+    """A database that is always there."""
+    return "postgres" if flavour == "postgresql" else "mysql"
+
+
+def make_server(spec: Spec, folder: Path) -> tuple[Server, str]:
+    """A server that is not started yet, its data in ``folder``, and where its program is from."""
+    if programs.docker_answers():
+        return ContainerServer(spec), "container"
+    program = programs.find(spec.flavour)
+    if spec.flavour == "postgresql":
+        return PostgresProcess(spec, program, folder), program.origin
+    return MySQLProcess(spec, program, folder), program.origin
+
+
+def ask(spec: Spec, port: int, sql: str) -> Any:
+    """The first value of the answer, asked over a connection of its own."""
+    info = owner_info(spec, port, maintenance_database(spec.flavour))
+    where: dict[str, Any] = {"host": info.host, "port": port, "user": info.user, "password": info.password}
+    if spec.flavour == "postgresql":
+        with psycopg.connect(dbname=info.database, connect_timeout=5, **where) as connection:
+            row = connection.execute(sql).fetchone()
+    else:
+        with closing(pymysql.connect(database=info.database, connect_timeout=5, **where)) as mysql:
+            cursor = mysql.cursor()
+            cursor.execute(sql)
+            row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def wait_until_ready(spec: Spec, port: int, failure: Callable[[], str | None]) -> None:
+    """Try to connect until it works; ``failure`` says why there is no more hope."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            ask(spec, port, "SELECT 1")
+        except (psycopg.OperationalError, pymysql.err.OperationalError) as error:
+            reason = failure()
+            if reason is None and time.monotonic() < deadline:
+                time.sleep(0.02)  # a server gives no other sign that works for all of them
+                continue
+            message = f"{programs.TITLES[spec.flavour]} for tests does not start: {reason or error}"
+            raise programs.NoServerError(message) from error
+        return
+
+
+class _Process:
+    """A server program run by us, in a process group of its own."""
+
+    stop_signal = signal.SIGTERM
+    end_signal = signal.SIGKILL
+
+    def __init__(self, spec: Spec, program: programs.Program, folder: Path) -> None:
+        self.spec, self.program, self.folder = spec, program, folder
+        self.port = free_port()
+        self.data = folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str | Path]:
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """The account that the server runs as, as arguments of Popen."""
+        return {}
+
+    def start(self) -> None:
+        log = self.folder / "server.log"
+        with log.open("ab") as output:
+            self._process = process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                start_new_session=True,
+                **self.identity(),
+            )
+
+        def failure() -> str | None:
+            return None if process.poll() is None else "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+
+        wait_until_ready(self.spec, self.port, failure)
+
+    def stop(self) -> None:
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL, whole_group=True)
+
+    def discard(self) -> None:
+        self._end(self.end_signal)
+        shutil.rmtree(self.folder)
+
+    def _end(self, number: signal.Signals, *, whole_group: bool = False) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            if whole_group:
+                os.killpg(process.pid, number)  # its own session: the group's number is the process's
+            else:
+                process.send_signal(number)
+        process.wait(STOP_SECONDS)
+
+
+class MySQLProcess(_Process):
+    """MariaDB or MySQL."""
+
+    def __init__(self, spec: Spec, program: programs.Program, folder: Path) -> None:
+        super().__init__(spec, program, folder)
+        folder.mkdir()
+        self.user = ["--user=root"] if os.geteuid() == 0 else []
+        if spec.flavour == "mariadb":
+            self._install_mariadb()
+        else:
+            shutil.copytree(self._initialised_mysql(), self.data)
+        grant = f"GRANT ALL ON *.* TO '{OWNER}'@'%' WITH GRANT OPTION"
+        statements = [f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'", grant]
+        (folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
+
+    def command(self) -> list[str | Path]:
+        mysql = self.spec.flavour == "mysql"
+        return [
+            self.program.server,
+            # the wrapper of the unpacked MySQL says --no-defaults itself, and it may stand only first
+            *([] if self.program.origin == "unpacked" else ["--no-defaults"]),
+            *self.user,
+            f"--datadir={self.data}",
+            f"--port={self.port}",
+            f"--socket={self.folder / 's.sock'}",
+            f"--pid-file={self.folder / 'server.pid'}",
+            f"--init-file={self.folder / 'init.sql'}",
+            "--bind-address=127.0.0.1",
+            *(["--mysqlx=OFF"] if mysql else []),
+            *self.spec.all_options(),
+        ]
+
+    def _install_mariadb(self) -> None:
+        installer = self.program.folder / "mariadb-install-db"
+        options = ["--no-defaults", *self.user, f"--datadir={self.data}", "--skip-test-db"]
+        _run([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder)
+
+    def _initialised_mysql(self) -> Path:
+        """An initialised data folder of this version, kept in the cache: making one takes seconds."""
+        kept = programs.CACHE / "data" / f"mysql-{programs.version_of(self.program.server)}"
+        if not kept.exists():
+            building = kept.with_name(f"{kept.name}.{os.getpid()}.{self.port}")
+            building.parent.mkdir(parents=True, exist_ok=True)
+            defaults = [] if self.program.origin == "unpacked" else ["--no-defaults"]
+            options = ["--initialize-insecure", *self.user, f"--datadir={building}", "--innodb-redo-log-capacity=8M"]
+            _run([self.program.server, *defaults, *options], cwd=self.folder)
+            try:
+                building.rename(kept)
+            except OSError:
+                if not kept.exists():
+                    raise
+                shutil.rmtree(building)  # another run was quicker
+        return kept
+
+
+class PostgresProcess(_Process):
+    """PostgreSQL.  It refuses to run as root: then it runs as ``postgres`` or, where there is none, as ``nobody``."""
+
+    stop_signal = signal.SIGINT  # fast shutdown: does not wait for clients
+    end_signal = signal.SIGQUIT  # immediate, and its shared memory is given back
+
+    def __init__(self, spec: Spec, program: programs.Program, folder: Path) -> None:
+        folder.mkdir()
+        super().__init__(spec, _reachable(program, folder), folder)
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        account = self.identity()
+        if account:
+            os.chown(folder, account["user"], account["group"])
+            os.chown(password, account["user"], account["group"])
+        options = ["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password}"]
+        initdb = [self.program.folder / "initdb", "-D", self.data, "-U", OWNER, *options]
+        _run(initdb, cwd=folder, **account)
+
+    def identity(self) -> dict[str, Any]:
+        if os.geteuid() != 0:
+            return {}
+        names = {entry.pw_name: entry for entry in pwd.getpwall()}
+        entry = names.get("postgres") or names["nobody"]
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def command(self) -> list[str | Path]:
+        where = ["listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self.folder}"]
+        flags = [part for option in (*where, *self.spec.all_options()) for part in ("-c", option)]
+        return [self.program.server, "-D", self.data, *flags]
+
+
+class ContainerServer:
+    """A server in a container of the official image, through testcontainers; its port stays over restarts."""
+
+    def __init__(self, spec: Spec) -> None:
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - only with Docker
+
+        self.spec = spec
+        self.port = free_port()
+        flavour = spec.flavour
+        version = programs.wanted_version(flavour) or programs.IMAGE_VERSIONS[flavour]
+        image = f"{'postgres' if flavour == 'postgresql' else flavour}:{version}"
+        inside = 5432 if flavour == "postgresql" else 3306
+        container = DockerContainer(image).with_bind_ports(inside, ("127.0.0.1", self.port))
+        for name, value in _container_environment(flavour).items():
+            container = container.with_env(name, value)
+        self._container = container.with_command(_container_command(spec))
+        self._started = False
+
+    def start(self) -> None:
+        if self._started:
+            self._container.get_wrapped_container().start()
+        else:
+            self._container.start()
+        if not self._started and self.spec.flavour != "postgresql":
+            self._make_owner()
+        self._started = True
+        wait_until_ready(self.spec, self.port, self._failure)
+
+    def _make_owner(self) -> None:
+        """The MySQL and MariaDB images make root reachable last, when everything else is ready."""
+        client = "mariadb" if self.spec.flavour == "mariadb" else "mysql"
+        deadline = time.monotonic() + START_SECONDS
+        statements = (
+            f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'; "
+            f"GRANT ALL ON *.* TO '{OWNER}'@'%' WITH GRANT OPTION"
+        )
+        command = [client, "-h127.0.0.1", "-uroot", f"-p{PASSWORD}", "-e", statements]
+        while True:
+            code, output = self._container.get_wrapped_container().exec_run(command)
+            if code == 0:
+                return
+            reason = self._failure()
+            if reason is not None or time.monotonic() > deadline:
+                message = f"{programs.TITLES[self.spec.flavour]} for tests does not start: {reason or output!r}"
+                raise programs.NoServerError(message)
+            time.sleep(0.2)  # the image gives no other sign
+
+    def _failure(self) -> str | None:
+        container = self._container.get_wrapped_container()
+        container.reload()
+        if container.status in ("created", "running", "restarting"):
+            return None
+        return bytes(container.logs(tail=15)).decode(errors="replace")
+
+    def stop(self) -> None:
+        self._container.get_wrapped_container().stop()
+
+    def kill(self) -> None:
+        self._container.get_wrapped_container().kill()
+
+    def discard(self) -> None:
+        self._container.stop()
+
+
+def _container_environment(flavour: str) -> dict[str, str]:
+    if flavour == "postgresql":
+        return {"POSTGRES_USER": OWNER, "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "postgres"}
+    prefix = "MARIADB" if flavour == "mariadb" else "MYSQL"
+    return {f"{prefix}_ROOT_PASSWORD": PASSWORD, f"{prefix}_ROOT_HOST": "%"}
+
+
+def _container_command(spec: Spec) -> list[str]:
+    if spec.flavour == "postgresql":
+        return ["postgres", *(part for option in spec.all_options() for part in ("-c", option))]
+    return spec.all_options()
+
+
+def _run(command: Sequence[str | Path], **popen: Any) -> None:
+    """Run a preparing program; what it said is in the error when it fails."""
+    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, **popen)
+    if done.returncode != 0:
+        message = f"{command[0]} failed ({done.returncode}): {done.stdout}{done.stderr}"
+        raise programs.NoServerError(message)
+
+
+def _reachable(program: programs.Program, folder: Path) -> programs.Program:
+    """The program, or a copy in ``folder`` when the account that PostgreSQL runs as cannot enter where it is."""
+    others_may_enter = all(parent.stat().st_mode & 0o001 for parent in program.server.parents)
+    if os.geteuid() != 0 or others_may_enter:
+        return program
+    copied = shutil.copytree(program.folder.parent, folder / "programs")
+    return programs.Program(copied / "bin" / "postgres", copied / "bin", program.origin)
