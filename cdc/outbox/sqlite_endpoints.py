@@ -8,7 +8,7 @@ from datetime import datetime
 from cdc.delivery import Endpoint
 from cdc.event import Event
 from cdc.outbox.shared import delivery_id, endpoint_exists, event_exists, no_endpoint
-from cdc.outbox.sqlite_relay import insert_deliveries, insert_event
+from cdc.outbox.sqlite_relay import Subscriber, insert_deliveries, insert_events
 from cdc.outbox.sqlite_rows import endpoint_from, endpoint_row, micros
 from cdc.sqlfile import load
 
@@ -36,11 +36,11 @@ def remove(db: sqlite3.Connection, endpoint_id: str, now: datetime) -> None:
 
 def send_test(db: sqlite3.Connection, endpoint_id: str, event: Event, now: datetime) -> str:
     number = _number(db, endpoint_id)
-    sequence = insert_event(db, event)
-    if sequence is None:
+    new = insert_events(db, [event])
+    if not new:
         raise event_exists(event.id)
-    insert_deliveries(db, event, sequence, [number], now)
-    (made,) = db.execute("SELECT id FROM delivery WHERE event = ? AND endpoint = ?", (sequence, number)).fetchone()
+    insert_deliveries(db, new, [Subscriber(number, ("*",), ())], now)
+    (made,) = db.execute("SELECT id FROM delivery WHERE event = ?", tuple(new)).fetchone()
     return delivery_id(made)
 
 

@@ -26,14 +26,14 @@ def current_lane(db: sqlite3.Connection, source: str, record: str) -> int:
     return lane if row is None else int(row[0])
 
 
-def merge_lanes(db: sqlite3.Connection, source: str, former: str, record: str, endpoints: list[int]) -> None:
-    """Let ``record`` share the lane of its ``former`` name, with all that is unfinished at these endpoints."""
+def merge_lanes(db: sqlite3.Connection, source: str, former: str, record: str) -> None:
+    """Let ``record`` share the lane of its ``former`` name, with all that is unfinished."""
     into, lane = current_lane(db, source, former), current_lane(db, source, record)
     if into == lane:
         return
     db.execute(load("sqlite/redirect_lanes.sql"), {"into": into, "lane": lane})
     db.execute(load("sqlite/alias_lane.sql"), {"into": into, "lane": lane})
-    for endpoint in endpoints:
+    for (endpoint,) in db.execute("SELECT number FROM endpoint WHERE removed_at IS NULL").fetchall():
         if db.execute(load("sqlite/move_lane.sql"), {"into": into, "lane": lane, "endpoint": endpoint}).rowcount:
             settle(db, endpoint, into)
 

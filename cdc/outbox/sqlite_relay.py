@@ -14,7 +14,7 @@ from datetime import datetime
 from cdc.event import Event
 from cdc.outbox.base import Stored
 from cdc.outbox.shared import wants
-from cdc.outbox.sqlite_lanes import current_lane, merge_lanes
+from cdc.outbox.sqlite_lanes import lane_of, merge_lanes
 from cdc.outbox.sqlite_rows import micros
 from cdc.payload import event_payload
 from cdc.position import Position
@@ -22,7 +22,7 @@ from cdc.sqlfile import load
 
 
 @dataclass(frozen=True, slots=True)
-class _Subscriber:
+class Subscriber:
     number: int
     patterns: tuple[str, ...]
     sources: tuple[str, ...]
@@ -46,47 +46,56 @@ def store(
     changed_states: Mapping[str, str | None],
     now: datetime,
 ) -> Stored:
-    subscribers = _subscribers(db)
-    numbers = [subscriber.number for subscriber in subscribers]
-    new = deliveries = 0
-    for event in events:
-        sequence = insert_event(db, event)
-        if sequence is None:
-            continue
-        new += 1
-        if event.renamed_from is not None:
-            merge_lanes(db, event.source, event.renamed_from, event.record, numbers)
-        wanting = [one.number for one in subscribers if wants(one.patterns, one.sources, event)]
-        deliveries += insert_deliveries(db, event, sequence, wanting, now)
+    new = insert_events(db, events)
+    deliveries = insert_deliveries(db, new, _subscribers(db), now)
     db.execute(load("sqlite/set_position.sql"), (source, reached))
     for name, value in changed_states.items():
         _set_state(db, source, name, value)
-    return Stored(new, deliveries)
+    return Stored(len(new), deliveries)
 
 
-def insert_event(db: sqlite3.Connection, event: Event) -> int | None:
-    """The new event's sequence; None when its id is stored already."""
-    row = (event.id, event.name, event.source, event.record, micros(event.time), event_payload(event))
-    cursor = db.execute(load("sqlite/insert_event.sql"), row)
-    return cursor.lastrowid if cursor.rowcount else None
+def insert_events(db: sqlite3.Connection, events: Sequence[Event]) -> dict[int, Event]:
+    """Those that were not stored yet, by their sequences, in order."""
+    ids = json.dumps([event.id for event in events])
+    known = {row[0] for row in db.execute(load("sqlite/known_events.sql"), (ids,))}
+    new: dict[str, Event] = {}
+    for event in events:
+        if event.id not in known:
+            new.setdefault(event.id, event)
+    (last,) = db.execute("SELECT COALESCE(MAX(sequence), 0) FROM event").fetchone()
+    numbered = dict(enumerate(new.values(), last + 1))
+    db.executemany(
+        load("sqlite/insert_event.sql"),
+        [
+            (sequence, event.id, event.name, event.source, event.record, micros(event.time), event_payload(event))
+            for sequence, event in numbered.items()
+        ],
+    )
+    return numbered
 
 
 def insert_deliveries(
-    db: sqlite3.Connection, event: Event, sequence: int, endpoints: Sequence[int], now: datetime
+    db: sqlite3.Connection, events: Mapping[int, Event], subscribers: Sequence[Subscriber], now: datetime
 ) -> int:
-    """One delivery for each of the endpoints; how many."""
-    if endpoints:
-        lane, due = current_lane(db, event.source, event.record), micros(now)
-        statement = load("sqlite/insert_delivery.sql")
-        for endpoint in endpoints:
-            db.execute(statement, {"event": sequence, "endpoint": endpoint, "lane": lane, "now": due})
-    return len(endpoints)
+    """A delivery for each of the subscribers that want an event, lanes merged before; how many."""
+    for event in events.values():
+        if event.renamed_from is not None:
+            merge_lanes(db, event.source, event.renamed_from, event.record)
+    due = micros(now)
+    rows = [
+        (sequence, subscriber.number, lane_of(event.source, event.record), due)
+        for sequence, event in events.items()
+        for subscriber in subscribers
+        if wants(subscriber.patterns, subscriber.sources, event)
+    ]
+    db.executemany(load("sqlite/insert_delivery.sql"), rows)
+    return len(rows)
 
 
-def _subscribers(db: sqlite3.Connection) -> list[_Subscriber]:
+def _subscribers(db: sqlite3.Connection) -> list[Subscriber]:
     """Read anew in every transaction: another process may have added one."""
     return [
-        _Subscriber(number, tuple(json.loads(patterns)), tuple(json.loads(sources)))
+        Subscriber(number, tuple(json.loads(patterns)), tuple(json.loads(sources)))
         for number, patterns, sources in db.execute(load("sqlite/subscribers.sql"))
     ]
 

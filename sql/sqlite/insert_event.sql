@@ -1,3 +1,2 @@
--- One event; nothing when its id is stored already.
-INSERT INTO event (id, name, source, record, time, payload) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO NOTHING
+-- One event that is not stored yet.
+INSERT INTO event (sequence, id, name, source, record, time, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
