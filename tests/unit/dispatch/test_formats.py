@@ -1,0 +1,101 @@
+"""The three payload formats of one stored event."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from cdc.delivery import Endpoint, LeasedDelivery, PayloadFormat
+from cdc.dispatch.formats import render
+from cdc.dispatch.request import build_request
+from cdc.dispatch.signing import new_secret, plain_signature, standard_signature, verify
+
+NOW = datetime(2026, 11, 24, 21, 48, 1, 500000, tzinfo=UTC)
+EVENT: dict[str, Any] = {
+    "id": "evt_9",
+    "event": "invoice.paid",
+    "timestamp": "2026-11-24T21:48:00.123456Z",
+    "source": "main shop",
+    "key": {"idfactura": 12},
+    "data": {"idfactura": 12, "pagada": True, "total": 121.0, "nombre": "Peña & O'Brien"},
+    "previous": {"pagada": False},
+    "transaction": "778/0-1-5",
+}
+
+
+def leased(event: dict[str, Any] = EVENT) -> LeasedDelivery:
+    # Spaces: not how the product writes JSON, so that parsing and writing again would show.
+    body = orjson.dumps(event).replace(b'":', b'" : ')
+    return LeasedDelivery("dlv_1", "ep_1", "evt_9", "invoice.paid", "facturascli:12", 1, NOW, body)
+
+
+def endpoint(**changes: Any) -> Endpoint:
+    base = {"id": "ep_1", "url": "https://receiver.example/hook", "events": ("*",), "secret": new_secret()}
+    return Endpoint(**{**base, "created_at": NOW, **changes})
+
+
+def test_default_format_is_the_stored_bytes() -> None:
+    delivery = leased()
+    body = render(delivery, PayloadFormat.FACTURASCRIPTS)
+    assert body.content is delivery.body_event
+    assert body.content_type == "application/json"
+
+
+def test_standard_format() -> None:
+    body = render(leased(), PayloadFormat.STANDARD)
+    assert body.content_type == "application/json"
+    assert orjson.loads(body.content) == {
+        "type": "invoice.paid",
+        "timestamp": "2026-11-24T21:48:00.123456Z",
+        "data": EVENT["data"],
+    }
+
+
+def test_cloudevents_structured_json() -> None:
+    body = render(leased({**EVENT, "inferred": True}), PayloadFormat.CLOUDEVENTS)
+    assert body.content_type == "application/cloudevents+json"
+    assert orjson.loads(body.content) == {
+        "specversion": "1.0",
+        "id": "evt_9",
+        "source": "/facturascripts/main%20shop",
+        "type": "invoice.paid",
+        "time": "2026-11-24T21:48:00.123456Z",
+        "subject": "facturascli:12",
+        "datacontenttype": "application/json",
+        "transaction": "778/0-1-5",
+        "inferred": True,
+        "data": EVENT["data"],
+    }
+
+
+def test_cloudevents_without_optional_attributes() -> None:
+    body = orjson.loads(render(leased({**EVENT, "transaction": ""}), PayloadFormat.CLOUDEVENTS).content)
+    assert {"transaction", "inferred"}.isdisjoint(body)
+
+
+@pytest.mark.parametrize("wanted", list(PayloadFormat))
+def test_the_bytes_sent_are_the_bytes_signed(wanted: PayloadFormat) -> None:
+    to = endpoint(format=wanted, timeout=3.0)
+    request = build_request(leased(), to, NOW)
+    assert verify(to.secret, request.headers, request.body, NOW).verified
+    assert request.url == to.url
+    assert request.timeout == 3.0
+    assert request.headers["webhook-id"] == "evt_9"
+    assert request.headers["webhook-timestamp"] == str(int(NOW.timestamp()))
+    assert request.headers["x-webhook-event"] == "invoice.paid"
+    assert request.headers["User-Agent"].startswith("facturascripts-cdc/")
+    assert request.headers["Content-Type"] == render(leased(), wanted).content_type
+
+
+@pytest.mark.parametrize(("seconds", "signatures"), [(1, 2), (0, 1), (-1, 1)])
+def test_a_former_secret_signs_until_its_time_is_over(seconds: int, signatures: int) -> None:
+    to = endpoint(former_secret=new_secret(), former_secret_until=NOW + timedelta(seconds=seconds))
+    request = build_request(leased(), to, NOW)
+    expected = [to.secret, to.former_secret][:signatures]
+    signing = [secret for secret in expected if secret is not None]
+    stamp = int(NOW.timestamp())
+    assert request.headers["webhook-signature"] == standard_signature(signing, "evt_9", stamp, request.body)
+    assert request.headers["x-webhook-signature"] == plain_signature(to.secret, request.body)
