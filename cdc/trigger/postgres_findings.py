@@ -1,0 +1,88 @@
+"""The doctor's checks of a PostgreSQL database, from what was found.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cdc.column import Capture
+from cdc.errors import InstallError
+from cdc.trigger import postgres_plan
+from cdc.trigger.base import Finding, Severity
+from cdc.trigger.postgres_found import Found
+from cdc.trigger.postgres_render import JOURNAL_VERSION
+
+INSTALL = "cdc install-triggers"
+#: Seconds after which a waiting change means that nobody reads.
+STALE = 60.0
+COUNTED = 100_000
+
+
+def findings(found: Found, captures: Sequence[Capture], backlog: tuple[int, float, bool] | None) -> list[Finding]:
+    """``backlog``: changes waiting, age of the oldest (s), whether a consumer is at work; None without a journal."""
+    checks = [_server(found), _journal(found)]
+    if backlog is not None:
+        checks += [*_tables(found, captures), *_backlog(*backlog)]
+    return checks
+
+
+def _server(found: Found) -> Finding:
+    major = found.server.version // 10000
+    if found.server.version < postgres_plan.MINIMUM_VERSION:
+        return Finding("server", Severity.WRONG, f"PostgreSQL {major} is too old: 13 or later", "upgrade the server")
+    if found.server.standby:
+        return Finding("server", Severity.WRONG, "this is a standby", "connect to the primary server")
+    return Finding("server", Severity.OK, f"PostgreSQL {major}, schema {found.schema}")
+
+
+def _journal(found: Found) -> Finding:
+    if found.version == JOURNAL_VERSION:
+        return Finding("journal", Severity.OK, f"version {found.version}, {len(found.captures)} tables captured")
+    if found.version is not None:
+        detail = f"version {found.version}, not {JOURNAL_VERSION}"
+        return Finding("journal", Severity.WRONG, detail, f"cdc uninstall-triggers, then {INSTALL}")
+    if found.server.journal_exists:
+        detail = f"role {found.server.role} may not read the schema cdc"
+        return Finding("journal", Severity.WRONG, detail, f"{INSTALL} --grants prints what it needs")
+    return Finding("journal", Severity.WRONG, "not installed", INSTALL)
+
+
+def _tables(found: Found, captures: Sequence[Capture]) -> Iterator[Finding]:
+    wrong = False
+    for capture in captures:
+        phrases = _table(found, capture)
+        if phrases:
+            wrong = True
+            yield Finding(f"table {capture.table}", Severity.WRONG, "; ".join(phrases), INSTALL)
+    wanted = {capture.table for capture in captures}
+    for table in sorted(found.captures.keys() - wanted):
+        wrong = True
+        yield Finding(f"table {table}", Severity.WARNING, "captured, but no rule needs it", INSTALL)
+    if not wrong:
+        yield Finding("triggers", Severity.OK, f"as installed on {len(captures)} tables")
+
+
+def _table(found: Found, capture: Capture) -> list[str]:
+    installed = found.captures.get(capture.table)
+    if capture.table not in found.tables:
+        return ["the table does not exist"]
+    if installed is None:
+        return ["not captured"]
+    try:
+        postgres_plan.refuse_table(found, capture)
+    except InstallError as error:
+        return [error.message]
+    changed = [] if installed.secrets == capture.secrets else ["its list of secret columns is not as configured"]
+    return changed or postgres_plan.drift(found, capture)
+
+
+def _backlog(waiting: int, age: float, consumer: bool) -> Iterator[Finding]:
+    if consumer:
+        yield Finding("consumer", Severity.OK, "at work")
+    else:
+        yield Finding("consumer", Severity.WARNING, "no consumer reads this database", "cdc run")
+    count = f"more than {COUNTED}" if waiting > COUNTED else str(waiting)
+    if waiting and age > STALE:
+        detail = f"{count} changes wait, the oldest for {age:.0f} s"
+        yield Finding("backlog", Severity.WARNING, detail, "look at the log of cdc run")
+    else:
+        yield Finding("backlog", Severity.OK, f"{count} changes wait")

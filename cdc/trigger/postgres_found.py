@@ -1,0 +1,122 @@
+"""What a PostgreSQL database holds now, as far as an installer must know: read, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row, tuple_row
+
+from cdc.column import Capture
+from cdc.sqlfile import load
+
+Connection = psycopg.Connection[Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``version``: as in server_version_num.  ``schema``: the session's current one, empty when there is none.
+    ``schema_…``: the state of the schema cdc for this role.  ``namesakes``: others' tables that are named like ours."""
+
+    version: int
+    standby: bool
+    read_only: bool
+    role: str
+    database: str
+    schema: str
+    may_create: bool
+    schema_exists: bool
+    schema_owned: bool
+    journal_exists: bool
+    schema_usable: bool
+    namesakes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    """``kind``: pg_class.relkind; ``r`` is an ordinary table."""
+
+    name: str
+    kind: str
+    owner: str
+    may_trigger: bool
+    has_key: bool
+    columns: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFunction:
+    name: str
+    source: str
+    definer: bool
+    settings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTrigger:
+    """``enabled``: pg_trigger.tgenabled.  ``function``: its name in our schema; None when it calls another one."""
+
+    table: str
+    name: str
+    enabled: str
+    type: int
+    condition: bool
+    function: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """``version`` is None when there is no journal of ours (or this role may not look); ``schema`` is the ERP's, as
+    installed, else the session's."""
+
+    server: Server
+    schema: str
+    version: int | None = None
+    captures: Mapping[str, Capture] = field(default_factory=dict)
+    tables: Mapping[str, FoundTable] = field(default_factory=dict)
+    functions: Mapping[str, FoundFunction] = field(default_factory=dict)
+    triggers: Mapping[str, tuple[FoundTrigger, ...]] = field(default_factory=dict)
+
+
+def inspect(connection: Connection) -> Found:
+    """Read everything in one snapshot; the connection must be outside a transaction and not in autocommit mode."""
+    with connection.transaction():
+        connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return _inspect(connection)
+
+
+def _inspect(connection: Connection) -> Found:
+    server = _all(connection, Server, "inspect_server")[0]
+    version, schema = None, server.schema
+    captures: dict[str, Capture] = {}
+    if server.journal_exists and server.schema_usable:
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            installation = cursor.execute(_sql("inspect_installation")).fetchone()
+            if installation is not None:
+                version, schema = installation
+            rows = cursor.execute(_sql("inspect_captures")).fetchall()
+            captures = {name: Capture(name, frozenset(secrets)) for name, secrets in rows}
+    triggers: dict[str, tuple[FoundTrigger, ...]] = {}
+    for trigger in _all(connection, FoundTrigger, "inspect_triggers", schema):
+        triggers[trigger.table] = (*triggers.get(trigger.table, ()), trigger)
+    return Found(
+        server,
+        schema,
+        version,
+        captures,
+        {table.name: table for table in _all(connection, FoundTable, "inspect_tables", schema)},
+        {function.name: function for function in _all(connection, FoundFunction, "inspect_functions")},
+        triggers,
+    )
+
+
+def _all(connection: Connection, noun: type[T], name: str, *parameters: str) -> list[T]:
+    with connection.cursor(row_factory=class_row(noun)) as cursor:
+        return cursor.execute(_sql(name), parameters or None).fetchall()
+
+
+def _sql(name: str) -> bytes:
+    return load(f"postgres/trigger/{name}.sql").encode()

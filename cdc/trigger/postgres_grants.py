@@ -1,0 +1,37 @@
+"""The least that an installing and a consuming account need on PostgreSQL, as statements.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.column import Capture
+from cdc.sqlfile import render
+from cdc.trigger.postgres_found import Found
+from cdc.trigger.postgres_render import qualified, quote
+
+INSTALLER = "cdc_installer"
+CONSUMER = "cdc_consumer"
+
+
+def grants(found: Found, captures: Sequence[Capture], installer: str = INSTALLER, consumer: str = CONSUMER) -> str:
+    """Tables that do not exist are left out: the plan names them."""
+    existing = [capture for capture in captures if capture.table in found.tables]
+    tables = ",\n    ".join(qualified(found.schema, capture.table) for capture in existing)
+    return render(
+        "postgres/trigger/grants.sql",
+        installer=quote(installer),
+        consumer=quote(consumer),
+        database=quote(found.server.database),
+        schema=quote(found.schema),
+        tables=tables,
+        selects="\n".join(consumer_select(found, capture, consumer) for capture in existing),
+    )
+
+
+def consumer_select(found: Found, capture: Capture, consumer: str = CONSUMER) -> str:
+    """Column by column where the table has secrets."""
+    columns = ""
+    if capture.secrets:
+        open_ones = [name for name in found.tables[capture.table].columns if name not in capture.secrets]
+        columns = f" ({', '.join(map(quote, open_ones))})"
+    return f"GRANT SELECT{columns} ON {qualified(found.schema, capture.table)} TO {quote(consumer)};"

@@ -1,0 +1,210 @@
+"""Wanted against found, on PostgreSQL: what cannot work, what is missing, what must go.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cdc.column import Capture
+from cdc.errors import InstallError
+from cdc.trigger import postgres_render as sql
+from cdc.trigger.base import Plan, Step
+from cdc.trigger.postgres_found import Found
+
+MINIMUM_VERSION = 130000
+_KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
+
+
+def plan_install(found: Found, captures: Sequence[Capture]) -> Plan:
+    """Raises `InstallError` for what can never work."""
+    refuse_server(found)
+    refuse_tables(found, captures)
+    wanted = {capture.table: capture for capture in captures}
+    steps = [] if found.version else [Step("Make the journal", "", (sql.journal(found.schema),))]
+    steps += [_forget(table) for table in found.captures if table not in wanted]
+    steps += [step for capture in captures if (step := _table_step(found, capture))]
+    return Plan(tuple(steps))
+
+
+def plan_uninstall(found: Found, waiting: int) -> Plan:
+    """``waiting``: changes in the journal that nobody has read."""
+    if found.server.schema_exists and not found.server.journal_exists:
+        return Plan((), ("The schema cdc of this database is not ours: nothing to remove.",))
+    if not found.server.journal_exists:
+        return Plan(())
+    if not found.server.schema_owned:
+        raise InstallError(
+            f"Role {found.server.role} does not own the schema cdc of database {found.server.database}.",
+            "Uninstall with the account that installed the triggers, or a superuser.",
+        )
+    tables = sorted({*found.captures, *found.functions})
+    steps = [_forget(table) for table in tables]
+    notes = (f"{waiting} changes in the journal have not been read and will be lost.",) if waiting else ()
+    return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), notes)
+
+
+def drift(found: Found, capture: Capture) -> list[str]:
+    """What is not as installed on this table, one phrase each; empty when all is well."""
+    function = found.functions.get(capture.table)
+    if function is None:
+        return ["its trigger function is missing"]
+    wrong = []
+    if function.source != sql.function_source(capture):
+        wrong.append("its trigger function was changed")
+    elif not function.definer or {each.lower() for each in function.settings} != sql.FUNCTION_SETTINGS:
+        wrong.append("the settings of its trigger function were changed")
+    triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
+    for shape in sql.TRIGGERS:
+        trigger = triggers.get(shape.name)
+        if trigger is None:
+            wrong.append(f"trigger {shape.name} is missing")
+        elif trigger.enabled not in "OA":
+            wrong.append(f"trigger {shape.name} is disabled")
+        elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
+            wrong.append(f"trigger {shape.name} was changed")
+    return wrong
+
+
+def _table_step(found: Found, capture: Capture) -> Step | None:
+    wrong = drift(found, capture)
+    recorded = found.captures.get(capture.table) == capture
+    if not wrong and recorded:
+        return None
+    triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
+    sound = {
+        shape.name
+        for shape in sql.TRIGGERS
+        if (trigger := triggers.get(shape.name))
+        and trigger.enabled in "OA"
+        and (trigger.type, trigger.condition, trigger.function) == (shape.type, shape.condition, capture.table)
+    }
+    afresh = len(sound) < len(triggers)
+    missing = [shape for shape in sql.TRIGGERS if afresh or shape.name not in sound]
+    owner = found.tables[capture.table].owner
+    statements = [
+        *([sql.drop_function(capture.table)] if afresh else []),
+        sql.function(capture),
+        sql.revoke_function(capture.table),
+        *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
+        sql.remember_capture(capture),
+        *([sql.grant_owner(owner)] if owner != found.server.role else []),
+    ]
+    title = f"Mend the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
+    return Step(title, capture.table, tuple(statements))
+
+
+def _forget(table: str) -> Step:
+    return Step(f"Stop capturing {table}", table, (sql.drop_function(table), sql.forget_capture(table)))
+
+
+def refuse_server(found: Found) -> None:
+    """What is wrong with the server, the role or the names, whatever the tables."""
+    server = found.server
+    if server.version < MINIMUM_VERSION:
+        major = server.version // 10000
+        raise InstallError(f"The server is PostgreSQL {major}; capture needs 13 or later.", "Upgrade the server.")
+    if server.standby or server.read_only:
+        raise InstallError(
+            f"Database {server.database} is read-only here ({'a standby' if server.standby else 'by its settings'}).",
+            "Install on the primary server, where FacturaScripts writes.",
+        )
+    if not found.schema:
+        raise InstallError(
+            f"Role {server.role} has no current schema in database {server.database}.",
+            "Grant it USAGE on the schema of FacturaScripts' tables (public as a rule), or set its search_path.",
+        )
+    if found.version is None:
+        _refuse_names(found)
+    elif found.version != sql.JOURNAL_VERSION:
+        raise InstallError(
+            f"The journal in database {server.database} has version {found.version}, not {sql.JOURNAL_VERSION}.",
+            "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
+        )
+    elif not server.schema_owned:
+        raise InstallError(
+            f"Role {server.role} does not own the schema cdc of database {server.database}.",
+            "Use the account that installed the triggers, or a superuser.",
+        )
+
+
+def _refuse_names(found: Found) -> None:
+    server = found.server
+    if server.schema_exists:
+        raise InstallError(
+            f"Database {server.database} already has a schema named cdc that is not this product's.",
+            "Rename it, or give role " + server.role + " USAGE on it if the journal is in there.",
+        )
+    if server.namesakes:
+        raise InstallError(
+            f"Tables named like the journal's exist already: {', '.join(server.namesakes)}.",
+            "Rename them: FacturaScripts looks at table names without their schema.",
+        )
+    if not server.may_create:
+        raise InstallError(
+            f"Role {server.role} may not create a schema in database {server.database}.",
+            f"GRANT CREATE ON DATABASE {sql.quote(server.database)} TO {sql.quote(server.role)};",
+        )
+
+
+def refuse_tables(found: Found, captures: Sequence[Capture]) -> None:
+    names = [capture.table for capture in captures]
+    missing = [name for name in names if name not in found.tables]
+    if missing:
+        raise InstallError(
+            f"Schema {found.schema} of database {found.server.database} has no {_named('table', missing)}.",
+            "Is this FacturaScripts' database? Correct the rules that name them, or the connection.",
+        )
+    for capture in captures:
+        refuse_table(found, capture)
+    keyless = [name for name in names if not found.tables[name].has_key]
+    if keyless:
+        raise InstallError(
+            f"No primary key: {_named('table', keyless)}; a changed row could not be named.",
+            "Add a primary key, or take the rules for it out of the configuration.",
+        )
+    forbidden = [name for name in names if not found.tables[name].may_trigger and _needs_triggers(found, name)]
+    if forbidden:
+        listed = ", ".join(sql.qualified(found.schema, name) for name in forbidden)
+        raise InstallError(
+            f"Role {found.server.role} may not create triggers on {_named('table', forbidden)}.",
+            f"GRANT TRIGGER ON {listed} TO {sql.quote(found.server.role)};",
+        )
+
+
+def refuse_table(found: Found, capture: Capture) -> None:
+    """What keeps an existing table from being captured, privileges and keys aside."""
+    kind = found.tables[capture.table].kind
+    if kind in _KINDS:
+        raise InstallError(f"{capture.table} is {_KINDS[kind]}: its changes cannot be captured.")
+    for trigger in found.triggers.get(capture.table, ()):
+        if trigger.function is None:
+            raise InstallError(
+                f"Table {capture.table} has a trigger {trigger.name} that is not this product's.",
+                "Rename that trigger.",
+            )
+
+
+def _needs_triggers(found: Found, table: str) -> bool:
+    return len(found.triggers.get(table, ())) < len(sql.TRIGGERS)
+
+
+def _named(noun: str, names: Sequence[str]) -> str:
+    return f"{noun} {names[0]}" if len(names) == 1 else f"{noun}s {', '.join(names)}"
+
+
+def script(plan: Plan, lock_seconds: float) -> str:
+    """For psql: each step a transaction of its own, so that no lock is held while waiting for the next one."""
+    head = [f"-- {note}" for note in plan.notes]
+    head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
+    blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
+    return (
+        "\n".join([*head, *blocks, ""])
+        if plan.steps
+        else "\n".join([*head[: len(plan.notes)], "-- Nothing to do.", ""])
+    )
+
+
+def restoring(found: Found, captures: Mapping[str, Capture] | None) -> Plan:
+    """From what is there now back to these captures (None: nothing of ours at all)."""
+    if captures is None:
+        return plan_uninstall(found, waiting=0)
+    return plan_install(found, list(captures.values()))

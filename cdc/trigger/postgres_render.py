@@ -1,0 +1,113 @@
+"""The SQL text of each thing that capture needs in a PostgreSQL database.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cdc.column import Capture
+from cdc.sqlfile import render
+
+#: Of the journal's tables and functions; the consumer refuses another one.
+JOURNAL_VERSION = 1
+#: The two-part advisory lock keys: "cdc" and what for.  The consumer has the same numbers.
+LOCK_CLASS = 0x63646300
+LOCK_CONSUMER = 1
+LOCK_IDLE = 2
+
+_FOLDER = "postgres/trigger"
+#: As pg_proc.proconfig holds the function's SET clauses, in lower case.
+FUNCTION_SETTINGS = frozenset(
+    {
+        "search_path=pg_catalog, pg_temp",
+        "datestyle=iso",
+        "intervalstyle=postgres",
+        "bytea_output=hex",
+        "extra_float_digits=1",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerShape:
+    """``type``: pg_trigger.tgtype.  ``condition``: it has a WHEN."""
+
+    name: str
+    type: int
+    condition: bool
+
+
+TRIGGERS = (
+    TriggerShape("_cdc_row", 1 | 4 | 8, condition=False),  # row, insert, delete
+    TriggerShape("_cdc_truncate", 32, condition=False),
+    TriggerShape("_cdc_update", 1 | 16, condition=True),  # row, update
+)
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string literal that means the same whatever standard_conforming_strings says."""
+    quoted = text.replace("'", "''")
+    return "E'" + quoted.replace("\\", "\\\\") + "'" if "\\" in text else f"'{quoted}'"
+
+
+def text_array(values: Iterable[str]) -> str:
+    """Sorted, so that the same set gives the same text."""
+    return f"ARRAY[{', '.join(map(literal, sorted(values)))}]::pg_catalog.text[]"
+
+
+def qualified(schema: str, table: str) -> str:
+    return f"{quote(schema)}.{quote(table)}"
+
+
+def journal(schema: str) -> str:
+    return render(f"{_FOLDER}/journal.sql", version=str(JOURNAL_VERSION), schema=literal(schema))
+
+
+def drop_journal() -> str:
+    return render(f"{_FOLDER}/drop_journal.sql")
+
+
+def function(capture: Capture) -> str:
+    name = "function_secrets" if capture.secrets else "function"
+    return render(
+        f"{_FOLDER}/{name}.sql",
+        function=quote(capture.table),
+        secrets=text_array(capture.secrets),
+        lock_class=str(LOCK_CLASS),
+        lock_idle=str(LOCK_IDLE),
+    )
+
+
+def function_source(capture: Capture) -> str:
+    """The function's body as pg_proc.prosrc holds it."""
+    return function(capture).split("$cdc$")[1]
+
+
+def revoke_function(table: str) -> str:
+    return render(f"{_FOLDER}/revoke_function.sql", function=quote(table))
+
+
+def drop_function(table: str) -> str:
+    return render(f"{_FOLDER}/drop_function.sql", function=quote(table))
+
+
+def trigger(shape: TriggerShape, schema: str, table: str) -> str:
+    name = shape.name.removeprefix("_cdc_")
+    return render(f"{_FOLDER}/trigger_{name}.sql", table=qualified(schema, table), function=quote(table))
+
+
+def remember_capture(capture: Capture) -> str:
+    secrets = text_array(capture.secrets)
+    return render(f"{_FOLDER}/capture.sql", table=literal(capture.table), secrets=secrets)
+
+
+def forget_capture(table: str) -> str:
+    return render(f"{_FOLDER}/forget_capture.sql", table=literal(table))
+
+
+def grant_owner(owner: str) -> str:
+    return render(f"{_FOLDER}/grant_owner.sql", owner=quote(owner))

@@ -1,0 +1,71 @@
+"""One installer's connection to PostgreSQL: its errors in our words, a step in a transaction, who holds a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+
+from cdc.connection import ConnectionInfo
+from cdc.errors import InstallError, LockTimeout, SourceUnavailable
+from cdc.libpq import conninfo
+from cdc.sqlfile import load
+from cdc.trigger.base import Step
+from cdc.trigger.postgres_found import Connection
+from cdc.trigger.postgres_render import qualified
+
+
+@contextmanager
+def session(info: ConnectionInfo) -> Iterator[Connection]:
+    """A connection in autocommit mode; database errors that nobody expected come out as `InstallError`."""
+    try:
+        connection = psycopg.connect(conninfo(info, "cdc installer"), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise SourceUnavailable(
+            f"No connection to {info.describe()}: {reason(error)}.",
+            "Is the server up, are the account and address right?",
+        ) from error
+    try:
+        with connection:
+            yield connection
+    except errors.InsufficientPrivilege as error:
+        raise InstallError(
+            f"{info.describe()}: {reason(error)}.", "cdc install-triggers --grants prints what the account needs."
+        ) from error
+    except psycopg.Error as error:
+        kind = SourceUnavailable if connection.broken else InstallError
+        raise kind(f"{info.describe()}: {reason(error)}.") from error
+
+
+def run_step(connection: Connection, step: Step, lock_seconds: float) -> None:
+    """All of it in one transaction.  Raises psycopg's LockNotAvailable when a lock is not had in time."""
+    with connection.transaction():
+        connection.execute(b"SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_seconds * 1000)}ms"])
+        connection.execute(b"SET LOCAL client_min_messages = warning")
+        for statement in step.statements:
+            connection.execute(statement.encode())
+
+
+def lock_timeout(connection: Connection, step: Step, schema: str, tries: int) -> LockTimeout:
+    """The sentence that names whoever holds the lock now."""
+    table = qualified(schema, step.table) if step.table else "cdc.cdc_journal"
+    sql = load("postgres/trigger/blockers.sql").encode()
+    row = connection.execute(sql, [table]).fetchone()
+    what = f"{step.title}: table {step.table or 'cdc.cdc_journal'} stayed locked through {tries} tries"
+    if row is None:
+        return LockTimeout(f"{what}.", "Try again at a quieter time.")
+    pid, user, application, state, age = row
+    details = [f"user {user}" if user else "", application and f"application {application}", state]
+    holder = ", ".join(each for each in details if each)
+    return LockTimeout(
+        f"{what}; connection {pid} ({holder}) has had a transaction open for {age:.0f} s.",
+        f"Let it finish, or end it with SELECT pg_terminate_backend({pid}); then run the command again.",
+    )
+
+
+def reason(error: psycopg.Error) -> str:
+    """The server's own sentence, or the last line of libpq's; neither ever has a password or a query's values."""
+    text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return text.strip().rstrip(".")

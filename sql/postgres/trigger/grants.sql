@@ -1,0 +1,18 @@
+-- Two accounts: one installs and removes triggers, the other runs all the time and reads.
+-- Give them passwords with \password in psql. FacturaScripts' own account needs nothing.
+
+-- 1. Before cdc install-triggers, which runs as $installer:
+CREATE ROLE $installer LOGIN;
+GRANT CONNECT, CREATE ON DATABASE $database TO $installer;
+GRANT USAGE ON SCHEMA $schema TO $installer;
+GRANT TRIGGER ON
+    $tables
+TO $installer;
+
+-- 2. After it, for cdc run, which runs as $consumer:
+CREATE ROLE $consumer LOGIN;
+GRANT CONNECT ON DATABASE $database TO $consumer;
+GRANT USAGE ON SCHEMA cdc, $schema TO $consumer;
+GRANT SELECT ON cdc.cdc_installation, cdc.cdc_capture TO $consumer;
+GRANT SELECT, DELETE ON cdc.cdc_journal TO $consumer;
+$selects

@@ -1,0 +1,2 @@
+-- What the installation says of itself.
+SELECT version, schema_name FROM cdc.cdc_installation
