@@ -211,7 +211,8 @@ def _emit(
     table, key = plan.table, change.key
     record = record_name(table, key)
     former = None if change.former_key is None else record_name(table, change.former_key)
-    row, previous = (image and _without_secrets(plan.secrets, image) for image in images)
+    row = _without_secrets(plan.secrets, images[0])
+    previous = None if images[1] is None else _without_secrets(plan.secrets, images[1])
     data: Mapping[str, Any] = plan.decode(row)
     if plan.children and change.operation is not Operation.TRUNCATE:
         data = {**data, **_children(plan, change, context)}

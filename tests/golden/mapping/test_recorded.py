@@ -1,0 +1,74 @@
+"""The recorded actions of a real FacturaScripts give exactly the events that were derived for them independently.
+
+Runs only where the recording is at hand (``$CDC_SHARED``, or ``shared`` beside the repository).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cdc.change import Row, Transaction, Value
+from cdc.event import Event
+from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.facts import Facts, gather_facts
+from cdc.mapping.mapper import Mapper
+from support.notation import assert_same
+from support.recorded_scenario import Recording
+
+_SHARED = Path(os.environ.get("CDC_SHARED") or Path(__file__).resolve().parents[4] / "shared")
+_FOLDER = _SHARED / "facturascripts"
+
+
+class _LiveRows:
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return [row for row in self._recording.rows(table) if row[column] in values]
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return self._recording.rows(table)
+
+
+def _expected() -> dict[int, list[str]]:
+    lines: dict[int, list[str]] = defaultdict(list)
+    action = 0
+    for line in (_FOLDER / "scenario-events.txt").read_text(encoding="utf-8").splitlines():
+        if number := re.match(r"(\d+) ", line):
+            action = int(number[1])
+        elif line.startswith("    ") and line.strip() != "(none)":
+            lines[action].append(line.strip())
+    return lines
+
+
+async def _play() -> dict[int, list[list[Event]]]:
+    catalogue = load_catalogue()
+    recording, mapper = Recording(_FOLDER, catalogue), Mapper(catalogue)
+    states: dict[str, str] = {}
+    events: dict[int, list[list[Event]]] = defaultdict(list)
+    for action, transaction in recording.transactions():
+        mapped = mapper.map_transactions("main", [transaction], await _facts(mapper, recording, transaction), states)
+        states = {key: value for key, value in {**states, **mapped.states_changed}.items() if value is not None}
+        if action and mapped.events:
+            events[action].append(mapped.events)
+    return events
+
+
+async def _facts(mapper: Mapper, recording: Recording, transaction: Transaction) -> Facts:
+    return await gather_facts(mapper.facts_needed([transaction]), _LiveRows(recording))
+
+
+@pytest.mark.skipif(not _FOLDER.is_dir(), reason="the recording of a real FacturaScripts is not here")
+async def test_every_recorded_action_gives_its_events() -> None:
+    expected, events = _expected(), await _play()
+    assert set(events) == set(expected)
+    for action, lines in expected.items():
+        assert len(events[action]) == len(lines), f"action {action}"
+        for line, transaction in zip(lines, events[action], strict=True):
+            assert_same(line, transaction)
