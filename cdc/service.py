@@ -1,0 +1,204 @@
+"""The one place that chooses implementations: which installer, source, outbox and sender a configuration means.
+
+Drivers are imported where they are chosen, so that a command loads only what it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cdc.clock import SystemClock
+from cdc.column import Capture
+from cdc.config import Config, SourceConfig
+from cdc.connection import ConnectionInfo, Engine
+from cdc.errors import CdcError, ConfigError, InstallError
+from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.outbox.base import OutboxStore
+from cdc.trigger.base import Finding, Installer, Severity
+
+if TYPE_CHECKING:
+    from cdc.dispatch.dispatcher import Dispatcher
+    from cdc.mapping.schema import EventType
+    from cdc.relay import Relay
+    from cdc.source.base import Source
+    from cdc.source.journal_database import JournalDatabase
+
+log = structlog.get_logger()
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def catalogue(source: SourceConfig) -> Catalogue:
+    """The packaged rules with the source's own on top.  Raises `ConfigError` naming file and line."""
+    if source.rules is None:
+        return _with_options(load_catalogue(), source)
+    try:
+        text = source.rules.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The rules file {source.rules} of source {source.name!r} cannot be read: {error}."
+        ) from error
+    return _with_options(load_catalogue(text, str(source.rules)), source)
+
+
+def _with_options(rules: Catalogue, source: SourceConfig) -> Catalogue:
+    entities = tuple(
+        replace(
+            entity,
+            include=tuple(
+                dict.fromkeys([*entity.include, *(kind for kind in source.include if kind in entity.children)])
+            ),
+        )
+        for entity in rules.entities
+    )
+    return replace(rules, entities=entities, decode_html=rules.decode_html and source.html == "decode")
+
+
+def event_types(config: Config | None = None) -> list[EventType]:
+    """Every event of every source, the packaged ones when there is no source; by name, once."""
+    from cdc.mapping.schema import event_types as types_of
+
+    catalogues = [catalogue(source) for source in config.source.values()] if config else []
+    found = {kind.name: kind for rules in catalogues or [load_catalogue()] for kind in types_of(rules)}
+    return list(found.values())
+
+
+def captures(source: SourceConfig) -> list[Capture]:
+    """What to capture of this database: what the rules need and the database has.
+
+    Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
+    return _checked(source, installer(source))[0]
+
+
+def _checked(source: SourceConfig, install: Installer) -> tuple[list[Capture], list[str]]:
+    """The captures, and notes on packaged rules that the database has no table for."""
+    rules = catalogue(source)
+    existing = install.existing_tables()
+    notes = rules.check(existing)
+    return rules.captures(existing), notes
+
+
+# -- triggers ---------------------------------------------------------------------------------------------------------
+
+
+def installer(source: SourceConfig) -> Installer:
+    """The installer with the account that may install."""
+    return installer_of(source.admin_connection(), catalogue(source).lookups())
+
+
+def installer_of(info: ConnectionInfo, lookups: Sequence[str]) -> Installer:
+    """``lookups``: tables that mapping reads live (the consumer's account may read them)."""
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.trigger.postgres import PostgresInstaller
+
+        return PostgresInstaller(info, lookups)
+    from cdc.trigger.mysql import MySQLInstaller
+
+    return MySQLInstaller(info, lookups)
+
+
+# -- the consumer -----------------------------------------------------------------------------------------------------
+
+
+def open_outbox(config: Config) -> OutboxStore:
+    """The configured outbox; not opened yet."""
+    from cdc.outbox.sqlite import SqliteOutbox
+
+    return SqliteOutbox(config.outbox.path)
+
+
+def journal_of(info: ConnectionInfo, secrets: dict[str, frozenset[str]]) -> JournalDatabase:
+    """``secrets``: table → columns that no look-up may read."""
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.source.journal_postgres import PostgresJournal
+
+        return PostgresJournal(info, secrets)
+    from cdc.source.journal_mysql import MySQLJournal
+
+    return MySQLJournal(info, secrets)
+
+
+def source_of(source: SourceConfig) -> Source:
+    """The source that a configuration names; not opened yet."""
+    from cdc.source.journal import JournalSource
+
+    rules = catalogue(source)
+    tables = {*rules.lookups(), *(capture.table for capture in rules.captures())}
+    journal = journal_of(source.connection(), {table: rules.secrets_of(table) for table in tables})
+    return JournalSource(source.name, journal, _repair(source))
+
+
+def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:
+    async def repair(tables: Sequence[str]) -> None:
+        if not source.repair:
+            raise InstallError(
+                f"Repairing triggers is switched off for source {source.name!r}.", "Run cdc install-triggers."
+            )
+        await asyncio.to_thread(lambda: installer(source).repair(tables))
+
+    return repair
+
+
+def _relay(source: SourceConfig, store: OutboxStore, stored: Callable[[], None]) -> Relay:
+    from cdc.mapping.mapper import Mapper
+    from cdc.relay import Relay
+
+    return Relay(source_of(source), Mapper(catalogue(source)), store, SystemClock(), stored)
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Relay every source and dispatch until ``stop`` is set, then end within ten seconds."""
+    from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+    from cdc.dispatch.sender import HttpSender
+
+    if not config.source:
+        raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
+    store = open_outbox(config)
+    await store.open()
+    try:
+        async with HttpSender(config.dispatch.allow_private) as sender:
+            settings = DispatchSettings(
+                worker=socket.gethostname(),
+                concurrency=config.dispatch.concurrency,
+                lease=config.dispatch.lease_seconds,
+                grace=config.dispatch.stop_seconds,
+            )
+            dispatcher = Dispatcher(store, sender, SystemClock(), settings)
+            relays = [_relay(source, store, dispatcher.notify) for source in config.source.values()]
+            await _run_all(relays, dispatcher, stop)
+    finally:
+        await store.close()
+
+
+async def _run_all(relays: Iterable[Relay], dispatcher: Dispatcher, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        dispatching = group.create_task(dispatcher.run())
+        relaying = [group.create_task(relay.run(stop)) for relay in relays]
+        await stop.wait()
+        log.info("stopping")
+        await asyncio.wait(relaying)
+        dispatcher.stop()
+        await dispatching
+    log.info("stopped")
+
+
+# -- the doctor -------------------------------------------------------------------------------------------------------
+
+
+def examine(source: SourceConfig) -> list[Finding]:
+    """Every check of one source.  What stops the examination is a finding like the others."""
+    try:
+        install = installer(source)
+        wanted, notes = _checked(source, install)
+        findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]
+        findings += [Finding("rules", Severity.WARNING, note) for note in notes]
+        return findings + install.findings(wanted)
+    except CdcError as error:
+        return [Finding("source", Severity.WRONG, error.message, error.hint)]
