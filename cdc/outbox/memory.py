@@ -139,21 +139,21 @@ class MemoryOutbox:
         states: Mapping[str, str | None],
         now: datetime,
     ) -> Stored:
+        payloads = [event_payload(event) for event in events]  # the only step that may fail comes first
         self._changes += 1
         new = deliveries = 0
-        for event in events:
+        for event, payload in zip(events, payloads, strict=True):
             if event.id not in self._events:
                 new += 1
                 wanting = [one.id for one in await self.endpoints() if wants(one.events, one.sources, event)]
                 deliveries += len(wanting)
-                self._insert(event, wanting, now)
+                self._insert(event, payload, wanting, now)
         self._positions[source] = position
         kept = {**self._states[source], **states}
         self._states[source] = {name: value for name, value in kept.items() if value is not None}
         return Stored(new, deliveries)
 
-    def _insert(self, event: Event, endpoint_ids: Iterable[str], now: datetime) -> None:
-        payload = event_payload(event)
+    def _insert(self, event: Event, payload: bytes, endpoint_ids: Iterable[str], now: datetime) -> None:
         self._events[event.id] = StoredEvent(
             len(self._events) + 1, event.id, event.name, event.source, event.record, event.time, orjson.loads(payload)
         )
@@ -203,6 +203,7 @@ class MemoryOutbox:
         self._changes += 1
         del self._endpoints[endpoint_id]
         self._removed.add(endpoint_id)
+        self._queues = defaultdict(list, {key: queue for key, queue in self._queues.items() if key[0] != endpoint_id})
         for delivery in self._unfinished.pop(endpoint_id, {}).values():
             delivery.state, delivery.worker, delivery.finished_at = DeliveryState.CANCELLED, None, now
 
@@ -216,8 +217,9 @@ class MemoryOutbox:
         self._known(endpoint_id)
         if event.id in self._events:
             raise event_exists(event.id)
+        payload = event_payload(event)
         self._changes += 1
-        self._insert(event, [endpoint_id], now)
+        self._insert(event, payload, [endpoint_id], now)
         return delivery_id(len(self._deliveries))
 
     def _known(self, endpoint_id: str) -> None:

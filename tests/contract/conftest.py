@@ -1,0 +1,21 @@
+"""Implementations under one contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.sqlite import SqliteOutbox
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OutboxStore]:
+    """An open outbox without endpoints."""
+    store: OutboxStore = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
+    await store.open()
+    yield store
+    await store.close()

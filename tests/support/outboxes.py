@@ -1,0 +1,115 @@
+"""Nouns for outbox tests, and what every outbox must hold at any moment."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
+from cdc.position import Position
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+EVERYTHING = DeliveryFilter()
+UNFINISHED = (DeliveryState.WAITING, DeliveryState.PENDING, DeliveryState.LEASED)
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def endpoint(name: str = "ep_a", **fields: Any) -> Endpoint:
+    fields = {"url": f"https://{name}.example.com", "events": ("*",), "secret": "whsec_c2VjcmV0"} | fields
+    return Endpoint(id=name, created_at=fields.pop("created_at", NOW), **fields)
+
+
+def event(number: int, record: str = "", **fields: Any) -> Event:
+    """Event ``evt_<number>``; its record is its own unless one is named."""
+    table, _, key = (record or f"facturascli:{number}").partition(":")
+    defaults: dict[str, Any] = {
+        "id": f"evt_{number}",
+        "name": "invoice.updated",
+        "source": "main",
+        "table": table,
+        "record": f"{table}:{key}",
+        "key": {"idfactura": key},
+        "data": {"idfactura": key, "total": 1.5},
+        "previous": {"total": 1.0},
+        "time": at(number),
+        "transaction": f"t{number}",
+    }
+    return Event(**(defaults | fields))
+
+
+async def store(outbox: OutboxStore, *events: Event, now: datetime = NOW, position: str = "p") -> Stored:
+    return await outbox.store("main", Position(position), events, {}, now)
+
+
+async def lease(
+    outbox: OutboxStore, now: datetime = NOW, limit: int = 100, worker: str = "w", seconds: float = 60, **room: int
+) -> list[LeasedDelivery]:
+    return await outbox.lease(worker, now, now + timedelta(seconds=seconds), limit, room or None)
+
+
+def outcome(
+    delivery: LeasedDelivery,
+    state: DeliveryState = DeliveryState.DELIVERED,
+    due_at: datetime | None = None,
+    disable_reason: str = "",
+    **attempt: Any,
+) -> Outcome:
+    fine = state is DeliveryState.DELIVERED
+    defaults: dict[str, Any] = {
+        "url": "https://example.com",
+        "status": 200 if fine else 500,
+        "started_at": NOW,
+        "duration": 0.25,
+        "error": "" if fine else "The endpoint answered 500.",
+        "answer": "ok" if fine else "oops",
+    }
+    made = Attempt(delivery.id, delivery.attempt, delivery.event_id, delivery.event_name, **(defaults | attempt))
+    return Outcome(made, state, due_at, disable_reason)
+
+
+async def finish(
+    outbox: OutboxStore,
+    *deliveries: LeasedDelivery,
+    state: DeliveryState = DeliveryState.DELIVERED,
+    due_at: datetime | None = None,
+    now: datetime = NOW,
+    worker: str = "w",
+) -> None:
+    await outbox.finish(worker, [outcome(delivery, state, due_at) for delivery in deliveries], now)
+
+
+def event_ids(deliveries: list[LeasedDelivery]) -> list[str]:
+    return [delivery.event_id for delivery in deliveries]
+
+
+async def state_of(outbox: OutboxStore, event_id: str, endpoint_id: str | None = None) -> DeliveryState:
+    (view,) = await outbox.deliveries(DeliveryFilter(event_id=event_id, endpoint_id=endpoint_id), 10)
+    return view.state
+
+
+async def states_of(outbox: OutboxStore, *numbers: int) -> str:
+    """The states of the only deliveries of these events, in one word each."""
+    return " ".join([(await state_of(outbox, f"evt_{number}")).value for number in numbers])
+
+
+async def delivery_of(outbox: OutboxStore, number: int) -> DeliveryView:
+    (view,) = await outbox.deliveries(DeliveryFilter(event_id=f"evt_{number}"), 10)
+    return view
+
+
+async def check_order(outbox: OutboxStore) -> None:
+    """Of each record and endpoint: at most one unfinished delivery is active, and unless it is leased, the oldest."""
+    by_record: dict[tuple[str, str, str], list[DeliveryView]] = defaultdict(list)
+    for view in reversed(await outbox.deliveries(EVERYTHING, 1_000_000)):
+        if view.state in UNFINISHED:
+            by_record[view.endpoint_id, view.source, view.record].append(view)
+    for unfinished in by_record.values():
+        active = [view for view in unfinished if view.state is not DeliveryState.WAITING]
+        assert len(active) <= 1, unfinished
+        assert not active or active[0] is unfinished[0] or active[0].state is DeliveryState.LEASED, unfinished
