@@ -1,0 +1,126 @@
+"""Connections to MariaDB and MySQL, and what their errors mean, in words that installer and journal share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.connection import ConnectionInfo, Tls
+from cdc.errors import SourceError, SourceUnavailable
+
+#: Server and client codes that mean "not now": too many connections, shutdown, killed, cannot connect, gone, lost.
+UNAVAILABLE = frozenset(
+    {0, 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1927, 2002, 2003, 2006, 2013, 2055}
+)
+ACCESS_DENIED = frozenset({1044, 1045, 1049, 1698, 1820, 1862})
+MISSING_TABLE = 1146
+
+
+class Flavour(StrEnum):
+    MARIADB = "mariadb"
+    MYSQL = "mysql"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``binlog``: this server writes a binary log, so that `@@last_gtid` moves with every commit (MariaDB)."""
+
+    flavour: Flavour
+    version: str
+    binlog: bool
+
+
+def quote(identifier: str) -> str:
+    """As a quoted identifier of MariaDB and MySQL."""
+    return "`" + identifier.replace("`", "``") + "`"
+
+
+def literal(text: str) -> str:
+    """As a string literal that reads the same whatever the session's sql_mode says about backslashes and quotes."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return "'" + text.replace("'", "''") + "'"
+    return f"CONVERT(X'{text.encode().hex()}' USING utf8mb4)"
+
+
+def code_of(error: BaseException) -> int:
+    """The server's or client's error number; 0 when there is none."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+
+def tls_arguments(tls: Tls) -> dict[str, Any]:
+    """libpq's words as PyMySQL's arguments.  "prefer" is what PyMySQL does by itself: TLS if the server offers it."""
+    if tls.mode == "disable":
+        return {"ssl_disabled": True}
+    if tls.mode in ("prefer", "allow") and not tls.certificate:
+        return {}
+    context = ssl.create_default_context(cafile=tls.ca or None)
+    context.check_hostname = tls.mode == "verify-full"
+    context.verify_mode = ssl.CERT_REQUIRED if tls.mode in ("verify-ca", "verify-full") else ssl.CERT_NONE
+    if tls.certificate:
+        context.load_cert_chain(tls.certificate, tls.key or None)
+    return {"ssl": context}
+
+
+def connect(info: ConnectionInfo, *, timeout: float = 10.0) -> Connection[Any]:
+    """An autocommitting connection in utf8mb4 under READ COMMITTED, in the server's own time zone.
+
+    Raises `SourceUnavailable` when the server does not answer, `SourceError` when it refuses the account.
+    """
+    where = {"unix_socket": info.socket} if info.socket else {"host": info.host, "port": info.port or 3306}
+    with errors_of(info):
+        connection: Connection[Any] = pymysql.connect(
+            **where,
+            user=info.user,
+            password=info.password,
+            database=info.database,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=timeout,
+            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            **tls_arguments(info.tls),
+        )
+    return connection
+
+
+@contextmanager
+def errors_of(info: ConnectionInfo) -> Iterator[None]:
+    """Lost or refused connections as errors of this package; every other error passes unchanged."""
+    try:
+        yield
+    except (pymysql.err.OperationalError, pymysql.err.InternalError) as error:
+        code = code_of(error)
+        if code in ACCESS_DENIED:
+            raise SourceError(
+                f"The server refuses {info.describe()} (error {code}).", "Check user, password, database and grants."
+            ) from error
+        if code in UNAVAILABLE:
+            raise _unavailable(info, code) from error
+        raise
+    except (pymysql.err.InterfaceError, OSError) as error:
+        raise _unavailable(info, code_of(error)) from error
+
+
+def _unavailable(info: ConnectionInfo, code: int) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"No connection to {info.describe()} (error {code}).", "Check that the server runs and is reachable from here."
+    )
+
+
+def rows(connection: Connection[Any], sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """All rows of one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
+
+
+def server_of(connection: Connection[Any]) -> Server:
+    version, binlog = rows(connection, "SELECT VERSION(), @@log_bin")[0]
+    flavour = Flavour.MARIADB if "mariadb" in version.lower() else Flavour.MYSQL
+    return Server(flavour, version, bool(binlog))

@@ -1,0 +1,92 @@
+"""The installer for MariaDB and MySQL; see `cdc.trigger.base.Installer` for its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.column import Capture
+from cdc.connection import ConnectionInfo
+from cdc.errors import InstallError
+from cdc.mysql_connection import connect, errors_of, rows
+from cdc.trigger.base import Finding, Plan, Progress
+from cdc.trigger.mysql_apply import SESSION, LockPatience, run
+from cdc.trigger.mysql_findings import findings_of
+from cdc.trigger.mysql_grants import grants_text
+from cdc.trigger.mysql_inspect import inspect
+from cdc.trigger.mysql_plan import install_plan, uninstall_plan
+
+_DELIMITER = "$$"
+
+
+class MySQLInstaller:
+    """``patience``: how long and how often DDL waits for a table that somebody else is using."""
+
+    def __init__(self, info: ConnectionInfo, patience: LockPatience | None = None) -> None:
+        self._info = info
+        self._patience = patience or LockPatience()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        connection = connect(self._info)
+        try:
+            with errors_of(self._info):
+                yield connection
+        finally:
+            if connection.open:
+                connection.close()
+
+    def plan_install(self, captures: Sequence[Capture]) -> Plan:
+        with self._connection() as connection:
+            return install_plan(inspect(connection), captures)
+
+    def plan_uninstall(self) -> Plan:
+        with self._connection() as connection:
+            return uninstall_plan(inspect(connection))
+
+    def script(self, plan: Plan) -> str:
+        lines = [f"-- {note}" for note in plan.notes]
+        lines += [f"{sql};" for sql in (*SESSION, f"SET SESSION lock_wait_timeout = {self._patience.seconds}")]
+        lines.append(f"DELIMITER {_DELIMITER}")
+        for step in plan.steps:
+            lines.append(f"-- {step.title}")
+            lines += [f"{sql}{_DELIMITER}" for sql in step.statements]
+        return "\n".join([*lines, "DELIMITER ;", ""])
+
+    def apply(self, plan: Plan, progress: Progress) -> None:
+        with self._connection() as connection:
+            run(connection, plan, self._patience, progress)
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        with self._connection() as connection:
+            return grants_text(inspect(connection), captures, self._info.database)
+
+    def repair(self, tables: Sequence[str]) -> None:
+        """The other tables' steps are left out: they are nobody's business here."""
+        with self._connection() as connection:
+            found = inspect(connection)
+            if found.installation is None:
+                raise InstallError(
+                    f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
+                )
+            there = [c for c in found.installation.captures if c.table in found.tables]
+            plan = install_plan(found, there)
+            wanted = {*tables, ""}
+            steps = tuple(s for s in plan.steps if s.table in wanted and s.title != "record what is installed")
+            run(connection, Plan(steps), self._patience, lambda _: None)
+
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        with self._connection() as connection:
+            return findings_of(connection, inspect(connection), captures)
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        with self._connection() as connection:
+            tables = inspect(connection).tables
+            return {name: tuple(column.name for column in table.columns) for name, table in tables.items()}
+
+
+__all__ = ["LockPatience", "MySQLInstaller", "pymysql", "rows"]

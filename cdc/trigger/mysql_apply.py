@@ -1,0 +1,154 @@
+"""Runs a plan on a MariaDB or MySQL database: short lock waits with retries, and everything taken back on failure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.errors import CdcError, InstallError, LockTimeout
+from cdc.mysql_connection import Flavour, code_of, quote, rows
+from cdc.trigger.base import Plan, Progress, Step
+from cdc.trigger.mysql_found import Found, FoundTrigger
+from cdc.trigger.mysql_inspect import inspect
+
+_LOCK_WAIT_TIMEOUT = 1205
+_DEADLOCK = 1213
+_BINLOG_NEEDS_SUPER = 1419
+_NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
+#: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
+SESSION = ("SET NAMES utf8mb4", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'", "SET SESSION autocommit = 1")
+
+
+@dataclass(frozen=True, slots=True)
+class LockPatience:
+    """How long DDL may wait for a table (and make the ERP queue behind it), and how often it tries."""
+
+    seconds: int = 2
+    attempts: int = 5
+
+
+def run(connection: Connection[Any], plan: Plan, patience: LockPatience, progress: Progress) -> None:
+    """All steps in order.  When one fails, what this run made is taken back before the error goes on."""
+    for sql in (*SESSION, f"SET SESSION lock_wait_timeout = {int(patience.seconds)}"):
+        _execute(connection, sql)
+    before = inspect(connection)
+    for step in plan.steps:
+        progress(step.title)
+        try:
+            _run_step(connection, step, patience)
+        except CdcError:
+            _take_back(connection, before, patience)
+            raise
+
+
+def _run_step(connection: Connection[Any], step: Step, patience: LockPatience) -> None:
+    for attempt in range(1, patience.attempts + 1):
+        try:
+            _run_statements(connection, step.statements)
+        except pymysql.err.MySQLError as error:
+            if code_of(error) not in (_LOCK_WAIT_TIMEOUT, _DEADLOCK):
+                raise _explained(error, step) from error
+            if attempt == patience.attempts:
+                raise _lock_timeout(connection, step, patience) from error
+        else:
+            return
+
+
+def _run_statements(connection: Connection[Any], statements: Sequence[str]) -> None:
+    try:
+        for sql in statements:
+            _execute(connection, sql)
+    finally:
+        if connection.open:
+            _execute(connection, "UNLOCK TABLES")
+
+
+def _execute(connection: Connection[Any], sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
+    code = code_of(error)
+    where = f"Could not {step.title}"
+    if code == _BINLOG_NEEDS_SUPER:
+        return InstallError(
+            f"{where}: this account may not create triggers while the server writes a binlog (error 1419).",
+            "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+        )
+    if code in _NO_PRIVILEGE:
+        return InstallError(
+            f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
+            "Grant what an installing account needs; the grants are in the installation guide.",
+        )
+    return InstallError(f"{where}: error {code}: {error.args[-1]}.")
+
+
+def _lock_timeout(connection: Connection[Any], step: Step, patience: LockPatience) -> LockTimeout:
+    table = step.table or _last_table(step)
+    tries = f"{patience.attempts} times {patience.seconds} s"
+    return LockTimeout(
+        f"Could not {step.title}: table {table} stayed locked for {tries}, {_blocker(connection, table)}.",
+        "Wait until that connection ends its transaction, or end it with KILL, then run this again.",
+    )
+
+
+def _last_table(step: Step) -> str:
+    names = re.findall(r"TABLE (?:IF EXISTS )?`([^`]+)`", step.statements[0])
+    return names[-1] if names else "of the journal"
+
+
+def _blocker(connection: Connection[Any], table: str) -> str:
+    """Words that name the connection in the way, as far as this server and account tell."""
+    mysql = Flavour.MARIADB.value not in str(connection.get_server_info()).lower()
+    try:
+        if mysql:
+            found = rows(connection, sqlfile.load("mysql/blockers_mysql.sql"), (table,))
+        else:
+            found = rows(connection, sqlfile.load("mariadb/blockers.sql"))
+    except pymysql.err.MySQLError as error:
+        return f"by a connection that this account may not see (error {code_of(error)}; it would need PROCESS)"
+    if not found:
+        return "by a connection that this server does not show"
+    number, user, host, seconds = found[0]
+    likely = "by" if mysql else "most likely by"
+    return f"{likely} connection {number} of {user}@{host}, idle or busy with its last statement for {seconds} s"
+
+
+def _take_back(connection: Connection[Any], before: Found, patience: LockPatience) -> None:
+    """Triggers, journal and routine as they were before this run; shapes that remain are unused and harmless."""
+    now = inspect(connection)
+    old = {trigger.name: trigger for trigger in before.own_triggers}
+    for trigger in now.own_triggers:
+        if old.get(trigger.name) != trigger:
+            _retry(lambda name=trigger.name: _execute(connection, f"DROP TRIGGER {quote(name)}"), patience)  # type: ignore[misc]
+    kept = {trigger.name for trigger in now.own_triggers if old.get(trigger.name) == trigger}
+    for trigger in before.own_triggers:
+        if trigger.name not in kept:
+            _retry(lambda lost=trigger: _execute(connection, _create(lost)), patience)  # type: ignore[misc]
+    for name in sorted(now.own_objects - before.own_objects):
+        kind = "PROCEDURE" if name == "cdc_wait" else "TABLE"
+        _retry(lambda what=f"DROP {kind} {quote(name)}": _execute(connection, what), patience)  # type: ignore[misc]
+
+
+def _create(trigger: FoundTrigger) -> str:
+    return (
+        f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
+        f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
+    )
+
+
+def _retry(action: Callable[[], None], patience: LockPatience) -> None:
+    for attempt in range(1, patience.attempts + 1):
+        try:
+            return action()
+        except pymysql.err.OperationalError as error:
+            if code_of(error) != _LOCK_WAIT_TIMEOUT or attempt == patience.attempts:
+                raise
+    return None

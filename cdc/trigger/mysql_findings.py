@@ -1,0 +1,146 @@
+"""The doctor's checks of a MariaDB or MySQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.column import Capture
+from cdc.errors import InstallError
+from cdc.mysql_connection import Flavour, rows
+from cdc.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, Shape, Tokens
+from cdc.trigger.base import Finding, Severity
+from cdc.trigger.mysql_found import Found
+from cdc.trigger.mysql_plan import refuse, shape_of, targets_of, wanted_triggers
+
+_INSTALL = "cdc install-triggers"
+
+
+def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Capture]) -> list[Finding]:
+    """One line a check; drift one line a table."""
+    findings = [Finding("server", Severity.OK, f"{found.server.flavour} {found.server.version}")]
+    if found.installation is None or not {JOURNAL, SHAPES, INSTALLATION} <= found.own_objects:
+        return [*findings, Finding("journal", Severity.WRONG, "The journal is not installed.", _INSTALL)]
+    findings += [_version(found.installation.version), _tokens(found), _wait(found)]
+    there = [capture for capture in captures if capture.table in found.tables]
+    try:
+        refuse(found, captures)
+    except InstallError as error:
+        findings.append(Finding("installable", Severity.WRONG, error.message, error.hint))
+    findings += _trigger_findings(found, there)
+    findings += _definers(connection, found)
+    findings.append(_backlog(connection))
+    return findings
+
+
+def _version(version: int) -> Finding:
+    if version == VERSION:
+        return Finding("journal", Severity.OK, f"installed, version {version}")
+    mend = "cdc uninstall-triggers; cdc install-triggers"
+    return Finding("journal", Severity.WRONG, f"The journal has version {version}, this program reads {VERSION}.", mend)
+
+
+def _tokens(found: Found) -> Finding:
+    """Whether the way in which triggers know their transaction still works as the server is configured now."""
+    assert found.installation is not None
+    tokens = found.installation.tokens
+    again = "cdc uninstall-triggers; cdc install-triggers"
+    if tokens is Tokens.GTID and not found.server.binlog:
+        detail = "The binlog was on at installation and is off now: every row counts as a transaction of its own."
+        return Finding("transactions", Severity.WRONG, detail, f"Switch log_bin on again, or {again}")
+    if tokens is Tokens.PERFORMANCE_SCHEMA and not found.transactions_instrumented:
+        detail = "The performance schema does not record transactions: every row counts as a transaction of its own."
+        mend = "Set performance_schema = ON and run CALL sys.ps_setup_reset_to_default(FALSE)"
+        return Finding("transactions", Severity.WRONG, detail, mend)
+    if (tokens is Tokens.PERFORMANCE_SCHEMA) is not (found.server.flavour is Flavour.MYSQL):
+        return Finding("transactions", Severity.WRONG, "The journal was installed on another kind of server.", again)
+    if tokens is Tokens.ROW_START and found.galera:
+        detail = "The server joined a Galera cluster since, where transaction ids are not unique."
+        return Finding("transactions", Severity.WRONG, detail, again)
+    return Finding("transactions", Severity.OK, f"told apart by {tokens}")
+
+
+def _wait(found: Found) -> Finding:
+    if WAIT in found.own_objects:
+        return Finding("waiting", Severity.OK, f"routine {WAIT} is there")
+    return Finding("waiting", Severity.WARNING, f"Routine {WAIT} is missing: the consumer polls instead.", _INSTALL)
+
+
+def _trigger_findings(found: Found, captures: Sequence[Capture]) -> Iterator[Finding]:
+    """A line for each table whose triggers are not as they should be; one line when all are."""
+    wanted = wanted_triggers(found, targets_of(found, captures))
+    there = {trigger.name: trigger.body.strip() for trigger in found.own_triggers}
+    lost: dict[str, list[str]] = {}
+    stale = set()
+    for trigger in wanted:
+        if trigger.name not in there:
+            lost.setdefault(trigger.table, []).append(trigger.name)
+        elif there[trigger.name] != trigger.body.strip():
+            stale.add(trigger.table)
+    for table, names in lost.items():
+        yield Finding(f"triggers of {table}", Severity.WRONG, f"Missing: {', '.join(names)}.", _INSTALL)
+    for table in sorted(stale - set(lost)):
+        yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), _INSTALL)
+    superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted})
+    for table in superfluous:
+        yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", _INSTALL)
+    if not lost and not stale and not superfluous:
+        yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
+
+
+def _drift(found: Found, captures: Sequence[Capture], table: str) -> str:
+    """How a table's columns differ from those that its triggers were compiled for."""
+    capture = next((capture for capture in captures if capture.table == table), None)
+    compiled = [shape for _, shape in sorted(found.shapes.items()) if shape.table == table]
+    if capture is None or not compiled:
+        return "The triggers differ from what the tables that they watch need now."
+    words = _differences(compiled[-1], shape_of(found.tables[table], capture))
+    return f"The table changed since: {'; '.join(words)}." if words else "The triggers were changed by somebody."
+
+
+def _differences(old: Shape, new: Shape) -> list[str]:
+    before = {column.name: column.database_type for column in old.columns}
+    after = {column.name: column.database_type for column in new.columns}
+    words = [f"column {name} was added" for name in after if name not in before]
+    words += [f"column {name} is gone" for name in before if name not in after]
+    words += [
+        f"column {name} was {before[name]}, is {after[name]}"
+        for name in after
+        if name in before and before[name] != after[name]
+    ]
+    if old.key != new.key:
+        words.append(f"the primary key was ({', '.join(old.key)}), is ({', '.join(new.key)})")
+    if old.secrets != new.secrets:
+        words.append("its secret columns are others")
+    return words
+
+
+def _definers(connection: Connection[Any], found: Found) -> Iterator[Finding]:
+    """A trigger whose DEFINER is gone makes every write fail (error 1449): the worst that can happen here."""
+    for definer in sorted({trigger.definer for trigger in found.own_triggers}):
+        user, _, host = definer.rpartition("@")
+        try:
+            exists = rows(connection, sqlfile.load("mysql/definer_exists.sql"), (user, host))[0][0]
+        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+            yield Finding("definer", Severity.OK, f"{definer}; this account may not see whether it exists")
+            continue
+        if exists:
+            yield Finding("definer", Severity.OK, definer)
+        else:
+            detail = f"Account {definer}, with whose rights the triggers run, does not exist: writes of the ERP fail."
+            yield Finding("definer", Severity.WRONG, detail, f"cdc uninstall-triggers; {_INSTALL}")
+
+
+def _backlog(connection: Connection[Any]) -> Finding:
+    try:
+        count, age, gaps = rows(connection, sqlfile.load("mysql/backlog.sql"))[0]
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+        return Finding("backlog", Severity.WARNING, "This account may not read the journal.", "Grant it SELECT on it.")
+    detail = f"{count} rows wait, the oldest for {age} s"
+    if gaps:
+        return Finding("backlog", Severity.WARNING, f"{detail}; {gaps} are gaps", "cdc run (repairs and re-reads)")
+    return Finding("backlog", Severity.OK, detail)

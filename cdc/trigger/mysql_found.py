@@ -1,0 +1,97 @@
+"""What an installer finds in a MariaDB or MySQL database: nouns only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdc.column import Capture
+from cdc.mysql_column import MySQLColumn
+from cdc.mysql_connection import Server
+from cdc.mysql_journal import JOURNAL, PREFIX, Shape, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    name: str
+    engine: str
+    columns: tuple[MySQLColumn, ...]
+    key: tuple[str, ...]
+
+    def column(self, name: str) -> MySQLColumn:
+        return next(column for column in self.columns if column.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """``columns`` of ``table`` reference ``parent_columns`` of ``parent``; rules as information_schema words them."""
+
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+    on_delete: str
+    on_update: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTrigger:
+    """``order``: place among the triggers of its table that run at the same moment."""
+
+    name: str
+    table: str
+    timing: str
+    event: str
+    body: str
+    definer: str
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith(PREFIX) and f"`{JOURNAL}`" in self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    version: int
+    tokens: Tokens
+    captures: tuple[Capture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the connected account may do here; ``known`` is false when its grants could not be understood."""
+
+    account: str
+    everywhere: frozenset[str] = frozenset()
+    here: frozenset[str] = frozenset()
+
+    def may(self, privilege: str) -> bool:
+        return bool({privilege, "ALL PRIVILEGES"} & (self.everywhere | self.here))
+
+    def may_everywhere(self, privilege: str) -> bool:
+        return bool({privilege, "ALL PRIVILEGES"} & self.everywhere)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that a plan depends on. ``foreign``: tables, routines and triggers that have a name of ours but are not."""
+
+    server: Server
+    tables: Mapping[str, FoundTable]
+    foreign_keys: tuple[ForeignKey, ...]
+    triggers: tuple[FoundTrigger, ...]
+    shapes: Mapping[int, Shape]
+    installation: Installation | None
+    own_objects: frozenset[str]
+    taken: frozenset[str]
+    rights: Rights
+    trusts_creators: bool
+    transactions_instrumented: bool
+    galera: bool
+    cascade_switch: bool
+    """The server has `enable_cascade_triggers`: children's own triggers may run for cascades."""
+
+    @property
+    def own_triggers(self) -> tuple[FoundTrigger, ...]:
+        return tuple(trigger for trigger in self.triggers if trigger.ours)

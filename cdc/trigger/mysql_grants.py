@@ -1,0 +1,71 @@
+"""The least privileges for MariaDB and MySQL, as statements.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.column import Capture
+from cdc.mysql_connection import Flavour, literal, quote
+from cdc.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT
+from cdc.trigger.mysql_found import Found, FoundTable
+
+INSTALLER = "cdc_installer"
+CONSUMER = "cdc_consumer"
+
+
+def grants_text(found: Found, captures: Sequence[Capture], database: str) -> str:
+    """Accounts are named here by convention; a DBA changes names, hosts and passwords before running it."""
+    return "\n".join(
+        [
+            "-- The installing account.  It stays: triggers run with its rights (DEFINER), so do not drop it afterwards.",
+            *_create(INSTALLER),
+            *installer_grants(found, database),
+            "-- The consuming account; to be granted after the installation.",
+            *_create(CONSUMER),
+            *consumer_grants(found, captures, database),
+            "",
+        ]
+    )
+
+
+def _create(account: str) -> list[str]:
+    return [f"CREATE USER {_account(account)} IDENTIFIED BY {literal('change me')};"]
+
+
+def _account(name: str) -> str:
+    return f"{literal(name)}@{literal('%')}"
+
+
+def installer_grants(found: Found, database: str, account: str = INSTALLER) -> list[str]:
+    schema = quote(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
+    to = _account(account)
+    grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE ON {schema}.* TO {to};"]
+    for table in TABLES:
+        grants.append(f"GRANT CREATE, DROP, INSERT, UPDATE, DELETE ON {quote(database)}.{quote(table)} TO {to};")
+    if found.server.flavour is Flavour.MYSQL:
+        grants.append(f"GRANT SELECT ON performance_schema.* TO {to};")
+    if found.server.binlog:
+        grants.append("SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file")
+    return grants
+
+
+def consumer_grants(found: Found, captures: Sequence[Capture], database: str, account: str = CONSUMER) -> list[str]:
+    to = _account(account)
+    schema = quote(database)
+    rights = "SELECT, DELETE"
+    if found.installation is not None and found.installation.tokens.value == "row-start":
+        rights += ", DELETE HISTORY"
+    grants = [f"GRANT {rights} ON {schema}.{quote(JOURNAL)} TO {to};"]
+    grants += [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
+    grants.append(f"GRANT EXECUTE ON PROCEDURE {schema}.{quote(WAIT)} TO {to};")
+    secrets = {capture.table: capture.secrets for capture in captures}
+    for name in sorted(secrets):
+        if table := found.tables.get(name):
+            grants.append(f"GRANT SELECT{_columns(table, secrets[name])} ON {schema}.{quote(name)} TO {to};")
+    return grants
+
+
+def _columns(table: FoundTable, secrets: frozenset[str]) -> str:
+    if not secrets & {column.name for column in table.columns}:
+        return ""
+    return f" ({', '.join(quote(c.name) for c in table.columns if c.name not in secrets)})"

@@ -1,0 +1,148 @@
+"""Reads from a MariaDB or MySQL database what `cdc.trigger.mysql_plan` needs to know."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.mysql_column import MySQLColumn
+from cdc.mysql_connection import Flavour, quote, rows, server_of
+from cdc.mysql_journal import INSTALLATION, SHAPES, TABLES, WAIT, Shape, Tokens, captures_from_json
+from cdc.trigger.mysql_found import Found, FoundTable, FoundTrigger, ForeignKey, Installation, Rights
+from cdc.trigger.mysql_render import trigger_name
+
+_COMMENT = "facturascripts-cdc"
+_GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<where>\S+) TO ")
+_COLUMN_LIST = re.compile(r"\([^)]*\)")
+
+
+def inspect(connection: Connection[Any]) -> Found:
+    server = server_of(connection)
+    mysql = server.flavour is Flavour.MYSQL
+    tables = _tables(connection)
+    triggers = _triggers(connection)
+    own, taken = _own_objects(connection)
+    ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in ("ai", "au", "ad", "bd", "bu")}
+    taken |= {t.name for t in triggers if t.name in ours_by_name and not t.ours}
+    return Found(
+        server=server,
+        tables={name: table for name, table in tables.items() if name not in TABLES},
+        foreign_keys=_foreign_keys(connection),
+        triggers=triggers,
+        shapes=_shapes(connection) if SHAPES in own else {},
+        installation=_installation(connection) if INSTALLATION in own else None,
+        own_objects=frozenset(own),
+        taken=frozenset(taken),
+        rights=rights_of(connection),
+        trusts_creators=bool(rows(connection, "SELECT @@log_bin_trust_function_creators")[0][0]),
+        transactions_instrumented=mysql and _instrumented(connection),
+        galera=_variable(connection, "wsrep_on") == "ON",
+        cascade_switch=bool(_variable(connection, "enable_cascade_triggers")),
+    )
+
+
+def _tables(connection: Connection[Any]) -> dict[str, FoundTable]:
+    keys: dict[str, list[str]] = {}
+    for table, column in rows(connection, sqlfile.load("mysql/inspect_keys.sql")):
+        keys.setdefault(table, []).append(column)
+    tables = {}
+    found = rows(connection, sqlfile.load("mysql/inspect_columns.sql"))
+    for (name, engine), group in groupby(found, key=itemgetter(0, 1)):
+        columns = tuple(MySQLColumn(*map(_text, row[2:])) for row in group)
+        tables[name] = FoundTable(name, engine, columns, tuple(keys.get(name, ())))
+    return tables
+
+
+def _text(value: Any) -> str:
+    """MySQL gives some texts of information_schema as bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
+    found = rows(connection, sqlfile.load("mysql/inspect_foreign_keys.sql"))
+    keys = []
+    for (name, table), group in groupby(found, key=itemgetter(0, 1)):
+        columns = list(group)
+        _, _, _, parent, _, on_delete, on_update = columns[0]
+        own, referenced = tuple(c[2] for c in columns), tuple(c[4] for c in columns)
+        keys.append(ForeignKey(name, table, own, parent, referenced, on_delete, on_update))
+    return tuple(keys)
+
+
+def _triggers(connection: Connection[Any]) -> tuple[FoundTrigger, ...]:
+    return tuple(FoundTrigger(*map(_text, row)) for row in rows(connection, sqlfile.load("mysql/inspect_triggers.sql")))
+
+
+def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str]]:
+    """Names of ours that exist: as ours, and as somebody else's."""
+    own: set[str] = set()
+    taken: set[str] = set()
+    for name, comment in rows(connection, sqlfile.load("mysql/inspect_own_tables.sql")):
+        (own if comment == _COMMENT else taken).add(name)
+    for name, kind in rows(connection, sqlfile.load("mysql/inspect_routines.sql")):
+        (own if kind == "PROCEDURE" and not taken else taken).add(name)
+    if WAIT in own and not own & set(TABLES):
+        return own - {WAIT}, taken | {WAIT}
+    return own, taken
+
+
+def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
+    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 -- a constant name
+    return {number: Shape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
+
+
+def _installation(connection: Connection[Any]) -> Installation | None:
+    sql = f"SELECT `version`, `tokens`, `captures` FROM {quote(INSTALLATION)} WHERE `id` = 1"  # noqa: S608
+    for version, tokens, captures in rows(connection, sql):
+        return Installation(version, Tokens(tokens), tuple(captures_from_json(captures)))
+    return None
+
+
+def _instrumented(connection: Connection[Any]) -> bool:
+    """True too when the account may not look: the triggers cope, and the doctor checks."""
+    try:
+        return bool(rows(connection, sqlfile.load("mysql/inspect_instrumentation.sql"))[0][0])
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+        return bool(rows(connection, "SELECT @@performance_schema")[0][0])
+
+
+def _variable(connection: Connection[Any], name: str) -> str:
+    """The value of a system variable, or "" when this server has no such variable."""
+    found = rows(connection, "SHOW VARIABLES LIKE %s", (name.replace("_", r"\_"),))
+    return str(found[0][1]) if found else ""
+
+
+def rights_of(connection: Connection[Any]) -> Rights:
+    """What SHOW GRANTS says of the connected account, active roles included."""
+    account, database = rows(connection, "SELECT CURRENT_USER(), DATABASE()")[0]
+    everywhere: set[str] = set()
+    here: set[str] = set()
+    for (line,) in rows(connection, "SHOW GRANTS"):
+        if match := _GRANT.match(line):
+            privileges = _privileges(match["what"])
+            if match["where"] == "*.*":
+                everywhere |= privileges
+            elif _covers(match["where"], database):
+                here |= privileges
+    return Rights(account, frozenset(everywhere), frozenset(here))
+
+
+def _privileges(text: str) -> set[str]:
+    return {part.strip().upper() for part in _COLUMN_LIST.sub("", text).split(",")}
+
+
+def _covers(where: str, database: str) -> bool:
+    """Whether a grant's ``db.*`` (a LIKE pattern) covers the database."""
+    pattern, _, objects = where.rpartition(".")
+    if objects != "*":
+        return False
+    plain = pattern.strip("`").replace("``", "`")
+    like = {"%": ".*", "_": ".", "\\%": "%", "\\_": "_"}
+    regex = "".join(like.get(part, re.escape(part)) for part in re.findall(r"\\[%_]|.", plain))
+    return re.fullmatch(regex, database, re.DOTALL) is not None

@@ -1,0 +1,239 @@
+"""Wanted against found, for MariaDB and MySQL.  Pure: what a plan says depends on nothing but its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from cdc.column import Capture
+from cdc.errors import InstallError
+from cdc.mysql_connection import Flavour, literal, quote
+from cdc.mysql_journal import (
+    INSTALLATION,
+    JOURNAL,
+    SHAPES,
+    TABLES,
+    VERSION,
+    WAIT,
+    Shape,
+    Tokens,
+    captures_to_json,
+)
+from cdc.trigger.base import Plan, Step
+from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
+from cdc.trigger.mysql_found import Found, FoundTable, FoundTrigger
+from cdc.trigger.mysql_render import Target, WantedTrigger, parent_trigger, row_triggers, statement
+
+
+def tokens_of(found: Found) -> Tokens:
+    """The way to know a transaction: as installed, else the cheapest that this server offers."""
+    if found.installation is not None:
+        return found.installation.tokens
+    if found.server.flavour is Flavour.MYSQL:
+        return Tokens.PERFORMANCE_SCHEMA
+    return Tokens.GTID if found.server.binlog else Tokens.ROW_START
+
+
+def shape_of(table: FoundTable, capture: Capture) -> Shape:
+    """How this table's images must be laid out now."""
+    visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
+    secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
+    return Shape(table.name, visible, table.key, secrets)
+
+
+def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
+    """Captured tables with their shapes: those that exist already, or the next free numbers."""
+    known = {shape: number for number, shape in found.shapes.items()}
+    free = max(found.shapes, default=0) + 1
+    targets = {}
+    for capture in sorted(captures, key=lambda capture: capture.table):
+        table = found.tables[capture.table]
+        shape = shape_of(table, capture)
+        number = known.get(shape, 0)
+        if not number:
+            number, free = free, free + 1
+        targets[table.name] = Target(table, shape, number)
+    return targets
+
+
+def wanted_triggers(found: Found, targets: dict[str, Target]) -> list[WantedTrigger]:
+    """Every trigger that should exist, parents' included."""
+    flavour, tokens = found.server.flavour, tokens_of(found)
+    wanted: list[WantedTrigger] = []
+    for target in targets.values():
+        wanted += row_triggers(target.table, target.shape, target.shape_id, flavour, tokens)
+    for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
+        for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):
+            if paths := find(parent, found.foreign_keys, targets):
+                wanted.append(
+                    parent_trigger(
+                        found.tables[parent],
+                        event,
+                        paths,
+                        targets,
+                        flavour,
+                        tokens,
+                        cascade_switch=found.cascade_switch,
+                    )
+                )
+    return wanted
+
+
+def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
+    """The steps from found to wanted; raises `InstallError` for what can never work."""
+    refuse(found, captures)
+    targets = targets_of(found, captures)
+    steps = [*_journal_steps(found), *_shape_steps(found, targets)]
+    steps += _trigger_steps(found.own_triggers, wanted_triggers(found, targets))
+    wanted = captures_to_json(captures)
+    if found.installation is None or wanted != captures_to_json(found.installation.captures):
+        steps.append(Step("record what is installed", "", (_record(tokens_of(found), wanted),)))
+    return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else ())
+
+
+def uninstall_plan(found: Found) -> Plan:
+    steps = _trigger_steps(found.own_triggers, [])
+    drops = [f"DROP PROCEDURE IF EXISTS {quote(WAIT)}"] if WAIT in found.own_objects else []
+    drops += [f"DROP TABLE IF EXISTS {quote(name)}" for name in TABLES if name in found.own_objects]
+    if drops:
+        steps.append(Step("remove the journal", "", tuple(drops)))
+    return Plan(tuple(steps))
+
+
+def _journal_steps(found: Found) -> list[Step]:
+    journal = "mariadb/journal_row_start.sql" if tokens_of(found) is Tokens.ROW_START else "mysql/journal.sql"
+    files = {
+        JOURNAL: journal,
+        SHAPES: "mysql/shape.sql",
+        INSTALLATION: "mysql/installation.sql",
+        WAIT: "mysql/wait.sql",
+    }
+    missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
+    return [Step("create the journal", "", tuple(missing))] if missing else []
+
+
+def _shape_steps(found: Found, targets: dict[str, Target]) -> list[Step]:
+    inserts = tuple(
+        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 -- quoted here
+        f"{literal(target.shape.to_json())})"
+        for target in targets.values()
+        if target.shape_id not in found.shapes
+    )
+    return [Step("record the tables' columns", "", inserts)] if inserts else []
+
+
+def _trigger_steps(found: Iterable[FoundTrigger], wanted: Iterable[WantedTrigger]) -> list[Step]:
+    """One step a table, all its triggers under one lock: nobody writes between an old trigger and its successor."""
+    there = {trigger.name: trigger for trigger in found}
+    want = {trigger.name: trigger for trigger in wanted}
+    drops = [t for t in there.values() if t.name not in want or not _equal(t, want[t.name])]
+    creates = [w for w in want.values() if w.name not in there or not _equal(there[w.name], w)]
+    actions = [(t.table, 0, f"DROP TRIGGER {quote(t.name)}") for t in drops]
+    actions += [(w.table, 1, w.statement) for w in creates]
+    actions.sort(key=lambda action: action[:2])
+    steps = []
+    for table, group in groupby(actions, key=lambda action: action[0]):
+        statements = [action[2] for action in group]
+        only_drops = all(s.startswith("DROP") for s in statements)
+        lock = f"LOCK TABLES {quote(table)} WRITE"
+        title = f"{'remove' if only_drops else 'create'} triggers of {table}"
+        steps.append(Step(title, table, (lock, *statements, "UNLOCK TABLES")))
+    return steps
+
+
+def _equal(found: FoundTrigger, wanted: WantedTrigger) -> bool:
+    place = (found.table, found.timing, found.event)
+    return place == (wanted.table, wanted.timing, wanted.event) and found.body.strip() == wanted.body.strip()
+
+
+def _record(tokens: Tokens, captures: str) -> str:
+    return (
+        f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608
+        "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "
+        "`captures` = VALUES(`captures`)"
+    )
+
+
+def _notes(found: Found, targets: dict[str, Target]) -> list[str]:
+    notes = []
+    if tokens_of(found) is Tokens.ROW_START:
+        notes.append(
+            "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds about "
+            "150 bytes a captured transaction to mysql.transaction_registry, which TRUNCATE TABLE may empty at any time."
+        )
+    for parent in found.tables:
+        if len(delete_paths(parent, found.foreign_keys, targets)) >= MOST_PATHS:
+            notes.append(f"Table {parent} has too many chains of foreign keys: only {MOST_PATHS} are followed.")
+    return notes
+
+
+def refuse(found: Found, captures: Sequence[Capture]) -> None:
+    """Raise for what can never work, naming the tables."""
+    _refuse_names(found)
+    _refuse_tables(found, captures)
+    _refuse_rights(found)
+    _refuse_server(found)
+
+
+def _refuse_names(found: Found) -> None:
+    if found.taken:
+        names = ", ".join(sorted(found.taken))
+        raise InstallError(
+            f"The database already has objects that are not ours under names that we need: {names}.",
+            "Rename or remove them.",
+        )
+    if found.installation is not None and found.installation.version != VERSION:
+        raise InstallError(
+            f"The journal in this database has version {found.installation.version}, this program writes {VERSION}.",
+            "Let its consumer drain it, then run `cdc uninstall-triggers` and `cdc install-triggers`.",
+        )
+
+
+def _refuse_tables(found: Found, captures: Sequence[Capture]) -> None:
+    tables = [found.tables.get(capture.table) for capture in captures]
+    missing = sorted(capture.table for capture in captures if capture.table not in found.tables)
+    checks = (
+        ("not in this database", missing, "Enable the plugin that makes them, or take them out of the rules."),
+        ("without a primary key", [t.name for t in tables if t and not t.key], "Give them a primary key."),
+        (
+            "not stored in InnoDB",
+            [t.name for t in tables if t and t.engine.lower() != "innodb"],
+            "Convert them with ALTER TABLE … ENGINE = InnoDB.",
+        ),
+        (
+            "with a primary key that is declared secret",
+            [c.table for c, t in zip(captures, tables, strict=True) if t and c.secrets & set(t.key)],
+            "A key cannot be secret: it names the row in every event.",
+        ),
+    )
+    for what, names, hint in checks:
+        if names:
+            raise InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
+
+
+def _refuse_rights(found: Found) -> None:
+    rights = found.rights
+    missing = [p for p in ("TRIGGER", "SELECT", "LOCK TABLES", "CREATE ROUTINE") if not rights.may(p)]
+    if missing:
+        raise InstallError(
+            f"The account {rights.account} lacks the privileges {', '.join(missing)} on this database.",
+            "Run the statements that `cdc install-triggers --grants` prints.",
+        )
+    if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
+        raise InstallError(
+            f"The account {rights.account} may not create triggers while the server writes a binlog (error 1419).",
+            "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+        )
+
+
+def _refuse_server(found: Found) -> None:
+    if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and not found.transactions_instrumented:
+        raise InstallError(
+            "MySQL's performance schema does not record transactions here, so triggers cannot tell them apart.",
+            "Start the server with performance_schema = ON (the default) and run CALL sys.ps_setup_reset_to_default(FALSE).",
+        )
+    if found.galera and tokens_of(found) is Tokens.ROW_START:
+        raise InstallError(
+            "On a Galera cluster InnoDB's transaction ids are not unique, so triggers cannot tell transactions apart.",
+            "Switch the binlog on on every node (log_bin, log_slave_updates).",
+        )

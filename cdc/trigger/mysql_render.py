@@ -1,0 +1,194 @@
+"""The SQL text of triggers for MariaDB and MySQL.  Pure: the same input gives the same text, byte for byte."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc import sqlfile
+from cdc.change import Operation
+from cdc.mysql_column import image, same
+from cdc.mysql_connection import Flavour, quote
+from cdc.mysql_journal import CODES, PREFIX, Shape, Tokens
+from cdc.trigger.mysql_cascade import Effect, Path
+from cdc.trigger.mysql_found import FoundTable
+
+_LONGEST_NAME = 64
+_BODY = re.compile(r"\bFOR EACH ROW\s+")
+_TOKEN_FILES = {
+    Tokens.GTID: "mysql/token_gtid.sql",
+    Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTrigger:
+    name: str
+    table: str
+    timing: str
+    event: str
+    statement: str
+
+    @property
+    def body(self) -> str:
+        """As information_schema.TRIGGERS.ACTION_STATEMENT shows it once created."""
+        return _BODY.split(self.statement, maxsplit=1)[1]
+
+
+def statement(name: str, **parts: str) -> str:
+    """A file of ``sql/`` without its header comment (clients drop comments, so none may be in what is compared)."""
+    text = sqlfile.render(name, **parts) if parts else sqlfile.load(name)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip()
+
+
+def trigger_name(table: str, suffix: str) -> str:
+    """``cdc_<table>_<suffix>``; too long a table name is cut, its checksum keeps it unique."""
+    name = f"{PREFIX}{table}_{suffix}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    check = f"{zlib.crc32(table.encode()):08x}"
+    return f"{PREFIX}{table[: _LONGEST_NAME - len(PREFIX) - len(check) - len(suffix) - 2]}_{check}_{suffix}"
+
+
+def _token_parts(tokens: Tokens) -> dict[str, str]:
+    """How rows get their token: by the triggers, or (row-start) by InnoDB itself."""
+    if tokens is Tokens.ROW_START:
+        return {"token": "", "txn_name": "", "txn_value": ""}
+    return {"token": statement(_TOKEN_FILES[tokens]), "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
+
+
+def _gap(tokens: Tokens, shape_id: int, operation: Operation) -> str:
+    named = tokens is not Tokens.ROW_START
+    return statement(
+        "mysql/gap.sql",
+        txn_name="`txn`, " if named else "",
+        gap_value="UUID_SHORT(), " if named else "",
+        shape=str(shape_id),
+        op=str(CODES[operation]),
+    )
+
+
+def _secrets(table: FoundTable, shape: Shape, flavour: Flavour) -> str:
+    """The expression of the indexes of the secret columns that changed; NULL when there are none."""
+    if not shape.secrets:
+        return "NULL"
+    tests = (
+        f"IF({same(table.column(name), flavour, f'OLD.{quote(name)}', f'NEW.{quote(name)}')}, NULL, '{index}')"
+        for index, name in enumerate(shape.secrets)
+    )
+    return f"NULLIF(CONCAT_WS(',', {', '.join(tests)}), '')"
+
+
+def _unchanged(table: FoundTable, names: Sequence[str], flavour: Flavour) -> str:
+    columns = (column for column in table.columns if column.name in names)
+    return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns)
+
+
+def row_triggers(
+    table: FoundTable, shape: Shape, shape_id: int, flavour: Flavour, tokens: Tokens
+) -> list[WantedTrigger]:
+    """The three triggers of a captured table."""
+    visible = [table.column(column.name) for column in shape.columns]
+    parts = {
+        "table": quote(table.name),
+        "shape": str(shape_id),
+        "before": image(visible, "OLD"),
+        "after": image(visible, "NEW"),
+        "same": _unchanged(table, [column.name for column in table.columns], flavour),
+        "secrets": _secrets(table, shape, flavour),
+        **_token_parts(tokens),
+    }
+    return [
+        _trigger(table.name, suffix, event, parts, _gap(tokens, shape_id, operation), operation)
+        for suffix, event, operation in (
+            ("ai", "INSERT", Operation.CREATE),
+            ("au", "UPDATE", Operation.UPDATE),
+            ("ad", "DELETE", Operation.DELETE),
+        )
+    ]
+
+
+def _trigger(
+    table: str, suffix: str, event: str, parts: Mapping[str, str], gap: str, operation: Operation
+) -> WantedTrigger:
+    name = trigger_name(table, suffix)
+    own = {"trigger": quote(name), "gap": gap, "op": str(CODES[operation])}
+    text = statement(f"mysql/trigger_{event.lower()}.sql", **{**parts, **own})
+    return WantedTrigger(name, table, "AFTER", event, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A captured table at the end of a path, with its shape."""
+
+    table: FoundTable
+    shape: Shape
+    shape_id: int
+
+
+def parent_trigger(
+    parent: FoundTable,
+    event: str,
+    paths: Sequence[Path],
+    targets: Mapping[str, Target],
+    flavour: Flavour,
+    tokens: Tokens,
+    *,
+    cascade_switch: bool,
+) -> WantedTrigger:
+    """The trigger that journals what deleting (or re-keying) a row of ``parent`` does to captured rows elsewhere."""
+    name = trigger_name(parent.name, "bd" if event == "DELETE" else "bu")
+    conditions = ["@@foreign_key_checks"]
+    if cascade_switch:
+        conditions.append("NOT @@enable_cascade_triggers")
+    if event == "UPDATE":
+        referenced = {column for path in paths for column in path.keys[0].parent_columns}
+        conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), flavour)})")
+    text = statement(
+        "mysql/trigger_parent.sql",
+        trigger=quote(name),
+        event=event,
+        table=quote(parent.name),
+        condition=" AND ".join(conditions),
+        blocks="\n".join(_block(path, targets[path.table], parent, flavour, tokens, event) for path in paths),
+    )
+    return WantedTrigger(name, parent.name, "BEFORE", event, text)
+
+
+def _block(path: Path, target: Target, parent: FoundTable, flavour: Flavour, tokens: Tokens, event: str) -> str:
+    operation = Operation.DELETE if path.effect is Effect.DELETED else Operation.UPDATE
+    end = f"t{len(path.keys)}"
+    visible = [target.table.column(column.name) for column in target.shape.columns]
+    where, replaced = _conditions(path)
+    if event == "UPDATE":
+        where.append(f"NOT ({_unchanged(parent, path.keys[0].parent_columns, flavour)})")
+    after = "NULL" if operation is Operation.DELETE else image(visible, end, replaced)
+    return statement(
+        "mysql/cascade.sql",
+        before=image(visible, end),
+        after=after,
+        tables=" STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
+        where=" AND ".join(where),
+        shape=str(target.shape_id),
+        op=str(CODES[operation]),
+        gap=_gap(tokens, target.shape_id, operation),
+        **_token_parts(tokens),
+    )
+
+
+def _conditions(path: Path) -> tuple[list[str], dict[str, str]]:
+    """What joins the tables of a path, and what the columns of its last table become."""
+    where: list[str] = []
+    old = {column: f"OLD.{quote(column)}" for column in path.keys[0].parent_columns}
+    new = {column: f"NEW.{quote(column)}" for column in path.keys[0].parent_columns}
+    for number, key in enumerate(path.keys, 1):
+        pairs = list(zip(key.columns, key.parent_columns, strict=True))
+        source = f"t{number - 1}"
+        where += [f"t{number}.{quote(c)} = {old.get(p, f'{source}.{quote(p)}')}" for c, p in pairs]
+        new = {c: new.get(p, f"{source}.{quote(p)}") for c, p in pairs}
+        old = {}
+    if path.effect is Effect.NULLED:
+        new = dict.fromkeys(new, "NULL")
+    return where, new

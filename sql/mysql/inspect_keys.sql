@@ -1,0 +1,3 @@
+-- Primary key columns, in key order.
+SELECT `TABLE_NAME`, `COLUMN_NAME` FROM information_schema.STATISTICS
+WHERE `TABLE_SCHEMA` = DATABASE() AND `INDEX_NAME` = 'PRIMARY' ORDER BY `TABLE_NAME`, `SEQ_IN_INDEX`

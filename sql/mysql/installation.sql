@@ -1,0 +1,9 @@
+-- One row: what was installed.  captures: JSON, table name to its secret columns.
+-- tokens: how triggers learn their transaction (gtid, row-start, performance-schema).
+CREATE TABLE `cdc_installation` (
+  `id` TINYINT UNSIGNED NOT NULL,
+  `version` INT UNSIGNED NOT NULL,
+  `tokens` VARCHAR(32) NOT NULL,
+  `captures` LONGTEXT NOT NULL,
+  PRIMARY KEY (`id`)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT = 'facturascripts-cdc'
