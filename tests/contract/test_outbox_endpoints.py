@@ -1,0 +1,172 @@
+"""What every outbox holds: endpoints, and what becomes of their deliveries."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cdc.delivery import DeliveryState, Endpoint, PayloadFormat
+from cdc.errors import UsageError
+from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
+from support.outboxes import (
+    EVERYTHING,
+    NOW,
+    at,
+    delivery_of,
+    endpoint,
+    event,
+    event_ids,
+    finish,
+    lease,
+    states_of,
+    store,
+)
+
+FULL = Endpoint(
+    id="ep_full",
+    url="https://hooks.example.com/é?x=1",
+    events=("invoice.*", "receipt.paid"),
+    secret="whsec_c2VjcmV0",
+    created_at=datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC),
+    enabled=False,
+    description="Accounting, “main”",
+    sources=("main", "shop"),
+    format=PayloadFormat.CLOUDEVENTS,
+    timeout=2.5,
+    retry_schedule=(0.5, 300, 1800),
+    concurrency=3,
+    disabled_reason="by hand",
+    former_secret="whsec_b2xk",
+    former_secret_until=at(3600),
+)
+
+
+async def test_an_endpoint_reads_as_it_was_added(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(FULL)
+    assert await outbox.endpoint("ep_full") == FULL
+    assert await outbox.endpoints() == [FULL]
+    assert await outbox.endpoint("ep_none") is None
+
+
+async def test_endpoints_are_listed_oldest_first(outbox: OutboxStore) -> None:
+    for name, seconds in (("ep_c", 3), ("ep_a", 1), ("ep_b", 1)):
+        await outbox.add_endpoint(endpoint(name, created_at=at(seconds)))
+    assert [one.id for one in await outbox.endpoints()] == ["ep_a", "ep_b", "ep_c"]
+
+
+async def test_an_endpoint_id_is_used_once(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    with pytest.raises(UsageError, match="endpoint ep_a"):
+        await outbox.add_endpoint(FULL.__class__("ep_a", "https://x.example", ("*",), "whsec_x", NOW))
+    await outbox.remove_endpoint("ep_a", NOW)
+    with pytest.raises(UsageError, match="endpoint ep_a"):
+        await outbox.add_endpoint(endpoint("ep_a"))
+    assert await outbox.endpoints() == []
+
+
+async def test_an_update_replaces_everything(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_full"))
+    await outbox.add_endpoint(endpoint("ep_other"))
+    await outbox.update_endpoint(FULL)
+    assert await outbox.endpoint("ep_full") == FULL
+    assert await outbox.endpoint("ep_other") == endpoint("ep_other")
+    with pytest.raises(UsageError, match="no endpoint ep_none"):
+        await outbox.update_endpoint(endpoint("ep_none"))
+
+
+async def test_an_update_changes_what_later_events_make(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint(events=("invoice.*",)))
+    assert await store(outbox, event(1)) == Stored(1, 1)
+    await outbox.update_endpoint(endpoint(events=("stock.*",)))
+    assert await store(outbox, event(2)) == Stored(1, 0)
+    assert event_ids(await lease(outbox)) == ["evt_1"]
+
+
+async def test_a_disabled_endpoint_keeps_its_deliveries_until_it_is_enabled(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1))
+    await outbox.update_endpoint(endpoint(enabled=False))
+    assert await store(outbox, event(2)) == Stored(1, 1)
+    assert await lease(outbox, at(1e6)) == []
+    assert await outbox.next_due(NOW) is None
+    assert await states_of(outbox, 1, 2) == "pending pending"
+    await outbox.update_endpoint(endpoint())
+    assert await outbox.next_due(NOW) == NOW
+    assert event_ids(await lease(outbox)) == ["evt_1", "evt_2"]
+
+
+async def test_what_a_disabled_endpoint_has_in_flight_can_be_finished(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1, "a:1"), event(2, "a:1"))
+    leased = await lease(outbox)
+    await outbox.update_endpoint(endpoint(enabled=False))
+    await finish(outbox, *leased)
+    assert await states_of(outbox, 1, 2) == "delivered pending"
+
+
+async def test_removing_an_endpoint_cancels_what_is_unfinished(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await store(outbox, event(1))
+    await finish(outbox, *await lease(outbox))
+    await store(outbox, event(2, "a:1"), event(3, "a:1"), event(4))
+    leased = await lease(outbox, limit=1)
+    await outbox.remove_endpoint("ep_a", at(9))
+    assert await states_of(outbox, 1, 2, 3, 4) == "delivered cancelled cancelled cancelled"
+    assert (await delivery_of(outbox, 3)).finished_at == at(9)
+    assert await outbox.endpoint("ep_a") is None
+    assert await outbox.endpoints() == []
+    assert await store(outbox, event(5)) == Stored(1, 0)
+    assert await lease(outbox, at(1e6)) == []
+    assert await outbox.release("w", at(10)) == 0
+    assert await outbox.next_due(NOW) is None
+    await finish(outbox, *leased)
+    assert await states_of(outbox, 2) == "cancelled"
+
+
+async def test_the_log_of_a_removed_endpoint_stays_readable(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await store(outbox, event(1))
+    await finish(outbox, *await lease(outbox))
+    await outbox.remove_endpoint("ep_a", at(9))
+    (view,) = await outbox.deliveries(DeliveryFilter(endpoint_id="ep_a"), 10)
+    assert (view.endpoint_id, view.event_id) == ("ep_a", "evt_1")
+    assert len(await outbox.attempts(view.id)) == 1
+    assert await outbox.counts() == {}
+
+
+async def test_only_an_endpoint_that_is_there_can_be_removed(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.remove_endpoint("ep_a", NOW)
+    for name in ("ep_a", "ep_none"):
+        with pytest.raises(UsageError, match=f"no endpoint {name}"):
+            await outbox.remove_endpoint(name, NOW)
+
+
+async def test_removing_one_endpoint_leaves_the_others_alone(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.add_endpoint(endpoint("ep_b"))
+    await store(outbox, event(1, "a:1"), event(2, "a:1"))
+    await outbox.remove_endpoint("ep_a", NOW)
+    assert [(one.endpoint_id, one.event_id) for one in await lease(outbox)] == [("ep_b", "evt_1")]
+
+
+async def test_a_test_goes_to_one_endpoint_whatever_it_wants(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a", events=("stock.*",), sources=("shop",)))
+    await outbox.add_endpoint(endpoint("ep_b"))
+    delivery_id = await outbox.send_test("ep_a", event(1), at(3))
+    (view,) = await outbox.deliveries(EVERYTHING, 10)
+    assert (view.id, view.endpoint_id, view.created_at) == (delivery_id, "ep_a", at(3))
+    assert (view.state, view.due_at) == (DeliveryState.PENDING, at(3))
+    assert await outbox.event("evt_1") is not None
+    assert [one.id for one in await lease(outbox, at(3))] == [delivery_id]
+
+
+async def test_a_test_needs_an_endpoint_and_an_event_of_its_own(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await store(outbox, event(1))
+    with pytest.raises(UsageError, match="no endpoint ep_none"):
+        await outbox.send_test("ep_none", event(2), NOW)
+    with pytest.raises(UsageError, match="evt_1 is stored already"):
+        await outbox.send_test("ep_a", event(1), NOW)
+    assert [one.id for one in await outbox.events(10)] == ["evt_1"]

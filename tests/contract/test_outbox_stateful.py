@@ -1,0 +1,211 @@
+"""Random histories: the SQLite outbox and its twin in memory answer alike, and the invariants hold at every step."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cdc.delivery import DeliveryState, LeasedDelivery
+from cdc.errors import UsageError
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.sqlite import SqliteOutbox
+from cdc.position import Position
+from support.outboxes import EVERYTHING, NOW, UNFINISHED, check_order, endpoint, event, outcome
+
+T = TypeVar("T")
+RECORDS = ("c:A", "c:B", "c:C", "d:1")
+WORKERS = ("w1", "w2")
+ENDPOINTS = ("ep_a", "ep_b", "ep_c")
+NAMES = ("invoice.paid", "stock.changed")
+
+records = st.sampled_from(RECORDS)
+workers = st.sampled_from(WORKERS)
+endpoint_ids = st.sampled_from(ENDPOINTS)
+changes = st.tuples(records, st.none() | records, st.sampled_from(NAMES))
+
+
+class Outboxes(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.sqlite = SqliteOutbox(Path(self.folder.name) / "outbox.db")
+        self.memory = MemoryOutbox()
+        self.run(self.sqlite.open())
+        self.now = NOW
+        self.events = 0
+        self.leases: list[tuple[str, LeasedDelivery]] = []
+        self.wanted = 0
+        self.joined = {record: record for record in RECORDS}
+
+    def teardown(self) -> None:
+        self._drain()
+        self.run(self.sqlite.close())
+        self.loop.close()
+        self.folder.cleanup()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(coroutine)
+
+    def both(self, method: str, *arguments: Any) -> Any:
+        """The same call on both, which must answer, or refuse, alike."""
+        answers = [self.run(self._answer(outbox, method, arguments)) for outbox in (self.memory, self.sqlite)]
+        assert answers[0] == answers[1], method
+        return answers[0]
+
+    async def _answer(self, outbox: OutboxStore, method: str, arguments: tuple[Any, ...]) -> Any:
+        try:
+            return await getattr(outbox, method)(*arguments)
+        except UsageError as refusal:
+            return str(refusal)
+
+    @rule(seconds=st.integers(0, 40))
+    def pass_time(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(made=st.lists(changes, max_size=6))
+    def store(self, made: list[tuple[str, str | None, str]]) -> None:
+        events = []
+        for record, former, name in made:
+            self.events += 1
+            events.append(event(self.events, record, name=name, renamed_from=former if former != record else None))
+            self._join(former, record)
+        stored = self.both("store", "main", Position(str(self.events)), events, {}, self.now)
+        self.wanted += stored.deliveries
+
+    def _join(self, former: str | None, record: str) -> None:
+        into = self.joined[former or record]
+        left = self.joined[record]
+        self.joined = {name: into if line == left else line for name, line in self.joined.items()}
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def store_again(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(1, self.events))
+        stored = self.both("store", "main", Position(str(self.events)), [event(number)], {}, self.now)
+        assert stored.events == 0
+
+    @rule(worker=workers, limit=st.integers(1, 5), room=st.dictionaries(endpoint_ids, st.integers(0, 3)))
+    def lease(self, worker: str, limit: int, room: dict[str, int]) -> None:
+        leased = self.both("lease", worker, self.now, self.now + timedelta(seconds=30), limit, room)
+        self.leases += [(worker, delivery) for delivery in leased]
+
+    @precondition(lambda self: self.leases)
+    @rule(
+        data=st.data(),
+        count=st.integers(1, 4),
+        state=st.sampled_from([DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING]),
+        wait=st.integers(0, 30),
+        disable=st.booleans(),
+    )
+    def finish(self, data: st.DataObject, count: int, state: DeliveryState, wait: int, disable: bool) -> None:
+        """Of any lease ever given, so also of expired, released and cancelled ones."""
+        drawn = data.draw(st.lists(st.sampled_from(self.leases), min_size=1, max_size=count, unique_by=_lease_id))
+        worker = drawn[0][0]
+        due: datetime | None = self.now + timedelta(seconds=wait) if state is DeliveryState.PENDING else None
+        reason = "gone" if disable and state is DeliveryState.DEAD else ""
+        outcomes = [outcome(delivery, state, due, reason) for _, delivery in drawn]
+        self.both("finish", worker, outcomes, self.now)
+
+    @rule(worker=workers)
+    def release(self, worker: str) -> None:
+        self.both("release", worker, self.now)
+
+    @rule(endpoint_id=endpoint_ids, pattern=st.sampled_from(["*", "invoice.*"]), enabled=st.booleans())
+    def add_endpoint(self, endpoint_id: str, pattern: str, enabled: bool) -> None:
+        self.both("add_endpoint", endpoint(endpoint_id, events=(pattern,), enabled=enabled))
+
+    @rule(endpoint_id=endpoint_ids, enabled=st.booleans())
+    def enable(self, endpoint_id: str, enabled: bool) -> None:
+        found = self.both("endpoint", endpoint_id)
+        if found is not None:
+            self.both("update_endpoint", replace(found, enabled=enabled))
+
+    @rule(endpoint_id=st.sampled_from(("ep_b", "ep_c")))
+    def remove_endpoint(self, endpoint_id: str) -> None:
+        self.both("remove_endpoint", endpoint_id, self.now)
+
+    @rule(endpoint_id=endpoint_ids, record=records)
+    def send_test(self, endpoint_id: str, record: str) -> None:
+        answer = self.both("send_test", endpoint_id, event(self.events + 1, record), self.now)
+        if answer.startswith("dlv_"):
+            self.events += 1
+            self.wanted += 1
+
+    @precondition(lambda self: self.wanted)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        self.both("retry", f"dlv_{data.draw(st.integers(1, self.wanted))}", self.now)
+
+    @rule()
+    def reopen(self) -> None:
+        self.run(self.sqlite.close())
+        self.run(self.sqlite.open())
+
+    @invariant()
+    def they_look_alike(self) -> None:
+        self.both("endpoints")
+        self.both("counts")
+        self.both("next_due", self.now)
+        self.both("position", "main")
+        self.both("deliveries", EVERYTHING, 1000)
+        if self.events:
+            self.both("events", 1000)
+
+    @invariant()
+    def nothing_is_lost_and_order_holds(self) -> None:
+        views = self.run(self.sqlite.deliveries(EVERYTHING, 1000))
+        assert len(views) == self.wanted
+        self.run(check_order(self.sqlite))
+        for view in views:
+            assert (view.finished_at is None) == (view.state in UNFINISHED)
+
+    @invariant()
+    def lines_hold_across_renames(self) -> None:
+        """Of all names that renames joined, at one endpoint: when nothing is leased, just the oldest is pending; else
+        nothing is."""
+        lines: dict[tuple[str, str], list[DeliveryState]] = defaultdict(list)
+        for view in reversed(self.run(self.sqlite.deliveries(EVERYTHING, 1000))):
+            if view.state in UNFINISHED:
+                lines[view.endpoint_id, self.joined[view.record]].append(view.state)
+        for states in lines.values():
+            first, *others = [state for state in states if state is not DeliveryState.LEASED] or [None]
+            leased = DeliveryState.LEASED in states
+            assert first in {None, DeliveryState.WAITING if leased else DeliveryState.PENDING}
+            assert set(others) <= {DeliveryState.WAITING}
+
+    def _drain(self) -> None:
+        """Whatever happened before, everything of an enabled endpoint arrives, record by record in order."""
+        for one in self.both("endpoints"):
+            self.both("update_endpoint", replace(one, enabled=True))
+        self.now += timedelta(hours=1)  # every lease expires
+        sent: dict[tuple[str, str], int] = {}
+        while leased := self.both("lease", "w1", self.now, self.now + timedelta(seconds=30), 5, None):
+            for delivery in leased:
+                number = int(delivery.id.removeprefix("dlv_"))
+                assert sent.get((delivery.endpoint_id, delivery.record), 0) < number
+                sent[delivery.endpoint_id, delivery.record] = number
+            self.both("finish", "w1", [outcome(delivery) for delivery in leased], self.now)
+        views = self.run(self.sqlite.deliveries(EVERYTHING, 1000))
+        assert not [view for view in views if view.state in UNFINISHED]
+
+
+def _lease_id(lease: tuple[str, LeasedDelivery]) -> tuple[str, int]:
+    return lease[1].id, lease[1].attempt
+
+
+TestOutboxes = Outboxes.TestCase
+TestOutboxes.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
