@@ -77,6 +77,14 @@ def captures(source: SourceConfig) -> list[Capture]:
     return _checked(source, installer(source))[0]
 
 
+def readable(source: SourceConfig) -> list[Capture]:
+    """What the consumer's account must be able to read: the captures, and the tables that mapping looks up."""
+    wanted = captures(source)
+    rules = catalogue(source)
+    known = {capture.table for capture in wanted}
+    return [*wanted, *(Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in known)]
+
+
 def _checked(source: SourceConfig, install: Installer) -> tuple[list[Capture], list[str]]:
     """The captures, and notes on packaged rules that the database has no table for."""
     rules = catalogue(source)
@@ -90,18 +98,17 @@ def _checked(source: SourceConfig, install: Installer) -> tuple[list[Capture], l
 
 def installer(source: SourceConfig) -> Installer:
     """The installer with the account that may install."""
-    return installer_of(source.admin_connection(), catalogue(source).lookups())
+    return installer_of(source.admin_connection())
 
 
-def installer_of(info: ConnectionInfo, lookups: Sequence[str]) -> Installer:
-    """``lookups``: tables that mapping reads live (the consumer's account may read them)."""
+def installer_of(info: ConnectionInfo) -> Installer:
     if info.engine is Engine.POSTGRESQL:
         from cdc.trigger.postgres import PostgresInstaller
 
-        return PostgresInstaller(info, lookups)
+        return PostgresInstaller(info)
     from cdc.trigger.mysql import MySQLInstaller
 
-    return MySQLInstaller(info, lookups)
+    return MySQLInstaller(info)
 
 
 # -- the consumer -----------------------------------------------------------------------------------------------------

