@@ -194,6 +194,8 @@ class Dispatcher:
             self._log.exception("attempt broke off", delivery=delivery.id, endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
         verdict = judge(answer, endpoint.retry_schedule, delivery.attempt, self._clock.now(), self._rand)
+        if verdict.disable_reason and await self._url_changed(endpoint):
+            verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
         attempt = Attempt(
             delivery_id=delivery.id,
             number=delivery.attempt,
@@ -208,6 +210,16 @@ class Dispatcher:
         )
         self._log_attempt(delivery, attempt, verdict)
         return Outcome(attempt, verdict.state, verdict.due_at, verdict.disable_reason)
+
+    async def _url_changed(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint has another URL by now than the one that was attempted."""
+        self._endpoints_stale = True
+        try:
+            current = await self._store.endpoint(endpoint.id)
+        except OutboxError as error:
+            self._log.error("endpoint not read", endpoint=endpoint.id, error=str(error))
+            return False
+        return current is not None and current.url != endpoint.url
 
     def _log_attempt(self, delivery: LeasedDelivery, attempt: Attempt, verdict: Verdict) -> None:
         write = self._log.info if verdict.state is DeliveryState.DELIVERED else self._log.warning

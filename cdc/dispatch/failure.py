@@ -31,11 +31,20 @@ _SENTENCES: list[tuple[type[BaseException], str]] = [
 def describe_error(error: Exception, request: WebhookRequest) -> str:
     """One sentence that names host and port, never the rest of the URL."""
     parts = urlsplit(request.url)
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    cause = _cause(error)
     sentence = next(text for kind, text in _SENTENCES if isinstance(error, kind) or isinstance(cause, kind))
     return sentence.format(
         where=parts.netloc.rpartition("@")[2], host=parts.hostname, timeout=request.timeout, detail=_detail(cause)
     )
+
+
+def _cause(error: Exception) -> BaseException:
+    """The operating system's error within aiohttp's, which keeps only its number once a connection stands."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error
+    if isinstance(error, aiohttp.ClientOSError) and error.errno is not None:
+        return OSError(error.errno, error.strerror)
+    return error
 
 
 def _detail(cause: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from io import BytesIO
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -81,7 +82,7 @@ class HttpSender:
             target = self._target(request)
             response = await self._session.post(
                 target.url,
-                data=request.body,
+                data=request.body if len(request.body) <= _LARGE_BODY else BytesIO(request.body),
                 headers=request.headers,
                 timeout=target.timeout,
                 allow_redirects=False,
@@ -103,6 +104,7 @@ class HttpSender:
         return target
 
 
+_LARGE_BODY = 1 << 20  # bytes: aiohttp writes more than this in pieces only when it comes as a file
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
 
 

@@ -1,0 +1,41 @@
+"""A clock that stands still until the test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+START = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+
+
+class ManualClock:
+    """`cdc.clock.Clock` for tests."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self._now = now
+        self._timers: list[tuple[datetime, asyncio.Future[object]]] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move on, and wake whoever waited for a time that has come."""
+        self._now += timedelta(seconds=seconds)
+        for deadline, timer in self._timers:
+            if deadline <= self._now and not timer.done():
+                timer.set_result(None)
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        if event.is_set():
+            return True
+        timer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if seconds is not None:
+            self._timers.append((self._now + timedelta(seconds=seconds), timer))
+        waiting: asyncio.Task[object] = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait([waiting, timer], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            timer.cancel()
+            self._timers = [entry for entry in self._timers if entry[1] is not timer]
+        return event.is_set()

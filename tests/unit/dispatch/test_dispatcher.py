@@ -1,0 +1,399 @@
+"""The dispatcher on an outbox in memory, a sender in memory, and a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from cdc.delivery import DeliveryState, LeasedDelivery, PayloadFormat
+from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.retry import Answer
+from cdc.outbox.base import DeliveryFilter
+from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
+from support.manual_clock import START, ManualClock
+
+
+class ScriptedSender:
+    """Answers 204, except where a URL holds ``stuck`` (never), ``slow`` (when ``gate`` opens) or ``broken`` (500)."""
+
+    def __init__(self) -> None:
+        self.sent: list[WebhookRequest] = []
+        self.flying: Counter[str] = Counter()
+        self.most_flying: Counter[str] = Counter()
+        self.most_in_all = 0
+        self.gate = asyncio.Event()
+
+    async def send(self, request: WebhookRequest) -> Answer:
+        self.sent.append(request)
+        self.flying[request.url] += 1
+        self.most_flying[request.url] = max(self.most_flying[request.url], self.flying[request.url])
+        self.most_in_all = max(self.most_in_all, self.flying.total())
+        try:
+            if "stuck" in request.url:
+                await asyncio.Event().wait()
+            elif "slow" in request.url:
+                await self.gate.wait()
+            else:
+                await asyncio.sleep(0)
+        finally:
+            self.flying[request.url] -= 1
+        return Answer(500 if "broken" in request.url else 204, 0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    """Let everything happen that can happen without the clock moving."""
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def outbox(*endpoints: Any, events: int = 0) -> WatchedOutbox:
+    store = WatchedOutbox()
+    for each in endpoints:
+        await store.add_endpoint(each)
+    await store_events(store, [event(number) for number in range(1, events + 1)])
+    return store
+
+
+async def states(store: WatchedOutbox, endpoint_id: str = "ep_1") -> Counter[DeliveryState]:
+    found = await store.deliveries(DeliveryFilter(endpoint_id=endpoint_id), 10_000)
+    return Counter(view.state for view in found)
+
+
+async def test_notify_wakes_without_time_passing() -> None:
+    store, sender, clock = await outbox(endpoint("http://a")), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock) as dispatcher:
+        await settle()
+        await store_events(store, [event(1)])
+        dispatcher.notify()
+        outcome = await store.next_recorded()
+    assert outcome.state is DeliveryState.DELIVERED
+    assert outcome.attempt.started_at == START
+
+
+async def test_a_write_by_another_process_is_seen_within_half_a_second() -> None:
+    store, sender, clock = await outbox(endpoint("http://a")), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock):
+        await settle()
+        clock.advance(0.5)  # the question that notices the endpoint's own adding
+        await settle()
+        await store_events(store, [event(1)])
+        await settle()
+        assert not sender.sent
+        clock.advance(0.5)
+        await store.next_recorded()
+
+
+async def test_a_retry_goes_out_when_it_is_due_and_not_before() -> None:
+    store, sender, clock = await outbox(endpoint("http://broken"), events=1), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock):
+        await store.next_recorded()
+        for _ in range(49):
+            clock.advance(0.1)
+            await settle()
+        assert len(sender.sent) == 1
+        clock.advance(0.1)
+        outcome = await store.next_recorded()
+    assert outcome.attempt.number == 2
+    assert outcome.attempt.started_at == START + timedelta(seconds=5)
+    assert outcome.due_at == START + timedelta(seconds=30)
+
+
+async def test_bounds_overall_and_for_each_endpoint() -> None:
+    endpoints = [endpoint(f"http://slow/{n}", f"ep_{n}", concurrency=5) for n in range(4)]
+    store, sender, clock = await outbox(*endpoints, events=50), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock, concurrency=12):
+        await until(lambda: sender.flying.total() == 12)
+        await settle()
+        sender.gate.set()
+        for _ in range(200):
+            await store.next_recorded()
+    assert sender.most_in_all == 12
+    assert max(sender.most_flying.values()) <= 5
+
+
+async def test_a_stuck_endpoint_keeps_nobody_waiting() -> None:
+    store = await outbox(endpoint("http://stuck", "ep_stuck"), endpoint("http://a", "ep_1", concurrency=2), events=300)
+    sender, clock = ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock):
+        for _ in range(300):
+            outcome = await store.next_recorded()
+            assert outcome.attempt.url == "http://a"
+        assert sender.flying["http://stuck"] == 16
+    assert (await states(store))[DeliveryState.DELIVERED] == 300
+
+
+async def test_events_of_one_record_go_out_one_after_the_other_in_order() -> None:
+    store, sender, clock = await outbox(endpoint("http://a")), ScriptedSender(), ManualClock()
+    await store_events(store, [event(n, record=f"facturascli:{n % 3}") for n in range(60)])
+    async with dispatching(store, sender, clock):
+        for _ in range(60):
+            await store.next_recorded()
+    order = defaultdict(list)
+    for request in sender.sent:
+        number = int(request.headers["webhook-id"].removeprefix("evt_"))
+        order[number % 3].append(number)
+    assert order == {rest: list(range(rest, 60, 3)) for rest in range(3)}
+
+
+async def test_outcomes_are_recorded_in_few_writes() -> None:
+    store, sender, clock = (
+        await outbox(endpoint("http://slow", concurrency=64), events=64),
+        ScriptedSender(),
+        ManualClock(),
+    )
+    async with dispatching(store, sender, clock):
+        await until(lambda: sender.flying.total() == 64)
+        sender.gate.set()
+        for _ in range(64):
+            await store.next_recorded()
+    assert len(store.writes) <= 3
+    assert sum(store.writes) == 64
+
+
+async def test_outcomes_outlive_an_outbox_that_cannot_be_written() -> None:
+    store, sender, clock = await outbox(endpoint("http://slow"), events=3), ScriptedSender(), ManualClock()
+    with capture_logs() as logs:
+        async with dispatching(store, sender, clock):
+            await until(lambda: sender.flying.total() == 3)
+            store.failures = 4
+            sender.gate.set()
+            await settle()
+            assert store.recorded.empty()
+            while store.failures:
+                clock.advance(5)
+                await settle()
+            clock.advance(5)
+            for _ in range(3):
+                assert (await store.next_recorded()).state is DeliveryState.DELIVERED
+    assert len(sender.sent) == 3
+    failures = [entry for entry in logs if entry["event"] == "outcomes not recorded"]
+    assert failures
+    assert "no space left" in failures[0]["error"]
+
+
+async def test_leasing_goes_on_when_the_outbox_comes_back() -> None:
+    store, sender, clock = await outbox(endpoint("http://a"), events=1), ScriptedSender(), ManualClock()
+    store.failures = 3
+    with capture_logs() as logs:
+        async with dispatching(store, sender, clock):
+            while store.failures:
+                await settle()
+                clock.advance(5)
+            clock.advance(5)
+            await store.next_recorded()
+    assert [entry["log_level"] for entry in logs if entry["event"] == "nothing leased"] == ["error"] * 3
+
+
+async def test_stop_lets_attempts_finish_and_leases_no_more() -> None:
+    store, sender, clock = (
+        await outbox(endpoint("http://slow", concurrency=2), events=5),
+        ScriptedSender(),
+        ManualClock(),
+    )
+    dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1"))
+    running = asyncio.create_task(dispatcher.run())
+    await until(lambda: sender.flying.total() == 2)
+    dispatcher.stop()
+    await settle()
+    assert not running.done()
+    sender.gate.set()
+    await running
+    assert len(sender.sent) == 2
+    assert await states(store) == {DeliveryState.DELIVERED: 2, DeliveryState.PENDING: 3}
+
+
+async def test_stop_gives_up_on_stuck_attempts_and_releases_their_leases() -> None:
+    store = await outbox(endpoint("http://stuck", timeout=30.0), events=2)
+    sender, clock = ScriptedSender(), ManualClock()
+    dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1"))
+    running = asyncio.create_task(dispatcher.run())
+    await until(lambda: sender.flying.total() == 2)
+    dispatcher.stop()
+    await settle()
+    clock.advance(7.9)
+    await settle()
+    assert not running.done()
+    clock.advance(0.1)
+    await asyncio.wait_for(running, 5)
+    assert sender.flying.total() == 0
+    views = await store.deliveries(DeliveryFilter(), 10)
+    assert [(view.state, view.attempts) for view in views] == [(DeliveryState.PENDING, 0)] * 2
+
+
+async def test_stop_ends_within_ten_seconds_though_the_outbox_hangs() -> None:
+    class Hanging(WatchedOutbox):
+        async def finish(self, *_: Any) -> None:
+            await asyncio.Event().wait()
+
+        async def release(self, *args: Any) -> int:
+            if self.counted:
+                await asyncio.Event().wait()
+            self.counted = True
+            return await super().release(*args)
+
+        counted = False
+
+    store, sender, clock = Hanging(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a"))
+    await store.add_endpoint(endpoint("http://stuck", "ep_2"))
+    await store_events(store, [event(1)])
+    dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1"))
+    running = asyncio.create_task(dispatcher.run())
+    await until(lambda: len(sender.sent) == 2)
+    with capture_logs() as logs:
+        dispatcher.stop()
+        while not running.done():
+            await settle()
+            clock.advance(0.05)
+        await running
+    assert clock.now() - START < timedelta(seconds=10)
+    lost = {entry["event"] for entry in logs if entry["log_level"] == "error"}
+    assert lost == {"outcomes lost at stop: they will be sent again", "leases not released at stop: they expire"}
+
+
+async def test_a_restart_takes_its_own_leases_back_at_once() -> None:
+    store, sender, clock = await outbox(endpoint("http://a"), events=1), ScriptedSender(), ManualClock()
+    await store.lease("worker-1", START, START + timedelta(hours=1), 10)  # a former life, ended by kill -9
+    async with dispatching(store, sender, clock):
+        outcome = await store.next_recorded()
+    assert outcome.attempt.number == 1
+
+
+async def test_a_lease_outlives_the_longest_timeout() -> None:
+    class Recording(WatchedOutbox):
+        async def lease(self, *args: Any, **kwargs: Any) -> Any:
+            leased: list[LeasedDelivery] = await super().lease(*args, **kwargs)
+            spans.extend(delivery.lease_until - clock.now() for delivery in leased)
+            return leased
+
+    spans: list[timedelta] = []
+    store, sender, clock = Recording(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a", "ep_1"))
+    await store.add_endpoint(endpoint("http://b", "ep_2", timeout=300.0))
+    await store_events(store, [event(1)])
+    async with dispatching(store, sender, clock, lease=5.0):
+        await store.next_recorded()
+        await store.next_recorded()
+    assert spans == [timedelta(seconds=330)] * 2
+
+
+async def test_a_changed_endpoint_is_read_again() -> None:
+    store, sender, clock = await outbox(endpoint("http://broken"), events=1), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock):
+        await store.next_recorded()
+        await store.update_endpoint(endpoint("http://mended"))
+        clock.advance(0.5)
+        await settle()
+        clock.advance(4.5)
+        outcome = await store.next_recorded()
+    assert outcome.attempt.url == "http://mended"
+    assert outcome.state is DeliveryState.DELIVERED
+
+
+async def test_an_endpoint_added_later_gets_its_events() -> None:
+    store, sender, clock = await outbox(endpoint("http://a")), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock) as dispatcher:
+        await settle()
+        await store.add_endpoint(endpoint("http://b", "ep_2"))
+        await store_events(store, [event(1)])
+        dispatcher.notify()
+        urls = {(await store.next_recorded()).attempt.url for _ in range(2)}
+    assert urls == {"http://a", "http://b"}
+
+
+async def test_a_delivery_whose_endpoint_is_gone_ends_without_a_request() -> None:
+    class Removing(WatchedOutbox):
+        async def lease(self, *args: Any, **kwargs: Any) -> Any:
+            leased = await super().lease(*args, **kwargs)
+            if leased:
+                await self.remove_endpoint("ep_1", clock.now())
+                dispatcher._endpoints.clear()
+            return leased
+
+    store, sender, clock = Removing(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a"))
+    await store_events(store, [event(1)])
+    async with dispatching(store, sender, clock) as dispatcher:
+        outcome = await store.next_recorded()
+    assert outcome.state is DeliveryState.CANCELLED
+    assert "removed" in outcome.attempt.error
+    assert sender.sent == []
+
+
+async def test_a_delivery_that_cannot_be_built_does_not_stop_the_others() -> None:
+    class Poisoned(WatchedOutbox):
+        async def lease(self, *args: Any, **kwargs: Any) -> Any:
+            leased: list[LeasedDelivery] = await super().lease(*args, **kwargs)
+            return [
+                LeasedDelivery(
+                    **{name: getattr(each, name) for name in each.__slots__}
+                    | ({"body_event": b"{"} if each.event_id == "evt_1" else {})
+                )
+                for each in leased
+            ]
+
+    store, sender, clock = Poisoned(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a", format=PayloadFormat.CLOUDEVENTS))
+    await store_events(store, [event(1), event(2)])
+    with capture_logs() as logs:
+        async with dispatching(store, sender, clock):
+            outcomes = [await store.next_recorded(), await store.next_recorded()]
+    errors = {outcome.attempt.event_id: outcome.attempt.error for outcome in outcomes}
+    assert errors["evt_2"] == ""
+    assert errors["evt_1"].startswith("The request could not be made")
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["attempt broke off"]
+
+
+async def test_one_log_line_an_attempt_without_payload_or_secrets() -> None:
+    to = endpoint("http://broken/hook?token=planted-query", events=("*",))
+    store, sender, clock = await outbox(to, events=1), ScriptedSender(), ManualClock()
+    with capture_logs() as logs:
+        async with dispatching(store, sender, clock):
+            await store.next_recorded()
+    (line,) = [entry for entry in logs if entry["event"] == "attempt"]
+    assert line == {
+        "event": "attempt",
+        "log_level": "warning",
+        "event_name": "invoice.paid",
+        "event_id": "evt_1",
+        "endpoint": "ep_1",
+        "url": "http://broken/hook",
+        "number": 1,
+        "status": 500,
+        "seconds": 0.01,
+        "error": "The endpoint answered 500 Internal Server Error.",
+        "state": "pending",
+        "next": (START + timedelta(seconds=5)).isoformat(),
+    }
+    assert "planted" not in repr(logs)
+    assert to.secret not in repr(logs)
+
+
+async def test_an_idle_dispatcher_leases_nothing_again_and_again() -> None:
+    class Counting(WatchedOutbox):
+        leases = 0
+
+        async def lease(self, *args: Any, **kwargs: Any) -> Any:
+            self.leases += 1
+            return await super().lease(*args, **kwargs)
+
+    store, sender, clock = Counting(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a"))
+    async with dispatching(store, sender, clock):
+        for _ in range(20):
+            clock.advance(0.5)
+            await settle()
+        assert store.leases <= 3
