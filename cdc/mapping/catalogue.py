@@ -7,13 +7,17 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from cdc.column import Capture
+from cdc.column import Capture, Table
 from cdc.errors import ConfigError
 from cdc.mapping.entity import ROW_EVENTS, Entity, Reference
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.pattern import matches
+
+if TYPE_CHECKING:
+    from cdc.mapping.event_type import EventType
 
 #: Tables that `user.permissions_changed` needs beside ``users``.
 MEMBERS_TABLE = "roles_users"
@@ -64,6 +68,15 @@ class Catalogue:
     @property
     def infers_permissions(self) -> bool:
         return any(rule.infer == "permissions" for rule in self.rules)
+
+    def rules_of(self, entity: str) -> list[Rule]:
+        return [rule for rule in self.rules if rule.entity == entity]
+
+    def event_types(self, tables: Mapping[str, Table] | None = None) -> list[EventType]:
+        """Every event; with real ``tables`` each has a JSON Schema."""
+        from cdc.mapping.event_type import list_event_types  # noqa: PLC0415  # it makes examples by mapping, which needs us
+
+        return list_event_types(self, tables)
 
     def lookups(self) -> list[str]:
         """Tables whose rows mapping reads live."""

@@ -70,7 +70,7 @@ def _value(text: str) -> Value:
 
 def _steps() -> Iterator[tuple[str, list[str], str]]:
     """Title of the action, lines of one transaction, expected events."""
-    title, lines = "", []
+    title, lines = "", list[str]()
     for number, line in enumerate(_TEXT.splitlines(), start=1):
         if line.startswith("== "):
             title = line[3:]
