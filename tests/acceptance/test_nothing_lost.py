@@ -1,0 +1,180 @@
+"""Nothing lost, nothing doubled under another id, nothing out of order, nothing of rolled-back work: eight writers on
+overlapping records, the consumer killed thirty times, the server restarted twice.
+
+Each record counts its own changes (``valor = valor + 1`` under its row lock), so the events of one record must form a
+chain: each one's previous count is the count of the event before it, and the last one is what the table holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from cdc.receiver import Received
+from support.consumer import Consumer, Inbox, receiving
+from support.database import Database
+
+CHANGES = int(os.environ.get("CDC_TEST_CHANGES", "20000"))
+WRITERS = 8
+KILLS = 30
+RESTARTS = 2
+RECORDS = 40
+RULES = 'tables = ["contadores"]\n'
+TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
+LOST_CONNECTION = (psycopg.Error, pymysql.err.Error)
+
+
+@dataclass
+class Work:
+    """How many changes are still to be written; shared by the writers."""
+
+    left: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    writing: threading.Event = field(default_factory=threading.Event)
+
+    def take(self, count: int) -> int:
+        with self.lock:
+            taken = min(count, self.left)
+            self.left -= taken
+            return taken
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb", "mysql"])
+async def test_nothing_is_lost_doubled_or_reordered(flavour: str, own_server: Any, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown when the test fails
+    database: Database = own_server(flavour)
+    consumer = _prepare(database, tmp_path)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        consumer.add_endpoint(url, "contadores.*")
+        await _trouble(database, consumer, random.Random(seed))
+        await _until_quiet(database, consumer)
+        consumer.end()
+    _check(database, inbox)
+
+
+def _prepare(database: Database, folder: Path) -> Consumer:
+    database.execute(TABLE)
+    for number in range(RECORDS):
+        database.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
+    (folder / "rules.toml").write_text(RULES, encoding="utf-8")
+    consumer = Consumer.configure(folder, database.info, 'rules = "rules.toml"')
+    consumer.run("install-triggers")
+    return consumer
+
+
+async def _trouble(database: Database, consumer: Consumer, dice: random.Random) -> None:
+    """The writers at work while the consumer is killed and the server restarted."""
+    work = Work(CHANGES)
+    seeds = [dice.randrange(2**32) for _ in range(WRITERS)]
+    writers = [asyncio.create_task(asyncio.to_thread(_write, database, work, random.Random(each))) for each in seeds]
+    restarts = set(dice.sample(range(5, KILLS - 5), RESTARTS))
+    for number in range(KILLS):
+        consumer.start()
+        await asyncio.sleep(dice.uniform(0.3, 1.6))  # the random moment of the kill is what is tested
+        if number in restarts:
+            await asyncio.to_thread(database.server.restart)
+        consumer.end(signal.SIGKILL)
+    consumer.start()
+    await asyncio.gather(*writers)
+
+
+def _write(database: Database, work: Work, dice: random.Random) -> None:
+    """Transactions until nothing is left to write, over as many connections as the restarts make necessary."""
+    connection = database.connect()
+    while count := work.take(dice.choice((1, 1, 2, 3, 5, 8, 30))):
+        while True:
+            try:
+                _transaction(connection, count, dice)
+                break
+            except LOST_CONNECTION:
+                connection = _connection_again(database, connection)
+
+
+def _connection_again(database: Database, connection: Any) -> Any:
+    """The same one after a deadlock; a new one, as soon as the server lets us, after a restart."""
+    while True:
+        try:
+            connection.rollback()
+        except LOST_CONNECTION:
+            pass
+        else:
+            return connection
+        try:
+            return database.connect()
+        except LOST_CONNECTION:
+            threading.Event().wait(0.05)  # the server is down: nothing tells when it is up again
+
+
+def _transaction(connection: Any, count: int, dice: random.Random) -> None:
+    cursor = connection.cursor()
+    cursor.execute("BEGIN")
+    for statement in _statements(count, dice):
+        cursor.execute(statement)
+    if dice.random() < 0.1:
+        threading.Event().wait(dice.uniform(0, 0.02))  # commits late, so that commit order is not the order of ids
+    connection.rollback() if dice.random() < 0.1 else connection.commit()
+
+
+def _statements(count: int, dice: random.Random) -> Iterator[str]:
+    undo = dice.random() < 0.2
+    for number in range(count):
+        record = dice.randrange(RECORDS)
+        if undo and number == count // 2:
+            yield "SAVEPOINT s"
+        yield f"UPDATE contadores SET valor = valor + 1, nota = 'n{dice.randrange(1000)}' WHERE id = {record}"
+    if undo:
+        yield "ROLLBACK TO SAVEPOINT s"
+
+
+async def _until_quiet(database: Database, consumer: Consumer) -> None:
+    """Journal empty and every delivery made."""
+    journal = "cdc.cdc_journal" if database.flavour == "postgresql" else "cdc_journal"
+    async with asyncio.timeout(120):
+        while True:
+            if database.execute(f"SELECT count(*) FROM {journal}") == [(0,)]:
+                states = await asyncio.to_thread(consumer.run, "delivery", "list", "--state", "pending", "--json")
+                if '"id"' not in states:
+                    return
+            await asyncio.sleep(0.5)  # two processes and a database: there is no one event to await
+
+
+def _check(database: Database, inbox: Inbox) -> None:
+    counted = dict(database.execute("SELECT id, valor FROM contadores"))
+    last = dict.fromkeys(counted, 0)
+    latest_id: dict[int, str] = {}
+    seen: dict[str, bytes] = {}
+    doubled = 0
+    for received in inbox.received:
+        doubled += _link(received, last, latest_id, seen)
+    assert last == counted
+    assert sum(counted.values()) > CHANGES / 2  # the writers did write
+    print(f"{len(seen)} events, {doubled} sent again with the same id")
+
+
+def _link(received: Received, last: dict[int, int], latest_id: dict[int, str], seen: dict[str, bytes]) -> bool:
+    """Check one event against the chain of its record; whether it is a repetition."""
+    event = received.event
+    record = event["key"]["id"]
+    if event["id"] in seen:
+        assert seen[event["id"]] == received.body
+        assert latest_id[record] == event["id"], "an old event after a newer one of its record"
+        return True
+    assert event["previous"]["valor"] == last[record], f"record {record}: {last[record]} then {event}"
+    last[record] = event["data"]["valor"]
+    latest_id[record] = event["id"]
+    seen[event["id"]] = received.body
+    return False
