@@ -17,7 +17,7 @@ from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.pattern import matches
 
 if TYPE_CHECKING:
-    from cdc.mapping.event_type import EventType
+    from cdc.mapping.schema import EventType
 
 #: Tables that `user.permissions_changed` needs beside ``users``.
 MEMBERS_TABLE = "roles_users"
@@ -74,9 +74,9 @@ class Catalogue:
 
     def event_types(self, tables: Mapping[str, Table] | None = None) -> list[EventType]:
         """Every event; with real ``tables`` each has a JSON Schema."""
-        from cdc.mapping.event_type import list_event_types  # noqa: PLC0415  # it makes examples by mapping, which needs us
+        from cdc.mapping.schema import event_types  # noqa: PLC0415  # it makes examples by mapping, which needs us
 
-        return list_event_types(self, tables)
+        return event_types(self, tables)
 
     def lookups(self) -> list[str]:
         """Tables whose rows mapping reads live."""

@@ -99,8 +99,8 @@ class Examples:
 
     def _payload(self, name: str, change: RowChange) -> dict[str, Any]:
         first = ROWS.get(change.table, {}).get(STATE_COLUMN)
-        states_after = {first + distance: state for distance, state in STATES.items()} if isinstance(first, int) else {}
-        facts = Facts(states=dict(states_after))
+        near = STATES if isinstance(first, int) else {}
+        facts = Facts(states={int(first or 0) + distance: state for distance, state in near.items()})
         states = {} if name.endswith(".login") else _SESSION
         mapped = self._mapper.map_transactions("main", [Transaction("7301", (change,))], facts, states)
         event = next((event for event in mapped.events if event.name == name), None)
@@ -139,7 +139,7 @@ def _move_state(rule: Rule, before: dict[str, Value], after: dict[str, Value]) -
     distance = next((d for d, state in STATES.items() if all(c.holds(state.get(n)) for n, c in rule.state.items())), 1)
     moved = {STATE_COLUMN: first + distance, "idestado_ant": first, "editable": False}
     editable = rule.to.get("editable")
-    if editable is not None and editable.holds(True):  # noqa: FBT003  # a column's value
+    if editable is not None and editable.holds(True):
         before.update(moved)
         after.update({"idestado_ant": first + distance})
     else:

@@ -92,7 +92,8 @@ ROWS: dict[str, Row] = {
     },
     "productos": {
         "actualizado": "2026-11-24T09:30:00", "bloqueado": False, "codfamilia": "TORN", "codimpuesto": "IVA21",
-        "descripcion": "Tornillo M4, acero", "idproducto": 210, "precio": 0.35, "referencia": "TOR-M4-20", "stockfis": 1200.0,
+        "descripcion": "Tornillo M4, acero", "idproducto": 210, "precio": 0.35,
+        "referencia": "TOR-M4-20", "stockfis": 1200.0,
     },
     "variantes": {
         "codbarras": "8400000002103", "coste": 0.12, "idproducto": 210, "idvariante": 344, "precio": 0.35,
@@ -104,9 +105,9 @@ ROWS: dict[str, Row] = {
         "ubicacion": "A-03",
     },
     "users": {
-        "admin": False, "codalmacen": "ALG", "email": "lola@empresa.example", "enabled": True, "homepage": "ListCliente",
-        "langcode": "es_ES", "lastactivity": "2026-11-24T09:12:40", "lastbrowser": "Firefox", "lastip": "192.0.2.17",
-        "level": 2, "nick": "lola",
+        "admin": False, "codalmacen": "ALG", "email": "lola@empresa.example", "enabled": True,
+        "homepage": "ListCliente", "langcode": "es_ES", "lastactivity": "2026-11-24T09:12:40", "lastbrowser": "Firefox",
+        "lastip": "192.0.2.17", "level": 2, "nick": "lola",
     },
     "roles": {"codrole": "ventas", "descripcion": "Ventas y facturación"},
     "roles_users": {"codrole": "ventas", "id": 6, "nick": "lola"},

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from cdc.change import Operation
 from cdc.errors import ConfigError, UsageError
 from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
+from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
 from cdc.mapping.place import Path, Place, Places
 from cdc.mapping.rule import STATE_TABLE, Rule
-from cdc.mapping.schema import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
 from cdc.pattern import check_pattern
 
 ANY_TABLE = "*"

@@ -1,106 +1,111 @@
-"""The catalogue file as it may be written: keys and kinds of values.  What they mean is in `cdc.mapping.catalogue`."""
+"""The events of a catalogue, one by one: for the documentation, `cdc event schema` and whoever lists them."""
 
 from __future__ import annotations
 
-import tomllib
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
-from pydantic_core import ErrorDetails
+from cdc.change import Operation
+from cdc.column import Column, ColumnKind, Table
+from cdc.mapping.catalogue import Catalogue
+from cdc.mapping.entity import ROW_EVENTS, Entity
+from cdc.mapping.example import Examples
+from cdc.mapping.rule import Rule
 
-from cdc.errors import ConfigError
-from cdc.mapping.condition import Condition, parse_condition
-from cdc.mapping.place import Path, Places
-
-ChildKind = Literal["lines", "receipts"]
-Conditions = dict[str, Annotated[Condition, PlainValidator(parse_condition)]]
-
-
-def _not_empty(columns: list[str]) -> list[str]:
-    if not columns:
-        raise ValueError("name at least one column, or leave the key out")
-    return columns
-
-
-Columns = Annotated[list[str], AfterValidator(_not_empty)]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ChildEntry(_Entry):
-    """Where an entity's lines or receipts are: ``column`` of ``table`` holds the entity's key."""
-
-    table: str
-    column: str
+_OPERATIONS = {
+    "created": Operation.CREATE,
+    "updated": Operation.UPDATE,
+    "deleted": Operation.DELETE,
+    "read": Operation.READ,
+    "truncated": Operation.TRUNCATE,
+}
+_JSON_TYPES = {
+    ColumnKind.BOOLEAN: ["boolean", "integer", "null"],
+    ColumnKind.INTEGER: ["integer", "null"],
+    ColumnKind.DOUBLE: ["number", "string", "null"],
+    ColumnKind.REAL: ["number", "string", "null"],
+}
+_FORMATS = {ColumnKind.DATE: "date"}
 
 
-class EntityEntry(_Entry):
-    table: str | None = None
-    title: str | None = None
-    enabled: bool = True
-    include: list[ChildKind] = Field(default_factory=list)
-    lines: ChildEntry | None = None
-    receipts: ChildEntry | None = None
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """``when``: the end of a sentence that begins with the entity.  ``example``: a payload.  ``schema``: JSON Schema
+    of the payload, None while the table's columns are not known."""
 
-
-class EventEntry(_Entry):
     name: str
-    entity: str | list[str] | None = None
-    table: str | None = None
-    when: str = ""
-    operations: list[Literal["create", "update", "delete"]] | None = None
-    becomes: Conditions = Field(default_factory=dict)
-    from_: Conditions = Field(default_factory=dict, alias="from")
-    to: Conditions = Field(default_factory=dict)
-    where: Conditions = Field(default_factory=dict)
-    state: Conditions = Field(default_factory=dict)
-    changed: Columns | None = None
-    unless_changed: Columns | None = None
-    ignore: Columns | None = None
-    infer: Literal["login", "logout", "permissions"] | None = None
+    when: str
+    entity: str
+    table: str
+    title: str
+    example: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
 
 
-class CatalogueFile(_Entry):
-    html: Literal["decode", "raw"] | None = None
-    tables: list[str] = Field(default_factory=list)
-    disable: list[str] = Field(default_factory=list)
-    reveal: list[str] = Field(default_factory=list)
-    secret: dict[str, list[str]] = Field(default_factory=dict)
-    noise: dict[str, list[str]] = Field(default_factory=dict)
-    entity: dict[str, EntityEntry] = Field(default_factory=dict)
-    event: list[EventEntry] = Field(default_factory=list)
+def event_types(catalogue: Catalogue, tables: Mapping[str, Table] | None = None) -> list[EventType]:
+    """In catalogue order: of each entity its row events, then its transitions."""
+    tables = tables or {}
+    examples = Examples(catalogue, tables)
+    return [
+        event_type
+        for entity in catalogue.entities
+        for event_type in (
+            *_row_events(entity, catalogue, examples, tables),
+            *(_transition(entity, rule, examples, tables, catalogue) for rule in catalogue.rules_of(entity.name)),
+        )
+    ]
 
 
-def parse(text: str, places: Places) -> CatalogueFile:
-    """The file's content, or `ConfigError` for the first thing that is wrong."""
-    try:
-        return CatalogueFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{places.path} is not valid TOML: {error}.", "Mend that line and try again.") from error
-    except ValidationError as error:
-        raise _config_error(error.errors(include_url=False)[0], places) from error
+def _row_events(
+    entity: Entity, catalogue: Catalogue, examples: Examples, tables: Mapping[str, Table]
+) -> Iterator[EventType]:
+    for event, when in ROW_EVENTS.items():
+        name = f"{entity.name}.{event}"
+        if catalogue.enabled(name):
+            example = examples.of_row_event(name, entity.table, _OPERATIONS[event])
+            schema = _schema(name, tables.get(entity.table), catalogue)
+            yield EventType(name, when, entity.name, entity.table, entity.title, example, schema)
 
 
-def _config_error(error: ErrorDetails, places: Places) -> ConfigError:
-    path: Path = tuple("from" if part == "from_" else part for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        place = places.of(path, str(path[-1]))
-        known = _known_keys(path)
-        return ConfigError(f"{place}: there is no key {path[-1]!r} here.", f"Known keys: {', '.join(known)}.")
-    if error["type"] == "missing":
-        return ConfigError(f"{places.of(path)}: the key {path[-1]!r} is missing.", "Add it.")
-    name = ".".join(str(part) for part in path if isinstance(part, str) and part not in ("list[str]", "str"))
-    return ConfigError(f"{places.of(path)}: {name} is wrong: {_reason(error)}.", "See docs/events.md for its form.")
+def _transition(
+    entity: Entity, rule: Rule, examples: Examples, tables: Mapping[str, Table], catalogue: Catalogue
+) -> EventType:
+    table = None if rule.infer == "permissions" else tables.get(entity.table)
+    schema = _schema(rule.event, table, catalogue)
+    return EventType(rule.event, rule.when, entity.name, entity.table, entity.title, examples.of_rule(rule), schema)
 
 
-def _known_keys(path: Path) -> list[str]:
-    models: dict[int, type[BaseModel]] = {1: CatalogueFile, 3: EntityEntry if path[0] == "entity" else EventEntry}
-    model = models.get(len(path), ChildEntry)
-    return sorted(info.alias or name for name, info in model.model_fields.items())
+def _schema(name: str, table: Table | None, catalogue: Catalogue) -> dict[str, Any] | None:
+    if table is None:
+        return None
+    secrets = catalogue.secrets_of(table.name)
+    columns = {column.name: _column(column) for column in table.columns if column.name not in secrets}
+    key = {column: columns[column] for column in table.key if column in columns}
+    empty = name.endswith(".truncated")
+    properties: dict[str, Any] = {
+        "id": {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
+        "event": {"const": name},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "source": {"type": "string"},
+        "key": {"type": "object", "properties": {} if empty else key, "required": [] if empty else list(key)},
+        "data": {"type": "object", "properties": {} if empty else columns},
+        "previous": {"type": "object", "properties": columns},
+        "transaction": {"type": "string"},
+        "inferred": {"type": "boolean"},
+    }
+    optional = ("previous", "inferred")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "type": "object",
+        "properties": properties,
+        "required": [key for key in properties if key not in optional],
+    }
 
 
-def _reason(error: ErrorDetails) -> str:
-    message = error["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
+def _column(column: Column) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": _JSON_TYPES.get(column.kind, ["string", "null"])}
+    if column.kind in _FORMATS:
+        described["format"] = _FORMATS[column.kind]
+    return described

@@ -1,0 +1,80 @@
+"""Writes docs/events.md from the catalogue: ``python -m cdc.mapping.document [FILE]`` (standard output without one)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.mapping.document_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, ORDER, RULES, SESSIONS
+from cdc.mapping.schema import EventType
+
+
+def document(catalogue: Catalogue) -> str:
+    """The whole page as Markdown; the same catalogue gives the same text."""
+    types = catalogue.event_types()
+    sections = [
+        INTRODUCTION,
+        _overview(types),
+        ORDER,
+        SESSIONS,
+        RULES.replace("@NOISE@", _columns(catalogue.noise)).replace("@SECRET@", _columns(catalogue.secrets)),
+        MODEL_EVENTS,
+        EVERY_EVENT,
+        *(_entity(list(group)) for _, group in groupby(types, key=lambda kind: kind.entity)),
+    ]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _overview(types: Iterable[EventType]) -> str:
+    lines = ["## Entities", "", "| entity | table | events, beside those of every entity |", "| --- | --- | --- |"]
+    for (entity, table), group in groupby(types, key=lambda kind: (kind.entity, kind.table)):
+        own = ", ".join(f"`{_what(kind)}`" for kind in group if _what(kind) not in _EVERY)
+        lines.append(f"| [`{entity}`](#{entity}) | `{table}` | {own or '–'} |")  # noqa: RUF001  # an en dash is meant
+    return "\n".join(lines)
+
+
+_EVERY = ("created", "updated", "deleted", "read", "truncated")
+
+
+def _what(kind: EventType) -> str:
+    return kind.name.removeprefix(f"{kind.entity}.")
+
+
+def _entity(types: list[EventType]) -> str:
+    first = types[0]
+    lines = [f"### {first.entity}", "", f"The {first.title}: table `{first.table}`.", ""]
+    lines += ["| event | when |", "| --- | --- |"]
+    lines += [f"| `{kind.name}` | {kind.when} |" for kind in types]
+    for kind in types:
+        lines += ["", f"`{kind.name}`", "", "```json", _payload(kind.example), "```"]
+    return "\n".join(lines)
+
+
+def _payload(payload: Mapping[str, Any]) -> str:
+    """JSON with one line for each of the payload's own keys."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in payload.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _columns(columns: Mapping[str, Iterable[str]]) -> str:
+    return "\n".join(
+        f"| {'any table' if table == '*' else f'`{table}`'} | {', '.join(f'`{name}`' for name in sorted(names))} |"
+        for table, names in columns.items()
+    )
+
+
+def main(arguments: list[str]) -> None:
+    text = document(load_catalogue())
+    if arguments:
+        Path(arguments[0]).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

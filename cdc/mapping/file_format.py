@@ -1,0 +1,106 @@
+"""The catalogue file as it may be written: keys and kinds of values.  What they mean is in `cdc.mapping.catalogue`."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import ErrorDetails
+
+from cdc.errors import ConfigError
+from cdc.mapping.condition import Condition, parse_condition
+from cdc.mapping.place import Path, Places
+
+ChildKind = Literal["lines", "receipts"]
+Conditions = dict[str, Annotated[Condition, PlainValidator(parse_condition)]]
+
+
+def _not_empty(columns: list[str]) -> list[str]:
+    if not columns:
+        raise ValueError("name at least one column, or leave the key out")
+    return columns
+
+
+Columns = Annotated[list[str], AfterValidator(_not_empty)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ChildEntry(_Entry):
+    """Where an entity's lines or receipts are: ``column`` of ``table`` holds the entity's key."""
+
+    table: str
+    column: str
+
+
+class EntityEntry(_Entry):
+    table: str | None = None
+    title: str | None = None
+    enabled: bool = True
+    include: list[ChildKind] = Field(default_factory=list)
+    lines: ChildEntry | None = None
+    receipts: ChildEntry | None = None
+
+
+class EventEntry(_Entry):
+    name: str
+    entity: str | list[str] | None = None
+    table: str | None = None
+    when: str = ""
+    operations: list[Literal["create", "update", "delete"]] | None = None
+    becomes: Conditions = Field(default_factory=dict)
+    from_: Conditions = Field(default_factory=dict, alias="from")
+    to: Conditions = Field(default_factory=dict)
+    where: Conditions = Field(default_factory=dict)
+    state: Conditions = Field(default_factory=dict)
+    changed: Columns | None = None
+    unless_changed: Columns | None = None
+    ignore: Columns | None = None
+    infer: Literal["login", "logout", "permissions"] | None = None
+
+
+class CatalogueFile(_Entry):
+    html: Literal["decode", "raw"] | None = None
+    tables: list[str] = Field(default_factory=list)
+    disable: list[str] = Field(default_factory=list)
+    reveal: list[str] = Field(default_factory=list)
+    secret: dict[str, list[str]] = Field(default_factory=dict)
+    noise: dict[str, list[str]] = Field(default_factory=dict)
+    entity: dict[str, EntityEntry] = Field(default_factory=dict)
+    event: list[EventEntry] = Field(default_factory=list)
+
+
+def parse(text: str, places: Places) -> CatalogueFile:
+    """The file's content, or `ConfigError` for the first thing that is wrong."""
+    try:
+        return CatalogueFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{places.path} is not valid TOML: {error}.", "Mend that line and try again.") from error
+    except ValidationError as error:
+        raise _config_error(error.errors(include_url=False)[0], places) from error
+
+
+def _config_error(error: ErrorDetails, places: Places) -> ConfigError:
+    path: Path = tuple("from" if part == "from_" else part for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        place = places.of(path, str(path[-1]))
+        known = _known_keys(path)
+        return ConfigError(f"{place}: there is no key {path[-1]!r} here.", f"Known keys: {', '.join(known)}.")
+    if error["type"] == "missing":
+        return ConfigError(f"{places.of(path)}: the key {path[-1]!r} is missing.", "Add it.")
+    name = ".".join(str(part) for part in path if isinstance(part, str) and part not in ("list[str]", "str"))
+    return ConfigError(f"{places.of(path)}: {name} is wrong: {_reason(error)}.", "See docs/events.md for its form.")
+
+
+def _known_keys(path: Path) -> list[str]:
+    models: dict[int, type[BaseModel]] = {1: CatalogueFile, 3: EntityEntry if path[0] == "entity" else EventEntry}
+    model = models.get(len(path), ChildEntry)
+    return sorted(info.alias or name for name, info in model.model_fields.items())
+
+
+def _reason(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
