@@ -112,9 +112,11 @@ OwnServer = Callable[..., Database]
 
 @pytest.fixture
 def own_server(keeper: KeeperClient) -> Iterator[OwnServer]:
-    """``own_server(flavour, *options, binlog=False, erp=False)``: a database on a server of the test's own, which may
-    be stopped, killed, started and restarted through ``.server``; commits are durable.  Options are the engine's own (``--name=value``;
-    PostgreSQL ``name=value``)."""
+    """``own_server(flavour, *options, binlog=False, erp=False)``: a database on a server of the test's own.
+
+    It may be stopped, killed, started and restarted through ``.server``; commits are durable.  Options are the engine's
+    own (``--name=value``; PostgreSQL ``name=value``).
+    """
     with ExitStack() as at_end:
 
         def make(flavour: str, *options: str, binlog: bool = False, erp: bool = False) -> Database:

@@ -247,7 +247,12 @@ class MySQLProcess(_Process):
             building = kept.with_name(f"{kept.name}.{os.getpid()}.{self.port}")
             building.parent.mkdir(parents=True, exist_ok=True)
             defaults = [] if self.program.origin == "unpacked" else ["--no-defaults"]
-            options = ["--initialize-insecure", *self.user, f"--datadir={building}", "--innodb-redo-log-capacity=8M"]
+            options = [
+                "--initialize-insecure",
+                *self.user,
+                f"--datadir={building}",
+                "--loose-innodb-redo-log-capacity=8M",
+            ]
             _run([self.program.server, *defaults, *options], cwd=self.folder)
             try:
                 building.rename(kept)
@@ -274,8 +279,7 @@ class PostgresProcess(_Process):
             os.chown(folder, account["user"], account["group"])
             os.chown(password, account["user"], account["group"])
         options = ["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password}"]
-        initdb = [self.program.folder / "initdb", "-D", self.data, "-U", OWNER, *options]
-        _run(initdb, cwd=folder, **account)
+        _run([self.program.folder / "initdb", "-D", self.data, "-U", OWNER, *options], cwd=folder, **account)
 
     def identity(self) -> dict[str, Any]:
         if os.geteuid() != 0:
@@ -302,7 +306,9 @@ class ContainerServer:
         version = programs.wanted_version(flavour) or programs.IMAGE_VERSIONS[flavour]
         image = f"{'postgres' if flavour == 'postgresql' else flavour}:{version}"
         inside = 5432 if flavour == "postgresql" else 3306
-        container = DockerContainer(image).with_bind_ports(inside, ("127.0.0.1", self.port))
+        container = DockerContainer(image)
+        address: Any = ("127.0.0.1", self.port)  # testcontainers' own types know no address; the engine's client does
+        container.ports[f"{inside}/tcp"] = address
         for name, value in _container_environment(flavour).items():
             container = container.with_env(name, value)
         self._container = container.with_command(_container_command(spec))

@@ -1,0 +1,67 @@
+# The project's commands. Everything they need is installed into .venv and .cache; Python 3.11 or newer is found by itself.
+#
+#   make demo    see it work on a PostgreSQL of its own (ARGS="--once" plays a short story and ends)
+#   make test    the tests, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal" and the like)
+#   make check   formatting, lint, types, import rules, guards
+#   make docs    write the generated documentation again
+#   make clean   remove what these commands made
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# Tests mostly wait for databases: more of them at once than there are cores.
+JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: demo test check docs databases guards clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo-installed
+	$(BIN)/cdc demo $(ARGS)
+
+test: $(VENV)/dev-installed databases
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+check: $(VENV)/dev-installed guards
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p cdc -p support
+	$(BIN)/lint-imports
+
+	@diff docs/events.md <($(BIN)/python -m cdc.mapping.document) >&2 || { echo "docs/events.md is out of date: make docs" >&2; exit 1; }
+
+docs: $(VENV)/dev-installed
+	$(BIN)/python -m cdc.mapping.document docs/events.md
+
+guards:
+	bash .ci/guards
+
+databases: $(VENV)/dev-installed
+	@PYTHONPATH=tests $(BIN)/python -m support.install
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find cdc sql tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: installed again when the dependencies or their pins change.
+$(VENV)/demo-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]' --group dev
+	@touch $@ $(VENV)/demo-installed
+
+# Dependency groups need a pip that is newer than the one that comes with Python 3.11.
+$(BIN)/pip-upgraded: | constraints.txt
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "Python environment: $(VENV) ($$($$python --version))"; \
+	    $$python -m venv --clear $(VENV) && $(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip && touch $@; \
+	    exit; \
+	  fi; \
+	done; \
+	echo "No Python 3.11 or newer with venv here: install one (Debian: apt-get install python3 python3-venv)." >&2; exit 1

@@ -1,0 +1,147 @@
+"""What stands around the code agrees with it: packaging, pins, workflow, compose files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cdc.config.load import load_config
+from cdc.demo import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = tomllib.loads(PYPROJECT)
+SUPPORTED = {
+    "python": ["3.11", "3.12", "3.13", "3.14"],
+    "MySQL": ["8.0", "8.4", "9"],
+    "MariaDB": ["10.6", "10.11", "11.8"],
+    "PostgreSQL": ["13", "14", "15", "16", "17", "18"],
+}
+
+
+def _yaml(path: str) -> dict[Any, Any]:
+    document: dict[Any, Any] = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    return document
+
+
+def _name(requirement: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[=<>;! ]", requirement, maxsplit=1)[0]).lower()
+
+
+def test_every_package_folder_is_installed() -> None:
+    folders = {path.parent for path in (ROOT / "cdc").rglob("*.py")}
+    packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages | {"cdc.sql"}
+
+
+def test_every_data_file_is_installed() -> None:
+    """Files that are not Python are named by the patterns of package-data."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    tracked = subprocess.run(["git", "ls-files", "cdc", "sql"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in tracked.stdout.splitlines():
+        path = Path(name)
+        if path.suffix == ".py":
+            continue
+        package = "cdc.sql" if path.parts[0] == "sql" else ".".join(path.parent.parts)
+        inside = path.relative_to("sql") if package == "cdc.sql" else Path(path.name)
+        assert any(inside.match(pattern.removeprefix("**/")) for pattern in patterns.get(package, [])), name
+
+
+def test_every_dependency_says_why() -> None:
+    requirements = [
+        *PROJECT["project"]["dependencies"],
+        *(r for extra in PROJECT["project"]["optional-dependencies"].values() for r in extra),
+        *(r for group in PROJECT["dependency-groups"].values() for r in group),
+    ]
+    for requirement in requirements:
+        lines = [line for line in PYPROJECT.splitlines() if line.strip().startswith(f'"{requirement}"')]
+        assert lines, requirement
+        assert all(re.search(r'",?\s*# \S', line) for line in lines), f"no reason beside {requirement}"
+
+
+def test_constraints_are_exact_and_cover_every_dependency() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", pin)] == []
+    pinned = {_name(pin) for pin in pins}
+    assert len(pinned) == len(pins)
+    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    assert {_name(requirement) for requirement in wanted} - pinned == set()
+
+
+def test_workflow_tests_every_supported_version() -> None:
+    matrix = _yaml(".github/workflows/test.yml")["jobs"]["versions"]["strategy"]["matrix"]
+    rows = [*matrix["databases"], *(row["databases"] for row in matrix["include"])]
+    assert matrix["python"] == SUPPORTED["python"]
+    for title in ("MySQL", "MariaDB", "PostgreSQL"):
+        versions = {row[title.lower()] for row in rows}
+        assert versions == set(SUPPORTED[title])
+
+
+def test_workflow_pins_actions_by_major_version() -> None:
+    jobs = _yaml(".github/workflows/test.yml")["jobs"].values()
+    used = [step["uses"] for job in jobs for step in job["steps"] if "uses" in step]
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action)] == []
+
+
+def test_supported_versions_are_what_the_package_and_the_readme_say() -> None:
+    classifiers = [c.rsplit(" ", 1)[1] for c in PROJECT["project"]["classifiers"] if "Python :: 3." in c]
+    assert classifiers == SUPPORTED["python"]
+    assert PROJECT["project"]["requires-python"] == f">={SUPPORTED['python'][0]}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for title, versions in SUPPORTED.items():
+        first, last = re.escape(versions[0]), re.escape(versions[-1])
+        assert re.search(rf"(?i){title}\b[^\n]*?\b{first}\b[^\n]*?\b{last}\b", readme), (
+            f"README.md says nothing of {title}"
+        )
+
+
+@pytest.mark.parametrize("engine", ["mariadb", "postgres"])
+def test_compose_file_is_whole(engine: str) -> None:
+    compose = _yaml(f"docker/compose.{engine}.yaml")
+    services = compose["services"]
+    assert set(services) == {"database", "facturascripts", "install-triggers", "cdc"}
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(compose["volumes"])
+        assert {config["source"] for config in service.get("configs", [])} <= set(compose["configs"])
+        assert set(service.get("secrets", [])) <= set(compose["secrets"])
+    assert services["cdc"]["depends_on"] == {"install-triggers": {"condition": "service_completed_successfully"}}
+    assert (ROOT / "docker" / services["cdc"]["build"]["dockerfile"].removeprefix("docker/")).is_file()
+    assert (ROOT / "docker" / compose["configs"]["cdc"]["file"]).is_file()
+
+
+@pytest.mark.parametrize("engine", ["mariadb", "postgres"])
+def test_compose_configuration_is_valid(engine: str) -> None:
+    config = load_config(ROOT / "docker" / f"cdc.{engine}.toml", environment={})
+    assert list(config.source) == ["main"]
+    assert config.dispatch.allow_private
+
+
+def test_image_is_built_from_files_that_the_build_may_see() -> None:
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    seen = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
+    }
+    copied = {name for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", dockerfile) for name in line.split()}
+    assert copied == seen
+    assert all((ROOT / name).exists() for name in copied)
+    assert re.search(r"(?m)^USER cdc$", dockerfile)
+
+
+def test_no_table_of_ours_has_the_name_of_a_table_of_facturascripts() -> None:
+    """FacturaScripts looks at table names without their schema: ours must never be one of its."""
+    theirs = {spec.name for spec in tables.specs()}
+    ours = set()
+    for path in (ROOT / "sql").rglob("*.sql"):
+        found = re.findall(r"(?i)CREATE TABLE (?:IF NOT EXISTS )?[\"`]?(\w+)", path.read_text(encoding="utf-8"))
+        ours.update(found)
+    assert ours.isdisjoint(theirs)
