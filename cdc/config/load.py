@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.config.environment import Variable, read_variables, variable_name
-from cdc.config.model import SECTIONS, SQLITE, Config
-from cdc.config.places import key_lines, line_of
+from cdc.config.model import SECTIONS, SQLITE, Config, RulesText
+from cdc.config.places import key_lines, line_of, subtable_text
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
 
@@ -64,6 +64,7 @@ class _Draft:
 
     folder: Path
     file: Path | None = None
+    text: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
     variables: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class _Draft:
             hint = "TOML wants texts in quotes and one `option = value` a line; `cdc config init` shows a whole file."
             raise ConfigError(f"{path} is not valid TOML: {error}.", hint) from error
         self.file = path
+        self.text = text
         self.lines = key_lines(text)
         self._resolve_paths(path.parent)
 
@@ -126,11 +128,22 @@ class _Draft:
         config._file = self.file  # noqa: SLF001 - only the loader sets it
         config._origins = self._origins()  # noqa: SLF001 - as above
         for name, source in config.source.items():
+            if isinstance(source.rules, dict):
+                source._inline_rules = self._inline_rules(name, source.rules)  # noqa: SLF001 - as above
             for option in ("url", "admin_url"):
                 url = getattr(source, option)
                 if url is not None:
                     parse_database_url(url, self._where(("source", name, option)))
         return config
+
+    def _inline_rules(self, source: str, rules: dict[str, Any]) -> RulesText:
+        text = subtable_text(self.text, ("source", source, "rules"))
+        if tomllib.loads(text) != rules:
+            raise ConfigError(
+                f"{self._where(('source', source, 'rules'))} are written in a form that is not understood.",
+                f"Write them below [source.{source}.rules], subtables with headers of their own, or in another file.",
+            )
+        return RulesText(text, str(self.file))
 
     def _resolve_paths(self, base: Path) -> None:
         sources = self.values.get("source")

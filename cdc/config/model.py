@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -27,6 +27,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+class RulesText(NamedTuple):
+    """The user's rules as TOML, and the file in whose lines errors are told."""
+
+    text: str
+    path: str
+
+
 class SourceConfig(Section):
     """One FacturaScripts database."""
 
@@ -41,6 +48,7 @@ class SourceConfig(Section):
     include: tuple[Literal["lines", "receipts"], ...] = ()
     repair: bool = True
     _name: str = PrivateAttr(default="")
+    _inline_rules: RulesText | None = PrivateAttr(default=None)
 
     @field_validator("capture", mode="before")
     @classmethod
@@ -61,6 +69,18 @@ class SourceConfig(Section):
     @property
     def name(self) -> str:
         return self._name
+
+    def rules_text(self) -> RulesText | None:
+        """The user's own rules, from their file (read now; raises `ConfigError`) or from the configuration itself."""
+        if not isinstance(self.rules, Path):
+            return self._inline_rules
+        try:
+            return RulesText(self.rules.read_text(encoding="utf-8-sig"), str(self.rules))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"The rules of source {self.name!r} in {self.rules} cannot be read: {_reason(error)}.",
+                "`rules` is the path of a TOML file, relative to the configuration's.",
+            ) from error
 
     def connection(self) -> ConnectionInfo:
         """The consumer's account.  Reads ``config.php`` and the password file now; raises `ConfigError`."""
@@ -101,7 +121,7 @@ class DispatchConfig(Section):
     """How deliveries are sent."""
 
     allow_private: bool = False
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 128
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
     max_timeout_seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 30.0
     stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
@@ -187,8 +207,11 @@ def _with_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
     try:
         password = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
-            f"The password file {file} cannot be read: {reason}.", "It holds the password and nothing else."
+            f"The password file {file} cannot be read: {_reason(error)}.", "It holds the password and nothing else."
         ) from error
     return info.as_user(info.user, password)
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"

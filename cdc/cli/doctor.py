@@ -1,0 +1,121 @@
+"""``doctor``: one line a check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from cdc import service
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.output import json_option, print_json, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.config import Config
+from cdc.delivery import DeliveryState, Endpoint
+from cdc.errors import CdcError, ConfigError
+from cdc.outbox.base import OutboxStore
+from cdc.trigger.base import Finding, Severity
+
+_MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A finding and what it is about: ``configuration``, ``outbox``, ``endpoint ep_…`` or ``source main``."""
+
+    about: str
+    finding: Finding
+
+
+@click.command()
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable).")
+@json_option
+@pass_session
+def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
+    """Check everything, and say what mends what is wrong.
+
+    Ends with 1 when anything is wrong.
+    """
+    checks = []
+    for check in _checks(session, sources):
+        checks.append(check)
+        if not as_json:
+            click.echo(_line(check))
+    wrong = sum(check.finding.severity is Severity.WRONG for check in checks)
+    if as_json:
+        print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
+    else:
+        say(f"{wrong} of {len(checks)} checks failed." if wrong else "Nothing is wrong.")
+    return 1 if wrong else 0
+
+
+def _checks(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
+    try:
+        config = quiet_configuration(session)
+        sources = select_sources(config, names)
+    except ConfigError as error:
+        yield _failed("configuration", "read", error)
+        return
+    yield Check("configuration", Finding("read", Severity.OK, str(config.file or "from the environment")))
+    yield from run_async(_check_outbox(config))
+    for source in sources:
+        for finding in service.examine(source):
+            yield Check(f"source {source.name}", finding)
+
+
+async def _check_outbox(config: Config) -> list[Check]:
+    try:
+        async with opened_outbox(config) as store:
+            return [
+                Check("outbox", Finding("open", Severity.OK, str(config.outbox.path))),
+                *await _check_endpoints(store),
+            ]
+    except CdcError as error:
+        return [_failed("outbox", "open", error)]
+
+
+async def _check_endpoints(store: OutboxStore) -> list[Check]:
+    counts = await store.counts()
+    endpoints = await store.endpoints()
+    if not endpoints:
+        mend = "cdc endpoint add URL --events invoice.paid"
+        return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
+    return [Check(f"endpoint {each.id}", check_endpoint(each, counts.get(each.id, {}))) for each in endpoints]
+
+
+def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> Finding:
+    """Disabled, or given up deliveries, is what somebody should know."""
+    dead = counts.get(DeliveryState.DEAD, 0)
+    if not endpoint.enabled:
+        why = endpoint.disabled_reason or "No reason is known."
+        waiting = sum(counts.get(state, 0) for state in (DeliveryState.WAITING, DeliveryState.PENDING))
+        detail = f"{endpoint.url} is disabled, and {waiting} deliveries wait: {why}"
+        return Finding("enabled", Severity.WRONG, detail, f"cdc endpoint enable {endpoint.id}")
+    if dead:
+        detail = f"{endpoint.url} did not take {dead} deliveries; they were given up."
+        return Finding("delivered", Severity.WRONG, detail, f"cdc delivery list --endpoint {endpoint.id} --state dead")
+    return Finding("enabled", Severity.OK, endpoint.url)
+
+
+def _failed(about: str, check: str, error: CdcError) -> Check:
+    return Check(about, Finding(check, Severity.WRONG, error.message, error.hint))
+
+
+def _line(check: Check) -> str:
+    finding = check.finding
+    word, colour = _MARKS[finding.severity]
+    mend = f"\n         mend: {finding.mend}" if finding.mend and finding.severity is not Severity.OK else ""
+    return f"{click.style(f'{word:<8}', fg=colour)} {check.about}: {finding.check}: {finding.detail}{mend}"
+
+
+def _as_json(check: Check) -> dict[str, str | None]:
+    finding = check.finding
+    return {
+        "about": check.about,
+        "check": finding.check,
+        "severity": finding.severity,
+        "detail": finding.detail,
+        "mend": finding.mend or None,
+    }

@@ -1,0 +1,277 @@
+"""``endpoint …``: the URLs that receive events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from cdc import service
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.endpoint_input import chosen_secret, endpoint_options, given_fields, new_endpoint, retries_text
+from cdc.cli.log_json import attempt_as_json
+from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.cli.suggestion import warn_of_unknown_events
+from cdc.clock import SystemClock
+from cdc.config import Config
+from cdc.delivery import DeliveryState, Endpoint
+from cdc.errors import UsageError
+from cdc.outbox.base import OutboxStore
+from cdc.payload import format_time
+
+Counts = dict[DeliveryState, int]
+_UNFINISHED = (DeliveryState.WAITING, DeliveryState.PENDING, DeliveryState.LEASED)
+
+id_argument = click.argument("endpoint_id", metavar="ID")
+
+
+@click.group()
+def endpoint() -> None:
+    """The URLs that receive events."""
+
+
+@endpoint.command()
+@click.argument("url")
+@click.option("--events", required=True, metavar="PATTERN,…", help="invoice.paid,receipt.* or '*' for all.")
+@click.option("--secret", metavar="whsec_…", help="Use this signing secret; - reads it from standard input.")
+@endpoint_options
+@json_option
+@pass_session
+def add(session: Session, /, secret: str | None, as_json: bool, **given: Any) -> None:
+    """Add a URL, and print its id and signing secret.
+
+    The secret is shown this once.  From now on every event that fits is sent there.
+    """
+    config = quiet_configuration(session)
+    made = new_endpoint(given_fields(config, **given), secret, SystemClock().now())
+    warn_of_unknown_events(config, made.events)
+    run_async(_add(config, made))
+    if as_json:
+        print_json(_as_json(made) | {"secret": made.secret})
+        return
+    print_fields([("id", made.id), ("secret", made.secret)])
+    say(f"Added: {', '.join(made.events)} to {made.url}. Keep the secret: it is not shown again.")
+
+
+async def _add(config: Config, made: Endpoint) -> None:
+    async with opened_outbox(config) as store:
+        await store.add_endpoint(made)
+
+
+@endpoint.command("list")
+@json_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List all endpoints, with how many deliveries wait and how many were given up."""
+    endpoints, counts = run_async(_all(quiet_configuration(session)))
+    if as_json:
+        print_json({"endpoints": [_as_json(each, counts.get(each.id, {})) for each in endpoints]})
+        return
+    rows = [_row(each, counts.get(each.id, {})) for each in endpoints]
+    titles = ("id", "url", "events", "enabled", "unfinished", "dead", "description")
+    print_table(titles, rows, "There is no endpoint yet: cdc endpoint add URL --events invoice.paid")
+
+
+async def _all(config: Config) -> tuple[list[Endpoint], dict[str, Counts]]:
+    async with opened_outbox(config) as store:
+        return await store.endpoints(), await store.counts()
+
+
+@endpoint.command()
+@id_argument
+@json_option
+@pass_session
+def show(session: Session, endpoint_id: str, as_json: bool) -> None:
+    """Show one endpoint."""
+    found, counts = run_async(_one(quiet_configuration(session), endpoint_id))
+    if as_json:
+        print_json(_as_json(found, counts))
+        return
+    print_fields(
+        [
+            ("id", found.id),
+            ("url", found.url),
+            ("events", found.events),
+            ("sources", found.sources or "all"),
+            ("enabled", found.enabled),
+            *([("disabled because", found.disabled_reason)] if not found.enabled else []),
+            ("description", found.description),
+            ("format", found.format),
+            ("timeout", f"{found.timeout:g} s"),
+            ("retries", retries_text(found.retry_schedule)),
+            ("concurrency", found.concurrency),
+            ("created", found.created_at),
+            *([("former secret until", found.former_secret_until)] if found.former_secret_until else []),
+            ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),
+        ]
+    )
+
+
+async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
+    async with opened_outbox(config) as store:
+        return await _existing(store, endpoint_id), (await store.counts()).get(endpoint_id, {})
+
+
+@endpoint.command()
+@id_argument
+@click.option("--url", help="Send there from now on, deliveries that wait included.")
+@click.option("--events", metavar="PATTERN,…", help="Replace the events.")
+@click.option("--all-sources", is_flag=True, help="Events of every source.")
+@endpoint_options
+@json_option
+@pass_session
+def update(session: Session, /, endpoint_id: str, all_sources: bool, as_json: bool, **given: Any) -> None:
+    """Change what is given, and leave the rest."""
+    config = quiet_configuration(session)
+    fields = given_fields(config, **given)
+    if all_sources:
+        if "sources" in fields:
+            raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
+        fields["sources"] = ()
+    if not fields:
+        raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
+    warn_of_unknown_events(config, fields.get("events", ()))
+    _changed(config, endpoint_id, fields, as_json, "Changed.")
+
+
+@endpoint.command()
+@id_argument
+@json_option
+@pass_session
+def enable(session: Session, endpoint_id: str, as_json: bool) -> None:
+    """Send again, beginning with what has waited."""
+    fields = {"enabled": True, "disabled_reason": ""}
+    _changed(quiet_configuration(session), endpoint_id, fields, as_json, "Enabled.")
+
+
+@endpoint.command()
+@id_argument
+@click.option("--reason", default="Disabled by hand.", show_default=True, help="For whoever looks later.")
+@json_option
+@pass_session
+def disable(session: Session, endpoint_id: str, reason: str, as_json: bool) -> None:
+    """Stop sending; events wait until it is enabled again."""
+    fields = {"enabled": False, "disabled_reason": reason}
+    _changed(quiet_configuration(session), endpoint_id, fields, as_json, "Disabled: its events wait.")
+
+
+@endpoint.command()
+@id_argument
+@pass_session
+def remove(session: Session, endpoint_id: str) -> None:
+    """Remove an endpoint, and cancel what has not been delivered."""
+    run_async(_remove(quiet_configuration(session), endpoint_id))
+    say(f"{endpoint_id}: Removed.")
+
+
+async def _remove(config: Config, endpoint_id: str) -> None:
+    async with opened_outbox(config) as store:
+        await _existing(store, endpoint_id)
+        await store.remove_endpoint(endpoint_id, SystemClock().now())
+
+
+@endpoint.command("rotate-secret")
+@id_argument
+@click.option("--secret", metavar="whsec_…", help="Use this signing secret; - reads it from standard input.")
+@click.option(
+    "--overlap", type=click.FloatRange(0, 24 * 365), default=24.0, metavar="HOURS", show_default=True,
+    help="How long the former secret signs too.",
+)  # fmt: skip
+@json_option
+@pass_session
+def rotate_secret(session: Session, endpoint_id: str, secret: str | None, overlap: float, as_json: bool) -> None:
+    """Give an endpoint a new secret, and print it.
+
+    Requests carry signatures of both secrets until the overlap ends: change the receiver within that time.
+    """
+    config = quiet_configuration(session)
+    rotated = run_async(_rotate(config, endpoint_id, chosen_secret(secret), timedelta(hours=overlap)))
+    if as_json:
+        print_json(_as_json(rotated) | {"secret": rotated.secret})
+        return
+    print_fields([("id", rotated.id), ("secret", rotated.secret), ("former until", rotated.former_secret_until)])
+    say("Keep the secret: it is not shown again.")
+
+
+async def _rotate(config: Config, endpoint_id: str, secret: str, overlap: timedelta) -> Endpoint:
+    async with opened_outbox(config) as store:
+        found = await _existing(store, endpoint_id)
+        until = SystemClock().now() + overlap
+        rotated = replace(found, secret=secret, former_secret=found.secret, former_secret_until=until)
+        await store.update_endpoint(rotated)
+        return rotated
+
+
+@endpoint.command()
+@id_argument
+@click.option("--event", "name", default="endpoint.test", metavar="NAME", show_default=True, help="Its event name.")
+@json_option
+@pass_session
+def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
+    """Send one test event now, and say what came of it.
+
+    Ends with 1 when it was not accepted.
+    """
+    attempt = run_async(service.send_test(quiet_configuration(session), endpoint_id, name))
+    if as_json:
+        print_json(attempt_as_json(attempt))
+    else:
+        result = f"answered {attempt.status}" if attempt.status is not None else "did not answer"
+        click.echo(f"{attempt.url} {result} after {attempt.duration * 1000:.0f} ms.")
+        if attempt.error:
+            say(attempt.error)
+    return 1 if attempt.error else 0
+
+
+def _changed(config: Config, endpoint_id: str, fields: dict[str, Any], as_json: bool, done: str) -> None:
+    changed = run_async(_change(config, endpoint_id, fields))
+    if as_json:
+        print_json(_as_json(changed))
+    say(f"{endpoint_id}: {done}")
+
+
+async def _change(config: Config, endpoint_id: str, fields: dict[str, Any]) -> Endpoint:
+    async with opened_outbox(config) as store:
+        changed = replace(await _existing(store, endpoint_id), **fields)
+        await store.update_endpoint(changed)
+        return changed
+
+
+async def _existing(store: OutboxStore, endpoint_id: str) -> Endpoint:
+    found = await store.endpoint(endpoint_id)
+    if found is None:
+        raise UsageError(f"There is no endpoint {endpoint_id!r}.", "cdc endpoint list shows all.")
+    return found
+
+
+def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:
+    unfinished = sum(counts.get(state, 0) for state in _UNFINISHED)
+    enabled = "yes" if each.enabled else f"no: {each.disabled_reason}"
+    dead = counts.get(DeliveryState.DEAD, 0)
+    return each.id, each.url, each.events, enabled, unfinished, dead, each.description
+
+
+def _as_json(each: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
+    """Every field but the secrets."""
+    values: dict[str, Any] = {
+        "id": each.id,
+        "url": each.url,
+        "events": each.events,
+        "sources": each.sources,
+        "enabled": each.enabled,
+        "disabled_reason": each.disabled_reason or None,
+        "description": each.description,
+        "format": each.format,
+        "timeout": each.timeout,
+        "retries": each.retry_schedule,
+        "concurrency": each.concurrency,
+        "created_at": format_time(each.created_at),
+        "former_secret_until": format_time(each.former_secret_until) if each.former_secret_until else None,
+    }
+    if counts is not None:
+        values["deliveries"] = {state.value: counts.get(state, 0) for state in DeliveryState}
+    return values

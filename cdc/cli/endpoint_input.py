@@ -1,0 +1,126 @@
+"""What people may say of an endpoint, checked and turned into its fields."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cdc.config import Config
+from cdc.delivery import Endpoint, PayloadFormat
+from cdc.dispatch.address import check_url
+from cdc.dispatch.retry import SCHEDULES, schedule
+from cdc.dispatch.signing import new_secret, secret_key
+from cdc.errors import UsageError
+from cdc.pattern import check_pattern
+
+_STANDARD_INPUT = "-"
+_MOST_RETRIES = 50
+_LONGEST_DELAY = 30 * 86_400.0  # seconds
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that ``endpoint add`` and ``endpoint update`` share; None when not given."""
+    schedules = "|".join(SCHEDULES)
+    options: list[Decorator] = [
+        click.option("--description", help="A note for people."),
+        click.option("--source", "sources", multiple=True, metavar="NAME", help="Only events of this source."),
+        click.option("--format", "payload", type=click.Choice([each.value for each in PayloadFormat]), help="Payload."),
+        click.option("--timeout", type=float, metavar="SECONDS", help="How long one attempt may take [10]."),
+        click.option(
+            "--retries", metavar=f"{schedules}|none|SECONDS,…", help="When to try again [facturascripts: 5,25,125,…]."
+        ),
+        click.option("--concurrency", type=click.IntRange(1, 1000), help="Requests on their way at once [16]."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given_fields(
+    config: Config,
+    *,
+    url: str | None = None,
+    events: str | None = None,
+    description: str | None = None,
+    sources: Sequence[str] = (),
+    payload: str | None = None,
+    timeout: float | None = None,
+    retries: str | None = None,
+    concurrency: int | None = None,
+) -> dict[str, Any]:
+    """Fields of `Endpoint` for what was given.  Raises `UsageError`."""
+    for name in sources:
+        config.select_source(name)
+    fields = {
+        "url": None if url is None else check_url(url, config.dispatch.allow_private),
+        "events": None if events is None else parse_events(events),
+        "description": description,
+        "sources": tuple(sources) or None,
+        "format": None if payload is None else PayloadFormat(payload),
+        "timeout": None if timeout is None else _check_timeout(timeout, config.dispatch.max_timeout_seconds),
+        "retry_schedule": None if retries is None else parse_retries(retries),
+        "concurrency": concurrency,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def new_endpoint(fields: dict[str, Any], secret: str | None, now: datetime) -> Endpoint:
+    """``secret``: None has one made, ``-`` reads it from standard input (arguments are seen by other users)."""
+    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=chosen_secret(secret), created_at=now, **fields)
+
+
+def chosen_secret(secret: str | None) -> str:
+    if secret is None:
+        return new_secret()
+    if secret == _STANDARD_INPUT:
+        secret = click.get_text_stream("stdin").readline().strip()
+    secret_key(secret)
+    return secret
+
+
+def parse_events(text: str) -> tuple[str, ...]:
+    """``invoice.paid, receipt.*`` → both patterns, each once."""
+    patterns = [check_pattern(part) for part in (piece.strip() for piece in text.split(",")) if part]
+    if not patterns:
+        raise UsageError("No event is named.", "Write --events invoice.paid,receipt.* or --events '*' for all.")
+    return tuple(dict.fromkeys(patterns))
+
+
+def parse_retries(text: str) -> tuple[float, ...]:
+    """A preset's name, ``none``, or seconds to wait before each retry."""
+    if text == "none":
+        return ()
+    if not any(character.isdigit() for character in text):
+        return schedule(text)
+    try:
+        delays = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        delays = (-1.0,)
+    if len(delays) > _MOST_RETRIES or not all(0 <= delay <= _LONGEST_DELAY for delay in delays):
+        raise UsageError(
+            f"{text!r} is not a retry schedule.",
+            f"Write {', '.join(SCHEDULES)}, none, or up to {_MOST_RETRIES} delays of at most 30 days in seconds: 5,60.",
+        )
+    return delays
+
+
+def retries_text(delays: Sequence[float]) -> str:
+    """The preset's name, if it is one, else the seconds."""
+    names = [name for name, preset in SCHEDULES.items() if preset == tuple(delays)]
+    return names[0] if names else ",".join(f"{delay:g}" for delay in delays) or "none"
+
+
+def _check_timeout(timeout: float, most: float) -> float:
+    if not 0 < timeout <= most:
+        raise UsageError(
+            f"A timeout of {timeout:g} s is not possible.",
+            f"It is more than 0 and at most {most:g} s, the max_timeout_seconds under [dispatch].",
+        )
+    return timeout

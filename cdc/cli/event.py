@@ -1,0 +1,137 @@
+"""``event …``: the catalogue, the live stream, JSON Schemas."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import click
+import orjson
+
+from cdc import service
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.event_schema import event_schema
+from cdc.cli.output import json_option, print_json, print_json_line, print_table
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.clock import SystemClock
+from cdc.config import Config
+from cdc.errors import UsageError
+from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.pattern import check_pattern, matches
+from cdc.payload import format_time
+
+_PAGE = 500
+#: How often another process's outbox is asked whether it changed (seconds): it cannot call us.
+_LOOK_EVERY = 0.2
+
+
+@click.group()
+def event() -> None:
+    """Which events there are, and which have happened."""
+
+
+@event.command("list")
+@click.argument("pattern", default="*")
+@json_option
+@pass_session
+def list_(session: Session, pattern: str, as_json: bool) -> None:
+    """List the events that there are, and when each fires.
+
+    With your own rules, if a configuration is there.  PATTERN narrows it: 'invoice.*'.
+    """
+    kinds = service.event_types(quiet_configuration(session))
+    chosen = [kind for kind in kinds if matches(kind.name, (check_pattern(pattern),))]
+    if as_json:
+        events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
+        print_json({"events": events})
+        return
+    print_table(("event", "table", "when"), [(k.name, k.table, k.when) for k in chosen], f"No event fits {pattern}.")
+
+
+@event.command()
+@click.argument("name", required=False)
+@pass_session
+def schema(session: Session, name: str | None) -> None:
+    """Print the JSON Schema of an event's payload, or of all by name."""
+    kinds = service.event_types(quiet_configuration(session))
+    schemas = {kind.name: kind.schema or event_schema(kind.name, kind.table) for kind in kinds}
+    if name is None:
+        print_json(schemas)
+    elif name in schemas:
+        print_json(schemas[name])
+    else:
+        raise UsageError(f"There is no event {name!r}.", "cdc event list shows all.")
+
+
+@event.command()
+@click.option("--event", "pattern", default="*", metavar="PATTERN", help="Only these events (invoice.*).")
+@click.option("--last", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Begin so many back.")
+@click.option("--count", type=click.IntRange(1), help="End after so many.")
+@click.option("--no-follow", is_flag=True, help="Print what is there, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print each payload on a line, for programs.")
+@pass_session
+def tail(session: Session, /, *, pattern: str, last: int, count: int | None, no_follow: bool, as_json: bool) -> None:
+    """Print events as they are stored, until Ctrl-C."""
+    config = quiet_configuration(session)
+    run_async(
+        _tail(config, check_pattern(pattern), last, None if no_follow else asyncio.Event(), _Printer(as_json, count))
+    )
+
+
+class _Printer:
+    """Prints events, ``count`` of them (None: all)."""
+
+    def __init__(self, as_json: bool, count: int | None) -> None:
+        self._as_json = as_json
+        self._left = count
+
+    def print(self, stored: StoredEvent) -> bool:
+        """Whether that was enough."""
+        if self._as_json:
+            print_json_line(stored.payload)
+        else:
+            click.echo(_line(stored))
+        if self._left is not None:
+            self._left -= 1
+        return self._left == 0
+
+
+async def _tail(config: Config, pattern: str, last: int, stop: asyncio.Event | None, printer: _Printer) -> None:
+    """``stop``: set by a signal; None does not follow."""
+    if stop is not None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    async with opened_outbox(config) as store:
+        async for stored in _stream(store, pattern, last, stop):
+            if printer.print(stored):
+                return
+
+
+async def _stream(
+    store: OutboxStore, pattern: str, last: int, stop: asyncio.Event | None
+) -> AsyncIterator[StoredEvent]:
+    """The newest ``last`` that fit, then whatever is stored, in the order stored."""
+    clock = SystemClock()
+    await store.changed()  # before the first look: what comes after it is a change
+    newest = await store.events(1)
+    after = newest[-1].sequence if newest else 0
+    for stored in await store.events(last, pattern=pattern) if last else []:
+        after = max(after, stored.sequence)
+        yield stored
+    while stop is not None and not stop.is_set():
+        while page := await store.events(_PAGE, after=after, pattern=pattern):
+            for stored in page:
+                after = stored.sequence
+                yield stored
+        while not await store.changed():
+            if await clock.wait(stop, _LOOK_EVERY):
+                return
+
+
+def _line(stored: StoredEvent) -> str:
+    payload = stored.payload
+    what = {"previous": payload["previous"]} if payload.get("previous") else {"key": payload["key"]}
+    head = f"{format_time(stored.time)} {stored.name} {stored.source} {stored.record} {stored.id}"
+    return f"{head} {orjson.dumps(what).decode()}"

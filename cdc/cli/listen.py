@@ -1,0 +1,103 @@
+"""``listen``: a local receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import click
+import orjson
+from aiohttp import web
+
+from cdc.cli.asynchronous import LOOP_FACTORY
+from cdc.cli.output import print_json_line, say
+from cdc.dispatch.signing import secret_key
+from cdc.errors import UsageError
+from cdc.payload import format_time
+from cdc.receiver import Received, Refusals, receiver_app
+
+_EVERY = 2**31
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="And port; 0: any free.")
+@click.option("--secret", envvar="CDC_LISTEN_SECRET", metavar="whsec_…", help="Verify signatures with this secret.")
+@click.option("--status", type=click.IntRange(200, 599), help="Answer this instead of 204, to see retries.")
+@click.option("--count", type=click.IntRange(1), help="End after so many requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs.")
+def listen(*, host: str, port: int, secret: str | None, status: int | None, count: int | None, as_json: bool) -> int:
+    """Receive webhooks here, verify their signatures and print them.
+
+    For trying things out; deliveries to this machine need allow_private = true under [dispatch].  Ends with 1 when a
+    signature was wrong.
+    """
+    if secret is not None:
+        secret_key(secret)
+    printer = _Printer(as_json, count)
+    refusals = None if status is None else Refusals(count=_EVERY, status=status)
+    app = receiver_app(secret, printer.take, refusals)
+    with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
+        runner.run(_serve(app, host, port, printer.done))
+    return 1 if printer.wrong else 0
+
+
+class _Printer:
+    """Prints what arrives; ``done`` is set when that is enough."""
+
+    def __init__(self, as_json: bool, count: int | None) -> None:
+        self._as_json = as_json
+        self._left = count
+        self.wrong = 0
+        self.done = asyncio.Event()
+
+    async def take(self, received: Received) -> None:
+        self.wrong += not received.verified and received.answered == 401  # noqa: PLR2004 - the signature was wrong
+        if self._as_json:
+            print_json_line(_as_json(received))
+        else:
+            click.echo(_for_people(received))
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                self.done.set()
+
+
+async def _serve(app: web.Application, host: str, port: int, done: asyncio.Event) -> None:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another --port.") from error
+        address = runner.addresses[0]
+        say(f"Listening on http://{host}:{address[1]}/ (any path); end with Ctrl-C.")
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, done.set)
+        await done.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _as_json(received: Received) -> dict[str, object]:
+    return {
+        "received_at": format_time(received.received_at),
+        "verified": received.verified,
+        "reason": received.reason or None,
+        "answered": received.answered,
+        "webhook_id": received.headers.get("webhook-id"),
+        "event": received.headers.get("X-Webhook-Event"),
+        "body": received.event,
+    }
+
+
+def _for_people(received: Received) -> str:
+    mark = click.style("verified", fg="green") if received.verified else click.style("NOT VERIFIED", fg="red")
+    name = received.headers.get("X-Webhook-Event", "no event name")
+    head = f"{format_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} {mark}"
+    reason = f"\n  {received.reason}" if received.reason else ""
+    body = orjson.dumps(received.event, option=orjson.OPT_INDENT_2).decode() if received.event else repr(received.body)
+    return f"{head} → answered {received.answered}{reason}\n{body}"

@@ -1,0 +1,46 @@
+"""Deliveries and attempts as ``--json`` prints them: the keys are a promise to programs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from cdc.delivery import Attempt, DeliveryView
+from cdc.payload import format_time
+
+
+def attempt_as_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery": attempt.delivery_id,
+        "number": attempt.number,
+        "event": attempt.event_name,
+        "event_id": attempt.event_id,
+        "url": attempt.url,
+        "status": attempt.status,
+        "started_at": format_time(attempt.started_at),
+        "duration": attempt.duration,
+        "error": attempt.error or None,
+        "answer": attempt.answer,
+    }
+
+
+def delivery_as_json(view: DeliveryView) -> dict[str, Any]:
+    return {
+        "id": view.id,
+        "endpoint": view.endpoint_id,
+        "event": view.event_name,
+        "event_id": view.event_id,
+        "record": view.record,
+        "source": view.source,
+        "state": view.state,
+        "attempts": view.attempts,
+        "due_at": _time(view.due_at),
+        "created_at": _time(view.created_at),
+        "finished_at": _time(view.finished_at),
+        "last_status": view.last_status,
+        "last_error": view.last_error or None,
+    }
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else format_time(time)

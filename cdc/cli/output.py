@@ -1,0 +1,73 @@
+"""How results are printed: data on standard output, talk on standard error.
+
+Tables are drawn with rich when a person looks at a terminal, and as plain aligned text otherwise.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def say(text: str) -> None:
+    """To the person, on standard error."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, indented."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=list))
+
+
+def print_json_line(value: Any) -> None:
+    """One JSON document on one line, flushed: whoever follows sees it at once."""
+    click.echo(orjson.dumps(value, default=list))
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], nothing: str) -> None:
+    """``nothing``: what to say (on standard error) when there are no rows."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not cells:
+        say(nothing)
+    elif sys.stdout.isatty():
+        table = Table(*titles, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in cells:
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))
+        Console(file=sys.stdout, highlight=False).print(table)
+    else:
+        click.echo("\n".join(_aligned([[title.upper() for title in titles], *cells])))
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """One thing, a line for each of its fields."""
+    click.echo("\n".join(_aligned([[name, _cell(value)] for name, value in fields])))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(_cell, value)) or "-"
+    return str(value)

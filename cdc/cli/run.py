@@ -1,0 +1,53 @@
+"""``run``: the consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import click
+import structlog
+
+from cdc import service
+from cdc.cli.asynchronous import run_async
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import configuration, select_sources
+from cdc.config import Config
+from cdc.logs import configure_logs
+
+log = structlog.get_logger(__name__)
+
+
+@click.command()
+@pass_session
+def run(session: Session) -> None:
+    """Run the consumer: capture changes and send webhooks.
+
+    Until SIGTERM or Ctrl-C, which finish what is on its way; a second one ends at once.  Logs go to standard error.
+    """
+    config = configuration(session)
+    configure_logs(config.log.format, config.log.level)
+    select_sources(config, ())
+    run_async(_until_signal(config))
+
+
+async def _until_signal(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal(received: signal.Signals) -> None:
+        if stop.is_set():
+            signal.signal(received, signal.SIG_DFL)
+            os.kill(os.getpid(), received)
+        log.info("Stopping: what is on its way is finished first.", signal=received.name)
+        stop.set()
+
+    for each in signals:
+        loop.add_signal_handler(each, on_signal, each)
+    try:
+        await service.run(config, stop)
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)

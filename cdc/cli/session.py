@@ -1,0 +1,21 @@
+"""What stands before the command: ``--config``, ``--verbose``, ``--log-format``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+@dataclass
+class Session:
+    """One run of the command line.  Reading the configuration is up to the commands that need it (`cdc.cli.settings`):
+    ``cdc --help`` starts fast and works without one."""
+
+    config_path: Path | None = None
+    verbose: bool = False
+    log_format: str | None = None
+
+
+pass_session = click.make_pass_decorator(Session)

@@ -1,0 +1,102 @@
+"""``install-triggers``, ``uninstall-triggers`` and ``grants``: what a DBA does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cdc import service
+from cdc.cli.output import json_option, print_json, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.config import SourceConfig
+from cdc.trigger.base import Installer, Plan
+
+source_option = click.option(
+    "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable)."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: print the SQL script to run by hand.")
+
+
+@click.command("install-triggers")
+@source_option
+@dry_run_option
+@json_option
+@pass_session
+def install_triggers(session: Session, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Install, or bring up to date, journal and triggers.
+
+    Running it again changes nothing that fits already.  The account is that of `admin_url`, if there is one.
+    """
+    config = quiet_configuration(session)
+    reports = []
+    for source in select_sources(config, sources):
+        installer = service.installer(source)
+        plan = installer.plan_install(service.captures(source))
+        reports.append(
+            _carry_out(source, installer, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed.")
+        )
+    if as_json:
+        print_json({"sources": reports})
+
+
+@click.command("uninstall-triggers")
+@source_option
+@dry_run_option
+@json_option
+@pass_session
+def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Remove all triggers and the journal.
+
+    The database's schema is then what it was before.  Changes that the consumer has not read yet are lost.
+    """
+    config = quiet_configuration(session)
+    reports = []
+    for source in select_sources(config, sources):
+        installer = service.installer(source)
+        plan = installer.plan_uninstall()
+        reports.append(
+            _carry_out(
+                source, installer, plan, dry_run=dry_run, as_json=as_json, done="Triggers and journal are removed."
+            )
+        )
+    if as_json:
+        print_json({"sources": reports})
+
+
+@click.command()
+@source_option
+@pass_session
+def grants(session: Session, sources: tuple[str, ...]) -> None:
+    """Print the least privileges that the database accounts need.
+
+    SQL statements for one account that installs and one that consumes, to adapt and run by hand.
+    """
+    config = quiet_configuration(session)
+    for source in select_sources(config, sources):
+        click.echo(service.installer(source).grants(service.readable(source)).rstrip())
+
+
+def _carry_out(
+    source: SourceConfig, installer: Installer, plan: Plan, *, dry_run: bool, as_json: bool, done: str
+) -> dict[str, Any]:
+    """Apply or print the plan of one source, telling a person how it goes; what --json says of it."""
+    for note in plan.notes:
+        say(f"{source.name}: {note}")
+    report: dict[str, Any] = {
+        "source": source.name,
+        "steps": [{"title": step.title, "table": step.table or None} for step in plan.steps],
+        "notes": list(plan.notes),
+        "applied": bool(plan.steps) and not dry_run,
+    }
+    if not plan.steps:
+        say(f"{source.name}: Nothing to do.")
+    elif not dry_run:
+        installer.apply(plan, lambda line: say(f"{source.name}: {line}"))
+        say(f"{source.name}: {done}")
+    elif as_json:
+        report["script"] = installer.script(plan)
+    else:
+        click.echo(installer.script(plan).rstrip())
+    return report
