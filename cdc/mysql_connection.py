@@ -19,7 +19,8 @@ from cdc.errors import SourceError, SourceUnavailable
 UNAVAILABLE = frozenset(
     {0, 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1927, 2002, 2003, 2006, 2013, 2055}
 )
-ACCESS_DENIED = frozenset({1044, 1045, 1049, 1698, 1820, 1862})
+ACCESS_DENIED = frozenset({1045, 1049, 1698, 1820, 1862})
+NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 MISSING_TABLE = 1146
 
 
@@ -68,7 +69,7 @@ def tls_arguments(tls: Tls) -> dict[str, Any]:
     return {"ssl": context}
 
 
-def connect(info: ConnectionInfo, *, timeout: float = 10.0) -> Connection[Any]:
+def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float | None = None) -> Connection[Any]:
     """An autocommitting connection in utf8mb4 under READ COMMITTED, in the server's own time zone.
 
     Raises `SourceUnavailable` when the server does not answer, `SourceError` when it refuses the account.
@@ -83,6 +84,7 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0) -> Connection[Any]:
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=timeout,
+            read_timeout=read_timeout,
             init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             **tls_arguments(info.tls),
         )

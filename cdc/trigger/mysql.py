@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pymysql
 from pymysql.connections import Connection
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.errors import InstallError
-from cdc.mysql_connection import connect, errors_of, rows
+from cdc.mysql_connection import connect, errors_of
 from cdc.trigger.base import Finding, Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
 from cdc.trigger.mysql_findings import findings_of
@@ -87,6 +86,3 @@ class MySQLInstaller:
         with self._connection() as connection:
             tables = inspect(connection).tables
             return {name: tuple(column.name for column in table.columns) for name, table in tables.items()}
-
-
-__all__ = ["LockPatience", "MySQLInstaller", "pymysql", "rows"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pymysql
@@ -12,7 +13,8 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.mysql_connection import Flavour, code_of, quote, rows
+from cdc.mysql_connection import NO_PRIVILEGE, Flavour, code_of, quote, rows
+from cdc.mysql_journal import WAIT
 from cdc.trigger.base import Plan, Progress, Step
 from cdc.trigger.mysql_found import Found, FoundTrigger
 from cdc.trigger.mysql_inspect import inspect
@@ -20,7 +22,6 @@ from cdc.trigger.mysql_inspect import inspect
 _LOCK_WAIT_TIMEOUT = 1205
 _DEADLOCK = 1213
 _BINLOG_NEEDS_SUPER = 1419
-_NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 #: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
 SESSION = ("SET NAMES utf8mb4", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'", "SET SESSION autocommit = 1")
 
@@ -82,7 +83,7 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
             f"{where}: this account may not create triggers while the server writes a binlog (error 1419).",
             "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
         )
-    if code in _NO_PRIVILEGE:
+    if code in NO_PRIVILEGE:
         return InstallError(
             f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
             "Grant what an installing account needs; the grants are in the installation guide.",
@@ -124,17 +125,13 @@ def _blocker(connection: Connection[Any], table: str) -> str:
 def _take_back(connection: Connection[Any], before: Found, patience: LockPatience) -> None:
     """Triggers, journal and routine as they were before this run; shapes that remain are unused and harmless."""
     now = inspect(connection)
-    old = {trigger.name: trigger for trigger in before.own_triggers}
-    for trigger in now.own_triggers:
-        if old.get(trigger.name) != trigger:
-            _retry(lambda name=trigger.name: _execute(connection, f"DROP TRIGGER {quote(name)}"), patience)  # type: ignore[misc]
-    kept = {trigger.name for trigger in now.own_triggers if old.get(trigger.name) == trigger}
-    for trigger in before.own_triggers:
-        if trigger.name not in kept:
-            _retry(lambda lost=trigger: _execute(connection, _create(lost)), patience)  # type: ignore[misc]
+    old, new = set(before.own_triggers), set(now.own_triggers)
+    undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
+    undo += [_create(trigger) for trigger in old - new]
     for name in sorted(now.own_objects - before.own_objects):
-        kind = "PROCEDURE" if name == "cdc_wait" else "TABLE"
-        _retry(lambda what=f"DROP {kind} {quote(name)}": _execute(connection, what), patience)  # type: ignore[misc]
+        undo.append(f"DROP {'PROCEDURE' if name == WAIT else 'TABLE'} {quote(name)}")
+    for sql in undo:
+        _retry(partial(_execute, connection, sql), patience)
 
 
 def _create(trigger: FoundTrigger) -> str:
@@ -147,8 +144,9 @@ def _create(trigger: FoundTrigger) -> str:
 def _retry(action: Callable[[], None], patience: LockPatience) -> None:
     for attempt in range(1, patience.attempts + 1):
         try:
-            return action()
+            action()
         except pymysql.err.OperationalError as error:
             if code_of(error) != _LOCK_WAIT_TIMEOUT or attempt == patience.attempts:
                 raise
-    return None
+        else:
+            return

@@ -22,7 +22,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """From the parent's row over ``keys`` (the first references the parent) to the rows at the end: what becomes of them."""
+    """From the parent's row over ``keys`` (the first references the parent) to rows, and what becomes of these."""
 
     keys: tuple[ForeignKey, ...]
     effect: Effect

@@ -6,20 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdc.column import Capture
-from cdc.mysql_column import MySQLColumn
 from cdc.mysql_connection import Server
 from cdc.mysql_journal import JOURNAL, PREFIX, Shape, Tokens
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTable:
-    name: str
-    engine: str
-    columns: tuple[MySQLColumn, ...]
-    key: tuple[str, ...]
-
-    def column(self, name: str) -> MySQLColumn:
-        return next(column for column in self.columns if column.name == name)
+from cdc.mysql_tables import FoundTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +49,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What the connected account may do here; ``known`` is false when its grants could not be understood."""
+    """What the connected account may do on the whole server and in this database."""
 
     account: str
     everywhere: frozenset[str] = frozenset()
@@ -75,7 +64,11 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Everything that a plan depends on. ``foreign``: tables, routines and triggers that have a name of ours but are not."""
+    """Everything that a plan depends on.
+
+    ``own_objects``: our tables and routine that exist.  ``taken``: objects of others under names that we need.
+    ``cascade_switch``: the server has `enable_cascade_triggers`: children's own triggers may run for cascades.
+    """
 
     server: Server
     tables: Mapping[str, FoundTable]
@@ -90,7 +83,6 @@ class Found:
     transactions_instrumented: bool
     galera: bool
     cascade_switch: bool
-    """The server has `enable_cascade_triggers`: children's own triggers may run for cascades."""
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from cdc.column import Capture
 from cdc.mysql_connection import Flavour, literal, quote
 from cdc.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT
-from cdc.trigger.mysql_found import Found, FoundTable
+from cdc.mysql_tables import FoundTable
+from cdc.trigger.mysql_found import Found
 
 INSTALLER = "cdc_installer"
 CONSUMER = "cdc_consumer"
@@ -17,7 +18,7 @@ def grants_text(found: Found, captures: Sequence[Capture], database: str) -> str
     """Accounts are named here by convention; a DBA changes names, hosts and passwords before running it."""
     return "\n".join(
         [
-            "-- The installing account.  It stays: triggers run with its rights (DEFINER), so do not drop it afterwards.",
+            "-- The installing account.  Triggers run with its rights (DEFINER): never drop it while they exist.",
             *_create(INSTALLER),
             *installer_grants(found, database),
             "-- The consuming account; to be granted after the installation.",
@@ -40,8 +41,8 @@ def installer_grants(found: Found, database: str, account: str = INSTALLER) -> l
     schema = quote(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
     to = _account(account)
     grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE ON {schema}.* TO {to};"]
-    for table in TABLES:
-        grants.append(f"GRANT CREATE, DROP, INSERT, UPDATE, DELETE ON {quote(database)}.{quote(table)} TO {to};")
+    rights = "CREATE, DROP, INSERT, UPDATE, DELETE"
+    grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
     if found.server.flavour is Flavour.MYSQL:
         grants.append(f"GRANT SELECT ON performance_schema.* TO {to};")
     if found.server.binlog:

@@ -11,12 +11,13 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.mysql_column import MySQLColumn
 from cdc.mysql_connection import Flavour, quote, rows, server_of
 from cdc.mysql_journal import INSTALLATION, SHAPES, TABLES, WAIT, Shape, Tokens, captures_from_json
-from cdc.trigger.mysql_found import Found, FoundTable, FoundTrigger, ForeignKey, Installation, Rights
+from cdc.mysql_tables import read_tables, text
+from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Rights
 from cdc.trigger.mysql_render import trigger_name
 
+#: The comment of our tables: what makes them ours.
 _COMMENT = "facturascripts-cdc"
 _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<where>\S+) TO ")
 _COLUMN_LIST = re.compile(r"\([^)]*\)")
@@ -25,7 +26,7 @@ _COLUMN_LIST = re.compile(r"\([^)]*\)")
 def inspect(connection: Connection[Any]) -> Found:
     server = server_of(connection)
     mysql = server.flavour is Flavour.MYSQL
-    tables = _tables(connection)
+    tables = read_tables(connection)
     triggers = _triggers(connection)
     own, taken = _own_objects(connection)
     ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in ("ai", "au", "ad", "bd", "bu")}
@@ -47,23 +48,6 @@ def inspect(connection: Connection[Any]) -> Found:
     )
 
 
-def _tables(connection: Connection[Any]) -> dict[str, FoundTable]:
-    keys: dict[str, list[str]] = {}
-    for table, column in rows(connection, sqlfile.load("mysql/inspect_keys.sql")):
-        keys.setdefault(table, []).append(column)
-    tables = {}
-    found = rows(connection, sqlfile.load("mysql/inspect_columns.sql"))
-    for (name, engine), group in groupby(found, key=itemgetter(0, 1)):
-        columns = tuple(MySQLColumn(*map(_text, row[2:])) for row in group)
-        tables[name] = FoundTable(name, engine, columns, tuple(keys.get(name, ())))
-    return tables
-
-
-def _text(value: Any) -> str:
-    """MySQL gives some texts of information_schema as bytes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
     found = rows(connection, sqlfile.load("mysql/inspect_foreign_keys.sql"))
     keys = []
@@ -76,7 +60,7 @@ def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
 
 
 def _triggers(connection: Connection[Any]) -> tuple[FoundTrigger, ...]:
-    return tuple(FoundTrigger(*map(_text, row)) for row in rows(connection, sqlfile.load("mysql/inspect_triggers.sql")))
+    return tuple(FoundTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/inspect_triggers.sql")))
 
 
 def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str]]:
@@ -133,8 +117,8 @@ def rights_of(connection: Connection[Any]) -> Rights:
     return Rights(account, frozenset(everywhere), frozenset(here))
 
 
-def _privileges(text: str) -> set[str]:
-    return {part.strip().upper() for part in _COLUMN_LIST.sub("", text).split(",")}
+def _privileges(words: str) -> set[str]:
+    return {part.strip().upper() for part in _COLUMN_LIST.sub("", words).split(",")}
 
 
 def _covers(where: str, database: str) -> bool:

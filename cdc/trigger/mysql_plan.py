@@ -19,10 +19,11 @@ from cdc.mysql_journal import (
     Tokens,
     captures_to_json,
 )
+from cdc.mysql_tables import FoundTable
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
-from cdc.trigger.mysql_found import Found, FoundTable, FoundTrigger
-from cdc.trigger.mysql_render import Target, WantedTrigger, parent_trigger, row_triggers, statement
+from cdc.trigger.mysql_found import Found, FoundTrigger
+from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, parent_trigger, row_triggers, statement
 
 
 def tokens_of(found: Found) -> Tokens:
@@ -58,24 +59,12 @@ def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
 
 def wanted_triggers(found: Found, targets: dict[str, Target]) -> list[WantedTrigger]:
     """Every trigger that should exist, parents' included."""
-    flavour, tokens = found.server.flavour, tokens_of(found)
-    wanted: list[WantedTrigger] = []
-    for target in targets.values():
-        wanted += row_triggers(target.table, target.shape, target.shape_id, flavour, tokens)
+    dialect = Dialect(found.server.flavour, tokens_of(found), found.cascade_switch)
+    wanted = [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
     for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
         for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):
             if paths := find(parent, found.foreign_keys, targets):
-                wanted.append(
-                    parent_trigger(
-                        found.tables[parent],
-                        event,
-                        paths,
-                        targets,
-                        flavour,
-                        tokens,
-                        cascade_switch=found.cascade_switch,
-                    )
-                )
+                wanted.append(parent_trigger(found.tables[parent], event, paths, targets, dialect))
     return wanted
 
 
@@ -158,13 +147,13 @@ def _notes(found: Found, targets: dict[str, Target]) -> list[str]:
     notes = []
     if tokens_of(found) is Tokens.ROW_START:
         notes.append(
-            "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds about "
-            "150 bytes a captured transaction to mysql.transaction_registry, which TRUNCATE TABLE may empty at any time."
+            "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds "
+            "about 150 bytes a captured transaction to mysql.transaction_registry, which TRUNCATE TABLE may empty."
         )
-    for parent in found.tables:
-        if len(delete_paths(parent, found.foreign_keys, targets)) >= MOST_PATHS:
-            notes.append(f"Table {parent} has too many chains of foreign keys: only {MOST_PATHS} are followed.")
-    return notes
+    crowded = [t for t in found.tables if len(delete_paths(t, found.foreign_keys, targets)) >= MOST_PATHS]
+    return notes + [
+        f"Table {table} has too many chains of foreign keys: {MOST_PATHS} are followed." for table in crowded
+    ]
 
 
 def refuse(found: Found, captures: Sequence[Capture]) -> None:
@@ -230,7 +219,7 @@ def _refuse_server(found: Found) -> None:
     if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and not found.transactions_instrumented:
         raise InstallError(
             "MySQL's performance schema does not record transactions here, so triggers cannot tell them apart.",
-            "Start the server with performance_schema = ON (the default) and run CALL sys.ps_setup_reset_to_default(FALSE).",
+            "Start the server with performance_schema = ON (the default); CALL sys.ps_setup_reset_to_default(FALSE).",
         )
     if found.galera and tokens_of(found) is Tokens.ROW_START:
         raise InstallError(

@@ -12,11 +12,12 @@ from cdc.change import Operation
 from cdc.mysql_column import image, same
 from cdc.mysql_connection import Flavour, quote
 from cdc.mysql_journal import CODES, PREFIX, Shape, Tokens
+from cdc.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
-from cdc.trigger.mysql_found import FoundTable
 
 _LONGEST_NAME = 64
 _BODY = re.compile(r"\bFOR EACH ROW\s+")
+_EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
 _TOKEN_FILES = {
     Tokens.GTID: "mysql/token_gtid.sql",
     Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
@@ -37,6 +38,24 @@ class WantedTrigger:
         return _BODY.split(self.statement, maxsplit=1)[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the text depends on besides the tables. ``cascade_switch``: see `cdc.trigger.mysql_found.Found`."""
+
+    flavour: Flavour
+    tokens: Tokens
+    cascade_switch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A captured table at the end of a path, with its shape."""
+
+    table: FoundTable
+    shape: Shape
+    shape_id: int
+
+
 def statement(name: str, **parts: str) -> str:
     """A file of ``sql/`` without its header comment (clients drop comments, so none may be in what is compared)."""
     text = sqlfile.render(name, **parts) if parts else sqlfile.load(name)
@@ -52,20 +71,21 @@ def trigger_name(table: str, suffix: str) -> str:
     return f"{PREFIX}{table[: _LONGEST_NAME - len(PREFIX) - len(check) - len(suffix) - 2]}_{check}_{suffix}"
 
 
-def _token_parts(tokens: Tokens) -> dict[str, str]:
-    """How rows get their token: by the triggers, or (row-start) by InnoDB itself."""
+def _journal_parts(target: Target, operation: Operation, tokens: Tokens) -> dict[str, str]:
+    """What every statement that writes the journal needs; InnoDB itself gives the token in a row-start journal."""
+    parts = {"shape": str(target.shape_id), "op": str(CODES[operation]), "gap": _gap(target, operation, tokens)}
     if tokens is Tokens.ROW_START:
-        return {"token": "", "txn_name": "", "txn_value": ""}
-    return {"token": statement(_TOKEN_FILES[tokens]), "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
+        return {**parts, "token": "", "txn_name": "", "txn_value": ""}
+    return {**parts, "token": statement(_TOKEN_FILES[tokens]), "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
 
 
-def _gap(tokens: Tokens, shape_id: int, operation: Operation) -> str:
+def _gap(target: Target, operation: Operation, tokens: Tokens) -> str:
     named = tokens is not Tokens.ROW_START
     return statement(
         "mysql/gap.sql",
         txn_name="`txn`, " if named else "",
         gap_value="UUID_SHORT(), " if named else "",
-        shape=str(shape_id),
+        shape=str(target.shape_id),
         op=str(CODES[operation]),
     )
 
@@ -86,95 +106,68 @@ def _unchanged(table: FoundTable, names: Sequence[str], flavour: Flavour) -> str
     return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns)
 
 
-def row_triggers(
-    table: FoundTable, shape: Shape, shape_id: int, flavour: Flavour, tokens: Tokens
-) -> list[WantedTrigger]:
+def row_triggers(target: Target, dialect: Dialect) -> list[WantedTrigger]:
     """The three triggers of a captured table."""
+    table, shape = target.table, target.shape
     visible = [table.column(column.name) for column in shape.columns]
     parts = {
         "table": quote(table.name),
-        "shape": str(shape_id),
         "before": image(visible, "OLD"),
         "after": image(visible, "NEW"),
-        "same": _unchanged(table, [column.name for column in table.columns], flavour),
-        "secrets": _secrets(table, shape, flavour),
-        **_token_parts(tokens),
+        "same": _unchanged(table, [column.name for column in table.columns], dialect.flavour),
+        "secrets": _secrets(table, shape, dialect.flavour),
     }
-    return [
-        _trigger(table.name, suffix, event, parts, _gap(tokens, shape_id, operation), operation)
-        for suffix, event, operation in (
-            ("ai", "INSERT", Operation.CREATE),
-            ("au", "UPDATE", Operation.UPDATE),
-            ("ad", "DELETE", Operation.DELETE),
-        )
-    ]
-
-
-def _trigger(
-    table: str, suffix: str, event: str, parts: Mapping[str, str], gap: str, operation: Operation
-) -> WantedTrigger:
-    name = trigger_name(table, suffix)
-    own = {"trigger": quote(name), "gap": gap, "op": str(CODES[operation])}
-    text = statement(f"mysql/trigger_{event.lower()}.sql", **{**parts, **own})
-    return WantedTrigger(name, table, "AFTER", event, text)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A captured table at the end of a path, with its shape."""
-
-    table: FoundTable
-    shape: Shape
-    shape_id: int
+    triggers = []
+    for suffix, operation in (("ai", Operation.CREATE), ("au", Operation.UPDATE), ("ad", Operation.DELETE)):
+        name, event = trigger_name(table.name, suffix), _EVENTS[operation]
+        own = {**parts, **_journal_parts(target, operation, dialect.tokens), "trigger": quote(name)}
+        text = statement(f"mysql/trigger_{event.lower()}.sql", **own)
+        triggers.append(WantedTrigger(name, table.name, "AFTER", event, text))
+    return triggers
 
 
 def parent_trigger(
-    parent: FoundTable,
-    event: str,
-    paths: Sequence[Path],
-    targets: Mapping[str, Target],
-    flavour: Flavour,
-    tokens: Tokens,
-    *,
-    cascade_switch: bool,
+    parent: FoundTable, event: str, paths: Sequence[Path], targets: Mapping[str, Target], dialect: Dialect
 ) -> WantedTrigger:
     """The trigger that journals what deleting (or re-keying) a row of ``parent`` does to captured rows elsewhere."""
     name = trigger_name(parent.name, "bd" if event == "DELETE" else "bu")
     conditions = ["@@foreign_key_checks"]
-    if cascade_switch:
+    if dialect.cascade_switch:
         conditions.append("NOT @@enable_cascade_triggers")
     if event == "UPDATE":
         referenced = {column for path in paths for column in path.keys[0].parent_columns}
-        conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), flavour)})")
+        conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), dialect.flavour)})")
+    gaps = sorted({_gap(targets[path.table], _operation(path), dialect.tokens) for path in paths})
     text = statement(
         "mysql/trigger_parent.sql",
         trigger=quote(name),
         event=event,
         table=quote(parent.name),
+        gaps="".join(f"{gap};\n" for gap in gaps),
         condition=" AND ".join(conditions),
-        blocks="\n".join(_block(path, targets[path.table], parent, flavour, tokens, event) for path in paths),
+        blocks="\n".join(_block(path, targets[path.table], parent, dialect, event) for path in paths),
     )
     return WantedTrigger(name, parent.name, "BEFORE", event, text)
 
 
-def _block(path: Path, target: Target, parent: FoundTable, flavour: Flavour, tokens: Tokens, event: str) -> str:
-    operation = Operation.DELETE if path.effect is Effect.DELETED else Operation.UPDATE
+def _operation(path: Path) -> Operation:
+    return Operation.DELETE if path.effect is Effect.DELETED else Operation.UPDATE
+
+
+def _block(path: Path, target: Target, parent: FoundTable, dialect: Dialect, event: str) -> str:
+    operation = _operation(path)
     end = f"t{len(path.keys)}"
     visible = [target.table.column(column.name) for column in target.shape.columns]
     where, replaced = _conditions(path)
     if event == "UPDATE":
-        where.append(f"NOT ({_unchanged(parent, path.keys[0].parent_columns, flavour)})")
-    after = "NULL" if operation is Operation.DELETE else image(visible, end, replaced)
+        where.append(f"NOT ({_unchanged(parent, path.keys[0].parent_columns, dialect.flavour)})")
     return statement(
         "mysql/cascade.sql",
         before=image(visible, end),
-        after=after,
+        after="NULL" if operation is Operation.DELETE else image(visible, end, replaced),
         tables=" STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
         where=" AND ".join(where),
-        shape=str(target.shape_id),
-        op=str(CODES[operation]),
-        gap=_gap(tokens, target.shape_id, operation),
-        **_token_parts(tokens),
+        **_journal_parts(target, operation, dialect.tokens),
     )
 
 

@@ -1,4 +1,5 @@
--- Ends when the journal has rows, or after about `seconds`: the consumer's one round trip while nothing happens.
+-- Ends when the journal has rows (answers 1), or after about `seconds` (0): the consumer's one round trip while nothing
+-- happens.
 -- Rows behind `seen` are looked for every 10 ms, which costs microseconds however many deleted rows InnoDB still keeps for
 -- old snapshots; rows before it (transactions that committed late) every 100 ms.
 CREATE DEFINER = CURRENT_USER PROCEDURE `cdc_wait`(IN seen BIGINT UNSIGNED, IN seconds DOUBLE)
@@ -7,12 +8,15 @@ CREATE DEFINER = CURRENT_USER PROCEDURE `cdc_wait`(IN seen BIGINT UNSIGNED, IN s
 BEGIN
   DECLARE turns INT DEFAULT CEIL(seconds * 100);
   DECLARE turn INT DEFAULT 0;
+  DECLARE found BOOLEAN DEFAULT FALSE;
   wait_for_rows: WHILE turn < turns DO
     IF turn % 10 = 0 AND EXISTS (SELECT 1 FROM `cdc_journal` LIMIT 1)
       OR EXISTS (SELECT 1 FROM `cdc_journal` WHERE `id` > seen LIMIT 1) THEN
+      SET found = TRUE;
       LEAVE wait_for_rows;
     END IF;
     DO SLEEP(0.01);
     SET turn = turn + 1;
   END WHILE;
+  SELECT found;
 END

@@ -1,0 +1,55 @@
+"""The tables of a MariaDB or MySQL database, as information_schema shows them to the connected account."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.column import Table
+from cdc.mysql_column import MySQLColumn
+from cdc.mysql_connection import rows
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    """``key``: primary key columns, empty without one."""
+
+    name: str
+    engine: str
+    columns: tuple[MySQLColumn, ...]
+    key: tuple[str, ...]
+
+    def column(self, name: str) -> MySQLColumn:
+        return next(column for column in self.columns if column.name == name)
+
+    def without(self, secrets: Collection[str]) -> FoundTable:
+        columns = tuple(column for column in self.columns if column.name not in secrets)
+        return FoundTable(self.name, self.engine, columns, self.key)
+
+    @property
+    def as_table(self) -> Table:
+        return Table(self.name, tuple(column.column for column in self.columns), self.key)
+
+
+def read_tables(connection: Connection[Any]) -> dict[str, FoundTable]:
+    """All base tables that the account may see, by name."""
+    keys: dict[str, list[str]] = {}
+    for table, column in rows(connection, sqlfile.load("mysql/inspect_keys.sql")):
+        keys.setdefault(table, []).append(column)
+    tables = {}
+    found = rows(connection, sqlfile.load("mysql/inspect_columns.sql"))
+    for (name, engine), group in groupby(found, key=itemgetter(0, 1)):
+        columns = tuple(MySQLColumn(*map(text, row[2:])) for row in group)
+        tables[name] = FoundTable(name, engine, columns, tuple(keys.get(name, ())))
+    return tables
+
+
+def text(value: Any) -> str:
+    """MySQL gives some texts of information_schema as bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)

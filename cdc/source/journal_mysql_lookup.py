@@ -1,0 +1,98 @@
+"""Rows of the ERP's tables as they are now, read through the same expressions that the triggers use: byte-identical."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.change import Row, Value
+from cdc.errors import SourceError
+from cdc.mysql_column import image
+from cdc.mysql_connection import quote, rows
+from cdc.mysql_journal import Decoder, Shape, decoder
+from cdc.mysql_tables import FoundTable, read_tables
+
+#: Seconds for which a table's columns are believed without asking again.
+_FRESH = 5.0
+#: Values asked for by one statement.
+_CHUNK = 1000
+
+
+class MySQLLookup:
+    """``secrets``: table → columns that are never read."""
+
+    def __init__(self, secrets: Mapping[str, frozenset[str]]) -> None:
+        self._secrets = secrets
+        self._tables: dict[str, FoundTable] = {}
+        self._read_at = float("-inf")
+
+    def tables(self, connection: Connection[Any]) -> dict[str, FoundTable]:
+        """As they are now."""
+        found = read_tables(connection)
+        self._tables = {name: table.without(self._secrets.get(name, frozenset())) for name, table in found.items()}
+        self._read_at = time.monotonic()
+        return self._tables
+
+    def _table(self, connection: Connection[Any], name: str) -> FoundTable:
+        fresh = time.monotonic() - self._read_at < _FRESH
+        tables = self._tables if fresh and name in self._tables else self.tables(connection)
+        if name not in tables:
+            raise SourceError(
+                f"Table {name} is not in the database, or this account may not read it.", "Grant SELECT on it."
+            )
+        return tables[name]
+
+    def all_rows(self, connection: Connection[Any], table: str) -> list[Row]:
+        return self._select(connection, self._table(connection, table), "TRUE", (), 2**63)
+
+    def rows(self, connection: Connection[Any], table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        """Checked here once more: the column's collation takes different values for equal."""
+        found = self._table(connection, table)
+        wanted = set(values)
+        answer: list[Row] = []
+        chunks = [list(wanted)[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
+        for chunk in chunks:
+            where = f"{quote(column).replace('%', '%%')} IN %s"
+            answer += [row for row in self._select(connection, found, where, (tuple(chunk),)) if row[column] in wanted]
+        if len(chunks) > 1:
+            answer.sort(key=lambda row: [(value is None, value) for value in map(row.__getitem__, found.key)])
+        return answer
+
+    def page(self, connection: Connection[Any], table: str, after: Row | None, limit: int) -> list[Row]:
+        found = self._table(connection, table)
+        where, parameters = _behind(found.key, after)
+        return self._select(connection, found, where, parameters, limit)
+
+    def _select(
+        self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any], limit: int = 2**63
+    ) -> list[Row]:
+        sql = sqlfile.render(
+            "mysql/table_rows.sql",
+            image=image(table.columns, "t").replace("%", "%%"),
+            table=quote(table.name).replace("%", "%%"),
+            where=where,
+            order=", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
+        )
+        decode = _decoder(table)
+        found = rows(connection, sql, (*parameters, limit))
+        return [row for (text,) in found if (row := decode(text)) is not None]
+
+
+def _decoder(table: FoundTable) -> Decoder:
+    return decoder(Shape(table.name, table.as_table.columns, table.key))
+
+
+def _behind(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:
+    """The condition that a row comes behind a key, written so that the primary key's index serves it."""
+    if after is None:
+        return "TRUE", []
+    parts, parameters = [], []
+    for number, column in enumerate(key):
+        equal = "".join(f"{quote(name)} = %s AND " for name in key[:number])
+        parts.append(f"({equal}{quote(column)} > %s)")
+        parameters += [after[name] for name in key[: number + 1]]
+    return f"({' OR '.join(parts)})", parameters
