@@ -68,13 +68,8 @@ class PostgresInstaller:
 
     def repair(self, tables: Sequence[str]) -> None:
         with session(self._info) as connection:
-            found = inspect(connection)
-            unknown = [table for table in tables if table not in found.captures]
-            if unknown:
-                raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.")
-            plan = postgres_plan.plan_install(found, list(found.captures.values()))
-            steps = tuple(step for step in plan.steps if step.table in tables)
-            self._apply(connection, Plan(steps), lambda _title: None)
+            plan = postgres_plan.plan_repair(inspect(connection), tables)
+            self._apply(connection, plan, lambda _title: None)
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with session(self._info) as connection:

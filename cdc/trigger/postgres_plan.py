@@ -18,11 +18,22 @@ def plan_install(found: Found, captures: Sequence[Capture]) -> Plan:
     """Raises `InstallError` for what can never work."""
     refuse_server(found)
     refuse_tables(found, captures)
-    wanted = {capture.table: capture for capture in captures}
+    wanted = {capture.table for capture in captures}
     steps = [] if found.version else [Step("Make the journal", "", (sql.journal(found.schema),))]
     steps += [_forget(table) for table in found.captures if table not in wanted]
-    steps += [step for capture in captures if (step := _table_step(found, capture))]
+    steps += _table_steps(found, captures)
     return Plan(tuple(steps))
+
+
+def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
+    """These tables only, as they were captured; the others may be as wrong as they like."""
+    unknown = [table for table in tables if table not in found.captures]
+    if unknown:
+        raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.", "Run cdc install-triggers.")
+    captures = [found.captures[table] for table in tables]
+    refuse_server(found)
+    refuse_tables(found, captures)
+    return Plan(tuple(_table_steps(found, captures)))
 
 
 def plan_uninstall(found: Found, waiting: int) -> Plan:
@@ -62,6 +73,10 @@ def drift(found: Found, capture: Capture) -> list[str]:
         elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
             wrong.append(f"trigger {shape.name} was changed")
     return wrong
+
+
+def _table_steps(found: Found, captures: Sequence[Capture]) -> list[Step]:
+    return [step for capture in captures if (step := _table_step(found, capture))]
 
 
 def _table_step(found: Found, capture: Capture) -> Step | None:

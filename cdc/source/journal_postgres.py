@@ -1,0 +1,230 @@
+"""The journal that PostgreSQL triggers write.
+
+Waking: while this consumer is idle it holds an advisory lock exclusively; a trigger that cannot get it shared sends a
+NOTIFY with its commit, one that can keeps it until its transaction ends.  So the lock is had only when no transaction
+is open that wrote without a NOTIFY, and one look at the journal after that misses nothing.  While there is work,
+writers pay for no NOTIFY.
+
+A transaction's token is its id and the log position of its first change: ids alone could come again after a fail-over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg.errors import LockNotAvailable
+
+from cdc.change import Operation, Row, Value
+from cdc.column import Capture, Table
+from cdc.connection import ConnectionInfo
+from cdc.errors import JournalMissing, SourceUnavailable
+from cdc.source.journal_database import JournalRow, TransactionHead
+from cdc.source.journal_postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select
+from cdc.source.journal_postgres_decode import decode_unknown
+from cdc.source.journal_postgres_link import STATEMENT_SECONDS, Link
+from cdc.sqlfile import load, render
+
+JOURNAL_VERSION = 1
+LOCK_CLASS = 0x63646300
+LOCK_CONSUMER = 1
+LOCK_IDLE = 2
+CHANNEL = "cdc"
+#: Seconds between two looks while a transaction is open that will not send a NOTIFY.
+_SHORTEST, _LONGEST = 0.002, 0.05
+
+_OPERATIONS = {
+    "I": Operation.CREATE,
+    "U": Operation.UPDATE,
+    "D": Operation.DELETE,
+    "T": Operation.TRUNCATE,
+}
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _rows_sql(condition: str) -> str:
+    return render("postgres/journal/rows.sql", condition=condition)
+
+
+class PostgresJournal:
+    """A `cdc.source.journal_database.JournalDatabase`.
+
+    ``lookups``: tables that are read but not captured, with their secret columns.
+    """
+
+    def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture] = ()) -> None:
+        self._info = info
+        self._link = Link(info)
+        self._captured = frozenset(capture.table for capture in captures)
+        self._wanted = {capture.table: capture for capture in (*lookups, *captures)}
+        self._catalogue = Catalogue({}, 0)
+        self._schema = ""
+        self._zone = ""
+        self._idle = False
+        self._pause = _SHORTEST
+        self._floor = self._next_floor = "0"
+
+    # -- the connection ---------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        self._idle = False
+        self._pause = _SHORTEST
+        self._floor = self._next_floor = "0"
+        await self._link.connect()
+        settings = await self._link.query(_sql("session"), [f"{int(STATEMENT_SECONDS * 1000)}ms"])
+        self._zone = settings[0][0]
+        installation = await self._link.query(_sql("installation"))
+        version, self._schema = installation[0] if installation else (0, "")
+        if version != JOURNAL_VERSION:
+            raise JournalMissing(
+                f"The journal in {self._info.describe()} has version {version}, not {JOURNAL_VERSION}.",
+                "Run cdc install-triggers of this version.",
+            )
+        await self._link.query(f"LISTEN {CHANNEL}")
+        await self._read_catalogue()
+
+    async def try_lock(self, seconds: float) -> bool:
+        key = [LOCK_CLASS, LOCK_CONSUMER]
+        if seconds <= 0:
+            return bool((await self._link.query("SELECT pg_try_advisory_lock(%s, %s)", key))[0][0])
+        await self._link.query("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(seconds * 1000))}ms"])
+        try:
+            await self._link.query("SELECT pg_advisory_lock(%s, %s)", key, seconds=seconds + STATEMENT_SECONDS)
+        except SourceUnavailable as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                return False
+            raise
+        await self._link.query("SELECT set_config('lock_timeout', '0', false)")
+        return True
+
+    async def disconnect(self) -> None:
+        await self._link.close()
+
+    async def wait(self, seconds: float) -> None:
+        if self._idle:
+            await self._link.input(seconds)
+            return
+        keys = {"class": LOCK_CLASS, "idle": LOCK_IDLE}
+        self._idle, self._next_floor = (await self._link.query(_sql("idle"), keys))[0]
+        if self._idle:
+            return  # look once more: what was committed before sent no NOTIFY
+        await self._link.input(min(seconds, self._pause))
+        self._pause = min(self._pause * 2, _LONGEST)
+
+    # -- the journal ------------------------------------------------------------------------------------------------
+
+    async def peek(self, limit: int) -> list[JournalRow]:
+        rows = await self._rows("xid >= %(floor)s::xid8", {"floor": self._floor}, limit)
+        if not rows:  # entries of deleted rows stay in the index for a while: begin behind them
+            self._floor = self._next_floor
+        return rows
+
+    async def heads(self, limit: int) -> list[TransactionHead]:
+        records = await self._link.query(_sql("heads"), {"floor": self._floor, "limit": limit})
+        return [TransactionHead(_token(_number(xid), _number(lsn)), rows) for xid, lsn, rows in records]
+
+    async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
+        xids = [_split(token)[0] for token in tokens]
+        return await self._rows("xid = ANY (%(xids)s::xid8[])", {"xids": xids}, None)
+
+    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+        parameters = {"xid": _split(token)[0], "lsn": _lsn(max(ordinal, 0))}
+        return await self._rows("xid = %(xid)s::xid8 AND lsn > %(lsn)s::pg_lsn", parameters, limit, token)
+
+    async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
+        parameters = {"xid": _split(token)[0], "lsns": [_lsn(ordinal) for ordinal in ordinals]}
+        return await self._rows("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
+
+    async def delete(self, tokens: Sequence[str]) -> None:
+        if self._idle:
+            self._idle = False
+            self._pause = _SHORTEST
+            await self._link.query("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
+        split = [_split(token) for token in tokens]
+        parameters = {"xids": [xid for xid, _ in split], "lsns": [_lsn(int(first)) for _, first in split]}
+        await self._link.query(_sql("delete"), parameters)
+
+    async def _rows(
+        self, condition: str, parameters: dict[str, Any], limit: int | None, token: str = ""
+    ) -> list[JournalRow]:
+        every = {**parameters, "limit": limit, "tables": self._catalogue.oids}
+        records = await self._link.query(_rows_sql(condition), every)
+        if records and records[0][-1] != self._catalogue.fingerprint:
+            await self._read_catalogue()
+        return list(self._decoded(records, token))
+
+    def _decoded(self, records: Iterable[Sequence[Any]], token: str) -> Iterable[JournalRow]:
+        """``token``: of all the records; without it they begin with the first of each transaction."""
+        decodes = {name: layout.decode for name, layout in self._catalogue.layouts.items()}
+        last = b""
+        for xid, lsn, at, table, operation, secrets, before, after, _ in records:
+            order = int.from_bytes(lsn, "big")
+            if xid != last:
+                last = xid
+                current = token or _token(_number(xid), order)
+            decode = decodes.get(table, decode_unknown)
+            yield JournalRow(
+                current,
+                order,
+                order,
+                table,
+                _OPERATIONS[operation],
+                at,
+                None if before is None else decode(before),
+                None if after is None else decode(after),
+                frozenset(secrets) if secrets else _NOTHING,
+            )
+
+    # -- the tables -------------------------------------------------------------------------------------------------
+
+    async def tables(self) -> dict[str, Table]:
+        await self._read_catalogue()
+        layouts = self._catalogue.layouts
+        return {name: layout.table for name, layout in layouts.items() if name in self._captured}
+
+    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        layout = self._catalogue.layout(table)
+        condition, parameters = behind(layout, after)
+        return await self._table_rows(table, condition, {**parameters, "limit": limit})
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        texts = [as_text(value) for value in values if value is not None]
+        if not texts:
+            return []
+        condition = matching(self._catalogue.layout(table), column)
+        return await self._table_rows(table, condition, {"values": texts, "limit": None})
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._table_rows(table, "true", {"limit": None})
+
+    async def _table_rows(self, table: str, condition: str, parameters: dict[str, Any]) -> list[Row]:
+        layout = self._catalogue.layout(table)
+        records = await self._link.query(select(layout, condition), parameters)
+        return [layout.decode(text) for (text,) in records]
+
+    async def _read_catalogue(self) -> None:
+        parameters = [self._schema, list(self._wanted)]
+        records = await self._link.query(_sql("catalogue"), parameters)
+        self._catalogue = build_catalogue(self._schema, self._wanted, records, self._zone)
+
+
+def _sql(name: str) -> str:
+    return load(f"postgres/journal/{name}.sql")
+
+
+def _number(binary: bytes) -> int:
+    return int.from_bytes(binary, "big")
+
+
+def _token(xid: int, first: int) -> str:
+    return f"{xid}.{first}"
+
+
+def _split(token: str) -> tuple[str, str]:
+    xid, _, first = token.partition(".")
+    return xid, first
+
+
+def _lsn(number: int) -> str:
+    """As PostgreSQL reads a pg_lsn."""
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"

@@ -1,0 +1,130 @@
+"""The captured tables of a PostgreSQL database as they are now: columns, keys, and how their images are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cdc.change import Row, Value
+from cdc.column import Capture, Column, Table
+from cdc.errors import SourceError
+from cdc.source.journal_postgres_decode import Decode, compile_decode, kind_of
+from cdc.sqlfile import render
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``table``: without secret columns.  ``readable``: those of its columns that this account may select.
+    ``casts``: column → type to which the text of a value is cast, without length, which would cut it."""
+
+    oid: int
+    schema: str
+    table: Table
+    readable: tuple[str, ...]
+    casts: Mapping[str, str]
+    decode: Decode
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """``fingerprint``: as rows.sql computes it of the tables named by ``oids``."""
+
+    layouts: Mapping[str, Layout]
+    fingerprint: int
+
+    @property
+    def oids(self) -> list[int]:
+        return [layout.oid for layout in self.layouts.values()]
+
+    def layout(self, table: str) -> Layout:
+        try:
+            return self.layouts[table]
+        except KeyError:
+            raise SourceError(
+                f"Table {table} is not in the database, or not among the tables that may be read.",
+                "Name it in a rule and run cdc install-triggers.",
+            ) from None
+
+
+def build_catalogue(
+    schema: str, captures: Mapping[str, Capture], records: Iterable[Sequence[Any]], zone: str
+) -> Catalogue:
+    """``records``: of catalogue.sql."""
+    layouts: dict[str, Layout] = {}
+    fingerprint = 0
+    for name, group in groupby(records, key=lambda record: str(record[0])):
+        columns = list(group)
+        fingerprint += columns[0][2]
+        layouts[name] = _layout(schema, captures[name], columns, lambda: _zone(zone))
+    return Catalogue(layouts, fingerprint)
+
+
+def _layout(schema: str, capture: Capture, records: list[Sequence[Any]], zone: Callable[[], tzinfo]) -> Layout:
+    key = sorted((place, name) for _, _, _, name, *_, place in records if place is not None)
+    records = [record for record in records if record[3] not in capture.secrets]
+    columns = tuple(Column(record[3], kind_of(record[6], record[7]), record[4]) for record in records)
+    table = Table(capture.table, columns, tuple(name for _, name in key))
+    readable = tuple(record[3] for record in records if record[8])
+    casts = {record[3]: record[5] for record in records}
+    return Layout(records[0][1] if records else 0, schema, table, readable, casts, compile_decode(table, zone))
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise SourceError(
+            f"The database's time zone {name} is not known here.", "Install the package tzdata, or name a common zone."
+        ) from error
+
+
+def quote(identifier: str) -> str:
+    """For statements that go to the driver, whose placeholders begin with %."""
+    return '"' + identifier.replace('"', '""').replace("%", "%%") + '"'
+
+
+def select(layout: Layout, condition: str) -> str:
+    """A statement of rows of the table, in primary key order; its parameters are ``limit`` and the condition's."""
+    if not layout.readable:
+        raise SourceError(
+            f"This account may not read table {layout.table.name}.",
+            "cdc install-triggers --grants prints what it needs.",
+        )
+    return render(
+        "postgres/journal/table_rows.sql",
+        columns=", ".join(map(quote, layout.readable)),
+        table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
+        condition=condition,
+        key=", ".join(map(quote, layout.table.key)) or "1",
+    )
+
+
+def matching(layout: Layout, column: str) -> str:
+    """Condition: the column is one of the parameter ``values`` (texts)."""
+    cast = layout.casts.get(column)
+    if cast is None:
+        raise SourceError(f"Table {layout.table.name} has no column {column}.", "Correct the rule that names it.")
+    return f"{quote(column)} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
+
+
+def behind(layout: Layout, after: Row | None) -> tuple[str, dict[str, str | None]]:
+    """Condition: the primary key is greater than ``after``; with its parameters."""
+    if after is None:
+        return "true", {}
+    names = layout.table.key
+    parameters = {f"key{number}": as_text(after[name]) for number, name in enumerate(names)}
+    values = ", ".join(
+        f"CAST(%(key{number})s::text AS {layout.casts[name].replace('%', '%%')})" for number, name in enumerate(names)
+    )
+    return f"({', '.join(map(quote, names))}) > ({values})", parameters
+
+
+def as_text(value: Value) -> str | None:
+    """As PostgreSQL reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)

@@ -1,0 +1,113 @@
+"""One consumer's connection to PostgreSQL: errors in our words, no statement that hangs for ever, waiting for input."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from cdc.connection import ConnectionInfo
+from cdc.errors import CdcError, JournalMissing, SourceError, SourceUnavailable
+from cdc.libpq import conninfo
+
+#: Seconds that the server gives a statement, and that we then still wait for its answer.
+STATEMENT_SECONDS = 60.0
+GRACE_SECONDS = 5.0
+
+
+class Link:
+    """Closed for good after any `SourceUnavailable`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._news = False
+
+    async def connect(self) -> None:
+        with self._translated():
+            self._connection = await psycopg.AsyncConnection.connect(
+                conninfo(self._info, "cdc consumer"), autocommit=True
+            )
+            self._connection.add_notify_handler(self._hear)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def query(
+        self, sql: str, parameters: Mapping[str, Any] | list[Any] | None = None, *, seconds: float = STATEMENT_SECONDS
+    ) -> list[Any]:
+        """Rows in binary form; types that psycopg does not know (xid8, pg_lsn) come as bytes."""
+        with self._translated():
+            connection = self._open()
+            timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, _hang_up, connection.fileno())
+            try:
+                cursor = await connection.execute(sql.encode(), parameters, binary=True)
+                return await cursor.fetchall() if cursor.description else []
+            finally:
+                timer.cancel()
+
+    async def input(self, seconds: float) -> None:
+        """Until the server says something by itself (a NOTIFY, or good-bye), or ``seconds`` at most."""
+        with self._translated():
+            server = self._open().pgconn
+            server.consume_input()
+            while server.notifies():
+                self._news = True
+            if self._news:
+                self._news = False
+                return
+            await _readable(server.socket, seconds)
+
+    def _open(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
+        return self._connection
+
+    def _hear(self, _notify: psycopg.Notify) -> None:
+        self._news = True
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._in_our_words(error) from error
+
+    def _in_our_words(self, error: psycopg.Error) -> CdcError:
+        where = self._info.describe()
+        text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = text.strip().rstrip(".")
+        if isinstance(error, errors.InsufficientPrivilege):
+            return SourceError(f"{where}: {reason}.", "cdc install-triggers --grants prints what the account needs.")
+        if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
+            return JournalMissing(f"{where}: {reason}.", "Run cdc install-triggers.")
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return SourceUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
+        return SourceError(f"{where}: {reason}.")
+
+
+def _hang_up(descriptor: int) -> None:
+    """Wake whoever waits for this socket with an error: the server is deaf, so it cannot be asked to cancel."""
+    with socket.socket(fileno=os.dup(descriptor)) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+async def _readable(descriptor: int, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ready.wait()
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,13 @@
+-- What every reading session sets, and the time zone that the database has for others (its local time).
+-- enable_seqscan: statistics of a table that is empty one moment and full the next mislead the planner; jit: never pays.
+-- The output settings are those of the trigger functions, so that a row read and a row journaled have the same text.
+SELECT
+    current_setting('TimeZone'),
+    set_config('TimeZone', 'UTC', false),
+    set_config('enable_seqscan', 'off', false),
+    set_config('jit', 'off', false),
+    set_config('datestyle', 'ISO', false),
+    set_config('intervalstyle', 'postgres', false),
+    set_config('bytea_output', 'hex', false),
+    set_config('extra_float_digits', '1', false),
+    set_config('statement_timeout', %s, false)
