@@ -121,25 +121,25 @@ def open_outbox(config: Config) -> OutboxStore:
     return SqliteOutbox(config.outbox.path)
 
 
-def journal_of(info: ConnectionInfo, secrets: dict[str, frozenset[str]]) -> JournalDatabase:
-    """``secrets``: table → columns that no look-up may read."""
+def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:
+    """The journal of a database that is read by these rules."""
+    captured = rules.captures()
+    names = {capture.table for capture in captured}
+    lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in names]
     if info.engine is Engine.POSTGRESQL:
         from cdc.source.journal_postgres import PostgresJournal
 
-        return PostgresJournal(info, secrets)
+        return PostgresJournal(info, captured, lookups)
     from cdc.source.journal_mysql import MySQLJournal
 
-    return MySQLJournal(info, secrets)
+    return MySQLJournal(info, [*captured, *lookups])
 
 
 def source_of(source: SourceConfig) -> Source:
     """The source that a configuration names; not opened yet."""
     from cdc.source.journal import JournalSource
 
-    rules = catalogue(source)
-    tables = {*rules.lookups(), *(capture.table for capture in rules.captures())}
-    journal = journal_of(source.connection(), {table: rules.secrets_of(table) for table in tables})
-    return JournalSource(source.name, journal, _repair(source))
+    return JournalSource(source.name, journal_of(source.connection(), catalogue(source)), _repair(source))
 
 
 def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:

@@ -36,11 +36,13 @@ async def _play(database: Database) -> dict[str, list[list[bytes]]]:
     install(database)
     connection = database.connect(autocommit=True)
     played = {}
+    different = []
     async with pipeline(database) as running:
         for action in ACTIONS:
             events = await _replay(connection, action, running)
-            _check(action, events)
+            different += _differences(action, events)
             played[action.title] = [[orjson.dumps(payload) for payload in comparable(each)] for each in events]
+    assert not different, "\n".join(different)
     return played
 
 
@@ -60,10 +62,13 @@ def _execute(connection: Any, statement: str, *, refused: bool) -> None:
         cursor.execute(statement)
 
 
-def _check(action: Action, events: list[list[Event]]) -> None:
-    assert len(events) == len(action.expected), f"{action.title}: {[[e.name for e in each] for each in events]}"
+def _differences(action: Action, events: list[list[Event]]) -> list[str]:
+    if len(events) != len(action.expected):
+        return [f"{action.title}: {[[event.name for event in each] for each in events]}"]
+    different = []
     for line, transaction in zip(action.expected, events, strict=True):
         try:
             assert_same(line, transaction)
         except AssertionError as error:
-            raise AssertionError(f"{action.title}: {error}") from error
+            different.append(f"{action.title}: {error}")
+    return different

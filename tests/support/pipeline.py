@@ -71,8 +71,7 @@ async def pipeline(
 ) -> AsyncIterator[Pipeline]:
     """On a database whose triggers are installed."""
     catalogue = catalogue or load_catalogue()
-    tables = {*catalogue.lookups(), *(capture.table for capture in catalogue.captures())}
-    journal = service.journal_of(database.info, {table: catalogue.secrets_of(table) for table in tables})
+    journal = service.journal_of(database.info, catalogue)
 
     async def repair(names: Sequence[str]) -> None:
         await asyncio.to_thread(service.installer_of(database.info).repair, names)
