@@ -23,11 +23,11 @@ from cdc.outbox.sqlite_rows import (
 from cdc.pattern import check_pattern
 from cdc.sqlfile import load, render
 
-#: the term of ``deliveries.sql`` for each state; literals, so that the partial indexes serve
-_STATE_TERMS: Final = {
-    DeliveryState.WAITING: "delivery.state < 2 AND delivery.state = 0",
-    DeliveryState.PENDING: "delivery.state = 1 AND delivery.worker IS NULL",
-    DeliveryState.LEASED: "delivery.worker IS NOT NULL",
+#: the term of ``deliveries.sql`` for each state; literals, and ids of the unfinished, so that partial indexes serve
+STATE_TERMS: Final = {
+    DeliveryState.WAITING: "delivery.id IN (SELECT id FROM delivery WHERE state < 2 AND state = 0)",
+    DeliveryState.PENDING: "delivery.id IN (SELECT id FROM delivery WHERE state = 1 AND worker IS NULL)",
+    DeliveryState.LEASED: "delivery.id IN (SELECT id FROM delivery WHERE worker IS NOT NULL)",
     DeliveryState.DELIVERED: "delivery.state = 2",
     DeliveryState.DEAD: "delivery.state = 3",
     DeliveryState.CANCELLED: "delivery.state = 4",
@@ -51,7 +51,7 @@ def deliveries(db: sqlite3.Connection, which: DeliveryFilter, limit: int, before
     if which.record is not None:
         add("event.record = :record", record=which.record)
     if which.state is not None:
-        add(_STATE_TERMS[which.state])
+        add(STATE_TERMS[which.state])
     if before is not None:
         add("delivery.id < :before", before=delivery_number(before))
     query = render("sqlite/deliveries.sql", where=" AND ".join(terms))

@@ -180,10 +180,9 @@ class Outboxes(RuleBasedStateMachine):
             if view.state in UNFINISHED:
                 lines[view.endpoint_id, self.joined[view.record]].append(view.state)
         for states in lines.values():
-            first, *others = [state for state in states if state is not DeliveryState.LEASED] or [None]
-            leased = DeliveryState.LEASED in states
-            assert first in {None, DeliveryState.WAITING if leased else DeliveryState.PENDING}
-            assert set(others) <= {DeliveryState.WAITING}
+            free = [state for state in states if state is not DeliveryState.LEASED]
+            pending = [] if len(free) < len(states) else [DeliveryState.PENDING]
+            assert free == pending + [DeliveryState.WAITING] * (len(free) - len(pending))
 
     def _drain(self) -> None:
         """Whatever happened before, everything of an enabled endpoint arrives, record by record in order."""

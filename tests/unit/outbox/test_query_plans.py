@@ -1,0 +1,102 @@
+"""No hot statement reads the log: SQLite's own plan of each is looked at."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from cdc.delivery import DeliveryState
+from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.sqlite_log import STATE_TERMS
+from cdc.sqlfile import load
+
+#: statements that walk something on purpose: few rows (endpoints), a page of the log from its end, or unfinished rows
+WALKS = {
+    "subscribers.sql": {"endpoint"},
+    "endpoints.sql": {"endpoint"},
+    "next_due.sql": {"endpoint"},
+    "events_newest.sql": {"event", "(subquery-1)"},
+    "counts.sql": {"endpoint", "finished_count", "counted"},
+    "insert_delivery.sql": {"CONSTANT", "current"},
+    "known_events.sql": {"json_each"},
+}
+NOT_FOR_THE_OUTBOX = {"record_index.sql", "deliveries.sql"}
+STATEMENTS = sorted(
+    file.name
+    for file in (files("cdc.sql") / "sqlite").iterdir()
+    if file.name.endswith(".sql") and file.name not in NOT_FOR_THE_OUTBOX
+)
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate_sqlite(connection, Path("outbox.db"))
+        yield connection
+
+
+def plan(db: sqlite3.Connection, statement: str) -> list[str]:
+    """The steps, values left open as they are when the statement is prepared."""
+    named = dict.fromkeys(re.findall(r":(\w+)", statement))
+    numbered = max([int(number) for number in re.findall(r"\?(\d)", statement)], default=statement.count("?"))
+    parameters = named or [None] * numbered
+    return [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+
+def scanned(step: str) -> str | None:
+    """The table that a step reads without an index that narrows it; partial indexes hold unfinished rows only."""
+    match = re.match(r"SCAN (\S+)(?: (?:USING|VIRTUAL) .*)?$", step)
+    if match is None or re.search(r"INDEX delivery_(lane|due|worker|dead)\b", step):
+        return None
+    return match[1]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_scans_a_table(db: sqlite3.Connection, name: str) -> None:
+    steps = plan(db, re.sub(r"--.*", "", load(f"sqlite/{name}")))
+    found = {table for step in steps if (table := scanned(step))}
+    assert found <= WALKS.get(name, set()), steps
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("due_of_endpoint.sql", "delivery_due (endpoint=? AND due<?)"),
+        ("next_due.sql", "delivery_due (endpoint=?)"),
+        ("insert_delivery.sql", "delivery_lane (endpoint=? AND lane=? AND state<?)"),
+        ("promote.sql", "delivery_lane (endpoint=? AND lane=? AND state=?)"),
+        ("demote.sql", "delivery_lane (endpoint=? AND lane=? AND state=?)"),
+        ("move_lane.sql", "delivery_lane (endpoint=? AND lane=? AND state<?)"),
+        ("cancel_deliveries.sql", "delivery_lane (endpoint=?)"),
+        ("release.sql", "delivery_worker (worker=?)"),
+        ("attempts.sql", "attempt_delivery (delivery=?)"),
+    ],
+)
+def test_a_hot_statement_uses_its_index(db: sqlite3.Connection, name: str, index: str) -> None:
+    steps = plan(db, re.sub(r"--.*", "", load(f"sqlite/{name}")))
+    assert any(index in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+@pytest.mark.parametrize(
+    ("where", "start"),
+    [
+        ("delivery.id = :x", "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("delivery.id < :x", "SEARCH delivery USING INTEGER PRIMARY KEY (rowid<?)"),
+        ("event.id = :x", "SEARCH event USING INDEX sqlite_autoindex_event_1 (id=?)"),
+        (STATE_TERMS[DeliveryState.DEAD], "SCAN delivery USING INDEX delivery_dead"),
+        (STATE_TERMS[DeliveryState.LEASED], "SEARCH delivery USING COVERING INDEX delivery_worker"),
+        (STATE_TERMS[DeliveryState.PENDING], "SCAN delivery USING INDEX delivery_due"),
+        (STATE_TERMS[DeliveryState.WAITING], "SCAN delivery USING COVERING INDEX delivery_lane"),
+    ],
+)
+def test_a_listing_starts_where_its_filter_narrows_most(db: sqlite3.Connection, where: str, start: str) -> None:
+    steps = plan(db, re.sub(r"--.*", "", load("sqlite/deliveries.sql")).replace("$where", where))
+    assert any(step.startswith(start) for step in steps), steps
+    assert {scanned(step) for step in steps} == {None}, steps

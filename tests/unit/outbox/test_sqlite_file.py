@@ -1,0 +1,218 @@
+"""The outbox's file: who may read it, who shares it, and what happens when it cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cdc.errors import OutboxError
+from cdc.outbox.base import DeliveryFilter, Stored
+from cdc.outbox.migrate import migrations
+from cdc.outbox.sqlite import SqliteOutbox
+from cdc.position import Position
+from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+async def outbox(path: Path) -> AsyncIterator[SqliteOutbox]:
+    store = SqliteOutbox(path, busy_timeout=0.05)
+    await store.open()
+    yield store
+    await store.close()
+
+
+def raw(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(0o644)
+    assert mode(path) == 0o644
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_the_files_are_for_their_owner_only(outbox: SqliteOutbox, path: Path) -> None:
+    await outbox.add_endpoint(endpoint())
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["outbox.db", "outbox.db-shm", "outbox.db-wal"]
+    assert {mode(file) for file in files} == {0o600}
+
+
+async def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    with closing(raw(path)) as db:
+        db.execute("VACUUM")  # makes the file
+    open_to_all(path)
+    outbox = SqliteOutbox(path)
+    await outbox.open()
+    await outbox.close()
+    assert mode(path) == 0o600
+
+
+async def test_what_was_stored_is_there_when_opened_again(path: Path) -> None:
+    first = SqliteOutbox(path)
+    await first.open()
+    await first.add_endpoint(endpoint())
+    await first.store("main", Position("p1"), [event(1)], {"a": "b"}, NOW)
+    await first.close()
+    again = SqliteOutbox(path)
+    await again.open()
+    assert await again.position("main") == "p1"
+    assert await again.states("main") == {"a": "b"}
+    assert event_ids(await lease(again)) == ["evt_1"]
+    await again.close()
+
+
+async def test_two_that_share_the_file_see_each_other(outbox: SqliteOutbox, path: Path) -> None:
+    other = SqliteOutbox(path)
+    await other.open()
+    await outbox.changed()
+    await other.add_endpoint(endpoint())
+    assert await outbox.changed()
+    assert not await outbox.changed()
+    assert await store(outbox, event(1)) == Stored(1, 1)
+    assert event_ids(await lease(other, worker="other")) == ["evt_1"]
+    assert await lease(outbox) == []
+    await other.remove_endpoint("ep_a", NOW)
+    assert await store(outbox, event(2)) == Stored(1, 0)
+    await other.close()
+
+
+async def test_many_may_create_the_file_at_once(path: Path) -> None:
+    outboxes = [SqliteOutbox(path) for _ in range(6)]
+    await asyncio.gather(*[outbox.open() for outbox in outboxes])
+    await asyncio.gather(*[store(outbox, event(n), position=str(n)) for n, outbox in enumerate(outboxes)])
+    assert len(await outboxes[0].events(10)) == 6
+    await asyncio.gather(*[outbox.close() for outbox in outboxes])
+
+
+async def test_the_event_loop_runs_while_the_file_is_locked(outbox: SqliteOutbox, path: Path) -> None:
+    patient = SqliteOutbox(path, busy_timeout=30)
+    await patient.open()
+    with closing(raw(path)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        storing = asyncio.create_task(store(patient, event(1)))
+        for _ in range(100):
+            await asyncio.sleep(0)  # the loop turns
+        assert not storing.done()
+        assert await patient.events(10) == []  # and the log can be read
+        holder.execute("ROLLBACK")
+    assert await storing == Stored(1, 0)
+    await patient.close()
+
+
+async def test_a_locked_file_is_named(outbox: SqliteOutbox, path: Path) -> None:
+    with closing(raw(path)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OutboxError, match=r"outbox\.db is locked by another process") as caught:
+            await store(outbox, event(1))
+        assert caught.value.hint
+        holder.execute("ROLLBACK")
+    assert await store(outbox, event(1)) == Stored(1, 0)
+
+
+async def test_a_full_disk_leaves_nothing_half_written(outbox: SqliteOutbox, path: Path) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1), position="p1")
+    await outbox._writer.read(limit_pages, pages(path) + 40)
+    with pytest.raises(OutboxError, match="has no room: the disk is full"):
+        await store(outbox, *[event(n, data={"text": "x" * 3000}) for n in range(2, 200)], position="p2")
+    assert await outbox.position("main") == "p1"
+    assert [one.id for one in await outbox.events(10)] == ["evt_1"]
+    assert len(await outbox.deliveries(EVERYTHING, 10)) == 1
+    await outbox._writer.read(limit_pages, 1_000_000)
+    assert await store(outbox, event(2), position="p3") == Stored(1, 1)
+
+
+def pages(path: Path) -> int:
+    return path.stat().st_size // 4096
+
+
+def limit_pages(db: sqlite3.Connection, pages: int) -> None:
+    db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database, but long enough to be looked at" * 40, b"<?php define('X', 1);\n" * 9]
+)
+def test_a_file_of_another_kind_is_refused_and_kept(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(OutboxError, match=r"outbox\.db is not an SQLite database"):
+        asyncio.run(SqliteOutbox(path).open())
+    assert path.read_bytes() == content
+
+
+async def test_a_database_of_another_program_is_refused_and_kept(path: Path) -> None:
+    with closing(raw(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(OutboxError, match="belongs to another program"):
+        await SqliteOutbox(path).open()
+    with closing(raw(path)) as db:
+        assert [name for (name,) in db.execute("SELECT name FROM sqlite_master")] == ["theirs"]
+
+
+async def test_a_file_of_a_newer_program_is_refused(outbox: SqliteOutbox, path: Path) -> None:
+    newest = len(migrations("sqlite"))
+    with closing(raw(path)) as db:
+        db.execute(f"PRAGMA user_version = {newest + 1}")
+    with pytest.raises(OutboxError, match=f"version {newest + 1}, newer than this program's {newest}") as caught:
+        await SqliteOutbox(path).open()
+    assert "Upgrade" in caught.value.hint
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutboxError, match=r"none/outbox\.db cannot be opened: No such file or directory") as caught:
+        await SqliteOutbox(tmp_path / "none" / "outbox.db").open()
+    assert "folder" in caught.value.hint
+
+
+async def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutboxError, match="cannot be opened"):
+        await SqliteOutbox(tmp_path).open()
+
+
+async def test_an_outbox_that_is_not_open_says_so(path: Path) -> None:
+    outbox = SqliteOutbox(path)
+    with pytest.raises(OutboxError, match="is not open"):
+        await outbox.position("main")
+    await outbox.open()
+    await outbox.close()
+    await outbox.close()
+    with pytest.raises(OutboxError, match="is not open"):
+        await store(outbox, event(1))
+
+
+async def test_a_store_that_is_cancelled_happens_whole_or_not_at_all(outbox: SqliteOutbox) -> None:
+    await outbox.add_endpoint(endpoint())
+    for number in range(20):
+        storing = asyncio.create_task(store(outbox, event(number), position=str(number)))
+        for _ in range(number % 4):
+            await asyncio.sleep(0)
+        storing.cancel()
+        await asyncio.gather(storing, return_exceptions=True)
+        position = await outbox.position("main")
+        stored = await outbox.event(f"evt_{number}") is not None
+        assert stored == (position == str(number))
+        assert len(await outbox.deliveries(DeliveryFilter(event_id=f"evt_{number}"), 9)) == stored
+
+
+async def test_a_removed_endpoint_leaves_no_secret_behind(outbox: SqliteOutbox, path: Path) -> None:
+    await outbox.add_endpoint(endpoint(secret="whsec_cGxhbnRlZA==", former_secret="whsec_Zm9ybWVy"))
+    await store(outbox, event(1))
+    await finish(outbox, *await lease(outbox))
+    await outbox.remove_endpoint("ep_a", NOW)
+    with closing(raw(path)) as db:
+        assert db.execute("SELECT secret, former_secret FROM endpoint").fetchall() == [("", None)]
