@@ -34,7 +34,7 @@ REFUSED = "receipt.paid"
 
 @dataclass
 class Inbox:
-    """What the receiver got. ``commits``: transaction → when its commit returned."""
+    """What the receiver got. ``commits``: PostgreSQL's transaction id → when its commit returned."""
 
     say: Say
     commits: dict[str, datetime] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Inbox:
     def _line(self, received: Received) -> str:
         event = received.event
         signature = "signature verified" if received.verified else f"NOT VERIFIED: {received.reason}"
-        commit = self.commits.get(str(event.get("transaction")))
+        commit = self.commits.get(str(event.get("transaction")).partition(".")[0])
         after = (
             "" if commit is None else f"{(received.received_at - commit).total_seconds() * 1000:8.1f} ms after commit"
         )
