@@ -10,7 +10,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -19,6 +19,7 @@ from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
 from cdc.dispatch.flights import Flights
+from cdc.dispatch.ready import Ready
 from cdc.dispatch.recorder import Recorder
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer, Random, Verdict, judge
@@ -32,6 +33,8 @@ LEASE_MARGIN = 30.0
 POLL = 0.5
 #: Due already, but nothing was leased although nothing is on its way: look again this soon (seconds).
 SOON = 0.05
+#: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
+QUICK = 0.25
 #: What recording, and releasing leases, may each take at a stop (seconds).
 CLOSING = 0.75
 
@@ -46,6 +49,12 @@ class DispatchSettings:
     concurrency: int = 64
     lease: float = 60.0
     grace: float = 8.0
+
+
+class _Flight(NamedTuple):
+    delivery: LeasedDelivery
+    endpoint: Endpoint
+    token: int
 
 
 class Dispatcher:
@@ -74,7 +83,8 @@ class Dispatcher:
         self._public_urls: dict[str, str] = {}
         self._endpoints_stale = True
         self._changed_asked = 0.0
-        self._leased: list[LeasedDelivery] = []  # not started yet
+        self._ready = Ready()
+        self._quick: set[str] = set()  # endpoints whose last attempt was a quick success
 
     def notify(self) -> None:
         """Something may be due: look now."""
@@ -104,7 +114,7 @@ class Dispatcher:
                     mine_released = True
                 await self._refresh_endpoints()
                 due = await self._lease()
-                await self._start_leased(group)
+                await self._start_ready(group)
                 backoff.reset()
                 await self._pause(due)
             except OutboxError as error:
@@ -128,34 +138,53 @@ class Dispatcher:
 
     async def _lease(self) -> datetime | None:
         """Lease what there is room for; when the next delivery is due, None when the room was filled or is unknown."""
-        limit = self._flights.free() - len(self._leased)
-        if limit <= 0 or self._recorder.failing:
+        limit = self._flights.free() + self._settings.concurrency - len(self._ready)
+        enough = not self._flights.free() and len(self._ready) > self._settings.concurrency // 2
+        if enough or limit <= 0 or self._recorder.failing:
             return None
         now = self._clock.now()
-        longest = max((endpoint.timeout for endpoint in self._endpoints.values()), default=0.0)
-        until = now + timedelta(seconds=max(self._settings.lease, longest + LEASE_MARGIN))
-        room = self._flights.room(self._endpoints.values())
-        leased = await self._store.lease(self._settings.worker, now, until, limit, room)
-        self._leased += leased
+        room = {endpoint.id: self._room(endpoint) for endpoint in self._endpoints.values()}
+        leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
+        self._ready.add(leased)
         return None if len(leased) == limit else await self._store.next_due(self._clock.now())
 
-    async def _start_leased(self, group: asyncio.TaskGroup) -> None:
-        if any(delivery.endpoint_id not in self._endpoints for delivery in self._leased):
+    def _room(self, endpoint: Endpoint) -> int:
+        """How many deliveries to have here beside those that are: what may start now, and for an endpoint that
+        answers quickly as many again."""
+        ahead = endpoint.concurrency if endpoint.id in self._quick else 0
+        return max(self._flights.room(endpoint) - self._ready.count(endpoint.id) + ahead, 0)
+
+    def _lease_time(self) -> timedelta:
+        """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs."""
+        longest = max((endpoint.timeout for endpoint in self._endpoints.values()), default=0.0)
+        return timedelta(seconds=max(self._settings.lease, 2 * longest + LEASE_MARGIN))
+
+    async def _start_ready(self, group: asyncio.TaskGroup) -> None:
+        if not self._ready.endpoints() <= self._endpoints.keys():
             self._endpoints_stale = True
             await self._refresh_endpoints()
-        leased, self._leased = self._leased, []
-        now = self._clock.now()
-        for delivery in leased:
-            endpoint = self._endpoints.get(delivery.endpoint_id)
-            if endpoint is None:
-                self._recorder.add(_removed(delivery, now))
-            elif delivery.lease_until - now > timedelta(seconds=endpoint.timeout):
-                token = self._flights.start(endpoint.id)
-                task = group.create_task(self._attempt(delivery, endpoint, token))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            else:  # the outbox was away for so long that the lease is nearly over: let it expire
-                self._log.warning("lease too short", delivery=delivery.id, endpoint=endpoint.id)
+            for delivery in self._ready.drop_all_but(self._endpoints):
+                self._recorder.add(_removed(delivery, self._clock.now()))
+        while (flight := self._take_off()) is not None:
+            task = group.create_task(self._fly(flight))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _take_off(self) -> _Flight | None:
+        """The next delivery that may be sent now, counted as on its way."""
+        while not self._stop.is_set():
+            delivery = self._ready.take(self._may_start)
+            if delivery is None:
+                return None
+            endpoint = self._endpoints[delivery.endpoint_id]
+            if delivery.lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
+                return _Flight(delivery, endpoint, self._flights.start(endpoint.id))
+            self._log.warning("lease too short to send", delivery=delivery.id, endpoint=endpoint.id)  # let it expire
+        return None
+
+    def _may_start(self, endpoint_id: str) -> bool:
+        endpoint = self._endpoints.get(endpoint_id)
+        return endpoint is not None and self._flights.free() > 0 and self._flights.room(endpoint) > 0
 
     async def _pause(self, due: datetime | None) -> None:
         """Until there is something to lease: notified, recorded, due, written by another process, or a slot counts as
@@ -177,14 +206,17 @@ class Dispatcher:
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 
-    async def _attempt(self, delivery: LeasedDelivery, endpoint: Endpoint, token: int) -> None:
-        try:
-            outcome = await self._send(delivery, endpoint)
-        finally:
-            self._flights.end(token, endpoint.id)
-            if not self._flights:
-                self._landed.set()
-        self._recorder.add(outcome)
+    async def _fly(self, flight: _Flight | None) -> None:
+        """Attempts one after the other for as long as there is something to send: a task for each would cost more."""
+        while flight is not None:
+            try:
+                outcome = await self._send(flight.delivery, flight.endpoint)
+            finally:
+                self._flights.end(flight.token, flight.endpoint.id)
+                if not self._flights:
+                    self._landed.set()
+            self._recorder.add(outcome)
+            flight = self._take_off()
 
     async def _send(self, delivery: LeasedDelivery, endpoint: Endpoint) -> Outcome:
         started_at = self._clock.now()
@@ -196,6 +228,10 @@ class Dispatcher:
         verdict = judge(answer, endpoint.retry_schedule, delivery.attempt, self._clock.now(), self._rand)
         if verdict.disable_reason and await self._url_changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
+        if verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK:
+            self._quick.add(endpoint.id)
+        else:
+            self._quick.discard(endpoint.id)
         attempt = Attempt(
             delivery_id=delivery.id,
             number=delivery.attempt,

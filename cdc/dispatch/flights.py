@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from cdc.delivery import Endpoint
 
@@ -49,11 +49,9 @@ class Flights:
         counted = count if count < self._limit else count - self._stalled()
         return max(min(self._limit - counted, self._limit * STALLED_FACTOR - count), 0)
 
-    def room(self, endpoints: Iterable[Endpoint]) -> dict[str, int]:
-        """Endpoint id → how many more may start to it now."""
-        return {
-            endpoint.id: max(endpoint.concurrency - self._by_endpoint.get(endpoint.id, 0), 0) for endpoint in endpoints
-        }
+    def room(self, endpoint: Endpoint) -> int:
+        """How many more may start to this endpoint; negative when its concurrency was lowered meanwhile."""
+        return endpoint.concurrency - self._by_endpoint.get(endpoint.id, 0)
 
     def _stalled(self) -> int:
         before = self._now() - STALLED_AFTER

@@ -18,6 +18,8 @@ USER_AGENT = f"facturascripts-cdc/{__version__}"
 # Header names folded once: the client looks them up several times for each request.
 _CONTENT_TYPE = istr("Content-Type")
 _USER_AGENT = istr("User-Agent")
+_ACCEPT = istr("Accept")
+_ACCEPT_ENCODING = istr("Accept-Encoding")
 _ID = istr("webhook-id")
 _TIMESTAMP = istr("webhook-timestamp")
 _SIGNATURE = istr("webhook-signature")
@@ -43,6 +45,8 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
         {
             _CONTENT_TYPE: body.content_type,
             _USER_AGENT: USER_AGENT,
+            _ACCEPT: "*/*",
+            _ACCEPT_ENCODING: "identity",  # the log keeps the answer as it comes
             _ID: delivery.event_id,
             _TIMESTAMP: str(timestamp),
             _SIGNATURE: standard_signature(_signing(endpoint, now), delivery.event_id, timestamp, body.content),

@@ -26,17 +26,11 @@ def test_room_is_each_endpoints_own() -> None:
     flights = Flights(10, Seconds())
     flights.start("a")
     token = flights.start("a")
-    endpoints = [endpoint("http://a", "a", concurrency=2), endpoint("http://b", "b", concurrency=5)]
-    assert flights.room(endpoints) == {"a": 0, "b": 5}
+    assert flights.room(endpoint("http://a", "a", concurrency=2)) == 0
+    assert flights.room(endpoint("http://a", "a", concurrency=1)) == -1
+    assert flights.room(endpoint("http://b", "b", concurrency=5)) == 5
     flights.end(token, "a")
-    assert flights.room(endpoints) == {"a": 1, "b": 5}
-
-
-def test_room_is_never_negative_when_concurrency_was_lowered() -> None:
-    flights = Flights(10, Seconds())
-    flights.start("a")
-    flights.start("a")
-    assert flights.room([endpoint("http://a", "a", concurrency=1)]) == {"a": 0}
+    assert flights.room(endpoint("http://a", "a", concurrency=2)) == 1
 
 
 def test_stalled_attempts_make_room_for_others() -> None:

@@ -1,0 +1,272 @@
+"""Dispatch against a bare aiohttp + uvloop loop that signs and posts the same bodies, to an nginx that answers 204.
+
+    python tests/bench/bench_dispatch.py [--requests 6000] [--rounds 5] [--outbox memory sqlite] [--logs off]
+
+Both sides run in turn in one process, 64 requests at once, bodies of 1.5 kB; printed are medians and the median of the
+rounds' ratios.  Ours includes leasing, the attempt log and (unless ``--logs off``) a log line for each attempt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import cProfile
+import gc
+import hashlib
+import hmac
+import os
+import pstats
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+import uvloop
+
+from cdc.clock import SystemClock
+from cdc.delivery import Endpoint, Outcome
+from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.signing import new_secret, secret_key
+from cdc.event import Event
+from cdc.logs import configure_logs
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.sqlite import SqliteOutbox
+from cdc.payload import event_payload
+from cdc.position import Position
+
+AT_ONCE = 64
+BODY_BYTES = 1500
+NGINX = """
+worker_processes 1;
+daemon off;
+error_log stderr crit;
+pid {folder}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{port}; location / {{ return 204; }} }}
+}}
+"""
+
+
+@contextmanager
+def nginx() -> Iterator[str]:
+    """Its URL."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    with tempfile.TemporaryDirectory() as folder:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        configuration = Path(folder, "nginx.conf")
+        configuration.write_text(NGINX.format(folder=folder, port=port))
+        process = subprocess.Popen([program, "-p", folder, "-c", str(configuration)])
+        try:
+            _wait_until_listening(port, process)
+            yield f"http://127.0.0.1:{port}/hook"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise SystemExit("nginx did not start")
+
+
+def make_events(count: int, start: int) -> list[Event]:
+    """Events of different records, with bodies of about `BODY_BYTES`."""
+    now = datetime.now(UTC)
+
+    def make(number: int, filling: int) -> Event:
+        return Event(
+            id=f"evt_{number:020d}",
+            name="invoice.updated",
+            source="main",
+            table="facturascli",
+            record=f"facturascli:{number}",
+            key={"idfactura": number},
+            data={"idfactura": number, "total": 121.0, "observaciones": "x" * filling},
+            previous={"total": 100.0},
+            time=now,
+            transaction=f"{number}",
+        )
+
+    filling = BODY_BYTES - len(event_payload(make(start, 0)))
+    return [make(number, filling) for number in range(start, start + count)]
+
+
+async def bare(url: str, secret: str, events: Sequence[Event]) -> float:
+    """Requests a second of a loop that does nothing but sign and post."""
+    key = secret_key(secret)
+    bodies = [(event.id, event.name, event_payload(event)) for event in events]
+    waiting = iter(bodies)
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for event_id, name, body in waiting:
+            timestamp = str(int(time.time()))
+            signed = f"{event_id}.{timestamp}.".encode() + body
+            signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+            headers = {
+                "Content-Type": "application/json",
+                "User-Agent": "bare",
+                "webhook-id": event_id,
+                "webhook-timestamp": timestamp,
+                "webhook-signature": "v1," + signature,
+                "X-Webhook-Event": name,
+                "X-Webhook-Signature": "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex(),
+            }
+            async with session.post(url, data=body, headers=headers) as response:
+                await response.read()
+                if response.status != 204:
+                    raise SystemExit(f"nginx answered {response.status}")
+
+    connector = aiohttp.TCPConnector(limit=AT_ONCE)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        started = time.perf_counter()
+        await asyncio.gather(*(work(session) for _ in range(AT_ONCE)))
+        return len(events) / (time.perf_counter() - started)
+
+
+class Counted:
+    """Sets ``done`` once ``wanted`` outcomes are recorded."""
+
+    def __init__(self, store: OutboxStore, wanted: int) -> None:
+        self.done = asyncio.Event()
+        self._finish = store.finish
+        self._left = wanted
+
+    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+        await self._finish(worker, outcomes, now)
+        self._left -= len(outcomes)
+        for outcome in outcomes:
+            if outcome.attempt.status != 204:
+                raise SystemExit(outcome.attempt.error)
+        if self._left <= 0:
+            self.done.set()
+
+
+@asynccontextmanager
+async def memory_outbox() -> AsyncIterator[OutboxStore]:
+    yield MemoryOutbox()
+
+
+@asynccontextmanager
+async def sqlite_outbox() -> AsyncIterator[OutboxStore]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteOutbox(Path(folder, "outbox.db"))
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+OUTBOXES = {"memory": memory_outbox, "sqlite": sqlite_outbox}
+
+
+async def ours(outbox: str, url: str, secret: str, events: Sequence[Event]) -> float:
+    """Requests a second from a full outbox until every outcome is recorded."""
+    async with OUTBOXES[outbox]() as store, HttpSender(allow_private=True) as sender:
+        now = datetime.now(UTC)
+        await store.add_endpoint(Endpoint("ep_1", url, ("*",), secret, now, concurrency=AT_ONCE))
+        await store.store("main", Position("1"), events, {}, now)
+        counted = Counted(store, len(events))
+        store.finish = counted.finish  # type: ignore[method-assign]  # counts, passes on
+        dispatcher = Dispatcher(store, sender, SystemClock(), DispatchSettings("bench", concurrency=AT_ONCE))
+        started = time.perf_counter()
+        running = asyncio.create_task(dispatcher.run())
+        await counted.done.wait()
+        seconds = time.perf_counter() - started
+        dispatcher.stop()
+        await running
+        return len(events) / seconds
+
+
+Side = Callable[[str, str, Sequence[Event]], Awaitable[float]]
+
+
+def side(name: str) -> Side:
+    if name == "bare":
+        return bare
+
+    async def run(url: str, secret: str, events: Sequence[Event]) -> float:
+        return await ours(name, url, secret, events)
+
+    return run
+
+
+def measure(names: Sequence[str], requests: int, rounds: int) -> dict[str, list[float]]:
+    """Name → requests a second in each round; the first round warms up and is not kept."""
+    secret = new_secret()
+    results: dict[str, list[float]] = {name: [] for name in names}
+    with nginx() as url:
+        for turn in range(rounds + 1):
+            events = make_events(requests, turn * requests + 1)
+            order = names if turn % 2 else list(reversed(names))
+            for name in order:
+                gc.collect()
+                rate = uvloop.run(_rate(side(name), url, secret, events))
+                if turn:
+                    results[name].append(rate)
+    return results
+
+
+async def _rate(run: Side, url: str, secret: str, events: Sequence[Event]) -> float:
+    return await run(url, secret, events)
+
+
+def profile(name: str, requests: int) -> None:
+    secret, profiler = new_secret(), cProfile.Profile()
+    with nginx() as url:
+        events = make_events(requests, 1)
+        profiler.enable()
+        uvloop.run(_rate(side(name), url, secret, events))
+        profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=6000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--outbox", nargs="*", default=list(OUTBOXES), choices=list(OUTBOXES))
+    parser.add_argument("--logs", choices=["on", "off"], default="on")
+    parser.add_argument("--profile", choices=["bare", *OUTBOXES])
+    options: Any = parser.parse_args()
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
+        configure_logs("json", "info" if options.logs == "on" else "error", nowhere)
+        if options.profile:
+            profile(options.profile, options.requests)
+            return
+        results = measure(["bare", *options.outbox], options.requests, options.rounds)
+    structlog.reset_defaults()
+    for name, rates in results.items():
+        ratio = statistics.median(rate / base for rate, base in zip(rates, results["bare"], strict=True))
+        print(f"{name:8} {statistics.median(rates):8.0f} requests/s   {ratio:6.1%} of bare")
+
+
+if __name__ == "__main__":
+    main()
