@@ -68,10 +68,12 @@ class Resolver:
         table, _, column = name.rpartition(".")
         if not table:
             raise ConfigError(f"{place}: {name!r} does not say of which table.", f"Write table.{name} or *.{name}.")
-        if column not in self.secrets.get(ANY_TABLE, frozenset()) or column in self.secrets.get(table, frozenset()):
+        anywhere = self.secrets.get(ANY_TABLE, frozenset())
+        here = self.secrets.get(table, frozenset()) if table != ANY_TABLE else frozenset()
+        if column not in anywhere or column in here:
             raise ConfigError(
                 f"{place}: {name} cannot be revealed: its values never leave the database.",
-                f"Only these can: {', '.join(sorted(self.secrets.get(ANY_TABLE, frozenset())))}.",
+                f"Only these can: {', '.join(sorted(anywhere))}.",
             )
         self.revealed[table, column] = place
         if table != ANY_TABLE:

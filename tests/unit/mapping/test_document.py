@@ -1,0 +1,82 @@
+"""docs/events.md and what it is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cdc.column import Column, ColumnKind, Table
+from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.document import document, main
+
+_PAGE = Path(__file__).resolve().parents[3] / "docs" / "events.md"
+_TYPES = load_catalogue().event_types()
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert _PAGE.read_text(encoding="utf-8") == document(load_catalogue()), "run `make docs`"
+
+
+def test_the_page_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(tmp_path / "events.md")])
+    main([])
+    assert capsys.readouterr().out == (tmp_path / "events.md").read_text(encoding="utf-8")
+
+
+def test_every_example_of_rules_on_the_page_is_accepted() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", _PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) >= 5
+    for example in examples:
+        load_catalogue(example)
+
+
+@pytest.mark.parametrize("kind", _TYPES, ids=[kind.name for kind in _TYPES])
+def test_every_event_has_an_example_that_is_one(kind: object) -> None:
+    event = next(other for other in _TYPES if other is kind)
+    assert event.when
+    assert event.example["event"] == event.name
+    assert list(event.example)[:6] == ["id", "event", "timestamp", "source", "key", "data"]
+    assert bool(event.example["data"]) is not event.name.endswith(".truncated")
+    assert f"`{event.name}`" in _PAGE.read_text(encoding="utf-8")
+
+
+def _example(name: str) -> dict[str, object]:
+    return dict(next(kind.example for kind in _TYPES if kind.name == name))
+
+
+def test_examples_show_the_moment_that_they_are_about() -> None:
+    assert _example("invoice.paid")["previous"] == {"pagada": False}
+    assert "previous" not in _example("invoice.refunded")
+    assert _example("user.logout")["inferred"] is True
+    assert _example("estimate.rejected")["previous"] == {"editable": True, "idestado": 1, "idestado_ant": None}
+
+
+def test_schemas_come_with_the_columns() -> None:
+    assert all(kind.schema is None for kind in _TYPES)
+    columns = (
+        Column("nick", ColumnKind.TEXT),
+        Column("admin", ColumnKind.BOOLEAN),
+        Column("password", ColumnKind.TEXT),
+    )
+    types = load_catalogue().event_types({"users": Table("users", columns, ("nick",))})
+    schema = next(kind.schema for kind in types if kind.name == "user.updated")
+    assert schema is not None
+    assert list(schema["properties"]["data"]["properties"]) == ["nick", "admin"]
+    assert schema["properties"]["key"]["required"] == ["nick"]
+    assert schema["required"] == ["id", "event", "timestamp", "source", "key", "data", "transaction"]
+    assert json.loads(json.dumps(schema)) == schema
+
+
+def test_a_table_of_the_users_gets_an_example_from_its_columns() -> None:
+    table = Table(
+        "familias", (Column("codfamilia", ColumnKind.TEXT), Column("orden", ColumnKind.INTEGER)), ("codfamilia",)
+    )
+    types = load_catalogue('tables = ["familias"]').event_types({"familias": table})
+    example = next(kind.example for kind in types if kind.name == "familias.updated")
+    assert example["key"] == {"codfamilia": "texto"}
+    assert example["previous"] == {"orden": 1}
+    unknown = load_catalogue('tables = ["familias"]').event_types()
+    assert next(kind for kind in unknown if kind.name == "familias.created").example["key"] == {"id": 1}

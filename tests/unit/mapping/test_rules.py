@@ -1,0 +1,115 @@
+"""What each key of a rule asks for, on a table of the user's."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.change import Operation, Row
+from cdc.mapping.facts import Facts
+from support.row_changes import change, delete, insert, names, update
+
+_ROW: Row = {"id": 1, "activo": False, "saldo": 0.0, "tipo": None, "nota": "x"}
+_FACTS = Facts(states={1: {"idestado": 1, "nombre": "Abierto"}, 2: {"idestado": 2, "nombre": "Caducado"}})
+
+
+def _fires(conditions: str, *, before: Row | None = None, after: Row | None = None) -> bool:
+    """Whether the rule ``t.hit`` with these conditions fires for an insert (no before), delete (no after) or update."""
+    rules = f'[[event]]\ntable = "t"\nname = "hit"\n{conditions}'
+    if before is None:
+        assert after is not None
+        made = insert("t", after)
+    elif after is None:
+        made = delete("t", before)
+    else:
+        made = change(Operation.UPDATE, "t", before, {**before, **after})
+    return "t.hit" in names(made, rules=rules, facts=_FACTS)
+
+
+def _with(**values: bool | float | str | None) -> Row:
+    return {**_ROW, **values}
+
+
+def test_becomes_is_an_arrival() -> None:
+    rule = "becomes = { activo = true, tipo = { set = true } }"
+    there = _with(activo=True, tipo="A")
+    assert _fires(rule, after=there)
+    assert not _fires(rule, after=_with(activo=True))
+    assert _fires(rule, before=_with(activo=True), after=there)
+    assert _fires(rule, before=_ROW, after=there)
+    assert not _fires(rule, before=there, after=_with(activo=True, tipo="A", nota="y"))
+    assert not _fires(rule, before=there, after=_ROW)
+
+
+def test_becomes_can_be_kept_to_updates() -> None:
+    rule = 'becomes = { activo = true }\noperations = ["update"]'
+    assert not _fires(rule, after=_with(activo=True))
+    assert _fires(rule, before=_ROW, after=_with(activo=True))
+
+
+def test_from_and_to_are_an_update_between_two_values() -> None:
+    rule = "from = { activo = true }\nto = { activo = false }"
+    assert _fires(rule, before=_with(activo=True), after=_ROW)
+    assert not _fires(rule, before=_with(activo=None), after=_ROW)
+    assert not _fires(rule, before=_with(activo=True), after=_with(activo=None))
+    assert not _fires(rule, after=_ROW)
+
+
+def test_from_alone_is_leaving_and_to_alone_is_reaching() -> None:
+    assert _fires('from = { tipo = ["A", "B"] }', before=_with(tipo="A"), after=_with(tipo="C"))
+    assert not _fires('from = { tipo = ["A", "B"] }', before=_with(tipo="A"), after=_with(tipo="B"))
+    assert _fires('to = { tipo = "A" }', before=_ROW, after=_with(tipo="A"))
+    assert not _fires('to = { tipo = "A" }', before=_with(tipo="A"), after=_with(tipo="A", nota="y"))
+
+
+def test_from_of_one_column_and_to_of_another() -> None:
+    rule = 'from = { activo = false }\nto = { tipo = "A" }'
+    assert _fires(rule, before=_ROW, after=_with(tipo="A"))
+    assert not _fires(rule, before=_with(tipo="A"), after=_with(tipo="A", nota="y"))
+
+
+def test_changed_is_any_of_the_columns() -> None:
+    rule = 'changed = ["saldo", "tipo"]'
+    assert _fires(rule, before=_ROW, after=_with(tipo="A"))
+    assert not _fires(rule, before=_ROW, after=_with(nota="y"))
+    assert not _fires(rule, after=_ROW)
+    assert _fires(rule + '\noperations = ["create", "update"]', after=_ROW)
+
+
+def test_unless_changed_and_ignore() -> None:
+    assert _fires('unless_changed = ["tipo"]', before=_ROW, after=_with(nota="y"))
+    assert not _fires('unless_changed = ["tipo"]', before=_ROW, after=_with(nota="y", tipo="A"))
+    assert _fires('ignore = ["tipo"]', before=_ROW, after=_with(nota="y", tipo="A"))
+    assert not _fires('ignore = ["tipo"]', before=_ROW, after=_with(tipo="A"))
+
+
+def test_where_looks_at_the_row_as_it_is_now() -> None:
+    rule = "changed = ['saldo']\nwhere = { activo = true }"
+    assert _fires(rule, before=_with(activo=True), after=_with(activo=True, saldo=1.0))
+    assert not _fires(rule, before=_ROW, after=_with(saldo=1.0))
+    assert _fires("operations = ['delete']\nwhere = { activo = true }", before=_with(activo=True))
+    assert not _fires("operations = ['delete']\nwhere = { activo = true }", before=_ROW)
+
+
+def test_operations_alone() -> None:
+    assert _fires("operations = ['create', 'delete']", after=_ROW)
+    assert _fires("operations = ['create', 'delete']", before=_ROW)
+    assert not _fires("operations = ['create', 'delete']", before=_ROW, after=_with(nota="y"))
+
+
+def test_a_state_is_looked_up() -> None:
+    rule = "changed = ['idestado']\nstate = { nombre = 'Caducado' }"
+    assert _fires(rule, before=_with(idestado=1), after=_with(idestado=2))
+    assert not _fires(rule, before=_with(idestado=2), after=_with(idestado=1))
+    assert not _fires(rule, before=_with(idestado=1), after=_with(idestado=77)), "nothing is known of that state"
+
+
+@pytest.mark.parametrize("column", ["tipo", "otra"])
+def test_a_column_that_the_row_does_not_have_never_fires(column: str) -> None:
+    row: Row = {"id": 1, "nota": "x"}
+    assert not _fires(f"changed = ['{column}']", before=row, after={"id": 1, "nota": "y"})
+    assert not _fires(f"becomes = {{ {column} = {{ set = false }} }}", after=row)
+
+
+def test_a_secret_column_can_be_asked_whether_it_changed() -> None:
+    rules = '[secret]\nt = ["clave"]\n[[event]]\ntable = "t"\nname = "hit"\nchanged = ["clave"]'
+    assert names(update("t", _ROW, secrets=["clave"]), rules=rules) == ["t.hit"]
