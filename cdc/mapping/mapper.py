@@ -7,7 +7,7 @@ Order within a transaction: records in the order of their first change; of one r
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from operator import ne
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from cdc.change import Operation, Row, RowChange, Transaction, Value
 from cdc.event import Event
 from cdc.mapping.catalogue import ACCESS_TABLE, Catalogue
-from cdc.mapping.children import children_of
+from cdc.mapping.children import changes_by_owner, children_gone_with, children_of
 from cdc.mapping.entity import Child
 from cdc.mapping.event_id import event_id, event_ids, record_name
 from cdc.mapping.facts import Facts, FactsRequest
@@ -49,6 +49,12 @@ class _Context:
     states: Mapping[Value, Row]
     sessions: Sessions
     events: list[Event]
+    owners: dict[Child, dict[Value, list[MergedChange]]] = field(default_factory=dict)
+
+    def children_changed(self, child: Child, owner: Value) -> list[MergedChange]:
+        if child not in self.owners:
+            self.owners[child] = changes_by_owner(child, self.merged)
+        return self.owners[child].get(owner, [])
 
 
 class Mapper:
@@ -249,7 +255,11 @@ def _children(plan: TablePlan, change: MergedChange, context: _Context) -> dict[
     found: dict[str, list[Row]] = {}
     (owner,) = change.key.values()
     for kind, child in plan.children:
-        live = context.facts.children.get(child, {}).get(owner, [])
-        rows = children_of(owner, child, live, context.merged, deleted=change.operation is Operation.DELETE)
+        changes = context.children_changed(child, owner)
+        if change.operation is Operation.DELETE:
+            rows = children_gone_with(owner, child, changes)
+        else:
+            live = context.facts.children.get(child, {}).get(owner, [])
+            rows = children_of(owner, child, live, changes)
         found[kind] = [plan.decode(row) for row in rows]
     return found

@@ -17,6 +17,7 @@ USERS_TABLE = "users"
 LOGIN = "login"
 LOGOUT = "logout"
 
+_PREFIX = "session:"
 _SESSION_COLUMN = "logkey"
 _PASSWORD_COLUMN = "password"  # noqa: S105  # a column's name
 _PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
@@ -34,14 +35,12 @@ class Sessions:
 
     def observe(self, change: MergedChange, columns: Collection[str]) -> str | None:
         """LOGIN, LOGOUT or None; ``columns``: those that differ (without secret ones)."""
-        state = f"session:{record_name(change.table, change.key)}"
-        if change.operation is Operation.DELETE:
-            self._remove(state)
-            return None
+        state = f"{_PREFIX}{record_name(change.table, change.key)}"
         if change.operation is not Operation.UPDATE:
+            self._forget(change.operation, state)
             return None
         if change.former_key is not None:
-            self._move(f"session:{record_name(change.table, change.former_key)}", state)
+            self._move(f"{_PREFIX}{record_name(change.table, change.former_key)}", state)
         if _SESSION_COLUMN not in change.secrets_changed or _PASSWORD_COLUMN in change.secrets_changed:
             return None
         elsewhere = not _PLACE_COLUMNS.isdisjoint(columns)
@@ -51,6 +50,14 @@ class Sessions:
 
     def _known(self, state: str) -> str | None:
         return self.changed[state] if state in self.changed else self._stored.get(state)
+
+    def _forget(self, operation: Operation, state: str) -> None:
+        if operation is Operation.DELETE:
+            self._remove(state)
+        elif operation is Operation.TRUNCATE:
+            for known in {*self._stored, *self.changed}:
+                if known.startswith(_PREFIX):
+                    self._remove(known)
 
     def _remove(self, state: str) -> None:
         if self._known(state) is not None:

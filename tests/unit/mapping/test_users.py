@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Row, RowChange
+from cdc.change import Operation, Row, RowChange
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts, FactsRequest, gather_facts
 from cdc.mapping.mapper import Mapper
-from support.row_changes import delete, events, insert, mapped, names, transaction, update
+from support.row_changes import change, delete, events, insert, mapped, names, transaction, update
 
 _LOLA: Row = {
     "nick": "lola",
@@ -65,6 +65,8 @@ def test_a_deleted_user_is_forgotten_and_a_renamed_one_is_not() -> None:
     gone = mapped(transaction(delete("users", _LOLA, "nick")), states={_STATE: "login"})
     assert gone.states_changed == {_STATE: None}
     assert mapped(transaction(delete("users", _LOLA, "nick"))).states_changed == {}
+    emptied = mapped(transaction(change(Operation.TRUNCATE, "users", None, None)), states={_STATE: "login", "x": "y"})
+    assert emptied.states_changed == {_STATE: None}
     renamed = mapped(transaction(update("users", _LOLA, key="nick", nick="dolores")), states={_STATE: "login"})
     assert renamed.states_changed == {_STATE: None, "session:users:dolores": "login"}
 
@@ -103,11 +105,11 @@ def test_administrator_flag_and_level() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    "made",
     [insert("roles_users", _MEMBER), delete("roles_users", _MEMBER), update("roles_users", _MEMBER, codrole="compras")],
 )
-def test_roles_of_a_user(change: RowChange) -> None:
-    (event,) = events(change)
+def test_roles_of_a_user(made: RowChange) -> None:
+    (event,) = events(made)
     assert (event.name, event.data["nick"]) == (_CHANGED, "lola")
 
 
@@ -118,10 +120,10 @@ def test_a_role_that_moves_to_another_user_concerns_both() -> None:
 
 
 def test_what_a_role_allows_concerns_its_members() -> None:
-    change = update("roles_access", _ACCESS, allowdelete=False)
-    assert Mapper(load_catalogue()).facts_needed([transaction(change)]) == FactsRequest(roles=frozenset({"ventas"}))
-    assert [event.record for event in events(change, facts=_MEMBERS)] == ["users:lola", "users:pepe"]
-    assert names(change) == [], "a role without members"
+    made = update("roles_access", _ACCESS, allowdelete=False)
+    assert Mapper(load_catalogue()).facts_needed([transaction(made)]) == FactsRequest(roles=frozenset({"ventas"}))
+    assert [event.record for event in events(made, facts=_MEMBERS)] == ["users:lola", "users:pepe"]
+    assert names(made) == [], "a role without members"
     assert names(update("roles_access", _ACCESS), facts=_MEMBERS) == [], "nothing changed"
 
 
@@ -133,7 +135,7 @@ def test_one_event_a_user_and_transaction() -> None:
         update("users", _LOLA, key="nick", level=9),
     )
     assert [event.name for event in made] == ["role.deleted", "user.updated", _CHANGED]
-    assert [change["table"] for change in made[-1].data["changes"]] == ["roles_users", "users"]
+    assert [cause["table"] for cause in made[-1].data["changes"]] == ["roles_users", "users"]
 
 
 def test_a_user_deleted_in_the_same_transaction_is_left_out() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.change import Row, Value
-from cdc.mapping.children import children_of
+from cdc.mapping.children import changes_by_owner, children_gone_with, children_of
 from cdc.mapping.condition import parse_condition
 from cdc.mapping.entity import Child
 from cdc.mapping.event_id import event_id, event_ids, record_name
@@ -135,14 +135,17 @@ def test_lines_are_those_of_the_transaction_where_it_touched_them() -> None:
             update("lineas", _line(5, doc=1), doc=2),
         ]
     )
-    assert children_of(1, _CHILD, live, changes, deleted=False) == [_line(1), _line(2, amount=7), _line(4)]
+    owners = changes_by_owner(_CHILD, changes)
+    assert children_of(1, _CHILD, live, owners[1]) == [_line(1), _line(2, amount=7), _line(4)]
+    assert children_of(2, _CHILD, [], owners[2]) == [_line(5, doc=2), _line(9, doc=2)]
 
 
 def test_lines_of_a_deleted_document_are_those_that_went_with_it() -> None:
     changes = merge([delete("lineas", _line(1)), delete("lineas", _line(2, doc=2))])
-    assert children_of(1, _CHILD, [], changes, deleted=True) == [_line(1)]
+    assert children_gone_with(1, _CHILD, changes_by_owner(_CHILD, changes)[1]) == [_line(1)]
 
 
 def test_untouched_lines_are_as_they_are_now() -> None:
-    live = [_line(2), _line(1)]
-    assert children_of(1, _CHILD, live, merge([insert("otra", {"id": 1})]), deleted=False) == live
+    live = [_line(1), _line(2)]
+    assert changes_by_owner(_CHILD, merge([insert("otra", {"id": 1, "doc": 1})])) == {}
+    assert children_of(1, _CHILD, live, []) == live
