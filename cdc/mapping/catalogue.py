@@ -121,12 +121,18 @@ def _packaged_text() -> str:
     return (files("cdc.mapping") / "catalogue.toml").read_text(encoding="utf-8")
 
 
-def load_catalogue(user_text: str | None = None, user_path: str = "rules.toml") -> Catalogue:
-    """The packaged catalogue with the user's file on top.  Raises `ConfigError` naming file and line."""
+def load_catalogue(
+    user_text: str | None = None, user_path: str = "rules.toml", section: tuple[str, ...] = ()
+) -> Catalogue:
+    """The packaged catalogue with the user's file on top.  Raises `ConfigError` naming file and line.
+
+    ``section``: where in the user's file the rules are, for instance ``("source", "main", "rules")`` of a cdc.toml;
+    empty: the file is nothing else.
+    """
     resolver = Resolver()
     resolver.read(_packaged_text(), "catalogue.toml (packaged)", user=False)
     if user_text is not None:
-        resolver.read(user_text, user_path, user=True)
+        resolver.read(user_text, user_path, user=True, section=section)
     _check_disabled(resolver)
     return _catalogue(resolver)
 

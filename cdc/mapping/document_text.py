@@ -163,7 +163,8 @@ include = ["lines", "receipts"]
 
 puts the rows of `lineasfacturascli` and `recibospagoscli` into `data.lines` and `data.receipts` of every event of the
 invoice, as the same transaction left them; what it did not touch is read from the database when the event is made.
-Documents other than invoices have `lines` only. An entity of your own can say where its lines are:
+Documents other than invoices have `lines` only. `include` in the source's table of `cdc.toml` does this for all
+documents at once. An entity of your own can say where its lines are:
 `lines = { table = "…", column = "…" }`, the column being the one that holds the entity's key.
 
 ### Noise and secrets
@@ -206,7 +207,7 @@ FacturaScripts' models and plugins speak of their own moments. A database sees w
 | model saved without changes | nothing, although the ERP writes the whole row |
 | model deleted (`delete`) | `deleted` |
 | rows that a foreign key deletes, empties or re-keys: no moment of a model at all | `deleted`, `updated` |
-| primary key changed (`changePrimaryColumnValue`) | `updated`, with the old key in `previous` |
+| primary key changed (`changeId`) | `updated`, with the old key in `previous` |
 | model loaded (`load`, `loadFromCode`, `all`) | nothing: reading leaves no trace in a database |
 | receipt saved as paid | `payment.created`, `payment.recorded`, `receipt.paid`; `invoice.paid` once all are paid |
 | document state changed, next document generated | `approved` of the document, `created` of the next one |

@@ -76,7 +76,10 @@ class CatalogueFile(_Entry):
 def parse(text: str, places: Places) -> CatalogueFile:
     """The file's content, or `ConfigError` for the first thing that is wrong."""
     try:
-        return CatalogueFile.model_validate(tomllib.loads(text))
+        content = tomllib.loads(text)
+        for name in places.section:
+            content = content.get(name, {})
+        return CatalogueFile.model_validate(content)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{places.path} is not valid TOML: {error}.", "Mend that line and try again.") from error
     except ValidationError as error:

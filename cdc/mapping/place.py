@@ -28,11 +28,12 @@ class Place:
 
 @dataclass(slots=True)
 class Places:
-    """Finds the line of a key in one text, e.g. ``("event", 2, "becomes")``."""
+    """Finds the line of a key in one text, e.g. ``("event", 2, "becomes")``, below ``section``."""
 
     path: str
     text: str
     user: bool
+    section: tuple[str, ...] = ()
     _lines: dict[Path, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -41,6 +42,7 @@ class Places:
     def of(self, path: Path, word: str | None = None) -> Place:
         """The line of the longest known beginning of ``path``; ``word``: of this text within its value, if found."""
         line = 1
+        path = (*self.section, *path)
         for end in range(len(path), 0, -1):
             if path[:end] in self._lines:
                 line = self._lines[path[:end]]

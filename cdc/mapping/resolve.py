@@ -36,8 +36,8 @@ class Resolver:
     disabled: dict[str, Place] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
 
-    def read(self, text: str, path: str, *, user: bool) -> None:
-        places = Places(path, text, user)
+    def read(self, text: str, path: str, *, user: bool, section: tuple[str, ...] = ()) -> None:
+        places = Places(path, text, user, section)
         file = parse(text, places)
         if file.html is not None:
             self.decode_html = file.html == "decode"

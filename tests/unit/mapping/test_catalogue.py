@@ -208,6 +208,18 @@ def test_a_spelling_mistake_gets_a_suggestion() -> None:
     assert raised.value.hint == "Did you mean familias?"
 
 
+def test_rules_can_stand_in_a_section_of_another_file() -> None:
+    section = ("source", "main", "rules")
+    text = '[source.main]\nurl = "x"\n[source.main.rules]\ntables = ["familias"]\n'
+    text += '[[source.main.rules.event]]\nname = "a"\n'
+    with pytest.raises(ConfigError, match=r"cdc\.toml, line 5: nothing says when"):
+        load_catalogue(text, "cdc.toml", section)
+    good = load_catalogue(text + 'entity = "role"\nchanged = ["descripcion"]', "cdc.toml", section)
+    assert "familias" in [capture.table for capture in good.captures()]
+    assert "role.a" in [rule.event for rule in good.rules]
+    assert load_catalogue("[outbox]\n", "cdc.toml", section).rules == load_catalogue().rules
+
+
 def test_example_rows_hold_no_secret() -> None:
     catalogue = load_catalogue()
     assert [table for table, row in ROWS.items() if catalogue.secrets_of(table) & row.keys()] == []
