@@ -86,13 +86,17 @@ class OutboxStore(Protocol):
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None: ...
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        """Raises `UsageError` when the id is, or ever was, in use."""
+        ...
 
     async def update_endpoint(self, endpoint: Endpoint) -> None:
         """Replace the endpoint of the same id.  Raises `UsageError` when there is none."""
         ...
 
-    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None: ...
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+        """The log keeps naming it.  Raises `UsageError` when there is none (any more)."""
+        ...
 
     async def endpoint(self, endpoint_id: str) -> Endpoint | None: ...
 
@@ -101,7 +105,8 @@ class OutboxStore(Protocol):
         ...
 
     async def send_test(self, endpoint_id: str, event: Event, now: datetime) -> str:
-        """Store ``event`` with one delivery, to this endpoint only, whatever its patterns; the delivery's id."""
+        """Store ``event`` with one delivery, to this endpoint only, whatever its patterns; the delivery's id.
+        Raises `UsageError` when there is no such endpoint, or an event of this id."""
         ...
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
@@ -147,11 +152,11 @@ class OutboxStore(Protocol):
 
     async def retry(self, delivery_id: str, now: datetime) -> None:
         """Make a finished delivery due now, with its attempts counted from zero and its record's order respected.
-        Raises `UsageError` when there is no such delivery, or it is not finished."""
+        Raises `UsageError` when there is no such delivery, it is not finished, or its endpoint was removed."""
         ...
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
-        """Endpoint id → deliveries by state."""
+        """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent."""
         ...
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:

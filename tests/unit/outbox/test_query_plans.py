@@ -23,7 +23,7 @@ WALKS = {
     "next_due.sql": {"endpoint"},
     "events_newest.sql": {"event", "(subquery-1)"},
     "counts.sql": {"endpoint", "finished_count", "counted"},
-    "insert_delivery.sql": {"CONSTANT", "current"},
+    "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
     "known_events.sql": {"json_each"},
 }
 NOT_FOR_THE_OUTBOX = {"record_index.sql", "deliveries.sql"}

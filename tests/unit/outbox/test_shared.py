@@ -1,0 +1,47 @@
+"""Delivery ids, lanes, who wants an event."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.outbox.shared import delivery_id, delivery_number, wants
+from cdc.outbox.sqlite_lanes import lane_of
+from support.outboxes import event
+
+
+@given(st.integers(1, 10**18 - 1))
+def test_a_delivery_id_reads_back(number: int) -> None:
+    assert delivery_number(delivery_id(number)) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "dlv_", "dlv_0", "dlv_01", "dlv_-1", "dlv_1 ", "dlv_٣", "7", "evt_7", "dlv_" + "9" * 19]
+)
+def test_other_texts_are_no_delivery_ids(text: str) -> None:
+    assert delivery_number(text) is None
+
+
+def test_a_lane_is_the_same_in_every_process_and_version() -> None:
+    assert lane_of("main", "facturascli:12") == -74_433_157_213_181_263
+    assert lane_of("main", "clientes:é") == 824_367_104_290_468_624
+
+
+@given(st.text(), st.text())
+def test_a_lane_fits_a_column_of_sqlite(source: str, record: str) -> None:
+    assert -(2**63) <= lane_of(source, record) < 2**63
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sources", "wanted"),
+    [
+        (("invoice.*",), (), True),
+        (("stock.*", "*.updated"), ("shop", "main"), True),
+        (("invoice.paid",), (), False),
+        (("*",), ("shop",), False),
+        ((), (), False),
+    ],
+)
+def test_patterns_and_sources_both_must_fit(patterns: tuple[str, ...], sources: tuple[str, ...], wanted: bool) -> None:
+    assert wants(patterns, sources, event(1)) is wanted
