@@ -6,6 +6,7 @@ import ssl
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from cdc.dispatch.address import AddressRefused
 from cdc.dispatch.request import WebhookRequest
@@ -18,7 +19,7 @@ _SENTENCES: list[tuple[type[BaseException], str]] = [
     (aiohttp.ClientConnectorDNSError, "The host name {host} cannot be looked up: {detail}."),
     (TimeoutError, "{where} did not answer within {timeout:g} s."),
     (aiohttp.ServerDisconnectedError, "{where} closed the connection before it answered."),
-    (aiohttp.ClientResponseError, "{where} answered with something that is not HTTP."),
+    (HttpProcessingError, "{where} answered with something that is not HTTP."),
     (aiohttp.InvalidURL, "The URL of the endpoint at {where} is not valid."),
     (ConnectionRefusedError, "{where} refused the connection."),
     (ConnectionResetError, "{where} reset the connection."),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from io import BytesIO
 from types import TracebackType
 from typing import Protocol, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from yarl import URL
 
 from cdc.dispatch.address import CheckedResolver, LookUp, guard_socket
@@ -34,7 +35,10 @@ class Sender(Protocol):
 
 
 class HttpSender:
-    """An async context manager around one `aiohttp.ClientSession`.
+    """An async context manager around one `aiohttp.TCPConnector`: its pool, TLS, name look-ups and response parser.
+
+    `aiohttp.ClientSession` is left out: a webhook needs none of what it does for each request (cookies, redirects,
+    proxies, decompression, URL and header parsing), and without it a request costs half.
 
     The status decides as soon as the head of the answer has arrived; the body is only for the log.  So a body that is
     slow, endless or broken changes nothing: at most `ANSWER_BYTES` of it are read, for at most `BODY_GRACE` seconds.
@@ -45,91 +49,134 @@ class HttpSender:
         self, allow_private: bool = False, tls: ssl.SSLContext | None = None, look_up: LookUp | None = None
     ) -> None:
         self._allow_private = allow_private
-        self._tls = tls
+        self._tls: ssl.SSLContext | bool = tls or True
         self._resolver = CheckedResolver(allow_private, look_up) if look_up else CheckedResolver(allow_private)
-        self._session: aiohttp.ClientSession | None = None
-        self._targets: dict[tuple[str, float], _Target] = {}
+        self._connector: aiohttp.TCPConnector | None = None
+        self._targets: dict[str, _Target] = {}
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        self._connector = aiohttp.TCPConnector(
             resolver=self._resolver,
             socket_factory=None if self._allow_private else guard_socket,
-            ssl=self._tls or True,
+            ssl=self._tls,
             limit=0,  # the dispatcher bounds what is in flight, before a request's time starts to count
             limit_per_host=CONNECTIONS_PER_HOST,
             keepalive_timeout=KEEP_ALIVE,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._connector is not None:
+            await self._connector.close()
 
     async def send(self, request: WebhookRequest) -> Answer:
-        assert self._session is not None, "used outside of `async with`"
+        assert self._connector is not None, "used outside of `async with`"
         now = asyncio.get_running_loop().time
         started = now()
+        exchange = _Exchange(self._connector)
         try:
-            target = self._target(request)
-            response = await self._session.post(
-                target.url,
-                data=request.body if len(request.body) <= _LARGE_BODY else BytesIO(request.body),
-                headers=request.headers,
-                timeout=target.timeout,
-                allow_redirects=False,
-            )
+            async with asyncio.timeout(request.timeout):
+                await exchange.run(self._target(request), request)
+            duration = now() - started
+            body = await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
         except Exception as error:  # noqa: BLE001 - whatever a receiver provokes is an answer; the sentence names it
             return Answer(None, now() - started, error=describe_error(error, request))
-        duration = now() - started
-        body = await _first_bytes(response)
-        return Answer(response.status, duration, response.headers.get("Retry-After"), body)
+        finally:
+            exchange.close()
+        return Answer(exchange.status, duration, exchange.retry_after, body)
 
     def _target(self, request: WebhookRequest) -> _Target:
-        """URL parsed and timeout built once for each endpoint rather than for each request."""
-        key = (request.url, request.timeout)
-        target = self._targets.get(key)
+        target = self._targets.get(request.url)
         if target is None:
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()
-            target = self._targets[key] = _Target(request.url, request.timeout)
+            target = self._targets[request.url] = _Target(request.url, self._tls)
         return target
 
 
-_LARGE_BODY = 1 << 20  # bytes: aiohttp writes more than this in pieces only when it comes as a file
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole exchange
+_SWITCHING = 101
 
 
 class _Target:
-    __slots__ = ("timeout", "url")
+    """Of a URL, what is the same for each request: how to connect, and the head's first lines."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self.url = URL(url)
-        # Without the threshold aiohttp rounds timeouts above five seconds up to whole seconds of its clock.
-        self.timeout = aiohttp.ClientTimeout(total=timeout, ceil_threshold=float("inf"))
+    __slots__ = ("connect", "head")
+
+    def __init__(self, url: str, tls: ssl.SSLContext | bool) -> None:
+        self.connect = aiohttp.ClientRequest("POST", URL(url), loop=asyncio.get_running_loop(), ssl=tls)
+        path, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
+        self.head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
 
 
-async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
-    """Up to `ANSWER_BYTES` of the body, as far as it comes in time; the connection is given back or closed."""
-    content = response.content
-    if content.at_eof():  # no body, or an empty one: nothing to wait for, the connection is free already
-        response.release()
-        return b""
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_GRACE):
-            while len(body) < ANSWER_BYTES and not content.at_eof():
-                body += await content.read(ANSWER_BYTES - len(body))
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        pass  # the status has decided; what came of the body before is kept
-    finally:
-        # Closes the connection unless the body has ended by itself.
-        response.close()
-    return body
+class _Exchange:
+    """One request and its answer on one connection, which goes back to the pool when the answer ended well."""
+
+    __slots__ = ("_connection", "_connector", "_content", "retry_after", "status")
+
+    def __init__(self, connector: aiohttp.TCPConnector) -> None:
+        self._connector = connector
+        self._connection: Connection | None = None
+        self._content: aiohttp.StreamReader | None = None
+        self.status: int | None = None
+        self.retry_after: str | None = None
+
+    async def run(self, target: _Target, request: WebhookRequest) -> None:
+        """Until the head of the answer has arrived."""
+        protocol = await self._connect(target)
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        assert protocol.transport is not None, "checked by the pool, and not awaited since"
+        protocol.transport.write(request_head(target.head, request) + request.body)
+        while True:
+            message, content = await protocol.read()
+            if message.code >= 200 or message.code == _SWITCHING:  # noqa: PLR2004 - before 200: there is more to come
+                break
+        self.status, self._content = message.code, content
+        self.retry_after = message.headers.get("Retry-After")
+
+    async def _connect(self, target: _Target) -> ResponseHandler:
+        while True:
+            self._connection = await self._connector.connect(target.connect, [], _NO_TIMEOUT)
+            protocol = self._connection.protocol
+            assert protocol is not None, "a new connection has one"
+            if protocol.transport is not None and not protocol.should_close:
+                return protocol
+            self._connection.close()  # it said something unasked while it was idle: not to be taken for an answer
+
+    async def first_bytes(self, seconds: float) -> bytes:
+        """Up to `ANSWER_BYTES` of the body, as far as it comes in time."""
+        content = self._content
+        if content is None or content.at_eof():  # no body, or an empty one: nothing to wait for
+            return b""
+        body = b""
+        try:
+            async with asyncio.timeout(seconds):
+                while len(body) < ANSWER_BYTES and not content.at_eof():
+                    body += await content.read(ANSWER_BYTES - len(body))
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            pass  # the status has decided; what came of the body before is kept
+        return body
+
+    def close(self) -> None:
+        """Give the connection back when the answer was read to its end, else cut it."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._content is not None and self._content.is_eof():
+            connection.release()
+            return
+        if connection.transport is not None:
+            connection.transport.abort()  # a close would wait for a deaf receiver to take what is buffered
+        connection.close()
+
+
+def request_head(start: str, request: WebhookRequest) -> bytes:
+    """The head of the request as bytes.  Raises ValueError when a header would make more lines than one."""
+    lines = [f"{name}: {value}\r\n" for name, value in request.headers.items()]
+    head = f"{start}{''.join(lines)}Content-Length: {len(request.body)}\r\n\r\n"
+    if head.count("\n") != len(lines) + 4 or head.count("\r") != len(lines) + 4:
+        raise ValueError("a header holds a line break")
+    return head.encode()

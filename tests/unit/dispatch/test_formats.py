@@ -85,7 +85,7 @@ def test_the_bytes_sent_are_the_bytes_signed(wanted: PayloadFormat) -> None:
     assert request.timeout == 3.0
     assert request.headers["webhook-id"] == "evt_9"
     assert request.headers["webhook-timestamp"] == str(int(NOW.timestamp()))
-    assert request.headers["x-webhook-event"] == "invoice.paid"
+    assert request.headers["X-Webhook-Event"] == "invoice.paid"
     assert request.headers["User-Agent"].startswith("facturascripts-cdc/")
     assert request.headers["Content-Type"] == render(leased(), wanted).content_type
 
@@ -98,4 +98,4 @@ def test_a_former_secret_signs_until_its_time_is_over(seconds: int, signatures: 
     signing = [secret for secret in expected if secret is not None]
     stamp = int(NOW.timestamp())
     assert request.headers["webhook-signature"] == standard_signature(signing, "evt_9", stamp, request.body)
-    assert request.headers["x-webhook-signature"] == plain_signature(to.secret, request.body)
+    assert request.headers["X-Webhook-Signature"] == plain_signature(to.secret, request.body)
