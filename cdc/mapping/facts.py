@@ -1,7 +1,7 @@
 """What mapping must know beyond the changes themselves: rows as they are in the database now.
 
-The request is computed from a batch (pure), gathered here, and handed to mapping (pure).  Where the same transaction
-changed such rows itself, its after images win; changes of later transactions are already in what is read here.
+The request is computed from a batch (pure), gathered here, and handed to mapping (pure), where `cdc.mapping.history`
+goes back from now to each transaction.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class FactsRequest:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``states``: id → row; ``members``: role → nicks; ``children``: child → key of the owner → rows."""
+    """``states``: id → row; ``members``: role → rows of ``roles_users``; ``children``: child → owner's key → rows."""
 
     states: Mapping[Value, Row] = field(default_factory=dict)
-    members: Mapping[Value, tuple[Value, ...]] = field(default_factory=dict)
+    members: Mapping[Value, list[Row]] = field(default_factory=dict)
     children: Mapping[Child, Mapping[Value, list[Row]]] = field(default_factory=dict)
 
 
@@ -64,7 +64,7 @@ async def gather_facts(request: FactsRequest, lookup: Lookup) -> Facts:
     }
     return Facts(
         states={row[STATE_COLUMN]: row for row in states},
-        members={role: tuple(row["nick"] for row in rows) for role, rows in _grouped(members, "codrole").items()},
+        members=_grouped(members, "codrole"),
         children=children,
     )
 

@@ -7,18 +7,18 @@ Order within a transaction: records in the order of their first change; of one r
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress
 from operator import ne
 from typing import Any
 
 from cdc.change import Operation, Row, RowChange, Transaction, Value
 from cdc.event import Event
-from cdc.mapping.catalogue import ACCESS_TABLE, Catalogue
-from cdc.mapping.children import changes_by_owner, children_gone_with, children_of
+from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import Child
 from cdc.mapping.event_id import event_id, event_ids, record_name
 from cdc.mapping.facts import Facts, FactsRequest
+from cdc.mapping.history import History
 from cdc.mapping.html import decode
 from cdc.mapping.merge import MergedChange, merge
 from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
@@ -28,6 +28,7 @@ from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, Seen
 from cdc.mapping.session import USERS_TABLE, Sessions
 
 _NOTHING: frozenset[str] = frozenset()
+_MEMBERS = Child(MEMBERS_TABLE, "codrole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,12 @@ class _Context:
     states: Mapping[Value, Row]
     sessions: Sessions
     events: list[Event]
-    owners: dict[Child, dict[Value, list[MergedChange]]] = field(default_factory=dict)
+    history: History
+    time: int  # the transaction's index in its batch
 
-    def children_changed(self, child: Child, owner: Value) -> list[MergedChange]:
-        if child not in self.owners:
-            self.owners[child] = changes_by_owner(child, self.merged)
-        return self.owners[child].get(owner, [])
+    def children(self, child: Child, owner: Value, live: Mapping[Value, list[Row]]) -> list[Row]:
+        """Rows of ``owner`` as the transaction left them; ``live``: as they are now."""
+        return self.history.rows(self.time, child, owner, live.get(owner, []))
 
 
 class Mapper:
@@ -89,10 +90,14 @@ class Mapper:
         """``states``: the outbox's small states of this source, as of the transactions before these."""
         sessions = Sessions(states)
         events: list[Event] = []
-        for transaction in transactions:
-            merged = merge(transaction.changes)
+        batch = [merge(transaction.changes) for transaction in transactions]
+        times, history = _history(transactions, batch)
+        for transaction, merged in zip(transactions, batch, strict=True):
+            time = times[transaction.token]
             document_states = _states(merged, facts) if len(merged) > 1 else facts.states
-            context = _Context(source, transaction.token, merged, facts, document_states, sessions, events)
+            context = _Context(
+                source, transaction.token, merged, facts, document_states, sessions, events, history, time
+            )
             permissions = False
             for change in merged:
                 permissions |= change.table in PERMISSION_TABLES
@@ -104,7 +109,10 @@ class Mapper:
         return Mapped(events, sessions.changed)
 
     def _map_permissions(self, name: str, context: _Context) -> None:
-        for user in affected_users(context.merged, context.facts.members):
+        def members_of(role: Value) -> list[Value]:
+            return [row["nick"] for row in context.children(_MEMBERS, role, context.facts.members)]
+
+        for user in affected_users(context.merged, members_of):
             first = min(user.causes, key=lambda change: change.ordinal)
             record = record_name(USERS_TABLE, {"nick": user.nick})
             shared = event_ids(context.source, context.token, first.table, first.ordinal, first.first_time)
@@ -122,6 +130,19 @@ class Mapper:
                     transaction=context.token,
                 )
             )
+
+
+def _history(
+    transactions: Sequence[Transaction], batch: Sequence[list[MergedChange]]
+) -> tuple[dict[str, int], History]:
+    """When each token's transaction happened; the parts of a huge transaction happened at once."""
+    parts: dict[str, list[MergedChange]] = {}
+    for transaction, merged in zip(transactions, batch, strict=True):
+        if transaction.token in parts:
+            parts[transaction.token] = parts[transaction.token] + merged
+        else:
+            parts[transaction.token] = merged
+    return {token: time for time, token in enumerate(parts)}, History(list(parts.values()))
 
 
 def _unchanged(value: Value) -> Value:
@@ -255,11 +276,9 @@ def _children(plan: TablePlan, change: MergedChange, context: _Context) -> dict[
     found: dict[str, list[Row]] = {}
     (owner,) = change.key.values()
     for kind, child in plan.children:
-        changes = context.children_changed(child, owner)
         if change.operation is Operation.DELETE:
-            rows = children_gone_with(owner, child, changes)
+            rows = context.history.deleted(context.time, child, owner)
         else:
-            live = context.facts.children.get(child, {}).get(owner, [])
-            rows = children_of(owner, child, live, changes)
+            rows = context.children(child, owner, context.facts.children.get(child, {}))
         found[kind] = [plan.decode(row) for row in rows]
     return found

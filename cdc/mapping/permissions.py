@@ -7,7 +7,7 @@ user that was only renamed is not affected either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from cdc.mapping.session import USERS_TABLE
 
 TABLES = frozenset({USERS_TABLE, MEMBERS_TABLE, ACCESS_TABLE})
 _USER_COLUMNS = ("admin", "level")
+
+MembersOf = Callable[[Value], Iterable[Value]]
 
 
 @dataclass(slots=True)
@@ -35,24 +37,22 @@ def roles_of(change: RowChange | MergedChange) -> Iterator[Value]:
             yield row.get("codrole")
 
 
-def affected_users(changes: Iterable[MergedChange], members: Mapping[Value, tuple[Value, ...]]) -> list[Affected]:
-    """``members``: role → nicks, as the database has them now; members that this transaction added or removed are
-    affected by that change already."""
+def affected_users(changes: Iterable[MergedChange], members_of: MembersOf) -> list[Affected]:
+    """``members_of``: the nicks of a role's members when the transaction had committed; whom it removed is affected by
+    that change already."""
     changes = [change for change in changes if change.table in TABLES]
     users = [change for change in changes if change.table == USERS_TABLE]
     deleted = {change.key.get("nick") for change in users if change.operation is Operation.DELETE}
     renamed = {change.former_key.get("nick"): change.key.get("nick") for change in users if change.former_key}
     affected: dict[Value, Affected] = {}
     for change in changes:
-        for nick in dict.fromkeys(renamed.get(nick, nick) for nick in _nicks(change, members, renamed)):
+        for nick in dict.fromkeys(renamed.get(nick, nick) for nick in _nicks(change, members_of, renamed)):
             if nick is not None and nick not in deleted:
                 affected.setdefault(nick, Affected(nick)).causes.append(change)
     return list(affected.values())
 
 
-def _nicks(
-    change: MergedChange, members: Mapping[Value, tuple[Value, ...]], renamed: Mapping[Value, Value]
-) -> Iterable[Value]:
+def _nicks(change: MergedChange, members_of: MembersOf, renamed: Mapping[Value, Value]) -> Iterable[Value]:
     before, after = change.before or {}, change.after or {}
     if change.operation in (Operation.READ, Operation.TRUNCATE) or before == after:
         return ()
@@ -60,7 +60,7 @@ def _nicks(
         differs = any(before.get(column) != after.get(column) for column in _USER_COLUMNS)
         return (after.get("nick"),) if change.operation is Operation.UPDATE and differs else ()
     if change.table == ACCESS_TABLE:
-        return [nick for role in dict.fromkeys(roles_of(change)) for nick in members.get(role, ())]
+        return [nick for role in dict.fromkeys(roles_of(change)) for nick in members_of(role)]
     nick = before.get("nick")
     if change.operation is Operation.UPDATE and (renamed.get(nick, nick), before.get("codrole")) == (
         after.get("nick"),

@@ -154,6 +154,14 @@ def test_lines_of_a_deleted_invoice_go_with_it() -> None:
     assert event.data == {**_INVOICE, "lines": [line]}
 
 
+def test_the_parts_of_a_huge_transaction_are_one_moment() -> None:
+    line: Row = {"id": 1, "idfactura": 1}
+    parts = (transaction(insert("facturascli", _INVOICE, "idfactura")), transaction(insert("lineasfacturascli", line)))
+    facts = Facts(children={_LINES: {1: [line]}})
+    (event,) = mapped(*parts, rules=_WITH_LINES, facts=facts).events
+    assert event.data["lines"] == [line]
+
+
 def test_no_lines_in_a_truncated_table() -> None:
     (event,) = events(change(Operation.TRUNCATE, "facturascli", None, None), rules=_WITH_LINES)
     assert event.data == {}

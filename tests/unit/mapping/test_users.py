@@ -82,7 +82,8 @@ def test_the_state_is_kept_when_only_logouts_are_wanted() -> None:
 _MEMBER: Row = {"id": 1, "codrole": "ventas", "nick": "lola"}
 _ACCESS: Row = {"id": 5, "codrole": "ventas", "pagename": "ListCliente", "allowdelete": True}
 _CHANGED = "user.permissions_changed"
-_MEMBERS = Facts(members={"ventas": ("lola", "pepe")})
+_PEPE: Row = {"id": 2, "codrole": "ventas", "nick": "pepe"}
+_MEMBERS = Facts(members={"ventas": [_MEMBER, _PEPE]})
 
 
 def test_administrator_flag_and_level() -> None:
@@ -125,6 +126,15 @@ def test_what_a_role_allows_concerns_its_members() -> None:
     assert [event.record for event in events(made, facts=_MEMBERS)] == ["users:lola", "users:pepe"]
     assert names(made) == [], "a role without members"
     assert names(update("roles_access", _ACCESS), facts=_MEMBERS) == [], "nothing changed"
+
+
+def test_who_joins_the_role_later_is_not_concerned_by_what_came_before() -> None:
+    access, joins = insert("roles_access", _ACCESS), insert("roles_users", _PEPE)
+    result = mapped(transaction(access, token="t1"), transaction(joins, token="t2"), facts=_MEMBERS)
+    assert [(event.transaction, event.record) for event in result.events] == [
+        ("t1", "users:lola"),
+        ("t2", "users:pepe"),
+    ]
 
 
 def test_one_event_a_user_and_transaction() -> None:
@@ -175,11 +185,9 @@ class _Rows:
 
 
 async def test_facts_are_gathered_in_few_look_ups() -> None:
-    rows = _Rows(
-        estados_documentos=[{"idestado": 1, "generadoc": None}], roles_users=[_MEMBER, {**_MEMBER, "nick": "pepe"}]
-    )
+    rows = _Rows(estados_documentos=[{"idestado": 1, "generadoc": None}], roles_users=[_MEMBER, _PEPE])
     facts = await gather_facts(FactsRequest(states=frozenset({1, 2}), roles=frozenset({"ventas"})), rows)
-    assert facts == Facts(states={1: {"idestado": 1, "generadoc": None}}, members={"ventas": ("lola", "pepe")})
+    assert facts == Facts(states={1: {"idestado": 1, "generadoc": None}}, members={"ventas": [_MEMBER, _PEPE]})
     assert rows.asked == [("estados_documentos", "idestado", (1, 2)), ("roles_users", "codrole", ("ventas",))]
 
 

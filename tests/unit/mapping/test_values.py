@@ -1,4 +1,4 @@
-"""HTML entities, event ids, record names, conditions, children: the small pure parts."""
+"""HTML entities, event ids, record names, conditions: the small pure parts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.change import Row, Value
-from cdc.mapping.children import changes_by_owner, children_gone_with, children_of
 from cdc.mapping.condition import parse_condition
-from cdc.mapping.entity import Child
 from cdc.mapping.event_id import event_id, event_ids, record_name
 from cdc.mapping.html import decode, decode_row
-from cdc.mapping.merge import merge
-from support.row_changes import START, delete, insert, update
+from support.row_changes import START
 
 
 @pytest.mark.parametrize(
@@ -115,37 +112,3 @@ def test_conditions(condition: Any, holds: list[Value], fails: list[Value]) -> N
 def test_what_is_no_condition(wrong: Any) -> None:
     with pytest.raises(ValueError, match="a condition is"):
         parse_condition(wrong)
-
-
-_CHILD = Child("lineas", "doc")
-
-
-def _line(number: int, doc: int = 1, amount: int = 1) -> dict[str, Value]:
-    return {"id": number, "doc": doc, "amount": amount}
-
-
-def test_lines_are_those_of_the_transaction_where_it_touched_them() -> None:
-    live = [_line(1), _line(2, amount=99), _line(5)]  # a later transaction has changed 2 and added 5 since
-    changes = merge(
-        [
-            update("lineas", _line(2), amount=7),
-            delete("lineas", _line(3)),
-            insert("lineas", _line(4)),
-            insert("lineas", _line(9, doc=2)),
-            update("lineas", _line(5, doc=1), doc=2),
-        ]
-    )
-    owners = changes_by_owner(_CHILD, changes)
-    assert children_of(1, _CHILD, live, owners[1]) == [_line(1), _line(2, amount=7), _line(4)]
-    assert children_of(2, _CHILD, [], owners[2]) == [_line(5, doc=2), _line(9, doc=2)]
-
-
-def test_lines_of_a_deleted_document_are_those_that_went_with_it() -> None:
-    changes = merge([delete("lineas", _line(1)), delete("lineas", _line(2, doc=2))])
-    assert children_gone_with(1, _CHILD, changes_by_owner(_CHILD, changes)[1]) == [_line(1)]
-
-
-def test_untouched_lines_are_as_they_are_now() -> None:
-    live = [_line(1), _line(2)]
-    assert changes_by_owner(_CHILD, merge([insert("otra", {"id": 1, "doc": 1})])) == {}
-    assert children_of(1, _CHILD, live, []) == live

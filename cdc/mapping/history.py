@@ -1,0 +1,89 @@
+"""Rows that belong to a record (lines, receipts, members of a role) as of one transaction of a batch.
+
+What can be read is how they are now, when all transactions of the batch, and perhaps more, have happened.  So the
+changes of the batch's later transactions are undone, and those of the transaction itself are put on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from cdc.change import Operation, Row, Value
+from cdc.mapping.entity import Child
+from cdc.mapping.merge import MergedChange
+
+Key = tuple[Value, ...]
+Dated = tuple[int, MergedChange]
+Mine = Callable[[Row], bool]
+
+
+class History:
+    """The merged changes of a batch, one sequence a transaction; the index of a transaction is its time."""
+
+    def __init__(self, batch: Sequence[Sequence[MergedChange]]) -> None:
+        self._batch = batch
+        self._changes: dict[Child, dict[Value, list[Dated]]] = {}
+
+    def rows(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
+        """The owner's rows when transaction ``time`` had committed; in primary key order if it had any changes."""
+        changes = self._of(child, owner)
+        if not changes:
+            return list(live)
+        columns = tuple(changes[0][1].key)
+        rows: dict[Key, Row] = {_key(row, columns): row for row in live}
+
+        def mine(row: Row) -> bool:
+            return row.get(child.column) == owner
+
+        for when, change in reversed(changes):
+            if when > time:
+                _exchange(rows, (change.after, change.before), columns, mine)
+        own = [change for when, change in changes if when == time]
+        for change in own:
+            _exchange(rows, (change.before, None), columns, mine)
+        for change in own:
+            _exchange(rows, (None, change.after), columns, mine)
+        return [rows[key] for key in sorted(rows, key=_sortable)]
+
+    def deleted(self, time: int, child: Child, owner: Value) -> list[Row]:
+        """The owner's rows that transaction ``time`` deleted, as they were."""
+        changes = (change for when, change in self._of(child, owner) if when == time)
+        gone = (change.before for change in changes if change.operation is Operation.DELETE)
+        return [row for row in gone if row is not None and row.get(child.column) == owner]
+
+    def _of(self, child: Child, owner: Value) -> list[Dated]:
+        """The changes of rows that were, or became, the owner's."""
+        if child not in self._changes:
+            self._changes[child] = _by_owner(child, self._batch)
+        return self._changes[child].get(owner, [])
+
+
+def _by_owner(child: Child, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, list[Dated]]:
+    owners: dict[Value, list[Dated]] = {}
+    for time, changes in enumerate(batch):
+        for change in changes:
+            if change.table == child.table and change.operation not in (Operation.READ, Operation.TRUNCATE):
+                images = [image for image in (change.before, change.after) if image is not None]
+                for owner in dict.fromkeys(image.get(child.column) for image in images):
+                    owners.setdefault(owner, []).append((time, change))
+    return owners
+
+
+def _exchange(
+    rows: dict[Key, Row], images: tuple[Row | None, Row | None], columns: tuple[str, ...], mine: Mine
+) -> None:
+    """Put the second image in the place of the first, if it is the owner's."""
+    old, new = images
+    for image in (old, new):
+        if image is not None:
+            rows.pop(_key(image, columns), None)
+    if new is not None and mine(new):
+        rows[_key(new, columns)] = new
+
+
+def _key(row: Mapping[str, Value], columns: tuple[str, ...]) -> Key:
+    return tuple(row[column] for column in columns)
+
+
+def _sortable(key: Key) -> tuple[tuple[str, Value], ...]:
+    return tuple(("number" if isinstance(value, int | float) else "text", value) for value in key)
