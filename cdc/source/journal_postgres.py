@@ -30,8 +30,8 @@ LOCK_CLASS = 0x63646300
 LOCK_CONSUMER = 1
 LOCK_IDLE = 2
 CHANNEL = "cdc"
-#: Seconds between two looks while a transaction is open that will not send a NOTIFY.
-_SHORTEST, _LONGEST = 0.002, 0.05
+#: Seconds between two looks while a transaction is open that will not send a NOTIFY, or when none ever will.
+_SHORTEST, _LONGEST = 0.002, 0.025
 
 _OPERATIONS = {
     "I": Operation.CREATE,
@@ -60,6 +60,7 @@ class PostgresJournal:
         self._catalogue = Catalogue({}, 0)
         self._schema = ""
         self._zone = ""
+        self._notified = True
         self._idle = False
         self._pause = _SHORTEST
         self._floor = self._next_floor = "0"
@@ -72,7 +73,7 @@ class PostgresJournal:
         self._floor = self._next_floor = "0"
         await self._link.connect()
         settings = await self._link.query(_sql("session"), [f"{int(STATEMENT_SECONDS * 1000)}ms"])
-        self._zone = settings[0][0]
+        self._zone, self._notified, *_ = settings[0]
         installation = await self._link.query(_sql("installation"))
         version, self._schema = installation[0] if installation else (0, "")
         if version != JOURNAL_VERSION:
@@ -105,7 +106,8 @@ class PostgresJournal:
             await self._link.input(seconds)
             return
         keys = {"class": LOCK_CLASS, "idle": LOCK_IDLE}
-        self._idle, self._next_floor = (await self._link.query(_sql("idle"), keys))[0]
+        if self._notified:
+            self._idle, self._next_floor = (await self._link.query(_sql("idle"), keys))[0]
         if self._idle:
             return  # look once more: what was committed before sent no NOTIFY
         await self._link.input(min(seconds, self._pause))
@@ -136,9 +138,9 @@ class PostgresJournal:
         return await self._rows("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
 
     async def delete(self, tokens: Sequence[str]) -> None:
+        self._pause = _SHORTEST
         if self._idle:
             self._idle = False
-            self._pause = _SHORTEST
             await self._link.query("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
         split = [_split(token) for token in tokens]
         parameters = {"xids": [xid for xid, _ in split], "lsns": [_lsn(int(first)) for _, first in split]}

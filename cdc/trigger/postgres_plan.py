@@ -189,7 +189,10 @@ def refuse_table(found: Found, capture: Capture) -> None:
     """What keeps an existing table from being captured, privileges and keys aside."""
     kind = found.tables[capture.table].kind
     if kind in _KINDS:
-        raise InstallError(f"{capture.table} is {_KINDS[kind]}: its changes cannot be captured.")
+        raise InstallError(
+            f"{capture.table} is {_KINDS[kind]}: its changes cannot be captured.",
+            "Take the rules for it out of the configuration.",
+        )
     for trigger in found.triggers.get(capture.table, ()):
         if trigger.function is None:
             raise InstallError(

@@ -1,8 +1,10 @@
--- What every reading session sets, and the time zone that the database has for others (its local time).
+-- What every reading session sets; the time zone that the database has for others (its local time), and whether its
+-- triggers may send NOTIFY at all (a transaction that did could not be prepared).
 -- enable_seqscan: statistics of a table that is empty one moment and full the next mislead the planner; jit: never pays.
 -- The output settings are those of the trigger functions, so that a row read and a row journaled have the same text.
 SELECT
     current_setting('TimeZone'),
+    current_setting('max_prepared_transactions') = '0',
     set_config('TimeZone', 'UTC', false),
     set_config('enable_seqscan', 'off', false),
     set_config('jit', 'off', false),

@@ -1,0 +1,37 @@
+"""Fixtures on a small database with what capture must cope with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from cdc.source.journal_postgres import PostgresJournal
+from cdc.trigger.postgres import PostgresInstaller
+from support.database import Database
+from support.postgres_capture import CAPTURES, SCHEMA, Shop
+
+
+@pytest.fixture
+def plain(postgres_db: Database) -> Database:
+    """The tables without triggers."""
+    postgres_db.script(SCHEMA)
+    return postgres_db
+
+
+@pytest.fixture
+def shop(plain: Database) -> Shop:
+    installer = PostgresInstaller(plain.info, lock_seconds=0.2, pause_seconds=0)
+    installer.apply(installer.plan_install(CAPTURES), lambda _title: None)
+    return Shop(plain, installer)
+
+
+@pytest_asyncio.fixture
+async def journal(shop: Shop) -> AsyncIterator[PostgresJournal]:
+    """Connected, and the only consumer."""
+    journal = PostgresJournal(shop.database.info, CAPTURES)
+    await journal.connect()
+    assert await journal.try_lock(0)
+    yield journal
+    await journal.disconnect()
