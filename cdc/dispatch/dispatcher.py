@@ -22,7 +22,7 @@ from cdc.dispatch.flights import Flights
 from cdc.dispatch.ready import Ready
 from cdc.dispatch.recorder import Recorder
 from cdc.dispatch.request import build_request
-from cdc.dispatch.retry import Answer, Random, Verdict, judge
+from cdc.dispatch.retry import Answer, Random, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
 from cdc.errors import OutboxError
 from cdc.outbox.base import OutboxStore
@@ -164,7 +164,7 @@ class Dispatcher:
             self._endpoints_stale = True
             await self._refresh_endpoints()
             for delivery in self._ready.drop_all_but(self._endpoints):
-                self._recorder.add(_removed(delivery, self._clock.now()))
+                self._recorder.add(_removed(delivery, self._clock.now()), delivery.endpoint_id)
         while (flight := self._take_off()) is not None:
             task = group.create_task(self._fly(flight))
             self._tasks.add(task)
@@ -215,7 +215,7 @@ class Dispatcher:
                 self._flights.end(flight.token, flight.endpoint.id)
                 if not self._flights:
                     self._landed.set()
-            self._recorder.add(outcome)
+            self._recorder.add(outcome, flight.endpoint.id)
             flight = self._take_off()
 
     async def _send(self, delivery: LeasedDelivery, endpoint: Endpoint) -> Outcome:
@@ -244,7 +244,6 @@ class Dispatcher:
             error=verdict.error,
             answer=_text(answer.body),
         )
-        self._log_attempt(delivery, attempt, verdict)
         return Outcome(attempt, verdict.state, verdict.due_at, verdict.disable_reason)
 
     async def _url_changed(self, endpoint: Endpoint) -> bool:
@@ -256,24 +255,6 @@ class Dispatcher:
             self._log.error("endpoint not read", endpoint=endpoint.id, error=str(error))
             return False
         return current is not None and current.url != endpoint.url
-
-    def _log_attempt(self, delivery: LeasedDelivery, attempt: Attempt, verdict: Verdict) -> None:
-        write = self._log.info if verdict.state is DeliveryState.DELIVERED else self._log.warning
-        write(
-            "attempt",
-            event_name=attempt.event_name,
-            event_id=attempt.event_id,
-            endpoint=delivery.endpoint_id,
-            url=attempt.url,
-            number=attempt.number,
-            status=attempt.status,
-            seconds=round(attempt.duration, 4),
-            error=attempt.error,
-            state=verdict.state.value,
-            next=verdict.due_at.isoformat() if verdict.due_at else None,
-        )
-        if verdict.disable_reason:
-            self._log.warning("endpoint disabled", endpoint=delivery.endpoint_id, reason=verdict.disable_reason)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

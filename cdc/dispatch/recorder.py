@@ -1,4 +1,4 @@
-"""Writes outcomes to the outbox, many in one transaction."""
+"""Writes outcomes to the log and the outbox, many in one transaction."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.clock import Clock
 from cdc.delivery import Outcome
+from cdc.dispatch.attempt_log import Finished, log_attempts
 from cdc.errors import OutboxError
 from cdc.outbox.base import OutboxStore
 
@@ -27,14 +28,14 @@ class Recorder:
         self._worker = worker
         self._clock = clock
         self._recorded = recorded  # called after each write
-        self._waiting: list[Outcome] = []
+        self._waiting: list[Finished] = []
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
         self.failing = False
         self.unrecorded = 0
 
-    def add(self, outcome: Outcome) -> None:
-        self._waiting.append(outcome)
+    def add(self, outcome: Outcome, endpoint_id: str) -> None:
+        self._waiting.append(Finished(outcome, endpoint_id))
         self.unrecorded += 1
         self._wake.set()
 
@@ -48,9 +49,10 @@ class Recorder:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                outcomes, self._waiting = self._waiting, []
-                await self._write(outcomes)
-                self.unrecorded -= len(outcomes)
+                finished, self._waiting = self._waiting, []
+                log_attempts(finished)
+                await self._write([one.outcome for one in finished])
+                self.unrecorded -= len(finished)
                 self._recorded()
 
     async def _write(self, outcomes: Sequence[Outcome]) -> None:

@@ -1,6 +1,6 @@
 """Dispatch against a bare aiohttp + uvloop loop that signs and posts the same bodies, to an nginx that answers 204.
 
-    python tests/bench/bench_dispatch.py [--requests 6000] [--rounds 5] [--outbox memory sqlite] [--logs off]
+    python tests/bench/bench_dispatch.py [--requests 3000] [--rounds 9] [--outbox memory sqlite] [--logs off]
 
 Both sides run in turn in one process, 64 requests at once, bodies of 1.5 kB; printed are medians and the median of the
 rounds' ratios.  Ours includes leasing, the attempt log and (unless ``--logs off``) a log line for each attempt.
@@ -250,8 +250,8 @@ def profile(name: str, requests: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=6000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--outbox", nargs="*", default=list(OUTBOXES), choices=list(OUTBOXES))
     parser.add_argument("--logs", choices=["on", "off"], default="on")
     parser.add_argument("--profile", choices=["bare", *OUTBOXES])
