@@ -60,20 +60,24 @@ def value(column: MySQLColumn, source: str) -> str:
 
     ``source``: the column's reference, such as ``NEW.`name```.
     """
+    plain = source
     if column.data_type in _GEOMETRY:
-        return f"TO_BASE64(ST_AsWKB({source}))"
-    if column.kind is ColumnKind.BINARY:
-        return f"TO_BASE64({source})"
-    if column.data_type == "float":  # as a double: a float's own text has six digits only
-        return f"{source} + 0e0"
-    if column.data_type in ("bit", "year") or "zerofill" in column.column_type:
-        return f"CONCAT({source})" if column.kind is ColumnKind.DECIMAL else f"{source} + 0"
-    # As text: digits that a JSON number would lose; documents (MariaDB's JSON is a longtext) that would be embedded.
-    if column.kind in (ColumnKind.DECIMAL, ColumnKind.OTHER) or column.data_type == "longtext":
-        return f"CONCAT({source})"
-    if column.data_type == "json":
-        return f"CAST({source} AS CHAR CHARACTER SET utf8mb4)"
-    return source
+        plain = f"TO_BASE64(ST_AsWKB({source}))"
+    elif column.kind is ColumnKind.BINARY:
+        plain = f"TO_BASE64({source})"
+    elif column.data_type == "float":  # as a double: a float's own text has six digits only
+        plain = f"{source} + 0e0"
+    elif column.kind in (ColumnKind.DECIMAL, ColumnKind.OTHER):  # as text: a JSON number would lose digits
+        plain = f"CONCAT({source})"
+    elif column.data_type in ("bit", "year") or "zerofill" in column.column_type:
+        plain = f"{source} + 0"
+    elif column.data_type == "json":
+        plain = f"CAST({source} AS CHAR CHARACTER SET utf8mb4)"
+    elif column.charset not in ("", "utf8mb4"):
+        plain = f"CONVERT({source} USING utf8mb4)"
+    elif column.data_type == "longtext":  # MariaDB's JSON is a longtext and would be embedded as a document
+        plain = f"CONCAT({source})"
+    return plain
 
 
 def image(columns: Sequence[MySQLColumn], source: str, replaced: Mapping[str, str] | None = None) -> str:
