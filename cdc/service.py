@@ -6,18 +6,23 @@ Drivers are imported where they are chosen, so that a command loads only what it
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from cdc.clock import SystemClock
+from cdc.clock import Clock, SystemClock
 from cdc.column import Capture
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo, Engine
-from cdc.errors import CdcError, ConfigError, InstallError
+from cdc.delivery import Attempt
+from cdc.errors import CdcError, ConfigError, InstallError, UsageError
+from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.outbox.base import OutboxStore
 from cdc.trigger.base import Finding, Installer, Severity
@@ -37,15 +42,8 @@ log = structlog.get_logger()
 
 def catalogue(source: SourceConfig) -> Catalogue:
     """The packaged rules with the source's own on top.  Raises `ConfigError` naming file and line."""
-    if source.rules is None:
-        return _with_options(load_catalogue(), source)
-    try:
-        text = source.rules.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The rules file {source.rules} of source {source.name!r} cannot be read: {error}."
-        ) from error
-    return _with_options(load_catalogue(text, str(source.rules)), source)
+    rules = source.rules_text()
+    return _with_options(load_catalogue(*rules) if rules else load_catalogue(), source)
 
 
 def _with_options(rules: Catalogue, source: SourceConfig) -> Catalogue:
@@ -209,3 +207,62 @@ def examine(source: SourceConfig) -> list[Finding]:
         return findings + install.findings(wanted)
     except CdcError as error:
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
+
+
+# -- a test of an endpoint --------------------------------------------------------------------------------------------
+
+
+async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attempt:
+    """Send one event to this endpoint now, whatever its patterns; the first attempt.
+
+    A running consumer may send it, or this process does, with whatever else is due.  Raises `UsageError` when there
+    is no such endpoint, or it is disabled: nothing is sent to it then.
+    """
+    from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+    from cdc.dispatch.sender import HttpSender
+
+    clock = SystemClock()
+    store = open_outbox(config)
+    await store.open()
+    try:
+        endpoint = await store.endpoint(endpoint_id)
+        if endpoint is None:
+            raise UsageError(f"There is no endpoint {endpoint_id!r}.", "cdc endpoint list shows all.")
+        if not endpoint.enabled:
+            raise UsageError(f"The endpoint {endpoint_id} is disabled.", f"cdc endpoint enable {endpoint_id}")
+        delivery = await store.send_test(endpoint_id, _test_event(event_name, clock.now()), clock.now())
+        settings = DispatchSettings(f"{socket.gethostname()}-test-{os.getpid()}", lease=config.dispatch.lease_seconds)
+        async with HttpSender(config.dispatch.allow_private) as sender, asyncio.TaskGroup() as group:
+            dispatcher = Dispatcher(store, sender, clock, settings)
+            group.create_task(dispatcher.run())
+            try:
+                return await _first_attempt(store, delivery, clock)
+            finally:
+                dispatcher.stop()
+    finally:
+        await store.close()
+
+
+def _test_event(name: str, now: datetime) -> Event:
+    token = secrets.token_hex(16)
+    row = {"test": token, "message": "A test of this endpoint: no record was changed."}
+    return Event(
+        id=f"evt_{token}",
+        name=name,
+        source="test",
+        table="test",
+        record=f"test:{token}",
+        key={"test": token},
+        data=row,
+        previous=None,
+        time=now,
+        transaction=token,
+    )
+
+
+async def _first_attempt(store: OutboxStore, delivery: str, clock: Clock) -> Attempt:
+    """Another process may make the attempt, so that nothing here is told: the log is looked at."""
+    never = asyncio.Event()
+    while not (attempts := await store.attempts(delivery)):
+        await clock.wait(never, 0.05)
+    return attempts[0]

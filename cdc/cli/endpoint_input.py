@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -80,7 +81,7 @@ def chosen_secret(secret: str | None) -> str:
     if secret is None:
         return new_secret()
     if secret == _STANDARD_INPUT:
-        secret = click.get_text_stream("stdin").readline().strip()
+        secret = sys.stdin.readline().strip()
     secret_key(secret)
     return secret
 

@@ -41,7 +41,7 @@ async def _until_signal(config: Config) -> None:
         if stop.is_set():
             signal.signal(received, signal.SIG_DFL)
             os.kill(os.getpid(), received)
-        log.info("Stopping: what is on its way is finished first.", signal=received.name)
+        log.info("signal received", signal=received.name)
         stop.set()
 
     for each in signals:

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from cdc.config.environment import Variable, read_variables, variable_name
 from cdc.config.model import SECTIONS, SQLITE, Config, RulesText
-from cdc.config.places import key_lines, line_of, subtable_text
+from cdc.config.places import key_lines, line_of
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
 
@@ -129,21 +129,12 @@ class _Draft:
         config._origins = self._origins()  # noqa: SLF001 - as above
         for name, source in config.source.items():
             if isinstance(source.rules, dict):
-                source._inline_rules = self._inline_rules(name, source.rules)  # noqa: SLF001 - as above
+                source._inline_rules = RulesText(self.text, str(self.file), ("source", name, "rules"))  # noqa: SLF001 - as above
             for option in ("url", "admin_url"):
                 url = getattr(source, option)
                 if url is not None:
                     parse_database_url(url, self._where(("source", name, option)))
         return config
-
-    def _inline_rules(self, source: str, rules: dict[str, Any]) -> RulesText:
-        text = subtable_text(self.text, ("source", source, "rules"))
-        if tomllib.loads(text) != rules:
-            raise ConfigError(
-                f"{self._where(('source', source, 'rules'))} are written in a form that is not understood.",
-                f"Write them below [source.{source}.rules], subtables with headers of their own, or in another file.",
-            )
-        return RulesText(text, str(self.file))
 
     def _resolve_paths(self, base: Path) -> None:
         sources = self.values.get("source")

@@ -28,10 +28,12 @@ class Section(BaseModel):
 
 
 class RulesText(NamedTuple):
-    """The user's rules as TOML, and the file in whose lines errors are told."""
+    """The user's rules: a TOML text, the path of its file for errors, and where in it the rules are (empty: all of it).
+    These are the arguments of `cdc.mapping.catalogue.load_catalogue`."""
 
     text: str
     path: str
+    section: tuple[str, ...] = ()
 
 
 class SourceConfig(Section):

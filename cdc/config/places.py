@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,31 +36,6 @@ def line_of(places: Mapping[Path, int], path: Path) -> int | None:
         if path[:length] in places:
             return places[path[:length]]
     return None
-
-
-def subtable_text(text: str, table: Path) -> str:
-    """What stands below ``[table]`` as a TOML text of its own, each statement on the line where it was.
-
-    Only tables with headers are understood; whoever writes them inline or with dotted keys gets a text that lacks
-    them (compare what it parses to).
-    """
-    result: dict[int, str] = {}
-    inside = False
-    for line, statement in _statements(text):
-        if statement.lstrip().startswith("["):
-            path = _only_path(tomllib.loads(statement))
-            inside = path[: len(table)] == table
-            if inside and path != table:
-                names = ".".join(json.dumps(name, ensure_ascii=False) for name in path[len(table) :])
-                brackets = ("[[", "]]") if statement.lstrip().startswith("[[") else ("[", "]")
-                result[line] = f"{brackets[0]}{names}{brackets[1]}\n"
-        elif inside:
-            result[line] = statement
-    written, next_line = [], 1
-    for line, statement in result.items():
-        written.append("\n" * (line - next_line) + statement)
-        next_line = line + statement.count("\n")
-    return "".join(written)
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
