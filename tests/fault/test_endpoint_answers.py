@@ -313,3 +313,37 @@ async def test_inside_addresses_are_not_connected_to(host: str) -> None:
     if host != "127.1":  # newer clients refuse this spelling before they connect
         assert "is a loopback address, and deliveries to such addresses are not allowed" in found.attempt.error
     assert visited == []
+
+
+def test_the_same_sentences_on_uvloop() -> None:
+    """The product runs on uvloop where it exists: its errors must read the same."""
+    uvloop = pytest.importorskip("uvloop", reason="not made for this platform")
+    authority = trustme.CA()
+
+    async def bad_certificate() -> Attempted:
+        async with tls_receiver(authority.issue_cert("other.example")) as port:
+            sender = HttpSender(allow_private=True, tls=trusting(authority))
+            return await attempt_once(f"https://localhost:{port}/", sender, timeout=5)
+
+    async def refused() -> Attempted:
+        async with refusing() as port:
+            return await attempt_once(f"http://127.0.0.1:{port}/")
+
+    async def inside() -> Attempted:
+        return await attempt_once("http://127.0.0.1:9/", HttpSender(), timeout=5)
+
+    cases = [
+        (refused(), "refused the connection"),
+        (attempt_at(resets()), "reset the connection"),
+        (attempt_at(resets(b"HTTP/1.1 20")), "reset the connection"),
+        (attempt_at(says(b"")), "closed the connection before it answered"),
+        (attempt_at(hangs), "did not answer within 0.25 s"),
+        (attempt_at(says(b"SSH-2.0-OpenSSH_9.9\r\n")), "not HTTP"),
+        (bad_certificate(), "is not valid: Hostname mismatch"),
+        (inside(), "is a loopback address"),
+    ]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for case, error in cases:
+            assert_retried(runner.run(case), None, error)
+        found = runner.run(attempt_at(streams(b"HTTP/1.1 200 OK\r\n\r\n")))
+        assert found.delivery.state is DeliveryState.DELIVERED
