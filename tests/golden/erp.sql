@@ -259,19 +259,15 @@ COMMIT;
 BEGIN;
 INSERT INTO roles_users (id, codrole, nick) VALUES (900, 'ventas', 'pepe');
 COMMIT;
--- => role.created
--- => user.permissions_changed
-
--- ## what a role may do changes
 BEGIN;
 UPDATE roles_access SET allowdelete = FALSE WHERE id = 900;
 COMMIT;
--- => user.permissions_changed
-
--- ## cascade: a role goes, and with it the permissions of its members
 BEGIN;
 DELETE FROM roles WHERE codrole = 'ventas';
 COMMIT;
+-- => role.created
+-- => user.permissions_changed
+-- => user.permissions_changed
 -- => role.deleted ; user.permissions_changed
 
 -- ## cascade: a family renamed and deleted re-keys and nulls its products

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from cdc import service
-from cdc.change import Transaction
+from cdc.change import Batch
 from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
@@ -31,30 +31,31 @@ class Pipeline:
     mapper: Mapper
     states: dict[str, str] = field(default_factory=dict)
 
-    async def transactions(self) -> list[Transaction]:
+    async def batches(self) -> AsyncIterator[Batch]:
         """Everything that waits in the journal, acknowledged."""
-        found: list[Transaction] = []
         batches = self.source.batches()
         while await self.journal.peek(1):
             async with asyncio.timeout(30):
                 batch = await anext(batches)
             await self.source.acknowledge(batch.position)
-            found += batch.transactions
-        return found
+            yield batch
 
     async def drain(self) -> list[list[Event]]:
-        mapped = [await self._map(transaction) for transaction in await self.transactions()]
-        return [events for events in mapped if events]
+        found: dict[str, list[Event]] = {}
+        async for batch in self.batches():
+            for event in await self._map(batch):
+                found.setdefault(event.transaction, []).append(event)
+        return list(found.values())
 
-    async def _map(self, transaction: Transaction) -> list[Event]:
-        facts = await gather_facts(self.mapper.facts_needed([transaction]), self.source)
-        mapped = self.mapper.map_transactions("main", [transaction], facts, self.states)
+    async def _map(self, batch: Batch) -> Sequence[Event]:
+        facts = await gather_facts(self.mapper.facts_needed(batch.transactions), self.source)
+        mapped = self.mapper.map_transactions("main", batch.transactions, facts, self.states)
         for key, value in mapped.states_changed.items():
             if value is None:
                 self.states.pop(key, None)
             else:
                 self.states[key] = value
-        return list(mapped.events)
+        return mapped.events
 
 
 def install(database: Database, catalogue: Catalogue | None = None) -> None:
