@@ -35,7 +35,7 @@ class Attempted:
 
 async def attempt_once(url: str, sender: HttpSender | None = None, **changes: Any) -> Attempted:
     store, clock = WatchedOutbox(), ManualClock()
-    await store.add_endpoint(endpoint(url, **{"timeout": 0.25, **changes}))
+    await store.add_endpoint(endpoint(url, **changes))
     await store_events(store, [event(1)])
     async with sender or HttpSender(allow_private=True) as open_sender, dispatching(store, open_sender, clock):
         outcome = await store.next_recorded()
@@ -87,9 +87,9 @@ async def test_closed_before_and_within_the_head(after: bytes) -> None:
 
 @pytest.mark.parametrize("behaviour", [hangs, deaf, drips(b"HTTP/1.1 200 O"), drips(b"HTTP/1.1 200 OK\r\nX-Slow: ")])
 async def test_hanging_and_dripping_heads_time_out(behaviour: Behaviour) -> None:
-    found = await attempt_at(behaviour)
+    found = await attempt_at(behaviour, timeout=0.25)
     assert_retried(found, None, "did not answer within 0.25 s")
-    assert 0.25 <= found.attempt.duration < 0.7
+    assert 0.25 <= found.attempt.duration < 2
 
 
 async def test_a_body_that_nobody_reads_times_out() -> None:
@@ -182,10 +182,10 @@ async def test_a_huge_body_is_cut_and_its_text_decoded_with_replacement() -> Non
 
 
 async def test_a_dripping_body_does_not_undo_a_success() -> None:
-    found = await attempt_at(drips(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nstart"))
+    found = await attempt_at(drips(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nstart"), timeout=0.6)
     assert found.delivery.state is DeliveryState.DELIVERED
     assert found.attempt.answer.startswith("startx")
-    assert found.attempt.duration < 0.2
+    assert found.attempt.duration < 0.5
 
 
 async def test_a_broken_body_does_not_undo_a_success() -> None:
@@ -337,7 +337,7 @@ def test_the_same_sentences_on_uvloop() -> None:
         (attempt_at(resets()), "reset the connection"),
         (attempt_at(resets(b"HTTP/1.1 20")), "reset the connection"),
         (attempt_at(says(b"")), "closed the connection before it answered"),
-        (attempt_at(hangs), "did not answer within 0.25 s"),
+        (attempt_at(hangs, timeout=0.25), "did not answer within 0.25 s"),
         (attempt_at(says(b"SSH-2.0-OpenSSH_9.9\r\n")), "not HTTP"),
         (bad_certificate(), "is not valid: Hostname mismatch"),
         (inside(), "is a loopback address"),

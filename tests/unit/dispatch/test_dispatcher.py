@@ -215,6 +215,51 @@ async def test_stop_lets_attempts_finish_and_leases_no_more() -> None:
     assert await states(store) == {DeliveryState.DELIVERED: 2, DeliveryState.PENDING: 3}
 
 
+async def test_stop_gives_back_what_was_leased_ahead() -> None:
+    store, sender, clock = (
+        await outbox(endpoint("http://slow", concurrency=2), events=1),
+        ScriptedSender(),
+        ManualClock(),
+    )
+    dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1"))
+    running = asyncio.create_task(dispatcher.run())
+    sender.gate.set()
+    await store.next_recorded()  # a quick success: from now on deliveries are leased ahead
+    sender.gate.clear()
+    await store_events(store, [event(n) for n in range(2, 12)])
+    dispatcher.notify()
+    await until(lambda: sender.flying.total() == 2)
+    assert (await states(store))[DeliveryState.LEASED] == 4
+    dispatcher.stop()
+    sender.gate.set()
+    await running
+    assert len(sender.sent) == 3
+    assert await states(store) == {DeliveryState.DELIVERED: 3, DeliveryState.PENDING: 8}
+    views = await store.deliveries(DeliveryFilter(state=DeliveryState.PENDING), 100)
+    assert {view.attempts for view in views} == {0}
+
+
+async def test_what_was_leased_ahead_is_not_sent_on_a_lease_that_runs_out() -> None:
+    store = await outbox(endpoint("http://slow", concurrency=1, timeout=10.0), events=1)
+    sender, clock = ScriptedSender(), ManualClock()
+    with capture_logs() as logs:
+        async with dispatching(store, sender, clock) as dispatcher:
+            sender.gate.set()
+            await store.next_recorded()
+            sender.gate.clear()
+            await store_events(store, [event(2), event(3)])
+            dispatcher.notify()
+            await until(lambda: sender.flying.total() == 1)
+            clock.advance(51)  # less than the timeout is left of the lease of a minute
+            sender.gate.set()
+            await store.next_recorded()
+            await settle()
+            assert len(sender.sent) == 2
+            clock.advance(10)
+            assert (await store.next_recorded()).attempt.event_id == "evt_3"
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["lease too short to send"]
+
+
 async def test_stop_gives_up_on_stuck_attempts_and_releases_their_leases() -> None:
     store = await outbox(endpoint("http://stuck", timeout=30.0), events=2)
     sender, clock = ScriptedSender(), ManualClock()

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import aiohttp
-from aiohttp import web
 
 from cdc.delivery import DeliveryState
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.receiver import Received, Refusals, receiver_app
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
+from support.http_servers import served
 from support.manual_clock import START, ManualClock
-
-
-@asynccontextmanager
-async def served(app: web.Application) -> AsyncIterator[str]:
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/any/path"
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_delivery_arrives_verified_and_a_refused_one_is_retried() -> None:
