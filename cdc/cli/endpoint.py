@@ -66,7 +66,7 @@ async def _add(config: Config, made: Endpoint) -> None:
 @json_option
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
-    """List all endpoints, with how many deliveries wait and how many were given up."""
+    """List all endpoints and how their deliveries stand."""
     endpoints, counts = run_async(_all(quiet_configuration(session)))
     if as_json:
         print_json({"endpoints": [_as_json(each, counts.get(each.id, {})) for each in endpoints]})

@@ -19,7 +19,7 @@ Results go to standard output, everything else to standard error. Exit codes: 0 
 
 def reference() -> str:
     """Every command's help, as Markdown."""
-    root = click.Context(cdc, info_name="cdc", terminal_width=100, max_content_width=100)
+    root = click.Context(cdc, info_name="cdc", terminal_width=100, max_content_width=100, **cdc.context_settings)
     return "\n".join([_HEAD, *_sections(cdc, root)])
 
 

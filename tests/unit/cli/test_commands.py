@@ -1,0 +1,237 @@
+"""Each command as its users see it: text for people, JSON for programs, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cdc.config import default_toml, load_config
+from cdc.delivery import Attempt
+from cdc.position import Position
+from cdc.service import open_outbox
+from cdc.trigger.base import Finding, Severity
+from support.cli_events import stored_event
+
+NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+URL = "http://127.0.0.1:9/hook"
+SECRET = "whsec_" + "QUFB" * 8
+
+
+def store_events(folder: Path, count: int) -> None:
+    async def store() -> None:
+        outbox = open_outbox(load_config(environment={}, folder=folder))
+        await outbox.open()
+        await outbox.store("main", Position("1"), [stored_event(n, NOW) for n in range(1, count + 1)], {}, NOW)
+        await outbox.close()
+
+    asyncio.run(store())
+
+
+def test_config(run_cdc: Callable, folder: Path) -> None:
+    assert run_cdc("config", "init").stdout == default_toml()
+    assert tomllib.loads(run_cdc("config", "show").stdout)["dispatch"]["allow_private"] is True
+    shown = json.loads(run_cdc("config", "show", "--json").stdout)
+    assert shown["file"] == str(folder / "cdc.toml")
+    assert shown["source"]["main"]["url"] == "mysql://cdc:***@127.0.0.1:1/fs"
+
+
+def test_an_endpoint_from_beginning_to_end(run_cdc: Callable) -> None:
+    assert "no endpoint yet" in run_cdc("endpoint", "list").stderr
+    added = json.loads(run_cdc("endpoint", "add", URL, "--events", "invoice.paid, receipt.*", "--json").stdout)
+    assert added["id"].startswith("ep_")
+    assert added["secret"].startswith("whsec_")
+    assert added["events"] == ["invoice.paid", "receipt.*"]
+    identity, secret = added["id"], added["secret"]
+
+    for command in (["list"], ["list", "--json"], ["show", identity], ["show", identity, "--json"]):
+        shown = run_cdc("endpoint", *command).output
+        assert identity in shown
+        assert secret not in shown
+    update = ["--events", "*", "--retries", "standard", "--timeout", "3", "--description", "d", "--source", "main"]
+    run_cdc("endpoint", "update", identity, *update, "--format", "cloudevents", "--concurrency", "2")
+    shown = json.loads(run_cdc("endpoint", "show", identity, "--json").stdout)
+    assert (shown["events"], shown["timeout"], shown["format"]) == (["*"], 3.0, "cloudevents")
+    assert (shown["sources"], shown["concurrency"], len(shown["retries"])) == (["main"], 2, 9)
+    assert json.loads(run_cdc("endpoint", "update", identity, "--all-sources", "--json").stdout)["sources"] == []
+
+    run_cdc("endpoint", "disable", identity, "--reason", "Moving house.")
+    assert "Moving house." in run_cdc("endpoint", "list").stdout
+    assert json.loads(run_cdc("endpoint", "enable", identity, "--json").stdout)["disabled_reason"] is None
+
+    rotated = json.loads(run_cdc("endpoint", "rotate-secret", identity, "--secret", "-", "--json", stdin=SECRET).stdout)
+    assert rotated["secret"] == SECRET
+    assert rotated["former_secret_until"] is not None
+    run_cdc("endpoint", "remove", identity)
+    run_cdc("endpoint", "show", identity, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ftp://h/", "--events", "*"], "not http"),
+        ([URL, "--events", "Invoice!"], "not an event pattern"),
+        ([URL, "--events", ","], "No event is named"),
+        ([URL, "--events", "*", "--retries", "never"], "no retry schedule"),
+        ([URL, "--events", "*", "--retries", "5,-1"], "not a retry schedule"),
+        ([URL, "--events", "*", "--timeout", "31"], "timeout of 31 s"),
+        ([URL, "--events", "*", "--source", "other"], "no source 'other'"),
+        ([URL, "--events", "*", "--secret", "hunter3"], "signing secret"),
+    ],
+)
+def test_endpoints_that_cannot_be(run_cdc: Callable, arguments: list[str], message: str) -> None:
+    result = run_cdc("endpoint", "add", *arguments, code=2)
+    assert message in result.stderr
+    assert "hunter3" not in result.output
+    assert "no endpoint yet" in run_cdc("endpoint", "list").stderr
+
+
+def test_private_addresses_need_the_configuration(run_cdc: Callable, folder: Path) -> None:
+    (folder / "cdc.toml").write_text("")
+    assert "allow_private" in run_cdc("endpoint", "add", URL, "--events", "*", code=2).stderr
+
+
+def test_a_misspelt_event_is_mentioned(run_cdc: Callable) -> None:
+    assert "did you mean invoice.paid?" in run_cdc("endpoint", "add", URL, "--events", "invoice.payd").stderr
+
+
+def test_testing_an_endpoint_that_refuses(run_cdc: Callable) -> None:
+    identity = json.loads(run_cdc("endpoint", "add", URL, "--events", "*", "--retries", "none", "--json").stdout)["id"]
+    attempt = json.loads(run_cdc("endpoint", "test", identity, "--json", code=1).stdout)
+    assert (attempt["event"], attempt["status"], attempt["number"]) == ("endpoint.test", None, 1)
+    assert attempt["error"]
+    dead = json.loads(run_cdc("delivery", "list", "--state", "dead", "--json").stdout)["deliveries"]
+    assert [each["id"] for each in dead] == [attempt["delivery"]]
+    assert "did not take 1 deliveries" in run_cdc("doctor", code=1).stdout
+    run_cdc("delivery", "retry", attempt["delivery"])
+    assert json.loads(run_cdc("delivery", "show", attempt["delivery"], "--json").stdout)["state"] == "pending"
+    run_cdc("endpoint", "disable", identity)
+    assert "is disabled" in run_cdc("endpoint", "test", identity, code=2).stderr
+    run_cdc("endpoint", "test", "ep_none", code=2)
+
+
+def test_testing_an_endpoint_that_accepts(run_cdc: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def accepted(*_: object) -> Attempt:
+        return Attempt("dlv_1", 1, "evt_1", "endpoint.test", URL, 204, NOW, 0.012, "", "")
+
+    monkeypatch.setattr("cdc.service.send_test", accepted)
+    assert run_cdc("endpoint", "test", "ep_1").stdout == f"{URL} answered 204 after 12 ms.\n"
+
+
+def test_the_delivery_log(run_cdc: Callable, folder: Path) -> None:
+    assert "No delivery fits." in run_cdc("delivery", "list").stderr
+    identity = json.loads(run_cdc("endpoint", "add", URL, "--events", "invoice.*", "--json").stdout)["id"]
+    store_events(folder, 3)
+
+    def listed(*filters: str) -> list[str]:
+        return [d["record"] for d in json.loads(run_cdc("delivery", "list", "--json", *filters).stdout)["deliveries"]]
+
+    assert listed() == ["facturascli:3", "facturascli:2", "facturascli:1"]
+    assert listed("--limit", "1", "--endpoint", identity) == ["facturascli:3"]
+    assert listed("--record", "facturascli:2", "--event", "invoice.*", "--state", "pending") == ["facturascli:2"]
+    assert listed("--event", "evt_1") == ["facturascli:1"]
+    assert listed("--event", "order.*") == listed("--endpoint", "ep_none") == []
+    table = run_cdc("delivery", "list").stdout.splitlines()
+    assert table[0].split()[:3] == ["ID", "EVENT", "RECORD"]
+    assert len(table) == 4
+    first = table[1].split()[0]
+    assert "No attempt yet." in run_cdc("delivery", "show", first).stderr
+    assert "not finished" in run_cdc("delivery", "retry", first, code=2).stderr
+    run_cdc("delivery", "show", "dlv_none", code=2)
+
+
+def test_the_catalogue_and_its_schemas(run_cdc: Callable) -> None:
+    events = json.loads(run_cdc("event", "list", "invoice.*", "--json").stdout)["events"]
+    assert ("invoice.paid", "facturascli") in [(each["event"], each["table"]) for each in events]
+    assert all(each["event"].startswith("invoice.") and each["when"] for each in events)
+    assert run_cdc("event", "list", "receipt.paid").stdout.splitlines()[1].startswith("receipt.paid  recibospagoscli")
+    schema = json.loads(run_cdc("event", "schema", "invoice.paid").stdout)
+    assert schema["properties"]["event"] == {"const": "invoice.paid"}
+    assert "invoice.paid" in json.loads(run_cdc("event", "schema").stdout)
+    run_cdc("event", "schema", "invoice.payd", code=2)
+
+
+def test_tail_prints_what_is_there(run_cdc: Callable, folder: Path) -> None:
+    store_events(folder, 3)
+    lines = run_cdc("event", "tail", "--no-follow", "--last", "2", "--json").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["evt_2", "evt_3"]
+    assert "invoice.paid main facturascli:3 evt_3" in run_cdc("event", "tail", "--count", "3").stdout
+    assert run_cdc("event", "tail", "--no-follow", "--event", "order.*").stdout == ""
+
+
+def test_tail_follows_another_process(folder: Path) -> None:
+    arguments = [sys.executable, "-m", "cdc", "event", "tail", "--json", "--last", "1"]
+    store_events(folder, 1)
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert json.loads(tail.stdout.readline())["id"] == "evt_1"
+        store_events(folder, 2)
+        assert json.loads(tail.stdout.readline())["id"] == "evt_2"
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(20) == 0
+
+
+def test_install_and_uninstall(run_cdc: Callable, installer: object) -> None:
+    assert run_cdc("install-triggers", "--dry-run").stdout == "-- triggers of facturascli\n-- triggers of clientes\n"
+    planned = json.loads(run_cdc("install-triggers", "--dry-run", "--json").stdout)["sources"][0]
+    assert (planned["applied"], planned["steps"][0]["table"]) == (False, "facturascli")
+    assert planned["script"].startswith("-- triggers")
+    done = run_cdc("install-triggers", "--source", "main")
+    assert done.stdout == ""
+    assert "main: triggers of clientes\n" in done.stderr
+    assert "The binlog is off." in done.stderr
+    assert "Nothing to do" in run_cdc("install-triggers").stderr
+    assert json.loads(run_cdc("uninstall-triggers", "--json").stdout)["sources"][0]["applied"] is True
+    assert run_cdc("grants").stdout == "GRANT SELECT ON facturascli TO cdc;\n"
+    assert "no source 'x'" in run_cdc("install-triggers", "--source", "x", code=2).stderr
+    assert installer
+
+
+def test_doctor(run_cdc: Callable, installer, folder: Path) -> None:  # noqa: ANN001 - conftest's FakeInstaller
+    run_cdc("endpoint", "add", URL, "--events", "*")
+    assert all(line.startswith("OK") for line in run_cdc("doctor").stdout.splitlines())
+    installer.findings_given = [Finding("triggers", Severity.WRONG, "1 of 2 lost", "cdc install-triggers")]
+    wrong = run_cdc("doctor", code=1).stdout
+    assert "WRONG    source main: triggers: 1 of 2 lost\n         mend: cdc install-triggers" in wrong
+    report = json.loads(run_cdc("doctor", "--json", code=1).stdout)
+    assert report["ok"] is False
+    assert report["checks"][-1]["mend"] == "cdc install-triggers"
+    (folder / "cdc.toml").write_text("[nonsense]\n")
+    assert run_cdc("doctor", code=1).stdout.startswith("WRONG    configuration: read: ")
+
+
+def test_run_stops_on_sigterm(folder: Path) -> None:
+    arguments = [sys.executable, "-m", "cdc", "--log-format", "json", "run"]
+    with subprocess.Popen(arguments, cwd=folder, stderr=subprocess.PIPE, text=True) as consumer:
+        assert consumer.stderr is not None
+        assert json.loads(consumer.stderr.readline())["level"]
+        consumer.send_signal(signal.SIGTERM)
+        rest = [json.loads(line)["message"] for line in consumer.stderr]
+        assert consumer.wait(20) == 0
+    assert "signal received" in rest
+
+
+def test_listen_verifies_what_a_test_sends(run_cdc: Callable, folder: Path) -> None:
+    arguments = [sys.executable, "-m", "cdc", "listen", "--port", "0", "--secret", SECRET, "--json"]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stdout is not None
+        assert receiver.stderr is not None
+        url = receiver.stderr.readline().split()[2]
+        added = run_cdc("endpoint", "add", url, "--events", "*", "--secret", SECRET, "--json")
+        identity = json.loads(added.stdout)["id"]
+        assert json.loads(run_cdc("endpoint", "test", identity, "--json").stdout)["status"] == 204
+        received = json.loads(receiver.stdout.readline())
+        assert (received["verified"], received["event"]) == (True, "endpoint.test")
+        run_cdc("endpoint", "rotate-secret", identity, "--overlap", "0")
+        assert json.loads(run_cdc("endpoint", "test", identity, "--json", code=1).stdout)["status"] == 401
+        assert json.loads(receiver.stdout.readline())["verified"] is False
+        receiver.send_signal(signal.SIGINT)
+        assert receiver.wait(20) == 1

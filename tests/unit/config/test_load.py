@@ -1,0 +1,192 @@
+"""Files, environment, defaults and what is said of mistakes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cdc.config import Config, default_toml, load_config
+from cdc.config.load import OPTIONS
+from cdc.config.model import SECTIONS
+from cdc.config.places import key_lines
+from cdc.config.show import effective_toml, masked
+from cdc.errors import ConfigError
+
+URL = "mysql://cdc:hunter2@db/fs"
+
+
+def load(folder: Path, text: str | None = None, **environment: str) -> Config:
+    if text is not None:
+        (folder / "cdc.toml").write_text(text, encoding="utf-8")
+    return load_config(environment=environment, folder=folder)
+
+
+def failure(folder: Path, text: str | None = None, **environment: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, **environment)
+    assert "hunter2" not in str(caught.value)
+    return caught.value
+
+
+def test_without_anything_there_are_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert config.file is None
+    assert config.source == {}
+    assert config.outbox.path == tmp_path / "cdc.db"
+    with pytest.raises(ConfigError, match="no source 'main'"):
+        config.select_source("main")
+
+
+def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_path: Path) -> None:
+    for section, options in OPTIONS.items():
+        for option in options:
+            assert re.search(rf"^(# )?{option} = ", default_toml(), re.MULTILINE), f"{section}.{option}"
+    everything = re.sub(r"^# (?=\w+ = )", "", default_toml(), flags=re.MULTILINE)
+    values = tomllib.loads(everything)
+    assert {name: set(table) for name, table in values.items() if name != "source"} == {
+        name: set(model.model_fields) for name, model in SECTIONS.items() if name != "source"
+    }
+    assert set(values["source"]["main"]) == set(SECTIONS["source"].model_fields)
+    examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules"}
+    written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
+    plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
+    for section in ("dispatch", "web", "log", "outbox"):
+        assert getattr(written, section) == getattr(plain, section)
+    assert written.source["main"].model_dump(exclude=examples) == plain.source["main"].model_dump(exclude=examples)
+    assert load(tmp_path, default_toml()).source["main"].facturascripts == Path("/var/www/html/config.php")
+
+
+def test_paths_are_relative_to_the_file_and_to_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    file = tmp_path / "etc" / "my.toml"
+    file.write_text('[source.main]\nfacturascripts = "c.php"\n[outbox]\nurl = "sqlite:///d/x.db"\n')
+    config = load_config(Path("etc/my.toml"), {"CDC_SOURCE_MAIN_RULES": "r.toml"}, tmp_path)
+    assert config.source["main"].facturascripts == tmp_path / "etc" / "c.php"
+    assert config.source["main"].rules == tmp_path / "r.toml"
+    assert config.outbox.path == tmp_path / "etc" / "d" / "x.db"
+    assert load(tmp_path, CDC_CONFIG="etc/my.toml").file == file
+    assert load(tmp_path, CDC_OUTBOX_URL="sqlite:////var/x.db").outbox.path == Path("/var/x.db")
+
+
+def test_the_environment_wins_and_may_hold_a_whole_source(tmp_path: Path) -> None:
+    text = '[source.main]\nfacturascripts = "c.php"\n[source.a-b]\nurl = "mysql://a@b/c"\n[dispatch]\nconcurrency = 3\n'
+    config = load(
+        tmp_path,
+        text,
+        CDC_SOURCE_MAIN_URL=URL,
+        CDC_SOURCE_MAIN_ADMIN_URL=URL,
+        CDC_SOURCE_MAIN_INCLUDE="lines, receipts",
+        CDC_SOURCE_A_B_REPAIR="no",
+        CDC_SOURCE_NEW_SHOP_URL="postgresql://u@h/d",
+        CDC_DISPATCH_CONCURRENCY="7",
+        CDC_DISPATCH_ALLOW_PRIVATE="true",
+        CDC_OUTBOX_URL="",
+        CDC_SOMETHING_ELSE="x",
+        CDC_WEB_SERVICE_HOST="10.0.0.1",
+        CDC_WEB_PORT_8600_TCP_ADDR="10.0.0.1",
+    )
+    main = config.source["main"]
+    assert (main.url, main.facturascripts, main.include) == (URL, None, ("lines", "receipts"))
+    assert main.admin_connection().host == "db"
+    assert config.source["a-b"].repair is False
+    assert config.source["new_shop"].connection().port == 5432
+    assert (config.dispatch.concurrency, config.dispatch.allow_private) == (7, True)
+    assert {source.name for source in config.source.values()} == {"main", "a-b", "new_shop"}
+
+
+def test_passwords_from_files(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("other\n")
+    source = load(tmp_path, f'[source.main]\nurl = "{URL}"\npassword_file = "pw"\n').source["main"]
+    assert source.connection().password == "other"
+    assert source.admin_connection().password == "other"
+    (tmp_path / "pw").unlink()
+    with pytest.raises(ConfigError, match="password file"):
+        source.connection()
+
+
+def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("tables = []\n")
+    source = load(tmp_path, f'[source.main]\nurl = "{URL}"\nrules = "r.toml"\n').source["main"]
+    assert source.rules_text() == ("tables = []\n", str(tmp_path / "r.toml"), ())
+    text = f'[source.main]\nurl = "{URL}"\n[source.main.rules]\ntables = ["x"]\n'
+    inline = load(tmp_path, text).source["main"].rules_text()
+    assert inline == (text, str(tmp_path / "cdc.toml"), ("source", "main", "rules"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "[dispatch]\n\nallow_privat = true\n",
+            "cdc.toml line 3: there is no option 'allow_privat'",
+            "'allow_private'",
+        ),
+        ("[dispach]\n", "line 1: there is no section 'dispach'", "'dispatch'"),
+        ("[dispatch]\nzzz = 1\n", "line 2: there is no option 'zzz'", "There are: allow_private"),
+        (f'[source.main]\nurl = "{URL}"\ncaptur = "x"\n', "line 3: there is no option 'captur'", "'capture'"),
+        (f'[source.main]\nurl = "{URL}"\ncapture = "binlog"\n', "'binlog' is not available in this version", ""),
+        ("[source.main]\n", "line 1, [source.main] needs `url` or `facturascripts`", ""),
+        (f'[source.main]\nurl = "{URL}"\nfacturascripts = "x"\n', "and has both", ""),
+        (f'[source.main]\nurl = "{URL}"\nadmin_password_file = "x"\n', "no `admin_url`", ""),
+        (f'[source]\nurl = "{URL}"\n', "[source.url] is not a table", "[source.main]"),
+        (f'[source.Main]\nurl = "{URL}"\n', "'Main' cannot be the name", "a-z"),
+        ("source = 3\n", "line 1, [source] is not a table", ""),
+        ("[dispatch]\nlease_seconds = 30\n", "must be more than max_timeout_seconds", ""),
+        ("[dispatch]\nconcurrency = 0\n", "line 2, [dispatch] concurrency: ", "CDC_DISPATCH_CONCURRENCY"),
+        ('[outbox]\nurl = "postgresql://a:hunter2@h/c"\n', "line 2, [outbox] url is not a place", ""),
+        ('[web]\nlisten = "8600"\n', "line 2, [web] listen is not HOST:PORT", ""),
+        ("[web\n", "is not valid TOML", ""),
+        ('[source.main]\nurl = "mysql://u:hunter2@h"\n', "line 2, [source.main] url names no database", ""),
+        ("[log]\nlevel = 'loud'\nformat = 3\n", "(And 1 more: ", ""),
+    ],
+)
+def test_mistakes_in_the_file(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    error = failure(tmp_path, text)
+    assert message in error.message
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message", "hint"),
+    [
+        ("CDC_DISPATCH_ALLOW_PRIVAT", "1", "sets nothing", "CDC_DISPATCH_ALLOW_PRIVATE"),
+        ("CDC_DISPACH_CONCURRENCY", "1", "sets nothing", "CDC_DISPATCH_"),
+        ("CDC_SOURCE_MAIN_UR", "x", "sets nothing", "CDC_SOURCE_<NAME>_URL"),
+        ("CDC_SOURCE_URL", URL, "sets nothing", "CDC_SOURCE_<NAME>_URL"),
+        ("CDC_DISPATCH_CONCURRENCY", "many", "variable CDC_DISPATCH_CONCURRENCY: ", ""),
+        ("CDC_SOURCE_MAIN_URL", "mysql://u:hunter2@h", "variable CDC_SOURCE_MAIN_URL names no database", ""),
+        ("CDC_SOURCE_MAIN_HTML", "raw", "[source.main] (from CDC_SOURCE_MAIN_HTML …) needs `url`", ""),
+        ("CDC_CONFIG", "none.toml", "no configuration file", "cdc config init"),
+    ],
+)
+def test_mistakes_in_the_environment(tmp_path: Path, variable: str, value: str, message: str, hint: str) -> None:
+    error = failure(tmp_path, None, **{variable: value})
+    assert message in error.message
+    assert hint in error.hint
+
+
+def test_the_effective_configuration_reads_back_and_masks(tmp_path: Path) -> None:
+    rules = '[source.main.rules]\ntables = ["a\\"b"]\nnoise = {x = ["y"]}\n'
+    config = load(tmp_path, f'[source.main]\nurl = "{URL}"\nadmin_url = "{URL}"\n{rules}', CDC_LOG_LEVEL="debug")
+    text = effective_toml(config)
+    assert "hunter2" not in text + repr(config) + str(masked(config))
+    assert 'level = "debug"  # CDC_LOG_LEVEL' in text
+    assert 'url = "mysql://cdc:***@db/fs"  # line 2' in text
+    again = load_config(environment={}, folder=tmp_path, given=_written(tmp_path / "again.toml", text))
+    assert masked(again) == masked(config)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_lines_of_keys() -> None:
+    text = '# c\n[a.b]\nx = """\n[no]\ny = 1\n"""\n\n"q.r" = [\n 1,\n 2]\ns.t = {u = 1}\n[[c]]\nz = 1\n'
+    assert key_lines(text) == {
+        ("a",): 2, ("a", "b"): 2, ("a", "b", "x"): 3, ("a", "b", "q.r"): 8,
+        ("a", "b", "s"): 11, ("a", "b", "s", "t"): 11, ("a", "b", "s", "t", "u"): 11, ("c",): 12, ("c", "z"): 13,
+    }  # fmt: skip
