@@ -1,0 +1,182 @@
+"""The relay: a position is acknowledged only after the outbox holds it, and failures on either side lose nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from cdc.change import Batch, Operation, Row, RowChange, Transaction, Value
+from cdc.clock import SystemClock
+from cdc.column import Table
+from cdc.delivery import Endpoint
+from cdc.errors import OutboxError, SourceUnavailable
+from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.mapper import Mapper
+from cdc.outbox.memory import MemoryOutbox
+from cdc.position import Position
+from cdc.relay import Relay
+
+MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+
+
+class QuickClock(SystemClock):
+    """Pauses pass at once; what would have been waited is noted."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float | None] = []
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+        return event.is_set()
+
+
+@dataclass
+class ListedSource:
+    """Gives ``batches`` from behind the position on, then waits; fails once before each number in ``failures``."""
+
+    batches_: list[Batch]
+    failures: set[int] = field(default_factory=set)
+    opened_at: list[Position | None] = field(default_factory=list)
+    acknowledged: list[Position] = field(default_factory=list)
+    all_acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: int = 0
+    name: str = "main"
+
+    async def open(self, position: Position | None) -> None:
+        self.opened_at.append(position)
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        stored = self.opened_at[-1]
+        for number in range(0 if stored is None else int(stored) + 1, len(self.batches_)):
+            if number in self.failures:
+                self.failures.discard(number)
+                raise SourceUnavailable("The database went away.")
+            yield self.batches_[number]
+        await asyncio.Event().wait()
+
+    async def acknowledge(self, position: Position) -> None:
+        self.acknowledged.append(position)
+        if len(self.acknowledged) == len(self.batches_):
+            self.all_acknowledged.set()
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def tables(self) -> dict[str, Table]:
+        return {}
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return []
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return []
+
+
+class FailingOutbox(MemoryOutbox):
+    """Refuses the first ``failures`` calls of `store`, as a full disk would."""
+
+    failures = 0
+
+    async def store(self, *arguments: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise OutboxError("The disk is full.")
+        return await super().store(*arguments)
+
+
+def batch(number: int) -> Batch:
+    image: Row = {"codcliente": str(number), "nombre": "x"}
+    change = RowChange(Operation.CREATE, "clientes", {"codcliente": str(number)}, None, image, MOMENT, 1)
+    return Batch((Transaction(f"t{number}", (change,)),), Position(str(number)))
+
+
+async def outbox() -> FailingOutbox:
+    store = FailingOutbox()
+    await store.open()
+    await store.add_endpoint(Endpoint("ep_1", "https://example.com", ("*",), "whsec_c2VjcmV0", MOMENT))
+    return store
+
+
+async def relay_all(source: ListedSource, store: FailingOutbox) -> tuple[int, QuickClock]:
+    """Until every batch is acknowledged; how often dispatch was woken."""
+    clock = QuickClock()
+    woken = 0
+
+    def stored() -> None:
+        nonlocal woken
+        woken += 1
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(Relay(source, Mapper(load_catalogue()), store, clock, stored).run(stop))
+    async with asyncio.timeout(5):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    return woken, clock
+
+
+async def names(store: MemoryOutbox) -> list[str]:
+    return [event.record for event in await store.events(100, after=0)]
+
+
+async def test_batches_are_stored_then_acknowledged_and_dispatch_is_woken() -> None:
+    store = await outbox()
+    source = ListedSource([batch(0), batch(1)])
+    woken, _ = await relay_all(source, store)
+    assert await names(store) == ["clientes:0", "clientes:1"]
+    assert source.acknowledged == ["0", "1"]
+    assert await store.position("main") == "1"
+    assert woken == 2
+    assert source.closed == 1
+
+
+async def test_a_failing_source_is_opened_again_behind_what_is_stored() -> None:
+    store = await outbox()
+    source = ListedSource([batch(0), batch(1), batch(2)], failures={1, 2})
+    _, clock = await relay_all(source, store)
+    assert source.opened_at == [None, "0", "1"]
+    assert await names(store) == ["clientes:0", "clientes:1", "clientes:2"]
+    assert [pause for pause in clock.pauses if pause is not None and pause <= 0.5]  # progress resets the backoff
+
+
+async def test_a_failing_outbox_is_tried_again_with_the_same_events() -> None:
+    store = await outbox()
+    store.failures = 3
+    source = ListedSource([batch(0), batch(1)])
+    _, clock = await relay_all(source, store)
+    assert await names(store) == ["clientes:0", "clientes:1"]
+    assert source.opened_at == [None]
+    pauses = [pause for pause in clock.pauses if pause is not None]
+    assert len(pauses) == 3
+    assert pauses[0] < pauses[2]
+
+
+async def test_a_defect_is_not_swallowed() -> None:
+    class Broken(ListedSource):
+        async def acknowledge(self, position: Position) -> None:
+            raise RuntimeError("a defect")
+
+    source = Broken([batch(0)])
+    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), lambda: None)
+    with pytest.raises(RuntimeError, match="a defect"):
+        await relay.run(asyncio.Event())
+    assert source.closed == 1
+
+
+async def test_it_stops_while_it_waits() -> None:
+    source = ListedSource([])
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), lambda: None).run(stop)
+    )
+    await asyncio.sleep(0)
+    stop.set()
+    async with asyncio.timeout(5):
+        await running
+    assert source.closed == 1
