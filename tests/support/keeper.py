@@ -38,6 +38,7 @@ class Keeper:
         self._servers: dict[int, Server] = {}
         self._shared: dict[Spec, Kept] = {}
         self._shared_locks: dict[Spec, threading.Lock] = {}
+        self._labels: set[str] = set()
         self._closing = False
 
     def answer(self, request: tuple[Any, ...], owned: set[int]) -> Any:
@@ -56,7 +57,7 @@ class Keeper:
                 self.discard(number)
                 return None
             case ("labels",):
-                return sorted(kept.label for kept in self._shared.values())
+                return sorted(self._labels)
         message = f"The keeper of test servers does not know the request {request!r}."
         raise NoServerError(message)
 
@@ -79,7 +80,9 @@ class Keeper:
         server.start()
         version = version_of_text(str(ask(spec, server.port, "SELECT version()")))
         log = " with binlog" if spec.binlog else ""
-        return Kept(number, spec, server.port, f"{TITLES[spec.flavour]} {version}{log} ({origin})")
+        label = f"{TITLES[spec.flavour]} {version}{log} ({origin})"
+        self._labels.add(label)
+        return Kept(number, spec, server.port, label)
 
     def discard(self, number: int) -> None:
         with self._lock:

@@ -10,11 +10,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import psycopg
 import pymysql
 
@@ -185,21 +186,26 @@ class _Process:
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL, whole_group=True)
+        """The server first, so that it starts no more, then the rest: PostgreSQL's have process groups of their own."""
+        if self._process is None:
+            return
+        others = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
+        self._end(signal.SIGKILL)
+        for other in others:
+            with suppress(psutil.NoSuchProcess):  # it ended with its server
+                other.kill()
+        psutil.wait_procs(others, STOP_SECONDS)
 
     def discard(self) -> None:
         self._end(self.end_signal)
         shutil.rmtree(self.folder)
 
-    def _end(self, number: signal.Signals, *, whole_group: bool = False) -> None:
+    def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         if process.poll() is None:
-            if whole_group:
-                os.killpg(process.pid, number)  # its own session: the group's number is the process's
-            else:
-                process.send_signal(number)
+            process.send_signal(number)
         process.wait(STOP_SECONDS)
 
 
