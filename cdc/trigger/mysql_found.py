@@ -68,6 +68,7 @@ class Found:
 
     ``own_objects``: our tables and routine that exist.  ``taken``: objects of others under names that we need.
     ``cascade_switch``: the server has `enable_cascade_triggers`: children's own triggers may run for cascades.
+    ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     """
 
     server: Server
@@ -83,6 +84,7 @@ class Found:
     transactions_instrumented: bool
     galera: bool
     cascade_switch: bool
+    snapshot_switch: bool
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:

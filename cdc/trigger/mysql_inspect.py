@@ -45,6 +45,7 @@ def inspect(connection: Connection[Any]) -> Found:
         transactions_instrumented=mysql and _instrumented(connection),
         galera=_variable(connection, "wsrep_on") == "ON",
         cascade_switch=bool(_variable(connection, "enable_cascade_triggers")),
+        snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
     )
 
 

@@ -59,7 +59,7 @@ def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
 
 def wanted_triggers(found: Found, targets: dict[str, Target]) -> list[WantedTrigger]:
     """Every trigger that should exist, parents' included."""
-    dialect = Dialect(found.server.flavour, tokens_of(found), found.cascade_switch)
+    dialect = Dialect(found.server.flavour, tokens_of(found), found.cascade_switch, found.snapshot_switch)
     wanted = [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
     for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
         for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):

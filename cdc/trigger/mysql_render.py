@@ -16,6 +16,10 @@ from cdc.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
 
 _LONGEST_NAME = 64
+_SNAPSHOT_OFF = (
+    "    SET @cdc_isolation = @@innodb_snapshot_isolation;\n    SET SESSION innodb_snapshot_isolation = FALSE;\n"
+)
+_SNAPSHOT_BACK = "\n    SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
 _BODY = re.compile(r"\bFOR EACH ROW\s+")
 _EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
 _TOKEN_FILES = {
@@ -40,11 +44,12 @@ class WantedTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the text depends on besides the tables. ``cascade_switch``: see `cdc.trigger.mysql_found.Found`."""
+    """What the text depends on besides the tables; for the switches see `cdc.trigger.mysql_found.Found`."""
 
     flavour: Flavour
     tokens: Tokens
     cascade_switch: bool = False
+    snapshot_switch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,8 @@ def parent_trigger(
         table=quote(parent.name),
         gaps="".join(f"{gap};\n" for gap in gaps),
         condition=" AND ".join(conditions),
+        begin=_SNAPSHOT_OFF if dialect.snapshot_switch else "",
+        end=_SNAPSHOT_BACK if dialect.snapshot_switch else "",
         blocks="\n".join(_block(path, targets[path.table], parent, dialect, event) for path in paths),
     )
     return WantedTrigger(name, parent.name, "BEFORE", event, text)
@@ -167,6 +174,7 @@ def _block(path: Path, target: Target, parent: FoundTable, dialect: Dialect, eve
         after="NULL" if operation is Operation.DELETE else image(visible, end, replaced),
         tables=" STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
         where=" AND ".join(where),
+        lock="LOCK IN SHARE MODE" if parent.name in {key.table for key in path.keys} else "FOR UPDATE",
         **_journal_parts(target, operation, dialect.tokens),
     )
 

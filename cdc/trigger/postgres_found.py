@@ -37,13 +37,15 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class FoundTable:
-    """``kind``: pg_class.relkind; ``r`` is an ordinary table."""
+    """``kind``: pg_class.relkind; ``r`` is an ordinary table.  ``styled``: it has columns whose text depends on the
+    session's settings."""
 
     name: str
     kind: str
     owner: str
     may_trigger: bool
     has_key: bool
+    styled: bool
     columns: list[str]
 
 

@@ -61,7 +61,7 @@ def drift(found: Found, capture: Capture) -> list[str]:
     wrong = []
     if function.source != sql.function_source(capture):
         wrong.append("its trigger function was changed")
-    elif not function.definer or {each.lower() for each in function.settings} != sql.FUNCTION_SETTINGS:
+    elif not function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
         wrong.append("the settings of its trigger function were changed")
     triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
     for shape in sql.TRIGGERS:
@@ -73,6 +73,10 @@ def drift(found: Found, capture: Capture) -> list[str]:
         elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
             wrong.append(f"trigger {shape.name} was changed")
     return wrong
+
+
+def _settings(found: Found, table: str) -> frozenset[str]:
+    return sql.function_settings(styled=table in found.tables and found.tables[table].styled)
 
 
 def _table_steps(found: Found, captures: Sequence[Capture]) -> list[Step]:
@@ -97,7 +101,7 @@ def _table_step(found: Found, capture: Capture) -> Step | None:
     owner = found.tables[capture.table].owner
     statements = [
         *([sql.drop_function(capture.table)] if afresh else []),
-        sql.function(capture),
+        sql.function(capture, styled=found.tables[capture.table].styled),
         sql.revoke_function(capture.table),
         *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
         sql.remember_capture(capture),

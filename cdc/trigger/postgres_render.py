@@ -16,16 +16,9 @@ LOCK_CONSUMER = 1
 LOCK_IDLE = 2
 
 _FOLDER = "postgres/trigger"
-#: As pg_proc.proconfig holds the function's SET clauses, in lower case.
-FUNCTION_SETTINGS = frozenset(
-    {
-        "search_path=pg_catalog, pg_temp",
-        "datestyle=iso",
-        "intervalstyle=postgres",
-        "bytea_output=hex",
-        "extra_float_digits=1",
-    }
-)
+#: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
+_SETTINGS = frozenset({"search_path=pg_catalog, pg_temp", "extra_float_digits=1"})
+_STYLES = {"datestyle": "iso", "intervalstyle": "postgres", "bytea_output": "hex"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +64,18 @@ def drop_journal() -> str:
     return render(f"{_FOLDER}/drop_journal.sql")
 
 
-def function(capture: Capture) -> str:
+def function_settings(*, styled: bool) -> frozenset[str]:
+    return _SETTINGS | {f"{name}={value}" for name, value in _STYLES.items()} if styled else _SETTINGS
+
+
+def function(capture: Capture, *, styled: bool) -> str:
+    """``styled``: the table has columns whose text depends on the session's settings."""
     name = "function_secrets" if capture.secrets else "function"
     return render(
         f"{_FOLDER}/{name}.sql",
         function=quote(capture.table),
         secrets=text_array(capture.secrets),
+        settings=" ".join(f"SET {name} = '{value}'" for name, value in _STYLES.items() if styled),
         lock_class=str(LOCK_CLASS),
         lock_idle=str(LOCK_IDLE),
     )
@@ -84,7 +83,7 @@ def function(capture: Capture) -> str:
 
 def function_source(capture: Capture) -> str:
     """The function's body as pg_proc.prosrc holds it."""
-    return function(capture).split("$cdc$")[1]
+    return function(capture, styled=False).split("$cdc$")[1]
 
 
 def revoke_function(table: str) -> str:

@@ -1,10 +1,10 @@
 -- One path of foreign keys: the rows at its end, locked as the cascade is going to lock them (a plain read would see an old
--- snapshot), journaled one by one (INSERT … SELECT would keep the AUTO-INC lock to the end of the statement).
+-- snapshot; a table that the statement itself changes may only be locked for share), journaled one by one (INSERT … SELECT would keep the AUTO-INC lock to the end of the statement).
     BEGIN
       DECLARE no_more BOOLEAN DEFAULT FALSE;
       DECLARE before_image, after_image LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
       DECLARE changed_rows CURSOR FOR
-        SELECT $before, $after FROM $tables WHERE $where FOR UPDATE;
+        SELECT $before, $after FROM $tables WHERE $where $lock;
       DECLARE CONTINUE HANDLER FOR NOT FOUND SET no_more = TRUE;
       DECLARE EXIT HANDLER FOR SQLEXCEPTION
         $gap;
