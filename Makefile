@@ -48,11 +48,11 @@ clean:
 
 # Stamps: installed again when the dependencies or their pins change.
 $(VENV)/demo-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	@touch $@
 
 $(VENV)/dev-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]' --group dev
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]' --group dev
 	@touch $@ $(VENV)/demo-installed
 
 # Dependency groups need a pip that is newer than the one that comes with Python 3.11.

@@ -11,6 +11,9 @@ from pathlib import Path
 from support.programs import IMAGE_VERSIONS, TITLES, UNPACKED_MYSQL, NoServerError, docker_answers, find, version_of
 from support.programs import wanted_version as wanted
 
+#: The programs without the package that starts a service; the installer script needs one of the client's.
+MARIADB_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
+
 
 def main() -> int:
     try:
@@ -38,12 +41,13 @@ def provide(flavour: str) -> str:
 
 
 def _install_mariadb() -> None:
-    """The server's programs without the package that starts a service."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        message = "MariaDB is missing: install it (Debian: apt-get install mariadb-server-core), or start Docker."
+        message = (
+            f"MariaDB is missing: install it (Debian: apt-get install {' '.join(MARIADB_PACKAGES)}), or start Docker."
+        )
         raise NoServerError(message)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "mariadb-server-core"]
+    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *MARIADB_PACKAGES]
     for command in (["apt-get", "-qq", "update"], install):
         _run(command, "MariaDB cannot be installed", environment)
 

