@@ -219,6 +219,26 @@ def test_run_stops_on_sigterm(folder: Path) -> None:
     assert "signal received" in rest
 
 
+def test_a_second_signal_ends_the_consumer_at_once(folder: Path) -> None:
+    code = (
+        "import asyncio\nfrom cdc import service\nfrom cdc.cli.app import cdc\n"
+        "async def run(config, stop):\n"
+        "    print('ready', flush=True)\n"
+        "    await stop.wait()\n"
+        "    print('finishing', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "service.run = run\n"
+        "cdc.main(['run'])\n"
+    )
+    arguments = [sys.executable, "-c", code]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as stuck:
+        assert stuck.stdout is not None
+        for said in ("ready\n", "finishing\n"):
+            assert stuck.stdout.readline() == said
+            stuck.send_signal(signal.SIGTERM)
+        assert stuck.wait(20) == -signal.SIGTERM
+
+
 def test_listen_verifies_what_a_test_sends(run_cdc: Callable, folder: Path) -> None:
     arguments = [sys.executable, "-m", "cdc", "listen", "--port", "0", "--secret", SECRET, "--json"]
     with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
