@@ -32,7 +32,7 @@ def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Ca
     except InstallError as error:
         findings.append(Finding("installable", Severity.WRONG, error.message, error.hint))
     findings += _trigger_findings(found, there)
-    findings += _definers(connection, found)
+    findings += _definers(found)
     findings.append(_backlog(connection))
     return findings
 
@@ -119,20 +119,14 @@ def _differences(old: Shape, new: Shape) -> list[str]:
     return words
 
 
-def _definers(connection: Connection[Any], found: Found) -> Iterator[Finding]:
+def _definers(found: Found) -> Iterator[Finding]:
     """A trigger whose DEFINER is gone makes every write fail (error 1449): the worst that can happen here."""
     for definer in sorted({trigger.definer for trigger in found.own_triggers}):
-        user, _, host = definer.rpartition("@")
-        try:
-            exists = rows(connection, sqlfile.load("mysql/definer_exists.sql"), (user, host))[0][0]
-        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-            yield Finding("definer", Severity.OK, f"{definer}; this account may not see whether it exists")
-            continue
-        if exists:
-            yield Finding("definer", Severity.OK, definer)
-        else:
+        if definer in found.lost_definers:
             detail = f"Account {definer}, with whose rights the triggers run, does not exist: writes of the ERP fail."
-            yield Finding("definer", Severity.WRONG, detail, f"cdc uninstall-triggers; {_INSTALL}")
+            yield Finding("definer", Severity.WRONG, detail, _INSTALL)
+        else:
+            yield Finding("definer", Severity.OK, definer)
 
 
 def _backlog(connection: Connection[Any]) -> Finding:

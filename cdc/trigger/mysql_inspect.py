@@ -45,6 +45,7 @@ def inspect(connection: Connection[Any]) -> Found:
         transactions_instrumented=mysql and _instrumented(connection),
         galera=_variable(connection, "wsrep_on") == "ON",
         cascade_switch=bool(_variable(connection, "enable_cascade_triggers")),
+        lost_definers=_lost_definers(connection, {t.definer for t in triggers if t.ours}),
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
     )
 
@@ -87,6 +88,20 @@ def _installation(connection: Connection[Any]) -> Installation | None:
     for version, tokens, captures in rows(connection, sql):
         return Installation(version, Tokens(tokens), tuple(captures_from_json(captures)))
     return None
+
+
+def _lost_definers(connection: Connection[Any], definers: set[str]) -> frozenset[str]:
+    """Empty too when the account may not see which accounts exist."""
+    lost = set()
+    for definer in definers:
+        user, _, host = definer.rpartition("@")
+        try:
+            (exists,) = rows(connection, sqlfile.load("mysql/definer_exists.sql"), (user, host))[0]
+        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+            return frozenset()
+        if not exists:
+            lost.add(definer)
+    return frozenset(lost)
 
 
 def _instrumented(connection: Connection[Any]) -> bool:

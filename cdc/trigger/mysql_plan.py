@@ -73,7 +73,7 @@ def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
     refuse(found, captures)
     targets = targets_of(found, captures)
     steps = [*_journal_steps(found), *_shape_steps(found, targets)]
-    steps += _trigger_steps(found.own_triggers, wanted_triggers(found, targets))
+    steps += _trigger_steps(found, wanted_triggers(found, targets))
     wanted = captures_to_json(captures)
     if found.installation is None or wanted != captures_to_json(found.installation.captures):
         steps.append(Step("record what is installed", "", (_record(tokens_of(found), wanted),)))
@@ -81,7 +81,7 @@ def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
 
 
 def uninstall_plan(found: Found) -> Plan:
-    steps = _trigger_steps(found.own_triggers, [])
+    steps = _trigger_steps(found, [])
     drops = [f"DROP PROCEDURE IF EXISTS {quote(WAIT)}"] if WAIT in found.own_objects else []
     drops += [f"DROP TABLE IF EXISTS {quote(name)}" for name in TABLES if name in found.own_objects]
     if drops:
@@ -111,12 +111,17 @@ def _shape_steps(found: Found, targets: dict[str, Target]) -> list[Step]:
     return [Step("record the tables' columns", "", inserts)] if inserts else []
 
 
-def _trigger_steps(found: Iterable[FoundTrigger], wanted: Iterable[WantedTrigger]) -> list[Step]:
+def _trigger_steps(found: Found, wanted: Iterable[WantedTrigger]) -> list[Step]:
     """One step a table, all its triggers under one lock: nobody writes between an old trigger and its successor."""
-    there = {trigger.name: trigger for trigger in found}
+    there = {trigger.name: trigger for trigger in found.own_triggers}
     want = {trigger.name: trigger for trigger in wanted}
-    drops = [t for t in there.values() if t.name not in want or not _equal(t, want[t.name])]
-    creates = [w for w in want.values() if w.name not in there or not _equal(there[w.name], w)]
+    good = {
+        name
+        for name, trigger in there.items()
+        if name in want and _equal(trigger, want[name]) and trigger.definer not in found.lost_definers
+    }
+    drops = [trigger for trigger in there.values() if trigger.name not in good]
+    creates = [trigger for trigger in want.values() if trigger.name not in good]
     actions = [(t.table, 0, f"DROP TRIGGER {quote(t.name)}") for t in drops]
     actions += [(w.table, 1, w.statement) for w in creates]
     actions.sort(key=lambda action: action[:2])

@@ -175,9 +175,7 @@ def test_a_foreign_server_setting_never_merges_transactions_on_mysql(mysql_db: D
     cursor = connection.cursor()
     cursor.execute("INSERT INTO item (name) VALUES ('x')")
     connection.commit()
-    cursor.execute(
-        "UPDATE performance_schema.threads SET INSTRUMENTED = 'NO' WHERE PROCESSLIST_ID = CONNECTION_ID()"
-    )
+    cursor.execute("UPDATE performance_schema.threads SET INSTRUMENTED = 'NO' WHERE PROCESSLIST_ID = CONNECTION_ID()")
     for _ in range(2):
         cursor.execute("INSERT INTO item (name) VALUES ('x')")
         connection.commit()

@@ -96,7 +96,9 @@ def test_every_type_round_trips(db: Database) -> None:
     assert not created.gap
     assert typed(created.after) == wanted
     assert typed(run(looked_up(db))) == wanted
-    db.execute(f"UPDATE kinds SET {', '.join(f'c{n} = NULL' for n in range(len(CASES)) if 'TIMESTAMP' not in CASES[n][0])}")
+    db.execute(
+        f"UPDATE kinds SET {', '.join(f'c{n} = NULL' for n in range(len(CASES)) if 'TIMESTAMP' not in CASES[n][0])}"
+    )
     (updated,) = drain(db)
     assert typed(updated.before) == wanted
     assert [value for name, value in (updated.after or {}).items() if name != "id"].count(None) == len(CASES) - 1
