@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from cdc.errors import ConfigError
 
 PREFIX = "CDC_"
-#: Variables that are options of the command line itself.
-COMMAND_LINE = frozenset({"CDC_CONFIG", "CDC_VERBOSE"})
+#: Says where the file is, and is no option in it.
+WHICH_FILE = "CDC_CONFIG"
 #: Kubernetes sets these for every service, and one may well be called ``cdc-web``.
 _KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)\Z")
 
@@ -32,7 +32,7 @@ def read_variables(environment: Mapping[str, str], options: Options, sources: Co
     return [
         Variable(name, path, value)
         for name, value in sorted(environment.items())
-        if value and name.startswith(PREFIX) and name not in COMMAND_LINE
+        if value and name.startswith(PREFIX) and name != WHICH_FILE
         for path in _paths(name, options, sources)
     ]
 

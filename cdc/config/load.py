@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cdc.config.environment import Variable, read_variables, variable_name
+from cdc.config.environment import WHICH_FILE, Variable, read_variables, variable_name
 from cdc.config.model import SECTIONS, SQLITE, Config, RulesText
 from cdc.config.places import key_lines, line_of
 from cdc.config.url import parse_database_url
@@ -36,8 +36,8 @@ def find_config(given: Path | None, environment: Mapping[str, str], folder: Path
     """The file to read, or None.  ``given``: what ``--config`` says.  Whether a named one exists, reading tells."""
     if given is not None:
         return folder / given
-    if environment.get("CDC_CONFIG"):
-        return folder / environment["CDC_CONFIG"]
+    if environment.get(WHICH_FILE):
+        return folder / environment[WHICH_FILE]
     default = folder / DEFAULT_FILE
     return default if default.is_file() else None
 
