@@ -92,7 +92,7 @@ def select(layout: Layout, condition: str) -> str:
     if not layout.readable:
         raise SourceError(
             f"This account may not read table {layout.table.name}.",
-            "cdc install-triggers --grants prints what it needs.",
+            "cdc grants prints what it needs.",
         )
     return render(
         "postgres/journal/table_rows.sql",

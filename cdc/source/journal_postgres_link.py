@@ -86,7 +86,7 @@ class Link:
         text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
         reason = text.strip().rstrip(".")
         if isinstance(error, errors.InsufficientPrivilege):
-            return SourceError(f"{where}: {reason}.", "cdc install-triggers --grants prints what the account needs.")
+            return SourceError(f"{where}: {reason}.", "cdc grants prints what the account needs.")
         if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
             return JournalMissing(f"{where}: {reason}.", "Run cdc install-triggers.")
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):

@@ -42,7 +42,7 @@ def _journal(found: Found) -> Finding:
         return Finding("journal", Severity.WRONG, detail, f"cdc uninstall-triggers, then {INSTALL}")
     if found.server.journal_exists:
         detail = f"role {found.server.role} may not read the schema cdc"
-        return Finding("journal", Severity.WRONG, detail, f"{INSTALL} --grants prints what it needs")
+        return Finding("journal", Severity.WRONG, detail, "cdc grants prints what it needs")
     return Finding("journal", Severity.WRONG, "not installed", INSTALL)
 
 

@@ -32,7 +32,7 @@ def session(info: ConnectionInfo) -> Iterator[Connection]:
             yield connection
     except errors.InsufficientPrivilege as error:
         raise InstallError(
-            f"{info.describe()}: {reason(error)}.", "cdc install-triggers --grants prints what the account needs."
+            f"{info.describe()}: {reason(error)}.", "cdc grants prints what the account needs."
         ) from error
     except psycopg.Error as error:
         kind = SourceUnavailable if connection.broken else InstallError

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +21,10 @@ from aiohttp import web
 
 from cdc.connection import ConnectionInfo, Engine
 from cdc.receiver import Received, Refusals, receiver_app
+from support.database import Database
+
+TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
+RULES = 'tables = ["contadores"]\n'
 
 
 def database_url(info: ConnectionInfo) -> str:
@@ -36,13 +42,24 @@ class Consumer:
 
     @staticmethod
     def configure(folder: Path, info: ConnectionInfo, more: str = "") -> Consumer:
+        return Consumer.with_sources(folder, f'[source.main]\nurl = "{database_url(info)}"\n{more}\n')
+
+    @staticmethod
+    def with_sources(folder: Path, sources: str) -> Consumer:
+        """``sources``: their tables, as the configuration file has them."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cdc.toml").write_text(
-            f'[source.main]\nurl = "{database_url(info)}"\n'
-            f'{more}\n[outbox]\nurl = "sqlite:///cdc.db"\n[dispatch]\nallow_private = true\n',
-            encoding="utf-8",
-        )
+        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n[dispatch]\nallow_private = true\n'
+        (folder / "cdc.toml").write_text(text, encoding="utf-8")
         return Consumer(folder)
+
+    @staticmethod
+    def of_one_table(folder: Path, database: Database, more: str = "") -> Consumer:
+        """Installed on a database that gets the table ``contadores``, which is all that is captured."""
+        database.execute(TABLE)
+        consumer = Consumer.configure(folder, database.info, f'rules = "rules.toml"\n{more}')
+        (folder / "rules.toml").write_text(RULES, encoding="utf-8")
+        consumer.run("install-triggers")
+        return consumer
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "cdc", "--config", str(self.folder / "cdc.toml"), *arguments]
@@ -52,6 +69,15 @@ class Consumer:
         done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    async def call(self, *arguments: str, expect: int = 0) -> str:
+        """`run`, while a receiver in this process goes on answering."""
+        return await asyncio.to_thread(lambda: self.run(*arguments, expect=expect))
+
+    async def deliveries(self, *options: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        told = await self.call("delivery", "list", "--json", "--limit", "10000", *options)
+        return list(json.loads(told)["deliveries"])
 
     def add_endpoint(self, url: str, events: str = "*", *options: str) -> dict[str, Any]:
         """Its id and secret, and what else the command tells."""
@@ -79,6 +105,42 @@ class Consumer:
         self.process = None
         return code
 
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """`end`, while a receiver in this process goes on answering."""
+        return await asyncio.to_thread(self.end, number)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Consumer]:
+        """Reading inside the block.  At its end, unless the test ended it, it must stop in good order."""
+        self.start()
+        try:
+            await self.logged("reading")
+            yield self
+        except BaseException:
+            if self.process is not None:
+                await self.stop(signal.SIGKILL)
+            raise
+        if self.process is not None:
+            assert await self.stop() == 0
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What the consumer logged so far, line by line."""
+        lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
+        return [json.loads(line) for line in lines]
+
+    async def logged(self, message: str, times: int = 1, seconds: float = 20) -> dict[str, Any]:
+        """The line that says so for the ``times``-th time, as soon as it is there."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    found = [line for line in self.messages() if line["message"] == message]
+                    if len(found) >= times:
+                        return found[times - 1]
+                    assert self.process is None or self.process.poll() is None, self.log.read_text()
+                    await asyncio.sleep(0.02)  # a file tells nobody that it grew
+        except TimeoutError:
+            raise AssertionError(f"{message!r} was not logged:\n{self.log.read_text()}") from None
+
 
 @dataclass
 class Inbox:
@@ -95,11 +157,58 @@ class Inbox:
     def events(self) -> list[dict[str, Any]]:
         return [dict(each.event) for each in self.received]
 
+    @property
+    def accepted(self) -> list[dict[str, Any]]:
+        """The events that were answered with success."""
+        return [dict(each.event) for each in self.received if each.answered < HTTPStatus.BAD_REQUEST]
+
+    async def until(self, enough: Callable[[Inbox], bool], seconds: float = 20) -> None:
+        """Until what arrived is enough."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not enough(self):
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            told = "\n".join(f"{each.answered} {each.event}" for each in self.received[-20:])
+            raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{told}") from None
+
+    async def until_count(self, count: int, seconds: float = 20) -> None:
+        await self.until(lambda inbox: len(inbox.received) >= count, seconds)
+
 
 @asynccontextmanager
 async def receiving(inbox: Inbox, refusals: Refusals | None = None, secret: str | None = None) -> AsyncIterator[str]:
     """The URL of a receiver on loopback."""
-    runner = web.AppRunner(receiver_app(secret, inbox.take, refusals), access_log=None)
+    async with _served(receiver_app(secret, inbox.take, refusals)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[dict[str, Any]], Awaitable[int]], inbox: Inbox | None = None
+) -> AsyncIterator[str]:
+    """The URL of a receiver on loopback that answers what ``answer`` makes of each event, when it is ready to."""
+    inbox = inbox or Inbox()
+
+    async def receive(request: web.Request) -> web.Response:
+        received_at = datetime.now(UTC)
+        body = await request.read()
+        event = json.loads(body)
+        status = await answer(event)
+        await inbox.take(Received(event, request.headers, received_at, False, "", body, status))
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_post("/hook", receive)
+    async with _served(app) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _served(app: web.Application) -> AsyncIterator[str]:
+    """Who still hangs at the end is not waited for."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

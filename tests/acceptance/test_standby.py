@@ -1,0 +1,70 @@
+"""Two consumers of one database, each with an outbox of its own: the second waits, and takes over from a dead first."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from support.consumer import Consumer, Inbox, database_url, receiving
+from support.database import Database
+
+RECORDS = 10
+
+
+async def test_a_second_consumer_takes_over_when_the_first_is_killed(database: Database, tmp_path: Path) -> None:
+    first = Consumer.of_one_table(tmp_path / "first", database)
+    second = Consumer.with_sources(
+        tmp_path / "second", f'[source.main]\nurl = "{database_url(database.info)}"\nrules = "../first/rules.toml"\n'
+    )
+    insert = "INSERT INTO contadores VALUES (%s, 0, NULL)"
+    inbox, enough = Inbox(), threading.Event()
+    async with receiving(inbox) as url:
+        for consumer in (first, second):
+            await asyncio.to_thread(consumer.add_endpoint, url)
+        async with first.running():
+            for number in range(RECORDS):
+                database.execute(insert, [number])
+            await inbox.until_count(RECORDS)
+            second.start()
+            await second.logged("standby")
+            writer = asyncio.create_task(asyncio.to_thread(_write, database, enough))
+            await inbox.until_count(RECORDS + 200)
+            await first.stop(signal.SIGKILL)
+            killed = time.monotonic()
+            await second.logged("took over", seconds=10)
+            assert time.monotonic() - killed < 5
+            before = len(inbox.received)
+            await inbox.until_count(before + 50)
+            enough.set()
+            written = await writer
+            # what the first one had stored and not sent is its own to send, whoever reads the database
+            first.start()
+            await inbox.until(lambda inbox: len({event["id"] for event in inbox.events}) >= RECORDS + written)
+            await first.logged("standby")
+            assert await first.stop() == 0
+            assert await second.stop() == 0
+    _check(database, inbox.events, RECORDS + written)
+
+
+def _write(database: Database, enough: threading.Event) -> int:
+    """How many changes were written; each record counts its own."""
+    written = 0
+    while not enough.is_set():
+        database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = %s", [written % RECORDS])
+        written += 1
+    return written
+
+
+def _check(database: Database, events: list[dict[str, Any]], changes: int) -> None:
+    """Every change once; what came twice, by either consumer, has the same id and is the same event."""
+    by_id: dict[str, dict[str, Any]] = {}
+    for event in events:
+        assert by_id.setdefault(event["id"], event) == event
+    seen = {(event["key"]["id"], event["data"]["valor"]) for event in by_id.values()}
+    rows = database.execute("SELECT id, valor FROM contadores")
+    assert seen == {(record, value) for record, last in rows for value in range(last + 1)}
+    assert len(by_id) == changes
