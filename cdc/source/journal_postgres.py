@@ -156,15 +156,23 @@ class PostgresJournal:
         return list(self._decoded(records, token))
 
     def _decoded(self, records: Iterable[Sequence[Any]], token: str) -> Iterable[JournalRow]:
-        """``token``: of all the records; without it they begin with the first of each transaction."""
+        """``token``: of all the records; without it they begin with the first of each transaction.
+
+        The ERP writes a row several times in a row: what the last change left is what the next one found.
+        """
         decodes = {name: layout.decode for name, layout in self._catalogue.layouts.items()}
         last = b""
+        left: dict[str, tuple[str | None, Row | None]] = {}
         for xid, lsn, at, table, operation, secrets, before, after, _ in records:
             order = int.from_bytes(lsn, "big")
             if xid != last:
                 last = xid
                 current = token or _token(_number(xid), order)
             decode = decodes.get(table, decode_unknown)
+            text, image = left.get(table, (None, None))
+            old = None if before is None else image if before == text else decode(before)
+            new = None if after is None else decode(after)
+            left[table] = (after, new)
             yield JournalRow(
                 current,
                 order,
@@ -172,8 +180,8 @@ class PostgresJournal:
                 table,
                 _OPERATIONS[operation],
                 at,
-                None if before is None else decode(before),
-                None if after is None else decode(after),
+                old,
+                new,
                 frozenset(secrets) if secrets else _NOTHING,
             )
 

@@ -146,7 +146,7 @@ def _timestamp(value: Any, zone: Callable[[], tzinfo]) -> Value:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:  # before Christ or behind the year 9999
-        return normal.timestamp(text)
+        return text
     return normal.timestamp(moment.astimezone(zone()).replace(tzinfo=None))
 
 

@@ -17,8 +17,8 @@ LOCK_IDLE = 2
 
 _FOLDER = "postgres/trigger"
 #: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
-_SETTINGS = frozenset({"search_path=pg_catalog, pg_temp", "extra_float_digits=1"})
-_STYLES = {"datestyle": "iso", "intervalstyle": "postgres", "bytea_output": "hex"}
+_SETTINGS = frozenset({"search_path=pg_catalog, pg_temp"})
+_STYLES = {"datestyle": "iso", "intervalstyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,7 @@
 -- together without them. json, not jsonb: jsonb refuses some documents that a json column may hold.
 CREATE OR REPLACE FUNCTION cdc.$function() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET datestyle = 'ISO'
-SET intervalstyle = 'postgres'
-SET bytea_output = 'hex'
-SET extra_float_digits = '1'
+SET search_path = pg_catalog, pg_temp $settings
 AS $$cdc$$
 BEGIN
     INSERT INTO cdc.cdc_journal (xid, lsn, at, table_name, operation, secrets_changed, before, after)
@@ -30,11 +26,12 @@ BEGIN
             WHERE n.key <> ALL ($secrets)
         )
     );
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared($lock_class, $lock_idle)
-        AND pg_catalog.pg_notification_queue_usage() < 0.5
-        AND pg_catalog.current_setting('max_prepared_transactions') = '0'
-    THEN
-        PERFORM pg_catalog.pg_notify('cdc', '');
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared($lock_class, $lock_idle) THEN
+        IF pg_catalog.pg_notification_queue_usage() < 0.5
+            AND pg_catalog.current_setting('max_prepared_transactions') = '0'
+        THEN
+            PERFORM pg_catalog.pg_notify('cdc', '');
+        END IF;
     END IF;
     RETURN NULL;
 END

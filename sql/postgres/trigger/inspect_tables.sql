@@ -5,6 +5,13 @@ SELECT
     pg_get_userbyid(c.relowner)::text AS owner,
     has_table_privilege(c.oid, 'TRIGGER') AS may_trigger,
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key,
+    current_setting('extra_float_digits')::integer < 1 OR EXISTS (
+        SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND t.typname NOT IN (
+            'bool', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'text', 'varchar', 'bpchar',
+            'date', 'time', 'timestamp', 'timestamptz', 'json', 'jsonb', 'uuid'
+        )
+    ) AS styled,
     ARRAY(
         SELECT a.attname::text FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum

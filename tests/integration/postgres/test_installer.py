@@ -137,6 +137,7 @@ def test_captures_come_and_go(shop: Shop) -> None:
         ("ALTER TABLE customers DISABLE TRIGGER ALL", "trigger _cdc_truncate is disabled"),
         ("DROP FUNCTION cdc.customers CASCADE", "function is missing"),
         ("ALTER FUNCTION cdc.customers RESET ALL", "settings"),
+        ("ALTER TABLE customers ADD COLUMN span interval", "settings"),
         ("ALTER FUNCTION cdc.customers SECURITY INVOKER", "settings"),
         (
             "CREATE OR REPLACE FUNCTION cdc.customers() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",

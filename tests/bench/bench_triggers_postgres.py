@@ -1,0 +1,218 @@
+"""What capture costs an ERP write on PostgreSQL, and how fast the journal is drained.  Prints ratios; no test.
+
+``PYTHONPATH=tests python tests/bench/bench_triggers_postgres.py [--rounds N] [--backlog N]``; a server of its own.
+
+Twins of two FacturaScripts tables, one with triggers and one without, are written in turns of 20 single-row
+transactions; the ratio is that of the medians.  "notified": while a consumer listens, each commit sends a NOTIFY, which
+no longer happens once the consumer is busy: the worst case.
+The drain is compared with a loop that selects and deletes the same rows with the same driver and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+from statistics import median
+from typing import Any, LiteralString, cast
+
+import orjson
+import psycopg
+
+from cdc.column import Capture
+from cdc.connection import ConnectionInfo
+from cdc.demo import tables
+from cdc.libpq import conninfo
+from cdc.source.journal_postgres import LOCK_CLASS, LOCK_IDLE, PostgresJournal
+from cdc.trigger.postgres import PostgresInstaller
+from support.server import Spec
+from support.servers import KeeperClient, KeeperProcess, own_server
+
+KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
+ROWS = 1000
+TURN = 20
+BATCH = 1000
+
+Connection = psycopg.Connection[Any]
+
+
+def sql(text: str) -> LiteralString:
+    """This file's own text."""
+    return cast("LiteralString", text)
+
+
+def value(name: str, kind: str, length: int | None) -> str:
+    if name in ("observaciones", "codigoenv", "numero2", "femail", "codtrans", "apartado"):
+        return "NULL"
+    simple = {
+        "integer": str(random.randint(1, 900)),
+        "double precision": str(round(random.random() * 1000, 2)),
+        "boolean": random.choice(("true", "false")),
+        "date": "'2026-11-24'",
+        "time without time zone": "'21:48:00'",
+    }
+    if kind in simple:
+        return simple[kind]
+    text = "Calle de la Rosa 12 bajo Madrid España O&#39;Brien"
+    return f"'{text[: min(length or 20, max(4, (length or 20) // 4))]}'"
+
+
+class Twins:
+    """``plain_…`` and ``captured_…`` of one table with the same rows."""
+
+    def __init__(self, connection: Connection, table: str) -> None:
+        self.connection, self.table, self.key = connection, table, KEYS[table]
+        columns = "SELECT column_name, data_type, character_maximum_length FROM information_schema.columns "
+        where = "WHERE table_name = %s AND table_schema = 'public' ORDER BY ordinal_position"
+        self.columns = connection.execute(sql(columns + where), [table]).fetchall()
+        self.rows = {number: self.row(number) for number in range(1, ROWS + 1)}
+        for twin in ("plain", "captured"):
+            # without the unique constraints over business columns, whose values are random here
+            connection.execute(sql(f"CREATE TABLE {twin}_{table} (LIKE {table}, PRIMARY KEY ({self.key}))"))
+            listed = ", ".join(f"({', '.join(row.values())})" for row in self.rows.values())
+            connection.execute(sql(f"INSERT INTO {twin}_{table} VALUES {listed}"))
+
+    def row(self, number: int) -> dict[str, str]:
+        row = {name: value(name, kind, length) for name, kind, length in self.columns}
+        return {**row, self.key: str(number)}
+
+    def statements(self, action: str, turn: int) -> list[str]:
+        """With ``{twin}`` where the twin's name belongs; every column is written, as FacturaScripts does it."""
+        statements = []
+        for number in random.sample(range(1, ROWS + 1), TURN):
+            if action == "insert":
+                row = {**self.rows[number], self.key: str(ROWS * (turn + 1) + number)}
+                statements.append(f"INSERT INTO {{twin}}_{self.table} VALUES ({', '.join(row.values())})")
+                continue
+            if action == "update":
+                self.rows[number] = self.row(number)
+            sets = ", ".join(f"{name} = {each}" for name, each in self.rows[number].items() if name != self.key)
+            statements.append(f"UPDATE {{twin}}_{self.table} SET {sets} WHERE {self.key} = {number}")
+        return statements
+
+    def ratio(self, action: str, rounds: int, first_turn: int) -> tuple[float, float]:
+        """Median seconds without triggers, and the ratio of the medians."""
+        spent: dict[str, list[float]] = {"plain": [], "captured": []}
+        for turn in range(first_turn, first_turn + rounds):
+            statements = self.statements(action, turn)
+            for twin in random.sample(("plain", "captured"), 2):
+                for statement in statements:
+                    text = sql(statement.format(twin=twin))
+                    started = time.perf_counter()
+                    self.connection.execute(text)
+                    spent[twin].append(time.perf_counter() - started)
+        plain = median(spent["plain"])
+        return plain, median(spent["captured"]) / plain
+
+
+def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
+    every = [Twins(connection, table) for table in KEYS]
+    installer = PostgresInstaller(info)
+    installer.apply(installer.plan_install([Capture(f"captured_{table}") for table in KEYS]), lambda _title: None)
+    connection.execute("VACUUM ANALYZE")
+    print(f"{'commit':<14}{'table':<18}{'update':>16}{'insert':>16}{'unchanged':>16}")
+    for number, (label, commit, listening) in enumerate(
+        [("durable", "on", False), ("durable, notified", "on", True), ("asynchronous", "off", False)]
+    ):
+        with psycopg.connect(conninfo(info, "bench"), autocommit=True) as consumer:
+            if listening:
+                consumer.execute("LISTEN cdc")
+                consumer.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
+            connection.execute(sql(f"SET synchronous_commit = {commit}"))
+            for twins in every:
+                figures = [twins.ratio(action, rounds, number * rounds) for action in ("update", "insert", "unchanged")]
+                cells = "".join(f"{plain * 1e6:7.0f} µs x{ratio:5.2f}" for plain, ratio in figures)
+                print(f"{label:<18}{twins.table:<16}{cells}")
+    connection.execute("SET synchronous_commit = on")
+
+
+async def drain(info: ConnectionInfo, connection: Connection, backlog: int) -> None:
+    """Three turns of each side; journal rows a second."""
+    journal = PostgresJournal(info, [Capture(f"captured_{table}") for table in KEYS])
+    await journal.connect()
+    bare, parsed, ours = [], [], []
+    for _ in range(3):
+        fill(connection, backlog)
+        bare.append(await bare_loop(info, backlog, parse=False))
+        fill(connection, backlog)
+        parsed.append(await bare_loop(info, backlog, parse=True))
+        fill(connection, backlog)
+        ours.append(await our_loop(journal, backlog))
+    await journal.disconnect()
+    print(
+        f"drain of {backlog} updates of facturascli: bare loop {median(bare):,.0f} rows/s, "
+        f"with orjson.loads of the images {median(parsed):,.0f} rows/s, journal {median(ours):,.0f} rows/s "
+        f"({median(ours) / median(bare):.0%} and {median(ours) / median(parsed):.0%})"
+    )
+
+
+def fill(connection: Connection, backlog: int) -> None:
+    """Ten rows a transaction."""
+    connection.execute("TRUNCATE cdc.cdc_journal")
+    for first in range(0, backlog, 10):
+        low = first % (ROWS - 10) + 1
+        update = f"UPDATE captured_facturascli SET total = total + 1 WHERE idfactura BETWEEN {low} AND {low + 9}"
+        connection.execute(sql(update))
+    connection.execute("VACUUM ANALYZE cdc.cdc_journal")
+
+
+async def bare_loop(info: ConnectionInfo, backlog: int, *, parse: bool) -> float:
+    read = 0
+    select = "SELECT xid, lsn, at, table_name, operation, secrets_changed, before, after FROM cdc.cdc_journal "
+    connection = await psycopg.AsyncConnection.connect(conninfo(info, "bench"), autocommit=True)
+    started = time.perf_counter()
+    while read < backlog:
+        cursor = await connection.execute(sql(f"{select} ORDER BY xid, lsn LIMIT {BATCH}"), binary=True)
+        rows = await cursor.fetchall()
+        read += len(rows)
+        if parse:
+            images = [orjson.loads(image) for row in rows for image in row[6:8] if image is not None]
+            assert images
+        xids = sorted({int.from_bytes(row[0], "big") for row in rows})
+        await connection.execute(
+            "DELETE FROM cdc.cdc_journal WHERE xid = ANY (%s::text[]::xid8[])", [[str(x) for x in xids]]
+        )
+    seconds = time.perf_counter() - started
+    await connection.close()
+    return backlog / seconds
+
+
+async def our_loop(journal: PostgresJournal, backlog: int) -> float:
+    """As `cdc.source.journal` reads a backlog: heads, then whole transactions."""
+    read = 0
+    started = time.perf_counter()
+    while read < backlog:
+        tokens = [head.token for head in await journal.heads(5000)]
+        for first in range(0, len(tokens), BATCH // 10):
+            some = tokens[first : first + BATCH // 10]
+            read += len(await journal.transaction_rows(some))
+            await journal.delete(some)
+    return backlog / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--backlog", type=int, default=20_000)
+    arguments = parser.parse_args()
+    random.seed(1)
+    keeper = KeeperProcess()
+    client = KeeperClient(keeper.address)
+    server = own_server(client, Spec("postgresql", options=("max_prepared_transactions=0",), durable=True))
+    try:
+        server.start()
+        info = server.info()
+        print(server.label)
+        with psycopg.connect(conninfo(info, "bench"), autocommit=True) as connection:
+            connection.execute(sql(tables.ddl("postgresql")))
+            overhead(info, connection, arguments.rounds)
+            asyncio.run(drain(info, connection, arguments.backlog))
+    finally:
+        server.discard()
+        client.close()
+        keeper.end()
+
+
+if __name__ == "__main__":
+    main()
