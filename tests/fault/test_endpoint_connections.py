@@ -91,6 +91,15 @@ async def test_what_nobody_asked_for_is_no_answer_to_the_next_request(surplus: l
     assert connections == [1, 1]
 
 
+async def test_a_body_that_turns_to_garbage_does_not_undo_a_success() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connections: list[int] = []
+    outcomes = await deliver(scripted(connections, [head, b"3\r\nabc\r\n", b"zz\r\n"], [OK]), 2)
+    assert [outcome.attempt.status for outcome in outcomes] == [200, 200]
+    assert outcomes[0].attempt.answer in ("", "abc")
+    assert connections == [1, 1]
+
+
 async def test_an_answer_with_garbage_on_its_heels_is_not_believed() -> None:
     outcomes = await deliver(scripted([], [OK + b"surplus"]), 1)
     assert outcomes[0].attempt.status is None
