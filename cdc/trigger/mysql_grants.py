@@ -43,6 +43,7 @@ def installer_grants(found: Found, database: str, account: str = INSTALLER) -> l
     grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE ON {schema}.* TO {to};"]
     rights = "CREATE, DROP, INSERT, UPDATE, DELETE"
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
+    grants.append(f"-- Optional, to name connections that are in the way: GRANT PROCESS ON *.* TO {to};")
     if found.server.flavour is Flavour.MYSQL:
         grants.append(f"GRANT SELECT ON performance_schema.* TO {to};")
     if found.server.binlog:

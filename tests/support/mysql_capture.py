@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from cdc.column import Capture
 from cdc.source.journal_database import JournalRow
 from cdc.source.journal_mysql import MySQLJournal
-from cdc.trigger.mysql import LockPatience, MySQLInstaller
+from cdc.trigger.mysql import MySQLInstaller
+from cdc.trigger.mysql_apply import LockPatience
 from support.database import Database
 
 T = TypeVar("T")

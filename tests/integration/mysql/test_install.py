@@ -11,7 +11,8 @@ import pytest
 from cdc.column import Capture
 from cdc.errors import CdcError, InstallError, LockTimeout
 from cdc.trigger.base import Plan, Severity, Step
-from cdc.trigger.mysql import LockPatience, MySQLInstaller
+from cdc.trigger.mysql import MySQLInstaller
+from cdc.trigger.mysql_apply import LockPatience
 from support.database import Database
 from support.mysql_capture import brief, drain, install, installer, uninstall
 

@@ -1,0 +1,342 @@
+"""The consumer beside a working ERP: nobody waits for it, nothing is skipped, one reads at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cdc.column import Capture
+from cdc.connection import Tls
+from cdc.errors import CdcError, JournalMissing, SourceUnavailable
+from cdc.source.journal_mysql import MySQLJournal
+from cdc.trigger.mysql import MySQLInstaller
+from cdc.trigger.mysql_apply import LockPatience
+from support.database import Database
+from support.mysql_capture import brief, drain, install, uninstall
+
+ITEM = """CREATE TABLE item (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50), secret VARCHAR(50))
+ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_520_ci"""
+CAPTURE = Capture("item", frozenset({"secret"}))
+
+
+@asynccontextmanager
+async def consumer(database: Database, captures: Any = ()) -> AsyncIterator[MySQLJournal]:
+    journal = MySQLJournal(database.info, captures)
+    await journal.connect()
+    try:
+        assert await journal.try_lock(5)
+        yield journal
+    finally:
+        await journal.disconnect()
+
+
+@pytest.fixture
+def items(db: Database) -> Database:
+    db.execute(ITEM)
+    install(db, CAPTURE)
+    return db
+
+
+def impatient(database: Database) -> Any:
+    """A connection of the ERP that fails rather than wait a second for a lock."""
+    connection = database.connect()
+    connection.cursor().execute("SET SESSION innodb_lock_wait_timeout = 1")
+    return connection
+
+
+async def test_a_transaction_that_commits_late_is_not_skipped(items: Database) -> None:
+    late = items.connect()
+    late.cursor().execute("INSERT INTO item (name) VALUES ('late')")
+    items.execute("INSERT INTO item (name) VALUES ('early')")
+    async with consumer(items) as journal:
+        first = await journal.peek(10)
+        assert brief(first, "name") == [("create", "item", None, ("early",))]
+        await journal.delete([first[0].token])
+        late.commit()
+        started = time.monotonic()
+        await journal.wait(5)
+        assert time.monotonic() - started < 1
+        second = await journal.peek(10)
+        assert brief(second, "name") == [("create", "item", None, ("late",))]
+        assert second[0].order < first[0].order
+
+
+async def test_the_erp_never_waits_for_a_consumer_that_deletes(items: Database) -> None:
+    items.execute("INSERT INTO item (name) VALUES ('a'), ('b'), ('c')")
+    deleting = items.connect()
+    cursor = deleting.cursor()
+    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    ids = tuple(row[0] for row in items.execute("SELECT id FROM cdc_journal"))
+    cursor.execute("DELETE FROM cdc_journal WHERE id IN %s", (ids,))
+    erp = impatient(items)
+    erp.cursor().execute("INSERT INTO item (name) VALUES ('d')")
+    erp.cursor().execute("UPDATE item SET name = 'z' WHERE name = 'a'")
+    erp.cursor().execute("DELETE FROM item WHERE name = 'b'")
+    erp.commit()
+    deleting.commit()
+
+
+async def test_the_consumer_works_beside_a_long_transaction(items: Database) -> None:
+    long = items.connect()
+    long.cursor().execute("SELECT * FROM item")
+    long.cursor().execute("INSERT INTO item (name) SELECT 'x' FROM information_schema.COLUMNS LIMIT 300")
+    items.execute("INSERT INTO item (name) VALUES ('short')")
+    async with consumer(items) as journal:
+        rows = await journal.peek(10)
+        assert brief(rows, "name") == [("create", "item", None, ("short",))]
+        await journal.delete([rows[0].token])
+        assert await journal.peek(10) == []
+        erp = impatient(items)
+        erp.cursor().execute("INSERT INTO item (name) VALUES ('more')")
+        erp.commit()
+        long.commit()
+        heads = await journal.heads(10)
+        assert sorted(head.rows for head in heads) == [1, 300]
+
+
+def test_a_bulk_insert_holds_no_auto_increment_lock_on_the_journal(items: Database) -> None:
+    """An open statement of one connection, and another that writes meanwhile."""
+    items.execute("CREATE TABLE other (id INT PRIMARY KEY, name VARCHAR(50)) ENGINE=InnoDB")
+    items.execute("INSERT INTO other VALUES (1, 'a')")
+    install(items, CAPTURE, "other")
+    bulk, erp = items.connect(), impatient(items)
+    done = []
+
+    def import_rows() -> None:
+        bulk.cursor().execute(
+            "INSERT INTO item (name) SELECT IF(seq = 2, SLEEP(2), 'x') FROM (SELECT 1 AS seq UNION ALL SELECT 2) AS two"
+        )
+        done.append(True)
+
+    thread = threading.Thread(target=import_rows)
+    thread.start()
+    deadline = time.monotonic() + 5
+    while not items.execute(
+        "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s AND STATE = 'User sleep'", (bulk.thread_id(),)
+    ):
+        assert time.monotonic() < deadline
+    erp.cursor().execute("UPDATE other SET name = 'b'")
+    erp.commit()
+    assert not done
+    thread.join()
+    bulk.commit()
+    assert len(drain(items)) == 3
+
+
+async def test_reading_by_transaction(items: Database) -> None:
+    connection = items.connect()
+    for count in (3, 1, 2):
+        for number in range(count):
+            connection.cursor().execute("INSERT INTO item (name) VALUES (%s)", (f"{count}.{number}",))
+        connection.commit()
+    async with consumer(items) as journal:
+        heads = await journal.heads(10)
+        assert [head.rows for head in heads] == [3, 1, 2]
+        assert [head.rows for head in await journal.heads(2)] == [3, 1]
+        rows = await journal.transaction_rows([heads[0].token, heads[2].token])
+        assert sorted(row.after["name"] for row in rows if row.after) == ["2.0", "2.1", "3.0", "3.1", "3.2"]
+        token = heads[0].token
+        first = await journal.rows_behind(token, -1, 2)
+        assert [row.after["name"] for row in first if row.after] == ["3.0", "3.1"]
+        rest = await journal.rows_behind(token, first[-1].ordinal, 2)
+        assert [row.after["name"] for row in rest if row.after] == ["3.2"]
+        chosen = [first[0].ordinal, rest[0].ordinal]
+        assert [row.ordinal for row in await journal.rows_at(token, chosen)] == chosen
+        assert await journal.rows_at(heads[1].token, chosen) == []
+        await journal.delete([token, "12345"])
+        assert [head.rows for head in await journal.heads(10)] == [1, 2]
+
+
+async def test_a_huge_transaction_is_forgotten_in_parts(items: Database) -> None:
+    items.execute("INSERT INTO item (name) VALUES ('x')")
+    for _ in range(13):
+        items.execute("INSERT INTO item (name) SELECT name FROM item")
+    async with consumer(items) as journal:
+        heads = await journal.heads(100)
+        assert heads[-1].rows == 4096
+        await journal.delete([head.token for head in heads])
+        assert await journal.peek(1) == []
+    assert items.execute("SELECT COUNT(*) FROM cdc_journal") == [(0,)]
+
+
+async def test_a_standby_takes_over(items: Database) -> None:
+    first, second = MySQLJournal(items.info), MySQLJournal(items.info)
+    await first.connect()
+    await second.connect()
+    assert await first.try_lock(0)
+    assert not await second.try_lock(0)
+    assert not await second.try_lock(0.3)
+    waiting = asyncio.create_task(second.try_lock(10))
+    await asyncio.sleep(0)
+    assert first._connection is not None
+    items.execute(f"KILL {first._connection.thread_id()}")
+    assert await waiting
+    with pytest.raises(SourceUnavailable):
+        await first.peek(1)
+    await first.disconnect()
+    await second.disconnect()
+
+
+async def test_waiting_ends_with_a_change_and_with_disconnect(items: Database) -> None:
+    async with consumer(items) as journal:
+        started = time.monotonic()
+        await journal.wait(0.3)
+        assert 0.2 < time.monotonic() - started < 1.5
+        waiting = asyncio.create_task(journal.wait(30))
+        await asyncio.to_thread(items.execute, "INSERT INTO item (name) VALUES ('x')")
+        started = time.monotonic()
+        await waiting
+        assert time.monotonic() - started < 0.5
+        await journal.delete([row.token for row in await journal.peek(10)])
+        waiting = asyncio.create_task(journal.wait(30))
+        await asyncio.sleep(0)
+        started = time.monotonic()
+        await journal.disconnect()
+        await waiting_end(waiting)
+        assert time.monotonic() - started < 2
+
+
+async def waiting_end(waiting: asyncio.Task[None]) -> None:
+    try:
+        await waiting
+    except SourceUnavailable:
+        assert waiting.done()
+
+
+async def test_waiting_works_without_the_routine(items: Database) -> None:
+    items.execute("DROP PROCEDURE cdc_wait")
+    async with consumer(items) as journal:
+        waiting = asyncio.create_task(journal.wait(30))
+        await asyncio.to_thread(items.execute, "INSERT INTO item (name) VALUES ('x')")
+        await asyncio.wait_for(waiting, 2)
+
+
+async def test_a_waiting_consumer_blocks_no_ddl(items: Database) -> None:
+    async with consumer(items) as journal:
+        await journal.all_rows("item")
+        waiting = asyncio.create_task(journal.wait(3))
+        connection = items.connect()
+
+        def change() -> None:
+            cursor = connection.cursor()
+            cursor.execute("SET SESSION lock_wait_timeout = 1")
+            cursor.execute("ALTER TABLE item ADD COLUMN more INT")
+
+        await asyncio.to_thread(change)
+        await waiting
+        assert [column.name for column in (await journal.tables())["item"].columns] == ["id", "name", "more"]
+
+
+async def test_lookups_compare_exactly_and_leave_secrets(items: Database) -> None:
+    items.execute("INSERT INTO item (name, secret) VALUES ('a', 's'), ('A', 's'), ('b', 's'), (NULL, 's')")
+    async with consumer(items) as journal:
+        assert await journal.rows("item", "name", ["a", "zz"]) == [{"id": 1, "name": "a"}]
+        assert [row["id"] for row in await journal.rows("item", "id", [3, 1])] == [1, 3]
+        assert await journal.rows("item", "id", []) == []
+        assert len(await journal.all_rows("item")) == 4
+        first = await journal.page("item", None, 3)
+        assert [row["id"] for row in first] == [1, 2, 3]
+        assert [row["id"] for row in await journal.page("item", first[-1], 3)] == [4]
+
+
+async def test_paging_over_a_key_of_several_columns(db: Database) -> None:
+    db.execute("CREATE TABLE pair (a INT, b VARCHAR(10), PRIMARY KEY (a, b)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")
+    install(db, "pair")
+    db.execute("INSERT INTO pair VALUES (1, 'x'), (1, 'y'), (2, 'a'), (2, 'z'), (3, '100%%')")
+    async with consumer(db) as journal:
+        seen, after = [], None
+        while rows := await journal.page("pair", after, 2):
+            seen += [(row["a"], row["b"]) for row in rows]
+            after = rows[-1]
+        assert seen == [(1, "x"), (1, "y"), (2, "a"), (2, "z"), (3, "100%%")]
+
+
+async def test_without_a_journal(db: Database) -> None:
+    with pytest.raises(JournalMissing):
+        await MySQLJournal(db.info).connect()
+    db.execute(ITEM)
+    install(db, CAPTURE)
+    async with consumer(db) as journal:
+        uninstall(db)
+        with pytest.raises(JournalMissing):
+            await journal.peek(1)
+
+
+async def test_refused_and_unreachable(items: Database) -> None:
+    for info in (items.info.as_user("nobody", "wr0ng"), replace(items.info, port=1)):
+        journal = MySQLJournal(info)
+        with pytest.raises(CdcError) as caught:
+            await journal.connect()
+        assert "wr0ng" not in str(caught.value)
+        await journal.disconnect()
+
+
+async def test_sockets_and_tls(items: Database) -> None:
+    (path,) = items.execute("SELECT @@socket")[0]
+    journal = MySQLJournal(replace(items.info, socket=path, host="unused"))
+    await journal.connect()
+    await journal.disconnect()
+    (mode,) = [row[1] for row in items.execute("SHOW VARIABLES LIKE 'have_ssl'")] or ["YES"]
+    if mode == "YES":
+        journal = MySQLJournal(replace(items.info, tls=Tls("require")))
+        await journal.connect()
+        await journal.disconnect()
+    journal = MySQLJournal(replace(items.info, tls=Tls("disable")))
+    await journal.connect()
+    await journal.disconnect()
+
+
+async def test_the_printed_grants_are_enough_and_no_more(db: Database) -> None:
+    db.execute(ITEM)
+    db.execute(
+        "CREATE TABLE child (id INT PRIMARY KEY, item INT, FOREIGN KEY (item) REFERENCES item (id) ON DELETE CASCADE)"
+    )
+    captures = [CAPTURE, Capture("child")]
+    owner = MySQLInstaller(db.info)
+    tag = db.name.removeprefix("cdc_")
+
+    def accounts(text: str, who: str) -> str:
+        lines = [
+            line
+            for line in text.splitlines()
+            if (f"'{who}'" in line and line[:2] != "--") or line.startswith("SET GLOBAL")
+        ]
+        return "\n".join(lines).replace(f"'{who}'", f"'{who[:8]}_{tag}'").replace("change me", "Ch4nge.me")
+
+    db.script(accounts(owner.grants(captures), "cdc_installer"))
+    made = MySQLInstaller(db.info.as_user(f"cdc_inst_{tag}", "Ch4nge.me"), LockPatience(1, 1))
+    made.apply(made.plan_install(captures), lambda _: None)
+    assert made.plan_install(captures).steps == ()
+    db.script(accounts(owner.grants(captures), "cdc_consumer"))
+    db.execute("INSERT INTO item (name, secret) VALUES ('a', 's')")
+    db.execute("INSERT INTO child VALUES (1, 1)")
+    db.execute("DELETE FROM item")
+    journal = MySQLJournal(db.info.as_user(f"cdc_cons_{tag}", "Ch4nge.me"), captures)
+    await journal.connect()
+    assert await journal.try_lock(1)
+    await journal.wait(0.1)
+    assert [(row.operation.value, row.table, row.gap) for row in await journal.peek(10)] == [
+        ("create", "item", False),
+        ("create", "child", False),
+        ("delete", "child", False),
+        ("delete", "item", False),
+    ]
+    await journal.delete([head.token for head in await journal.heads(10)])
+    assert await journal.page("item", None, 10) == []
+    tables = await journal.tables()
+    assert tables["item"].key == ("id",)
+    assert [column.name for column in tables["item"].columns] == ["id", "name"]
+    await journal.disconnect()
+    reader = db.connect(f"cdc_cons_{tag}", "Ch4nge.me", autocommit=True).cursor()
+    for forbidden in ("SELECT secret FROM item", "DELETE FROM item", "UPDATE cdc_journal SET gap = 1"):
+        with pytest.raises(Exception, match="denied"):
+            reader.execute(forbidden)
+    made.apply(made.plan_uninstall(), lambda _: None)
+    assert db.execute("SHOW TABLES LIKE 'cdc%'") == []
