@@ -30,10 +30,13 @@ def silent(_title: str) -> None:
 def client(database: Database, program: str, *arguments: str, text: str = "") -> str:
     """psql or pg_dump of the server's own version; skips where the programs are not here."""
     try:
-        path = find("postgresql").folder / program
+        folder = find("postgresql").folder
     except NoServerError:
         pytest.skip("PostgreSQL runs in a container: no client programs here")
-    if not path.exists():
+    major = int(database.execute("SHOW server_version_num")[0][0]) // 10000
+    folders = (folder, Path(f"/usr/lib/postgresql/{major}/bin"))
+    path = next((each / program for each in folders if (each / program).exists()), None)
+    if path is None:
         pytest.skip(f"no {program} here")
     info = database.info
     command = [str(path), "-h", info.host, "-p", str(info.port), "-U", info.user, "-d", info.database, *arguments]
