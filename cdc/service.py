@@ -184,13 +184,12 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
 async def _run_all(relays: Iterable[Relay], dispatcher: Dispatcher, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
-        dispatching = group.create_task(dispatcher.run())
-        relaying = [group.create_task(relay.run(stop)) for relay in relays]
+        group.create_task(dispatcher.run())
+        for relay in relays:
+            group.create_task(relay.run(stop))
         await stop.wait()
         log.info("stopping")
-        await asyncio.wait(relaying)
-        dispatcher.stop()
-        await dispatching
+        dispatcher.stop()  # beside the relays, not after them: a database that is slow to leave must not eat the grace
     log.info("stopped")
 
 

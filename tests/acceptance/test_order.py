@@ -1,0 +1,100 @@
+"""Records do not wait for each other, nor do endpoints; the changes of one record keep their order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from support.consumer import Consumer, Inbox, answering, receiving
+from support.database import Database
+
+INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
+COUNT = "UPDATE contadores SET valor = valor + 1 WHERE id = %s"
+
+
+def _refusing(record: int, times: int) -> Any:
+    """A receiver that answers 503 to the first requests about one record."""
+    left = times
+
+    async def answer(event: dict[str, Any]) -> int:
+        nonlocal left
+        if event["key"]["id"] != record or left == 0:
+            return 204
+        left -= 1
+        return 503
+
+    return answer
+
+
+async def test_a_refused_record_waits_alone(database: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, database)
+    inbox = Inbox()
+    async with answering(_refusing(1, 2), inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--retries", "1,1,1")
+        async with consumer.running():
+            for record in range(5):
+                database.execute(INSERT, [record])
+            for record in (1, 0, 1, 2, 3, 1, 4):
+                database.execute(COUNT, [record])
+            await inbox.until(lambda inbox: len(inbox.accepted) == 8)
+            others = {(event["key"]["id"], event["data"]["valor"]) for event in inbox.accepted}
+            assert others == {(record, value) for record in (0, 2, 3, 4) for value in (0, 1)}, "they did not wait"
+            states = [each["state"] for each in await consumer.deliveries("--record", "contadores:1")]
+            await inbox.until(lambda inbox: len(inbox.accepted) == 12)
+    assert states[:3] == ["waiting"] * 3, "its later events wait for it"
+    of_one = [(each.event["data"]["valor"], each.answered) for each in inbox.received if each.event["key"]["id"] == 1]
+    assert of_one == [(0, 503), (0, 503), (0, 204), (1, 204), (2, 204), (3, 204)]
+
+
+async def test_a_given_up_event_lets_the_next_one_go(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    inbox = Inbox()
+    async with answering(_refusing(1, 2), inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--retries", "0.1")
+        async with consumer.running():
+            postgres_db.execute(INSERT, [1])
+            postgres_db.execute(COUNT, [1])
+            await inbox.until(lambda inbox: len(inbox.accepted) == 1)
+            states = [each["state"] for each in await consumer.deliveries()]
+    assert [(each.event["data"]["valor"], each.answered) for each in inbox.received] == [(0, 503), (0, 503), (1, 204)]
+    assert states == ["delivered", "dead"]
+
+
+async def test_a_healthy_endpoint_does_not_wait_for_sick_ones(database: Database, tmp_path: Path) -> None:
+    """One endpoint hangs, one refuses, one is not there; meanwhile the healthy one is served promptly."""
+    consumer = Consumer.of_one_table(tmp_path, database)
+    inbox, never = Inbox(), asyncio.Event()
+    delays = []
+
+    async def hang(_event: dict[str, Any]) -> int:
+        await never.wait()
+        return 204
+
+    async def refuse(_event: dict[str, Any]) -> int:
+        return 500
+
+    async with answering(hang) as hanging, answering(refuse) as refusing, receiving(inbox) as healthy:
+        for url in (hanging, refusing, f"http://127.0.0.1:{_closed_port()}/", healthy):
+            await asyncio.to_thread(consumer.add_endpoint, url, "*", "--concurrency", "100")
+        async with consumer.running():
+            for record in range(200):  # more than the requests that may be on their way in all
+                database.execute(INSERT, [record])
+            await inbox.until_count(200)
+            for number in range(20):
+                began = time.monotonic()
+                database.execute(COUNT, [number])
+                await inbox.until_count(201 + number)
+                delays.append(time.monotonic() - began)
+            never.set()
+            assert await consumer.stop() == 0
+    assert sorted(delays)[10] < 0.5, delays
+    assert max(delays) < 3, delays
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,121 @@
+"""How ``cdc run`` ends: what is on its way is finished and recorded, leases are given back, and it is over in time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from support.consumer import Consumer, Inbox, answering
+from support.database import Database
+
+WITHIN = 10  # seconds
+COMMAND_ENDED_BY_SIGINT = (130, -signal.SIGINT)
+
+
+class Slow:
+    """A receiver that answers when it is let; `under_way` counts the requests that wait for it."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.may_answer = asyncio.Event()
+        self.under_way = 0
+        self._arrived = asyncio.Event()
+
+    async def answer(self, _event: dict[str, Any]) -> int:
+        self.under_way += 1
+        self._arrived.set()
+        await self.may_answer.wait()
+        return 204
+
+    async def until_under_way(self, count: int) -> None:
+        async with asyncio.timeout(WITHIN):
+            while self.under_way < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+
+def _write(database: Database, records: int) -> None:
+    for number in range(records):
+        database.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
+
+
+async def _ended(consumer: Consumer, *signals: signal.Signals, then: Callable[[], None] = lambda: None) -> int:
+    """The exit code, after these signals; it must not take longer than it may."""
+    process = consumer.process
+    assert process is not None
+    began = time.monotonic()
+    for number in signals[:-1]:
+        process.send_signal(number)
+        await consumer.logged("signal received")
+    ending = asyncio.create_task(consumer.stop(signals[-1]))
+    if len(signals) == 1:
+        await consumer.logged("stopping")
+    then()
+    code = await ending
+    assert time.monotonic() - began < WITHIN
+    return code
+
+
+async def test_sigterm_finishes_what_is_on_its_way(database: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, database)
+    slow = Slow()
+    async with answering(slow.answer, slow.inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--concurrency", "3")
+        async with consumer.running():
+            _write(database, 8)
+            await slow.until_under_way(3)
+            assert await _ended(consumer, signal.SIGTERM, then=slow.may_answer.set) == 0
+        assert slow.under_way == len(slow.inbox.received) == 3, "nothing is begun after the signal"
+        states = sorted(each["state"] for each in await consumer.deliveries())
+        assert states == ["delivered"] * 3 + ["pending"] * 5
+        began = time.monotonic()
+        async with consumer.running():
+            await slow.inbox.until_count(8)
+            assert time.monotonic() - began < 5, "leases were given back"
+        assert len({event["id"] for event in slow.inbox.events}) == 8
+
+
+async def test_a_receiver_that_hangs_does_not_keep_it(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    slow = Slow()
+    async with answering(slow.answer, slow.inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            _write(postgres_db, 2)
+            await slow.until_under_way(2)
+            assert await _ended(consumer, signal.SIGTERM) == 0
+        assert {(each["state"], each["attempts"]) for each in await consumer.deliveries()} == {("pending", 0)}
+        slow.may_answer.set()
+        began = time.monotonic()
+        async with consumer.running():
+            await slow.inbox.until(lambda inbox: len(inbox.received) == 4)
+            assert time.monotonic() - began < 5, "leases were given back"
+        assert {(each["state"], each["attempts"]) for each in await consumer.deliveries()} == {("delivered", 1)}
+        ids = [event["id"] for event in slow.inbox.events]
+        assert len(set(ids)) == 2, "sent again under the same id"
+
+
+async def test_a_second_sigint_ends_at_once(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    slow = Slow()
+    async with answering(slow.answer) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            _write(postgres_db, 1)
+            await slow.until_under_way(1)
+            began = time.monotonic()
+            assert await _ended(consumer, signal.SIGINT, signal.SIGINT) in COMMAND_ENDED_BY_SIGINT
+            assert time.monotonic() - began < 2
+
+
+async def test_it_stops_while_it_waits_for_a_database(own_server: Any, tmp_path: Path) -> None:
+    database: Database = own_server("mariadb")
+    consumer = Consumer.of_one_table(tmp_path, database)
+    async with consumer.running():
+        await asyncio.to_thread(database.server.stop)
+        await consumer.logged("source failed")
+        assert await _ended(consumer, signal.SIGTERM) == 0
