@@ -35,12 +35,19 @@ _EXACT: Mapping[tuple[Flavour, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class MySQLColumn:
-    """One row of information_schema.COLUMNS. ``charset`` is empty for types without one."""
+    """One row of information_schema.COLUMNS. ``charset`` is empty for types without one; ``extra`` such as
+    ``auto_increment``."""
 
     name: str
     data_type: str
     column_type: str
     charset: str = ""
+    extra: str = ""
+
+    @property
+    def automatic(self) -> bool:
+        """The server numbers the rows, so nobody changes the numbers."""
+        return "auto_increment" in self.extra.lower()
 
     @property
     def kind(self) -> ColumnKind:

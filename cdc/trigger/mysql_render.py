@@ -134,7 +134,11 @@ def row_triggers(target: Target, dialect: Dialect) -> list[WantedTrigger]:
 def parent_trigger(
     parent: FoundTable, event: str, paths: Sequence[Path], targets: Mapping[str, Target], dialect: Dialect
 ) -> WantedTrigger:
-    """The trigger that journals what deleting (or re-keying) a row of ``parent`` does to captured rows elsewhere."""
+    """The trigger that journals what deleting (or re-keying) a row of ``parent`` does to captured rows elsewhere.
+
+    Every table that a trigger names is opened by every statement that may run it.  So where the key is a number that
+    the server gives, which nobody changes, a change only leaves gaps: the consumer then reads those tables again.
+    """
     name = trigger_name(parent.name, "bd" if event == "DELETE" else "bu")
     conditions = ["@@foreign_key_checks"]
     if dialect.cascade_switch:
@@ -142,19 +146,31 @@ def parent_trigger(
     if event == "UPDATE":
         referenced = {column for path in paths for column in path.keys[0].parent_columns}
         conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), dialect.flavour)})")
-    gaps = sorted({_gap(targets[path.table], _operation(path), dialect.tokens) for path in paths})
+    gaps = _gaps(paths, targets, dialect.tokens)
+    blocks = [_block(path, targets[path.table], parent, dialect, event) for path in paths]
+    if event == "UPDATE" and all(
+        parent.column(name).automatic for path in paths for name in path.keys[0].parent_columns
+    ):
+        blocks = [gaps]
+    switch = dialect.snapshot_switch and blocks != [gaps]
     text = statement(
         "mysql/trigger_parent.sql",
         trigger=quote(name),
         event=event,
         table=quote(parent.name),
-        gaps="".join(f"{gap};\n" for gap in gaps),
+        gaps=gaps,
         condition=" AND ".join(conditions),
-        begin=_SNAPSHOT_OFF if dialect.snapshot_switch else "",
-        end=_SNAPSHOT_BACK if dialect.snapshot_switch else "",
-        blocks="\n".join(_block(path, targets[path.table], parent, dialect, event) for path in paths),
+        begin=_SNAPSHOT_OFF if switch else "",
+        end=_SNAPSHOT_BACK if switch else "",
+        blocks="\n".join(blocks),
     )
     return WantedTrigger(name, parent.name, "BEFORE", event, text)
+
+
+def _gaps(paths: Sequence[Path], targets: Mapping[str, Target], tokens: Tokens) -> str:
+    """A gap for every table and operation at the end of these paths."""
+    gaps = {_gap(targets[path.table], _operation(path), tokens) for path in paths}
+    return "".join(f"    {gap};\n" for gap in sorted(gaps))
 
 
 def _operation(path: Path) -> Operation:

@@ -141,7 +141,7 @@ async def test_reading_by_transaction(items: Database) -> None:
         assert [head.rows for head in heads] == [3, 1, 2]
         assert [head.rows for head in await journal.heads(2)] == [3, 1]
         rows = await journal.transaction_rows([heads[0].token, heads[2].token])
-        assert sorted(row.after["name"] for row in rows if row.after) == ["2.0", "2.1", "3.0", "3.1", "3.2"]
+        assert sorted(str(row.after["name"]) for row in rows if row.after) == ["2.0", "2.1", "3.0", "3.1", "3.2"]
         token = heads[0].token
         first = await journal.rows_behind(token, -1, 2)
         assert [row.after["name"] for row in first if row.after] == ["3.0", "3.1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -83,7 +84,7 @@ async def looked_up(database: Database) -> Row:
     return row
 
 
-def typed(row: Row | None) -> list[tuple[str, type, object]]:
+def typed(row: Mapping[str, object] | None) -> list[tuple[str, type, object]]:
     assert row is not None
     return [(name, type(value), value) for name, value in row.items()]
 
