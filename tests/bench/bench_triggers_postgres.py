@@ -1,6 +1,7 @@
 """What capture costs an ERP write on PostgreSQL, and how fast the journal is drained.  Prints ratios; no test.
 
-``PYTHONPATH=tests python tests/bench/bench_triggers_postgres.py [--rounds N] [--backlog N]``; a server of its own.
+``PYTHONPATH=tests python tests/bench/bench_triggers_postgres.py [--rounds N] [--backlog N]``; a server of its own,
+whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say little.
 
 Twins of two FacturaScripts tables, one with triggers and one without, are written in turns of 20 single-row
 transactions; the ratio is that of the medians.  "notified": while a consumer listens, each commit sends a NOTIFY, which
@@ -13,7 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any, LiteralString, cast
 
@@ -26,8 +30,7 @@ from cdc.demo import tables
 from cdc.libpq import conninfo
 from cdc.source.journal_postgres import LOCK_CLASS, LOCK_IDLE, PostgresJournal
 from cdc.trigger.postgres import PostgresInstaller
-from support.server import Spec
-from support.servers import KeeperClient, KeeperProcess, own_server
+from support.server import Spec, ask, make_server, owner_info
 
 KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
 ROWS = 1000
@@ -197,21 +200,21 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=20_000)
     arguments = parser.parse_args()
     random.seed(1)
-    keeper = KeeperProcess()
-    client = KeeperClient(keeper.address)
-    server = own_server(client, Spec("postgresql", options=("max_prepared_transactions=0",), durable=True))
+    spec = Spec("postgresql", options=("max_prepared_transactions=0",), durable=True)
+    folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
+    folder.chmod(0o755)  # a server started by root runs under another account
+    server, _ = make_server(spec, folder / "server")
     try:
         server.start()
-        info = server.info()
-        print(server.label)
+        info = owner_info(spec, server.port, "postgres")
+        print(f"PostgreSQL {ask(spec, server.port, 'SHOW server_version')}")
         with psycopg.connect(conninfo(info, "bench"), autocommit=True) as connection:
             connection.execute(sql(tables.ddl("postgresql")))
             overhead(info, connection, arguments.rounds)
             asyncio.run(drain(info, connection, arguments.backlog))
     finally:
         server.discard()
-        client.close()
-        keeper.end()
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
