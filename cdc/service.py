@@ -183,14 +183,25 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
 
 async def _run_all(relays: Iterable[Relay], dispatcher: Dispatcher, stop: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(dispatcher.run())
-        for relay in relays:
-            group.create_task(relay.run(stop))
-        await stop.wait()
-        log.info("stopping")
-        dispatcher.stop()  # beside the relays, not after them: a database that is slow to leave must not eat the grace
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(dispatcher.run())
+            for relay in relays:
+                group.create_task(relay.run(stop))
+            await stop.wait()
+            log.info("stopping")
+            # beside the relays, not after them: a database that is slow to leave must not eat the grace
+            dispatcher.stop()
+    except ExceptionGroup as failed:
+        raise _first(failed) from None
     log.info("stopped")
+
+
+def _first(error: Exception) -> Exception:
+    """The first error of a group, which is what there is to say."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 # -- the doctor -------------------------------------------------------------------------------------------------------

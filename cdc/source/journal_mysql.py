@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,16 @@ from cdc.change import Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.errors import JournalMissing, SourceError, SourceUnavailable
-from cdc.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, rows
+from cdc.mysql_connection import (
+    ACCESS_DENIED,
+    MISSING_TABLE,
+    NO_PRIVILEGE,
+    UNAVAILABLE,
+    code_of,
+    connect,
+    errors_of,
+    rows,
+)
 from cdc.mysql_journal import VERSION, Tokens, captures_from_json
 from cdc.source.journal_database import JournalRow, TransactionHead
 from cdc.source.journal_mysql_lookup import MySQLLookup
@@ -33,8 +43,9 @@ _INTERRUPTED = 1317
 _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds of one round trip of waiting: what `disconnect` may have to wait for.
 _SLICE = 0.25
-#: Seconds between two looks at the journal where the wait routine is missing.
-_POLL = 0.05
+#: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and after that.
+_QUICK, _SLOW = 0.005, 0.02
+_BUSY = 2.0
 #: Rows deleted by one statement and transaction.
 _DELETE = 2000
 
@@ -126,11 +137,11 @@ class MySQLJournal:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def _journal_rows(self, file: str, parameters: Sequence[Any]) -> list[JournalRow]:
-        return await self._run(lambda connection: self._reader.read(connection, sqlfile.load(file), parameters))
+    async def _journal_rows(self, file: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
+        return await self._run(lambda connection: self._reader.read(connection, sqlfile.load(file), parameters, most))
 
     async def peek(self, limit: int) -> list[JournalRow]:
-        return await self._journal_rows("mysql/journal_peek.sql", (limit,))
+        return await self._journal_rows("mysql/journal_peek.sql", (limit,), limit)
 
     async def heads(self, limit: int) -> list[TransactionHead]:
         found = await self._run(lambda connection: rows(connection, sqlfile.load("mysql/journal_heads.sql"), (limit,)))
@@ -142,12 +153,12 @@ class MySQLJournal:
         return await self._journal_rows("mysql/journal_transactions.sql", (_numbers(tokens),))
 
     async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
-        return await self._journal_rows("mysql/journal_behind.sql", (int(token), max(ordinal, 0), limit))
+        return await self._journal_rows("mysql/journal_behind.sql", (int(token), max(ordinal, 0), limit), 1)
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
         if not ordinals:
             return []
-        return await self._journal_rows("mysql/journal_at.sql", (tuple(ordinals), int(token)))
+        return await self._journal_rows("mysql/journal_at.sql", (tuple(ordinals), int(token)), 1)
 
     async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
         return await self._run(lambda connection: self._lookup.page(connection, table, after, limit))
@@ -172,14 +183,14 @@ class MySQLJournal:
             await self._run(partial(self._delete, tokens=_numbers(tokens[start : start + _DELETE])))
 
     def _delete(self, connection: Connection[Any], tokens: tuple[int, ...]) -> None:
-        ids = sqlfile.load("mysql/journal_ids.sql")
-        deleted = False
-        while found := rows(connection, ids, (tokens, _DELETE)):
-            rows(connection, sqlfile.load("mysql/journal_delete.sql"), (tuple(row[0] for row in found),))
-            deleted = True
-            if len(found) < _DELETE:
-                break
-        if deleted and self._history:
+        known, self._reader.complete = self._reader.complete, {}
+        ids = [number for token in tokens for number in known.get(token, ())]
+        _delete_rows(connection, ids)
+        unknown = tuple(token for token in tokens if token not in known)
+        while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
+            ids = [row[0] for row in found]
+            _delete_rows(connection, ids)
+        if ids and self._history:
             _forget_history(connection)
 
     async def wait(self, seconds: float) -> None:
@@ -191,16 +202,19 @@ class MySQLJournal:
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
         """Whether the journal has rows, within about ``seconds``."""
+        pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else _SLOW
         if self._routine:
             try:
-                return bool(rows(connection, "CALL `cdc_wait`(%s, %s)", (self._reader.latest, seconds))[0][0])
+                return bool(
+                    rows(connection, "CALL `cdc_wait`(%s, %s, %s)", (self._reader.latest, seconds, pause))[0][0]
+                )
             except pymysql.err.MySQLError as error:
                 if code_of(error) == _INTERRUPTED:
                     return True
                 if code_of(error) not in _NO_ROUTINE:
                     raise
                 self._routine = False
-        return bool(rows(connection, "SELECT SLEEP(%s), EXISTS (SELECT 1 FROM `cdc_journal`)", (_POLL,))[0][1])
+        return bool(rows(connection, "SELECT SLEEP(%s), EXISTS (SELECT 1 FROM `cdc_journal`)", (pause,))[0][1])
 
 
 @contextmanager
@@ -209,7 +223,9 @@ def _explained(info: ConnectionInfo) -> Iterator[None]:
     with errors_of(info):
         try:
             yield
-        except (pymysql.err.ProgrammingError, pymysql.err.OperationalError) as error:
+        except pymysql.err.MySQLError as error:
+            if code_of(error) in UNAVAILABLE or code_of(error) in ACCESS_DENIED:
+                raise
             if code_of(error) == MISSING_TABLE and "cdc_" in str(error.args[-1]):
                 raise JournalMissing(
                     f"No journal is installed in {info.describe()}.", "Run `cdc install-triggers`."
@@ -219,7 +235,11 @@ def _explained(info: ConnectionInfo) -> Iterator[None]:
                     f"The account of {info.describe()} lacks a privilege: {error.args[-1]}.",
                     "Grant what a consuming account needs.",
                 ) from error
-            raise
+            # without the server's words: they may quote values
+            raise SourceError(
+                f"{info.describe()} refuses a statement (error {code_of(error)}).",
+                "The server's manual says what the number means; cdc doctor checks the rest.",
+            ) from error
 
 
 def _numbers(tokens: Sequence[str]) -> tuple[int, ...]:
@@ -231,6 +251,11 @@ def _get_lock(connection: Connection[Any], seconds: float) -> bool:
     (database,) = rows(connection, "SELECT DATABASE()")[0]
     name = f"cdc_{hashlib.sha256(database.encode()).hexdigest()[:40]}"
     return bool(rows(connection, "SELECT GET_LOCK(%s, %s)", (name, seconds))[0][0])
+
+
+def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
+    for start in range(0, len(ids), _DELETE):
+        rows(connection, sqlfile.load("mysql/journal_delete.sql"), (tuple(ids[start : start + _DELETE]),))
 
 
 def _forget_history(connection: Connection[Any]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.change import Row, Value
 from cdc.errors import SourceError
 from cdc.mysql_column import image
-from cdc.mysql_connection import quote, rows
+from cdc.mysql_connection import MISSING_TABLE, code_of, quote, rows
 from cdc.mysql_journal import Decoder, Shape, decoder
 from cdc.mysql_tables import FoundTable, read_tables
 
@@ -20,6 +21,8 @@ from cdc.mysql_tables import FoundTable, read_tables
 _FRESH = 5.0
 #: Values asked for by one statement.
 _CHUNK = 1000
+#: No such column, no such table, table definition has changed.
+_ALTERED = frozenset({1054, MISSING_TABLE, 1412})
 
 
 class MySQLLookup:
@@ -46,12 +49,26 @@ class MySQLLookup:
             )
         return tables[name]
 
+    def _of_table(self, connection: Connection[Any], name: str, read: Callable[[FoundTable], list[Row]]) -> list[Row]:
+        """``read``, once more with the columns of now when the table was altered since they were read."""
+        try:
+            return read(self._table(connection, name))
+        except pymysql.err.MySQLError as error:
+            if code_of(error) not in _ALTERED:
+                raise
+        self._read_at = float("-inf")
+        return read(self._table(connection, name))
+
     def all_rows(self, connection: Connection[Any], table: str) -> list[Row]:
-        return self._select(connection, self._table(connection, table), "TRUE", (), 2**63)
+        return self._of_table(connection, table, lambda found: self._select(connection, found, "TRUE", ()))
 
     def rows(self, connection: Connection[Any], table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return self._of_table(connection, table, lambda found: self._matching(connection, found, column, values))
+
+    def _matching(
+        self, connection: Connection[Any], found: FoundTable, column: str, values: Sequence[Value]
+    ) -> list[Row]:
         """Checked here once more: the column's collation takes different values for equal."""
-        found = self._table(connection, table)
         wanted = set(values)
         answer: list[Row] = []
         chunks = [list(wanted)[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
@@ -63,9 +80,11 @@ class MySQLLookup:
         return answer
 
     def page(self, connection: Connection[Any], table: str, after: Row | None, limit: int) -> list[Row]:
-        found = self._table(connection, table)
-        where, parameters = _behind(found.key, after)
-        return self._select(connection, found, where, parameters, limit)
+        def read(found: FoundTable) -> list[Row]:
+            where, parameters = _behind(found.key, after)
+            return self._select(connection, found, where, parameters, limit)
+
+        return self._of_table(connection, table, read)
 
     def _select(
         self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any], limit: int = 2**63

@@ -17,7 +17,7 @@ from cdc.trigger.mysql_apply import SESSION, LockPatience, run
 from cdc.trigger.mysql_findings import findings_of
 from cdc.trigger.mysql_grants import grants_text
 from cdc.trigger.mysql_inspect import inspect
-from cdc.trigger.mysql_plan import install_plan, uninstall_plan
+from cdc.trigger.mysql_plan import install_plan, repair_plan, uninstall_plan
 
 _DELIMITER = "$$"
 
@@ -65,18 +65,13 @@ class MySQLInstaller:
             return grants_text(inspect(connection), captures, self._info.database)
 
     def repair(self, tables: Sequence[str]) -> None:
-        """The other tables' steps are left out: they are nobody's business here."""
         with self._connection() as connection:
             found = inspect(connection)
             if found.installation is None:
                 raise InstallError(
                     f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
                 )
-            there = [c for c in found.installation.captures if c.table in found.tables]
-            plan = install_plan(found, there)
-            wanted = {*tables, ""}
-            steps = tuple(s for s in plan.steps if s.table in wanted and s.title != "record what is installed")
-            run(connection, Plan(steps), self._patience, lambda _: None)
+            run(connection, repair_plan(found, found.installation, tables), self._patience, lambda _: None)
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from cdc.column import Capture
@@ -22,8 +22,10 @@ from cdc.mysql_journal import (
 from cdc.mysql_tables import FoundTable
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
-from cdc.trigger.mysql_found import Found, FoundTrigger
+from cdc.trigger.mysql_found import Found, FoundTrigger, Installation
 from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, parent_trigger, row_triggers, statement
+
+_RECORD = "record what is installed"
 
 
 def tokens_of(found: Found) -> Tokens:
@@ -76,8 +78,28 @@ def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
     steps += _trigger_steps(found, wanted_triggers(found, targets))
     wanted = captures_to_json(captures)
     if found.installation is None or wanted != captures_to_json(found.installation.captures):
-        steps.append(Step("record what is installed", "", (_record(tokens_of(found), wanted),)))
+        steps.append(Step(_RECORD, "", (_record(tokens_of(found), wanted),)))
     return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else ())
+
+
+def repair_plan(found: Found, installation: Installation, tables: Collection[str]) -> Plan:
+    """These tables' triggers and those of their parents, which name the same columns.  The other tables' steps are left
+    out: they are nobody's business here."""
+    captures = [capture for capture in installation.captures if capture.table in found.tables]
+    wanted = {"", *tables, *_parents(found, {capture.table for capture in captures}, tables)}
+    steps = install_plan(found, captures).steps
+    return Plan(tuple(s for s in steps if s.table in wanted and s.title != _RECORD))
+
+
+def _parents(found: Found, captured: Collection[str], tables: Collection[str]) -> set[str]:
+    """Tables whose cascades reach, or pass, one of these."""
+    return {
+        parent
+        for parent in found.tables
+        for find in (delete_paths, update_paths)
+        for path in find(parent, found.foreign_keys, captured)
+        if any(key.table in tables for key in path.keys)
+    }
 
 
 def uninstall_plan(found: Found) -> Plan:
@@ -211,7 +233,7 @@ def _refuse_rights(found: Found) -> None:
     if missing:
         raise InstallError(
             f"The account {rights.account} lacks the privileges {', '.join(missing)} on this database.",
-            "Run the statements that `cdc install-triggers --grants` prints.",
+            "Run the statements that `cdc grants` prints.",
         )
     if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
         raise InstallError(
