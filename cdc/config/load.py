@@ -19,9 +19,9 @@ from pydantic_core import ErrorDetails
 
 from cdc.config.environment import WHICH_FILE, Variable, read_variables, variable_name
 from cdc.config.model import SECTIONS, SQLITE, Config, RulesText
-from cdc.config.places import key_lines, line_of
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
+from cdc.toml_lines import TomlLines, TomlPath
 
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
@@ -66,7 +66,7 @@ class _Draft:
     file: Path | None = None
     text: str = ""
     values: dict[str, Any] = field(default_factory=dict)
-    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    lines: TomlLines = field(default_factory=lambda: TomlLines(""))
     variables: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def read_file(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class _Draft:
             raise ConfigError(f"{path} is not valid TOML: {error}.", hint) from error
         self.file = path
         self.text = text
-        self.lines = key_lines(text)
+        self.lines = TomlLines(text)
         self._resolve_paths(path.parent)
 
     def source_names(self) -> list[str]:
@@ -144,8 +144,8 @@ class _Draft:
                 for option, value in table.items():
                     table[option] = _resolved(path, option, value, base)
 
-    def _origins(self) -> dict[tuple[str, ...], str]:
-        return {path: f"line {line}" for path, line in self.lines.items()} | dict(self.variables)
+    def _origins(self) -> dict[TomlPath, str]:
+        return {path: f"line {line}" for path, line in self.lines.lines.items()} | self.variables
 
     def _check_source_names(self) -> None:
         for name in self.source_names():
@@ -161,7 +161,7 @@ class _Draft:
             return f"The environment variable {self.variables[path]}"
         table, option = (path[:-1], f" {path[-1]}") if _is_option(path) else (path, "")
         section = f"[{'.'.join(table)}]{option}"
-        line = line_of(self.lines, path)
+        line = self.lines.of(path)
         if self.file is None or line is None:
             via = next((name for at, name in self.variables.items() if at[: len(path)] == path), None)
             return f"{section} (from {via} …)" if via else section
@@ -191,7 +191,7 @@ class _Draft:
         known = OPTIONS[section] if section else tuple(OPTIONS)
         place = f"[{'.'.join(path[:-1])}]" if section else "the file"
         near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        line = line_of(self.lines, path)
+        line = self.lines.of(path)
         kind = "option" if section else "section"
         message = f"{self.file} line {line}: there is no {kind} {path[-1]!r} in {place}."
         return message, f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."

@@ -16,6 +16,7 @@ from cdc.config.php import read_config_php
 from cdc.config.url import parse_database_url
 from cdc.connection import ConnectionInfo
 from cdc.errors import ConfigError
+from cdc.toml_lines import TomlPath
 
 SQLITE = "sqlite:///"
 LATER_CAPTURES = ("binlog", "logical", "rest")
@@ -168,7 +169,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
     _file: Path | None = PrivateAttr(default=None)
-    _origins: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+    _origins: dict[TomlPath, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _name_sources(self) -> Self:
@@ -181,7 +182,7 @@ class Config(Section):
         return self._file
 
     @property
-    def origins(self) -> dict[tuple[str, ...], str]:
+    def origins(self) -> dict[TomlPath, str]:
         """Path of an option that was given → where (``cdc.toml line 4``, ``CDC_OUTBOX_URL``)."""
         return self._origins
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cdc.config.model import Config
 from cdc.config.url import mask_url
+from cdc.toml_lines import TomlPath
 
 _URL_OPTIONS = ("url", "admin_url")
 
@@ -33,7 +34,7 @@ def effective_toml(config: Config) -> str:
     return "\n".join(_lines(masked(config), config.origins))
 
 
-def _lines(values: Mapping[str, Any], origins: Mapping[tuple[str, ...], str]) -> Iterator[str]:
+def _lines(values: Mapping[str, Any], origins: Mapping[TomlPath, str]) -> Iterator[str]:
     tables: dict[tuple[str, ...], Any] = {("source", name): table for name, table in values["source"].items()}
     tables |= {(name,): table for name, table in values.items() if name != "source"}
     for path, table in tables.items():

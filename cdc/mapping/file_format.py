@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 
 from cdc.errors import ConfigError
 from cdc.mapping.condition import Condition, parse_condition
-from cdc.mapping.place import Path, Places
+from cdc.mapping.place import Places
+from cdc.toml_lines import TomlPath
 
 ChildKind = Literal["lines", "receipts"]
 Conditions = dict[str, Annotated[Condition, PlainValidator(parse_condition)]]
@@ -87,7 +88,7 @@ def parse(text: str, places: Places) -> CatalogueFile:
 
 
 def _config_error(error: ErrorDetails, places: Places) -> ConfigError:
-    path: Path = tuple("from" if part == "from_" else part for part in error["loc"])
+    path: TomlPath = tuple("from" if part == "from_" else part for part in error["loc"])
     if error["type"] == "extra_forbidden":
         place = places.of(path, str(path[-1]))
         known = _known_keys(path)
@@ -98,7 +99,7 @@ def _config_error(error: ErrorDetails, places: Places) -> ConfigError:
     return ConfigError(f"{places.of(path)}: {name} is wrong: {_reason(error)}.", "See docs/events.md for its form.")
 
 
-def _known_keys(path: Path) -> list[str]:
+def _known_keys(path: TomlPath) -> list[str]:
     models: dict[int, type[BaseModel]] = {1: CatalogueFile, 3: EntityEntry if path[0] == "entity" else EventEntry}
     model = models.get(len(path), ChildEntry)
     return sorted(info.alias or name for name, info in model.model_fields.items())

@@ -10,9 +10,10 @@ from cdc.change import Operation
 from cdc.errors import ConfigError, UsageError
 from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
-from cdc.mapping.place import Path, Place, Places
+from cdc.mapping.place import Place, Places
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.pattern import check_pattern
+from cdc.toml_lines import TomlPath
 
 ANY_TABLE = "*"
 CHILD_KINDS: tuple[ChildKind, ...] = ("lines", "receipts")
@@ -82,7 +83,7 @@ class Resolver:
     # -- entities ---------------------------------------------------------------------------------------------------
 
     def _read_entity(self, name: str, entry: EntityEntry, places: Places) -> None:
-        path: Path = ("entity", name)
+        path: TomlPath = ("entity", name)
         place = places.of(path)
         if not _ENTITY_NAME.match(name):
             raise ConfigError(
@@ -123,7 +124,7 @@ class Resolver:
                     f'Add {kind} = {{ table = "…", column = "…" }} beside it.',
                 )
 
-    def _children(self, entry: EntityEntry, path: Path, places: Places) -> Mapping[str, Child]:
+    def _children(self, entry: EntityEntry, path: TomlPath, places: Places) -> Mapping[str, Child]:
         children: dict[str, Child] = {}
         for kind in CHILD_KINDS:
             child = entry.lines if kind == "lines" else entry.receipts
@@ -159,7 +160,7 @@ class Resolver:
     def _read_events(self, file: CatalogueFile, places: Places) -> None:
         seen: dict[str, Place] = {}
         for index, entry in enumerate(file.event):
-            path: Path = ("event", index)
+            path: TomlPath = ("event", index)
             place = places.of(path)
             operations = _operations(entry, place)
             for entity in self._entities_of(entry, path, places):
@@ -170,7 +171,7 @@ class Resolver:
                 self.rules[rule.event] = rule
                 self._refer(rule, path, places)
 
-    def _entities_of(self, entry: EventEntry, path: Path, places: Places) -> list[Entity]:
+    def _entities_of(self, entry: EventEntry, path: TomlPath, places: Places) -> list[Entity]:
         place = places.of((*path, "name"))
         if not _EVENT_NAME.match(entry.name) or entry.name in ROW_EVENTS:
             raise ConfigError(
@@ -192,7 +193,7 @@ class Resolver:
             )
         return [self.entities[name] for name in names]
 
-    def _refer(self, rule: Rule, path: Path, places: Places) -> None:
+    def _refer(self, rule: Rule, path: TomlPath, places: Places) -> None:
         for key, columns in _named_columns(rule):
             table = STATE_TABLE if key == "state" else rule.table
             for column in columns:

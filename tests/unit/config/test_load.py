@@ -11,7 +11,6 @@ import pytest
 from cdc.config import Config, default_toml, load_config
 from cdc.config.load import OPTIONS
 from cdc.config.model import SECTIONS
-from cdc.config.places import key_lines
 from cdc.config.show import effective_toml, masked
 from cdc.errors import ConfigError
 
@@ -182,11 +181,3 @@ def test_the_effective_configuration_reads_back_and_masks(tmp_path: Path) -> Non
 def _written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def test_lines_of_keys() -> None:
-    text = '# c\n[a.b]\nx = """\n[no]\ny = 1\n"""\n\n"q.r" = [\n 1,\n 2]\ns.t = {u = 1}\n[[c]]\nz = 1\n'
-    assert key_lines(text) == {
-        ("a",): 2, ("a", "b"): 2, ("a", "b", "x"): 3, ("a", "b", "q.r"): 8,
-        ("a", "b", "s"): 11, ("a", "b", "s", "t"): 11, ("a", "b", "s", "t", "u"): 11, ("c",): 12, ("c", "z"): 13,
-    }  # fmt: skip
