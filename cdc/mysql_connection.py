@@ -6,11 +6,14 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions
 
 from cdc.connection import ConnectionInfo, Tls
 from cdc.errors import SourceError, SourceUnavailable
@@ -22,6 +25,10 @@ UNAVAILABLE = frozenset(
 ACCESS_DENIED = frozenset({1045, 1049, 1698, 1820, 1862})
 NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 MISSING_TABLE = 1146
+
+
+#: DATETIME columns that hold UTC, as the journal's do, read by the standard library's fast parser.
+UTC_DATETIMES = {**conversions, FIELD_TYPE.DATETIME: lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC)}
 
 
 class Flavour(StrEnum):
@@ -82,6 +89,7 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float 
             password=info.password,
             database=info.database,
             charset="utf8mb4",
+            conv=UTC_DATETIMES,
             autocommit=True,
             connect_timeout=timeout,
             read_timeout=read_timeout,

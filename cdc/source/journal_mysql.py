@@ -44,8 +44,10 @@ _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds of one round trip of waiting: what `disconnect` may have to wait for.
 _SLICE = 0.25
 #: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and after that.
-_QUICK, _SLOW = 0.005, 0.02
+_QUICK, _SLOW = 0.005, 0.025
 _BUSY = 2.0
+#: Deleted rows after which a system-versioned journal's history is removed (else while waiting).
+_HISTORY = 5000
 #: Rows deleted by one statement and transaction.
 _DELETE = 2000
 
@@ -62,7 +64,8 @@ class MySQLJournal:
         self._reader = RowReader()
         self._lookup = MySQLLookup({})
         self._installed: tuple[Capture, ...] = ()
-        self._history = False
+        self._versioned = False
+        self._history = 0
         self._routine = True
 
     # -- connection -------------------------------------------------------------------------------------------------
@@ -89,7 +92,8 @@ class MySQLJournal:
             )
         _, tokens, captures = found[0]
         self._installed = tuple(captures_from_json(captures))
-        self._history = tokens == Tokens.ROW_START
+        self._versioned = tokens == Tokens.ROW_START
+        self._history = 1  # of an earlier consumer, perhaps
         self._routine = True
         self._reader = RowReader()
         self._lookup = MySQLLookup(self._secrets())
@@ -186,12 +190,23 @@ class MySQLJournal:
         known, self._reader.complete = self._reader.complete, {}
         ids = [number for token in tokens for number in known.get(token, ())]
         _delete_rows(connection, ids)
+        deleted = len(ids)
         unknown = tuple(token for token in tokens if token not in known)
         while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
-            ids = [row[0] for row in found]
-            _delete_rows(connection, ids)
-        if ids and self._history:
-            _forget_history(connection)
+            _delete_rows(connection, [row[0] for row in found])
+            deleted += len(found)
+        self._history += deleted
+        if self._versioned and self._history >= _HISTORY:
+            self._forget_history(connection)
+
+    def _forget_history(self, connection: Connection[Any]) -> None:
+        """Remove what deleting leaves behind in a system-versioned journal; what is locked now goes another time."""
+        self._history = 0
+        try:
+            rows(connection, "SET STATEMENT innodb_lock_wait_timeout = 0 FOR DELETE HISTORY FROM `cdc_journal`")
+        except pymysql.err.OperationalError as error:
+            if code_of(error) != _LOCK_WAIT_TIMEOUT:
+                raise
 
     async def wait(self, seconds: float) -> None:
         rest = seconds
@@ -202,6 +217,8 @@ class MySQLJournal:
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
         """Whether the journal has rows, within about ``seconds``."""
+        if self._versioned and self._history:
+            self._forget_history(connection)
         pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else _SLOW
         if self._routine:
             try:
@@ -256,12 +273,3 @@ def _get_lock(connection: Connection[Any], seconds: float) -> bool:
 def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
     for start in range(0, len(ids), _DELETE):
         rows(connection, sqlfile.load("mysql/journal_delete.sql"), (tuple(ids[start : start + _DELETE]),))
-
-
-def _forget_history(connection: Connection[Any]) -> None:
-    """Remove what deleting leaves behind in a system-versioned journal; what is locked now goes another time."""
-    try:
-        rows(connection, "SET STATEMENT innodb_lock_wait_timeout = 0 FOR DELETE HISTORY FROM `cdc_journal`")
-    except pymysql.err.OperationalError as error:
-        if code_of(error) != _LOCK_WAIT_TIMEOUT:
-            raise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
 from pymysql.connections import Connection
@@ -21,18 +21,28 @@ _NEEDS_AFTER = (Operation.CREATE, Operation.UPDATE)
 class RowReader:
     """Shapes are read when a row names one that is not known yet: they never change.
 
-    ``latest``: the greatest id read so far.
+    ``latest``: the greatest id read so far.  ``read_at``: when rows were read last (monotonic).  ``complete``: token →
+    ids of the transactions that the last answer held entirely, which spares looking for them when they are forgotten.
     """
 
     def __init__(self) -> None:
         self.latest = 0
+        self.read_at = float("-inf")
+        self.complete: dict[int, list[int]] = {}
         self._shapes: dict[int, tuple[Shape, Decoder]] = {}
 
-    def read(self, connection: Connection[Any], sql: str, parameters: Sequence[Any]) -> list[JournalRow]:
+    def read(self, connection: Connection[Any], sql: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
+        """``most``: the statement's limit; fewer rows (or no limit) are whole transactions."""
         found = rows(connection, sql, parameters)
+        self.complete = {}
+        if not most or len(found) < most:
+            for row in found:
+                self.complete.setdefault(row[1], []).append(row[0])
         if any(row[2] not in self._shapes for row in found):
             self._load(connection)
-        self.latest = max(self.latest, *(row[0] for row in found)) if found else self.latest
+        if found:
+            self.latest = max(self.latest, *(row[0] for row in found))
+            self.read_at = time.monotonic()
         return [self._row(row) for row in found]
 
     def _load(self, connection: Connection[Any]) -> None:
@@ -61,7 +71,7 @@ class RowReader:
             order=number,
             table=shape.table,
             operation=operation,
-            time=at.replace(tzinfo=UTC),
+            time=at,
             before=None if gap else decode(image_before),
             after=None if gap else decode(image_after),
             secrets_changed=_secrets(shape, secrets),

@@ -1,0 +1,256 @@
+"""What capture costs an ERP write on MariaDB and MySQL, how fast the journal drains, how soon it wakes.  No test.
+
+``PYTHONPATH=tests python tests/bench/bench_triggers_mysql.py [--rounds N] [--backlog N] [SERVER …]``; servers of its
+own, whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say little.
+
+Twins of two FacturaScripts tables, one with triggers and one without, are written in turns of 20 single-row
+transactions; the ratio is that of the medians.  The drain is compared with a loop that selects and deletes the same rows
+with the same driver and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import pymysql
+
+from cdc.column import Capture
+from cdc.connection import ConnectionInfo
+from cdc.demo import tables
+from cdc.source.journal_mysql import MySQLJournal
+from cdc.trigger.mysql import MySQLInstaller
+from support.server import Spec, ask, make_server, owner_info
+
+SERVERS = {
+    "mariadb": Spec("mariadb", durable=True),
+    "mariadb-binlog": Spec("mariadb", binlog=True, durable=True),
+    "mysql": Spec("mysql", durable=True),
+}
+KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
+EMPTY = ("observaciones", "codigoenv", "numero2", "femail", "codtrans", "apartado")
+ROWS, TURN, BATCH = 1000, 20, 1000
+Connection = Any
+
+
+def execute(connection: Connection, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
+
+
+def open_connection(info: ConnectionInfo) -> Connection:
+    return pymysql.connect(
+        host=info.host,
+        port=info.port,
+        user=info.user,
+        password=info.password,
+        database=info.database,
+        charset="utf8mb4",
+        autocommit=True,
+    )
+
+
+def value(name: str, kind: str, length: int | None) -> str:
+    if name in EMPTY:
+        return "NULL"
+    simple = {
+        "int": str(random.randint(1, 900)),
+        "tinyint": random.choice("01"),
+        "double": str(round(random.random() * 1000, 2)),
+        "date": "'2026-11-24'",
+        "time": "'21:48:00'",
+    }
+    text = "Calle de la Rosa 12 bajo Madrid España O&#39;Brien"
+    return simple.get(kind) or f"'{text[: min(length or 20, max(4, (length or 20) // 4))]}'"
+
+
+class Twins:
+    """``plain_…`` and ``captured_…`` of one table with the same rows, without its other keys."""
+
+    def __init__(self, connection: Connection, table: str) -> None:
+        self.connection, self.table, self.key = connection, table, KEYS[table]
+        columns = "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH FROM information_schema.COLUMNS "
+        where = "WHERE TABLE_NAME = %s AND TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"
+        self.columns = execute(connection, columns + where, (table,))
+        self.rows = {number: self.row(number) for number in range(1, ROWS + 1)}
+        for twin in ("plain", "captured"):
+            execute(connection, f"CREATE TABLE {twin}_{table} AS SELECT * FROM {table} LIMIT 0")
+            execute(connection, f"ALTER TABLE {twin}_{table} ADD PRIMARY KEY ({self.key})")
+            listed = ", ".join(f"({', '.join(row.values())})" for row in self.rows.values())
+            execute(connection, f"INSERT INTO {twin}_{table} VALUES {listed}")
+
+    def row(self, number: int) -> dict[str, str]:
+        row = {name: value(name, kind, length) for name, kind, length in self.columns}
+        return {**row, self.key: str(number)}
+
+    def statements(self, action: str, turn: int) -> list[str]:
+        """With ``{twin}`` where the twin's name belongs; every column is written, as FacturaScripts does it."""
+        statements = []
+        for number in random.sample(range(1, ROWS + 1), TURN):
+            if action == "insert":
+                row = {**self.rows[number], self.key: str(ROWS * (turn + 1) + number)}
+                statements.append(f"INSERT INTO {{twin}}_{self.table} VALUES ({', '.join(row.values())})")
+                continue
+            if action == "update":
+                self.rows[number] = self.row(number)
+            sets = ", ".join(f"{name} = {each}" for name, each in self.rows[number].items() if name != self.key)
+            statements.append(f"UPDATE {{twin}}_{self.table} SET {sets} WHERE {self.key} = {number}")
+        return statements
+
+    def ratio(self, action: str, rounds: int, first_turn: int) -> tuple[float, float]:
+        """Median seconds without triggers, and the ratio of the medians."""
+        spent: dict[str, list[float]] = {"plain": [], "captured": []}
+        for turn in range(first_turn, first_turn + rounds):
+            statements = self.statements(action, turn)
+            for twin in random.sample(("plain", "captured"), 2):
+                for statement in statements:
+                    text = statement.format(twin=twin)
+                    started = time.perf_counter()
+                    self.connection.query(text)
+                    spent[twin].append(time.perf_counter() - started)
+        plain = median(spent["plain"])
+        return plain, median(spent["captured"]) / plain
+
+
+def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
+    every = [Twins(connection, table) for table in KEYS]
+    installer = MySQLInstaller(info)
+    installer.apply(installer.plan_install([Capture(f"captured_{table}") for table in KEYS]), lambda _title: None)
+    print(f"{'commit':<14}{'table':<18}{'update':>16}{'insert':>16}{'unchanged':>16}")
+    for number, (label, flush, sync) in enumerate([("durable", 1, 1), ("asynchronous", 2, 0)]):
+        execute(connection, f"SET GLOBAL innodb_flush_log_at_trx_commit = {flush}")
+        execute(connection, f"SET GLOBAL sync_binlog = {sync}")
+        for twins in every:
+            figures = [twins.ratio(action, rounds, number * rounds) for action in ("update", "insert", "unchanged")]
+            cells = "".join(f"{plain * 1e6:7.0f} µs x{ratio:5.2f}" for plain, ratio in figures)
+            print(f"{label:<14}{twins.table:<16}{cells}", flush=True)
+
+
+def fill(connection: Connection, backlog: int) -> None:
+    """Ten rows a transaction."""
+    for first in range(0, backlog, 10):
+        low = first % (ROWS - 10) + 1
+        execute(
+            connection, f"UPDATE captured_facturascli SET total = total + 1 WHERE idfactura BETWEEN {low} AND {low + 9}"
+        )
+
+
+def bare_loop(info: ConnectionInfo, backlog: int) -> float:
+    read = 0
+    connection = open_connection(info)
+    execute(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    select = (
+        "SELECT id, txn, shape, op, gap, at, secrets, image_before, image_after FROM cdc_journal ORDER BY id LIMIT %s"
+    )
+    started = time.perf_counter()
+    while read < backlog:
+        rows = execute(connection, select, (BATCH,))
+        read += len(rows)
+        execute(connection, "DELETE FROM cdc_journal WHERE id IN %s", (tuple(row[0] for row in rows),))
+    seconds = time.perf_counter() - started
+    connection.close()
+    return backlog / seconds
+
+
+async def our_loop(journal: MySQLJournal, backlog: int) -> float:
+    """As `cdc.source.journal` reads a backlog: heads, then whole transactions."""
+    read = 0
+    started = time.perf_counter()
+    while read < backlog:
+        tokens = [head.token for head in await journal.heads(5000)]
+        for first in range(0, len(tokens), BATCH // 10):
+            some = tokens[first : first + BATCH // 10]
+            read += len(await journal.transaction_rows(some))
+            await journal.delete(some)
+    return backlog / (time.perf_counter() - started)
+
+
+async def drain(info: ConnectionInfo, connection: Connection, backlog: int) -> None:
+    """Three turns of each side; journal rows a second."""
+    journal = MySQLJournal(info)
+    await journal.connect()
+    await journal.delete([head.token for head in await journal.heads(10**6)])
+    bare, ours = [], []
+    for _ in range(3):
+        fill(connection, backlog)
+        bare.append(bare_loop(info, backlog))
+        fill(connection, backlog)
+        ours.append(await our_loop(journal, backlog))
+    await journal.disconnect()
+    share = median(ours) / median(bare)
+    print(f"drain: bare loop {median(bare):,.0f} rows/s, journal {median(ours):,.0f} rows/s ({share:.0%})")
+
+
+async def wake(info: ConnectionInfo, connection: Connection, server: psutil.Process | None, seconds: float) -> None:
+    """Idle: commit to the return of ``wait``, and the share of a core that waiting costs, server included."""
+    journal = MySQLJournal(info)
+    await journal.connect()
+    await journal.delete([head.token for head in await journal.heads(10**6)])
+    await journal.wait(3)  # until it no longer expects more
+    processes = [psutil.Process(os.getpid()), *([server] if server else [])]
+    used = [sum(process.cpu_times()[:2]) for process in processes]
+    await journal.wait(seconds)
+    costs = [(sum(p.cpu_times()[:2]) - before) / seconds for p, before in zip(processes, used, strict=True)]
+    delays = []
+    for number in range(100):
+        waiting = asyncio.create_task(journal.wait(5))
+        await asyncio.sleep(0.05 + random.random() / 50)
+        await asyncio.to_thread(
+            execute, connection, f"UPDATE captured_recibospagoscli SET importe = {number + 0.5} WHERE idrecibo = 5"
+        )
+        committed = time.perf_counter()
+        await waiting
+        rows = await journal.peek(10)
+        delays.append(time.perf_counter() - committed)
+        await journal.delete([row.token for row in rows])
+    await journal.disconnect()
+    p50, p99 = sorted(delays)[50] * 1000, sorted(delays)[98] * 1000
+    print(f"wake: p50 {p50:.1f} ms, p99 {p99:.1f} ms; idle: {sum(costs):.1%} of a core ({costs[0]:.1%} ours)")
+
+
+def measure(name: str, spec: Spec, rounds: int, backlog: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
+    folder.chmod(0o755)
+    server, _ = make_server(spec, folder / "server")
+    try:
+        server.start()
+        version = ask(spec, server.port, "SELECT VERSION()")
+        ask(spec, server.port, "CREATE DATABASE bench CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci")
+        info = owner_info(spec, server.port, "bench")
+        print(f"{name} {version}")
+        connection = open_connection(info)
+        for statement in tables.ddl("mysql" if spec.flavour == "mysql" else "mariadb").split(";\n"):
+            execute(connection, statement)
+        overhead(info, connection, rounds)
+        asyncio.run(drain(info, connection, backlog))
+        found = [p for p in psutil.process_iter(["cmdline"]) if f"--port={server.port}" in (p.info["cmdline"] or [])]
+        asyncio.run(wake(info, connection, found[-1] if found else None, 10))
+        connection.close()
+    finally:
+        server.discard()
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--backlog", type=int, default=20_000)
+    parser.add_argument("servers", nargs="*", default=list(SERVERS), metavar="SERVER")
+    arguments = parser.parse_args()
+    random.seed(1)
+    for name in arguments.servers:
+        measure(name, SERVERS[name], arguments.rounds, arguments.backlog)
+
+
+if __name__ == "__main__":
+    main()
