@@ -83,6 +83,8 @@ def refusal(address: str) -> str | None:
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return next((kind for network, kind in _REFUSED_4 if ip in network), None)
+    if ip in _6TO4:  # Python versions disagree on whether a public IPv4 address makes it public; nobody needs it
+        return refusal(str(IPv4Address(int(ip) >> 80 & 0xFFFF_FFFF))) or "a 6to4 address"
     embedded = _embedded(ip)
     if embedded is not None:
         return refusal(str(embedded))
@@ -92,8 +94,6 @@ def refusal(address: str) -> str | None:
 
 def _embedded(ip: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that a packet to ``ip`` ends at, for the forms that carry one."""
-    if ip in _6TO4:
-        return IPv4Address(int(ip) >> 80 & 0xFFFF_FFFF)
     if any(ip in network for network in _EMBEDDING_6) or int(ip) >> 32 & 0xFFFF_FFFF in _ISATAP:
         return IPv4Address(int(ip) & 0xFFFF_FFFF)
     return None
