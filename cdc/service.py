@@ -59,13 +59,25 @@ def _with_options(rules: Catalogue, source: SourceConfig) -> Catalogue:
     return replace(rules, entities=entities, decode_html=rules.decode_html and source.html == "decode")
 
 
-def event_types(config: Config | None = None) -> list[EventType]:
-    """Every event of every source, the packaged ones when there is no source; by name, once."""
-    from cdc.mapping.schema import event_types as types_of
+def event_types(config: Config) -> list[EventType]:
+    """Every event of every source, the packaged ones when there is no source; by name, once.  Tables of FacturaScripts
+    itself are described as it creates them."""
+    from cdc.facturascripts.schema import tables
 
-    catalogues = [catalogue(source) for source in config.source.values()] if config else []
-    found = {kind.name: kind for rules in catalogues or [load_catalogue()] for kind in types_of(rules)}
+    catalogues = [catalogue(source) for source in config.source.values()] or [load_catalogue()]
+    found = {kind.name: kind for rules in catalogues for kind in rules.event_types(tables())}
     return list(found.values())
+
+
+async def event_types_of(source: SourceConfig) -> list[EventType]:
+    """The events of one source, with the columns that its captured tables have now."""
+    rules = catalogue(source)
+    journal = journal_of(source.connection(), rules)
+    await journal.connect()
+    try:
+        return rules.event_types(await journal.tables())
+    finally:
+        await journal.disconnect()
 
 
 def captures(source: SourceConfig) -> list[Capture]:

@@ -11,7 +11,6 @@ import orjson
 
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.event_schema import event_schema
 from cdc.cli.output import json_option, print_json, print_json_line, print_table
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -52,11 +51,20 @@ def list_(session: Session, pattern: str, as_json: bool) -> None:
 
 @event.command()
 @click.argument("name", required=False)
+@click.option("--source", metavar="NAME", help="With the columns that the tables of this source have now.")
 @pass_session
-def schema(session: Session, name: str | None) -> None:
-    """Print the JSON Schema of an event's payload, or of all by name."""
-    kinds = service.event_types(quiet_configuration(session))
-    schemas = {kind.name: kind.schema or event_schema(kind.name, kind.table) for kind in kinds}
+def schema(session: Session, name: str | None, source: str | None) -> None:
+    """Print the JSON Schema of an event's payload, or of all by name.
+
+    Columns are those of FacturaScripts itself; --source asks the database, where plugins may have added more.
+    """
+    config = quiet_configuration(session)
+    kinds = (
+        service.event_types(config)
+        if source is None
+        else run_async(service.event_types_of(config.select_source(source)))
+    )
+    schemas = {kind.name: kind.schema for kind in kinds}
     if name is None:
         print_json(schemas)
     elif name in schemas:

@@ -1,54 +1,18 @@
-"""FacturaScripts-like tables for the demo and the tests: ``schema.sql`` and ``seed.sql`` rendered for an engine."""
+"""FacturaScripts' tables and first rows as statements for an engine: the database of the demo and of the tests."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from cdc.facturascripts.schema import TableSpec, specs
+
 Flavour = Literal["postgresql", "mariadb", "mysql"]
 
-_TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)\n\);$", re.MULTILINE | re.DOTALL)
-_COMMA = re.compile(r",\s+(?![^(]*\))")  # between items, not inside parentheses
 _NAMES = re.compile(r"(?<=\()[\w, ]+(?=\))|(?<=CONSTRAINT )\w+|(?<=REFERENCES )\w+")
 _MYSQL_SUFFIX = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_520_ci"
-
-
-@dataclass(frozen=True, slots=True)
-class TableSpec:
-    """A table in the notation of ``schema.sql``: (name, type and rest) of its columns, keys, foreign keys."""
-
-    name: str
-    columns: tuple[tuple[str, str], ...]
-    keys: tuple[str, ...]
-    foreign_keys: tuple[str, ...]
-
-    @property
-    def serial(self) -> str | None:
-        """The auto-increment column."""
-        return next((name for name, rest in self.columns if rest == "serial"), None)
-
-
-@cache
-def specs() -> tuple[TableSpec, ...]:
-    """All tables, in the order of the file."""
-    text = (files("cdc.demo") / "schema.sql").read_text(encoding="utf-8")
-    return tuple(_spec(name, body) for name, body in _TABLE.findall(text))
-
-
-def _spec(name: str, body: str) -> TableSpec:
-    columns, keys, foreign_keys = [], [], []
-    for item in _COMMA.split(" ".join(body.split())):
-        if " FOREIGN KEY " in item:
-            foreign_keys.append(item)
-        elif item.startswith(("PRIMARY KEY", "CONSTRAINT")):
-            keys.append(item)
-        else:
-            column, rest = item.split(" ", 1)
-            columns.append((column, rest))
-    return TableSpec(name, tuple(columns), tuple(keys), tuple(foreign_keys))
 
 
 @cache

@@ -73,7 +73,7 @@ class Catalogue:
         return [rule for rule in self.rules if rule.entity == entity]
 
     def event_types(self, tables: Mapping[str, Table] | None = None) -> list[EventType]:
-        """Every event; with real ``tables`` each has a JSON Schema."""
+        """Every event; ``tables``: those whose columns its JSON Schema can name."""
         from cdc.mapping.schema import event_types  # noqa: PLC0415  # it makes examples by mapping, which needs us
 
         return event_types(self, tables)

@@ -25,6 +25,7 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 Values: booleans are `true`/`false`, numbers are numbers, dates `YYYY-MM-DD`, times `HH:MM:SS`, timestamps
 `YYYY-MM-DDTHH:MM:SS` in the database's local time without a zone; zero dates are `null`. FacturaScripts stores text
 HTML-escaped; events carry what the user typed (`html = "raw"` keeps the stored form). Keys are in column order.
+`cdc event schema invoice.paid` prints the JSON Schema of an event, with every column of its table.
 """
 
 ORDER = """

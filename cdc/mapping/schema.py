@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdc.change import Operation
-from cdc.column import Column, ColumnKind, Table
+from cdc.column import Table
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
+from cdc.mapping.payload_schema import (
+    EMPTY,
+    Schema,
+    columns_of,
+    key_schema,
+    payload_schema,
+    permissions_schema,
+    row_schema,
+)
 from cdc.mapping.rule import Rule
 
 _OPERATIONS = {
@@ -20,19 +29,12 @@ _OPERATIONS = {
     "read": Operation.READ,
     "truncated": Operation.TRUNCATE,
 }
-_JSON_TYPES = {
-    ColumnKind.BOOLEAN: ["boolean", "integer", "null"],
-    ColumnKind.INTEGER: ["integer", "null"],
-    ColumnKind.DOUBLE: ["number", "string", "null"],
-    ColumnKind.REAL: ["number", "string", "null"],
-}
-_FORMATS = {ColumnKind.DATE: "date"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
     """``when``: the end of a sentence that begins with the entity.  ``example``: a payload.  ``schema``: JSON Schema
-    of the payload, None while the table's columns are not known."""
+    of the payload, with the table's columns where they are known."""
 
     name: str
     when: str
@@ -40,72 +42,67 @@ class EventType:
     table: str
     title: str
     example: Mapping[str, Any]
-    schema: Mapping[str, Any] | None
+    schema: Mapping[str, Any]
 
 
 def event_types(catalogue: Catalogue, tables: Mapping[str, Table] | None = None) -> list[EventType]:
     """In catalogue order: of each entity its row events, then its transitions."""
-    tables = tables or {}
-    examples = Examples(catalogue, tables)
+    examples = Examples(catalogue, tables or {})
+    schemas = _Schemas(catalogue, tables or {})
     return [
         event_type
         for entity in catalogue.entities
         for event_type in (
-            *_row_events(entity, catalogue, examples, tables),
-            *(_transition(entity, rule, examples, tables, catalogue) for rule in catalogue.rules_of(entity.name)),
+            *_row_events(entity, catalogue, examples, schemas),
+            *(_transition(entity, rule, examples, schemas) for rule in catalogue.rules_of(entity.name)),
         )
     ]
 
 
-def _row_events(
-    entity: Entity, catalogue: Catalogue, examples: Examples, tables: Mapping[str, Table]
-) -> Iterator[EventType]:
+def _row_events(entity: Entity, catalogue: Catalogue, examples: Examples, schemas: _Schemas) -> Iterator[EventType]:
     for event, when in ROW_EVENTS.items():
         name = f"{entity.name}.{event}"
         if catalogue.enabled(name):
             example = examples.of_row_event(name, entity.table, _OPERATIONS[event])
-            schema = _schema(name, tables.get(entity.table), catalogue)
+            schema = schemas.of_row_event(name, entity, _OPERATIONS[event])
             yield EventType(name, when, entity.name, entity.table, entity.title, example, schema)
 
 
-def _transition(
-    entity: Entity, rule: Rule, examples: Examples, tables: Mapping[str, Table], catalogue: Catalogue
-) -> EventType:
-    table = None if rule.infer == "permissions" else tables.get(entity.table)
-    schema = _schema(rule.event, table, catalogue)
+def _transition(entity: Entity, rule: Rule, examples: Examples, schemas: _Schemas) -> EventType:
+    schema = schemas.of_rule(rule, entity)
     return EventType(rule.event, rule.when, entity.name, entity.table, entity.title, examples.of_rule(rule), schema)
 
 
-def _schema(name: str, table: Table | None, catalogue: Catalogue) -> dict[str, Any] | None:
-    if table is None:
-        return None
-    secrets = catalogue.secrets_of(table.name)
-    columns = {column.name: _column(column) for column in table.columns if column.name not in secrets}
-    key = {column: columns[column] for column in table.key if column in columns}
-    empty = name.endswith(".truncated")
-    properties: dict[str, Any] = {
-        "id": {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
-        "event": {"const": name},
-        "timestamp": {"type": "string", "format": "date-time"},
-        "source": {"type": "string"},
-        "key": {"type": "object", "properties": {} if empty else key, "required": [] if empty else list(key)},
-        "data": {"type": "object", "properties": {} if empty else columns},
-        "previous": {"type": "object", "properties": columns},
-        "transaction": {"type": "string"},
-        "inferred": {"type": "boolean"},
-    }
-    optional = ("previous", "inferred")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": name,
-        "type": "object",
-        "properties": properties,
-        "required": [key for key in properties if key not in optional],
-    }
+class _Schemas:
+    """Payload schemas of one catalogue; ``tables``: those whose columns are known."""
 
+    def __init__(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> None:
+        self._catalogue = catalogue
+        self._tables = tables
 
-def _column(column: Column) -> dict[str, Any]:
-    described: dict[str, Any] = {"type": _JSON_TYPES.get(column.kind, ["string", "null"])}
-    if column.kind in _FORMATS:
-        described["format"] = _FORMATS[column.kind]
-    return described
+    def of_row_event(self, name: str, entity: Entity, operation: Operation) -> Schema:
+        if operation is Operation.TRUNCATE:
+            return payload_schema(name, EMPTY, EMPTY, None, inferred=False)
+        return self._of(name, entity, updates=operation is Operation.UPDATE, inferred=False)
+
+    def of_rule(self, rule: Rule, entity: Entity) -> Schema:
+        if rule.infer == "permissions":
+            return permissions_schema(rule.event)
+        return self._of(
+            rule.event, entity, updates=Operation.UPDATE in rule.operations, inferred=rule.infer is not None
+        )
+
+    def _of(self, name: str, entity: Entity, *, updates: bool, inferred: bool) -> Schema:
+        columns = self._columns(entity.table)
+        children = {
+            kind: {"type": "array", "items": row_schema(self._columns(entity.children[kind].table))}
+            for kind in entity.include
+        }
+        data = row_schema({**columns, **children})
+        if children:
+            data["required"] = list(children)
+        key = key_schema(self._tables.get(entity.table), columns)
+        return payload_schema(name, key, data, row_schema(columns) if updates else None, inferred=inferred)
+
+    def _columns(self, table: str) -> dict[str, Schema]:
+        return columns_of(self._tables.get(table), self._catalogue.secrets_of(table))

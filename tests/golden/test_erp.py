@@ -8,13 +8,19 @@ from typing import Any
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from cdc.event import Event
+from cdc.facturascripts.schema import tables
+from cdc.mapping.catalogue import load_catalogue
+from cdc.payload import event_payload
 from support.actions import Action, load_actions
 from support.database import Database
 from support.notation import assert_same
 from support.pipeline import Pipeline, comparable, install, pipeline
 
+_TYPES = load_catalogue().event_types(tables())
+_SCHEMAS = {kind.name: Draft202012Validator(kind.schema) for kind in _TYPES}
 ACTIONS = load_actions(Path(__file__).with_name("erp.sql"))
 
 
@@ -41,9 +47,16 @@ async def _play(database: Database) -> dict[str, list[list[bytes]]]:
         for action in ACTIONS:
             events = await _replay(connection, action, running)
             different += _differences(action, events)
+            different += [problem for each in events for event in each for problem in _invalid(event)]
             played[action.title] = [[orjson.dumps(payload) for payload in comparable(each)] for each in events]
     assert not different, "\n".join(different)
     return played
+
+
+def _invalid(event: Event) -> list[str]:
+    """What its JSON Schema says against a real event."""
+    problems = _SCHEMAS[event.name].iter_errors(orjson.loads(event_payload(event)))
+    return [f"{event.name} {problem.json_path}: {problem.message}" for problem in problems]
 
 
 async def _replay(connection: Any, action: Action, running: Pipeline) -> list[list[Event]]:

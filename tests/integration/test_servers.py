@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cdc.demo import tables
+from cdc.facturascripts.schema import specs
 from support.database import Database
 from support.programs import NoServerError
 
@@ -22,7 +22,7 @@ def test_a_database_is_fresh_and_its_own(database: Database) -> None:
 
 
 def test_erp_has_every_table_and_its_seed(erp: Database) -> None:
-    for spec in tables.specs():
+    for spec in specs():
         erp.execute(f"SELECT {', '.join(name for name, _ in spec.columns)} FROM {spec.name}")
     assert erp.execute("SELECT count(*), max(idestado) FROM estados_documentos") == [(27, 27)]
     erp.execute("INSERT INTO estados_documentos (nombre, tipodoc) VALUES ('Nuevo', 'PedidoCliente')")

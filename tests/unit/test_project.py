@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cdc.config.load import load_config
-from cdc.demo import tables
+from cdc.facturascripts.schema import specs
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def test_image_is_built_from_files_that_the_build_may_see() -> None:
 
 def test_no_table_of_ours_has_the_name_of_a_table_of_facturascripts() -> None:
     """FacturaScripts looks at table names without their schema: ours must never be one of its."""
-    theirs = {spec.name for spec in tables.specs()}
+    theirs = {spec.name for spec in specs()}
     ours = set()
     for path in (ROOT / "sql").rglob("*.sql"):
         found = re.findall(r"(?i)CREATE TABLE (?:IF NOT EXISTS )?[\"`]?(\w+)", path.read_text(encoding="utf-8"))

@@ -155,8 +155,10 @@ def test_the_catalogue_and_its_schemas(run_cdc: Callable) -> None:
     assert run_cdc("event", "list", "receipt.paid").stdout.splitlines()[1].startswith("receipt.paid  recibospagoscli")
     schema = json.loads(run_cdc("event", "schema", "invoice.paid").stdout)
     assert schema["properties"]["event"] == {"const": "invoice.paid"}
+    assert schema["properties"]["data"]["properties"]["pagada"] == {"type": ["boolean", "integer", "null"]}
     assert "invoice.paid" in json.loads(run_cdc("event", "schema").stdout)
     run_cdc("event", "schema", "invoice.payd", code=2)
+    run_cdc("event", "schema", "invoice.paid", "--source", "other", code=2)
 
 
 def test_tail_prints_what_is_there(run_cdc: Callable, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -52,22 +51,6 @@ def test_examples_show_the_moment_that_they_are_about() -> None:
     assert "previous" not in _example("invoice.refunded")
     assert _example("user.logout")["inferred"] is True
     assert _example("estimate.rejected")["previous"] == {"editable": True, "idestado": 1, "idestado_ant": None}
-
-
-def test_schemas_come_with_the_columns() -> None:
-    assert all(kind.schema is None for kind in _TYPES)
-    columns = (
-        Column("nick", ColumnKind.TEXT),
-        Column("admin", ColumnKind.BOOLEAN),
-        Column("password", ColumnKind.TEXT),
-    )
-    types = load_catalogue().event_types({"users": Table("users", columns, ("nick",))})
-    schema = next(kind.schema for kind in types if kind.name == "user.updated")
-    assert schema is not None
-    assert list(schema["properties"]["data"]["properties"]) == ["nick", "admin"]
-    assert schema["properties"]["key"]["required"] == ["nick"]
-    assert schema["required"] == ["id", "event", "timestamp", "source", "key", "data", "transaction"]
-    assert json.loads(json.dumps(schema)) == schema
 
 
 def test_a_table_of_the_users_gets_an_example_from_its_columns() -> None:

@@ -1,7 +1,8 @@
 -- FacturaScripts' tables as far as its documents, partners, stock, accounting and users need them: names, types,
 -- nullability, defaults, keys and foreign keys as FacturaScripts itself creates them (columns in its order).
--- One notation for all engines; `cdc.demo.tables` renders it.  `serial` is an auto-increment integer; `timestamp` has
--- no zone.  Left out: indexes that serve only FacturaScripts' own queries, and foreign keys to tables that are not here.
+-- One notation for all engines: `schema.py` reads it, `cdc.demo.tables` renders it.  `serial` is an auto-increment
+-- integer; `timestamp` has no zone.  Left out: indexes that serve only FacturaScripts' own queries, and foreign keys to
+-- tables that are not here.
 
 CREATE TABLE agenciastrans (
     activo boolean NOT NULL DEFAULT true, codtrans varchar(8) NOT NULL, nombre varchar(100) NOT NULL,

@@ -1,0 +1,82 @@
+"""The tables of FacturaScripts itself: ``schema.sql``, read.  Facts only: no rules, no database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from cdc.column import Column, ColumnKind, Table
+
+_TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)\n\);$", re.MULTILINE | re.DOTALL)
+_COMMA = re.compile(r",\s+(?![^(]*\))")  # between items, not inside parentheses
+_PRIMARY_KEY = re.compile(r"PRIMARY KEY \((.*)\)")
+_TYPE = re.compile(r"double precision|\w+")
+#: Type in the notation of ``schema.sql`` → kind of column on every engine.
+_KINDS = {
+    "boolean": ColumnKind.BOOLEAN,
+    "date": ColumnKind.DATE,
+    "double precision": ColumnKind.DOUBLE,
+    "integer": ColumnKind.INTEGER,
+    "serial": ColumnKind.INTEGER,
+    "text": ColumnKind.TEXT,
+    "time": ColumnKind.TIME,
+    "timestamp": ColumnKind.TIMESTAMP,
+    "varchar": ColumnKind.TEXT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table in the notation of ``schema.sql``: (name, type and rest) of its columns, keys, foreign keys."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    keys: tuple[str, ...]
+    foreign_keys: tuple[str, ...]
+
+    @property
+    def serial(self) -> str | None:
+        """The auto-increment column."""
+        return next((name for name, rest in self.columns if rest == "serial"), None)
+
+    @property
+    def as_table(self) -> Table:
+        columns = tuple(Column(name, _kind(rest)) for name, rest in self.columns)
+        primary = next((found[1] for key in self.keys if (found := _PRIMARY_KEY.match(key))), "")
+        return Table(self.name, columns, tuple(primary.split(", ") if primary else ()))
+
+
+@cache
+def specs() -> tuple[TableSpec, ...]:
+    """All tables, in the order of the file."""
+    text = (files("cdc.facturascripts") / "schema.sql").read_text(encoding="utf-8")
+    return tuple(_spec(name, body) for name, body in _TABLE.findall(text))
+
+
+@cache
+def tables() -> Mapping[str, Table]:
+    """Name → table, as a database of FacturaScripts has it whose plugins add no columns."""
+    return MappingProxyType({spec.name: spec.as_table for spec in specs()})
+
+
+def _spec(name: str, body: str) -> TableSpec:
+    columns, keys, foreign_keys = [], [], []
+    for item in _COMMA.split(" ".join(body.split())):
+        if " FOREIGN KEY " in item:
+            foreign_keys.append(item)
+        elif item.startswith(("PRIMARY KEY", "CONSTRAINT")):
+            keys.append(item)
+        else:
+            column, rest = item.split(" ", 1)
+            columns.append((column, rest))
+    return TableSpec(name, tuple(columns), tuple(keys), tuple(foreign_keys))
+
+
+def _kind(rest: str) -> ColumnKind:
+    found = _TYPE.match(rest)
+    assert found is not None, rest
+    return _KINDS[found[0]]
