@@ -4,8 +4,8 @@
 own, whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say little.
 
 Twins of two FacturaScripts tables, one with triggers and one without, are written in turns of 20 single-row
-transactions; the ratio is that of the medians.  The drain is compared with a loop that selects and deletes the same rows
-with the same driver and does nothing else.
+transactions; the ratio is that of the medians.  The drain is compared with a loop that selects and deletes the same
+rows with the same driver and does nothing else.
 """
 
 from __future__ import annotations

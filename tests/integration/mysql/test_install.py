@@ -170,9 +170,8 @@ def _mysql_only(database: Database) -> list[str]:
     return ["SELECT ON performance_schema.*"] if database.flavour == "mysql" else []
 
 
+@pytest.mark.parametrize("db", ["mariadb-binlog", "mysql"], indirect=True)
 def test_error_1419_is_seen_ahead(db: Database) -> None:
-    if db.execute("SELECT @@log_bin") == [(0,)]:
-        pytest.skip("triggers need no SUPER without a binlog")
     db.execute(ITEM)
     ordinary = account(db, "ord", f"ALL PRIVILEGES ON `{db.name}`.*", *_mysql_only(db))
     (trusted,) = db.execute("SELECT @@global.log_bin_trust_function_creators")[0]

@@ -1,0 +1,179 @@
+"""Plans, rights and the words of the journal, without a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.column import Capture, Column, ColumnKind
+from cdc.connection import Tls
+from cdc.errors import InstallError, SourceError
+from cdc.mysql_column import MySQLColumn
+from cdc.mysql_connection import Flavour, Server, literal, quote, tls_arguments
+from cdc.mysql_journal import (
+    JOURNAL,
+    TABLES,
+    VERSION,
+    WAIT,
+    Shape,
+    Tokens,
+    captures_from_json,
+    captures_to_json,
+    decoder,
+)
+from cdc.mysql_tables import FoundTable
+from cdc.normal import NORMALISERS
+from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Rights
+from cdc.trigger.mysql_inspect import _covers
+from cdc.trigger.mysql_plan import install_plan, tokens_of, uninstall_plan
+
+TABLE = FoundTable("item", "InnoDB", (MySQLColumn("id", "int", "int(11)"),), ("id",))
+EMPTY = Found(
+    server=Server(Flavour.MARIADB, "11.8", binlog=False),
+    tables={"item": TABLE},
+    foreign_keys=(),
+    triggers=(),
+    shapes={},
+    installation=None,
+    own_objects=frozenset(),
+    taken=frozenset(),
+    rights=Rights("root@%", frozenset({"ALL PRIVILEGES"})),
+    trusts_creators=False,
+    transactions_instrumented=True,
+    galera=False,
+    cascade_switch=False,
+    snapshot_switch=False,
+    lost_definers=frozenset(),
+)
+CAPTURES = [Capture("item")]
+
+
+def installed() -> Found:
+    """What is found after the plan has run."""
+    plan = install_plan(EMPTY, CAPTURES)
+    statements = [s for step in plan.steps for s in step.statements if s.startswith("CREATE DEFINER")]
+    bodies = {s.split("TRIGGER `")[1].split("`")[0]: s for s in statements if " TRIGGER " in s}
+    triggers = tuple(
+        FoundTrigger(name, "item", "AFTER", event, bodies[name].split("FOR EACH ROW\n")[1], "root@%")
+        for name, event in (("cdc_item_ai", "INSERT"), ("cdc_item_au", "UPDATE"), ("cdc_item_ad", "DELETE"))
+    )
+    return replace(
+        EMPTY,
+        triggers=triggers,
+        shapes={1: Shape("item", (Column("id", ColumnKind.INTEGER, "int(11)"),), ("id",))},
+        installation=Installation(VERSION, Tokens.ROW_START, tuple(CAPTURES)),
+        own_objects=frozenset({*TABLES, WAIT}),
+    )
+
+
+def test_the_second_plan_is_empty() -> None:
+    assert install_plan(installed(), CAPTURES).steps == ()
+    assert install_plan(installed(), CAPTURES).notes == ()
+
+
+def test_one_lock_a_table_and_the_journal_first_and_last() -> None:
+    steps = install_plan(EMPTY, CAPTURES).steps
+    assert f"`{JOURNAL}`" in steps[0].statements[0]
+    (triggers,) = [step for step in steps if step.table]
+    assert triggers.statements[0] == "LOCK TABLES `item` WRITE"
+    assert triggers.statements[-1] == "UNLOCK TABLES"
+    gone = uninstall_plan(installed()).steps
+    assert [step.table for step in gone] == ["item", ""]
+    assert gone[-1].statements[-3] == f"DROP TABLE IF EXISTS `{JOURNAL}`"
+
+
+def test_a_changed_trigger_is_replaced_under_its_lock_with_a_new_shape() -> None:
+    wider = FoundTable("item", "InnoDB", (*TABLE.columns, MySQLColumn("more", "int", "int(11)")), ("id",))
+    plan = install_plan(replace(installed(), tables={"item": wider}), CAPTURES)
+    assert "VALUES (2, 'item'" in plan.steps[0].statements[0]
+    words = [statement.split(" ")[0] for statement in plan.steps[1].statements]
+    assert words == ["LOCK", "SELECT", "DROP", "DROP", "DROP", "CREATE", "CREATE", "CREATE", "UNLOCK"]
+
+
+def test_triggers_with_a_lost_definer_are_made_again() -> None:
+    plan = install_plan(replace(installed(), lost_definers=frozenset({"root@%"})), CAPTURES)
+    assert [step.title for step in plan.steps] == ["create triggers of item"]
+
+
+def test_tokens_follow_the_server_unless_installed() -> None:
+    assert tokens_of(EMPTY) is Tokens.ROW_START
+    assert tokens_of(replace(EMPTY, server=Server(Flavour.MARIADB, "", binlog=True))) is Tokens.GTID
+    assert tokens_of(replace(EMPTY, server=Server(Flavour.MYSQL, "", binlog=True))) is Tokens.PERFORMANCE_SCHEMA
+    assert tokens_of(replace(installed(), server=Server(Flavour.MARIADB, "", binlog=True))) is Tokens.ROW_START
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (replace(EMPTY, galera=True), "Galera"),
+        (replace(EMPTY, rights=Rights("poor@%", frozenset(), frozenset({"SELECT"}))), "TRIGGER, LOCK TABLES"),
+        (
+            replace(EMPTY, server=Server(Flavour.MYSQL, "9.7", binlog=False), transactions_instrumented=False),
+            "performance schema",
+        ),
+        (replace(installed(), installation=Installation(VERSION + 1, Tokens.ROW_START, ())), "version"),
+        (replace(EMPTY, taken=frozenset({"cdc_journal"})), "cdc_journal"),
+    ],
+)
+def test_refusals(found: Found, words: str) -> None:
+    with pytest.raises(InstallError, match=words):
+        install_plan(found, CAPTURES)
+
+
+@pytest.mark.parametrize(
+    ("where", "covers"),
+    [("`shop`.*", True), ("`sh%`.*", True), ("`sh_p`.*", True), (r"`sh\_p`.*", False), ("`shop`.`item`", False)],
+)
+def test_grants_are_patterns(where: str, covers: bool) -> None:
+    assert _covers(where, "shop") is covers
+
+
+def test_captures_and_literals_survive() -> None:
+    captures = [Capture("b", frozenset({"y", "x"})), Capture("a")]
+    assert captures_from_json(captures_to_json(captures)) == [Capture("a"), captures[0]]
+    assert quote("a`b") == "`a``b`"
+    assert literal("it's") == "'it''s'"
+    assert literal("ñ\\") == "CONVERT(X'c3b15c' USING utf8mb4)"
+
+
+def test_tls_words() -> None:
+    assert tls_arguments(Tls()) == {}
+    assert tls_arguments(Tls("disable")) == {"ssl_disabled": True}
+    assert not tls_arguments(Tls("require"))["ssl"].check_hostname
+    assert tls_arguments(Tls("verify-full"))["ssl"].check_hostname
+
+
+VALUES = {
+    ColumnKind.BOOLEAN: st.none() | st.integers(-3, 3),
+    ColumnKind.INTEGER: st.none() | st.integers(-(2**63), 2**64 - 1),
+    ColumnKind.DOUBLE: st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
+    ColumnKind.REAL: st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ColumnKind.DECIMAL: st.none() | st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    ColumnKind.DATE: st.none() | st.dates().map(str) | st.just("0000-00-00"),
+    ColumnKind.TIME: st.none() | st.times().map(str) | st.just("-838:59:59.100000"),
+    ColumnKind.TIMESTAMP: st.none() | st.datetimes().map(str) | st.just("0000-00-00 00:00:00.000000"),
+    ColumnKind.TEXT: st.none() | st.text(st.characters(codec="utf-8")),
+    ColumnKind.JSON: st.none() | st.text(st.characters(codec="utf-8")),
+    ColumnKind.BINARY: st.none() | st.just("AAAA\nBBBB"),
+    ColumnKind.OTHER: st.none() | st.text(st.characters(codec="utf-8")),
+}
+
+
+@given(st.tuples(*VALUES.values()))
+def test_decoding_gives_the_normal_form(values: tuple[object, ...]) -> None:
+    """The decoder's short cuts say what `cdc.normal` says, types included."""
+    shape = Shape("t", tuple(Column(kind.value, kind) for kind in VALUES), ())
+    decoded = decoder(shape)(orjson.dumps(values))
+    expected = {kind.value: NORMALISERS[kind](value) for kind, value in zip(VALUES, values, strict=True)}
+    assert repr(decoded) == repr(expected)
+
+
+def test_an_image_that_does_not_fit_its_shape_is_an_error() -> None:
+    decode = decoder(Shape("t", (Column("a", ColumnKind.INTEGER),), ("a",)))
+    with pytest.raises(SourceError, match="has 2 values instead of 1"):
+        decode("[1, 2]")
+    assert decode(None) is None
