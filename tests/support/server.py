@@ -232,6 +232,7 @@ class MySQLProcess(_Process):
             *([] if self.program.origin == "unpacked" else ["--no-defaults"]),
             *self.user,
             f"--datadir={self.data}",
+            f"--tmpdir={self.folder}",
             f"--port={self.port}",
             f"--socket={self.folder / 's.sock'}",
             f"--pid-file={self.folder / 'server.pid'}",
