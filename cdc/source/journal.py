@@ -2,8 +2,10 @@
 
 Invariants:
 
-* a batch is read only after the one before it was acknowledged, and acknowledging deletes its rows: what is in the
+* a batch is yielded only after the one before it was acknowledged, and acknowledging deletes its rows: what is in the
   journal is what has not been stored, plus at most the one batch that the position names;
+* of a backlog, the rows of the next batch are read while the one before is mapped, stored and deleted: both are whole
+  transactions that were visible already, so neither can change;
 * transactions come in the order of their greatest ``order``: row locks are held until commit, so this agrees with the
   commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
 * memory is bounded by ``Limits``: a backlog is listed by its transactions' heads, a huge transaction is read twice.
@@ -11,10 +13,12 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
+from operator import attrgetter
 
 import structlog
 
@@ -31,6 +35,9 @@ from cdc.source.record_index import RecordIndex
 Repair = Callable[[Sequence[str]], Awaitable[None]]
 
 log = structlog.get_logger()
+
+_ordinal = attrgetter("ordinal")
+_order = attrgetter("order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class JournalSource:
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
         self._reread_at: dict[str, datetime] = {}
+        self._ahead: asyncio.Task[list[JournalRow]] | None = None
+        self._backlog = False
 
     @property
     def name(self) -> str:
@@ -84,7 +93,14 @@ class JournalSource:
         await self._forget_done()
 
     async def close(self) -> None:
+        await self._drop_ahead()
         await self._database.disconnect()
+
+    async def _drop_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)  # how it ended matters to nobody
 
     async def acknowledge(self, position: Position) -> None:
         self._position = JournalPosition.load(position)
@@ -106,6 +122,8 @@ class JournalSource:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def batches(self) -> AsyncIterator[Batch]:
+        await self._drop_ahead()
+        self._backlog = False
         if self._position.huge is not None:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
@@ -122,20 +140,29 @@ class JournalSource:
 
     async def _visible(self) -> AsyncIterator[Batch]:
         """What can be seen now, once through."""
-        rows = await self._database.peek(self._limits.batch)
-        if not rows:
-            return
-        if len(rows) < self._limits.batch:
-            yield await self._batch(rows)
-            return
-        heads = deque(await self._database.heads(self._limits.heads))
-        while heads:
-            if heads[0].rows > self._limits.huge:
-                async for batch in self._huge(heads.popleft().token, 0):
+        if not self._backlog:
+            rows = await self._database.peek(self._limits.batch)
+            if not rows:
+                return
+            if len(rows) < self._limits.batch:
+                yield await self._batch(rows)
+                return
+        heads = await self._database.heads(self._limits.heads)
+        self._backlog = len(heads) == self._limits.heads  # then there may be more: list again without a peek
+        for part, following in pairwise((*_parts(heads, self._limits), None)):
+            if isinstance(part, TransactionHead):
+                async for batch in self._huge(part.token, 0):
                     yield batch
-            else:
-                tokens = _take(heads, self._limits.batch, self._limits.huge)
-                yield await self._batch(await self._database.transaction_rows(tokens))
+            elif part is not None:
+                yield await self._batch(await self._rows_of(part, following))
+
+    async def _rows_of(self, tokens: list[str], following: list[str] | TransactionHead | None) -> list[JournalRow]:
+        """The rows of these transactions; those of the ``following`` ones begin to be read."""
+        ahead, self._ahead = self._ahead, None
+        rows = await (self._database.transaction_rows(tokens) if ahead is None else ahead)
+        if isinstance(following, list):
+            self._ahead = asyncio.create_task(self._database.transaction_rows(following))
+        return rows
 
     async def _batch(self, rows: list[JournalRow]) -> Batch:
         grouped = _by_transaction(rows)
@@ -146,7 +173,7 @@ class JournalSource:
         return Batch(transactions, position.dump(), _gaps(rows))
 
     def _changes(self, rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
-        return tuple(self._change(row) for row in rows if not row.gap)
+        return tuple([self._change(row) for row in rows if not row.gap])
 
     def _change(self, row: JournalRow) -> RowChange:
         image = row.after if row.after is not None else row.before
@@ -259,15 +286,22 @@ class JournalSource:
         return Batch(transactions, JournalPosition((), None, others).dump())
 
 
-def _take(heads: deque[TransactionHead], batch: int, huge: int) -> list[str]:
-    """Tokens of the next transactions, about ``batch`` rows together."""
+def _parts(heads: Iterable[TransactionHead], limits: Limits) -> Iterator[list[str] | TransactionHead]:
+    """Tokens of transactions that are read together, about ``batch`` rows; a huge transaction by itself."""
     tokens: list[str] = []
     rows = 0
-    while heads and heads[0].rows <= huge and (not tokens or rows + heads[0].rows <= batch):
-        head = heads.popleft()
-        tokens.append(head.token)
-        rows += head.rows
-    return tokens
+    for head in heads:
+        huge = head.rows > limits.huge
+        if tokens and (huge or rows + head.rows > limits.batch):
+            yield tokens
+            tokens, rows = [], 0
+        if huge:
+            yield head
+        else:
+            tokens.append(head.token)
+            rows += head.rows
+    if tokens:
+        yield tokens
 
 
 def _by_transaction(rows: Iterable[JournalRow]) -> dict[str, list[JournalRow]]:
@@ -276,9 +310,9 @@ def _by_transaction(rows: Iterable[JournalRow]) -> dict[str, list[JournalRow]]:
     for row in rows:
         grouped.setdefault(row.token, []).append(row)
     for group in grouped.values():
-        group.sort(key=lambda row: row.ordinal)
-    ordered = sorted(grouped.items(), key=lambda item: max(row.order for row in item[1]))
-    return dict(ordered)
+        group.sort(key=_ordinal)
+    latest = {token: max(map(_order, group)) for token, group in grouped.items()}
+    return {token: grouped[token] for token in sorted(grouped, key=latest.__getitem__)}
 
 
 def _gaps(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:

@@ -10,6 +10,7 @@ A transaction's token is its id and the log position of its first change: ids al
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,6 +33,9 @@ LOCK_IDLE = 2
 CHANNEL = "cdc"
 #: Seconds between two looks while a transaction is open that will not send a NOTIFY, or when none ever will.
 _SHORTEST, _LONGEST = 0.002, 0.025
+
+#: Rows decoded before others get a turn; also, what waits for the connection is sent before decoding begins.
+_SLICE = 100
 
 _OPERATIONS = {
     "I": Operation.CREATE,
@@ -153,7 +157,12 @@ class PostgresJournal:
         records = await self._link.query(_rows_sql(condition), every)
         if records and records[0][-1] != self._catalogue.fingerprint:
             await self._read_catalogue()
-        return list(self._decoded(records, token))
+        rows: list[JournalRow] = []
+        for row in self._decoded(records, token):
+            if len(rows) % _SLICE == 0:
+                await asyncio.sleep(0)
+            rows.append(row)
+        return rows
 
     def _decoded(self, records: Iterable[Sequence[Any]], token: str) -> Iterable[JournalRow]:
         """``token``: of all the records; without it they begin with the first of each transaction.

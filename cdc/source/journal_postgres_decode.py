@@ -78,8 +78,11 @@ def _quick_decode(table: Table, zone: Callable[[], tzinfo]) -> Decode:
         row: dict[str, Value] = loads(text)
         try:
             for name in doubles:
-                if row[name].__class__ is not float:
-                    row[name] = _double(row[name])
+                value = row[name]
+                if value.__class__ is int:
+                    row[name] = float(value)
+                elif value.__class__ is str:  # NaN, or no number at all
+                    row[name] = _double(value)
             for name, convert in converts.items():
                 row[name] = convert(row[name])
         except KeyError:  # written before a column was dropped or renamed
