@@ -9,7 +9,8 @@
     │   ├── SourceUnavailable  no connection now; trying again may help
     │   └── JournalMissing   the journal is not installed (or not for this version)
     ├── InstallError         triggers cannot be installed or removed as asked
-    │   └── LockTimeout      another connection holds a lock for too long; it is named
+    │   ├── LockTimeout      another connection holds a lock for too long; it is named
+    │   └── TableAltered     a table was altered between looking at it and changing its triggers
     └── OutboxError          the outbox cannot be opened, migrated or written
 
 Anything else that escapes is a defect, shown with its traceback.
@@ -66,6 +67,10 @@ class InstallError(CdcError):
 
 class LockTimeout(InstallError):
     """Another connection holds a lock for longer than the installer may wait; the message names it."""
+
+
+class TableAltered(InstallError):
+    """A table was altered between looking at it and changing its triggers, which are as they were; look again."""
 
 
 class OutboxError(CdcError):

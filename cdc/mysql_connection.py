@@ -25,6 +25,7 @@ UNAVAILABLE = frozenset(
 ACCESS_DENIED = frozenset({1045, 1049, 1698, 1820, 1862})
 NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 MISSING_TABLE = 1146
+BAD_COLUMN = 1054
 
 
 #: DATETIME columns that hold UTC, as the journal's do, read by the standard library's fast parser.

@@ -13,7 +13,7 @@ from cdc import sqlfile
 from cdc.change import Row, Value
 from cdc.errors import SourceError
 from cdc.mysql_column import image
-from cdc.mysql_connection import MISSING_TABLE, code_of, quote, rows
+from cdc.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
 from cdc.mysql_journal import Decoder, Shape, decoder
 from cdc.mysql_tables import FoundTable, read_tables
 
@@ -22,7 +22,7 @@ _FRESH = 5.0
 #: Values asked for by one statement.
 _CHUNK = 1000
 #: No such column, no such table, table definition has changed.
-_ALTERED = frozenset({1054, MISSING_TABLE, 1412})
+_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1412})
 
 
 class MySQLLookup:

@@ -10,7 +10,7 @@ from pymysql.connections import Connection
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
-from cdc.errors import InstallError
+from cdc.errors import InstallError, TableAltered
 from cdc.mysql_connection import connect, errors_of
 from cdc.trigger.base import Finding, Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
@@ -20,6 +20,7 @@ from cdc.trigger.mysql_inspect import inspect
 from cdc.trigger.mysql_plan import install_plan, repair_plan, uninstall_plan
 
 _DELIMITER = "$$"
+_REPAIR_TRIES = 5
 
 
 class MySQLInstaller:
@@ -66,12 +67,20 @@ class MySQLInstaller:
 
     def repair(self, tables: Sequence[str]) -> None:
         with self._connection() as connection:
-            found = inspect(connection)
-            if found.installation is None:
-                raise InstallError(
-                    f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
-                )
-            run(connection, repair_plan(found, found.installation, tables), self._patience, lambda _: None)
+            for tries_left in reversed(range(_REPAIR_TRIES)):
+                found = inspect(connection)
+                if found.installation is None:
+                    raise InstallError(
+                        f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
+                    )
+                try:
+                    return run(
+                        connection, repair_plan(found, found.installation, tables), self._patience, lambda _: None
+                    )
+                except TableAltered:  # whoever alters a table often alters it more than once
+                    if not tries_left:
+                        raise
+        return None
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:

@@ -12,8 +12,8 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.mysql_connection import NO_PRIVILEGE, Flavour, code_of, quote, rows
+from cdc.errors import CdcError, InstallError, LockTimeout, TableAltered
+from cdc.mysql_connection import BAD_COLUMN, NO_PRIVILEGE, Flavour, code_of, quote, rows
 from cdc.mysql_journal import WAIT
 from cdc.trigger.base import Plan, Progress, Step
 from cdc.trigger.mysql_found import Found, FoundTrigger
@@ -43,8 +43,8 @@ def run(connection: Connection[Any], plan: Plan, patience: LockPatience, progres
         progress(step.title)
         try:
             _run_step(connection, step, patience)
-        except CdcError:
-            _take_back(connection, before, patience)
+        except CdcError as error:
+            _take_back(connection, before, patience, error)
             raise
 
 
@@ -88,6 +88,8 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
             f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
             "Grant what an installing account needs; the grants are in the installation guide.",
         )
+    if code == BAD_COLUMN:
+        return TableAltered(f"{where}: the table was altered meanwhile ({error.args[-1]}).", "Run this again.")
     return InstallError(f"{where}: error {code}: {error.args[-1]}.")
 
 
@@ -122,7 +124,18 @@ def _blocker(connection: Connection[Any], table: str) -> str:
     return f"{likely} connection {number} of {user}@{host}, idle or busy with its last statement for {seconds} s"
 
 
-def _take_back(connection: Connection[Any], before: Found, patience: LockPatience) -> None:
+def _take_back(connection: Connection[Any], before: Found, patience: LockPatience, cause: CdcError) -> None:
+    """What cannot be taken back now is said in the error."""
+    try:
+        _undo(connection, before, patience)
+    except pymysql.err.MySQLError as error:
+        raise InstallError(
+            f"{cause.message} What had been done could not be taken back either (error {code_of(error)}).",
+            "Run cdc install-triggers again at a quieter time.",
+        ) from cause
+
+
+def _undo(connection: Connection[Any], before: Found, patience: LockPatience) -> None:
     """Triggers, journal and routine as they were before this run; shapes that remain are unused and harmless."""
     now = inspect(connection)
     old, new = set(before.own_triggers), set(now.own_triggers)

@@ -151,10 +151,17 @@ def _trigger_steps(found: Found, wanted: Iterable[WantedTrigger]) -> list[Step]:
     for table, group in groupby(actions, key=lambda action: action[0]):
         statements = [action[2] for action in group]
         only_drops = all(s.startswith("DROP") for s in statements)
-        lock = f"LOCK TABLES {quote(table)} WRITE"
+        begin = [f"LOCK TABLES {quote(table)} WRITE", *([] if only_drops else [_same_columns(found.tables[table])])]
         title = f"{'remove' if only_drops else 'create'} triggers of {table}"
-        steps.append(Step(title, table, (lock, *statements, "UNLOCK TABLES")))
+        steps.append(Step(title, table, (*begin, *statements, "UNLOCK TABLES")))
     return steps
+
+
+def _same_columns(table: FoundTable) -> str:
+    """Fails before anything is dropped when the table was altered since the plan was made: new triggers could not be
+    created then, and the old ones not again."""
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    return f"SELECT {columns} FROM {quote(table.name)} LIMIT 0"  # noqa: S608 -- quoted here
 
 
 def _equal(found: FoundTrigger, wanted: WantedTrigger) -> bool:

@@ -91,7 +91,7 @@ class Consumer:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command("--log-format", "json", "run"),
+                self.command("--verbose", "--log-format", "json", "run"),
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
@@ -170,7 +170,7 @@ class Inbox:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
-            told = "\n".join(f"{each.answered} {each.event}" for each in self.received[-20:])
+            told = "\n".join(f"{each.answered} {each.body[:200]!r}" for each in self.received[-10:])
             raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{told}") from None
 
     async def until_count(self, count: int, seconds: float = 20) -> None:
