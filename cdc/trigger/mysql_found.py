@@ -68,6 +68,7 @@ class Found:
 
     ``own_objects``: our tables and routine that exist.  ``taken``: objects of others under names that we need.
     ``cascade_switch``: the server has `enable_cascade_triggers`: children's own triggers may run for cascades.
+    ``native_foreign_keys``: `innodb_native_foreign_keys` (ON: they never do); empty where there is no such choice.
     ``lost_definers``: accounts that triggers of ours run as and that do not exist (any more).
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     """
@@ -85,6 +86,7 @@ class Found:
     transactions_instrumented: bool
     galera: bool
     cascade_switch: bool
+    native_foreign_keys: str
     snapshot_switch: bool
     lost_definers: frozenset[str]
 

@@ -46,6 +46,7 @@ def inspect(connection: Connection[Any]) -> Found:
         galera=_variable(connection, "wsrep_on") == "ON",
         cascade_switch=bool(_variable(connection, "enable_cascade_triggers")),
         lost_definers=_lost_definers(connection, {t.definer for t in triggers if t.ours}),
+        native_foreign_keys=_variable(connection, "innodb_native_foreign_keys"),
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
     )
 

@@ -61,7 +61,13 @@ def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
 
 def wanted_triggers(found: Found, targets: dict[str, Target]) -> list[WantedTrigger]:
     """Every trigger that should exist, parents' included."""
-    dialect = Dialect(found.server.flavour, tokens_of(found), found.cascade_switch, found.snapshot_switch)
+    dialect = Dialect(
+        found.server.flavour,
+        tokens_of(found),
+        cascade_switch=found.cascade_switch,
+        native_switch=bool(found.native_foreign_keys),
+        snapshot_switch=found.snapshot_switch,
+    )
     wanted = [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
     for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
         for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):
@@ -183,6 +189,12 @@ def _notes(found: Found, targets: dict[str, Target]) -> list[str]:
         notes.append(
             "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds "
             "about 150 bytes a captured transaction to mysql.transaction_registry, which TRUNCATE TABLE may empty."
+        )
+    looped = sorted({key.table for key in found.foreign_keys if key.table == key.parent} & set(targets))
+    if looped and found.native_foreign_keys == "OFF":
+        notes.append(
+            f"This MySQL reads the triggers of tables that reference themselves ({', '.join(looped)}) again in every "
+            "statement, about 1 ms; start it with innodb_native_foreign_keys = ON to avoid that."
         )
     crowded = [t for t in found.tables if len(delete_paths(t, found.foreign_keys, targets)) >= MOST_PATHS]
     return notes + [

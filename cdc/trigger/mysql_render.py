@@ -49,6 +49,7 @@ class Dialect:
     flavour: Flavour
     tokens: Tokens
     cascade_switch: bool = False
+    native_switch: bool = False
     snapshot_switch: bool = False
 
 
@@ -142,7 +143,8 @@ def parent_trigger(
     name = trigger_name(parent.name, "bd" if event == "DELETE" else "bu")
     conditions = ["@@foreign_key_checks"]
     if dialect.cascade_switch:
-        conditions.append("NOT @@enable_cascade_triggers")
+        native = "@@innodb_native_foreign_keys OR " if dialect.native_switch else ""
+        conditions.append(f"({native}NOT @@enable_cascade_triggers)")
     if event == "UPDATE":
         referenced = {column for path in paths for column in path.keys[0].parent_columns}
         conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), dialect.flavour)})")

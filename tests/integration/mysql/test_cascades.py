@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -203,3 +204,13 @@ def test_a_changed_automatic_number_leaves_gaps_for_its_children(db: Database) -
     install(db, "factura", "recibo")
     db.execute("UPDATE factura SET id = 5")
     assert brief(drain(db), "id") == [("gap", "update", "recibo"), ("update", "factura", (1,), (5,))]
+
+
+def test_with_native_foreign_keys_parents_speak_whatever_the_other_switch_says(
+    own_server: Callable[..., Database],
+) -> None:
+    """InnoDB's own cascades run no triggers, even where `enable_cascade_triggers` is on."""
+    db = own_server("mysql", "--loose-innodb-native-foreign-keys=ON", "--loose-enable-cascade-triggers=ON")
+    prepared(db, "variante", "stock")
+    db.execute("DELETE FROM producto WHERE id = 2")
+    assert seen(db) == [("delete", "stock", (200, 2, None), None), ("delete", "variante", (20, 2, "v20"), None)]

@@ -46,6 +46,7 @@ EMPTY = Found(
     transactions_instrumented=True,
     galera=False,
     cascade_switch=False,
+    native_foreign_keys="",
     snapshot_switch=False,
     lost_definers=frozenset(),
 )
