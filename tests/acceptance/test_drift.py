@@ -58,8 +58,8 @@ class Writer:
     async def until_more(self, count: int = 2 * RECORDS) -> None:
         wanted = self.written + count
         async with asyncio.timeout(20):
-            while self.written < wanted:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a thread counts, and sets nothing
+            while self.written < wanted:  # noqa: ASYNC110 - a thread counts, and sets nothing
+                await asyncio.sleep(0.01)
 
 
 async def _with_writes(database: Database, work: Callable[[Writer], Awaitable[None]]) -> None:
