@@ -25,7 +25,7 @@ import structlog
 from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Table
-from cdc.errors import CdcError, SourceError
+from cdc.errors import CdcError
 from cdc.position import Position
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_position import Huge, JournalPosition, Reread
@@ -165,12 +165,26 @@ class JournalSource:
         return rows
 
     async def _batch(self, rows: list[JournalRow]) -> Batch:
+        rows = await self._named(rows)
         grouped = _by_transaction(rows)
         position = await self._after(rows, JournalPosition(tuple(grouped), None, self._position.rereads))
         transactions = tuple(
             Transaction(token, changes) for token, group in grouped.items() if (changes := self._changes(group))
         )
         return Batch(transactions, position.dump(), _gaps(rows))
+
+    async def _named(self, rows: list[JournalRow]) -> list[JournalRow]:
+        """The rows, those as gaps whose primary key is not the table's any more (its column was renamed or dropped
+        behind them): no record can be named for them, but the table can be read again."""
+        if all(map(self._has_key, rows)):
+            return rows
+        self._tables = await self._database.tables()
+        return [row if self._has_key(row) else replace(row, gap=True, before=None, after=None) for row in rows]
+
+    def _has_key(self, row: JournalRow) -> bool:
+        table = self._tables.get(row.table)
+        images = [image for image in (row.before, row.after) if image is not None]
+        return not images or (table is not None and all(column in image for image in images for column in table.key))
 
     def _changes(self, rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
         return tuple([self._change(row) for row in rows if not row.gap])
@@ -189,13 +203,7 @@ class JournalSource:
         )
 
     def _key(self, table: str, image: Row) -> Row:
-        try:
-            return {column: image[column] for column in self._tables[table].key} if image else {}
-        except KeyError as error:
-            raise SourceError(
-                f"A change of table {table} lacks its primary key column {error}.",
-                "The table was altered: run cdc install-triggers again.",
-            ) from error
+        return {column: image[column] for column in self._tables[table].key} if image else {}
 
     # -- huge transactions ------------------------------------------------------------------------------------------
 
@@ -205,7 +213,7 @@ class JournalSource:
         with RecordIndex() as index:
             gaps = await self._index(token, index)
             for last, ordinals, final in _marked(index.parts(stored_records, self._limits.batch)):
-                rows = await self._database.rows_at(token, ordinals)
+                rows = await self._named(await self._database.rows_at(token, ordinals))
                 rereads = self._position.rereads
                 if final:
                     position = await self._after(gaps, JournalPosition((token,), None, rereads))
@@ -220,7 +228,7 @@ class JournalSource:
         ordinal = -1
         while rows := await self._database.rows_behind(token, ordinal, self._limits.batch):
             ordinal = rows[-1].ordinal
-            for row in rows:
+            for row in await self._named(rows):
                 if row.gap:
                     gaps.setdefault(row.table, row)
                 index.add(row.ordinal, *self._names(row))
@@ -245,7 +253,9 @@ class JournalSource:
         if not gaps:
             return position
         await self._mend(list(gaps))
-        return position.with_gaps(gaps)
+        for table in gaps.keys() - self._tables.keys():
+            log.error("lost", source=self._name, table=table, reason="the table is gone; it cannot be read again")
+        return position.with_gaps({table: token for table, token in gaps.items() if table in self._tables})
 
     async def _mend(self, tables: list[str]) -> None:
         log.warning("gap", source=self._name, tables=tables, action="repairing the triggers, then reading again")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from cdc.errors import InstallError, SourceError
 from cdc.position import Position
 from cdc.source.journal import JournalSource, Limits
 from cdc.source.journal_database import JournalRow
+from cdc.source.journal_position import JournalPosition
 from support.memory_journal import MemoryJournal
 
 LIMITS = Limits(batch=6, huge=10, heads=4, idle=0, reread_pause=timedelta(0))
@@ -160,6 +163,32 @@ async def test_a_gap_is_told_repaired_and_its_table_read_again() -> None:
     assert [gap.table for gap in found.gaps] == ["item"]
     assert len(found.transactions[0].changes) == 1
     assert await reread_keys(reader, batches, 2) == list(range(8))
+
+
+async def test_a_change_whose_key_column_was_renamed_is_a_gap_and_its_table_read_again() -> None:
+    journal = MemoryJournal(table_rows=[item(1, 5)])
+    old = journal.write("t", Operation.UPDATE, {"former_id": 1, "value": 4}, {"former_id": 1, "value": 5})
+    journal.commit([old, journal.write("t", Operation.CREATE, None, item(2, 0))])
+    reader = source(journal)
+    await reader.open(None)
+    batches = reader.batches()
+    found = await next_batch(batches)
+    await reader.acknowledge(found.position)
+    assert [gap.table for gap in found.gaps] == ["item"]
+    assert [change.key for change in found.transactions[0].changes] == [{"id": 2}]
+    assert await reread_keys(reader, batches, 1) == [1]
+
+
+async def test_a_gap_of_a_table_that_is_gone_is_told_and_does_not_stop_the_rest() -> None:
+    journal = MemoryJournal()
+    gone = replace(journal.gap("t"), table="plugin")
+    journal.commit([gone, journal.write("u", Operation.CREATE, None, item(2, 0))])
+    with structlog.testing.capture_logs() as logs:
+        batches, position = await drain(journal)
+    assert [each.token for batch in batches for each in batch.transactions] == ["u"]
+    assert [line["table"] for line in logs if line["event"] == "lost"] == ["plugin"]
+    assert position is not None
+    assert JournalPosition.load(position).rereads == ()
 
 
 async def test_a_reread_resumes_after_a_restart() -> None:
