@@ -86,7 +86,7 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
     if code in NO_PRIVILEGE:
         return InstallError(
             f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
-            "Grant what an installing account needs; the grants are in the installation guide.",
+            "cdc grants prints what an installing account needs.",
         )
     if code == BAD_COLUMN:
         return TableAltered(f"{where}: the table was altered meanwhile ({error.args[-1]}).", "Run this again.")

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from cdc.column import Capture
 from cdc.mysql_connection import Flavour, literal, quote
-from cdc.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT
+from cdc.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT, Tokens
 from cdc.mysql_tables import FoundTable
 from cdc.trigger.mysql_found import Found
+from cdc.trigger.mysql_plan import tokens_of
 
 INSTALLER = "cdc_installer"
 CONSUMER = "cdc_consumer"
@@ -55,7 +56,7 @@ def consumer_grants(found: Found, captures: Sequence[Capture], database: str, ac
     to = _account(account)
     schema = quote(database)
     rights = "SELECT, DELETE"
-    if found.installation is not None and found.installation.tokens.value == "row-start":
+    if tokens_of(found) is Tokens.ROW_START:
         rights += ", DELETE HISTORY"
     grants = [f"GRANT {rights} ON {schema}.{quote(JOURNAL)} TO {to};"]
     grants += [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]

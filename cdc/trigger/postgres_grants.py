@@ -31,7 +31,8 @@ def grants(found: Found, captures: Sequence[Capture], installer: str = INSTALLER
 def consumer_select(found: Found, capture: Capture, consumer: str = CONSUMER) -> str:
     """Column by column where the table has secrets."""
     columns = ""
-    if capture.secrets:
-        open_ones = [name for name in found.tables[capture.table].columns if name not in capture.secrets]
+    names = found.tables[capture.table].columns
+    if capture.secrets.intersection(names):
+        open_ones = [name for name in names if name not in capture.secrets]
         columns = f" ({', '.join(map(quote, open_ones))})"
     return f"GRANT SELECT{columns} ON {qualified(found.schema, capture.table)} TO {quote(consumer)};"

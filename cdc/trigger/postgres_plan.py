@@ -217,6 +217,7 @@ def script(plan: Plan, lock_seconds: float) -> str:
     """For psql: each step a transaction of its own, so that no lock is held while waiting for the next one."""
     head = [f"-- {note}" for note in plan.notes]
     head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
+    head += ["SET client_min_messages = warning;"]  # dropping a function tells of each trigger that goes with it
     blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
     return (
         "\n".join([*head, *blocks, ""])

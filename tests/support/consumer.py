@@ -66,9 +66,16 @@ class Consumer:
 
     def run(self, *arguments: str, expect: int = 0) -> str:
         """A command to its end; what it wrote to stdout."""
+        return self._done(arguments, expect).stdout
+
+    def fail(self, *arguments: str, expect: int = 1) -> str:
+        """A command that must fail; what it wrote to stderr."""
+        return self._done(arguments, expect).stderr
+
+    def _done(self, arguments: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done
 
     async def call(self, *arguments: str, expect: int = 0) -> str:
         """`run`, while a receiver in this process goes on answering."""
