@@ -83,20 +83,23 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float 
     Raises `SourceUnavailable` when the server does not answer, `SourceError` when it refuses the account.
     """
     where = {"unix_socket": info.socket} if info.socket else {"host": info.host, "port": info.port or 3306}
-    with errors_of(info):
-        connection: Connection[Any] = pymysql.connect(
-            **where,
-            user=info.user,
-            password=info.password,
-            database=info.database,
-            charset="utf8mb4",
-            conv=UTC_DATETIMES,
-            autocommit=True,
-            connect_timeout=timeout,
-            read_timeout=read_timeout,
-            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            **tls_arguments(info.tls),
-        )
+    try:
+        with errors_of(info):
+            connection: Connection[Any] = pymysql.connect(
+                **where,
+                user=info.user,
+                password=info.password,
+                database=info.database,
+                charset="utf8mb4",
+                conv=UTC_DATETIMES,
+                autocommit=True,
+                connect_timeout=timeout,
+                read_timeout=read_timeout,
+                init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+                **tls_arguments(info.tls),
+            )
+    except pymysql.err.MySQLError as error:  # locked, expired, host blocked, TLS demanded: whatever it is, not a defect
+        raise _refused(info, code_of(error)) from error
     return connection
 
 
@@ -108,14 +111,18 @@ def errors_of(info: ConnectionInfo) -> Iterator[None]:
     except (pymysql.err.OperationalError, pymysql.err.InternalError) as error:
         code = code_of(error)
         if code in ACCESS_DENIED:
-            raise SourceError(
-                f"The server refuses {info.describe()} (error {code}).", "Check user, password, database and grants."
-            ) from error
+            raise _refused(info, code) from error
         if code in UNAVAILABLE:
             raise _unavailable(info, code) from error
         raise
     except (pymysql.err.InterfaceError, OSError) as error:
         raise _unavailable(info, code_of(error)) from error
+
+
+def _refused(info: ConnectionInfo, code: int) -> SourceError:
+    return SourceError(
+        f"The server refuses {info.describe()} (error {code}).", "Check user, password, database and grants."
+    )
 
 
 def _unavailable(info: ConnectionInfo, code: int) -> SourceUnavailable:

@@ -95,10 +95,10 @@ class Consumer:
     def log(self) -> Path:
         return self.folder / "consumer.log"
 
-    def start(self) -> None:
+    def start(self, style: str = "json") -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command("--verbose", "--log-format", "json", "run"),
+                self.command("--verbose", "--log-format", style, "run"),
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
