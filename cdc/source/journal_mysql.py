@@ -187,11 +187,11 @@ class MySQLJournal:
             await self._run(partial(self._delete, tokens=_numbers(tokens[start : start + _DELETE])))
 
     def _delete(self, connection: Connection[Any], tokens: tuple[int, ...]) -> None:
-        known, self._reader.complete = self._reader.complete, {}
-        ids = [number for token in tokens for number in known.get(token, ())]
+        known = self._reader.complete
+        unknown = tuple(token for token in tokens if token not in known)
+        ids = [number for token in tokens for number in known.pop(token, ())]
         _delete_rows(connection, ids)
         deleted = len(ids)
-        unknown = tuple(token for token in tokens if token not in known)
         while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
             _delete_rows(connection, [row[0] for row in found])
             deleted += len(found)

@@ -22,7 +22,7 @@ class RowReader:
     """Shapes are read when a row names one that is not known yet: they never change.
 
     ``latest``: the greatest id read so far.  ``read_at``: when rows were read last (monotonic).  ``complete``: token →
-    ids of the transactions that the last answer held entirely, which spares looking for them when they are forgotten.
+    ids of transactions that an answer held entirely, which spares looking for them when they are forgotten.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,11 @@ class RowReader:
     def read(self, connection: Connection[Any], sql: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
         """``most``: the statement's limit; fewer rows (or no limit) are whole transactions."""
         found = rows(connection, sql, parameters)
-        self.complete = {}
         if not most or len(found) < most:
+            whole: dict[int, list[int]] = {}
             for row in found:
-                self.complete.setdefault(row[1], []).append(row[0])
+                whole.setdefault(row[1], []).append(row[0])
+            self.complete.update(whole)
         if any(row[2] not in self._shapes for row in found):
             self._load(connection)
         if found:
