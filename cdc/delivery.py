@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -50,6 +50,33 @@ class Endpoint:
     disabled_reason: str = ""
     former_secret: str | None = field(default=None, repr=False)
     former_secret_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """New values of some fields of an endpoint; None leaves a field as it is.
+
+    ``secret``: the present one becomes the former one, until ``former_secret_until``, which goes with it.
+    """
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    secret: str | None = field(default=None, repr=False)
+    former_secret_until: datetime | None = None
+    enabled: bool | None = None
+    disabled_reason: str | None = None
+    description: str | None = None
+    sources: tuple[str, ...] | None = None
+    format: PayloadFormat | None = None
+    timeout: float | None = None
+    retry_schedule: tuple[float, ...] | None = None
+    concurrency: int | None = None
+
+    def applied_to(self, endpoint: Endpoint) -> Endpoint:
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.secret is not None:
+            given["former_secret"] = endpoint.secret
+        return replace(endpoint, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +17,9 @@ from cdc.cli.settings import quiet_configuration
 from cdc.cli.suggestion import warn_of_unknown_events
 from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.delivery import DeliveryState, Endpoint
+from cdc.delivery import DeliveryState, Endpoint, EndpointChange
 from cdc.errors import UsageError
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.shared import no_endpoint
 from cdc.payload import format_time
 
 Counts = dict[DeliveryState, int]
@@ -113,7 +112,10 @@ def show(session: Session, endpoint_id: str, as_json: bool) -> None:
 
 async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
     async with opened_outbox(config) as store:
-        return await _existing(store, endpoint_id), (await store.counts()).get(endpoint_id, {})
+        found = await store.endpoint(endpoint_id)
+        if found is None:
+            raise no_endpoint(endpoint_id)
+        return found, (await store.counts()).get(endpoint_id, {})
 
 
 @endpoint.command()
@@ -135,7 +137,7 @@ def update(session: Session, /, endpoint_id: str, all_sources: bool, as_json: bo
     if not fields:
         raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
     warn_of_unknown_events(config, fields.get("events", ()))
-    _changed(config, endpoint_id, fields, as_json, "Changed.")
+    _change(config, endpoint_id, EndpointChange(**fields), as_json, "Changed.")
 
 
 @endpoint.command()
@@ -144,8 +146,8 @@ def update(session: Session, /, endpoint_id: str, all_sources: bool, as_json: bo
 @pass_session
 def enable(session: Session, endpoint_id: str, as_json: bool) -> None:
     """Send again, beginning with what has waited."""
-    fields = {"enabled": True, "disabled_reason": ""}
-    _changed(quiet_configuration(session), endpoint_id, fields, as_json, "Enabled.")
+    wanted = EndpointChange(enabled=True, disabled_reason="")
+    _change(quiet_configuration(session), endpoint_id, wanted, as_json, "Enabled.")
 
 
 @endpoint.command()
@@ -155,8 +157,8 @@ def enable(session: Session, endpoint_id: str, as_json: bool) -> None:
 @pass_session
 def disable(session: Session, endpoint_id: str, reason: str, as_json: bool) -> None:
     """Stop sending; events wait until it is enabled again."""
-    fields = {"enabled": False, "disabled_reason": reason}
-    _changed(quiet_configuration(session), endpoint_id, fields, as_json, "Disabled: its events wait.")
+    wanted = EndpointChange(enabled=False, disabled_reason=reason)
+    _change(quiet_configuration(session), endpoint_id, wanted, as_json, "Disabled: its events wait.")
 
 
 @endpoint.command()
@@ -170,7 +172,6 @@ def remove(session: Session, endpoint_id: str) -> None:
 
 async def _remove(config: Config, endpoint_id: str) -> None:
     async with opened_outbox(config) as store:
-        await _existing(store, endpoint_id)
         await store.remove_endpoint(endpoint_id, SystemClock().now())
 
 
@@ -188,22 +189,14 @@ def rotate_secret(session: Session, endpoint_id: str, secret: str | None, overla
 
     Requests carry signatures of both secrets until the overlap ends: change the receiver within that time.
     """
-    config = quiet_configuration(session)
-    rotated = run_async(_rotate(config, endpoint_id, chosen_secret(secret), timedelta(hours=overlap)))
+    until = SystemClock().now() + timedelta(hours=overlap)
+    wanted = EndpointChange(secret=chosen_secret(secret), former_secret_until=until)
+    rotated = run_async(_changed(quiet_configuration(session), endpoint_id, wanted))
     if as_json:
         print_json(_as_json(rotated) | {"secret": rotated.secret})
         return
     print_fields([("id", rotated.id), ("secret", rotated.secret), ("former until", rotated.former_secret_until)])
     say("Keep the secret: it is not shown again.")
-
-
-async def _rotate(config: Config, endpoint_id: str, secret: str, overlap: timedelta) -> Endpoint:
-    async with opened_outbox(config) as store:
-        found = await _existing(store, endpoint_id)
-        until = SystemClock().now() + overlap
-        rotated = replace(found, secret=secret, former_secret=found.secret, former_secret_until=until)
-        await store.update_endpoint(rotated)
-        return rotated
 
 
 @endpoint.command()
@@ -227,25 +220,16 @@ def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
     return 1 if attempt.error else 0
 
 
-def _changed(config: Config, endpoint_id: str, fields: dict[str, Any], as_json: bool, done: str) -> None:
-    changed = run_async(_change(config, endpoint_id, fields))
+def _change(config: Config, endpoint_id: str, wanted: EndpointChange, as_json: bool, done: str) -> None:
+    changed = run_async(_changed(config, endpoint_id, wanted))
     if as_json:
         print_json(_as_json(changed))
     say(f"{endpoint_id}: {done}")
 
 
-async def _change(config: Config, endpoint_id: str, fields: dict[str, Any]) -> Endpoint:
+async def _changed(config: Config, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     async with opened_outbox(config) as store:
-        changed = replace(await _existing(store, endpoint_id), **fields)
-        await store.update_endpoint(changed)
-        return changed
-
-
-async def _existing(store: OutboxStore, endpoint_id: str) -> Endpoint:
-    found = await store.endpoint(endpoint_id)
-    if found is None:
-        raise UsageError(f"There is no endpoint {endpoint_id!r}.", "cdc endpoint list shows all.")
-    return found
+        return await store.change_endpoint(endpoint_id, wanted)
 
 
 def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
 from cdc.event import Event
 from cdc.position import Position
 
@@ -90,8 +90,9 @@ class OutboxStore(Protocol):
         """Raises `UsageError` when the id is, or ever was, in use."""
         ...
 
-    async def update_endpoint(self, endpoint: Endpoint) -> None:
-        """Replace the endpoint of the same id.  Raises `UsageError` when there is none."""
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        """Change what is given in one write, whatever others change at the same time; the endpoint as it is then.
+        Raises `UsageError` when there is none."""
         ...
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:

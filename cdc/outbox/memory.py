@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
 from cdc.event import Event
 from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
 from cdc.outbox.shared import (
@@ -193,10 +193,11 @@ class MemoryOutbox:
         self._changes += 1
         self._endpoints[endpoint.id] = endpoint
 
-    async def update_endpoint(self, endpoint: Endpoint) -> None:
-        self._known(endpoint.id)
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        self._known(endpoint_id)
         self._changes += 1
-        self._endpoints[endpoint.id] = endpoint
+        changed = self._endpoints[endpoint_id] = change.applied_to(self._endpoints[endpoint_id])
+        return changed
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         self._known(endpoint_id)

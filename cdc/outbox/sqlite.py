@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
 from cdc.errors import OutboxError
 from cdc.event import Event
 from cdc.outbox import sqlite_dispatch, sqlite_endpoints, sqlite_log, sqlite_relay
@@ -72,8 +72,8 @@ class SqliteOutbox:
     async def add_endpoint(self, endpoint: Endpoint) -> None:
         await self._writer.write(sqlite_endpoints.add, endpoint)
 
-    async def update_endpoint(self, endpoint: Endpoint) -> None:
-        await self._writer.write(sqlite_endpoints.update, endpoint)
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        return await self._writer.write(sqlite_endpoints.change, endpoint_id, change)
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         await self._writer.write(sqlite_endpoints.remove, endpoint_id, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.delivery import Endpoint
+from cdc.delivery import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.outbox.shared import delivery_id, endpoint_exists, event_exists, no_endpoint
 from cdc.outbox.sqlite_relay import Subscriber, insert_deliveries, insert_events
@@ -23,9 +23,14 @@ def add(db: sqlite3.Connection, endpoint: Endpoint) -> None:
         raise endpoint_exists(endpoint.id)
 
 
-def update(db: sqlite3.Connection, endpoint: Endpoint) -> None:
-    if not db.execute(load("sqlite/update_endpoint.sql"), endpoint_row(endpoint)).rowcount:
-        raise no_endpoint(endpoint.id)
+def change(db: sqlite3.Connection, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
+    """Nobody writes between the reading and the writing: the transaction is the only one that may."""
+    found = endpoints(db, endpoint_id)
+    if not found:
+        raise no_endpoint(endpoint_id)
+    changed = wanted.applied_to(found[0])
+    db.execute(load("sqlite/update_endpoint.sql"), endpoint_row(changed))
+    return changed
 
 
 def remove(db: sqlite3.Connection, endpoint_id: str, now: datetime) -> None:

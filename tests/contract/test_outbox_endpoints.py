@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from cdc.delivery import DeliveryState, Endpoint, PayloadFormat
+from cdc.delivery import DeliveryState, Endpoint, EndpointChange, PayloadFormat
 from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
 from support.outboxes import (
@@ -19,6 +20,7 @@ from support.outboxes import (
     event_ids,
     finish,
     lease,
+    outcome,
     states_of,
     store,
 )
@@ -65,20 +67,73 @@ async def test_an_endpoint_id_is_used_once(outbox: OutboxStore) -> None:
     assert await outbox.endpoints() == []
 
 
-async def test_an_update_replaces_everything(outbox: OutboxStore) -> None:
-    await outbox.add_endpoint(endpoint("ep_full"))
+CHANGES = {
+    "url": "https://other.example.com/",
+    "events": ("*",),
+    "enabled": True,
+    "disabled_reason": "",
+    "description": "",
+    "sources": (),
+    "format": PayloadFormat.STANDARD,
+    "timeout": 7.5,
+    "retry_schedule": (),
+    "concurrency": 1,
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+async def test_a_change_touches_what_is_given_and_nothing_else(outbox: OutboxStore, field: str) -> None:
+    await outbox.add_endpoint(FULL)
     await outbox.add_endpoint(endpoint("ep_other"))
-    await outbox.update_endpoint(FULL)
-    assert await outbox.endpoint("ep_full") == FULL
+    wanted = replace(FULL, **{field: CHANGES[field]})
+    assert await outbox.change_endpoint("ep_full", EndpointChange(**{field: CHANGES[field]})) == wanted
+    assert await outbox.endpoint("ep_full") == wanted
     assert await outbox.endpoint("ep_other") == endpoint("ep_other")
-    with pytest.raises(UsageError, match="no endpoint ep_none"):
-        await outbox.update_endpoint(endpoint("ep_none"))
+
+
+async def test_many_changes_are_one_and_none_is_none(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(FULL)
+    assert await outbox.change_endpoint("ep_full", EndpointChange()) == FULL
+    assert await outbox.change_endpoint("ep_full", EndpointChange(**CHANGES)) == replace(FULL, **CHANGES)
+
+
+async def test_a_new_secret_makes_the_present_one_the_former_one(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a", secret="whsec_b25l"))
+    for secret, former, until in (("whsec_dHdv", "whsec_b25l", at(60)), ("whsec_dHJl", "whsec_dHdv", at(90))):
+        changed = await outbox.change_endpoint("ep_a", EndpointChange(secret=secret, former_secret_until=until))
+        assert (changed.secret, changed.former_secret, changed.former_secret_until) == (secret, former, until)
+        assert await outbox.endpoint("ep_a") == changed
+
+
+async def test_only_an_endpoint_that_is_there_can_be_changed(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.remove_endpoint("ep_a", NOW)
+    for name in ("ep_a", "ep_none"):
+        with pytest.raises(UsageError, match=f"no endpoint {name}"):
+            await outbox.change_endpoint(name, EndpointChange(enabled=True))
+
+
+async def test_a_change_does_not_undo_what_dispatch_found_meanwhile(outbox: OutboxStore) -> None:
+    """Whoever edits an endpoint has read it before; the receiver answers 410 Gone in between."""
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await store(outbox, event(1))
+    (leased,) = await lease(outbox)
+    read = await outbox.endpoint("ep_a")
+    assert read is not None
+    assert read.enabled
+    await outbox.finish("w", [outcome(leased, DeliveryState.PENDING, NOW, "It answered 410 Gone.")], NOW)
+    for change in (EndpointChange(description="Edited."), EndpointChange(secret="whsec_dHdv", former_secret_until=NOW)):
+        changed = await outbox.change_endpoint("ep_a", change)
+        assert (changed.enabled, changed.disabled_reason) == (False, "It answered 410 Gone.")
+    assert await lease(outbox, at(100)) == []
+    await outbox.change_endpoint("ep_a", EndpointChange(enabled=True, disabled_reason=""))
+    assert event_ids(await lease(outbox, at(100))) == ["evt_1"]
 
 
 async def test_an_update_changes_what_later_events_make(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint(events=("invoice.*",)))
     assert await store(outbox, event(1)) == Stored(1, 1)
-    await outbox.update_endpoint(endpoint(events=("stock.*",)))
+    await outbox.change_endpoint("ep_a", EndpointChange(events=("stock.*",)))
     assert await store(outbox, event(2)) == Stored(1, 0)
     assert event_ids(await lease(outbox)) == ["evt_1"]
 
@@ -86,12 +141,12 @@ async def test_an_update_changes_what_later_events_make(outbox: OutboxStore) -> 
 async def test_a_disabled_endpoint_keeps_its_deliveries_until_it_is_enabled(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1))
-    await outbox.update_endpoint(endpoint(enabled=False))
+    await outbox.change_endpoint("ep_a", EndpointChange(enabled=False))
     assert await store(outbox, event(2)) == Stored(1, 1)
     assert await lease(outbox, at(1e6)) == []
     assert await outbox.next_due(NOW) is None
     assert await states_of(outbox, 1, 2) == "pending pending"
-    await outbox.update_endpoint(endpoint())
+    await outbox.change_endpoint("ep_a", EndpointChange(enabled=True))
     assert await outbox.next_due(NOW) == NOW
     assert event_ids(await lease(outbox)) == ["evt_1", "evt_2"]
 
@@ -100,7 +155,7 @@ async def test_what_a_disabled_endpoint_has_in_flight_can_be_finished(outbox: Ou
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1, "a:1"), event(2, "a:1"))
     leased = await lease(outbox)
-    await outbox.update_endpoint(endpoint(enabled=False))
+    await outbox.change_endpoint("ep_a", EndpointChange(enabled=False))
     await finish(outbox, *leased)
     assert await states_of(outbox, 1, 2) == "delivered pending"
 

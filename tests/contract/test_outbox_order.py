@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.delivery import DeliveryState
+from cdc.delivery import DeliveryState, EndpointChange
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     at,
@@ -204,7 +204,7 @@ async def test_a_test_delivery_keeps_out_of_the_way_of_other_records(outbox: Out
 async def test_order_holds_while_an_endpoint_is_disabled(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint(enabled=False))
     await store(outbox, event(1, "a:1"), event(2, "a:1"))
-    await outbox.update_endpoint(endpoint())
+    await outbox.change_endpoint("ep_a", EndpointChange(enabled=True))
     assert event_ids(await lease(outbox)) == ["evt_1"]
     await check_order(outbox)
 

@@ -6,7 +6,6 @@ import asyncio
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cdc.delivery import DeliveryState, LeasedDelivery
+from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery
 from cdc.errors import UsageError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
@@ -128,9 +127,7 @@ class Outboxes(RuleBasedStateMachine):
 
     @rule(endpoint_id=endpoint_ids, enabled=st.booleans())
     def enable(self, endpoint_id: str, enabled: bool) -> None:
-        found = self.both("endpoint", endpoint_id)
-        if found is not None:
-            self.both("update_endpoint", replace(found, enabled=enabled))
+        self.both("change_endpoint", endpoint_id, EndpointChange(enabled=enabled))
 
     @rule(endpoint_id=st.sampled_from(("ep_b", "ep_c")))
     def remove_endpoint(self, endpoint_id: str) -> None:
@@ -187,7 +184,7 @@ class Outboxes(RuleBasedStateMachine):
     def _drain(self) -> None:
         """Whatever happened before, everything of an enabled endpoint arrives, record by record in order."""
         for one in self.both("endpoints"):
-            self.both("update_endpoint", replace(one, enabled=True))
+            self.both("change_endpoint", one.id, EndpointChange(enabled=True))
         self.now += timedelta(hours=1)  # every lease expires
         sent: dict[tuple[str, str], int] = {}
         while leased := self.both("lease", "w1", self.now, self.now + timedelta(seconds=30), 5, None):

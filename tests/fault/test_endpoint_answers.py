@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
-from cdc.delivery import DeliveryState, DeliveryView, Outcome
+from cdc.delivery import DeliveryState, DeliveryView, EndpointChange, Outcome
 from cdc.dispatch.sender import HttpSender
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams
@@ -154,7 +154,7 @@ async def test_gone_disables_the_endpoint_and_keeps_the_delivery() -> None:
             clock.advance(3600)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(store.recorded.get(), 0.1)
-            await store.update_endpoint(endpoint(f"http://127.0.0.1:{working}/"))
+            await store.change_endpoint("ep_1", EndpointChange(url=f"http://127.0.0.1:{working}/", enabled=True))
             dispatcher.notify()
             outcome = await store.next_recorded()
             while outcome.attempt.status == 410:  # the old URL, once more: it must not disable the mended endpoint

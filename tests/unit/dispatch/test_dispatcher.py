@@ -10,7 +10,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from cdc.delivery import DeliveryState, LeasedDelivery, PayloadFormat
+from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery, PayloadFormat
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
@@ -339,7 +339,7 @@ async def test_a_changed_endpoint_is_read_again() -> None:
     store, sender, clock = await outbox(endpoint("http://broken"), events=1), ScriptedSender(), ManualClock()
     async with dispatching(store, sender, clock):
         await store.next_recorded()
-        await store.update_endpoint(endpoint("http://mended"))
+        await store.change_endpoint("ep_1", EndpointChange(url="http://mended"))
         clock.advance(0.5)
         await settle()
         clock.advance(4.5)
