@@ -11,20 +11,21 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from cdc.clock import Clock, SystemClock
+from cdc.clock import SystemClock
 from cdc.column import Capture
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
-from cdc.errors import CdcError, ConfigError, InstallError, UsageError
+from cdc.errors import CdcError, ConfigError, InstallError
 from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.shared import no_endpoint
 from cdc.trigger.base import Finding, Installer, Severity
 
 if TYPE_CHECKING:
@@ -235,32 +236,30 @@ def examine(source: SourceConfig) -> list[Finding]:
 
 
 async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attempt:
-    """Send one event to this endpoint now, whatever its patterns; the first attempt.
+    """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
 
-    A running consumer may send it, or this process does, with whatever else is due.  Raises `UsageError` when there
-    is no such endpoint, or it is disabled: nothing is sent to it then.
+    A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
+    `UsageError` when there is no such endpoint, or it is disabled: nothing is sent to it then.
     """
-    from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+    from cdc.dispatch.dispatcher import LEASE_MARGIN
     from cdc.dispatch.sender import HttpSender
+    from cdc.dispatch.single import attempt_once
 
     clock = SystemClock()
+    worker = f"{socket.gethostname()}-test-{os.getpid()}"
     store = open_outbox(config)
     await store.open()
     try:
         endpoint = await store.endpoint(endpoint_id)
         if endpoint is None:
-            raise UsageError(f"There is no endpoint {endpoint_id!r}.", "cdc endpoint list shows all.")
-        if not endpoint.enabled:
-            raise UsageError(f"The endpoint {endpoint_id} is disabled.", f"cdc endpoint enable {endpoint_id}")
-        delivery = await store.send_test(endpoint_id, _test_event(event_name, clock.now()), clock.now())
-        settings = DispatchSettings(f"{socket.gethostname()}-test-{os.getpid()}", lease=config.dispatch.lease_seconds)
-        async with HttpSender(config.dispatch.allow_private) as sender, asyncio.TaskGroup() as group:
-            dispatcher = Dispatcher(store, sender, clock, settings)
-            group.create_task(dispatcher.run())
-            try:
-                return await _first_attempt(store, delivery, clock)
-            finally:
-                dispatcher.stop()
+            raise no_endpoint(endpoint_id)
+        now = clock.now()
+        until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
+        delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until)
+        async with HttpSender(config.dispatch.allow_private) as sender:
+            outcome = await attempt_once(sender, delivery, endpoint, clock)
+        await store.finish(worker, [outcome], clock.now())
+        return outcome.attempt
     finally:
         await store.close()
 
@@ -280,11 +279,3 @@ def _test_event(name: str, now: datetime) -> Event:
         time=now,
         transaction=token,
     )
-
-
-async def _first_attempt(store: OutboxStore, delivery: str, clock: Clock) -> Attempt:
-    """Another process may make the attempt, so that nothing here is told: the log is looked at."""
-    never = asyncio.Event()
-    while not (attempts := await store.attempts(delivery)):
-        await clock.wait(never, 0.05)
-    return attempts[0]

@@ -207,7 +207,7 @@ def rotate_secret(session: Session, endpoint_id: str, secret: str | None, overla
 def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
     """Send one test event now, and say what came of it.
 
-    Ends with 1 when it was not accepted.
+    Ends with 1 when it was not accepted; it is not tried again then, but stays in the delivery log as dead.
     """
     attempt = run_async(service.send_test(quiet_configuration(session), endpoint_id, name))
     if as_json:

@@ -105,9 +105,12 @@ class OutboxStore(Protocol):
         """All endpoints that were not removed, oldest first."""
         ...
 
-    async def send_test(self, endpoint_id: str, event: Event, now: datetime) -> str:
-        """Store ``event`` with one delivery, to this endpoint only, whatever its patterns; the delivery's id.
-        Raises `UsageError` when there is no such endpoint, or an event of this id."""
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+    ) -> LeasedDelivery:
+        """Store ``event`` with one delivery, to this endpoint only, whatever its patterns, already leased by ``worker``
+        until ``until``: its first attempt is counted.  Raises `UsageError` when there is no such endpoint, it is
+        disabled, or the event or its record is not the test's own."""
         ...
 
     # -- dispatch ---------------------------------------------------------------------------------------------------

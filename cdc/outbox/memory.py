@@ -19,12 +19,14 @@ from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
 from cdc.outbox.shared import (
     delivery_id,
     delivery_number,
+    endpoint_disabled,
     endpoint_exists,
     endpoint_removed,
     event_exists,
     no_delivery,
     no_endpoint,
     not_finished,
+    record_busy,
     wants,
 )
 from cdc.pattern import check_pattern, matches
@@ -214,14 +216,18 @@ class MemoryOutbox:
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
-    async def send_test(self, endpoint_id: str, event: Event, now: datetime) -> str:
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+    ) -> LeasedDelivery:
         self._known(endpoint_id)
+        if not self._endpoints[endpoint_id].enabled:
+            raise endpoint_disabled(endpoint_id)
         if event.id in self._events:
             raise event_exists(event.id)
-        payload = event_payload(event)
-        self._changes += 1
-        self._insert(event, payload, [endpoint_id], now)
-        return delivery_id(len(self._deliveries))
+        if self._queues.get((endpoint_id, self._lanes.of(_Record(event.source, event.record)))):
+            raise record_busy(event.record)
+        self._insert(event, event_payload(event), [endpoint_id], now)
+        return self._take(self._deliveries[-1], worker, until)
 
     def _known(self, endpoint_id: str) -> None:
         if endpoint_id not in self._endpoints:
@@ -237,11 +243,13 @@ class MemoryOutbox:
             ready = (one for one in self._unfinished[endpoint_id].values() if one.active and one.due <= now)
             due += nsmallest(min(limit, (room or {}).get(endpoint_id, limit)), ready, key=_turn)
         taken = sorted(due, key=_turn)[:limit]
-        self._changes += len(taken)
-        for delivery in taken:
-            delivery.state, delivery.worker, delivery.due = DeliveryState.LEASED, worker, until
-            delivery.attempts += 1
-        return [_leased(delivery) for delivery in taken]
+        return [self._take(delivery, worker, until) for delivery in taken]
+
+    def _take(self, delivery: _Delivery, worker: str, until: datetime) -> LeasedDelivery:
+        self._changes += 1
+        delivery.state, delivery.worker, delivery.due = DeliveryState.LEASED, worker, until
+        delivery.attempts += 1
+        return _leased(delivery)
 
     def _enabled(self) -> list[str]:
         return [endpoint.id for endpoint in self._endpoints.values() if endpoint.enabled]

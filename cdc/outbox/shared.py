@@ -44,6 +44,14 @@ def event_exists(text: str) -> UsageError:
     return UsageError(f"The event {text} is stored already.", "A test needs an event of its own, with a new id.")
 
 
+def endpoint_disabled(text: str) -> UsageError:
+    return UsageError(f"The endpoint {text} is disabled.", f"cdc endpoint enable {text}")
+
+
+def record_busy(text: str) -> UsageError:
+    return UsageError(f"The endpoint has unfinished deliveries of {text}.", "A test needs a record of its own.")
+
+
 def not_finished(text: str) -> UsageError:
     return UsageError(
         f"The delivery {text} is not finished.", "It is sent in its turn; only finished ones are retried."

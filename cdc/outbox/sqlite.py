@@ -84,8 +84,10 @@ class SqliteOutbox:
     async def endpoints(self) -> list[Endpoint]:
         return await self._reader.read(sqlite_endpoints.endpoints, None)
 
-    async def send_test(self, endpoint_id: str, event: Event, now: datetime) -> str:
-        return await self._writer.write(sqlite_endpoints.send_test, endpoint_id, event, now)
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+    ) -> LeasedDelivery:
+        return await self._writer.write(sqlite_endpoints.send_test, endpoint_id, event, worker, now=now, until=until)
 
     # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.delivery import Endpoint, EndpointChange
+from cdc.delivery import Endpoint, EndpointChange, LeasedDelivery
 from cdc.event import Event
-from cdc.outbox.shared import delivery_id, endpoint_exists, event_exists, no_endpoint
+from cdc.outbox.shared import (
+    delivery_id,
+    endpoint_disabled,
+    endpoint_exists,
+    event_exists,
+    no_endpoint,
+    record_busy,
+)
 from cdc.outbox.sqlite_relay import Subscriber, insert_deliveries, insert_events
-from cdc.outbox.sqlite_rows import endpoint_from, endpoint_row, micros
+from cdc.outbox.sqlite_rows import ACTIVE, endpoint_from, endpoint_row, micros
+from cdc.payload import event_payload
 from cdc.sqlfile import load
 
 
@@ -34,23 +42,41 @@ def change(db: sqlite3.Connection, endpoint_id: str, wanted: EndpointChange) -> 
 
 
 def remove(db: sqlite3.Connection, endpoint_id: str, now: datetime) -> None:
-    number = _number(db, endpoint_id)
+    number, _ = _find(db, endpoint_id)
     db.execute(load("sqlite/cancel_deliveries.sql"), (micros(now), number))
     db.execute(load("sqlite/remove_endpoint.sql"), (micros(now), number))
 
 
-def send_test(db: sqlite3.Connection, endpoint_id: str, event: Event, now: datetime) -> str:
-    number = _number(db, endpoint_id)
+def send_test(
+    db: sqlite3.Connection, endpoint_id: str, event: Event, worker: str, *, now: datetime, until: datetime
+) -> LeasedDelivery:
+    number, enabled = _find(db, endpoint_id)
+    if not enabled:
+        raise endpoint_disabled(endpoint_id)
     new = insert_events(db, [event])
     if not new:
         raise event_exists(event.id)
     insert_deliveries(db, new, [Subscriber(number, ("*",), ())], now)
-    (made,) = db.execute("SELECT id FROM delivery WHERE event = ?", tuple(new)).fetchone()
-    return delivery_id(made)
+    made, state = db.execute("SELECT id, state FROM delivery WHERE event = ?", tuple(new)).fetchone()
+    if state != ACTIVE:
+        raise record_busy(event.record)
+    db.execute(load("sqlite/lease.sql"), (worker, micros(until), made))
+    return LeasedDelivery(
+        id=delivery_id(made),
+        endpoint_id=endpoint_id,
+        event_id=event.id,
+        event_name=event.name,
+        record=event.record,
+        attempt=1,
+        lease_until=until,
+        body_event=event_payload(event),
+    )
 
 
-def _number(db: sqlite3.Connection, endpoint_id: str) -> int:
-    row = db.execute("SELECT number FROM endpoint WHERE id = ? AND removed_at IS NULL", (endpoint_id,)).fetchone()
+def _find(db: sqlite3.Connection, endpoint_id: str) -> tuple[int, bool]:
+    """Its number, and whether it is enabled."""
+    query = "SELECT number, enabled FROM endpoint WHERE id = ? AND removed_at IS NULL"
+    row = db.execute(query, (endpoint_id,)).fetchone()
     if row is None:
         raise no_endpoint(endpoint_id)
-    return int(row[0])
+    return int(row[0]), bool(row[1])

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cdc.delivery import DeliveryState, Endpoint, EndpointChange, PayloadFormat
+from cdc.delivery import DeliveryState, Endpoint, EndpointChange, LeasedDelivery, PayloadFormat
 from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
+from cdc.payload import event_payload
 from support.outboxes import (
-    EVERYTHING,
     NOW,
     at,
     delivery_of,
@@ -209,19 +209,42 @@ async def test_removing_one_endpoint_leaves_the_others_alone(outbox: OutboxStore
 async def test_a_test_goes_to_one_endpoint_whatever_it_wants(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint("ep_a", events=("stock.*",), sources=("shop",)))
     await outbox.add_endpoint(endpoint("ep_b"))
-    delivery_id = await outbox.send_test("ep_a", event(1), at(3))
-    (view,) = await outbox.deliveries(EVERYTHING, 10)
-    assert (view.id, view.endpoint_id, view.created_at) == (delivery_id, "ep_a", at(3))
-    assert (view.state, view.due_at) == (DeliveryState.PENDING, at(3))
-    assert await outbox.event("evt_1") is not None
-    assert [one.id for one in await lease(outbox, at(3))] == [delivery_id]
+    await store(outbox, event(1))
+    leased = await outbox.send_test("ep_a", event(2), "t", at(3), at(63))
+    assert leased == LeasedDelivery(
+        leased.id, "ep_a", "evt_2", "invoice.updated", "facturascli:2", 1, at(63), event_payload(event(2))
+    )
+    (view,) = await outbox.deliveries(DeliveryFilter(endpoint_id="ep_a"), 10)
+    assert (view.id, view.created_at, view.state, view.attempts) == (leased.id, at(3), DeliveryState.LEASED, 1)
+    assert await outbox.event("evt_2") is not None
+    assert event_ids(await lease(outbox, at(3))) == ["evt_1"]
+    await finish(outbox, leased, worker="t", now=at(4))
+    assert await states_of(outbox, 1, 2) == "leased delivered"
+    assert len(await outbox.attempts(leased.id)) == 1
+
+
+async def test_a_test_that_was_broken_off_is_sent_when_its_lease_expires(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    leased = await outbox.send_test("ep_a", event(1), "t", at(3), at(63))
+    assert await outbox.next_due(at(3)) == at(63)
+    assert await lease(outbox, at(62)) == []
+    (again,) = await lease(outbox, at(63))
+    assert (again.id, again.attempt, again.body_event) == (leased.id, 2, leased.body_event)
+    await finish(outbox, leased, worker="t", state=DeliveryState.DEAD)  # late: someone else has it
+    assert await states_of(outbox, 1) == "leased"
 
 
 async def test_a_test_needs_an_endpoint_and_an_event_of_its_own(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint("ep_a"))
     await store(outbox, event(1))
-    with pytest.raises(UsageError, match="no endpoint ep_none"):
-        await outbox.send_test("ep_none", event(2), NOW)
-    with pytest.raises(UsageError, match="evt_1 is stored already"):
-        await outbox.send_test("ep_a", event(1), NOW)
+    await outbox.add_endpoint(endpoint("ep_off", enabled=False))
+    for name, made, refusal in (
+        ("ep_none", event(2), "no endpoint ep_none"),
+        ("ep_off", event(2), "ep_off is disabled"),
+        ("ep_a", event(1), "evt_1 is stored already"),
+        ("ep_a", event(2, "facturascli:1"), "unfinished deliveries of facturascli:1"),
+    ):
+        with pytest.raises(UsageError, match=refusal):
+            await outbox.send_test(name, made, "t", NOW, at(60))
     assert [one.id for one in await outbox.events(10)] == ["evt_1"]
+    assert await states_of(outbox, 1) == "pending"

@@ -196,9 +196,10 @@ async def test_released_leases_let_an_older_retry_go_first(outbox: OutboxStore) 
 async def test_a_test_delivery_keeps_out_of_the_way_of_other_records(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1, "a:1"), event(2, "a:1"))
-    await outbox.send_test("ep_a", event(3, "test:1"), at(0))
-    await outbox.send_test("ep_a", event(4, "a:1"), at(0))
-    assert await states_of(outbox, 1, 2, 3, 4) == "pending waiting pending waiting"
+    await outbox.send_test("ep_a", event(3, "test:1"), "t", at(0), at(60))
+    await store(outbox, event(4, "test:1"))
+    assert await states_of(outbox, 1, 2, 3, 4) == "pending waiting leased waiting"
+    await check_order(outbox)
 
 
 async def test_order_holds_while_an_endpoint_is_disabled(outbox: OutboxStore) -> None:

@@ -133,12 +133,14 @@ class Outboxes(RuleBasedStateMachine):
     def remove_endpoint(self, endpoint_id: str) -> None:
         self.both("remove_endpoint", endpoint_id, self.now)
 
-    @rule(endpoint_id=endpoint_ids, record=records)
-    def send_test(self, endpoint_id: str, record: str) -> None:
-        answer = self.both("send_test", endpoint_id, event(self.events + 1, record), self.now)
-        if answer.startswith("dlv_"):
+    @rule(endpoint_id=endpoint_ids, record=records, worker=workers)
+    def send_test(self, endpoint_id: str, record: str, worker: str) -> None:
+        made, until = event(self.events + 1, record), self.now + timedelta(seconds=30)
+        answer = self.both("send_test", endpoint_id, made, worker, self.now, until)
+        if isinstance(answer, LeasedDelivery):
             self.events += 1
             self.wanted += 1
+            self.leases.append((worker, answer))
 
     @precondition(lambda self: self.wanted)
     @rule(data=st.data())

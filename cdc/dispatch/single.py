@@ -1,0 +1,41 @@
+"""One attempt of one delivery, for somebody who waits for the answer: `cdc endpoint test`."""
+
+from __future__ import annotations
+
+from cdc.clock import Clock
+from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
+from cdc.dispatch.address import public_url
+from cdc.dispatch.request import build_request
+from cdc.dispatch.retry import Verdict, judge
+from cdc.dispatch.sender import ANSWER_BYTES, Sender
+
+
+async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock) -> Outcome:
+    """Send the delivery and judge the answer.  A failure is final: whoever waits sees it, and may try again."""
+    started_at = clock.now()
+    answer = await sender.send(build_request(delivery, endpoint, started_at))
+    verdict = _final(judge(answer, (), delivery.attempt, clock.now(), _no_jitter))
+    attempt = Attempt(
+        delivery_id=delivery.id,
+        number=delivery.attempt,
+        event_id=delivery.event_id,
+        event_name=delivery.event_name,
+        url=public_url(endpoint.url),
+        status=answer.status,
+        started_at=started_at,
+        duration=answer.duration,
+        error=verdict.error,
+        answer=answer.body[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd"),
+    )
+    return Outcome(attempt, verdict.state, disable_reason=verdict.disable_reason)
+
+
+def _final(verdict: Verdict) -> Verdict:
+    """After 410 Gone a delivery would wait for its endpoint to be enabled again: not a test."""
+    if verdict.state is DeliveryState.PENDING:
+        return verdict._replace(state=DeliveryState.DEAD, due_at=None)
+    return verdict
+
+
+def _no_jitter() -> float:
+    return 0.0

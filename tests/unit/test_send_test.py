@@ -1,0 +1,126 @@
+"""`cdc endpoint test`: one event is sent, nothing else, and nothing is tried again behind the user's back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cdc.config import Config
+from cdc.delivery import DeliveryState, DeliveryView
+from cdc.errors import UsageError
+from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.position import Position
+from cdc.service import open_outbox, send_test
+from support.dispatching import endpoint, event
+from support.http_faults import answer, receiver, refusing, resets
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config.model_validate(
+        {"outbox": {"url": f"sqlite:///{tmp_path / 'cdc.db'}"}, "dispatch": {"allow_private": True}}
+    )
+
+
+@asynccontextmanager
+async def outbox(config: Config) -> AsyncIterator[OutboxStore]:
+    store = open_outbox(config)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def add(config: Config, port: int, *, enabled: bool = True) -> None:
+    """An endpoint that retries for hours, and for which an event is due."""
+    async with outbox(config) as store:
+        url = f"http://127.0.0.1:{port}/hook?token=t"
+        await store.add_endpoint(endpoint(url, retry_schedule=(3600.0,) * 3, enabled=enabled))
+        await store.store("main", Position("1"), [event(1)], {}, datetime.now(UTC))
+
+
+async def deliveries(config: Config) -> list[DeliveryView]:
+    """Newest first."""
+    async with outbox(config) as store:
+        return await store.deliveries(DeliveryFilter(), 10)
+
+
+async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
+    async with receiver(answer("204 No Content")) as port:
+        await add(config, port)
+        attempt = await send_test(config, "ep_1", "endpoint.test")
+    assert (attempt.status, attempt.number, attempt.error) == (204, 1, "")
+    assert attempt.url == f"http://127.0.0.1:{port}/hook"
+    test, other = await deliveries(config)
+    assert (test.id, test.event_name, test.state) == (attempt.delivery_id, "endpoint.test", DeliveryState.DELIVERED)
+    assert (other.event_id, other.state, other.attempts) == ("evt_1", DeliveryState.PENDING, 0)
+    async with outbox(config) as store:
+        assert await store.attempts(test.id) == [attempt]
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "429 Too Many Requests", "302 Found"])
+async def test_a_refused_test_is_dead_at_once(config: Config, status: str) -> None:
+    async with receiver(answer(status, "Retry-After: 60", body=b"no\0")) as port:
+        await add(config, port)
+        attempt = await send_test(config, "ep_1", "endpoint.test")
+    assert attempt.error.startswith(f"The endpoint answered {status}")
+    assert attempt.answer == "no\ufffd"
+    test, _ = await deliveries(config)
+    assert (test.state, test.last_error) == (DeliveryState.DEAD, attempt.error)
+
+
+async def test_without_an_answer_it_is_dead_as_well(config: Config) -> None:
+    async with receiver(resets()) as port:
+        await add(config, port)
+        assert (await send_test(config, "ep_1", "endpoint.test")).status is None
+    assert (await deliveries(config))[0].state is DeliveryState.DEAD
+
+
+async def test_gone_disables_the_endpoint_as_in_dispatch(config: Config) -> None:
+    async with receiver(answer("410 Gone")) as port:
+        await add(config, port)
+        await send_test(config, "ep_1", "endpoint.test")
+    test, other = await deliveries(config)
+    assert (test.state, other.state) == (DeliveryState.DEAD, DeliveryState.PENDING)
+    async with outbox(config) as store:
+        (found,) = await store.endpoints()
+    assert not found.enabled
+
+
+async def test_an_interrupted_test_is_left_to_the_consumer(config: Config) -> None:
+    arrived = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+
+    async with receiver(hang) as port:
+        await add(config, port)
+        task = asyncio.create_task(send_test(config, "ep_1", "endpoint.test"))
+        async with asyncio.timeout(10):
+            await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    test, _ = await deliveries(config)
+    assert test.state is DeliveryState.LEASED
+    now = datetime.now(UTC) + timedelta(seconds=60)
+    async with outbox(config) as store:
+        leased = await store.lease("consumer", now, now + timedelta(seconds=60), 10)
+    assert [(each.event_name, each.attempt) for each in leased] == [("invoice.paid", 1), ("endpoint.test", 2)]
+
+
+async def test_nothing_is_stored_for_an_endpoint_that_cannot_be_tested(config: Config) -> None:
+    async with refusing() as port:
+        await add(config, port, enabled=False)
+        with pytest.raises(UsageError, match="ep_1 is disabled"):
+            await send_test(config, "ep_1", "endpoint.test")
+        with pytest.raises(UsageError, match="no endpoint ep_none"):
+            await send_test(config, "ep_none", "endpoint.test")
+    assert len(await deliveries(config)) == 1
