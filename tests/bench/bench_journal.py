@@ -14,7 +14,7 @@ import cProfile
 import gc
 import pstats
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import psycopg
@@ -22,10 +22,10 @@ import uvloop
 from measure import SERVERS, add_invoices, commits_unsynced, erp_database, paired
 
 from cdc import service
-from cdc.libpq import conninfo
+from cdc.database.libpq import conninfo
+from cdc.database.mysql_connection import connect
+from cdc.database.mysql_journal import Tokens
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mysql_connection import connect
-from cdc.mysql_journal import Tokens
 from cdc.source.journal import JournalSource
 from support.database import Database
 from support.pipeline import install
@@ -118,7 +118,7 @@ async def journal_source(database: Database, rows: int) -> Drained:
     return read, seconds
 
 
-def side(fill: Fill, rows: int, drain: Callable[[], Any]) -> Callable[[], float]:
+def side(fill: Fill, rows: int, drain: Callable[[], Coroutine[Any, Any, Drained]]) -> Callable[[], float]:
     """Rows a second of one drain of a journal that is filled before."""
 
     def run() -> float:

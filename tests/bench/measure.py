@@ -18,9 +18,10 @@ from support.programs import TITLES, version_of_text
 from support.server import Spec, ask, maintenance_database, make_server, owner_info
 from support.servers import TestServer
 
-#: Name on the command line → server.  Debian's MariaDB has no binlog; MySQL has one.
+#: Name on the command line → server, with the defaults that matter: PostgreSQL prepares no transactions, Debian's
+#: MariaDB has no binlog, MySQL has one.
 SERVERS = {
-    "postgresql": Spec("postgresql", durable=True),
+    "postgresql": Spec("postgresql", options=("max_prepared_transactions=0",), durable=True),
     "mariadb": Spec("mariadb", durable=True),
     "mariadb-binlog": Spec("mariadb", binlog=True, durable=True),
     "mysql": Spec("mysql", durable=True),

@@ -1,0 +1,98 @@
+"""From "COMMIT returned" to "the POST has arrived", with `cdc run` in a process of its own and the durable outbox.
+
+    PYTHONPATH=tests python tests/bench/bench_latency.py [--servers postgresql …] [--changes 300] [--idle 25]
+
+Single updates with pauses of 20 to 120 ms ("trickle"), then with pauses of more than two seconds ("idle": MariaDB and
+MySQL are then looked at more slowly).  The same run checks that every change arrived, and none twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import orjson
+from measure import SERVERS, add_invoices, erp_database, percentile
+from product import consumer_of, receiving, start
+
+from support.database import Database
+
+INVOICES = 200
+TRICKLE = (0.02, 0.12)
+IDLE = (2.2, 2.5)
+
+
+@dataclass
+class Arrivals:
+    """Number of the change (it is written into the invoice) → when it arrived; how often."""
+
+    times: dict[int, float] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, when: float, body: bytes) -> None:
+        number = orjson.loads(body)["data"]["numdocs"]
+        self.times.setdefault(number, when)
+        self.counts[number] += 1
+        self.news.set()
+
+
+def write(database: Database, numbers: range, pauses: tuple[float, float]) -> dict[int, float]:
+    """Number of the change → when its commit returned."""
+    connection = database.connect()
+    cursor = connection.cursor()
+    committed: dict[int, float] = {}
+    for number in numbers:
+        time.sleep(random.uniform(*pauses))
+        cursor.execute(
+            "UPDATE facturascli SET numdocs = %s WHERE idfactura = %s", [number, random.randint(1, INVOICES)]
+        )
+        connection.commit()
+        committed[number] = time.perf_counter()
+    return committed
+
+
+async def phase(label: str, database: Database, arrivals: Arrivals, numbers: range, pauses: tuple[float, float]) -> str:
+    committed = await asyncio.to_thread(write, database, numbers, pauses)
+    async with asyncio.timeout(30):
+        while not committed.keys() <= arrivals.times.keys():
+            arrivals.news.clear()
+            await arrivals.news.wait()
+    spent = [(arrivals.times[number] - at) * 1e3 for number, at in committed.items()]
+    return f"{label} p50 {percentile(spent, 50):6.1f} ms  p99 {percentile(spent, 99):6.1f} ms  ({len(spent)} changes)"
+
+
+async def measure(name: str, changes: int, idle: int) -> None:
+    with erp_database(SERVERS[name]) as (database, server):
+        arrivals = Arrivals()
+        async with receiving(arrivals.take) as url:
+            add_invoices(database, INVOICES)
+            with consumer_of(database, url, "invoice.updated") as consumer:
+                start(consumer)
+                await phase("", database, arrivals, range(1, 21), TRICKLE)  # warms up
+                lines = [await phase("trickle", database, arrivals, range(1000, 1000 + changes), TRICKLE)]
+                if idle:
+                    lines.append(await phase("idle", database, arrivals, range(5000, 5000 + idle), IDLE))
+                await asyncio.to_thread(consumer.end)
+        twice = sum(count - 1 for count in arrivals.counts.values())
+        for line in lines:
+            print(f"{server.label:30} {line}", flush=True)
+        print(f"{server.label:30} lost 0, doubled {twice}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--servers", nargs="*", default=list(SERVERS), choices=list(SERVERS))
+    parser.add_argument("--changes", type=int, default=300)
+    parser.add_argument("--idle", type=int, default=25)
+    options = parser.parse_args()
+    for name in options.servers:
+        asyncio.run(measure(name, options.changes, options.idle))
+
+
+if __name__ == "__main__":
+    main()
