@@ -60,13 +60,16 @@ def _with_options(rules: Catalogue, source: SourceConfig) -> Catalogue:
     return replace(rules, entities=entities, decode_html=rules.decode_html and source.html == "decode")
 
 
+def catalogues(config: Config) -> list[Catalogue]:
+    """One a source; the packaged one when there is no source."""
+    return [catalogue(source) for source in config.source.values()] or [load_catalogue()]
+
+
 def event_types(config: Config) -> list[EventType]:
-    """Every event of every source, the packaged ones when there is no source; by name, once.  Tables of FacturaScripts
-    itself are described as it creates them."""
+    """Every event of every source, by name, once.  Tables of FacturaScripts itself are described as it creates them."""
     from cdc.facturascripts.schema import tables
 
-    catalogues = [catalogue(source) for source in config.source.values()] or [load_catalogue()]
-    found = {kind.name: kind for rules in catalogues for kind in rules.event_types(tables())}
+    found = {kind.name: kind for rules in catalogues(config) for kind in rules.event_types(tables())}
     return list(found.values())
 
 

@@ -14,7 +14,6 @@ from cdc.cli.log_json import attempt_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.cli.suggestion import warn_of_unknown_events
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.delivery import DeliveryState, Endpoint, EndpointChange
@@ -47,7 +46,6 @@ def add(session: Session, /, secret: str | None, as_json: bool, **given: Any) ->
     """
     config = quiet_configuration(session)
     made = new_endpoint(given_fields(config, **given), secret, SystemClock().now())
-    warn_of_unknown_events(config, made.events)
     run_async(_add(config, made))
     if as_json:
         print_json(_as_json(made) | {"secret": made.secret})
@@ -136,7 +134,6 @@ def update(session: Session, /, endpoint_id: str, all_sources: bool, as_json: bo
         fields["sources"] = ()
     if not fields:
         raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
-    warn_of_unknown_events(config, fields.get("events", ()))
     _change(config, endpoint_id, EndpointChange(**fields), as_json, "Changed.")
 
 

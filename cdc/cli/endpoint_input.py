@@ -6,17 +6,19 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
+from cdc import service
 from cdc.config import Config
 from cdc.delivery import Endpoint, PayloadFormat
 from cdc.dispatch.address import check_url
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.dispatch.signing import new_secret, secret_key
 from cdc.errors import UsageError
-from cdc.pattern import check_pattern
+from cdc.pattern import check_pattern, matches
 
 _STANDARD_INPUT = "-"
 _MOST_RETRIES = 50
@@ -61,7 +63,7 @@ def given_fields(
         config.select_source(name)
     fields = {
         "url": None if url is None else check_url(url, config.dispatch.allow_private),
-        "events": None if events is None else parse_events(events),
+        "events": None if events is None else check_known(config, parse_events(events)),
         "description": description,
         "sources": tuple(sources) or None,
         "format": None if payload is None else PayloadFormat(payload),
@@ -92,6 +94,18 @@ def parse_events(text: str) -> tuple[str, ...]:
     if not patterns:
         raise UsageError("No event is named.", "Write --events invoice.paid,receipt.* or --events '*' for all.")
     return tuple(dict.fromkeys(patterns))
+
+
+def check_known(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns themselves, or `UsageError` for one that no event of any source fits."""
+    names = list(dict.fromkeys(name for rules in service.catalogues(config) for name in rules.event_names()))
+    for pattern in patterns:
+        if not any(matches(name, (pattern,)) for name in names):
+            whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
+            near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
+            raise UsageError(f"No event is called {pattern}.", hint)
+    return patterns
 
 
 def parse_retries(text: str) -> tuple[float, ...]:

@@ -72,6 +72,15 @@ class Catalogue:
     def rules_of(self, entity: str) -> list[Rule]:
         return [rule for rule in self.rules if rule.entity == entity]
 
+    def event_names(self) -> list[str]:
+        """Of each entity its row events, then its transitions."""
+        row_events = {entity.name: [f"{entity.name}.{event}" for event in ROW_EVENTS] for entity in self.entities}
+        return [
+            name
+            for entity, names in row_events.items()
+            for name in (*filter(self.enabled, names), *(rule.event for rule in self.rules_of(entity)))
+        ]
+
     def event_types(self, tables: Mapping[str, Table] | None = None) -> list[EventType]:
         """Every event; ``tables``: those whose columns its JSON Schema can name."""
         from cdc.mapping.schema import event_types  # noqa: PLC0415  # it makes examples by mapping, which needs us

@@ -99,8 +99,29 @@ def test_private_addresses_need_the_configuration(run_cdc: Callable, folder: Pat
     assert "allow_private" in run_cdc("endpoint", "add", URL, "--events", "*", code=2).stderr
 
 
-def test_a_misspelt_event_is_mentioned(run_cdc: Callable) -> None:
-    assert "did you mean invoice.paid?" in run_cdc("endpoint", "add", URL, "--events", "invoice.payd").stderr
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("invoice.payd", "Did you mean invoice.paid or"),
+        ("invoices.*", "Did you mean invoice.*"),
+        ("familias.*", "cdc event list shows all."),
+        ("invoice.paid,zzzz", "cdc event list shows all."),
+    ],
+)
+def test_events_that_nothing_makes_are_refused(run_cdc: Callable, pattern: str, hint: str) -> None:
+    identity = json.loads(run_cdc("endpoint", "add", URL, "--events", "invoice.paid", "--json").stdout)["id"]
+    for command in (["add", URL], ["update", identity]):
+        refused = run_cdc("endpoint", *command, "--events", pattern, code=2)
+        assert f"No event is called {pattern.rpartition(',')[2]}." in refused.stderr
+        assert hint in refused.stderr
+    (found,) = json.loads(run_cdc("endpoint", "list", "--json").stdout)["endpoints"]
+    assert found["events"] == ["invoice.paid"]
+
+
+def test_events_of_a_rule_of_any_source_are_known(run_cdc: Callable, folder: Path) -> None:
+    more = '[source.other]\nurl = "mysql://cdc@127.0.0.1:1/two"\nrules = { tables = ["familias"] }\n'
+    (folder / "cdc.toml").write_text((folder / "cdc.toml").read_text() + more)
+    run_cdc("endpoint", "add", URL, "--events", "familias.*,familias.created")
 
 
 def test_testing_an_endpoint_that_refuses(run_cdc: Callable) -> None:

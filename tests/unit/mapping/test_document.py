@@ -25,6 +25,14 @@ def test_the_page_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out == (tmp_path / "events.md").read_text(encoding="utf-8")
 
 
+def test_names_are_those_of_the_types() -> None:
+    catalogue = load_catalogue('disable = ["*.truncated", "invoice.paid"]\ntables = ["familias"]')
+    names = [kind.name for kind in catalogue.event_types()]
+    assert catalogue.event_names() == names
+    assert "familias.created" in names
+    assert not {"familias.truncated", "invoice.paid"} & set(names)
+
+
 def test_every_example_of_rules_on_the_page_is_accepted() -> None:
     examples = re.findall(r"```toml\n(.*?)```", _PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(examples) >= 5
