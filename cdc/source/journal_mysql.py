@@ -21,8 +21,7 @@ from cdc import sqlfile
 from cdc.change import Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.errors import JournalMissing, SourceError, SourceUnavailable
-from cdc.mysql_connection import (
+from cdc.database.mysql_connection import (
     ACCESS_DENIED,
     MISSING_TABLE,
     NO_PRIVILEGE,
@@ -32,7 +31,8 @@ from cdc.mysql_connection import (
     errors_of,
     rows,
 )
-from cdc.mysql_journal import VERSION, Tokens, captures_from_json
+from cdc.database.mysql_journal import VERSION, Tokens, captures_from_json
+from cdc.errors import JournalMissing, SourceError, SourceUnavailable
 from cdc.source.journal_database import JournalRow, TransactionHead
 from cdc.source.journal_mysql_lookup import MySQLLookup
 from cdc.source.journal_mysql_rows import RowReader

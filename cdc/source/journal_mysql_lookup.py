@@ -11,11 +11,11 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.change import Row, Value
+from cdc.database.mysql_column import image
+from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
+from cdc.database.mysql_journal import Decoder, Shape, decoder
+from cdc.database.mysql_tables import FoundTable, read_tables
 from cdc.errors import SourceError
-from cdc.mysql_column import image
-from cdc.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
-from cdc.mysql_journal import Decoder, Shape, decoder
-from cdc.mysql_tables import FoundTable, read_tables
 
 #: Seconds for which a table's columns are believed without asking again.
 _FRESH = 5.0

@@ -9,9 +9,9 @@ from typing import Any
 from pymysql.connections import Connection
 
 from cdc.change import Operation
+from cdc.database.mysql_connection import rows
+from cdc.database.mysql_journal import OPERATIONS, Decoder, Shape, decoder
 from cdc.errors import SourceError
-from cdc.mysql_connection import rows
-from cdc.mysql_journal import OPERATIONS, Decoder, Shape, decoder
 from cdc.source.journal_database import JournalRow
 
 _NEEDS_BEFORE = (Operation.UPDATE, Operation.DELETE)

@@ -19,6 +19,7 @@ from psycopg.errors import LockNotAvailable
 from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
+from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, LOCK_IDLE
 from cdc.errors import JournalMissing, SourceUnavailable
 from cdc.source.journal_database import JournalRow, TransactionHead
 from cdc.source.journal_postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select
@@ -26,10 +27,6 @@ from cdc.source.journal_postgres_decode import decode_unknown
 from cdc.source.journal_postgres_link import STATEMENT_SECONDS, Link
 from cdc.sqlfile import load, render
 
-JOURNAL_VERSION = 1
-LOCK_CLASS = 0x63646300
-LOCK_CONSUMER = 1
-LOCK_IDLE = 2
 CHANNEL = "cdc"
 #: Seconds between two looks while a transaction is open that will not send a NOTIFY, or when none ever will.
 _SHORTEST, _LONGEST = 0.002, 0.025

@@ -13,8 +13,8 @@ import psycopg
 from psycopg import errors
 
 from cdc.connection import ConnectionInfo
+from cdc.database.libpq import conninfo
 from cdc.errors import CdcError, JournalMissing, SourceError, SourceUnavailable
-from cdc.libpq import conninfo
 
 #: Seconds that the server gives a statement, and that we then still wait for its answer.
 STATEMENT_SECONDS = 60.0

@@ -76,8 +76,9 @@ class Installer(Protocol):
         """Statements that give an installing and a consuming account exactly what they need."""
         ...
 
-    def repair(self, tables: Sequence[str]) -> None:
-        """Bring these tables' triggers to the wanted state again, with the captures that were installed."""
+    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
+        """Bring these tables' triggers (all captured ones') to the wanted state again, with the captures that were
+        installed; the titles of the steps that this took."""
         ...
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:

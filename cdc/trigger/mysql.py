@@ -10,8 +10,8 @@ from pymysql.connections import Connection
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
+from cdc.database.mysql_connection import connect, errors_of
 from cdc.errors import InstallError, TableAltered
-from cdc.mysql_connection import connect, errors_of
 from cdc.trigger.base import Finding, Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
 from cdc.trigger.mysql_findings import findings_of
@@ -65,7 +65,7 @@ class MySQLInstaller:
         with self._connection() as connection:
             return grants_text(inspect(connection), captures, self._info.database)
 
-    def repair(self, tables: Sequence[str]) -> None:
+    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
         with self._connection() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
                 found = inspect(connection)
@@ -73,14 +73,15 @@ class MySQLInstaller:
                     raise InstallError(
                         f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
                     )
+                plan = repair_plan(found, found.installation, tables)
                 try:
-                    return run(
-                        connection, repair_plan(found, found.installation, tables), self._patience, lambda _: None
-                    )
+                    run(connection, plan, self._patience, lambda _: None)
                 except TableAltered:  # whoever alters a table often alters it more than once
                     if not tries_left:
                         raise
-        return None
+                else:
+                    return [step.title for step in plan.steps]
+        raise AssertionError("the last try returned or raised")
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:

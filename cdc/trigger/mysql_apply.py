@@ -12,9 +12,9 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
+from cdc.database.mysql_connection import BAD_COLUMN, NO_PRIVILEGE, Flavour, code_of, quote, rows
+from cdc.database.mysql_journal import WAIT
 from cdc.errors import CdcError, InstallError, LockTimeout, TableAltered
-from cdc.mysql_connection import BAD_COLUMN, NO_PRIVILEGE, Flavour, code_of, quote, rows
-from cdc.mysql_journal import WAIT
 from cdc.trigger.base import Plan, Progress, Step
 from cdc.trigger.mysql_found import Found, FoundTrigger
 from cdc.trigger.mysql_inspect import inspect

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdc.column import Capture
-from cdc.mysql_connection import Server
-from cdc.mysql_journal import JOURNAL, PREFIX, Shape, Tokens
-from cdc.mysql_tables import FoundTable
+from cdc.database.mysql_connection import Server
+from cdc.database.mysql_journal import JOURNAL, PREFIX, Shape, Tokens
+from cdc.database.mysql_tables import FoundTable
 
 
 @dataclass(frozen=True, slots=True)

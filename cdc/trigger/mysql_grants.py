@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.column import Capture
-from cdc.mysql_connection import Flavour, literal, quote
-from cdc.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT, Tokens
-from cdc.mysql_tables import FoundTable
+from cdc.database.mysql_connection import Flavour, literal, quote
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT, Tokens
+from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_found import Found
 from cdc.trigger.mysql_plan import tokens_of
 

@@ -11,9 +11,9 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.mysql_connection import Flavour, quote, rows, server_of
-from cdc.mysql_journal import INSTALLATION, SHAPES, TABLES, WAIT, Shape, Tokens, captures_from_json
-from cdc.mysql_tables import read_tables, text
+from cdc.database.mysql_connection import Flavour, quote, rows, server_of
+from cdc.database.mysql_journal import INSTALLATION, SHAPES, TABLES, WAIT, Shape, Tokens, captures_from_json
+from cdc.database.mysql_tables import read_tables, text
 from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Rights
 from cdc.trigger.mysql_render import trigger_name
 

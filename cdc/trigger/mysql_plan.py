@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from cdc.column import Capture
-from cdc.errors import InstallError
-from cdc.mysql_connection import Flavour, literal, quote
-from cdc.mysql_journal import (
+from cdc.database.mysql_connection import Flavour, literal, quote
+from cdc.database.mysql_journal import (
     INSTALLATION,
     JOURNAL,
     SHAPES,
@@ -19,7 +18,8 @@ from cdc.mysql_journal import (
     Tokens,
     captures_to_json,
 )
-from cdc.mysql_tables import FoundTable
+from cdc.database.mysql_tables import FoundTable
+from cdc.errors import InstallError
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation
@@ -88,11 +88,13 @@ def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
     return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else ())
 
 
-def repair_plan(found: Found, installation: Installation, tables: Collection[str]) -> Plan:
-    """These tables' triggers and those of their parents, which name the same columns.  The other tables' steps are left
-    out: they are nobody's business here."""
+def repair_plan(found: Found, installation: Installation, tables: Collection[str] | None) -> Plan:
+    """These tables' triggers (None: all captured ones') and those of their parents, which name the same columns.  The
+    other tables' steps are left out: they are nobody's business here."""
     captures = [capture for capture in installation.captures if capture.table in found.tables]
-    wanted = {"", *tables, *_parents(found, {capture.table for capture in captures}, tables)}
+    captured = {capture.table for capture in captures}
+    tables = captured if tables is None else tables
+    wanted = {"", *tables, *_parents(found, captured, tables)}
     steps = install_plan(found, captures).steps
     return Plan(tuple(s for s in steps if s.table in wanted and s.title != _RECORD))
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from cdc import sqlfile
 from cdc.change import Operation
-from cdc.mysql_column import image, same
-from cdc.mysql_connection import Flavour, quote
-from cdc.mysql_journal import CODES, PREFIX, Shape, Tokens
-from cdc.mysql_tables import FoundTable
+from cdc.database.mysql_column import image, same
+from cdc.database.mysql_connection import Flavour, quote
+from cdc.database.mysql_journal import CODES, PREFIX, Shape, Tokens
+from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
 
 _LONGEST_NAME = 64

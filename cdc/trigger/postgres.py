@@ -13,13 +13,13 @@ from psycopg import errors
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
+from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.errors import CdcError, InstallError
 from cdc.sqlfile import load
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger.base import Finding, Plan, Progress, Step
 from cdc.trigger.postgres_found import Connection, Found, inspect
 from cdc.trigger.postgres_grants import grants
-from cdc.trigger.postgres_render import LOCK_CLASS, LOCK_CONSUMER
 from cdc.trigger.postgres_session import lock_timeout, run_step, session
 
 
@@ -66,10 +66,13 @@ class PostgresInstaller:
         with session(self._info) as connection:
             return grants(inspect(connection), captures)
 
-    def repair(self, tables: Sequence[str]) -> None:
+    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
         with session(self._info) as connection:
-            plan = postgres_plan.plan_repair(inspect(connection), tables)
+            found = inspect(connection)
+            there = [table for table in found.captures if table in found.tables]
+            plan = postgres_plan.plan_repair(found, there if tables is None else tables)
             self._apply(connection, plan, lambda _title: None)
+        return [step.title for step in plan.steps]
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with session(self._info) as connection:

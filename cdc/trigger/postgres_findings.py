@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cdc.column import Capture
+from cdc.database.postgres_journal import JOURNAL_VERSION
 from cdc.errors import InstallError
 from cdc.trigger import postgres_plan
 from cdc.trigger.base import Finding, Severity
 from cdc.trigger.postgres_found import Found
-from cdc.trigger.postgres_render import JOURNAL_VERSION
 
 INSTALL = "cdc install-triggers"
 #: Seconds after which a waiting change means that nobody reads.

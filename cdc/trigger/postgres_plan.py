@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cdc.column import Capture
+from cdc.database.postgres_journal import JOURNAL_VERSION
 from cdc.errors import InstallError
 from cdc.trigger import postgres_render as sql
 from cdc.trigger.base import Plan, Step
@@ -133,9 +134,9 @@ def refuse_server(found: Found) -> None:
         )
     if found.version is None:
         _refuse_names(found)
-    elif found.version != sql.JOURNAL_VERSION:
+    elif found.version != JOURNAL_VERSION:
         raise InstallError(
-            f"The journal in database {server.database} has version {found.version}, not {sql.JOURNAL_VERSION}.",
+            f"The journal in database {server.database} has version {found.version}, not {JOURNAL_VERSION}.",
             "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
         )
     elif not server.schema_owned:

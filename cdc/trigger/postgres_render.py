@@ -6,14 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cdc.column import Capture
+from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
 from cdc.sqlfile import render
-
-#: Of the journal's tables and functions; the consumer refuses another one.
-JOURNAL_VERSION = 1
-#: The two-part advisory lock keys: "cdc" and what for.  The consumer has the same numbers.
-LOCK_CLASS = 0x63646300
-LOCK_CONSUMER = 1
-LOCK_IDLE = 2
 
 _FOLDER = "postgres/trigger"
 #: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.

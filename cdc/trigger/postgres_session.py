@@ -9,8 +9,8 @@ import psycopg
 from psycopg import errors
 
 from cdc.connection import ConnectionInfo
+from cdc.database.libpq import conninfo
 from cdc.errors import InstallError, LockTimeout, SourceUnavailable
-from cdc.libpq import conninfo
 from cdc.sqlfile import load
 from cdc.trigger.base import Step
 from cdc.trigger.postgres_found import Connection

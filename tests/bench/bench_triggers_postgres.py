@@ -26,9 +26,10 @@ import psycopg
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
+from cdc.database.libpq import conninfo
+from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
 from cdc.demo import tables
-from cdc.libpq import conninfo
-from cdc.source.journal_postgres import LOCK_CLASS, LOCK_IDLE, PostgresJournal
+from cdc.source.journal_postgres import PostgresJournal
 from cdc.trigger.postgres import PostgresInstaller
 from support.server import Spec, ask, make_server, owner_info
 

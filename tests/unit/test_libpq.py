@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.connection import ConnectionInfo, Engine, Tls
-from cdc.libpq import conninfo, libpq_parameters
+from cdc.database.libpq import conninfo, libpq_parameters
 
 INFO = ConnectionInfo(Engine.POSTGRESQL, "erp", "fs", "it's secret")
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from cdc.column import Capture, Column, ColumnKind
 from cdc.connection import Tls
-from cdc.errors import InstallError, SourceError
-from cdc.mysql_column import MySQLColumn
-from cdc.mysql_connection import Flavour, Server, literal, quote, tls_arguments
-from cdc.mysql_journal import (
+from cdc.database.mysql_column import MySQLColumn
+from cdc.database.mysql_connection import Flavour, Server, literal, quote, tls_arguments
+from cdc.database.mysql_journal import (
     JOURNAL,
     TABLES,
     VERSION,
@@ -25,7 +24,8 @@ from cdc.mysql_journal import (
     captures_to_json,
     decoder,
 )
-from cdc.mysql_tables import FoundTable
+from cdc.database.mysql_tables import FoundTable
+from cdc.errors import InstallError, SourceError
 from cdc.normal import NORMALISERS
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Rights
 from cdc.trigger.mysql_inspect import _covers

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cdc.column import Capture, ColumnKind
-from cdc.mysql_column import MySQLColumn, image, same, value
-from cdc.mysql_connection import Flavour
-from cdc.mysql_journal import Tokens
-from cdc.mysql_tables import FoundTable
+from cdc.database.mysql_column import MySQLColumn, image, same, value
+from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_journal import Tokens
+from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
 from cdc.trigger.mysql_found import ForeignKey
 from cdc.trigger.mysql_plan import shape_of

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cdc.column import Capture
+from cdc.database.postgres_journal import JOURNAL_VERSION
 from cdc.errors import InstallError
-from cdc.source import journal_postgres
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger import postgres_render as sql
 from cdc.trigger.base import Plan, Severity, Step
@@ -48,17 +48,12 @@ def installed() -> Found:
     return Found(
         OURS,
         "public",
-        sql.JOURNAL_VERSION,
+        JOURNAL_VERSION,
         {"users": CAPTURE},
         {"users": TABLE},
         {"users": function},
         {"users": triggers},
     )
-
-
-def test_both_sides_of_the_journal_mean_the_same() -> None:
-    for name in ("JOURNAL_VERSION", "LOCK_CLASS", "LOCK_CONSUMER", "LOCK_IDLE"):
-        assert getattr(sql, name) == getattr(journal_postgres, name)
 
 
 def test_from_nothing_the_journal_comes_first() -> None:

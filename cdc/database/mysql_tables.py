@@ -12,8 +12,8 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.column import Table
-from cdc.mysql_column import MySQLColumn
-from cdc.mysql_connection import rows
+from cdc.database.mysql_column import MySQLColumn
+from cdc.database.mysql_connection import rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.column import Column, ColumnKind
-from cdc.mysql_connection import Flavour, quote
+from cdc.database.mysql_connection import Flavour, quote
 
 _KINDS: Mapping[str, ColumnKind] = {
     **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"), ColumnKind.INTEGER),
