@@ -2,8 +2,8 @@
 #
 #   make demo    see it work on a PostgreSQL of its own (ARGS="--once" plays a short story and ends)
 #   make test    the tests, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal" and the like)
-#   make check   formatting, lint, types, import rules, guards
-#   make docs    write the generated documentation again
+#   make check   formatting, lint, types, import rules, guards, generated documentation
+#   make docs    write docs/events.md and docs/cli.md again
 #   make clean   remove what these commands made
 
 SHELL := /bin/bash
@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # Tests mostly wait for databases: more of them at once than there are cores.
 JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
 ARGS ?=
+# Generated documentation: each page with the module that prints it.
+PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -30,11 +32,14 @@ check: $(VENV)/dev-installed guards
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p cdc -p support
 	$(BIN)/lint-imports
-
-	@diff docs/events.md <($(BIN)/python -m cdc.mapping.document) >&2 || { echo "docs/events.md is out of date: make docs" >&2; exit 1; }
+	@for page in $(PAGES); do \
+	  diff docs/$${page%=*} <($(BIN)/python -m $${page#*=}) >&2 || { echo "docs/$${page%=*} is out of date: make docs" >&2; exit 1; }; \
+	done
 
 docs: $(VENV)/dev-installed
-	$(BIN)/python -m cdc.mapping.document docs/events.md
+	@for page in $(PAGES); do \
+	  text=$$($(BIN)/python -m $${page#*=}) && printf '%s\n' "$$text" > docs/$${page%=*} || exit 1; \
+	done
 
 guards:
 	bash .ci/guards

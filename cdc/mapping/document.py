@@ -1,4 +1,4 @@
-"""Writes docs/events.md from the catalogue: ``python -m cdc.mapping.document [FILE]`` (standard output without one)."""
+"""Makes docs/events.md of the catalogue: ``python -m cdc.mapping.document`` prints it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from cdc.mapping.catalogue import Catalogue, load_catalogue
@@ -68,13 +67,5 @@ def _columns(columns: Mapping[str, Iterable[str]]) -> str:
     )
 
 
-def main(arguments: list[str]) -> None:
-    text = document(load_catalogue())
-    if arguments:
-        Path(arguments[0]).write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.stdout.write(document(load_catalogue()))

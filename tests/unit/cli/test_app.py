@@ -44,7 +44,7 @@ def test_help_says_what_the_commands_say_themselves(name: str) -> None:
 
 def test_the_reference_is_up_to_date() -> None:
     written = (DOCS / "cli.md").read_text(encoding="utf-8")
-    assert written == reference(), "python -m cdc.cli.reference > docs/cli.md"
+    assert written == reference(), "run `make docs`"
 
 
 def test_usage_errors_end_with_2() -> None:

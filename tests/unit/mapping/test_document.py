@@ -9,7 +9,7 @@ import pytest
 
 from cdc.column import Column, ColumnKind, Table
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.document import document, main
+from cdc.mapping.document import document
 
 _PAGE = Path(__file__).resolve().parents[3] / "docs" / "events.md"
 _TYPES = load_catalogue().event_types()
@@ -17,12 +17,6 @@ _TYPES = load_catalogue().event_types()
 
 def test_the_page_is_up_to_date() -> None:
     assert _PAGE.read_text(encoding="utf-8") == document(load_catalogue()), "run `make docs`"
-
-
-def test_the_page_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(tmp_path / "events.md")])
-    main([])
-    assert capsys.readouterr().out == (tmp_path / "events.md").read_text(encoding="utf-8")
 
 
 def test_names_are_those_of_the_types() -> None:
