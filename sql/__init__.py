@@ -1,1 +1,1 @@
-"""Named SQL files, one statement or script each, by engine. Installed as the package ``cdc.sql``; read by `cdc.sqlfile`."""
+"""Named SQL files, one statement or script each, by engine.  Installed as ``cdc.sql``; read by `cdc.sqlfile`."""
