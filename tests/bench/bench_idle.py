@@ -67,8 +67,8 @@ async def memory(database: Database, server: BenchServer, consumer: Consumer, si
     await asyncio.to_thread(wait_until_drained, database)
     seconds = time.perf_counter() - started
     print(
-        f"{server.label:30} {rows:,} changes waiting, {size:,} a transaction: drained into the outbox in {seconds:.1f} s, at most"
-        f" {peak_mb(running):.0f} MB resident (at the start {before:.0f} MB; goal 150 MB)",
+        f"{server.label:30} {rows:,} changes waiting, {size:,} a transaction: in the outbox after {seconds:.1f} s,"
+        f" at most {peak_mb(running):.0f} MB resident (at the start {before:.0f} MB; goal 150 MB)",
         flush=True,
     )
     await asyncio.to_thread(consumer.end)
