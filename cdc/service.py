@@ -153,7 +153,9 @@ def source_of(source: SourceConfig) -> Source:
     """The source that a configuration names; not opened yet."""
     from cdc.source.journal import JournalSource
 
-    return JournalSource(source.name, journal_of(source.connection(), catalogue(source)), _repair(source))
+    journal = journal_of(source.connection(), catalogue(source))
+    check = _check(source) if source.repair else None
+    return JournalSource(source.name, journal, _repair(source), check=check)
 
 
 def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:
@@ -165,6 +167,13 @@ def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:
         await asyncio.to_thread(lambda: installer(source).repair(tables))
 
     return repair
+
+
+def _check(source: SourceConfig) -> Callable[[], Awaitable[Sequence[str]]]:
+    async def check() -> Sequence[str]:
+        return await asyncio.to_thread(lambda: installer(source).repair())
+
+    return check
 
 
 def _relay(source: SourceConfig, store: OutboxStore, stored: Callable[[], None]) -> Relay:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from operator import attrgetter
 
@@ -33,6 +33,8 @@ from cdc.source.record_index import RecordIndex
 
 #: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
 Repair = Callable[[Sequence[str]], Awaitable[None]]
+#: Does so for every table that needs it, whether or not a gap told of it; what it did, in words; errors as `Repair`.
+Check = Callable[[], Awaitable[Sequence[str]]]
 
 log = structlog.get_logger()
 
@@ -45,7 +47,7 @@ class Limits:
     """``batch``: rows read and stored together.  ``huge``: a transaction with more rows than this is read in parts.
     ``heads``: transactions listed at a time.  ``idle``: seconds to wait at most before looking again.
     ``standby``: seconds between two tries to become the consumer.  ``reread_pause``: between two re-reads of a table
-    whose trigger could not be repaired."""
+    whose trigger could not be repaired.  ``check_pause``: between two looks at all triggers."""
 
     batch: int = 1000
     huge: int = 2000
@@ -53,6 +55,7 @@ class Limits:
     idle: float = 1.0
     standby: float = 5.0
     reread_pause: timedelta = timedelta(minutes=1)
+    check_pause: timedelta = timedelta(minutes=1)
 
 
 class JournalSource:
@@ -65,6 +68,8 @@ class JournalSource:
         repair: Repair,
         limits: Limits | None = None,
         clock: Clock | None = None,
+        *,
+        check: Check | None = None,
     ) -> None:
         self._name = name
         self._database = database
@@ -74,6 +79,9 @@ class JournalSource:
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
         self._reread_at: dict[str, datetime] = {}
+        self._check = check
+        self._check_at = datetime.min.replace(tzinfo=UTC)
+        self._check_failure = ""
         self._ahead: asyncio.Task[list[JournalRow]] | None = None
         self._backlog = False
 
@@ -128,6 +136,7 @@ class JournalSource:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
         while True:
+            await self._check_triggers()
             seen = False
             async for batch in self._visible():
                 seen = True
@@ -267,6 +276,26 @@ class JournalSource:
         for table in tables:
             self._reread_at.pop(table, None)
         self._tables = await self._database.tables()
+
+    async def _check_triggers(self) -> None:
+        """Mend, now and then, what no gap tells of: an added column, a trigger that somebody dropped, a lost DEFINER.
+        Here, so that no other repair of this database is under way, and no standby does it."""
+        now = self._clock.now()
+        if self._check is None or now < self._check_at:
+            return
+        self._check_at = now + self._limits.check_pause
+        failure = ""
+        try:
+            done = await self._check()
+        except CdcError as error:
+            failure = str(error)
+            if failure != self._check_failure:
+                log.warning("triggers not checked", source=self._name, error=failure)
+        else:
+            if done:
+                log.warning("triggers repaired", source=self._name, steps=list(done))
+                self._tables = await self._database.tables()
+        self._check_failure = failure
 
     def _due_reread(self) -> Reread | None:
         now = self._clock.now()

@@ -1,0 +1,69 @@
+"""Now and then the journal source has all triggers looked at, between batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from cdc.change import Operation
+from cdc.errors import CdcError, InstallError
+from cdc.source.journal import JournalSource, Limits
+from support.manual_clock import ManualClock
+from support.memory_journal import MemoryJournal
+
+
+@dataclass
+class Checks:
+    """``answers``: what each check does in turn, then nothing."""
+
+    answers: list[Sequence[str] | CdcError] = field(default_factory=list)
+    made: int = 0
+
+    async def __call__(self) -> Sequence[str]:
+        self.made += 1
+        answer = self.answers.pop(0) if self.answers else ()
+        if isinstance(answer, CdcError):
+            raise answer
+        return answer
+
+
+async def _unused(tables: Sequence[str]) -> None:
+    raise AssertionError(tables)
+
+
+async def _read(checks: Checks, seconds: Sequence[float]) -> list[str]:
+    """Read a batch after each of these pauses; the events logged."""
+    journal, clock = MemoryJournal(), ManualClock()
+    source = JournalSource("main", journal, _unused, Limits(), clock, check=checks)
+    await source.open(None)
+    batches = source.batches()
+    with structlog.testing.capture_logs() as logs:
+        for number, pause in enumerate(seconds):
+            clock.advance(pause)
+            journal.commit([journal.write(f"t{number}", Operation.CREATE, None, {"id": number, "value": 0})])
+            async with asyncio.timeout(5):
+                batch = await anext(batches)
+            await source.acknowledge(batch.position)
+    return [line["event"] for line in logs if "check" in line["event"] or "repair" in line["event"]]
+
+
+async def test_once_at_the_start_then_every_minute() -> None:
+    checks = Checks()
+    assert await _read(checks, [0, 10, 10]) == []
+    assert checks.made == 1
+    checks = Checks()
+    await _read(checks, [0, 61, 10, 61, 0])
+    assert checks.made == 3
+
+
+async def test_what_was_mended_is_told() -> None:
+    assert await _read(Checks([["create triggers of item"]]), [0, 61]) == ["triggers repaired"]
+
+
+async def test_trouble_is_told_once_and_reading_goes_on() -> None:
+    trouble = InstallError("No privilege.")
+    told = await _read(Checks([trouble, trouble, InstallError("Locked."), [], trouble]), [0, 61, 61, 61, 61])
+    assert told == ["triggers not checked"] * 3
