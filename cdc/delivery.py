@@ -19,6 +19,10 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
     CANCELLED = "cancelled"
 
+    @property
+    def final(self) -> bool:
+        return self in (DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.CANCELLED)
+
 
 class PayloadFormat(StrEnum):
     FACTURASCRIPTS = "facturascripts"

@@ -15,11 +15,6 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def parse_time(text: str) -> datetime:
-    """The inverse of `format_time`; aware UTC."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-
-
 def event_payload(event: Event) -> bytes:
     """The event as UTF-8 JSON in the format ``facturascripts``: keys in this order, row keys in column order."""
     payload: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -24,6 +25,12 @@ T = TypeVar("T")
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
         return runner.run(coroutine)
+
+
+def set_on_signal(stop: asyncio.Event) -> None:
+    """SIGTERM and Ctrl-C set ``stop``, for as long as the running loop lives."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
 @asynccontextmanager

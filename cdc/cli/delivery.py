@@ -12,8 +12,8 @@ from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter
+from cdc.outbox.shared import no_delivery
 from cdc.pattern import check_pattern
 
 _EVENT_ID = "evt_"
@@ -107,7 +107,7 @@ async def _one(config: Config, delivery_id: str) -> tuple[DeliveryView, list[Att
     async with opened_outbox(config) as store:
         view = await store.delivery(delivery_id)
         if view is None:
-            raise UsageError(f"There is no delivery {delivery_id!r}.", "cdc delivery list shows them.")
+            raise no_delivery(delivery_id)
         return view, await store.attempts(delivery_id)
 
 

@@ -11,7 +11,7 @@ from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
-from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config
 from cdc.delivery import DeliveryState, Endpoint
 from cdc.errors import CdcError, ConfigError
@@ -30,7 +30,7 @@ class Check:
 
 
 @click.command()
-@click.option("--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable).")
+@sources_option
 @json_option
 @pass_session
 def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
@@ -90,7 +90,7 @@ def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> Find
     dead = counts.get(DeliveryState.DEAD, 0)
     if not endpoint.enabled:
         why = endpoint.disabled_reason or "No reason is known."
-        waiting = sum(counts.get(state, 0) for state in (DeliveryState.WAITING, DeliveryState.PENDING))
+        waiting = sum(number for state, number in counts.items() if not state.final)
         detail = f"{endpoint.url} is disabled, and {waiting} deliveries wait: {why}"
         return Finding("enabled", Severity.WRONG, detail, f"cdc endpoint enable {endpoint.id}")
     if dead:

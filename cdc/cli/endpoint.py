@@ -10,7 +10,7 @@ import click
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_input import chosen_secret, endpoint_options, given_fields, new_endpoint, retries_text
-from cdc.cli.log_json import attempt_as_json
+from cdc.cli.log_json import attempt_as_json, time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -19,12 +19,13 @@ from cdc.config import Config
 from cdc.delivery import DeliveryState, Endpoint, EndpointChange
 from cdc.errors import UsageError
 from cdc.outbox.shared import no_endpoint
-from cdc.payload import format_time
 
 Counts = dict[DeliveryState, int]
-_UNFINISHED = (DeliveryState.WAITING, DeliveryState.PENDING, DeliveryState.LEASED)
 
 id_argument = click.argument("endpoint_id", metavar="ID")
+secret_option = click.option(
+    "--secret", metavar="whsec_…", help="Use this signing secret; - reads it from standard input."
+)
 
 
 @click.group()
@@ -35,7 +36,7 @@ def endpoint() -> None:
 @endpoint.command()
 @click.argument("url")
 @click.option("--events", required=True, metavar="PATTERN,…", help="invoice.paid,receipt.* or '*' for all.")
-@click.option("--secret", metavar="whsec_…", help="Use this signing secret; - reads it from standard input.")
+@secret_option
 @endpoint_options
 @json_option
 @pass_session
@@ -174,7 +175,7 @@ async def _remove(config: Config, endpoint_id: str) -> None:
 
 @endpoint.command("rotate-secret")
 @id_argument
-@click.option("--secret", metavar="whsec_…", help="Use this signing secret; - reads it from standard input.")
+@secret_option
 @click.option(
     "--overlap", type=click.FloatRange(0, 24 * 365), default=24.0, metavar="HOURS", show_default=True,
     help="How long the former secret signs too.",
@@ -230,7 +231,7 @@ async def _changed(config: Config, endpoint_id: str, wanted: EndpointChange) -> 
 
 
 def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:
-    unfinished = sum(counts.get(state, 0) for state in _UNFINISHED)
+    unfinished = sum(number for state, number in counts.items() if not state.final)
     enabled = "yes" if each.enabled else f"no: {each.disabled_reason}"
     dead = counts.get(DeliveryState.DEAD, 0)
     return each.id, each.url, each.events, enabled, unfinished, dead, each.description
@@ -250,8 +251,8 @@ def _as_json(each: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
         "timeout": each.timeout,
         "retries": each.retry_schedule,
         "concurrency": each.concurrency,
-        "created_at": format_time(each.created_at),
-        "former_secret_until": format_time(each.former_secret_until) if each.former_secret_until else None,
+        "created_at": time_as_json(each.created_at),
+        "former_secret_until": time_as_json(each.former_secret_until),
     }
     if counts is not None:
         values["deliveries"] = {state.value: counts.get(state, 0) for state in DeliveryState}

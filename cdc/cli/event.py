@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 
 import click
 import orjson
 
 from cdc import service
-from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.output import json_option, print_json, print_json_line, print_table
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -109,8 +108,7 @@ class _Printer:
 async def _tail(config: Config, pattern: str, last: int, stop: asyncio.Event | None, printer: _Printer) -> None:
     """``stop``: set by a signal; None does not follow."""
     if stop is not None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, stop.set)
+        set_on_signal(stop)
     async with opened_outbox(config) as store:
         async for stored in _stream(store, pattern, last, stop):
             if printer.print(stored):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import click
 import orjson
 from aiohttp import web
 
-from cdc.cli.asynchronous import LOOP_FACTORY
+from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.output import print_json_line, say
 from cdc.dispatch.signing import secret_key
 from cdc.errors import UsageError
@@ -37,8 +36,7 @@ def listen(*, host: str, port: int, secret: str | None, status: int | None, coun
     printer = _Printer(as_json, count)
     refusals = None if status is None else Refusals(count=_EVERY, status=status)
     app = receiver_app(secret, printer.take, refusals)
-    with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
-        runner.run(_serve(app, host, port, printer.done))
+    run_async(_serve(app, host, port, printer.done))
     return 1 if printer.wrong else 0
 
 
@@ -66,7 +64,6 @@ class _Printer:
 async def _serve(app: web.Application, host: str, port: int, done: asyncio.Event) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    loop = asyncio.get_running_loop()
     try:
         site = web.TCPSite(runner, host, port)
         try:
@@ -75,8 +72,7 @@ async def _serve(app: web.Application, host: str, port: int, done: asyncio.Event
             raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another --port.") from error
         address = runner.addresses[0]
         say(f"Listening on http://{host}:{address[1]}/ (any path); end with Ctrl-C.")
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, done.set)
+        set_on_signal(done)
         await done.wait()
     finally:
         await runner.cleanup()

@@ -34,13 +34,13 @@ def delivery_as_json(view: DeliveryView) -> dict[str, Any]:
         "source": view.source,
         "state": view.state,
         "attempts": view.attempts,
-        "due_at": _time(view.due_at),
-        "created_at": _time(view.created_at),
-        "finished_at": _time(view.finished_at),
+        "due_at": time_as_json(view.due_at),
+        "created_at": time_as_json(view.created_at),
+        "finished_at": time_as_json(view.finished_at),
         "last_status": view.last_status,
         "last_error": view.last_error or None,
     }
 
 
-def _time(time: datetime | None) -> str | None:
+def time_as_json(time: datetime | None) -> str | None:
     return None if time is None else format_time(time)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import click
+
 from cdc.cli.session import Session
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.errors import ConfigError
 from cdc.logs import configure_logs
+
+sources_option = click.option(
+    "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable)."
+)
 
 
 def configuration(session: Session) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -9,18 +10,15 @@ import click
 from cdc import service
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
-from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
 from cdc.trigger.base import Installer, Plan
 
-source_option = click.option(
-    "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable)."
-)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: print the SQL script to run by hand.")
 
 
 @click.command("install-triggers")
-@source_option
+@sources_option
 @dry_run_option
 @json_option
 @pass_session
@@ -29,20 +27,15 @@ def install_triggers(session: Session, sources: tuple[str, ...], dry_run: bool, 
 
     Running it again changes nothing that fits already.  The account is that of `admin_url`, if there is one.
     """
-    config = quiet_configuration(session)
-    reports = []
-    for source in select_sources(config, sources):
-        installer = service.installer(source)
-        plan = installer.plan_install(service.captures(source))
-        reports.append(
-            _carry_out(source, installer, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed.")
-        )
-    if as_json:
-        print_json({"sources": reports})
+
+    def plan(source: SourceConfig, installer: Installer) -> Plan:
+        return installer.plan_install(service.captures(source))
+
+    _carry_out(session, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed.")
 
 
 @click.command("uninstall-triggers")
-@source_option
+@sources_option
 @dry_run_option
 @json_option
 @pass_session
@@ -51,22 +44,15 @@ def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool
 
     The database's schema is then what it was before.  Changes that the consumer has not read yet are lost.
     """
-    config = quiet_configuration(session)
-    reports = []
-    for source in select_sources(config, sources):
-        installer = service.installer(source)
-        plan = installer.plan_uninstall()
-        reports.append(
-            _carry_out(
-                source, installer, plan, dry_run=dry_run, as_json=as_json, done="Triggers and journal are removed."
-            )
-        )
-    if as_json:
-        print_json({"sources": reports})
+
+    def plan(_source: SourceConfig, installer: Installer) -> Plan:
+        return installer.plan_uninstall()
+
+    _carry_out(session, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers and journal are removed.")
 
 
 @click.command()
-@source_option
+@sources_option
 @pass_session
 def grants(session: Session, sources: tuple[str, ...]) -> None:
     """Print the least privileges that the database accounts need.
@@ -79,6 +65,25 @@ def grants(session: Session, sources: tuple[str, ...]) -> None:
 
 
 def _carry_out(
+    session: Session,
+    names: Sequence[str],
+    plan_of: Callable[[SourceConfig, Installer], Plan],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    done: str,
+) -> None:
+    """Source after source: the first that fails ends it."""
+    reports = []
+    for source in select_sources(quiet_configuration(session), names):
+        installer = service.installer(source)
+        plan = plan_of(source, installer)
+        reports.append(_carry_out_one(source, installer, plan, dry_run=dry_run, as_json=as_json, done=done))
+    if as_json:
+        print_json({"sources": reports})
+
+
+def _carry_out_one(
     source: SourceConfig, installer: Installer, plan: Plan, *, dry_run: bool, as_json: bool, done: str
 ) -> dict[str, Any]:
     """Apply or print the plan of one source, telling a person how it goes; what --json says of it."""

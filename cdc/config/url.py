@@ -30,7 +30,7 @@ _TLS_WORDS = {
     "verify-identity": "verify-full",
     **{mode: mode for mode in TLS_MODES},
 }
-# Query parameters, each engine's spelling of the same thing; the first of each is the one that we print.
+# Query parameters, each engine's spelling of the same thing.
 _PARAMETERS = {
     "mode": ("ssl-mode", "sslmode"),
     "ca": ("ssl-ca", "sslrootcert"),
@@ -66,13 +66,13 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
         host="127.0.0.1" if host.startswith("/") or not host else host,
         port=_port(parts, engine, where),
         socket=given.get("socket", host if host.startswith("/") else ""),
-        tls=Tls(
-            mode=tls_mode(given["mode"], where) if "mode" in given else "prefer",
-            ca=given.get("ca", ""),
-            certificate=given.get("certificate", ""),
-            key=given.get("key", ""),
-        ),
+        tls=_tls(given, where),
     )
+
+
+def _tls(given: Mapping[str, str], where: str) -> Tls:
+    mode = tls_mode(given["mode"], where) if "mode" in given else "prefer"
+    return Tls(mode, given.get("ca", ""), given.get("certificate", ""), given.get("key", ""))
 
 
 def tls_mode(word: str, where: str) -> str:
@@ -81,23 +81,6 @@ def tls_mode(word: str, where: str) -> str:
     if mode is None:
         raise ConfigError(f"{where} has the TLS mode {word!r}, which does not exist.", f"Use {', '.join(TLS_MODES)}.")
     return mode
-
-
-def database_url(info: ConnectionInfo) -> str:
-    """The URL that `parse_database_url` reads back as ``info``."""
-    host = f"[{info.host}]" if ":" in info.host else quote(info.host, safe="")
-    secret = f":{quote(info.password, safe='')}" if info.password else ""
-    values = {
-        "mode": info.tls.mode if info.tls.mode != "prefer" else "",
-        "ca": info.tls.ca,
-        "certificate": info.tls.certificate,
-        "key": info.tls.key,
-        "socket": info.socket,
-    }
-    query = "&".join(f"{_PARAMETERS[name][0]}={quote(value, safe='/')}" for name, value in values.items() if value)
-    port = info.port or DEFAULT_PORTS[info.engine]
-    database = quote(info.database, safe="")
-    return f"{info.engine}://{quote(info.user, safe='')}{secret}@{host}:{port}/{database}{'?' if query else ''}{query}"
 
 
 def mask_url(url: str) -> str:

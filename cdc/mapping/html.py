@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from cdc.change import Row, Value
 
@@ -34,7 +33,3 @@ def decode_row(row: Row) -> Row:
 def as_is(row: Row) -> Row:
     """For ``html = "raw"``."""
     return row
-
-
-def decoded_columns(row: Row, columns: Mapping[str, object] | list[str] | tuple[str, ...]) -> Row:
-    return {column: decode(row.get(column)) for column in columns}

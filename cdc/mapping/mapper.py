@@ -235,33 +235,29 @@ def _emit(
 ) -> None:
     """The events ``names`` (with whether each is inferred) of one change; they share key, data and previous
     (``images``: what becomes the latter two)."""
-    table, key = plan.table, change.key
-    record = record_name(table, key)
+    table = plan.table
+    record = record_name(table, change.key)
     former = None if change.former_key is None else record_name(table, change.former_key)
-    row = _without_secrets(plan.secrets, images[0])
-    previous = None if images[1] is None else _without_secrets(plan.secrets, images[1])
-    data: Mapping[str, Any] = plan.decode(row)
+    data, previous = _shown(plan, change, images, context)
+    key = plan.decode(change.key)
+    shared = event_ids(context.source, context.token, table, change.ordinal, change.first_time)
+    context.events += [
+        Event(
+            event_id(shared, name, record), name, context.source, table, record, key, data, previous,
+            change.time, context.token, inferred, former,
+        )
+        for name, inferred in names
+    ]  # fmt: skip
+
+
+def _shown(
+    plan: TablePlan, change: MergedChange, images: tuple[Row, Row | None], context: _Context
+) -> tuple[Mapping[str, Any], Row | None]:
+    """Data and previous as receivers see them."""
+    data: Mapping[str, Any] = plan.decode(_without_secrets(plan.secrets, images[0]))
     if plan.children and change.operation is not Operation.TRUNCATE:
         data = {**data, **_children(plan, change, context)}
-    shown_key, shown_previous = plan.decode(key), None if previous is None else plan.decode(previous)
-    shared = event_ids(context.source, context.token, table, change.ordinal, change.first_time)
-    for name, inferred in names:
-        context.events.append(
-            Event(
-                event_id(shared, name, record),
-                name,
-                context.source,
-                table,
-                record,
-                shown_key,
-                data,
-                shown_previous,
-                change.time,
-                context.token,
-                inferred,
-                former,
-            )
-        )
+    return data, None if images[1] is None else plan.decode(_without_secrets(plan.secrets, images[1]))
 
 
 def _without_secrets(secrets: Collection[str], row: Row) -> Row:

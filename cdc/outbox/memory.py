@@ -33,8 +33,6 @@ from cdc.pattern import check_pattern, matches
 from cdc.payload import event_payload
 from cdc.position import Position
 
-_FINAL = frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.CANCELLED})
-
 
 class _Record(NamedTuple):
     source: str
@@ -264,7 +262,7 @@ class MemoryOutbox:
 
     def _conclude(self, delivery: _Delivery, outcome: Outcome, now: datetime) -> None:
         delivery.state, delivery.worker = outcome.state, None
-        if outcome.state in _FINAL:
+        if outcome.state.final:
             delivery.finished_at = now
             del self._unfinished[delivery.endpoint_id][delivery.number]
             self._queue(delivery).remove(delivery)
@@ -315,7 +313,7 @@ class MemoryOutbox:
 
     async def retry(self, delivery_id: str, now: datetime) -> None:
         delivery = self._find(delivery_id)
-        if delivery.state not in _FINAL:
+        if not delivery.state.final:
             raise not_finished(delivery_id)
         if delivery.endpoint_id in self._removed:
             raise endpoint_removed(delivery_id)

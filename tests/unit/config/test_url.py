@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlencode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.config.url import DEFAULT_PORTS, TLS_MODES, database_url, mask_url, parse_database_url
+from cdc.config.url import DEFAULT_PORTS, TLS_MODES, mask_url, parse_database_url
 from cdc.connection import ConnectionInfo, Engine, Tls
 from cdc.errors import ConfigError
 
@@ -59,6 +61,16 @@ infos = st.builds(
     socket=st.sampled_from(["", "/run/My Sockets/a&b=c.sock"]),
     tls=st.builds(Tls, mode=st.sampled_from(TLS_MODES), ca=st.sampled_from(["", "/etc/ca #1.pem"])),
 )
+
+
+def database_url(info: ConnectionInfo) -> str:
+    """A URL that means ``info``."""
+    host = f"[{info.host}]" if ":" in info.host else info.host
+    secret = f":{quote(info.password, safe='')}" if info.password else ""
+    values = {"ssl-mode": info.tls.mode, "ssl-ca": info.tls.ca, "socket": info.socket}
+    query = urlencode({name: value for name, value in values.items() if value})
+    account, database = f"{quote(info.user, safe='')}{secret}", quote(info.database, safe="")
+    return f"{info.engine}://{account}@{host}:{info.port}/{database}?{query}"
 
 
 @given(infos)
