@@ -3,6 +3,7 @@
 #   make demo    see it work on a PostgreSQL of its own (ARGS="--once" plays a short story and ends)
 #   make test    the tests, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal" and the like)
 #   make check   formatting, lint, types, import rules, guards, generated documentation
+#   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make docs    write docs/events.md and docs/cli.md again
 #   make clean   remove what these commands made
 
@@ -18,7 +19,7 @@ PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test check docs databases guards clean
+.PHONY: demo test check bench docs databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -35,6 +36,10 @@ check: $(VENV)/dev-installed guards
 	@for page in $(PAGES); do \
 	  diff docs/$${page%=*} <($(BIN)/python -m $${page#*=}) >&2 || { echo "docs/$${page%=*} is out of date: make docs" >&2; exit 1; }; \
 	done
+
+bench: $(VENV)/dev-installed databases
+	@test -n "$(BENCH)" || { echo "Which one?  make bench BENCH=NAME with one of: $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))" >&2; exit 2; }
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_$(BENCH).py $(ARGS)
 
 docs: $(VENV)/dev-installed
 	@for page in $(PAGES); do \
