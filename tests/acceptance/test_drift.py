@@ -57,7 +57,7 @@ class Writer:
 
     async def until_more(self, count: int = 2 * RECORDS) -> None:
         wanted = self.written + count
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.written < wanted:  # noqa: ASYNC110 - a thread counts, and sets nothing
                 await asyncio.sleep(0.01)
 

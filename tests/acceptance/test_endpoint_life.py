@@ -36,7 +36,7 @@ async def test_an_endpoint_added_at_work_is_served_at_once(reading: Consumer, po
     async with receiving(inbox) as url:
         await _add(reading, url)
         postgres_db.execute(INSERT, [2])
-        await inbox.until_count(1, seconds=3)
+        await inbox.until_count(1, seconds=10)
     assert [event["key"]["id"] for event in inbox.events] == [2], "what happened before it was added is not sent"
 
 
@@ -54,7 +54,7 @@ async def test_disabled_keeps_and_enabled_lets_flow(reading: Consumer, postgres_
         assert (shown["enabled"], shown["disabled_reason"], shown["deliveries"]["pending"]) == (False, "maintenance", 3)
         await reading.call("doctor", expect=1)
         await reading.call("endpoint", "enable", added["id"])
-        await inbox.until_count(3, seconds=3)
+        await inbox.until_count(3, seconds=10)
 
 
 async def test_410_disables(reading: Consumer, postgres_db: Database) -> None:
@@ -70,12 +70,12 @@ async def test_410_disables(reading: Consumer, postgres_db: Database) -> None:
         assert "410" in shown["disabled_reason"]
         assert {each["state"] for each in deliveries} == {"pending"}
         await reading.call("endpoint", "enable", added["id"])
-        await inbox.until_count(3, seconds=3)
+        await inbox.until_count(3, seconds=10)
     assert [event["key"]["id"] for event in inbox.accepted] == [1, 2]
 
 
 async def _deliveries(consumer: Consumer, count: int) -> list[dict[str, Any]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(found := await consumer.deliveries()) < count:
             pass  # each look takes a process
     return found
@@ -127,14 +127,14 @@ async def test_a_dead_letter_is_sent_again_by_hand(reading: Consumer, postgres_d
         added = await _add(reading, url, "--retries", "0.1")
         postgres_db.execute(INSERT, [1])
         await inbox.until_count(2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (dead := await reading.deliveries("--state", "dead", "--endpoint", added["id"])):
                 pass  # each look takes a process
         told = json.loads(await reading.call("delivery", "show", dead[0]["id"], "--json"))
         assert [(each["number"], each["status"]) for each in told["log"]] == [(1, 500), (2, 500)]
         await reading.call("doctor", expect=1)
         await reading.call("delivery", "retry", dead[0]["id"])
-        await inbox.until_count(3, seconds=3)
+        await inbox.until_count(3, seconds=10)
     assert len({received.headers["webhook-id"] for received in inbox.received}) == 1
     await reading.call("doctor", "--json")
 

@@ -189,7 +189,7 @@ async def _log_as_text(consumer: Consumer) -> str:
     """The log of a run whose account is locked, as people read it."""
     consumer.log.unlink()
     consumer.start("text")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while b"source failed" not in (consumer.log.read_bytes() if consumer.log.exists() else b""):  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # a file tells nobody that it grew
     assert await consumer.stop() == 0

@@ -135,7 +135,7 @@ class Consumer:
         lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
         return [json.loads(line) for line in lines]
 
-    async def logged(self, message: str, times: int = 1, seconds: float = 20) -> dict[str, Any]:
+    async def logged(self, message: str, times: int = 1, seconds: float = 60) -> dict[str, Any]:
         """The line that says so for the ``times``-th time, as soon as it is there."""
         try:
             async with asyncio.timeout(seconds):
@@ -169,7 +169,7 @@ class Inbox:
         """The events that were answered with success."""
         return [dict(each.event) for each in self.received if each.answered < HTTPStatus.BAD_REQUEST]
 
-    async def until(self, enough: Callable[[Inbox], bool], seconds: float = 20) -> None:
+    async def until(self, enough: Callable[[Inbox], bool], seconds: float = 60) -> None:
         """Until what arrived is enough."""
         try:
             async with asyncio.timeout(seconds):
@@ -180,7 +180,7 @@ class Inbox:
             told = "\n".join(f"{each.answered} {each.body[:200]!r}" for each in self.received[-10:])
             raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{told}") from None
 
-    async def until_count(self, count: int, seconds: float = 20) -> None:
+    async def until_count(self, count: int, seconds: float = 60) -> None:
         await self.until(lambda inbox: len(inbox.received) >= count, seconds)
 
 
