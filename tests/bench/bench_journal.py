@@ -1,7 +1,9 @@
 """Draining the journal: `JournalSource` (batches and acknowledgements, nothing behind it) against a bare loop that
 selects and deletes 1,000 rows at a time with the same driver and looks at nothing.
 
-    PYTHONPATH=tests python tests/bench/bench_journal.py [--servers postgresql …] [--rows 20000] [--rounds 5]
+    PYTHONPATH=tests python tests/bench/bench_journal.py [--servers postgresql …] [--rows 20000] [--rounds 5] [--parse]
+
+With ``--parse`` the bare loop also calls `orjson.loads` for each image: the least that a reader of the images must do.
 
 The journal is filled by the triggers before each run: updates of facturascli, the same for both sides.
 """
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import orjson
 import psycopg
 import uvloop
 from measure import SERVERS, add_invoices, commits_unsynced, erp_database, paired
@@ -69,7 +72,7 @@ class Fill:
 Drained = tuple[int, float]
 
 
-async def bare_postgres(database: Database) -> Drained:
+async def bare_postgres(database: Database, *, parse: bool) -> Drained:
     connection = await psycopg.AsyncConnection.connect(conninfo(database.info, "bench"), autocommit=True)
     read, started = 0, time.perf_counter()
     while True:
@@ -77,6 +80,8 @@ async def bare_postgres(database: Database) -> Drained:
         if not rows:
             break
         read += len(rows)
+        if parse:
+            _parse(rows)
         xids = {str(int.from_bytes(row[0], "big")) for row in rows}
         await connection.execute("DELETE FROM cdc.cdc_journal WHERE xid = ANY (%s::text[]::xid8[])", [list(xids)])
     seconds = time.perf_counter() - started
@@ -84,17 +89,23 @@ async def bare_postgres(database: Database) -> Drained:
     return read, seconds
 
 
-async def bare_mysql(database: Database) -> Drained:
-    return await asyncio.to_thread(_bare_mysql, database)
+def _parse(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    return [orjson.loads(image) for row in rows for image in row[-2:] if image is not None]
 
 
-def _bare_mysql(database: Database) -> Drained:
+async def bare_mysql(database: Database, *, parse: bool) -> Drained:
+    return await asyncio.to_thread(_bare_mysql, database, parse=parse)
+
+
+def _bare_mysql(database: Database, *, parse: bool) -> Drained:
     connection = connect(database.info)
     read, started = 0, time.perf_counter()
     with connection.cursor() as cursor:
         while cursor.execute(_MYSQL, (BATCH,)):
             rows = cursor.fetchall()
             read += len(rows)
+            if parse:
+                _parse(rows)
             cursor.execute("DELETE FROM `cdc_journal` WHERE `id` IN %s", (tuple(row[0] for row in rows),))
     seconds = time.perf_counter() - started
     connection.close()
@@ -132,17 +143,20 @@ def side(fill: Fill, rows: int, drain: Callable[[], Coroutine[Any, Any, Drained]
     return run
 
 
-def measure(name: str, rows: int, size: int, rounds: int) -> None:
+def measure(name: str, rows: int, size: int, rounds: int, *, parse: bool) -> None:
     with erp_database(SERVERS[name]) as (database, server):
         add_invoices(database, INVOICES)
         install(database)
         bare = bare_postgres if database.flavour == "postgresql" else bare_mysql
         fill = Fill(database, rows, size)
         pair = paired(
-            side(fill, rows, lambda: journal_source(database, rows)), side(fill, rows, lambda: bare(database)), rounds
+            side(fill, rows, lambda: journal_source(database, rows)),
+            side(fill, rows, lambda: bare(database, parse=parse)),
+            rounds,
         )
+        loop = "bare loop with parsing" if parse else "bare loop"
         print(
-            f"{server.label:34} {size:4} rows a transaction: bare {pair.other:8,.0f} rows/s, journal source"
+            f"{server.label:34} {size:4} rows a transaction: {loop} {pair.other:8,.0f} rows/s, journal source"
             f" {pair.ours:8,.0f} rows/s, {pair.ratio:.0%} (goal 70%)",
             flush=True,
         )
@@ -167,6 +181,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--sizes", nargs="*", type=int, default=[10, 1])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parse", action="store_true")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     for name in options.servers:
@@ -174,7 +189,7 @@ def main() -> None:
             if options.profile:
                 profile(name, options.rows, size)
             else:
-                measure(name, options.rows, size, options.rounds)
+                measure(name, options.rows, size, options.rounds, parse=options.parse)
 
 
 if __name__ == "__main__":
