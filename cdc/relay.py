@@ -42,9 +42,10 @@ class Relay:
         while not stop.is_set():
             try:
                 await _unless(stop, self._follow(backoff))
-            except SourceError as error:
+            except (SourceError, OutboxError) as error:
                 delay = backoff.next()
-                log.error("source failed", source=self.source.name, error=str(error), retry_in=round(delay, 1))
+                what = "source failed" if isinstance(error, SourceError) else "outbox failed"
+                log.error(what, source=self.source.name, error=str(error), retry_in=round(delay, 1))
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()

@@ -34,11 +34,14 @@ _SHORTEST, _LONGEST = 0.002, 0.025
 #: Rows decoded before others get a turn; also, what waits for the connection is sent before decoding begins.
 _SLICE = 100
 
+#: Written by the installer when it mends triggers that were lost for a while.
+GAP = "G"
 _OPERATIONS = {
     "I": Operation.CREATE,
     "U": Operation.UPDATE,
     "D": Operation.DELETE,
     "T": Operation.TRUNCATE,
+    GAP: Operation.UPDATE,  # what was missed is not known
 }
 _NOTHING: frozenset[str] = frozenset()
 
@@ -189,6 +192,7 @@ class PostgresJournal:
                 old,
                 new,
                 frozenset(secrets) if secrets else _NOTHING,
+                operation == GAP,
             )
 
     # -- the tables -------------------------------------------------------------------------------------------------

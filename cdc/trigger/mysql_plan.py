@@ -23,7 +23,7 @@ from cdc.errors import InstallError
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation
-from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, parent_trigger, row_triggers, statement
+from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, gap, parent_trigger, row_triggers, statement
 
 _RECORD = "record what is installed"
 
@@ -81,7 +81,8 @@ def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
     refuse(found, captures)
     targets = targets_of(found, captures)
     steps = [*_journal_steps(found), *_shape_steps(found, targets)]
-    steps += _trigger_steps(found, wanted_triggers(found, targets))
+    triggers = wanted_triggers(found, targets)
+    steps += [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers)]
     wanted = captures_to_json(captures)
     if found.installation is None or wanted != captures_to_json(found.installation.captures):
         steps.append(Step(_RECORD, "", (_record(tokens_of(found), wanted),)))
@@ -163,6 +164,15 @@ def _trigger_steps(found: Found, wanted: Iterable[WantedTrigger]) -> list[Step]:
         title = f"{'remove' if only_drops else 'create'} triggers of {table}"
         steps.append(Step(title, table, (*begin, *statements, "UNLOCK TABLES")))
     return steps
+
+
+def _gap_steps(found: Found, targets: dict[str, Target], wanted: Iterable[WantedTrigger]) -> list[Step]:
+    """For captured tables that had lost a trigger: nobody knows what was missed, so the table is read again."""
+    captured = {capture.table for capture in found.installation.captures} if found.installation else set()
+    there = {trigger.name for trigger in found.own_triggers}
+    lost = {trigger.table for trigger in wanted if trigger.timing == "AFTER" and trigger.name not in there}
+    gaps = [gap(targets[table], tokens_of(found)) for table in sorted(lost & captured & set(targets))]
+    return [Step("note what may have been missed", "", tuple(gaps))] if gaps else []
 
 
 def _same_columns(table: FoundTable) -> str:

@@ -85,6 +85,11 @@ def _journal_parts(target: Target, operation: Operation, tokens: Tokens) -> dict
     return {**parts, "token": statement(_TOKEN_FILES[tokens]), "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
 
 
+def gap(target: Target, tokens: Tokens) -> str:
+    """A row that makes the consumer read the target's table again."""
+    return _gap(target, Operation.UPDATE, tokens)
+
+
 def _gap(target: Target, operation: Operation, tokens: Tokens) -> str:
     named = tokens is not Tokens.ROW_START
     return statement(

@@ -12,6 +12,7 @@ from cdc.trigger.base import Plan, Step
 from cdc.trigger.postgres_found import Found
 
 MINIMUM_VERSION = 130000
+MISSING, DISABLED = "is missing", "is disabled"
 _KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
 
 
@@ -58,7 +59,7 @@ def drift(found: Found, capture: Capture) -> list[str]:
     """What is not as installed on this table, one phrase each; empty when all is well."""
     function = found.functions.get(capture.table)
     if function is None:
-        return ["its trigger function is missing"]
+        return [f"its trigger function {MISSING}"]
     wrong = []
     if function.source != sql.function_source(capture):
         wrong.append("its trigger function was changed")
@@ -68,9 +69,9 @@ def drift(found: Found, capture: Capture) -> list[str]:
     for shape in sql.TRIGGERS:
         trigger = triggers.get(shape.name)
         if trigger is None:
-            wrong.append(f"trigger {shape.name} is missing")
+            wrong.append(f"trigger {shape.name} {MISSING}")
         elif trigger.enabled not in "OA":
-            wrong.append(f"trigger {shape.name} is disabled")
+            wrong.append(f"trigger {shape.name} {DISABLED}")
         elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
             wrong.append(f"trigger {shape.name} was changed")
     return wrong
@@ -107,9 +108,15 @@ def _table_step(found: Found, capture: Capture) -> Step | None:
         *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
         sql.remember_capture(capture),
         *([sql.grant_owner(owner)] if owner != found.server.role else []),
+        *([sql.gap(capture.table)] if recorded and _was_blind(wrong) else []),
     ]
     title = f"Mend the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
     return Step(title, capture.table, tuple(statements))
+
+
+def _was_blind(wrong: Sequence[str]) -> bool:
+    """Whether changes may have been missed, rather than recorded in another way than now."""
+    return any(phrase.endswith((MISSING, DISABLED)) for phrase in wrong)
 
 
 def _forget(table: str) -> Step:

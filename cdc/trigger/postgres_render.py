@@ -84,6 +84,11 @@ def revoke_function(table: str) -> str:
     return render(f"{_FOLDER}/revoke_function.sql", function=quote(table))
 
 
+def gap(table: str) -> str:
+    """A row that makes the consumer read the table again."""
+    return render(f"{_FOLDER}/gap.sql", table=literal(table))
+
+
 def drop_function(table: str) -> str:
     return render(f"{_FOLDER}/drop_function.sql", function=quote(table))
 

@@ -157,6 +157,23 @@ async def test_a_failing_outbox_is_tried_again_with_the_same_events() -> None:
     assert pauses[0] < pauses[2]
 
 
+async def test_an_outbox_that_cannot_tell_the_position_is_asked_again() -> None:
+    class Unreadable(FailingOutbox):
+        refusals = 2
+
+        async def position(self, source: str) -> Position | None:
+            if self.refusals:
+                self.refusals -= 1
+                raise OutboxError("The file is locked.")
+            return await super().position(source)
+
+    store = Unreadable()
+    await store.open()
+    source = ListedSource([batch(0)])
+    await relay_all(source, store)
+    assert await names(store) == ["clientes:0"]
+
+
 async def test_a_defect_is_not_swallowed() -> None:
     class Broken(ListedSource):
         async def acknowledge(self, position: Position) -> None:

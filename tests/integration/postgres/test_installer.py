@@ -163,7 +163,8 @@ def test_drift_is_found_and_mended(shop: Shop, damage: str, phrase: str) -> None
     assert wrong(shop) == {}
     shop.execute("INSERT INTO customers VALUES ('1', 'a')")
     shop.execute("UPDATE customers SET name = 'b'")
-    assert len(shop.journal()) == 2
+    blind = phrase.endswith(("missing", "disabled"))  # then nobody knows what was missed
+    assert [operation for _, operation, *_ in shop.journal()] == [*(["G"] if blind else []), "I", "U"]
 
 
 def test_a_vanished_table_is_found(shop: Shop) -> None:
