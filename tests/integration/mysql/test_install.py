@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -132,7 +133,6 @@ def test_refused_tables(db: Database) -> None:
 )
 def test_refused_names(db: Database, taken: str) -> None:
     db.execute(ITEM)
-    db.execute("SET GLOBAL log_bin_trust_function_creators = 1")
     db.execute(taken)
     before = schema(db)
     assert "under names that we need: cdc_" in refusal(db, "item").message
@@ -157,7 +157,6 @@ def test_refused_without_privileges(db: Database) -> None:
 
 def test_a_privilege_that_is_missed_half_way_leaves_nothing(db: Database) -> None:
     db.execute(ITEM)
-    db.execute("SET GLOBAL log_bin_trust_function_creators = 1")
     before = schema(db)
     rights = "SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE, DROP, CREATE"
     half = account(db, "half", f"{rights} ON `{db.name}`.*", *_mysql_only(db))
@@ -170,17 +169,15 @@ def _mysql_only(database: Database) -> list[str]:
     return ["SELECT ON performance_schema.*"] if database.flavour == "mysql" else []
 
 
-@pytest.mark.parametrize("db", ["mariadb-binlog", "mysql"], indirect=True)
-def test_error_1419_is_seen_ahead(db: Database) -> None:
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+def test_error_1419_is_seen_ahead(flavour: str, own_server: Callable[..., Database]) -> None:
+    """On a server of its own: the setting is the whole server's."""
+    db = own_server(flavour, binlog=True)
     db.execute(ITEM)
     ordinary = account(db, "ord", f"ALL PRIVILEGES ON `{db.name}`.*", *_mysql_only(db))
-    (trusted,) = db.execute("SELECT @@global.log_bin_trust_function_creators")[0]
     db.execute("SET GLOBAL log_bin_trust_function_creators = 0")
-    try:
-        with pytest.raises(InstallError, match=r"1419.*log_bin_trust_function_creators"):
-            ordinary.plan_install([Capture("item")])
-    finally:
-        db.execute(f"SET GLOBAL log_bin_trust_function_creators = {trusted}")
+    with pytest.raises(InstallError, match=r"1419.*log_bin_trust_function_creators"):
+        ordinary.plan_install([Capture("item")])
 
 
 def test_a_metadata_lock_is_waited_for_then_named(db: Database) -> None:
@@ -237,7 +234,6 @@ def test_findings_name_each_drift(db: Database) -> None:
 
 def test_a_missing_definer_is_found_and_mended(db: Database) -> None:
     db.execute(ITEM)
-    db.execute("SET GLOBAL log_bin_trust_function_creators = 1")
     other = account(db, "gone", f"ALL PRIVILEGES ON `{db.name}`.*", *_mysql_only(db))
     other.apply(other.plan_install([Capture("item")]), lambda _: None)
     user = db.execute("SELECT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()")[0][0]
