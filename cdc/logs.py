@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -36,7 +38,7 @@ def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None
     structlog.configure(
         processors=[*shared, *closing],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=_Loggers(stream, told=level in ("debug", "info")),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
@@ -47,6 +49,38 @@ def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None
         )
     )
     logging.basicConfig(handlers=[handler], level=max(_LIBRARY_LEVEL, logging.getLevelName(level.upper())), force=True)
+
+
+def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    """An info line each, written at once.  For what comes by the thousand: in JSON a line costs a fraction of one that
+    goes through all processors.  The lines must hold nothing secret: nothing is masked."""
+    stream = _json_stream()
+    if stream is None:
+        log = structlog.get_logger().bind()
+        for line in lines:
+            log.info(message, **line)
+        return
+    closing = {"level": "info", "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"), "message": message}
+    text = b"".join(orjson.dumps({**line, **closing}, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+    stream.write(text.decode())
+    stream.flush()
+
+
+class _Loggers(structlog.PrintLoggerFactory):
+    """``told``: whether lines of level info are written."""
+
+    def __init__(self, stream: TextIO, told: bool) -> None:
+        super().__init__(stream)
+        self.stream = stream
+        self.told = told
+
+
+def _json_stream() -> TextIO | None:
+    """Where info lines go as JSON; None when they do not, or go another way (as tests have it that capture them)."""
+    config = structlog.get_config()
+    loggers = config["logger_factory"]
+    as_json = bool(config["processors"]) and isinstance(config["processors"][-1], structlog.processors.JSONRenderer)
+    return loggers.stream if as_json and isinstance(loggers, _Loggers) and loggers.told else None
 
 
 def _closing_processors(style: str, stream: TextIO) -> list[Processor]:

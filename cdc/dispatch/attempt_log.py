@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from cdc.delivery import DeliveryState, Outcome
+from cdc.logs import log_many
 
 _log = structlog.get_logger()
 
@@ -23,15 +24,18 @@ def log_attempts(finished: Iterable[Finished]) -> None:
     """Info for a success, warning for the rest.  Written for many attempts in a row, a line costs far less than
     between requests."""
     log = _log.bind()
+    delivered: list[dict[str, Any]] = []
     for outcome, endpoint_id in finished:
         fields = _fields(outcome, endpoint_id)
         if outcome.state is DeliveryState.DELIVERED:
-            log.info("attempt", **fields)
+            delivered.append(fields)
             continue
         due = outcome.due_at.isoformat() if outcome.due_at else None
         log.warning("attempt", **fields, error=outcome.attempt.error, state=outcome.state.value, next=due)
         if outcome.disable_reason:
             log.warning("endpoint disabled", endpoint=endpoint_id, reason=outcome.disable_reason)
+    if delivered:
+        log_many("attempt", delivered)
 
 
 def _fields(outcome: Outcome, endpoint_id: str) -> dict[str, Any]:

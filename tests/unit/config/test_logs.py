@@ -10,7 +10,7 @@ import orjson
 import pytest
 import structlog
 
-from cdc.logs import configure_logs
+from cdc.logs import configure_logs, log_many
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +51,38 @@ def test_json_is_one_object_a_line() -> None:
     assert (sent["level"], sent["number"], sent["url"]) == ("info", 2, "https://u:***@h/x")
     assert (library["message"], library["logger"]) == ("careful now", "library")
     assert broken["exception"].endswith("ValueError: 7")
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_many_lines_are_as_one_by_one(style: str) -> None:
+    stream = io.StringIO()
+    configure_logs(style, "info", stream)
+    rows = [{"number": 1, "url": "https://h/x"}, {"number": 2, "url": "https://h/y"}]
+    for row in rows:
+        structlog.get_logger().info("sent", **row)
+    log_many("sent", rows)
+    one, two, three, four = stream.getvalue().splitlines()
+    if style == "json":
+        for single, many in ((one, three), (two, four)):
+            single_fields, many_fields = orjson.loads(single), orjson.loads(many)
+            assert single_fields.keys() == many_fields.keys()
+            assert len(single_fields.pop("time")) == len(many_fields.pop("time"))
+            assert single_fields == many_fields
+    else:
+        assert "number=1" in three
+        assert "number=2" in four
+
+
+def test_many_lines_respect_the_level_and_whoever_captures_them() -> None:
+    stream = io.StringIO()
+    configure_logs("json", "warning", stream)
+    log_many("sent", [{"number": 1}])
+    assert stream.getvalue() == ""
+    configure_logs("json", "info", stream)
+    with structlog.testing.capture_logs() as captured:
+        log_many("sent", [{"number": 1}])
+    assert captured == [{"number": 1, "event": "sent", "log_level": "info"}]
+    assert stream.getvalue() == ""
 
 
 def test_text_and_level() -> None:
