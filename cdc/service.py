@@ -68,18 +68,21 @@ def catalogues(config: Config) -> list[Catalogue]:
 def event_types(config: Config) -> list[EventType]:
     """Every event of every source, by name, once.  Tables of FacturaScripts itself are described as it creates them."""
     from cdc.facturascripts.schema import tables
+    from cdc.mapping import schema
 
-    found = {kind.name: kind for rules in catalogues(config) for kind in rules.event_types(tables())}
+    found = {kind.name: kind for rules in catalogues(config) for kind in schema.event_types(rules, tables())}
     return list(found.values())
 
 
 async def event_types_of(source: SourceConfig) -> list[EventType]:
     """The events of one source, with the columns that its captured tables have now."""
+    from cdc.mapping import schema
+
     rules = catalogue(source)
     journal = journal_of(source.connection(), rules)
     await journal.connect()
     try:
-        return rules.event_types(await journal.tables())
+        return schema.event_types(rules, await journal.tables())
     finally:
         await journal.disconnect()
 

@@ -7,17 +7,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
-from cdc.column import Capture, Table
+from cdc.column import Capture
 from cdc.errors import ConfigError
 from cdc.mapping.entity import ROW_EVENTS, Entity, Reference
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.pattern import matches
-
-if TYPE_CHECKING:
-    from cdc.mapping.schema import EventType
 
 #: Tables that `user.permissions_changed` needs beside ``users``.
 MEMBERS_TABLE = "roles_users"
@@ -80,12 +76,6 @@ class Catalogue:
             for entity, names in row_events.items()
             for name in (*filter(self.enabled, names), *(rule.event for rule in self.rules_of(entity)))
         ]
-
-    def event_types(self, tables: Mapping[str, Table] | None = None) -> list[EventType]:
-        """Every event; ``tables``: those whose columns its JSON Schema can name."""
-        from cdc.mapping.schema import event_types  # noqa: PLC0415  # it makes examples by mapping, which needs us
-
-        return event_types(self, tables)
 
     def lookups(self) -> list[str]:
         """Tables whose rows mapping reads live."""

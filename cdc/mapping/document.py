@@ -10,12 +10,12 @@ from typing import Any
 
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.document_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, ORDER, RULES, SESSIONS
-from cdc.mapping.schema import EventType
+from cdc.mapping.schema import EventType, event_types
 
 
 def document(catalogue: Catalogue) -> str:
     """The whole page as Markdown; the same catalogue gives the same text."""
-    types = catalogue.event_types()
+    types = event_types(catalogue)
     sections = [
         INTRODUCTION,
         _overview(types),

@@ -13,13 +13,14 @@ from jsonschema import Draft202012Validator
 from cdc.event import Event
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.schema import event_types
 from cdc.payload import event_payload
 from support.actions import Action, load_actions
 from support.database import Database
 from support.notation import assert_same
 from support.pipeline import Pipeline, comparable, install, pipeline
 
-_TYPES = load_catalogue().event_types(tables())
+_TYPES = event_types(load_catalogue(), tables())
 _SCHEMAS = {kind.name: Draft202012Validator(kind.schema) for kind in _TYPES}
 ACTIONS = load_actions(Path(__file__).with_name("erp.sql"))
 

@@ -11,10 +11,11 @@ from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.schema import event_types
 from support.database import Database
 from support.pipeline import install
 
-PACKAGED = {kind.name: kind.schema for kind in load_catalogue().event_types(tables())}
+PACKAGED = {kind.name: kind.schema for kind in event_types(load_catalogue(), tables())}
 
 
 async def _schemas(database: Database, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

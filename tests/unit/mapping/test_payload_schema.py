@@ -12,14 +12,14 @@ from jsonschema import Draft202012Validator, ValidationError
 from cdc.column import Column, ColumnKind, Table
 from cdc.facturascripts.schema import specs, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.schema import EventType
+from cdc.mapping.schema import EventType, event_types
 
 _CATALOGUE = load_catalogue()
 _CHECKER = Draft202012Validator.FORMAT_CHECKER
 
 
 def _by_name(catalogue: Catalogue = _CATALOGUE, known: dict[str, Table] | None = None) -> dict[str, EventType]:
-    return {kind.name: kind for kind in catalogue.event_types(tables() if known is None else known)}
+    return {kind.name: kind for kind in event_types(catalogue, tables() if known is None else known)}
 
 
 _TYPES = _by_name()
