@@ -249,7 +249,9 @@ class MySQLProcess(_Process):
     def _install_mariadb(self) -> None:
         installer = self.program.folder / "mariadb-install-db"
         options = ["--no-defaults", *self.user, f"--datadir={self.data}", "--skip-test-db"]
-        _run([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder)
+        # a temporary folder of its own: a server that starts removes what others keep in a shared one
+        own = os.environ | {"TMPDIR": str(self.folder)}
+        _run([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder, env=own)
 
     def _initialised_mysql(self) -> Path:
         """An initialised data folder of this version, kept in the cache: making one takes seconds."""
