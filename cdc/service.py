@@ -9,7 +9,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from cdc.source.journal_database import JournalDatabase
 
 log = structlog.get_logger()
+
+#: Between two tries to become the process that dispatches from an outbox.
+STANDBY_SECONDS = 1.0
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------
@@ -205,15 +208,29 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             )
             dispatcher = Dispatcher(store, sender, SystemClock(), settings)
             relays = [_relay(source, store, dispatcher.notify) for source in config.source.values()]
-            await _run_all(relays, dispatcher, stop)
+            await _run_all(relays, dispatcher, _dispatch(dispatcher, store, stop), stop)
     finally:
         await store.close()
 
 
-async def _run_all(relays: Iterable[Relay], dispatcher: Dispatcher, stop: asyncio.Event) -> None:
+async def _dispatch(dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event) -> None:
+    """Dispatch, as soon as no other process does from this outbox: nothing tells when that one ends."""
+    clock = SystemClock()
+    if not await store.become_dispatcher():
+        log.info("standby for dispatch", reason="another process dispatches from this outbox")
+        while not await store.become_dispatcher():
+            if await clock.wait(stop, STANDBY_SECONDS):
+                return
+        log.info("took over dispatch")
+    await dispatcher.run()
+
+
+async def _run_all(
+    relays: Iterable[Relay], dispatcher: Dispatcher, dispatching: Coroutine[None, None, None], stop: asyncio.Event
+) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(dispatcher.run())
+            group.create_task(dispatching)
             for relay in relays:
                 group.create_task(relay.run(stop))
             await stop.wait()

@@ -115,6 +115,11 @@ class OutboxStore(Protocol):
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
+    async def become_dispatcher(self) -> bool:
+        """Whether this process may dispatch.  Where only one may, it has the part until it closes the outbox or dies,
+        and the others get False until then."""
+        ...
+
     async def lease(
         self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
     ) -> list[LeasedDelivery]:

@@ -233,6 +233,9 @@ class MemoryOutbox:
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
+    async def become_dispatcher(self) -> bool:
+        return True  # nobody else can reach it
+
     async def lease(
         self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
     ) -> list[LeasedDelivery]:

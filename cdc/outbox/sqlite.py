@@ -19,6 +19,7 @@ from cdc.event import Event
 from cdc.outbox import sqlite_dispatch, sqlite_endpoints, sqlite_log, sqlite_relay
 from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.sqlite_lock import DispatchLock
 from cdc.outbox.sqlite_thread import SqliteThread
 from cdc.position import Position
 
@@ -34,6 +35,7 @@ class SqliteOutbox:
         self._writer = SqliteThread(self._path, busy_timeout)
         self._reader = SqliteThread(self._path, busy_timeout)
         self._seen: tuple[int, int] | None = None
+        self._dispatch_lock = DispatchLock(self._path)
 
     async def open(self) -> None:
         _keep_private(self._path)
@@ -46,6 +48,7 @@ class SqliteOutbox:
             raise
 
     async def close(self) -> None:
+        self._dispatch_lock.release()
         await self._reader.close()
         await self._writer.close()
 
@@ -90,6 +93,9 @@ class SqliteOutbox:
         return await self._writer.write(sqlite_endpoints.send_test, endpoint_id, event, worker, now=now, until=until)
 
     # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
+
+    async def become_dispatcher(self) -> bool:
+        return self._dispatch_lock.take()
 
     async def lease(
         self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None

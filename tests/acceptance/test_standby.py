@@ -68,3 +68,27 @@ def _check(database: Database, events: list[dict[str, Any]], changes: int) -> No
     rows = database.execute("SELECT id, valor FROM contadores")
     assert seen == {(record, value) for record, last in rows for value in range(last + 1)}
     assert len(by_id) == changes
+
+
+async def test_a_second_run_on_the_same_outbox_waits(postgres_db: Database, tmp_path: Path) -> None:
+    """Started by mistake: it neither reads nor sends, and takes over both when the first is gone."""
+    first = Consumer.of_one_table(tmp_path, postgres_db)
+    second = Consumer(first.folder, log_name="second.log")
+    insert = "INSERT INTO contadores VALUES (%s, 0, NULL)"
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(first.add_endpoint, url)
+        async with first.running():
+            second.start()
+            await second.logged("standby for dispatch")
+            await second.logged("standby")
+            for number in range(RECORDS):
+                postgres_db.execute(insert, [number])
+            await inbox.until_count(RECORDS)
+            await first.stop(signal.SIGKILL)
+            await second.logged("took over dispatch", seconds=10)
+            postgres_db.execute(insert, [RECORDS])
+            await inbox.until(lambda inbox: inbox.events[-1]["key"] == {"id": RECORDS})
+            assert await second.stop() == 0
+    ids = [event["id"] for event in inbox.events]
+    assert len(set(ids)) == RECORDS + 1

@@ -248,3 +248,8 @@ async def test_an_outcome_of_a_lost_lease_disables_nothing(outbox: OutboxStore) 
     await outbox.release("w", NOW)
     await outbox.finish("w", [outcome(leased, DEAD, disable_reason="It answered 410 Gone.")], NOW)
     assert await outbox.endpoint("ep_a") == endpoint()
+
+
+async def test_one_process_dispatches(outbox: OutboxStore) -> None:
+    assert await outbox.become_dispatcher()
+    assert await outbox.become_dispatcher()  # it has the part already

@@ -39,6 +39,7 @@ class Consumer:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    log_name: str = "consumer.log"
 
     @staticmethod
     def configure(folder: Path, info: ConnectionInfo, more: str = "") -> Consumer:
@@ -93,7 +94,7 @@ class Consumer:
 
     @property
     def log(self) -> Path:
-        return self.folder / "consumer.log"
+        return self.folder / self.log_name
 
     def start(self, style: str = "json") -> None:
         with self.log.open("ab") as log:

@@ -216,3 +216,23 @@ async def test_a_removed_endpoint_leaves_no_secret_behind(outbox: SqliteOutbox, 
     await outbox.remove_endpoint("ep_a", NOW)
     with closing(raw(path)) as db:
         assert db.execute("SELECT secret, former_secret FROM endpoint").fetchall() == [("", None)]
+
+
+async def test_one_process_dispatches_until_it_closes(tmp_path: Path) -> None:
+    first, second = SqliteOutbox(tmp_path / "cdc.db"), SqliteOutbox(tmp_path / "cdc.db")
+    await first.open()
+    await second.open()
+    assert await first.become_dispatcher()
+    assert not await second.become_dispatcher()
+    await first.close()
+    assert await second.become_dispatcher()
+    await second.close()
+
+
+async def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    store = SqliteOutbox(tmp_path / "cdc.db")
+    await store.open()
+    (tmp_path / "cdc.db-dispatch").mkdir()
+    with pytest.raises(OutboxError, match="cannot be opened"):
+        await store.become_dispatcher()
+    await store.close()
