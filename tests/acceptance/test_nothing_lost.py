@@ -13,6 +13,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ async def _trouble(database: Database, consumer: Consumer, dice: random.Random) 
     """The writers at work while the consumer is killed and the server restarted."""
     work = Work(CHANGES)
     seeds = [dice.randrange(2**32) for _ in range(WRITERS)]
-    writers = [asyncio.create_task(asyncio.to_thread(_write, database, work, random.Random(each))) for each in seeds]
+    pool = ThreadPoolExecutor(WRITERS)  # asyncio's own has fewer threads on a small machine
+    loop = asyncio.get_running_loop()
+    writers = [loop.run_in_executor(pool, _write, database, work, random.Random(each)) for each in seeds]
     restarts = set(dice.sample(range(5, KILLS - 5), RESTARTS))
     for number in range(KILLS):
         consumer.start()
@@ -93,11 +96,12 @@ async def _trouble(database: Database, consumer: Consumer, dice: random.Random) 
         consumer.end(signal.SIGKILL)
     consumer.start()
     await asyncio.gather(*writers)
+    pool.shutdown()
 
 
 def _write(database: Database, work: Work, dice: random.Random) -> None:
     """Transactions until nothing is left to write, over as many connections as the restarts make necessary."""
-    connection = database.connect()
+    connection = _connected(database)
     while count := work.take(dice.choice((1, 1, 2, 3, 5, 8, 30))):
         while True:
             try:
@@ -108,18 +112,21 @@ def _write(database: Database, work: Work, dice: random.Random) -> None:
 
 
 def _connection_again(database: Database, connection: Any) -> Any:
-    """The same one after a deadlock; a new one, as soon as the server lets us, after a restart."""
+    """The same one after a deadlock, a new one after a restart."""
+    try:
+        connection.rollback()
+    except LOST_CONNECTION:
+        return _connected(database)
+    return connection
+
+
+def _connected(database: Database) -> Any:
+    """As soon as the server lets us."""
     while True:
-        try:
-            connection.rollback()
-        except LOST_CONNECTION:
-            pass
-        else:
-            return connection
         try:
             return database.connect()
         except LOST_CONNECTION:
-            threading.Event().wait(0.05)  # the server is down: nothing tells when it is up again
+            threading.Event().wait(0.05)  # it is down: nothing tells when it is up again
 
 
 def _transaction(connection: Any, count: int, dice: random.Random) -> None:
