@@ -15,7 +15,7 @@ Row = Mapping[str, Value]
 
 
 class Operation(StrEnum):
-    """What happened to a row; ``READ`` is a row seen by a re-read or backfill, ``TRUNCATE`` empties a whole table."""
+    """What happened to a row; ``READ`` is a row seen by a re-read, ``TRUNCATE`` empties a whole table."""
 
     CREATE = "create"
     UPDATE = "update"

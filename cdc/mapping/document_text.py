@@ -45,7 +45,7 @@ ORDER = """
   the order.
 * `TRUNCATE` gives one `truncated` with empty `key` and `data`, and swallows what the same transaction did to the table
   before. FacturaScripts itself never does this.
-* `read` is a row as it is now: from `cdc backfill`, or because a change could not be recorded and the table was read
+* `read` is a row as it is now: a change could not be recorded, so the table was read
   again. It says nothing about what changed.
 * Of documents, `approved` and `rejected` depend on the document's state; states are read from `estados_documentos` as
   they are when the event is made. Moving from one refusing state to another gives `rejected` again.

@@ -12,7 +12,7 @@ ROW_EVENTS: dict[str, str] = {
     "created": "a row is inserted",
     "updated": "a row is changed in more than noise columns",
     "deleted": "a row is deleted, by itself or by a foreign key's cascade",
-    "read": "an existing row is read again, by a backfill or to mend a gap in the capture",
+    "read": "an existing row is read again, to mend a gap in the capture",
     "truncated": "the whole table is emptied at once (TRUNCATE); key and data are empty",
 }
 
