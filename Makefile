@@ -10,8 +10,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests mostly wait for databases: more of them at once than there are cores.
-JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
+# Tests mostly wait for databases: one more at once than there are cores.
+JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ARGS ?=
 # Generated documentation: each page with the module that prints it.
 PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference
