@@ -28,7 +28,7 @@ def demo(session: Session, once: bool) -> int:
             f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
         )
     # Loaded only now: without its PostgreSQL the demo's modules cannot even be imported.
-    from cdc.demo.story import demo as play  # noqa: PLC0415
+    from cdc.demo.story import demo as play  # noqa: PLC0415 - as said above
 
     configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
     return run_async(play(once, click.echo))

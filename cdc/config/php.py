@@ -174,7 +174,7 @@ def _is_sign(token: _Token, signs: str) -> bool:
 def _value(tokens: Sequence[_Token], constants: Constants, line: int) -> Literal | Unreadable:
     """One literal, a signed number, a known constant, or strings joined by dots."""
     sign = 1
-    if len(tokens) == 2 and _is_sign(tokens[0], "-+") and tokens[1].kind is _Kind.NUMBER:  # noqa: PLR2004
+    if len(tokens) == 2 and _is_sign(tokens[0], "-+") and tokens[1].kind is _Kind.NUMBER:  # noqa: PLR2004 - a sign and a number
         sign = -1 if tokens[0].value == "-" else 1
         tokens = tokens[1:]
     if len(tokens) == 1:
