@@ -29,7 +29,7 @@ from cdc.errors import CdcError
 from cdc.position import Position
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_position import Huge, JournalPosition, Reread
-from cdc.source.record_index import RecordIndex
+from cdc.source.record_index import RecordIndex, record_names
 
 #: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
 Repair = Callable[[Sequence[str]], Awaitable[None]]
@@ -244,15 +244,9 @@ class JournalSource:
         return list(gaps.values())
 
     def _names(self, row: JournalRow) -> tuple[str, str | None]:
-        """The record's name, and its former one when this change renames it."""
-        names = [
-            f"{row.table}:{list(self._key(row.table, image).values())!r}"
-            for image in (row.after, row.before)
-            if image is not None
-        ]
-        if not names:
-            return row.table, None
-        return names[0], names[1] if len(names) > 1 and names[1] != names[0] else None
+        images = (row.after, row.before) if row.after is not None else (row.before, None)
+        key, former = (list(self._key(row.table, image).values()) if image else None for image in images)
+        return record_names(row.table, key or (), former)
 
     # -- gaps -------------------------------------------------------------------------------------------------------
 

@@ -4,4 +4,5 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -8192;
 CREATE TABLE record (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX record_number ON record (number);
-CREATE TABLE change (record INTEGER NOT NULL, ordinal INTEGER NOT NULL, PRIMARY KEY (record, ordinal)) WITHOUT ROWID;
+CREATE TABLE change (record INTEGER NOT NULL, ordinal INTEGER NOT NULL, weight INTEGER NOT NULL,
+  PRIMARY KEY (record, ordinal)) WITHOUT ROWID;
