@@ -22,14 +22,15 @@ from operator import attrgetter
 
 import structlog
 
-from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
+from cdc.change import Batch, Gap, Row, RowChange, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Table
 from cdc.errors import CdcError
 from cdc.position import Position
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
-from cdc.source.journal_position import Huge, JournalPosition, Reread
+from cdc.source.journal_position import Huge, JournalPosition
 from cdc.source.record_index import RecordIndex, record_names
+from cdc.source.reread import Reread, Rereader
 
 #: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
 Repair = Callable[[Sequence[str]], Awaitable[None]]
@@ -76,9 +77,9 @@ class JournalSource:
         self._repair = repair
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
+        self._rereader = Rereader(name, database.page, self._limits.batch, self._limits.reread_pause, self._clock)
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
-        self._reread_at: dict[str, datetime] = {}
         self._check = check
         self._check_at = datetime.min.replace(tzinfo=UTC)
         self._check_failure = ""
@@ -141,7 +142,7 @@ class JournalSource:
             async for batch in self._visible():
                 seen = True
                 yield batch
-            reread = self._due_reread()
+            reread = self._rereader.due(self._position.rereads)
             if reread is not None:
                 yield await self._reread_page(reread)
             elif not seen:
@@ -267,8 +268,7 @@ class JournalSource:
         except CdcError as error:
             log.error("gap not repaired", source=self._name, tables=tables, error=str(error))
             return
-        for table in tables:
-            self._reread_at.pop(table, None)
+        self._rereader.soon(tables)
         self._tables = await self._database.tables()
 
     async def _check_triggers(self) -> None:
@@ -291,31 +291,8 @@ class JournalSource:
                 self._tables = await self._database.tables()
         self._check_failure = failure
 
-    def _due_reread(self) -> Reread | None:
-        now = self._clock.now()
-        return next(
-            (
-                reread
-                for reread in self._position.rereads
-                if reread.after is not None or self._reread_at.get(reread.table, now) <= now
-            ),
-            None,
-        )
-
     async def _reread_page(self, reread: Reread) -> Batch:
-        rows = await self._database.page(reread.table, reread.after, self._limits.batch)
-        now = self._clock.now()
-        changes = tuple(
-            RowChange(Operation.READ, reread.table, self._key(reread.table, row), None, row, now, reread.count + number)
-            for number, row in enumerate(rows)
-        )
-        others = tuple(each for each in self._position.rereads if each is not reread)
-        if len(rows) == self._limits.batch:
-            others = (replace(reread, after=changes[-1].key, count=reread.count + len(rows)), *others)
-        else:
-            self._reread_at[reread.table] = now + self._limits.reread_pause
-            log.info("read again", source=self._name, table=reread.table, rows=reread.count + len(rows))
-        transactions = (Transaction(f"reread/{reread.token}", changes),) if changes else ()
+        transactions, others = await self._rereader.read(reread, self._position.rereads, self._tables)
         return Batch(transactions, JournalPosition((), None, others).dump())
 
 

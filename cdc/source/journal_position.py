@@ -7,22 +7,9 @@ from typing import Any
 
 import orjson
 
-from cdc.change import Row
 from cdc.errors import SourceError
 from cdc.position import Position
-
-
-@dataclass(frozen=True, slots=True)
-class Reread:
-    """A table that is being read again because a trigger could not record a change.
-
-    ``token``: the transaction of the gap.  ``after``: the last key read (None: not begun).  ``count``: rows read.
-    """
-
-    table: str
-    token: str
-    after: Row | None = None
-    count: int = 0
+from cdc.source.reread import Reread, with_gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +30,8 @@ class JournalPosition:
     rereads: tuple[Reread, ...] = ()
 
     def with_gaps(self, gaps: dict[str, str]) -> JournalPosition:
-        """Also read these tables again (table → token of the gap).  A re-read that has not begun already covers its
-        table; one that has begun starts over, since it may have passed the row."""
-        kept = tuple(reread for reread in self.rereads if reread.table not in gaps or reread.after is None)
-        covered = {reread.table for reread in kept}
-        new = tuple(Reread(table, token) for table, token in gaps.items() if table not in covered)
-        return replace(self, rereads=kept + new)
+        """Also read these tables again (table → token of the gap)."""
+        return replace(self, rereads=with_gaps(self.rereads, gaps))
 
     def dump(self) -> Position:
         return Position(
@@ -56,7 +39,7 @@ class JournalPosition:
                 {
                     "done": self.done,
                     "huge": None if self.huge is None else [self.huge.token, self.huge.records],
-                    "rereads": [[each.table, each.token, each.after, each.count] for each in self.rereads],
+                    "rereads": [each.to_json() for each in self.rereads],
                 }
             ).decode()
         )
