@@ -7,7 +7,9 @@
     │   └── ConfigError      a configuration file, variable or rule is wrong
     ├── SourceError          the FacturaScripts database cannot be read as asked
     │   ├── SourceUnavailable  no connection now; trying again may help
-    │   └── JournalMissing   the journal is not installed (or not for this version)
+    │   ├── JournalMissing   the journal is not installed (or not for this version)
+    │   ├── MalformedEvent   an event of the database's log is not what the protocol says
+    │   └── SchemaMismatch   a table in the log is not what is known of it
     ├── InstallError         triggers cannot be installed or removed as asked
     │   ├── LockTimeout      another connection holds a lock for too long; it is named
     │   └── TableAltered     a table was altered between looking at it and changing its triggers
@@ -59,6 +61,14 @@ class SourceUnavailable(SourceError):
 
 class JournalMissing(SourceError):
     """The journal is not installed in this database, or belongs to another version of the product."""
+
+
+class MalformedEvent(SourceError):
+    """An event of the database's log is not what the protocol says; no value of it is in the message."""
+
+
+class SchemaMismatch(SourceError):
+    """A table in the log does not have the columns that are known of it: it was altered in between."""
 
 
 class InstallError(CdcError):

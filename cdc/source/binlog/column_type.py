@@ -1,0 +1,89 @@
+"""Type codes of columns in table maps, and the metadata that a table map gives for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from cdc.errors import MalformedEvent
+from cdc.source.binlog.reader import Reader
+
+
+class ColumnType(IntEnum):
+    """As in the server's protocol.  ``meta`` of a `LogColumn` stands behind each; 0 where nothing stands."""
+
+    OLD_DECIMAL = 0  # before MySQL 5.0
+    TINY = 1
+    SHORT = 2
+    LONG = 3
+    FLOAT = 4  # bytes of a value
+    DOUBLE = 5  # bytes of a value
+    NULL = 6
+    OLD_TIMESTAMP = 7
+    LONGLONG = 8
+    INT24 = 9
+    DATE = 10
+    OLD_TIME = 11
+    OLD_DATETIME = 12
+    YEAR = 13
+    NEWDATE = 14
+    VARCHAR = 15  # most bytes of a value
+    BIT = 16  # bits
+    TIMESTAMP = 17  # digits of the fraction, as for the next two
+    DATETIME = 18
+    TIME = 19
+    BLOB_COMPRESSED = 140  # bytes of the length; MariaDB's COMPRESSED attribute
+    VARCHAR_COMPRESSED = 141  # most bytes of a value
+    VECTOR = 242  # bytes of the length, as for the other blobs
+    JSON = 245
+    DECIMAL = 246  # 256 * digits + digits of the fraction
+    ENUM = 247  # bytes of a value
+    SET = 248  # bytes of a value
+    BLOB = 252
+    VAR_STRING = 253  # most bytes of a value
+    STRING = 254  # most bytes of a value
+    GEOMETRY = 255
+
+
+#: Bytes of metadata in the table map.
+_META_BYTES: Mapping[int, int] = {
+    **dict.fromkeys((t.value for t in ColumnType), 0),
+    **dict.fromkeys((ColumnType.FLOAT, ColumnType.DOUBLE), 1),
+    **dict.fromkeys((ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.TIME), 1),
+    **dict.fromkeys((ColumnType.BLOB, ColumnType.BLOB_COMPRESSED, ColumnType.JSON, ColumnType.GEOMETRY), 1),
+    ColumnType.VECTOR: 1,
+    **dict.fromkeys((ColumnType.VARCHAR, ColumnType.VARCHAR_COMPRESSED, ColumnType.VAR_STRING), 2),
+    **dict.fromkeys((ColumnType.STRING, ColumnType.ENUM, ColumnType.SET), 2),
+    **dict.fromkeys((ColumnType.BIT, ColumnType.DECIMAL), 2),
+}
+#: Set in the first byte of a STRING's metadata unless the length needs two bits more.
+_SHORT_STRING = 0x30
+_LONGEST_FRACTION = 6
+
+
+class UnknownTypeError(Exception):
+    """How long the metadata of such a column is cannot be known, and so nothing of the columns behind it."""
+
+
+def read_meta(code: int, reader: Reader) -> tuple[int, int]:
+    """(type, meta) of a column from its type byte and the metadata at the reader; types hidden in STRING are found."""
+    width = _META_BYTES.get(code)
+    if width is None:
+        raise UnknownTypeError(f"it has a column of the unknown type {code}")
+    raw = reader.take(width)
+    if code in (ColumnType.STRING, ColumnType.ENUM, ColumnType.SET):
+        return _string(*raw)
+    if code == ColumnType.BIT:
+        return code, raw[1] * 8 + raw[0]
+    if code == ColumnType.DECIMAL:
+        return code, raw[0] << 8 | raw[1]
+    meta = int.from_bytes(raw, "little")
+    if code in (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.TIME) and meta > _LONGEST_FRACTION:
+        raise MalformedEvent(f"A table in the log has a column with {meta} digits of a second's fraction.")
+    return code, meta
+
+
+def _string(first: int, second: int) -> tuple[int, int]:
+    if first & _SHORT_STRING != _SHORT_STRING:
+        return first | _SHORT_STRING, second | ((first & _SHORT_STRING) ^ _SHORT_STRING) << 4
+    return first, second
