@@ -23,10 +23,11 @@ from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
 from cdc.errors import CdcError, ConfigError, InstallError
 from cdc.event import Event
+from cdc.finding import Finding, Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
-from cdc.trigger.base import Finding, Installer, Severity
+from cdc.trigger.base import Installer
 
 if TYPE_CHECKING:
     from cdc.dispatch.dispatcher import Dispatcher

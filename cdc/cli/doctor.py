@@ -15,8 +15,8 @@ from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config
 from cdc.delivery import DeliveryState, Endpoint
 from cdc.errors import CdcError, ConfigError
+from cdc.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore
-from cdc.trigger.base import Finding, Severity
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 

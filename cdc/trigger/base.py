@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from cdc.column import Capture
+from cdc.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,6 @@ class Plan:
 
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
-
-
-class Severity(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `cdc doctor`. ``mend``: the command or statement that mends it (empty when OK)."""
-
-    check: str
-    severity: Severity
-    detail: str
-    mend: str = ""
 
 
 Progress = Callable[[str], None]

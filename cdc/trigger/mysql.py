@@ -12,7 +12,8 @@ from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import connect, errors_of
 from cdc.errors import InstallError, TableAltered
-from cdc.trigger.base import Finding, Plan, Progress
+from cdc.finding import Finding
+from cdc.trigger.base import Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
 from cdc.trigger.mysql_findings import findings_of
 from cdc.trigger.mysql_grants import grants_text

@@ -13,7 +13,7 @@ from cdc.column import Capture
 from cdc.database.mysql_connection import Flavour, rows
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, Shape, Tokens
 from cdc.errors import InstallError
-from cdc.trigger.base import Finding, Severity
+from cdc.finding import Finding, Severity
 from cdc.trigger.mysql_found import Found
 from cdc.trigger.mysql_plan import refuse, shape_of, targets_of, wanted_triggers
 

@@ -15,9 +15,10 @@ from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.errors import CdcError, InstallError
+from cdc.finding import Finding
 from cdc.sqlfile import load
 from cdc.trigger import postgres_findings, postgres_plan
-from cdc.trigger.base import Finding, Plan, Progress, Step
+from cdc.trigger.base import Plan, Progress, Step
 from cdc.trigger.postgres_found import Connection, Found, inspect
 from cdc.trigger.postgres_grants import grants
 from cdc.trigger.postgres_session import lock_timeout, run_step, session

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from cdc.column import Capture
 from cdc.database.postgres_journal import JOURNAL_VERSION
 from cdc.errors import InstallError
+from cdc.finding import Finding, Severity
 from cdc.trigger import postgres_plan
-from cdc.trigger.base import Finding, Severity
 from cdc.trigger.postgres_found import Found
 
 INSTALL = "cdc install-triggers"

@@ -10,7 +10,8 @@ import pytest
 
 from cdc.change import Operation
 from cdc.column import Capture
-from cdc.trigger.base import Plan, Severity
+from cdc.finding import Severity
+from cdc.trigger.base import Plan
 from support.database import Database
 from support.mysql_capture import drain, install, uninstall
 

@@ -11,7 +11,8 @@ import pytest
 
 from cdc.column import Capture
 from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.trigger.base import Plan, Severity, Step
+from cdc.finding import Severity
+from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql import MySQLInstaller
 from cdc.trigger.mysql_apply import LockPatience
 from support.database import Database

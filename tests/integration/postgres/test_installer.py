@@ -13,8 +13,9 @@ import pytest
 
 from cdc.column import Capture
 from cdc.errors import InstallError, LockTimeout, SourceUnavailable
+from cdc.finding import Severity
 from cdc.source.journal_postgres import PostgresJournal
-from cdc.trigger.base import Plan, Severity, Step
+from cdc.trigger.base import Plan, Step
 from cdc.trigger.postgres import PostgresInstaller
 from support.database import Database
 from support.postgres_capture import CAPTURES, Shop

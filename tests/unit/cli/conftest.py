@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from cdc.cli.app import cdc
 from cdc.column import Capture
-from cdc.trigger.base import Finding, Plan, Progress, Severity, Step
+from cdc.finding import Finding, Severity
+from cdc.trigger.base import Plan, Progress, Step
 
 CONFIG = '[source.main]\nurl = "mysql://cdc:hunter2@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n'
 Cdc = Callable[..., Result]

@@ -16,9 +16,9 @@ import pytest
 
 from cdc.config import default_toml, load_config
 from cdc.delivery import Attempt
+from cdc.finding import Finding, Severity
 from cdc.position import Position
 from cdc.service import open_outbox
-from cdc.trigger.base import Finding, Severity
 from support.cli_events import stored_event
 
 NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)

@@ -9,9 +9,10 @@ import pytest
 from cdc.column import Capture
 from cdc.database.postgres_journal import JOURNAL_VERSION
 from cdc.errors import InstallError
+from cdc.finding import Severity
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger import postgres_render as sql
-from cdc.trigger.base import Plan, Severity, Step
+from cdc.trigger.base import Plan, Step
 from cdc.trigger.postgres_found import Found, FoundFunction, FoundTable, FoundTrigger, Server
 from cdc.trigger.postgres_grants import grants
 
