@@ -175,8 +175,8 @@ async def test_a_standby_takes_over(items: Database) -> None:
     assert not await second.try_lock(0.3)
     waiting = asyncio.create_task(second.try_lock(10))
     await asyncio.sleep(0)
-    assert first._connection is not None
-    items.execute(f"KILL {first._connection.thread_id()}")
+    number = await first._session.run(lambda connection: connection.thread_id())
+    items.execute(f"KILL {number}")
     assert await waiting
     with pytest.raises(SourceUnavailable):
         await first.peek(1)
