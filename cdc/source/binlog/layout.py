@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cdc.change import Value
 from cdc.database.mysql_column import MySQLColumn
+from cdc.database.mysql_connection import Flavour
 from cdc.source.binlog.table_map import TableMap
 
 #: A row's values in normal form, in the order of the layout's names.
@@ -15,15 +16,24 @@ Image = tuple[Value, ...]
 
 @dataclass(frozen=True, slots=True)
 class KnownTable:
-    """What information_schema said of a table: its columns in order, and the primary key's columns (may be none)."""
+    """What information_schema said of a table: its columns in order, and the primary key's columns (may be none).
+
+    ``hidden``: columns that information_schema does not show and that stand behind the others in MariaDB's log, one
+    for each UNIQUE key with hashes (INDEX_TYPE is HASH) of an engine other than MEMORY.
+    """
 
     name: str
     columns: tuple[MySQLColumn, ...]
     key: tuple[str, ...]
+    flavour: Flavour
+    hidden: int = 0
 
 
 class Layout:
-    """``names``: of all columns, secret ones included.  ``key``: the primary key's columns, empty without one."""
+    """``names``: of all columns, secret ones included.  ``key``: the primary key's columns, empty without one.
+
+    Generated columns of MariaDB are not among the names: its log has them in inserts only.
+    """
 
     __slots__ = ("key", "names", "table")
 

@@ -18,7 +18,9 @@ _NUMERIC = frozenset(
     {ColumnType.TINY, ColumnType.SHORT, ColumnType.INT24, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.DECIMAL}
     | {ColumnType.FLOAT, ColumnType.DOUBLE}
 )
-_CHARACTER = frozenset({ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.VARCHAR, ColumnType.BLOB})
+_CHARACTER = frozenset(
+    {ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.VARCHAR, ColumnType.BLOB, ColumnType.VECTOR}
+)
 _LISTS = frozenset({ColumnType.ENUM, ColumnType.SET})
 #: Kinds of optional metadata; those that are not here are of no use to a reader of rows.
 _SIGNEDNESS = 1
