@@ -8,6 +8,9 @@
     ├── SourceError          the FacturaScripts database cannot be read as asked
     │   ├── SourceUnavailable  no connection now; trying again may help
     │   ├── JournalMissing   the journal is not installed (or not for this version)
+    │   ├── LogRefused       the server does not give its log
+    │   │   └── LogPurged    what comes next is no longer, or not, in the server's log
+    │   ├── LogIncomplete    the log does not hold what is needed to know what changed
     │   ├── MalformedEvent   an event of the database's log is not what the protocol says
     │   └── SchemaMismatch   a table in the log is not what is known of it
     ├── InstallError         triggers cannot be installed or removed as asked
@@ -61,6 +64,18 @@ class SourceUnavailable(SourceError):
 
 class JournalMissing(SourceError):
     """The journal is not installed in this database, or belongs to another version of the product."""
+
+
+class LogRefused(SourceError):
+    """The server does not give its log; the message holds the server's own words."""
+
+
+class LogPurged(LogRefused):
+    """What follows the position is not in the server's log: purged, reset, or written by a server that is gone."""
+
+
+class LogIncomplete(SourceError):
+    """The log does not hold what is needed to know what changed; the hint is the setting that mends it."""
 
 
 class MalformedEvent(SourceError):
