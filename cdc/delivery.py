@@ -1,10 +1,14 @@
-"""Endpoints, deliveries and attempts: what dispatch works on."""
+"""Endpoints, deliveries and attempts: what dispatch works on.
+
+What is made for each attempt is a named tuple: it costs a fifth of a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class DeliveryState(StrEnum):
@@ -83,8 +87,7 @@ class EndpointChange:
         return replace(endpoint, **{name: value for name, value in given.items() if value is not None})
 
 
-@dataclass(frozen=True, slots=True)
-class LeasedDelivery:
+class LeasedDelivery(NamedTuple):
     """A delivery that this dispatcher holds until ``lease_until``; ``attempt`` (from 1) is already counted.
 
     ``body_event`` is the stored event as JSON bytes in the default format: dispatch turns it into the endpoint's.
@@ -100,8 +103,7 @@ class LeasedDelivery:
     body_event: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt as the log keeps it.
 
     ``duration``: seconds.  ``error``: one sentence, empty on success.  ``answer``: the first 1,000 bytes, decoded with
@@ -120,8 +122,7 @@ class Attempt:
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an attempt means for its delivery: the new state, when it is due again (``PENDING`` only), and whether the
     endpoint must be disabled (with the reason) in the same write."""
 

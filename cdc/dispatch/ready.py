@@ -31,7 +31,13 @@ class Ready:
 
     def take(self, may_start: Callable[[str], bool]) -> LeasedDelivery | None:
         """The first whose endpoint has room (asked once for each endpoint), or None."""
-        full: set[str] = set()
+        if not self._waiting:
+            return None
+        if may_start(self._waiting[0].endpoint_id):  # nearly always
+            delivery = self._waiting.popleft()
+            self._forget(delivery)
+            return delivery
+        full = {self._waiting[0].endpoint_id}
         for place, delivery in enumerate(self._waiting):
             if delivery.endpoint_id in full:
                 continue

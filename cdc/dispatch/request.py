@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from cdc import __version__
 from cdc.delivery import Endpoint, LeasedDelivery
@@ -14,8 +14,7 @@ from cdc.dispatch.signing import plain_signature, standard_signature
 USER_AGENT = f"facturascripts-cdc/{__version__}"
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookRequest:
+class WebhookRequest(NamedTuple):
     """One POST.  ``body``: exactly the bytes that the signatures in ``headers`` cover.  ``timeout``: seconds."""
 
     url: str

@@ -6,7 +6,6 @@ Pure: time and randomness are passed in.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -40,8 +39,7 @@ LONGEST_RETRY_AFTER = 24 * _HOUR
 Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came of one request.  ``status`` is None when no answer's head arrived; ``error`` then says why, in one
     sentence.  ``body``: its first bytes.  ``duration``: seconds from the request on."""
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import cached_property
 from types import TracebackType
 from typing import Protocol, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
 from cdc.dispatch.address import CheckedResolver, LookUp, guard_socket
+from cdc.dispatch.deadline import Deadline
 from cdc.dispatch.failure import describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
@@ -77,10 +80,10 @@ class HttpSender:
         started = now()
         exchange = _Exchange(self._connector)
         try:
-            async with asyncio.timeout(request.timeout):
+            with Deadline(request.timeout):
                 await exchange.run(self._target(request), request)
             duration = now() - started
-            body = await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
+            body = b"" if exchange.empty else await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
         except Exception as error:  # noqa: BLE001 - whatever a receiver provokes is an answer; the sentence names it
             return Answer(None, now() - started, error=describe_error(error, request))
         finally:
@@ -101,13 +104,21 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole 
 _SWITCHING = 101
 
 
+class _Place(aiohttp.ClientRequest):
+    """What the connector asks about where to connect; the key into its pool is worked out once."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        return super().connection_key
+
+
 class _Target:
     """Of a URL, what is the same for each request: how to connect, and the head's first lines."""
 
     __slots__ = ("connect", "head")
 
     def __init__(self, url: str, tls: ssl.SSLContext | bool) -> None:
-        self.connect = aiohttp.ClientRequest("POST", URL(url), loop=asyncio.get_running_loop(), ssl=tls)
+        self.connect = _Place("POST", URL(url), loop=asyncio.get_running_loop(), ssl=tls)
         path, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
         self.head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
 
@@ -146,14 +157,18 @@ class _Exchange:
                 return protocol
             self._connection.close()  # it said something unasked while it was idle: not to be taken for an answer
 
+    @property
+    def empty(self) -> bool:
+        """The answer has no body, or it ended without one: there is nothing to wait for."""
+        return self._content is None or self._content.at_eof()
+
     async def first_bytes(self, seconds: float) -> bytes:
         """Up to `ANSWER_BYTES` of the body, as far as it comes in time."""
         content = self._content
-        if content is None or content.at_eof():  # no body, or an empty one: nothing to wait for
-            return b""
+        assert content is not None, "an answer that is not empty has a body"
         body = b""
         try:
-            async with asyncio.timeout(seconds):
+            with Deadline(seconds):
                 while len(body) < ANSWER_BYTES and not content.at_eof():
                     body += await content.read(ANSWER_BYTES - len(body))
         except Exception:  # noqa: BLE001 - the status has decided; what came of the body before is kept

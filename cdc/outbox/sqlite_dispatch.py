@@ -5,15 +5,16 @@ These functions run inside a transaction of `SqliteThread` (`next_due` needs non
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from heapq import merge
 from itertools import islice
 from typing import Any
 
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.delivery import LeasedDelivery, Outcome
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite_lanes import promote, settle
 from cdc.outbox.sqlite_rows import ROW_STATE, micros, moment
@@ -57,53 +58,81 @@ def _due(
                 rows = stack.enter_context(closing(db.cursor()))
                 rows.execute(load("sqlite/due_of_endpoint.sql"), (number, micros(now), allowed))
                 heads.append(_tagged(endpoint_id, rows))
+        if len(heads) == 1:
+            return list(heads[0])
         return list(islice(merge(*heads, key=lambda head: head[1][:2]), limit))
 
 
-def _tagged(endpoint_id: str, rows: sqlite3.Cursor) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     return ((endpoint_id, row) for row in rows)
 
 
 def finish(db: sqlite3.Connection, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
-    for outcome in outcomes:
-        number = delivery_number(outcome.attempt.delivery_id)
-        row = db.execute("SELECT endpoint, lane, worker, attempts FROM delivery WHERE id = ?", (number,)).fetchone()
-        if row is None:
-            raise no_delivery(outcome.attempt.delivery_id)
-        _record(db, number, outcome)
-        endpoint, lane, holder, attempts = row
-        if (holder, attempts) == (worker, outcome.attempt.number):
-            _conclude(db, number, outcome, now, endpoint=endpoint, lane=lane)
+    _record(db, outcomes)
+    final = [outcome for outcome in outcomes if outcome.state.final and not outcome.disable_reason]
+    _conclude_all(db, worker, final, now)
+    if len(final) < len(outcomes):
+        for outcome in outcomes:
+            if outcome.disable_reason or not outcome.state.final:
+                _conclude(db, worker, outcome, now)
 
 
-def _record(db: sqlite3.Connection, number: int | None, outcome: Outcome) -> None:
-    attempt = outcome.attempt
-    started = micros(attempt.started_at)
-    row = (
-        number,
-        attempt.number,
-        attempt.url,
-        attempt.status,
-        started,
-        attempt.duration,
-        attempt.error,
-        attempt.answer,
+def _record(db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
+    attempts = [
+        (
+            delivery_number(attempt.delivery_id),
+            attempt.number,
+            attempt.url,
+            attempt.status,
+            micros(attempt.started_at),
+            attempt.duration,
+            attempt.error,
+            attempt.answer,
+        )
+        for attempt in (outcome.attempt for outcome in outcomes)
+    ]
+    try:
+        db.executemany(load("sqlite/insert_attempt.sql"), attempts)
+    except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
+        for outcome in outcomes:
+            _delivery(db, outcome)
+        raise error from None
+
+
+def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
+    """(number, endpoint, lane, worker, attempts)"""
+    number = delivery_number(outcome.attempt.delivery_id)
+    found = db.execute("SELECT id, endpoint, lane, worker, attempts FROM delivery WHERE id = ?", (number,)).fetchone()
+    if found is None:
+        raise no_delivery(outcome.attempt.delivery_id)
+    row: tuple[Any, ...] = found
+    return row
+
+
+def _conclude_all(db: sqlite3.Connection, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Deliveries that are finished for good, nearly all of them: a few statements for the whole lot."""
+    finished_at = micros(now)
+    numbers = [delivery_number(outcome.attempt.delivery_id) for outcome in outcomes]
+    db.executemany(
+        load("sqlite/finish.sql"),
+        [
+            (ROW_STATE[outcome.state], finished_at, finished_at, number, worker, outcome.attempt.number)
+            for number, outcome in zip(numbers, outcomes, strict=True)
+        ],
     )
-    db.execute(load("sqlite/insert_attempt.sql"), row)
-
-
-def _conclude(
-    db: sqlite3.Connection, number: int | None, outcome: Outcome, now: datetime, *, endpoint: int, lane: int
-) -> None:
-    """Give the delivery its new state and let the next of its lane go."""
-    again = outcome.state is DeliveryState.PENDING
-    finished_at = None if again else micros(now)
-    due = micros(outcome.due_at or now)
-    db.execute(load("sqlite/finish.sql"), (ROW_STATE[outcome.state], due, finished_at, number))
-    if again:
-        settle(db, endpoint, lane)  # an older one of the lane may have been retried meanwhile
-    else:
+    for endpoint, lane in db.execute(load("sqlite/lanes_behind.sql"), (json.dumps(numbers),)).fetchall():
         promote(db, endpoint, lane)
+
+
+def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> None:
+    """A delivery that is due again, or whose endpoint must be disabled."""
+    number, endpoint, lane, holder, attempts = _delivery(db, outcome)
+    if (holder, attempts) != (worker, outcome.attempt.number):
+        return
+    finished_at = micros(now) if outcome.state.final else None
+    due = micros(outcome.due_at or now)
+    db.execute(load("sqlite/finish.sql"), (ROW_STATE[outcome.state], due, finished_at, number, worker, attempts))
+    settle(db, endpoint, lane)  # an older one of the lane may have been retried meanwhile
     if outcome.disable_reason:
         db.execute(load("sqlite/disable_endpoint.sql"), (outcome.disable_reason, endpoint))
 

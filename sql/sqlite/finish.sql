@@ -1,2 +1,2 @@
--- The new state of a delivery; its lease ends.
-UPDATE delivery SET state = ?, due = ?, finished_at = ?, worker = NULL WHERE id = ?
+-- The new state of a delivery that this worker still holds for this attempt; its lease ends.
+UPDATE delivery SET state = ?, due = ?, finished_at = ?, worker = NULL WHERE id = ? AND worker = ? AND attempts = ?

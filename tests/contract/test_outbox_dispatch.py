@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from cdc.delivery import DeliveryState
@@ -160,7 +158,7 @@ async def test_many_outcomes_are_one_write_or_none(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1), event(2))
     first, second = await lease(outbox)
-    stranger = outcome(replace(second, id="dlv_99"))
+    stranger = outcome(second._replace(id="dlv_99"))
     with pytest.raises(UsageError, match="no delivery dlv_99"):
         await outbox.finish("w", [outcome(first), stranger], NOW)
     assert await states_of(outbox, 1, 2) == "leased leased"

@@ -382,13 +382,7 @@ async def test_a_delivery_that_cannot_be_built_does_not_stop_the_others() -> Non
     class Poisoned(WatchedOutbox):
         async def lease(self, *args: Any, **kwargs: Any) -> Any:
             leased: list[LeasedDelivery] = await super().lease(*args, **kwargs)
-            return [
-                LeasedDelivery(
-                    **{name: getattr(each, name) for name in each.__slots__}
-                    | ({"body_event": b"{"} if each.event_id == "evt_1" else {})
-                )
-                for each in leased
-            ]
+            return [each._replace(body_event=b"{") if each.event_id == "evt_1" else each for each in leased]
 
     store, sender, clock = Poisoned(), ScriptedSender(), ManualClock()
     await store.add_endpoint(endpoint("http://a", format=PayloadFormat.CLOUDEVENTS))
