@@ -45,12 +45,15 @@ class SchemaChange:
 
     ``database``: the session's default one; the statement may name another.  ``position``: behind the statement, or
     before its transaction when it stands within one.
+    ``reached``: the same place whatever XA transaction is prepared: what the schema is behind the statement, it is from
+    there on.
     ``changes_rows``: a data change in statement format (INSERT, UPDATE, CALL …); its rows are nowhere in the log.
     """
 
     database: str
     statement: str
     position: LogPosition
+    reached: LogPosition
     token: str
     time: datetime
     changes_rows: bool
