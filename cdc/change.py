@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from cdc.position import Position
 
@@ -24,9 +25,8 @@ class Operation(StrEnum):
     TRUNCATE = "truncate"
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
-    """One change of one row.
+class RowChange(NamedTuple):
+    """One change of one row.  (A named tuple: there are many, and a frozen dataclass costs three times as much.)
 
     ``key``: the primary key, from the after image (the before image for a delete; empty for a truncate).
     ``ordinal``: order within the transaction; with the transaction's token it names this change for good.

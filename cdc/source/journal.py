@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from operator import attrgetter
@@ -189,7 +189,7 @@ class JournalSource:
         if all(map(self._has_key, rows)):
             return rows
         self._tables = await self._database.tables()
-        return [row if self._has_key(row) else replace(row, gap=True, before=None, after=None) for row in rows]
+        return [row if self._has_key(row) else row._replace(gap=True, before=None, after=None) for row in rows]
 
     def _has_key(self, row: JournalRow) -> bool:
         table = self._tables.get(row.table)

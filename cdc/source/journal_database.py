@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cdc.change import Operation, Row
 from cdc.column import Table
@@ -20,8 +20,7 @@ class TransactionHead:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class JournalRow:
+class JournalRow(NamedTuple):
     """One row of the journal, images decoded to the normal form.
 
     ``ordinal`` orders the rows of a transaction and identifies one within it.  ``order``: comparable between all rows

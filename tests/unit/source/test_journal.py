@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -181,7 +180,7 @@ async def test_a_change_whose_key_column_was_renamed_is_a_gap_and_its_table_read
 
 async def test_a_gap_of_a_table_that_is_gone_is_told_and_does_not_stop_the_rest() -> None:
     journal = MemoryJournal()
-    gone = replace(journal.gap("t"), table="plugin")
+    gone = journal.gap("t")._replace(table="plugin")
     journal.commit([gone, journal.write("u", Operation.CREATE, None, item(2, 0))])
     with structlog.testing.capture_logs() as logs:
         batches, position = await drain(journal)
