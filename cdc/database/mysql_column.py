@@ -20,7 +20,7 @@ _KINDS: Mapping[str, ColumnKind] = {
     "time": ColumnKind.TIME,
     "json": ColumnKind.JSON,
 }
-_GEOMETRY = frozenset(
+GEOMETRY = frozenset(
     {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"}
     | {"geometrycollection", "geomcollection"}
 )
@@ -50,8 +50,13 @@ class MySQLColumn:
         return "auto_increment" in self.extra.lower()
 
     @property
+    def unsigned(self) -> bool:
+        """Of a number."""
+        return " unsigned" in self.column_type
+
+    @property
     def kind(self) -> ColumnKind:
-        if self.data_type in _GEOMETRY:
+        if self.data_type in GEOMETRY:
             return ColumnKind.BINARY
         if self.column_type.startswith("tinyint(1)"):
             return ColumnKind.BOOLEAN
@@ -68,8 +73,8 @@ def value(column: MySQLColumn, source: str) -> str:
     ``source``: the column's reference, such as ``NEW.`name```.
     """
     plain = source
-    if column.data_type in _GEOMETRY:
-        plain = f"TO_BASE64(ST_AsWKB({source}))"
+    if column.data_type in GEOMETRY:
+        plain = f"TO_BASE64({_wkb(source)})"
     elif column.kind is ColumnKind.BINARY:
         plain = f"TO_BASE64({source})"
     elif column.data_type == "float":  # as a double: a float's own text has six digits only
@@ -87,6 +92,12 @@ def value(column: MySQLColumn, source: str) -> str:
     return plain
 
 
+def _wkb(source: str) -> str:
+    """The WKB that is stored, behind the four bytes of the reference system.  MySQL's ST_AsWKB turns the axes of some
+    systems round, and the log has the bytes as they are stored."""
+    return f"SUBSTRING({source}, 5)"
+
+
 def image(columns: Sequence[MySQLColumn], source: str, replaced: Mapping[str, str] | None = None) -> str:
     """The JSON array of a row's values. ``replaced``: column name → the reference to read instead (or ``NULL``)."""
     other = replaced or {}
@@ -95,8 +106,8 @@ def image(columns: Sequence[MySQLColumn], source: str, replaced: Mapping[str, st
 
 def same(column: MySQLColumn, flavour: Flavour, old: str, new: str) -> str:
     """The condition that both references hold exactly the same value; tables' collations ignore case and accents."""
-    if column.data_type in _GEOMETRY:
-        return f"ST_AsWKB({old}) <=> ST_AsWKB({new})"
+    if column.data_type in GEOMETRY:
+        return f"{_wkb(old)} <=> {_wkb(new)}"
     if column.data_type in ("enum", "set"):
         return f"{old} + 0 <=> {new} + 0"
     if column.charset and (collation := _EXACT.get((flavour, column.charset))):

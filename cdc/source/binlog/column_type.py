@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 
-from cdc.errors import MalformedEvent
 from cdc.source.binlog.reader import Reader
 
 
@@ -58,11 +57,25 @@ _META_BYTES: Mapping[int, int] = {
 }
 #: Set in the first byte of a STRING's metadata unless the length needs two bits more.
 _SHORT_STRING = 0x30
-_LONGEST_FRACTION = 6
+
+
+_WITH_FRACTION = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.TIME)
+#: What metadata may be, of types whose values could not be read with anything else.
+_ALLOWED: Mapping[int, Collection[int]] = {
+    ColumnType.FLOAT: (4,),
+    ColumnType.DOUBLE: (8,),
+    ColumnType.ENUM: (1, 2),
+    ColumnType.SET: (1, 2, 3, 4, 8),
+    ColumnType.BIT: range(1, 65),
+    **dict.fromkeys(_WITH_FRACTION, range(7)),
+    **dict.fromkeys((ColumnType.BLOB, ColumnType.BLOB_COMPRESSED, ColumnType.JSON), range(1, 5)),
+    **dict.fromkeys((ColumnType.GEOMETRY, ColumnType.VECTOR), range(1, 5)),
+    ColumnType.DECIMAL: frozenset(digits << 8 | scale for digits in range(1, 66) for scale in range(digits + 1)),
+}
 
 
 class UnknownTypeError(Exception):
-    """How long the metadata of such a column is cannot be known, and so nothing of the columns behind it."""
+    """Columns of this table cannot be read: how long a value is, or even its metadata, is not known."""
 
 
 def read_meta(code: int, reader: Reader) -> tuple[int, int]:
@@ -70,20 +83,24 @@ def read_meta(code: int, reader: Reader) -> tuple[int, int]:
     width = _META_BYTES.get(code)
     if width is None:
         raise UnknownTypeError(f"it has a column of the unknown type {code}")
-    raw = reader.take(width)
+    of_type, meta = _meta(code, reader.take(width))
+    if of_type not in _META_BYTES or meta not in _ALLOWED.get(of_type, (meta,)):
+        raise UnknownTypeError(f"it has a column of type {of_type} with the unknown metadata {meta}")
+    return of_type, meta
+
+
+def _meta(code: int, raw: bytes) -> tuple[int, int]:
     if code in (ColumnType.STRING, ColumnType.ENUM, ColumnType.SET):
         return _string(*raw)
     if code == ColumnType.BIT:
         return code, raw[1] * 8 + raw[0]
     if code == ColumnType.DECIMAL:
         return code, raw[0] << 8 | raw[1]
-    meta = int.from_bytes(raw, "little")
-    if code in (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.TIME) and meta > _LONGEST_FRACTION:
-        raise MalformedEvent(f"A table in the log has a column with {meta} digits of a second's fraction.")
-    return code, meta
+    return code, int.from_bytes(raw, "little")
 
 
 def _string(first: int, second: int) -> tuple[int, int]:
+    """The type, and the length, whose two highest bits (inverted) are in two bits of the type."""
     if first & _SHORT_STRING != _SHORT_STRING:
         return first | _SHORT_STRING, second | ((first & _SHORT_STRING) ^ _SHORT_STRING) << 4
     return first, second
