@@ -14,17 +14,14 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from psycopg.errors import LockNotAvailable
-
 from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, LOCK_IDLE
-from cdc.errors import JournalMissing, SourceUnavailable
+from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
+from cdc.errors import JournalMissing
 from cdc.source.journal_database import JournalRow, TransactionHead
-from cdc.source.journal_postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select
 from cdc.source.journal_postgres_decode import decode_unknown
-from cdc.source.journal_postgres_link import STATEMENT_SECONDS, Link
+from cdc.source.postgres_lookup import PostgresLookup
 from cdc.sqlfile import load, render
 
 CHANNEL = "cdc"
@@ -57,14 +54,8 @@ class PostgresJournal:
     """
 
     def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture] = ()) -> None:
-        self._info = info
-        self._link = Link(info)
-        self._captured = frozenset(capture.table for capture in captures)
-        self._wanted = {capture.table: capture for capture in (*lookups, *captures)}
-        self._catalogue = Catalogue({}, 0)
-        self._schema = ""
-        self._zone = ""
-        self._notified = True
+        self._lookup = PostgresLookup(info, captures, lookups)
+        self._link = self._lookup.link
         self._idle = False
         self._pause = _SHORTEST
         self._floor = self._next_floor = "0"
@@ -75,42 +66,29 @@ class PostgresJournal:
         self._idle = False
         self._pause = _SHORTEST
         self._floor = self._next_floor = "0"
-        await self._link.connect()
-        settings = await self._link.query(_sql("session"), [f"{int(STATEMENT_SECONDS * 1000)}ms"])
-        self._zone, self._notified, *_ = settings[0]
+        await self._lookup.connect()
         installation = await self._link.query(_sql("installation"))
-        version, self._schema = installation[0] if installation else (0, "")
+        version, schema = installation[0] if installation else (0, "")
         if version != JOURNAL_VERSION:
             raise JournalMissing(
-                f"The journal in {self._info.describe()} has version {version}, not {JOURNAL_VERSION}.",
+                f"The journal in {self._lookup.info.describe()} has version {version}, not {JOURNAL_VERSION}.",
                 "Run cdc install-triggers of this version.",
             )
         await self._link.query(f"LISTEN {CHANNEL}")
-        await self._read_catalogue()
+        await self._lookup.use_schema(schema)
 
     async def try_lock(self, seconds: float) -> bool:
-        key = [LOCK_CLASS, LOCK_CONSUMER]
-        if seconds <= 0:
-            return bool((await self._link.query("SELECT pg_try_advisory_lock(%s, %s)", key))[0][0])
-        await self._link.query("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(seconds * 1000))}ms"])
-        try:
-            await self._link.query("SELECT pg_advisory_lock(%s, %s)", key, seconds=seconds + STATEMENT_SECONDS)
-        except SourceUnavailable as error:
-            if isinstance(error.__cause__, LockNotAvailable):
-                return False
-            raise
-        await self._link.query("SELECT set_config('lock_timeout', '0', false)")
-        return True
+        return await self._lookup.try_lock(seconds)
 
     async def disconnect(self) -> None:
-        await self._link.close()
+        await self._lookup.disconnect()
 
     async def wait(self, seconds: float) -> None:
         if self._idle:
             await self._link.input(seconds)
             return
         keys = {"class": LOCK_CLASS, "idle": LOCK_IDLE}
-        if self._notified:
+        if self._lookup.notified:
             self._idle, self._next_floor = (await self._link.query(_sql("idle"), keys))[0]
         if self._idle:
             return  # look once more: what was committed before sent no NOTIFY
@@ -153,10 +131,10 @@ class PostgresJournal:
     async def _rows(
         self, condition: str, parameters: dict[str, Any], limit: int | None, token: str = ""
     ) -> list[JournalRow]:
-        every = {**parameters, "limit": limit, "tables": self._catalogue.oids}
+        every = {**parameters, "limit": limit, "tables": self._lookup.catalogue.oids}
         records = await self._link.query(_rows_sql(condition), every)
-        if records and records[0][-1] != self._catalogue.fingerprint:
-            await self._read_catalogue()
+        if records and records[0][-1] != self._lookup.catalogue.fingerprint:
+            await self._lookup.read_catalogue()
         rows: list[JournalRow] = []
         for row in self._decoded(records, token):
             if len(rows) % _SLICE == 0:
@@ -169,7 +147,7 @@ class PostgresJournal:
 
         The ERP writes a row several times in a row: what the last change left is what the next one found.
         """
-        decodes = {name: layout.decode for name, layout in self._catalogue.layouts.items()}
+        decodes = {name: layout.decode for name, layout in self._lookup.catalogue.layouts.items()}
         last = b""
         left: dict[str, tuple[str | None, Row | None]] = {}
         for xid, lsn, at, table, operation, secrets, before, after, _ in records:
@@ -198,34 +176,16 @@ class PostgresJournal:
     # -- the tables -------------------------------------------------------------------------------------------------
 
     async def tables(self) -> dict[str, Table]:
-        await self._read_catalogue()
-        layouts = self._catalogue.layouts
-        return {name: layout.table for name, layout in layouts.items() if name in self._captured}
+        return await self._lookup.tables()
 
     async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        layout = self._catalogue.layout(table)
-        condition, parameters = behind(layout, after)
-        return await self._table_rows(table, condition, {**parameters, "limit": limit})
+        return await self._lookup.page(table, after, limit)
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        texts = [as_text(value) for value in values if value is not None]
-        if not texts:
-            return []
-        condition = matching(self._catalogue.layout(table), column)
-        return await self._table_rows(table, condition, {"values": texts, "limit": None})
+        return await self._lookup.rows(table, column, values)
 
     async def all_rows(self, table: str) -> list[Row]:
-        return await self._table_rows(table, "true", {"limit": None})
-
-    async def _table_rows(self, table: str, condition: str, parameters: dict[str, Any]) -> list[Row]:
-        layout = self._catalogue.layout(table)
-        records = await self._link.query(select(layout, condition), parameters)
-        return [layout.decode(text) for (text,) in records]
-
-    async def _read_catalogue(self) -> None:
-        parameters = [self._schema, list(self._wanted)]
-        records = await self._link.query(_sql("catalogue"), parameters)
-        self._catalogue = build_catalogue(self._schema, self._wanted, records, self._zone)
+        return await self._lookup.all_rows(table)
 
 
 def _sql(name: str) -> str:

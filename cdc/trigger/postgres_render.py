@@ -12,7 +12,13 @@ from cdc.sqlfile import render
 _FOLDER = "postgres/trigger"
 #: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
 _SETTINGS = frozenset({"search_path=pg_catalog, pg_temp"})
-_STYLES = {"datestyle": "iso", "intervalstyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
+_STYLES = {
+    "datestyle": "iso",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "timezone": "utc",  # moments within arrays, ranges and composite values are written with their offset
+}
 
 
 @dataclass(frozen=True, slots=True)

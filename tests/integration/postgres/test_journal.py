@@ -13,7 +13,7 @@ from cdc.column import Capture, ColumnKind
 from cdc.errors import JournalMissing, SourceError, SourceUnavailable
 from cdc.source.journal_database import JournalRow
 from cdc.source.journal_postgres import PostgresJournal
-from cdc.source.journal_postgres_link import GRACE_SECONDS, Link
+from cdc.source.postgres_link import GRACE_SECONDS, Link
 from cdc.trigger.postgres import PostgresInstaller
 from support.database import Database
 from support.postgres_capture import CAPTURES, SCHEMA, Shop

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.column import Column, ColumnKind, Table
-from cdc.source.journal_postgres_catalogue import as_text, build_catalogue
-from cdc.source.journal_postgres_decode import compile_decode, decode_unknown, kind_of, pieces
+from cdc.source.postgres_catalogue import as_text, build_catalogue
+from cdc.source.journal_postgres_decode import compile_decode, decode_unknown, kind_of
+from cdc.source.postgres_nested import members
 
 
 def madrid() -> tzinfo:
@@ -41,13 +42,14 @@ def table(**kinds: ColumnKind) -> Table:
         (ColumnKind.TIMESTAMP, '"2026-07-01T10:00:00.5+00:00"', "2026-07-01T12:00:00.5"),
         (ColumnKind.TIMESTAMP, '"2026-11-24T10:00:00-05:30"', "2026-11-24T16:30:00"),
         (ColumnKind.TIMESTAMP, '"infinity"', "infinity"),
-        (ColumnKind.TIMESTAMP, '"0044-03-15T00:00:00+00:00 BC"', "0044-03-15T00:00:00+00:00 BC"),
+        (ColumnKind.TIMESTAMP, '"0044-03-15T00:00:00+00:00 BC"', "0044-03-14T23:45:16 BC"),
+        (ColumnKind.TIMESTAMP, '"0001-01-01T00:00:00+00:00"', "0001-12-31T23:45:16 BC"),
+        (ColumnKind.TIMESTAMP, '"10000-07-01T00:00:00.25+00:00"', "10000-07-01T02:00:00.25"),
+        (ColumnKind.TIMESTAMP, '"9999-12-31T23:59:59+00:00"', "10000-01-01T00:59:59"),
+        (ColumnKind.TIMESTAMP, '"0044-03-15T00:00:00.5 BC"', "0044-03-15T00:00:00.5 BC"),
         (ColumnKind.BINARY, '"\\\\x00ff"', "AP8="),
-        (ColumnKind.OTHER, '[1,null,"a b",["x"]]', '{1,NULL,"a b",{x}}'),
-        (ColumnKind.OTHER, '[true,"", "nUll", "q\\"\\\\"]', '{t,"","nUll","q\\"\\\\"}'),
-        (ColumnKind.OTHER, '[{"a":1,"b":null}]', '{"(1,)"}'),
-        (ColumnKind.OTHER, '{"a":1,"b":"x y","c":false}', '(1,"x y",f)'),
-        (ColumnKind.OTHER, "true", "t"),
+        (ColumnKind.OTHER, '"(1,2)"', "(1,2)"),
+        (ColumnKind.OTHER, '{"of no type": [1]}', '{"of no type": [1]}'),
     ],
 )
 @pytest.mark.parametrize("beside", [ColumnKind.TEXT, ColumnKind.DECIMAL])
@@ -91,11 +93,11 @@ _scalars = (
 
 
 @given(st.dictionaries(st.text(min_size=1), _scalars | st.lists(_scalars), max_size=8), st.booleans())
-def test_pieces_are_the_members_of_the_object(value: dict[str, object], spaced: bool) -> None:
+def test_members_are_the_members_of_the_object(value: dict[str, object], spaced: bool) -> None:
     text = orjson.dumps(value).decode()
     if spaced:  # as json_object_agg writes it
-        members = (f"{orjson.dumps(k).decode()} : {orjson.dumps(v).decode()}" for k, v in value.items())
-        text = "{ " + ", ".join(members) + " }"
-    found = list(pieces(text))
+        written = (f"{orjson.dumps(k).decode()} : {orjson.dumps(v).decode()}" for k, v in value.items())
+        text = "{ " + ", ".join(written) + " }"
+    found = list(members(text))
     assert [name for name, _ in found] == list(value)
     assert [orjson.loads(raw) for _, raw in found] == list(value.values())

@@ -1,5 +1,6 @@
--- Columns of these tables in order, with the type below any domain, whether we may read them, and their place in the
--- primary key. xmin changes with ALTER TABLE ... ADD COLUMN and ALTER TYPE: see rows.sql.
+-- Columns of these tables in order, with the type below any domain, whether we may read them, their place in the primary
+-- key, and whether their type is a plain one, which JSON shows as the database prints it.
+-- xmin changes with ALTER TABLE ... ADD COLUMN and ALTER TYPE: see journal/rows.sql.
 WITH RECURSIVE domains (domain, type) AS (
     SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
     UNION ALL
@@ -15,7 +16,9 @@ SELECT
     base.typname::text,
     base.typcategory::text,
     has_column_privilege(c.oid, a.attnum, 'SELECT'),
-    array_position(i.indkey::int2[], a.attnum)
+    array_position(i.indkey::int2[], a.attnum),
+    a.atttypid::bigint,
+    base.typcategory <> 'A' AND base.typtype <> 'c' AND base.typname <> 'hstore'
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

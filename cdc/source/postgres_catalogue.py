@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import groupby
@@ -13,6 +13,8 @@ from cdc.change import Row, Value
 from cdc.column import Capture, Column, Table
 from cdc.errors import SourceError
 from cdc.source.journal_postgres_decode import Decode, compile_decode, kind_of
+from cdc.source.postgres_nested import PgType, to_text
+from cdc.source.postgres_time import Zone
 from cdc.sqlfile import render
 
 
@@ -51,29 +53,37 @@ class Catalogue:
 
 
 def build_catalogue(
-    schema: str, captures: Mapping[str, Capture], records: Iterable[Sequence[Any]], zone: str
+    schema: str,
+    captures: Mapping[str, Capture],
+    records: Iterable[Sequence[Any]],
+    zone: str,
+    types: Mapping[int, PgType] | None = None,
 ) -> Catalogue:
-    """``records``: of catalogue.sql."""
+    """``records``: of catalogue.sql.  ``types``: of the columns that are not plain."""
     layouts: dict[str, Layout] = {}
     fingerprint = 0
     for name, group in groupby(records, key=lambda record: str(record[0])):
         columns = list(group)
         fingerprint += columns[0][2]
-        layouts[name] = _layout(schema, captures[name], columns, lambda: _zone(zone))
+        layouts[name] = _layout(schema, captures[name], columns, lambda: zone_of(zone), types or {})
     return Catalogue(layouts, fingerprint)
 
 
-def _layout(schema: str, capture: Capture, records: list[Sequence[Any]], zone: Callable[[], tzinfo]) -> Layout:
-    key = sorted((place, name) for _, _, _, name, *_, place in records if place is not None)
+def _layout(
+    schema: str, capture: Capture, records: list[Sequence[Any]], zone: Zone, types: Mapping[int, PgType]
+) -> Layout:
+    key = sorted((record[9], record[3]) for record in records if record[9] is not None)
     records = [record for record in records if record[3] not in capture.secrets]
     columns = tuple(Column(record[3], kind_of(record[6], record[7]), record[4]) for record in records)
     table = Table(capture.table, columns, tuple(name for _, name in key))
     readable = tuple(record[3] for record in records if record[8])
     casts = {record[3]: record[5] for record in records}
-    return Layout(records[0][1] if records else 0, schema, table, readable, casts, compile_decode(table, zone))
+    nested = {record[3]: to_text(record[10], types) for record in records if not record[11]}
+    decode = compile_decode(table, zone, nested)
+    return Layout(records[0][1] if records else 0, schema, table, readable, casts, decode)
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -95,7 +105,7 @@ def select(layout: Layout, condition: str) -> str:
             "cdc grants prints what it needs.",
         )
     return render(
-        "postgres/journal/table_rows.sql",
+        "postgres/read/table_rows.sql",
         columns=", ".join(map(quote, layout.readable)),
         table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
         condition=condition,

@@ -1,0 +1,102 @@
+"""One consumer of a PostgreSQL database, whatever it reads changes from: its connection, the lock that lives on it, and
+rows of tables as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.errors import LockNotAvailable
+
+from cdc.change import Row, Value
+from cdc.column import Capture, Table
+from cdc.connection import ConnectionInfo
+from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
+from cdc.errors import SourceUnavailable
+from cdc.source.postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select
+from cdc.source.postgres_link import STATEMENT_SECONDS, Link
+from cdc.source.postgres_nested import PgType, build_types
+from cdc.sqlfile import load
+
+
+class PostgresLookup:
+    """A `cdc.source.base.Lookup`.  ``lookups``: tables that are read but not captured, with their secret columns.
+
+    ``notified``: whether triggers of this server may send NOTIFY.  ``zone``: the name of the database's local time.
+    """
+
+    def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture] = ()) -> None:
+        self.info = info
+        self.link = Link(info)
+        self.catalogue = Catalogue({}, 0)
+        self.notified = True
+        self.zone = ""
+        self._captured = frozenset(capture.table for capture in captures)
+        self._wanted = {capture.table: capture for capture in (*lookups, *captures)}
+        self._schema = ""
+
+    async def connect(self) -> None:
+        await self.link.connect()
+        settings = await self.link.query(_sql("session"), [f"{int(STATEMENT_SECONDS * 1000)}ms"])
+        self.zone, self.notified, *_ = settings[0]
+
+    async def use_schema(self, schema: str) -> None:
+        """The one that has the ERP's tables; their catalogue is read."""
+        self._schema = schema
+        await self.read_catalogue()
+
+    async def try_lock(self, seconds: float) -> bool:
+        """Try for up to ``seconds`` to become the only consumer of this database."""
+        key = [LOCK_CLASS, LOCK_CONSUMER]
+        if seconds <= 0:
+            return bool((await self.link.query("SELECT pg_try_advisory_lock(%s, %s)", key))[0][0])
+        await self.link.query("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(seconds * 1000))}ms"])
+        try:
+            await self.link.query("SELECT pg_advisory_lock(%s, %s)", key, seconds=seconds + STATEMENT_SECONDS)
+        except SourceUnavailable as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                return False
+            raise
+        await self.link.query("SELECT set_config('lock_timeout', '0', false)")
+        return True
+
+    async def disconnect(self) -> None:
+        await self.link.close()
+
+    async def tables(self) -> dict[str, Table]:
+        """The captured tables as the database has them now, secret columns absent."""
+        await self.read_catalogue()
+        layouts = self.catalogue.layouts
+        return {name: layout.table for name, layout in layouts.items() if name in self._captured}
+
+    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        """The next rows of a table in primary key order behind the key ``after``: for re-reads."""
+        condition, parameters = behind(self.catalogue.layout(table), after)
+        return await self._rows(table, condition, {**parameters, "limit": limit})
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        texts = [as_text(value) for value in values if value is not None]
+        if not texts:
+            return []
+        condition = matching(self.catalogue.layout(table), column)
+        return await self._rows(table, condition, {"values": texts, "limit": None})
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._rows(table, "true", {"limit": None})
+
+    async def read_catalogue(self) -> None:
+        records = await self.link.query(_sql("catalogue"), [self._schema, list(self._wanted)])
+        nested = sorted({oid for *_, oid, plain in records if not plain})
+        types: dict[int, PgType] = {}
+        if nested:
+            types = build_types(await self.link.query(_sql("types"), [nested]))
+        self.catalogue = build_catalogue(self._schema, self._wanted, records, self.zone, types)
+
+    async def _rows(self, table: str, condition: str, parameters: dict[str, Any]) -> list[Row]:
+        layout = self.catalogue.layout(table)
+        records = await self.link.query(select(layout, condition), parameters)
+        return [layout.decode(text) for (text,) in records]
+
+
+def _sql(name: str) -> str:
+    return load(f"postgres/read/{name}.sql")
