@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.table_map import TableMap
+from cdc.source.binlog.unreadable import Unreadable
+
+#: How rows of a table are read; None for a table of no interest.
+Layouts = Callable[[TableMap], Layout | Unreadable | None]
 
 
 class LogRows(NamedTuple):
-    """One event of row changes: ``layout.rows(body, event_type)`` decodes it.
+    """One event of row changes: ``layout.rows(body, event_type)`` decodes it, unless the layout is `Unreadable`.
 
     ``event_type``: WRITE, UPDATE or DELETE_ROWS, version 1 or 2, never compressed.  ``body``: without header and
     checksum.  A tuple for speed, as the next one.
     """
 
-    layout: Layout
+    layout: Layout | Unreadable
     event_type: int
     body: bytes
 

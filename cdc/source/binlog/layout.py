@@ -206,6 +206,17 @@ def layout_of(table_map: TableMap, known: KnownTable, offset_of: Callable[[int],
     return _RowLayout(known.name, columns, key, Manner(known.flavour, offset_of))
 
 
+def bare_layout(table_map: TableMap, flavour: Flavour) -> Layout:
+    """Its rows are empty: good for counting them when what the columns are is not known.
+
+    Raises `SchemaMismatch` when not even that can be read.
+    """
+    if table_map.problem:
+        raise SchemaMismatch(f"Table {table_map.table} cannot be read from the log: {table_map.problem}.")
+    columns = [_Described(log, None) for log in table_map.columns]
+    return Layout(table_map.table, columns, (), Manner(flavour, lambda _: 0))
+
+
 def _by_name(table_map: TableMap, known: KnownTable) -> list[_Described]:
     by_name = {column.name: column for column in known.columns}
     columns = []
