@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
-from cdc.errors import MalformedEvent, SchemaMismatch, SourceError
+from cdc.errors import LogIncomplete, MalformedEvent, SchemaMismatch
 from cdc.source.binlog.form import Manner, form_of, stored
 from cdc.source.binlog.match import described, fits, members_of
 from cdc.source.binlog.reader import Reader
 from cdc.source.binlog.rows import Field, Image, Readers
 from cdc.source.binlog.table_map import LogColumn, TableMap
 
-__all__ = ["Image", "KnownTable", "Layout", "layout_of"]
+__all__ = ["Image", "KnownTable", "Layout", "bare_layout", "layout_of"]
 
 WRITE_ROWS = frozenset({23, 30})
 UPDATE_ROWS = frozenset({24, 31})
@@ -73,7 +73,7 @@ class Layout:
         """(before, after) of each row of a WRITE, UPDATE or DELETE_ROWS event, version 1 or 2 (compressed ones
         decompressed, with the event type of the plain one).
 
-        ``body``: the event without its header and checksum.  Raises `MalformedEvent`, or a `SourceError` when images
+        ``body``: the event without its header and checksum.  Raises `MalformedEvent`, or `LogIncomplete` when images
         lack columns.
         """
         raise SchemaMismatch(f"What columns the rows of table {self.table} in the log have is not known.")
@@ -151,7 +151,7 @@ class _RowLayout(Layout):
         columns = list(zip(self._columns, self._fields(), strict=True))
         absent = [c.known.name for n, (c, _) in enumerate(columns) if c.known and not present >> n & 1]
         if absent:
-            raise SourceError(
+            raise LogIncomplete(
                 f"Rows of table {self.table} are in the log without column {absent[0]}.",
                 "SET GLOBAL binlog_row_image = 'FULL', which holds for new connections.",
             )
@@ -214,7 +214,7 @@ def bare_layout(table_map: TableMap, flavour: Flavour) -> Layout:
     if table_map.problem:
         raise SchemaMismatch(f"Table {table_map.table} cannot be read from the log: {table_map.problem}.")
     columns = [_Described(log, None) for log in table_map.columns]
-    return Layout(table_map.table, columns, (), Manner(flavour, lambda _: 0))
+    return _RowLayout(table_map.table, columns, (), Manner(flavour, lambda _: 0))
 
 
 def _by_name(table_map: TableMap, known: KnownTable) -> list[_Described]:
