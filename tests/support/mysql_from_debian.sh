@@ -30,7 +30,7 @@ mkdir -p "$(dirname "$folder")"
 work=$(mktemp -d "$folder.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
-mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/packages" "$work/root" "$work/bin"
+mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/packages" "$work/tree" "$work/bin"
 echo "deb [signed-by=$keyring] $mirror sid main" >"$work/apt/sources.list"
 
 private_apt() {
@@ -48,20 +48,20 @@ private_apt update || fail "cannot read the package lists of Debian's unstable s
     tr ',' '\n' | awk '{sub(/[:(|].*/, "", $1); if ($1 != "perl") print $1}')
   private_apt download "${libraries[@]}" libunwind8 liblzma5 || fail "cannot fetch the libraries of mysql-server-core"
 )
-for package in "$work"/packages/*.deb; do dpkg-deb --extract "$package" "$work/root"; done
+for package in "$work"/packages/*.deb; do dpkg-deb --extract "$package" "$work/tree"; done
 rm -rf "$work/packages" "$work/apt"
 
-loader=$(find "$work/root" -name 'ld-linux*.so.*' -print -quit)
+loader=$(find "$work/tree" -name 'ld-linux*.so.*' -print -quit)
 [[ -n $loader ]] || fail "the unpacked packages hold no program loader"
-libraries=$(find "$work/root" -type d -name '*-linux-gnu' -printf '%P ')
+libraries=$(find "$work/tree" -type d -name '*-linux-gnu' -printf '%P ')
 cat >"$work/bin/mysqld" <<WRAPPER
 #!/bin/sh
 # Made by mysql_from_debian.sh: the unpacked server with the libraries it came with.
 here=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
 path=/usr/lib/$(uname -m)-linux-gnu
-for folder in $libraries; do path="\$here/root/\$folder:\$path"; done
-exec "\$here/${loader#"$work"/}" --library-path "\$path" "\$here/root/usr/sbin/mysqld" --no-defaults "\$@" \\
-  --basedir="\$here/root/usr" --lc-messages-dir="\$here/root/usr/share/mysql" --secure-file-priv=NULL
+for folder in $libraries; do path="\$here/tree/\$folder:\$path"; done
+exec "\$here/${loader#"$work"/}" --library-path "\$path" "\$here/tree/usr/sbin/mysqld" --no-defaults "\$@" \\
+  --basedir="\$here/tree/usr" --lc-messages-dir="\$here/tree/usr/share/mysql" --secure-file-priv=NULL
 WRAPPER
 chmod +x "$work/bin/mysqld"
 "$work/bin/mysqld" --version || fail "the unpacked server does not start"
