@@ -1,0 +1,387 @@
+"""The binlog source: whole transactions out of the log of a MariaDB or MySQL server.
+
+Invariants:
+
+* a position is behind whole transactions only, and holds what the captured tables are like there; a huge transaction
+  is read from its beginning again, and the records that are stored already are passed over;
+* the schema changes between two stretches only, while nothing is being read: a stretch has one schema;
+* what cannot be read for certain is a gap, said aloud, and its table is read again once the log has been read up to
+  where the table is known again;
+* one consumer a database: the lock lives on the connection that looks rows up and is asked for every second; who lost
+  it reads no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from pymysql.connections import Connection
+
+from cdc.change import Batch, Gap, Operation, Row, Transaction, Value
+from cdc.clock import Clock, SystemClock
+from cdc.column import Capture, Table
+from cdc.connection import ConnectionInfo
+from cdc.database.mysql_connection import Flavour, rows, server_of
+from cdc.errors import LogIncomplete, LogPurged, SchemaMismatch, SourceError
+from cdc.position import Position
+from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.item import SchemaChange
+from cdc.source.binlog.layout import Layout, bare_layout
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.log_thread import LogThread
+from cdc.source.binlog.position import BinlogPosition
+from cdc.source.binlog.schema_history import SchemaHistory, Version
+from cdc.source.binlog.schema_now import SchemaNow, read_schema
+from cdc.source.binlog.settings import read_settings, refused
+from cdc.source.binlog.statement import concerned
+from cdc.source.binlog.stretch import Cut, Stretch, StretchReader
+from cdc.source.binlog.table_map import TableMap
+from cdc.source.binlog.unreadable import Unreadable
+from cdc.source.binlog.zone import Zone, measure_server
+from cdc.source.mysql_lookup import MySQLLookup
+from cdc.source.mysql_session import MySQLSession
+from cdc.source.reread import Reread, Rereader, with_gaps
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``batch``: rows stored together.  ``huge``: a transaction with more rows than this is stored in parts.
+    ``idle``: seconds to wait at most before looking after the lock and re-reads.  ``heartbeat``: seconds after which a
+    server with nothing to say says that it lives.  ``standby``: between two tries to become the consumer.
+    ``progress``: after which a position is stored though nothing of ours was committed.  ``reread_pause``: between two
+    re-reads of a table."""
+
+    batch: int = 1000
+    huge: int = 2000
+    idle: float = 1.0
+    heartbeat: float = 5.0
+    standby: float = 5.0
+    progress: float = 5.0
+    reread_pause: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What was asked of the server at the beginning.  ``folds``: names that differ in case only are the same."""
+
+    flavour: Flavour
+    database: str
+    folds: bool
+    zone: Zone
+
+
+class BinlogSource:
+    """A `cdc.source.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
+
+    ``reread_purged``: when the log behind the position is gone, read all captured tables and go on from the log's end;
+    else that is an error.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        info: ConnectionInfo,
+        captures: Sequence[Capture],
+        lookups: Sequence[Capture] = (),
+        *,
+        reread_purged: bool = False,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._name = name
+        self._info = info
+        self._secrets = {capture.table: capture.secrets for capture in captures}
+        self._lookup = MySQLLookup(self._secrets | {capture.table: capture.secrets for capture in lookups})
+        self._reread_purged = reread_purged
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._session = MySQLSession(info)
+        self._rereader = Rereader(name, self._page, self._limits.batch, self._limits.reread_pause, self._clock)
+        self._server: _Server | None = None
+        self._reader: LogThread | None = None
+        self._given: Position | None = None
+        self._stand: BinlogPosition | None = None
+        self._history = SchemaHistory(Version({}))
+        self._tables: dict[str, Table] = {}
+        self._caught_up = False
+        self._stored_at = self._checked_at = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    # -- the database -----------------------------------------------------------------------------------------------
+
+    async def open(self, position: Position | None) -> None:
+        self._given = position
+        self._stand = None if position is None else BinlogPosition.load(position)
+        self._caught_up = False
+        await self._session.connect(self._prepare)
+        if not await self._session.try_lock(0):
+            log.info("standby", source=self._name, reason="another consumer reads this database")
+            while not await self._session.try_lock(self._limits.standby):
+                pass
+            log.info("took over", source=self._name)
+        self._tables = await self.tables()
+        self._check_keys()
+        if self._stand is None:
+            self._begin(await self._schema(frozenset(self._secrets)))
+
+    def _prepare(self, connection: Connection[Any]) -> None:
+        for wrong in refused(read_settings(connection)):
+            raise SourceError(f"{self._info.describe()}: {wrong.detail}", f"{wrong.mend}.")
+        ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
+        self._server = _Server(server_of(connection).flavour, database, bool(folding), measure_server(connection))
+
+    def _check_keys(self) -> None:
+        """Without a primary key, records have no names: said at once, before anything is read."""
+        keyless = sorted(name for name, table in self._tables.items() if not table.key)
+        if keyless:
+            raise SourceError(
+                f"These tables of {self._info.describe()} have no primary key: {', '.join(keyless)}.",
+                "Give them one, or take them out of the rules.",
+            )
+
+    async def close(self) -> None:
+        self._session.closing.set()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+        await self._session.disconnect()
+
+    async def acknowledge(self, position: Position) -> None:
+        """The server keeps its log whatever we say: nothing to forget."""
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        if not values:
+            return []
+        return await self._session.run(lambda connection: self._lookup.rows(connection, table, column, values))
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._session.run(lambda connection: self._lookup.all_rows(connection, table))
+
+    async def tables(self) -> dict[str, Table]:
+        found = await self._session.run(self._lookup.tables)
+        return {name: table.as_table for name, table in found.items() if name in self._secrets}
+
+    async def _page(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        return await self._session.run(lambda connection: self._lookup.page(connection, table, after, limit))
+
+    async def _schema(self, names: frozenset[str]) -> SchemaNow:
+        assert self._server is not None, "connected"
+        closing = self._session.closing.is_set
+        return await self._session.run(partial(read_schema, flavour=self._server.flavour, names=names, closing=closing))
+
+    async def _watch(self) -> None:
+        """That we are still the only consumer, once a second."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at >= self._limits.idle:
+            await self._session.check_lock()
+            self._checked_at = now
+
+    # -- where reading begins ---------------------------------------------------------------------------------------
+
+    def _begin(self, now: SchemaNow) -> None:
+        """At the end of the log."""
+        version = Version({name: (table,) for name, table in now.tables.items()})
+        self._history = SchemaHistory(version)
+        self._stand = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._secrets)))
+        self._caught_up = True
+
+    async def _open_log(self) -> None:
+        """At the position, with what is known there; tables that are captured now and were not then are looked at."""
+        stand = self._stand
+        assert stand is not None, "opened"
+        version = stand.version.only(self._secrets)
+        new = frozenset(self._secrets) - set(stand.captured)
+        huge = stand.huge if set(stand.captured) == set(self._secrets) else None
+        self._history = SchemaHistory(version)
+        self._reader = reader = LogThread(self._info, self._concerned)
+        await reader.open(stand.log, self._limits.heartbeat, partial(self._stretches, stand, reader))
+        moved = bool(stand.server) and stand.server != reader.server
+        if moved and not stand.log.gtids:
+            raise LogPurged(
+                f"{self._info.describe()} is another server than the one whose log was read up to {_told(stand.log)}.",
+                "Positions without GTIDs are good for one server only.",
+            )
+        if new:
+            version = await self._version_behind(stand.log, new, certain=not moved)
+            self._history = SchemaHistory(version)
+        captured = tuple(sorted(self._secrets))
+        server = stand.server or reader.server
+        self._stand = replace(stand, server=server, captured=captured, schema=version.dump(), huge=huge)
+
+    def _stretches(self, stand: BinlogPosition, reader: LogThread, connection: LogConnection) -> Generator[Stretch]:
+        assert self._server is not None, "connected"
+        stretches = StretchReader(
+            self._name,
+            self._server.database,
+            self._secrets,
+            stand.log,
+            Cut(self._limits.batch, self._limits.huge),
+            connection.at_end,
+            lambda: reader.closed,
+            stand.huge if set(stand.captured) == set(self._secrets) else None,
+        )
+        return stretches.read(connection.items(self._layout))
+
+    async def _start_over(self, error: SourceError) -> Batch:
+        """Behind a gap in the log: all tables are read again."""
+        if not self._reread_purged:
+            hint = (
+                'With on_purged = "reread" all captured tables are read as they are now, and the log from its end on.'
+            )
+            raise type(error)(error.message, f"{error.hint} {hint}".strip()) from error
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
+        stand = self._stand
+        now = await self._schema(frozenset(self._secrets))
+        self._begin(now)
+        assert self._stand is not None, "begun"
+        log.error(
+            "lost",
+            source=self._name,
+            behind=None if stand is None else _told(stand.log),
+            up_to=_told(now.head),
+            reason=error.message,
+            action="reading all captured tables again; deleted records are not told of",
+        )
+        token = f"{now.head.file}/{now.head.offset}"
+        rereads = with_gaps((), dict.fromkeys(sorted(now.tables), token))
+        time = self._clock.now()
+        gaps = tuple(Gap(table, Operation.READ, time) for table in sorted(now.tables))
+        return self._batch_at(replace(self._stand, rereads=rereads), gaps=gaps)
+
+    # -- the schema -------------------------------------------------------------------------------------------------
+
+    def _concerned(self, change: SchemaChange) -> frozenset[str]:
+        assert self._server is not None, "connected"
+        return concerned(change.statement, change.database, self._server.database, self._secrets)
+
+    async def _version_behind(self, behind: LogPosition, names: frozenset[str], *, certain: bool = True) -> Version:
+        """These tables as they are now, unless they are altered once more between a statement and now."""
+        assert self._reader is not None, "reading"
+        now = await self._schema(names)
+        again = names & await self._reader.altered(behind, now.head) if certain else names
+        for table in sorted(again):
+            log.warning(
+                "schema uncertain", source=self._name, table=table, reason="altered again further on in the log"
+            )
+        self._tables = await self.tables()
+        return self._history.current.with_tables(names, now.tables, again)
+
+    def _layout(self, table_map: TableMap) -> Layout | Unreadable | None:
+        """Called in the log's thread; the schema stays what it is while that reads."""
+        server = self._server
+        assert server is not None, "connected"
+        database, table = table_map.database, table_map.table
+        if server.folds:
+            by_lower = {name.lower(): name for name in self._secrets}
+            database, table = database.lower(), by_lower.get(table.lower(), "")
+        if table not in self._secrets or database != (server.database.lower() if server.folds else server.database):
+            return None
+        try:
+            layout = self._history.current.layout(table_map, table, server.zone.offset)
+        except SchemaMismatch as error:
+            return self._unreadable(table_map, table, str(error))
+        if not layout.key:
+            return self._unreadable(table_map, table, f"Table {table} has no primary key at this place of the log.")
+        return layout
+
+    def _unreadable(self, table_map: TableMap, table: str, reason: str) -> Unreadable:
+        assert self._server is not None, "connected"
+        try:
+            bare = bare_layout(table_map, self._server.flavour)
+        except SchemaMismatch:
+            return Unreadable(table, reason, None)
+        return Unreadable(table, reason, bare)
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        try:
+            await self._open_log()
+        except (LogPurged, LogIncomplete) as error:
+            yield await self._start_over(error)
+            await self._open_log()
+        assert self._stand is not None, "opened"
+        if self._stand.dump() != self._given:  # where reading begins is stored before anything is read
+            yield self._batch_at(self._stand)
+        while True:
+            try:
+                stretch = await self._next()
+            except (LogPurged, LogIncomplete) as error:
+                yield await self._start_over(error)
+                await self._open_log()
+                continue
+            if stretch is not None and (batch := await self._batch(stretch)) is not None:
+                yield batch
+            if self._caught_up and (reread := self._due()) is not None:
+                yield await self._reread_page(reread)
+
+    async def _next(self) -> Stretch | None:
+        """None when nothing happened for a while, or there is a table to read again meanwhile."""
+        assert self._reader is not None, "reading"
+        await self._watch()
+        waits = not (self._caught_up and self._due())
+        stretch = await self._reader.next(self._limits.idle if waits else 0)
+        if stretch is not None:
+            self._caught_up = stretch.caught_up
+        return stretch
+
+    async def _batch(self, stretch: Stretch) -> Batch | None:
+        """None when there is nothing that should be stored now."""
+        assert self._stand is not None, "reading"
+        assert self._reader is not None, "reading"
+        if stretch.altered and stretch.reached is not None:
+            version = await self._version_behind(stretch.reached, stretch.altered)
+            self._history.change(version, stretch.reached)
+        stand = replace(
+            self._stand,
+            log=stretch.position,
+            server=self._reader.server,
+            schema=self._history.text_at(stretch.position),
+            rereads=with_gaps(self._stand.rereads, {lost.gap.table: lost.token for lost in stretch.lost}),
+            huge=stretch.huge,
+        )
+        waited = asyncio.get_running_loop().time() - self._stored_at >= self._limits.progress
+        progress = stand.log != self._stand.log and waited
+        if stretch.transactions or stretch.lost or stretch.altered or progress:
+            return self._batch_at(stand, stretch.transactions, tuple(lost.gap for lost in stretch.lost))
+        return None
+
+    def _batch_at(
+        self, stand: BinlogPosition, transactions: tuple[Transaction, ...] = (), gaps: tuple[Gap, ...] = ()
+    ) -> Batch:
+        self._stand = stand
+        self._stored_at = asyncio.get_running_loop().time()
+        return Batch(transactions, stand.dump(), gaps)
+
+    # -- reading tables again ---------------------------------------------------------------------------------------
+
+    def _due(self) -> Reread | None:
+        """Not while rows of the table are still to come that cannot be read: it would have to begin again."""
+        assert self._stand is not None, "reading"
+        uncertain = self._history.current.uncertain
+        return self._rereader.due([each for each in self._stand.rereads if each.table not in uncertain])
+
+    async def _reread_page(self, reread: Reread) -> Batch:
+        assert self._stand is not None, "reading"
+        readable = {name: table for name, table in self._tables.items() if table.key}
+        transactions, others = await self._rereader.read(reread, self._stand.rereads, readable)
+        return self._batch_at(replace(self._stand, rereads=others), transactions)
+
+
+def _told(position: LogPosition) -> str:
+    """For people."""
+    gtids = f" ({position.gtids[:200]})" if position.gtids else ""
+    return f"{position.file}:{position.offset}{gtids}"

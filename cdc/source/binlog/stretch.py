@@ -1,0 +1,202 @@
+"""Items of a log → stretches: whole transactions that are stored together, cut where the schema may change.
+
+A stretch is read without knowing what its consumer does; after one that carries ``altered`` tables the consumer brings
+the schema up to date before it asks for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from cdc.change import Gap, Operation, RowChange, Transaction
+from cdc.errors import SourceUnavailable
+from cdc.source.binlog.changes import Build, builder
+from cdc.source.binlog.item import Committed, Idle, Item, Missed, SchemaChange
+from cdc.source.binlog.layout import Layout
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.position import Huge
+from cdc.source.binlog.statement import concerned, mentioned, truncated
+from cdc.source.binlog.unreadable import Unreadable
+from cdc.source.spool import Spool
+
+_STATEMENT_FORMAT = "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' mends that"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A gap, and the transaction it was found in."""
+
+    token: str
+    gap: Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """``position``: behind all of it, or before a ``huge`` transaction that is not yet all read.  ``altered``: tables
+    whose columns may be others from ``reached`` on.  ``caught_up``: nothing more had arrived."""
+
+    transactions: tuple[Transaction, ...]
+    position: LogPosition
+    lost: tuple[Lost, ...] = ()
+    huge: Huge | None = None
+    altered: frozenset[str] = frozenset()
+    reached: LogPosition | None = None
+    caught_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """``batch``: rows of a stretch.  ``bytes``: of their events, at most about so many.  ``huge``: a transaction with
+    more rows, or more bytes than ``bytes``, is spooled and comes in parts."""
+
+    batch: int
+    huge: int
+    bytes: int = 8 << 20
+
+
+@dataclass
+class StretchReader:
+    """``database``, ``secrets``: table → its secret columns, for each captured one.  ``start``: where the items begin.
+    ``resume``: the huge transaction that the first reading begins in.  ``at_end``: nothing more has arrived.
+    ``closed``: nobody wants to know any more."""
+
+    source: str
+    database: str
+    secrets: dict[str, frozenset[str]]
+    start: LogPosition
+    cut: Cut
+    at_end: Callable[[], bool]
+    closed: Callable[[], bool]
+    resume: Huge | None = None
+    _pending: list[Transaction] = field(default_factory=list)
+    _lost: dict[str, Lost] = field(default_factory=dict)
+    _rows: int = 0
+    _bytes: int = 0
+    _builders: dict[Layout, Build] = field(default_factory=dict)
+
+    def read(self, items: Iterable[Item]) -> Generator[Stretch]:
+        self._position = self.start
+        for item in items:
+            if isinstance(item, Committed):
+                yield from self._committed(item)
+            elif isinstance(item, Idle):
+                self._position = item.position
+                yield self._flush(caught_up=self.at_end())
+            elif isinstance(item, SchemaChange):
+                yield from self._statement(item)
+            else:
+                self._missed(item)
+                self._position = item.position
+
+    def _flush(self, *, caught_up: bool = False) -> Stretch:
+        stretch = Stretch(tuple(self._pending), self._position, tuple(self._lost.values()), caught_up=caught_up)
+        self._pending, self._lost = [], {}
+        self._rows = self._bytes = 0
+        return stretch
+
+    def _waiting(self) -> Iterator[Stretch]:
+        if self._pending or self._lost:
+            yield self._flush()
+
+    # -- rows -------------------------------------------------------------------------------------------------------
+
+    def _committed(self, item: Committed) -> Iterator[Stretch]:
+        resumed = self.resume is not None and self.resume.token == item.token
+        behind = self.resume.records if self.resume is not None and resumed else 0
+        self.resume = None
+        changes: list[RowChange] = []
+        size = 0
+        with ExitStack() as stack:
+            spool = stack.enter_context(Spool()) if resumed else None
+            for part, length in self._decoded(item):
+                size += length
+                if spool is None and (len(changes) + len(part) > self.cut.huge or size > self.cut.bytes):
+                    spool = stack.enter_context(Spool())
+                    part, changes = [*changes, *part], []  # noqa: PLW2901 - what waits goes first
+                if spool is None:
+                    changes += part
+                    continue
+                for change in part:
+                    spool.add(change)
+            if spool is not None:
+                yield from self._parts(item, spool, behind)
+                return
+        self._position = item.position
+        if changes:
+            self._pending.append(Transaction(item.token, tuple(changes)))
+        self._rows += len(changes)
+        self._bytes += size
+        if self._rows >= self.cut.batch or self._bytes >= self.cut.bytes:
+            yield self._flush()
+
+    def _parts(self, item: Committed, spool: Spool, behind: int) -> Iterator[Stretch]:
+        """What waits before it first, then the huge transaction part by part."""
+        lost, self._lost = self._lost, {}  # those of this transaction among them: with its last part
+        if self._pending:
+            yield self._flush()
+        for part in spool.parts(self.cut.batch, behind):
+            transactions = (Transaction(item.token, part.changes),) if part.changes else ()
+            if part.final:
+                self._position = item.position
+                yield Stretch(transactions, item.position, tuple(lost.values()))
+            else:
+                yield Stretch(transactions, self._position, huge=Huge(item.token, part.records))
+
+    def _decoded(self, item: Committed) -> Iterator[tuple[list[RowChange], int]]:
+        """The changes of each event, and the bytes that it took.
+
+        An ordinal is a row's number among the rows of captured tables in its transaction: a function of the log alone.
+        """
+        ordinal = 0
+        for layout, event_type, body in item.rows:
+            if self.closed():
+                raise SourceUnavailable("Closed while a transaction was being read.")
+            if isinstance(layout, Unreadable):
+                self._lose(layout.table, Operation.UPDATE, item, layout.reason)
+                ordinal += len(layout.bare.rows(body, event_type)) if layout.bare else 0
+                continue
+            pairs = layout.rows(body, event_type)
+            yield self._build(layout)(pairs, ordinal, item.time), len(body)
+            ordinal += len(pairs)
+
+    def _build(self, layout: Layout) -> Build:
+        found = self._builders.get(layout)
+        if found is None:
+            found = self._builders[layout] = builder(layout, self.secrets[layout.table])
+        return found
+
+    # -- what rows cannot tell --------------------------------------------------------------------------------------
+
+    def _lose(self, table: str, operation: Operation, item: Committed | SchemaChange | Missed, reason: str) -> None:
+        """One gap a table and stretch."""
+        if table not in self._lost:
+            log.warning("gap", source=self.source, table=table, reason=reason, action="reading the table again")
+            self._lost[table] = Lost(item.token, Gap(table, operation, item.time))
+
+    def _missed(self, item: Missed) -> None:
+        for table in self.secrets:
+            self._lose(table, Operation.UPDATE, item, item.reason)
+
+    def _statement(self, item: SchemaChange) -> Iterator[Stretch]:
+        if item.changes_rows:
+            for table in mentioned(item.statement, item.database, self.database, self.secrets):
+                self._lose(table, Operation.UPDATE, item, _STATEMENT_FORMAT)
+            self._position = item.position
+            return
+        altered = concerned(item.statement, item.database, self.database, self.secrets)
+        emptied = truncated(item.statement, item.database, self.database, self.secrets)
+        if altered:
+            yield from self._waiting()
+            self._builders.clear()
+            self._position = item.position
+            yield Stretch((), item.position, altered=altered, reached=item.reached)
+        elif emptied is not None:
+            change = RowChange(Operation.TRUNCATE, emptied, {}, None, None, item.time, 0)
+            self._pending.append(Transaction(item.token, (change,)))
+        self._position = item.position

@@ -1,0 +1,215 @@
+"""Items of a log become stretches: whole transactions, cut where the schema may change, huge ones in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from cdc.change import Operation, Row
+from cdc.errors import SourceUnavailable
+from cdc.source.binlog.item import Committed, Idle, Item, LogRows, Missed, SchemaChange
+from cdc.source.binlog.layout import Image, Layout
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.position import Huge
+from cdc.source.binlog.stretch import Cut, Stretch, StretchReader
+from cdc.source.binlog.unreadable import Unreadable
+
+TIME = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+Rows = list[tuple[Image | None, Image | None]]
+
+
+class Given(Layout):
+    """Whatever the event's body, these rows."""
+
+    def __init__(self, rows: Rows, table: str = "t", names: tuple[str, ...] = ("id", "v", "pin")) -> None:
+        super().__init__(table, names, ("id",))
+        self.given = rows
+
+    def rows(self, body: bytes, event_type: int) -> Rows:
+        return self.given
+
+
+def at(offset: int) -> LogPosition:
+    return LogPosition("binlog.000001", offset, "")
+
+
+def event(rows: Rows, size: int = 10, table: str = "t") -> LogRows:
+    return LogRows(Given(rows, table), 0, b"x" * size)
+
+
+def inserted(*numbers: int) -> Rows:
+    return [(None, (number, 0, "secret")) for number in numbers]
+
+
+def committed(token: str, offset: int, *events: LogRows) -> Committed:
+    return Committed(token, TIME, at(offset), events)
+
+
+def idle(offset: int) -> Idle:
+    return Idle(at(offset), at(offset))
+
+
+def statement(text: str, offset: int, *, changes_rows: bool = False) -> SchemaChange:
+    return SchemaChange("fs", text, at(offset), at(offset), f"s{offset}", TIME, changes_rows)
+
+
+def reader(batch: int = 100, huge: int = 100, resume: Huge | None = None, size: int = 10_000) -> StretchReader:
+    secrets: dict[str, frozenset[str]] = {"t": frozenset({"pin"}), "other": frozenset()}
+    return StretchReader("main", "fs", secrets, at(4), Cut(batch, huge, size), lambda: True, lambda: False, resume)
+
+
+def read(*items: Item, by: StretchReader | None = None) -> list[Stretch]:
+    return list((by or reader()).read(items))
+
+
+def tokens(stretch: Stretch) -> list[str]:
+    return [transaction.token for transaction in stretch.transactions]
+
+
+def test_what_was_committed_comes_together_when_nothing_more_is_there() -> None:
+    one = committed("1", 10, event(inserted(1)), event([((1, 0, "a"), (1, 1, "a"))]))
+    (stretch,) = read(one, committed("2", 20, event(inserted(2))), idle(25))
+    assert tokens(stretch) == ["1", "2"]
+    assert stretch.position == at(25)
+    assert stretch.caught_up
+    first = stretch.transactions[0].changes
+    assert [(each.operation, each.ordinal, each.key) for each in first] == [
+        (Operation.CREATE, 0, {"id": 1}),
+        (Operation.UPDATE, 1, {"id": 1}),
+    ]
+    row: Row = {"id": 1, "v": 1}
+    assert first[1].after == row
+    assert first[1].time == TIME
+
+
+def test_secret_columns_are_left_out_and_unchanged_rows_keep_their_number() -> None:
+    same: Image = (1, 0, "a")
+    rows: Rows = [(same, same), ((1, 0, "a"), (1, 0, "b")), ((1, 0, "b"), None)]
+    (stretch,) = read(committed("1", 10, event(rows)), idle(10))
+    update, delete = stretch.transactions[0].changes
+    assert (update.ordinal, update.before, update.after) == (1, {"id": 1, "v": 0}, {"id": 1, "v": 0})
+    assert update.secrets_changed == {"pin"}
+    assert (delete.operation, delete.ordinal, delete.before, delete.after) == (
+        Operation.DELETE,
+        2,
+        {"id": 1, "v": 0},
+        None,
+    )
+    assert not delete.secrets_changed
+
+
+def test_a_transaction_that_changed_nothing_moves_the_position_only() -> None:
+    same: Image = (1, 0, "a")
+    (stretch,) = read(committed("1", 10, event([(same, same)])), idle(10))
+    assert (stretch.transactions, stretch.position) == ((), at(10))
+
+
+def test_a_backlog_is_cut_between_transactions() -> None:
+    items = [committed(str(n), n, event(inserted(n, n + 100))) for n in range(1, 6)]
+    stretches = read(*items, idle(9), by=reader(batch=4))
+    assert [(tokens(each), each.position, each.caught_up) for each in stretches] == [
+        (["1", "2"], at(2), False),
+        (["3", "4"], at(4), False),
+        (["5"], at(9), True),
+    ]
+
+
+def test_events_of_many_bytes_cut_it_too() -> None:
+    items = [committed(str(n), n, event(inserted(n), size=600)) for n in range(1, 5)]
+    assert [tokens(each) for each in read(*items, idle(9), by=reader(size=1000))] == [["1", "2"], ["3", "4"], []]
+
+
+def test_a_huge_transaction_comes_in_parts_of_whole_records() -> None:
+    rows = inserted(*range(6)) + [((n, 0, ""), (n, 1, "")) for n in range(6)]
+    huge = committed("huge", 20, *(event(rows[start : start + 3]) for start in range(0, 12, 3)))
+    stretches = read(committed("1", 10, event(inserted(99))), huge, idle(30), by=reader(batch=4, huge=5))
+    first, *parts, last = stretches
+    assert (tokens(first), first.position) == (["1"], at(10))
+    assert [(part.position, part.huge) for part in parts] == [
+        (at(10), Huge("huge", 2)),
+        (at(10), Huge("huge", 4)),
+        (at(20), None),
+    ]
+    assert [[each.ordinal for each in part.transactions[0].changes] for part in parts] == [
+        [0, 1, 6, 7],
+        [2, 3, 8, 9],
+        [4, 5, 10, 11],
+    ]
+    assert last.transactions == ()
+
+
+def test_a_huge_transaction_goes_on_behind_the_records_that_are_stored() -> None:
+    huge = committed("huge", 20, event(inserted(*range(6))))
+    resumed = reader(batch=2, huge=3, resume=Huge("huge", 2))
+    stretches = read(huge, committed("2", 30, event(inserted(9))), idle(30), by=resumed)
+    assert [[each.key["id"] for each in s.transactions[0].changes] for s in stretches] == [[2, 3], [4, 5], [9]]
+    assert [each.huge for each in stretches] == [Huge("huge", 4), None, None]
+
+
+def test_the_records_of_another_transaction_are_not_passed_over() -> None:
+    (stretch,) = read(committed("1", 10, event(inserted(1))), idle(10), by=reader(resume=Huge("huge", 2)))
+    assert tokens(stretch) == ["1"]
+
+
+def test_a_statement_about_a_table_ends_the_stretch_before_it() -> None:
+    items = (
+        committed("1", 10, event(inserted(1))),
+        statement("ALTER TABLE elsewhere ADD x int", 15),
+        statement("ALTER TABLE `T` ADD x int", 20),
+        committed("2", 30, event(inserted(2))),
+        idle(30),
+    )
+    before, change, after = read(*items)
+    assert (tokens(before), before.position, before.altered) == (["1"], at(15), frozenset())
+    assert (change.transactions, change.position, change.altered, change.reached) == ((), at(20), {"t"}, at(20))
+    assert (tokens(after), after.altered) == (["2"], frozenset())
+
+
+def test_truncate_is_a_change() -> None:
+    (stretch,) = read(committed("1", 10, event(inserted(1))), statement("TRUNCATE other", 20), idle(20))
+    one, two = stretch.transactions
+    assert one.token == "1"
+    assert [(each.operation, each.table, each.key) for each in two.changes] == [(Operation.TRUNCATE, "other", {})]
+    assert two.token == "s20"
+
+
+def test_rows_that_cannot_be_read_are_a_gap_and_counted() -> None:
+    unreadable = LogRows(Unreadable("t", "It was altered.", Given(inserted(1, 2, 3))), 0, b"")
+    (stretch,) = read(committed("1", 10, event(inserted(7)), unreadable, event(inserted(8), table="other")), idle(10))
+    assert [each.ordinal for each in stretch.transactions[0].changes] == [0, 4]
+    (lost,) = stretch.lost
+    assert (lost.token, lost.gap.table) == ("1", "t")
+
+
+def test_a_statement_in_place_of_rows_is_a_gap_of_the_tables_that_it_names() -> None:
+    items = (
+        statement("UPDATE t SET v = 1", 10, changes_rows=True),
+        statement("UPDATE x SET v = 1", 20, changes_rows=True),
+    )
+    (stretch,) = read(*items, idle(20))
+    assert [each.gap.table for each in stretch.lost] == ["t"]
+
+
+def test_what_the_server_missed_is_a_gap_of_every_table() -> None:
+    (stretch,) = read(Missed("1", TIME, at(10), "An incident."), idle(10))
+    assert sorted(each.gap.table for each in stretch.lost) == ["other", "t"]
+
+
+def test_gaps_of_a_huge_transaction_come_with_its_last_part() -> None:
+    unreadable = LogRows(Unreadable("t", "It was altered.", None), 0, b"")
+    huge = committed("huge", 20, unreadable, event(inserted(*range(6)), table="other"))
+    *parts, _ = read(huge, idle(30), by=reader(batch=2, huge=3))
+    assert [len(part.lost) for part in parts] == [0, 0, 1]
+
+
+def test_closing_ends_the_reading_of_a_transaction() -> None:
+    closed = replace(reader(), closed=lambda: True)
+
+    def items() -> Iterator[Item]:
+        yield committed("1", 10, event(inserted(1)))
+
+    with pytest.raises(SourceUnavailable):
+        list(closed.read(items()))
