@@ -114,7 +114,9 @@ class _RowLayout(Layout):
     def _singles(self, body: bytes, position: int, *, written: bool) -> list[tuple[Image | None, Image | None]]:
         start = position + self._head_bytes
         head = body[position:start]
-        readers = self._readers.get(head) or self._new_readers(head)
+        readers = self._readers.get(head)
+        if readers is None:
+            readers = self._new_readers(head)
         width, end = readers.width, len(body)
         rows: list[tuple[Image | None, Image | None]] = []
         while start < end:
@@ -128,7 +130,8 @@ class _RowLayout(Layout):
     def _updates(self, body: bytes, position: int) -> list[tuple[Image | None, Image | None]]:
         start = position + self._head_bytes + (len(self._columns) + 7) // 8
         head = body[position:start]
-        before_readers, after_readers = self._pairs.get(head) or self._new_pair(head)
+        pair = self._pairs.get(head)
+        before_readers, after_readers = pair if pair is not None else self._new_pair(head)
         before_width, after_width, end = before_readers.width, after_readers.width, len(body)
         rows: list[tuple[Image | None, Image | None]] = []
         while start < end:
@@ -165,7 +168,7 @@ class _RowLayout(Layout):
         """``head``: as above, then the bits for the image after."""
         width = (len(self._columns) + 7) // 8
         heads = (head[: self._head_bytes], head[: self._head_bytes - width] + head[self._head_bytes :])
-        before, after = (self._readers.get(each) or self._new_readers(each) for each in heads)
+        before, after = map(self._new_readers, heads)
         if len(self._pairs) >= self.MOST_HEADS:
             self._pairs.clear()
         self._pairs[head] = before, after

@@ -100,7 +100,7 @@ def test_a_trigger_of_a_table_that_the_statement_changes_reads_it_for_share() ->
         ("longtext", "longtext", "utf8mb4", ColumnKind.TEXT, "CONCAT(x)"),
         ("varchar", "varchar(5)", "latin1", ColumnKind.TEXT, "CONVERT(x USING utf8mb4)"),
         ("blob", "blob", "", ColumnKind.BINARY, "TO_BASE64(x)"),
-        ("point", "point", "", ColumnKind.BINARY, "TO_BASE64(ST_AsWKB(x))"),
+        ("point", "point", "", ColumnKind.BINARY, "TO_BASE64(SUBSTRING(x, 5))"),
         ("json", "json", "", ColumnKind.JSON, "CAST(x AS CHAR CHARACTER SET utf8mb4)"),
         ("inet6", "inet6", "", ColumnKind.OTHER, "CONCAT(x)"),
     ],
