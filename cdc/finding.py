@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
+
+from cdc.column import Capture
 
 
 class Severity(StrEnum):
@@ -20,3 +24,19 @@ class Finding:
     severity: Severity
     detail: str
     mend: str = ""
+
+
+class Inspector(Protocol):
+    """What every way of capture can tell people of a database; errors as of the installers and sources."""
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        """Table name → its column names, for all base tables of the database: rules are checked against it."""
+        ...
+
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        """The doctor's checks."""
+        ...
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        """Statements that give the accounts exactly what they need."""
+        ...

@@ -23,10 +23,11 @@ from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
 from cdc.errors import CdcError, ConfigError, InstallError
 from cdc.event import Event
-from cdc.finding import Finding, Severity
+from cdc.finding import Finding, Inspector, Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
+from cdc.position import Position
 from cdc.trigger.base import Installer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
     from cdc.relay import Relay
     from cdc.source.base import Source
+    from cdc.source.binlog.inspector import BinlogInspector
     from cdc.source.journal_database import JournalDatabase
 
 log = structlog.get_logger()
@@ -83,6 +85,8 @@ async def event_types_of(source: SourceConfig) -> list[EventType]:
     from cdc.mapping import schema
 
     rules = catalogue(source)
+    if source.capture == "binlog":
+        return schema.event_types(rules, await asyncio.to_thread(_binlog(source).tables, rules.captures()))
     journal = journal_of(source.connection(), rules)
     await journal.connect()
     try:
@@ -95,7 +99,7 @@ def captures(source: SourceConfig) -> list[Capture]:
     """What to capture of this database: what the rules need and the database has.
 
     Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
-    return _checked(source, installer(source))[0]
+    return _checked(source, inspector(source))[0]
 
 
 def readable(source: SourceConfig) -> list[Capture]:
@@ -106,15 +110,35 @@ def readable(source: SourceConfig) -> list[Capture]:
     return [*wanted, *(Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in known)]
 
 
-def _checked(source: SourceConfig, install: Installer) -> tuple[list[Capture], list[str]]:
+def _checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], list[str]]:
     """The captures, and notes on packaged rules that the database has no table for."""
     rules = catalogue(source)
-    existing = install.existing_tables()
+    existing = inspect.existing_tables()
     notes = rules.check(existing)
     return rules.captures(existing), notes
 
 
 # -- triggers ---------------------------------------------------------------------------------------------------------
+
+
+def inspector(source: SourceConfig) -> Inspector:
+    """What tells of the source's database, by the way in which it is captured."""
+    return _binlog(source) if source.capture == "binlog" else installer(source)
+
+
+def _binlog(source: SourceConfig) -> BinlogInspector:
+    from cdc.source.binlog.inspector import BinlogInspector
+
+    return BinlogInspector(_of_mysql(source))
+
+
+def _of_mysql(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is a PostgreSQL database, which has no binlog.", 'Write capture = "triggers".'
+        )
+    return info
 
 
 def installer(source: SourceConfig) -> Installer:
@@ -158,11 +182,22 @@ def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:
 
 def source_of(source: SourceConfig) -> Source:
     """The source that a configuration names; not opened yet."""
+    if source.capture == "binlog":
+        return _binlog_source(source)
     from cdc.source.journal import JournalSource
 
     journal = journal_of(source.connection(), catalogue(source))
     check = _check(source) if source.repair else None
     return JournalSource(source.name, journal, _repair(source), check=check)
+
+
+def _binlog_source(source: SourceConfig) -> Source:
+    from cdc.source.binlog.source import BinlogSource
+
+    rules = catalogue(source)
+    lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups()]
+    purged = source.on_purged == "reread"
+    return BinlogSource(source.name, _of_mysql(source), rules.captures(), lookups, reread_purged=purged)
 
 
 def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:
@@ -253,14 +288,18 @@ def _first(error: Exception) -> Exception:
 # -- the doctor -------------------------------------------------------------------------------------------------------
 
 
-def examine(source: SourceConfig) -> list[Finding]:
-    """Every check of one source.  What stops the examination is a finding like the others."""
+def examine(source: SourceConfig, position: Position | None = None) -> list[Finding]:
+    """Every check of one source.  What stops the examination is a finding like the others.
+
+    ``position``: where its consumer stands, if that is known."""
     try:
-        install = installer(source)
-        wanted, notes = _checked(source, install)
+        inspect = inspector(source)
+        wanted, notes = _checked(source, inspect)
         findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]
         findings += [Finding("rules", Severity.WARNING, note) for note in notes]
-        return findings + install.findings(wanted)
+        if source.capture == "binlog":
+            return findings + _binlog(source).findings(readable(source), position)
+        return findings + inspect.findings(wanted)
     except CdcError as error:
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
 

@@ -17,6 +17,7 @@ from cdc.delivery import DeliveryState, Endpoint
 from cdc.errors import CdcError, ConfigError
 from cdc.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore
+from cdc.position import Position
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -59,21 +60,23 @@ def _checks(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
         yield _failed("configuration", "read", error)
         return
     yield Check("configuration", Finding("read", Severity.OK, str(config.file or "from the environment")))
-    yield from run_async(_check_outbox(config))
+    checks, positions = run_async(_check_outbox(config))
+    yield from checks
     for source in sources:
-        for finding in service.examine(source):
+        for finding in service.examine(source, positions.get(source.name)):
             yield Check(f"source {source.name}", finding)
 
 
-async def _check_outbox(config: Config) -> list[Check]:
+async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position]]:
+    """And where the consumers stand, as far as the outbox tells."""
     try:
         async with opened_outbox(config) as store:
-            return [
-                Check("outbox", Finding("open", Severity.OK, str(config.outbox.path))),
-                *await _check_endpoints(store),
-            ]
+            checks = [Check("outbox", Finding("open", Severity.OK, str(config.outbox.path)))]
+            checks += await _check_endpoints(store)
+            found = [(name, await store.position(name)) for name in config.source]
     except CdcError as error:
-        return [_failed("outbox", "open", error)]
+        return [_failed("outbox", "open", error)], {}
+    return checks, {name: position for name, position in found if position is not None}
 
 
 async def _check_endpoints(store: OutboxStore) -> list[Check]:

@@ -61,7 +61,7 @@ def grants(session: Session, sources: tuple[str, ...]) -> None:
     """
     config = quiet_configuration(session)
     for source in select_sources(config, sources):
-        click.echo(service.installer(source).grants(service.readable(source)).rstrip())
+        click.echo(service.inspector(source).grants(service.readable(source)).rstrip())
 
 
 def _carry_out(

@@ -19,7 +19,7 @@ from cdc.errors import ConfigError
 from cdc.toml_lines import TomlPath
 
 SQLITE = "sqlite:///"
-LATER_CAPTURES = ("binlog", "logical", "rest")
+LATER_CAPTURES = ("logical", "rest")
 
 
 class Section(BaseModel):
@@ -45,7 +45,8 @@ class SourceConfig(Section):
     password_file: Path | None = None
     admin_url: str | None = Field(default=None, repr=False)
     admin_password_file: Path | None = None
-    capture: Literal["triggers"] = "triggers"
+    capture: Literal["triggers", "binlog"] = "triggers"
+    on_purged: Literal["stop", "reread"] = "stop"
     html: Literal["decode", "raw"] = "decode"
     rules: Path | dict[str, Any] | None = None
     include: tuple[Literal["lines", "receipts"], ...] = ()
@@ -57,7 +58,7 @@ class SourceConfig(Section):
     @classmethod
     def _captures_of_later_versions(cls, value: object) -> object:
         if value in LATER_CAPTURES:
-            raise ValueError(f'{value!r} is not available in this version; write capture = "triggers"')
+            raise ValueError(f'{value!r} is not available in this version; write capture = "triggers" or "binlog"')
         return value
 
     @model_validator(mode="after")

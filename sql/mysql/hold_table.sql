@@ -1,2 +1,2 @@
--- Reads nothing; but until the transaction ends, nobody alters the table.
-SELECT 1 FROM $table LIMIT 0
+-- Reads nothing; but until the transaction ends, nobody alters the table.  Refused to who may not read every column.
+SELECT * FROM $table LIMIT 0

@@ -44,3 +44,39 @@ def refused(settings: Mapping[str, str]) -> Iterator[Wrong]:
         if value != wanted:
             detail = f"{name} is {value}: {meaning}."
             yield Wrong(name, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
+
+
+_DAY = 86_400
+
+
+def advised(settings: Mapping[str, str]) -> Iterator[Wrong]:
+    """Settings with which reading works, and what they cost."""
+    metadata = settings.get("binlog_row_metadata", "FULL")
+    if metadata != "FULL":
+        detail = (
+            f"binlog_row_metadata is {metadata}: the log does not name columns, so that a table which is altered twice "
+            "while the consumer is away must be read again."
+        )
+        yield Wrong("binlog_row_metadata", detail, f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}")
+    kept = kept_seconds(settings)
+    if kept is not None and kept < _DAY:
+        detail = f"The log is kept for {kept / 3600:.2g} hours: whoever is away for longer loses changes."
+        mend = "SET GLOBAL binlog_expire_logs_seconds = 604800"
+        yield Wrong("binlog_expire_logs_seconds", detail, f"{mend}; {_CONFIGURATION}")
+    size = int(settings.get("max_binlog_total_size", "0"))
+    if size:
+        detail = f"The log is cut at {size} bytes: a day of many changes may be gone before it is read."
+        yield Wrong("max_binlog_total_size", detail, f"SET GLOBAL max_binlog_total_size = 0; {_CONFIGURATION}")
+
+
+def kept_seconds(settings: Mapping[str, str]) -> float | None:
+    """For how long the log is kept; None: until somebody purges it."""
+    if settings.get("binlog_expire_logs_auto_purge", "ON") != "ON":
+        return None
+    seconds = float(settings.get("binlog_expire_logs_seconds", "0"))
+    return seconds or float(settings.get("expire_logs_days", "0")) * _DAY or None
+
+
+def cascades_in_log(settings: Mapping[str, str]) -> bool:
+    """Whether rows that a foreign key deletes or changes are in the log: since MySQL 9.6, unless InnoDB does it."""
+    return settings.get("innodb_native_foreign_keys") == "OFF"

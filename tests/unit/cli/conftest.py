@@ -95,5 +95,5 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     monkeypatch.setattr("cdc.service.installer", lambda _source: fake)
     monkeypatch.setattr("cdc.service.captures", lambda _source: captures)
     monkeypatch.setattr("cdc.service.readable", lambda _source: captures)
-    monkeypatch.setattr("cdc.service.examine", lambda _source: fake.findings(captures))
+    monkeypatch.setattr("cdc.service.examine", lambda _source, _position=None: fake.findings(captures))
     return fake

@@ -126,7 +126,7 @@ def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
         ("[dispach]\n", "line 1: there is no section 'dispach'", "'dispatch'"),
         ("[dispatch]\nzzz = 1\n", "line 2: there is no option 'zzz'", "There are: allow_private"),
         (f'[source.main]\nurl = "{URL}"\ncaptur = "x"\n', "line 3: there is no option 'captur'", "'capture'"),
-        (f'[source.main]\nurl = "{URL}"\ncapture = "binlog"\n', "'binlog' is not available in this version", ""),
+        (f'[source.main]\nurl = "{URL}"\ncapture = "rest"\n', "'rest' is not available in this version", ""),
         ("[source.main]\n", "line 1, [source.main] needs `url` or `facturascripts`", ""),
         (f'[source.main]\nurl = "{URL}"\nfacturascripts = "x"\n', "and has both", ""),
         (f'[source.main]\nurl = "{URL}"\nadmin_password_file = "x"\n', "no `admin_url`", ""),

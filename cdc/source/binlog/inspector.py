@@ -1,0 +1,187 @@
+"""What people are told of a database whose log is read: the doctor's checks, and the grants that reading takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.column import Capture, Table
+from cdc.connection import ConnectionInfo
+from cdc.database.mysql_connection import Flavour, Server, connect, errors_of, literal, quote, rows, server_of
+from cdc.database.mysql_tables import FoundTable, read_tables
+from cdc.errors import LogPurged, SourceError
+from cdc.finding import Finding, Severity
+from cdc.position import Position
+from cdc.source.binlog.connection import LogConnection, log_head
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.position import BinlogPosition
+from cdc.source.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
+from cdc.source.mysql_session import explained
+
+CONSUMER = "cdc_consumer"
+_HEARTBEAT = 5.0
+
+
+class BinlogInspector:
+    """Everything with the consumer's own account, since it is this account that must be able to."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        with errors_of(self._info), closing(connect(self._info)) as connection:
+            yield connection
+
+    def _found(self) -> dict[str, FoundTable]:
+        with self._connection() as connection:
+            return read_tables(connection)
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(column.name for column in table.columns) for name, table in self._found().items()}
+
+    def tables(self, captures: Sequence[Capture]) -> dict[str, Table]:
+        """The captured tables as they are now, without their secret columns."""
+        secrets = {capture.table: capture.secrets for capture in captures}
+        return {name: table.without(secrets[name]).as_table for name, table in self._found().items() if name in secrets}
+
+    # -- grants -----------------------------------------------------------------------------------------------------
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        with self._connection() as connection:
+            server, existing = server_of(connection), read_tables(connection)
+        tables = sorted(capture.table for capture in captures if capture.table in existing)
+        to = f"{literal(CONSUMER)}@{literal('%')}"
+        return "\n".join(
+            [
+                "-- The consuming account.  Whoever may read the log can see every change of every database in it.",
+                f"CREATE USER {to} IDENTIFIED BY {literal('change me')};",
+                f"{_log_grant(server, to)};",
+                *[f"{_select_grant(self._info.database, table, to)};" for table in tables],
+                "",
+            ]
+        )
+
+    # -- the doctor -------------------------------------------------------------------------------------------------
+
+    def findings(self, captures: Sequence[Capture], position: Position | None = None) -> list[Finding]:
+        """``position``: where the consumer stands, if it ever ran."""
+        with self._connection() as connection:
+            server, settings = server_of(connection), read_settings(connection)
+            findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
+            wrong = [Finding(each.check, Severity.WRONG, each.detail, each.mend) for each in refused(settings)]
+            if wrong:
+                return findings + wrong
+            findings.append(Finding("log", Severity.OK, _kept(settings)))
+            findings += [Finding(each.check, Severity.WARNING, each.detail, each.mend) for each in advised(settings)]
+            findings += self._privileges(connection, server, captures)
+            findings += _keys(read_tables(connection), captures)
+            findings += _cascades(connection, settings, captures)
+            if position is not None and not any(each.severity is Severity.WRONG for each in findings):
+                findings.append(self._stand(connection, position))
+            return findings
+
+    def _privileges(
+        self, connection: Connection[Any], server: Server, captures: Sequence[Capture]
+    ) -> Iterator[Finding]:
+        """Each right is tried out."""
+        account = _account(connection)
+        problem = _refusal(self._info, lambda: log_head(connection)) or _refusal(
+            self._info, lambda: LogConnection.open(self._info, log_head(connection), _HEARTBEAT, follow=False).close()
+        )
+        if problem:
+            yield Finding("log privileges", Severity.WRONG, problem, _log_grant(server, account))
+        else:
+            yield Finding("log privileges", Severity.OK, "the account may read the log")
+        hidden = list(_hidden(connection, captures))
+        for table in hidden:
+            detail = f"The account may not read table {table}."
+            mend = _select_grant(self._info.database, table, account)
+            yield Finding(f"privileges on {table}", Severity.WRONG, detail, mend)
+        if not hidden:
+            yield Finding("table privileges", Severity.OK, "the account may read every captured table")
+
+    def _stand(self, connection: Connection[Any], position: Position) -> Finding:
+        """Whether the log still holds what comes behind the consumer's position."""
+        stand = BinlogPosition.load(position).log
+        head = log_head(connection)
+        try:
+            with closing(LogConnection.open(self._info, stand, _HEARTBEAT, follow=False)) as log:
+                next(log.items(lambda _: None), None)
+        except LogPurged as error:
+            mend = 'on_purged = "reread" in the configuration, then cdc run'
+            return Finding("position", Severity.WRONG, error.message, mend)
+        return Finding("position", Severity.OK, _distance(stand, head))
+
+
+def _refusal(info: ConnectionInfo, work: Callable[[], object]) -> str:
+    """Why this cannot be done; empty when it can."""
+    try:
+        with explained(info):
+            work()
+    except SourceError as error:
+        return error.message
+    return ""
+
+
+def _account(connection: Connection[Any]) -> str:
+    ((account,),) = rows(connection, "SELECT CURRENT_USER()")
+    user, _, host = account.rpartition("@")
+    return f"{literal(user)}@{literal(host)}"
+
+
+def _log_grant(server: Server, to: str) -> str:
+    monitor = "BINLOG MONITOR" if server.flavour is Flavour.MARIADB else "REPLICATION CLIENT"
+    return f"GRANT REPLICATION SLAVE, {monitor} ON *.* TO {to}"
+
+
+def _select_grant(database: str, table: str, to: str) -> str:
+    """On the whole table: what its columns are must be known even of those that are never looked up."""
+    return f"GRANT SELECT ON {quote(database)}.{quote(table)} TO {to}"
+
+
+def _hidden(connection: Connection[Any], captures: Sequence[Capture]) -> Iterator[str]:
+    """Tables that are there and that this account may not read wholly."""
+    for capture in captures:
+        try:
+            rows(connection, sqlfile.render("mysql/hold_table.sql", table=quote(capture.table)))
+        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+            yield capture.table
+
+
+def _keys(existing: Mapping[str, FoundTable], captures: Sequence[Capture]) -> Iterator[Finding]:
+    for capture in captures:
+        if capture.table in existing and not existing[capture.table].key:
+            detail = f"Table {capture.table} has no primary key: its records have no names."
+            yield Finding(f"key of {capture.table}", Severity.WRONG, detail, "Give it one, or take it out of the rules")
+
+
+def _cascades(
+    connection: Connection[Any], settings: Mapping[str, str], captures: Sequence[Capture]
+) -> Iterator[Finding]:
+    if cascades_in_log(settings):
+        yield Finding("cascades", Severity.OK, "in the log, as any other change")
+        return
+    captured = {capture.table for capture in captures}
+    unseen = [table for (table,) in rows(connection, sqlfile.load("mysql/cascading.sql")) if table in captured]
+    if unseen:
+        detail = f"What foreign keys delete or change by themselves is not in this server's log: {', '.join(unseen)}."
+        yield Finding("cascades", Severity.WARNING, detail, 'capture = "triggers" sees it')
+    else:
+        yield Finding("cascades", Severity.OK, "no foreign key changes a captured table by itself")
+
+
+def _kept(settings: Mapping[str, str]) -> str:
+    seconds = kept_seconds(settings)
+    return f"on, kept {'until it is purged' if seconds is None else f'for {seconds / 86_400:.3g} days'}"
+
+
+def _distance(stand: LogPosition, head: LogPosition) -> str:
+    if stand.place() >= head.place():
+        return f"{stand.file}:{stand.offset}, the end of the log"
+    return f"{stand.file}:{stand.offset}; the log ends at {head.file}:{head.offset}"
