@@ -1,0 +1,73 @@
+"""What only MariaDB's logs have: GTIDs of domains, compressed statements.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from struct import Struct
+
+from cdc.errors import MalformedEvent
+from cdc.source.binlog.compressed import plain_statement
+from cdc.source.binlog.event import HEADER_BYTES, EventType, Query, parse_query
+from cdc.source.binlog.gtid import DomainState
+from cdc.source.binlog.item import Item, Layouts
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.log_reader import LogReader
+
+#: Time and server of the header, number, domain, flags.
+_GTID = Struct("<IxI10xQIB")
+_STANDALONE = 1
+_LOG_POS = Struct("<13xI")
+
+
+class MariaDBReader(LogReader):
+    """A GTID event opens each group; it also says whether the group is a single statement."""
+
+    def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
+        super().__init__(layouts, start, server, spill_bytes)
+        self._state = DomainState.parse(start.gtids)
+        self._complete = bool(start.gtids)
+        #: (time, server, number, domain, flags) of the group that is open or has just ended.
+        self._group: tuple[int, int, int, int, int] | None = None
+        self._handle([EventType.MARIADB_GTID], self._gtid)
+        self._handle([EventType.GTID_LIST], self._gtid_list)
+        self._handle([EventType.QUERY_COMPRESSED], self._compressed_query)
+        kinds = (EventType.ANNOTATE_ROWS, EventType.BINLOG_CHECKPOINT, EventType.START_ENCRYPTION)
+        self._handle(kinds, self._nothing)
+
+    def gtids(self) -> str:
+        return self._state.text() if self._complete else ""
+
+    def _gtid(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        if end - at < _GTID.size:
+            raise MalformedEvent("A GTID in the log is too short.")
+        self._rows = None  # what came before without an end did not happen
+        self._group = group = _GTID.unpack_from(data, at)
+        self._open = not group[4] & _STANDALONE
+        return ()
+
+    def _count(self) -> None:
+        group = self._group
+        if group is not None:
+            self._state.last[group[3]] = group[1], group[2]
+
+    def _token(self, data: bytes, at: int) -> str:
+        if self._group is None:
+            return self._place_token(int(self._time(data, at).timestamp()))
+        _, server, number, domain, _ = self._group
+        return f"{domain}-{server}-{number}"
+
+    def _time(self, data: bytes, at: int) -> datetime:
+        seconds = self._group[0] if self._group else int.from_bytes(data[at : at + 4], "little")
+        return datetime.fromtimestamp(seconds, UTC)
+
+    def _gtid_list(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        """The state where a file begins.  It is needed only when reading began without one."""
+        if not self._complete and _LOG_POS.unpack_from(data, at)[0] > self._offset:
+            self._state, self._complete = DomainState.decode(data[at + HEADER_BYTES : end]), True
+        return ()
+
+    def _compressed_query(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        query = parse_query(data[at + HEADER_BYTES : end])
+        plain = Query(query.database, plain_statement(query.statement), query.charset)
+        return self._other_query(plain, data, at)
