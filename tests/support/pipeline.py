@@ -1,10 +1,10 @@
-"""Triggers → journal → mapping on a real database, without outbox and dispatch: what golden tests compare."""
+"""Capture → mapping on a real database, without outbox and dispatch: what golden tests compare."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,31 +12,48 @@ import orjson
 
 from cdc import service
 from cdc.change import Batch
+from cdc.column import Capture
+from cdc.database.mysql_connection import connect
 from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.payload import event_payload
+from cdc.position import Position
+from cdc.source.base import Source
+from cdc.source.binlog.connection import log_head
+from cdc.source.binlog.position import BinlogPosition
+from cdc.source.binlog.source import BinlogSource
+from cdc.source.binlog.source import Limits as BinlogLimits
 from cdc.source.journal import JournalSource, Limits
-from cdc.source.journal_database import JournalDatabase
 from support.database import Database
+
+#: The last position that was read, if any → whether more of what was committed before is still to come.
+More = Callable[[Position | None], Awaitable[bool]]
 
 
 @dataclass
 class Pipeline:
-    """``drain`` gives the events of each transaction that has any, in the order of the transactions."""
+    """``drain`` gives the events of each transaction that has any, in the order of the transactions.
 
-    journal: JournalDatabase
-    source: JournalSource
+    ``look``: what has been committed by now."""
+
+    source: Source
     mapper: Mapper
+    look: Callable[[], Awaitable[More]]
     states: dict[str, str] = field(default_factory=dict)
+    position: Position | None = None
+    _batches: AsyncIterator[Batch] | None = None
 
     async def batches(self) -> AsyncIterator[Batch]:
-        """Everything that waits in the journal, acknowledged."""
-        batches = self.source.batches()
-        while await self.journal.peek(1):
+        """Everything that has been committed by now, acknowledged."""
+        if self._batches is None:
+            self._batches = self.source.batches()
+        more = await self.look()
+        while await more(self.position):
             async with asyncio.timeout(30):
-                batch = await anext(batches)
+                batch = await anext(self._batches)
+            self.position = batch.position
             await self.source.acknowledge(batch.position)
             yield batch
 
@@ -77,10 +94,44 @@ async def pipeline(
     async def repair(names: Sequence[str]) -> None:
         await asyncio.to_thread(service.installer_of(database.info).repair, names)
 
-    source = JournalSource("main", journal, repair, limits)
+    async def more(_position: Position | None) -> bool:
+        return bool(await journal.peek(1))
+
+    async def look() -> More:
+        return more
+
+    async with _opened(JournalSource("main", journal, repair, limits), catalogue, look) as running:
+        yield running
+
+
+@asynccontextmanager
+async def binlog_pipeline(
+    database: Database, catalogue: Catalogue | None = None, limits: BinlogLimits | None = None
+) -> AsyncIterator[Pipeline]:
+    """On a MariaDB or MySQL database whose server writes a log, from now on."""
+    catalogue = catalogue or load_catalogue()
+    lookups = [Capture(table, catalogue.secrets_of(table)) for table in catalogue.lookups()]
+    limits = limits or BinlogLimits(progress=0)
+    source = BinlogSource("main", database.info, catalogue.captures(), lookups, limits=limits)
+
+    async def look() -> More:
+        with closing(connect(database.info)) as connection:
+            head = log_head(connection).place()
+
+        async def more(position: Position | None) -> bool:
+            return position is None or BinlogPosition.load(position).log.place() < head
+
+        return more
+
+    async with _opened(source, catalogue, look) as running:
+        yield running
+
+
+@asynccontextmanager
+async def _opened(source: Source, catalogue: Catalogue, look: Callable[[], Awaitable[More]]) -> AsyncIterator[Pipeline]:
     await source.open(None)
     try:
-        yield Pipeline(journal, source, Mapper(catalogue))
+        yield Pipeline(source, Mapper(catalogue), look)
     finally:
         await source.close()
 
