@@ -1,4 +1,5 @@
 -- What users of the ERP do, in SQL that PostgreSQL, MariaDB and MySQL all take, and the events that each transaction must give.
+-- Behind [cascade]: rows that a foreign key changed by itself, which MariaDB's binlog does not hold.
 -- The statements follow the ERP's habits: every column saved, no-op updates, totals written by the last update of a transaction.
 
 -- ## new customer: three transactions
@@ -268,7 +269,7 @@ COMMIT;
 -- => role.created
 -- => user.permissions_changed
 -- => user.permissions_changed
--- => role.deleted ; user.permissions_changed
+-- => role.deleted ; [cascade] user.permissions_changed
 
 -- ## cascade: a family renamed and deleted re-keys and nulls its products
 BEGIN;
@@ -277,33 +278,33 @@ COMMIT;
 BEGIN;
 DELETE FROM familias WHERE codfamilia = 'F2';
 COMMIT;
--- => product.updated(codfamilia)
--- => product.updated(codfamilia)
+-- => [cascade] product.updated(codfamilia)
+-- => [cascade] product.updated(codfamilia)
 
 -- ## cascade: a customer's code is renamed
 BEGIN;
 UPDATE clientes SET codcliente = 'C9' WHERE codcliente = 'C1';
 COMMIT;
--- => customer.updated(codcliente) ; contact.updated(codcliente) ; invoice.updated(codcliente) ; invoice.updated(codcliente) ; estimate.updated(codcliente) ; estimate.updated(codcliente) ; receipt.updated(codcliente) ; receipt.updated(codcliente)
+-- => customer.updated(codcliente) ; [cascade] contact.updated(codcliente) ; invoice.updated(codcliente) ; invoice.updated(codcliente) ; estimate.updated(codcliente) ; estimate.updated(codcliente) ; receipt.updated(codcliente) ; receipt.updated(codcliente)
 
 -- ## cascade: a variant's reference is renamed, the stock follows
 BEGIN;
 UPDATE variantes SET referencia = 'P-2' WHERE idvariante = 11;
 COMMIT;
--- => variant.updated(referencia) ; stock.updated(referencia)
+-- => variant.updated(referencia) ; [cascade] stock.updated(referencia)
 
 -- ## cascade: a product deletes its variants, and its stock by two paths
 BEGIN;
 DELETE FROM productos WHERE idproducto = 10;
 COMMIT;
--- => product.deleted ; variant.deleted ; stock.deleted
+-- => product.deleted ; [cascade] variant.deleted ; stock.deleted
 
 -- ## cascade: an invoice's receipts and their payments
 BEGIN;
 DELETE FROM facturascli WHERE idfactura = 2;
 DELETE FROM facturascli WHERE idfactura = 1;
 COMMIT;
--- => invoice.deleted ; invoice.deleted ; receipt.deleted ; receipt.deleted ; payment.deleted ; payment.deleted
+-- => invoice.deleted ; invoice.deleted ; [cascade] receipt.deleted ; receipt.deleted ; payment.deleted ; payment.deleted
 
 -- ## a deletion that a foreign key refuses leaves no trace
 BEGIN;
@@ -315,7 +316,7 @@ BEGIN;
 DELETE FROM presupuestoscli WHERE codcliente = 'C9';
 DELETE FROM clientes WHERE codcliente = 'C9';
 COMMIT;
--- => customer.deleted ; contact.updated(codcliente) ; estimate.deleted ; estimate.deleted
+-- => customer.deleted ; estimate.deleted ; estimate.deleted ; [cascade] contact.updated(codcliente)
 
 -- ## a code used again is a new record
 BEGIN;

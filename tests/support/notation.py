@@ -34,7 +34,7 @@ def describe(events: Sequence[Event], catalogue: Catalogue | None = None) -> str
 def parts(line: str) -> Counter[str]:
     """The events that a line in this notation names, whatever their order.
 
-    A times sign and a number repeat one; ``[cascade]`` is a remark.
+    A times sign and a number repeat one; ``[cascade]`` is a remark (see `without_cascades`).
     """
     counted: Counter[str] = Counter()
     for part in line.replace("[cascade]", "").split(" ; "):
@@ -43,6 +43,13 @@ def parts(line: str) -> Counter[str]:
         if event and event != NONE:
             counted[times["event"] if times else event] += int(times["times"]) if times else 1
     return counted
+
+
+def without_cascades(lines: Sequence[str]) -> list[str]:
+    """The transactions that are left, of those on these lines, where what foreign keys change by themselves is not
+    seen: it stands behind ``[cascade]``."""
+    seen = [line.partition("[cascade]")[0].strip(" ;") for line in lines]
+    return [line for line in seen if line]
 
 
 def assert_same(expected: str, events: Sequence[Event], catalogue: Catalogue | None = None) -> None:
