@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from cdc.errors import MalformedEvent, SourceError
@@ -17,6 +17,7 @@ _LAST = 2**63 - 1
 #: Both in the first and in the last of the eight bytes that a set begins with, when it has tags.
 _TAGGED = 1
 _INTERVAL = Struct("<QQ")
+_END_MARK = "\0"
 #: Inclusive first and exclusive last.
 Intervals = list[list[int]]
 
@@ -29,7 +30,9 @@ class GtidSet:
 
     def __init__(self) -> None:
         self._intervals: dict[bytes, dict[str, Intervals]] = {}
-        self._texts: dict[bytes, str] = {}
+        #: The interval that grew last, and what stands before and behind its end in the text.
+        self._growing: list[int] | None = None
+        self._frame: tuple[str, str] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -95,20 +98,22 @@ class GtidSet:
         return b"".join(parts)
 
     def add(self, server: bytes, tag: str, number: int) -> None:
-        """One transaction; quick when it is the next one of its server."""
+        """One transaction; quick when it is the next one of its server.  Raises `ValueError` when it is none."""
         tags = self._intervals.get(server)
         intervals = tags.get(tag) if tags else None
-        if intervals and intervals[-1][1] == number:
-            intervals[-1][1] = number + 1
-            self._texts.pop(server, None)
-        else:
+        if not intervals or intervals[-1][1] != number:
             self.add_interval(server, tag, number, number + 1)
+            return
+        last = intervals[-1]
+        last[1] = number + 1
+        if last is not self._growing:
+            self._growing, self._frame = last, None
 
     def add_interval(self, server: bytes, tag: str, start: int, end: int) -> None:
         """``end`` is exclusive.  Raises `ValueError` when it is no interval."""
         if not 0 < start < end <= _LAST:
             raise ValueError
-        self._texts.pop(server, None)
+        self._growing = self._frame = None
         intervals = self._intervals.setdefault(server, {}).setdefault(tag, [])
         index = bisect_right(intervals, [start])
         if index and intervals[index - 1][1] >= start:
@@ -133,59 +138,69 @@ class GtidSet:
 
     def text(self) -> str:
         """As the server prints it, on one line."""
-        for server, tags in self._intervals.items():
-            if server not in self._texts:
-                self._texts[server] = _member_text(server, tags)
-        return ",".join(self._texts[server] for server in sorted(self._texts))
+        if self._growing is None:
+            return self._text(None)
+        if self._frame is None:
+            before, _, behind = self._text(self._growing).partition(_END_MARK)
+            self._frame = before, behind
+        return f"{self._frame[0]}{self._growing[1] - 1}{self._frame[1]}"
+
+    def _text(self, growing: list[int] | None) -> str:
+        """With a mark in the place of the end of that interval."""
+        return ",".join(_member_text(*member, growing) for member in sorted(self._intervals.items()))
 
 
 def _by_tag(tags: dict[str, Intervals]) -> list[tuple[str, Intervals]]:
     return sorted(tags.items())
 
 
-def _member_text(server: bytes, tags: dict[str, Intervals]) -> str:
+def _member_text(server: bytes, tags: dict[str, Intervals], growing: list[int] | None) -> str:
     parts = [uuid_text(server)]
     for tag, intervals in _by_tag(tags):
         if tag:
             parts.append(tag)
-        parts += [f"{start}-{end - 1}" if end - start > 1 else str(start) for start, end in intervals]
+        for interval in intervals:
+            start, last = interval[0], interval[1] - 1
+            parts.append(f"{start}-{_END_MARK if interval is growing else last}" if last > start else str(start))
     return ":".join(parts)
 
 
+@lru_cache(1024)
 def uuid_text(server: bytes) -> str:
     text = server.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-@dataclass(frozen=True, slots=True)
-class MySQLGtid:
+class MySQLGtid(NamedTuple):
     """``micros``: of the commit on the server that it was first made on, since 1970; 0 when the event does not say."""
 
     server: bytes
-    tag: str
     number: int
+    tag: str
     micros: int
 
     def text(self) -> str:
-        parts = (uuid_text(self.server), self.tag, self.number) if self.tag else (uuid_text(self.server), self.number)
-        return ":".join(map(str, parts))
+        server = uuid_text(self.server)
+        return f"{server}:{self.tag}:{self.number}" if self.tag else f"{server}:{self.number}"
 
 
-_LOGICAL_CLOCK_END = 42  # bytes before the times: flags, uuid, number, kind and values of the logical clock
+#: Flags, uuid, number, kind and values of the logical clock, time of the commit.
+_GTID = Struct("<x16sq17x7s")
+_GTID_WITHOUT_TIME = Struct("<x16sq")
 _TIME_BYTES = 7
 _BOTH_TIMES = 1 << 55
 
 
 def parse_gtid(body: bytes) -> MySQLGtid:
     """GTID and ANONYMOUS_GTID."""
-    reader = Reader(body, 1)
-    server, number, micros = reader.take(_UUID_BYTES), reader.integer(8), 0
-    if len(body) >= _LOGICAL_CLOCK_END + _TIME_BYTES:
-        reader.position = _LOGICAL_CLOCK_END
-        micros = reader.integer(_TIME_BYTES)
-        if micros & _BOTH_TIMES:  # this server's time, then the first one's
-            micros = reader.integer(_TIME_BYTES)
-    return MySQLGtid(server, "", number, micros)
+    if len(body) < _GTID.size:
+        server, number = _GTID_WITHOUT_TIME.unpack_from(body)
+        return MySQLGtid(server, number, "", 0)
+    server, number, time = _GTID.unpack_from(body)
+    micros = int.from_bytes(time, "little")
+    if micros & _BOTH_TIMES:  # this server's time, then the first one's
+        micros = int.from_bytes(body[_GTID.size : _GTID.size + _TIME_BYTES], "little")
+    return MySQLGtid(server, number, "", micros)
 
 
 def parse_tagged_gtid(body: bytes) -> MySQLGtid:
@@ -213,7 +228,7 @@ def parse_tagged_gtid(body: bytes) -> MySQLGtid:
                 break
     if not server:
         raise MalformedEvent("A transaction in the log has a GTID without a server.")
-    return MySQLGtid(server, tag, number, original or first)
+    return MySQLGtid(server, number, tag, original or first)
 
 
 def _number(reader: Reader) -> int:

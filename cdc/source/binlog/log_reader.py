@@ -103,12 +103,11 @@ class LogReader(RowsReader):
         return (Idle(self.position(), self.reached()),)
 
     def _advance(self, log_pos: int) -> None:
-        """To the end of a group of events, of which the log has the lower 32 bits, or none (0)."""
+        """To the end of a group of events so long that the lower 32 bits, which the log has, are not enough; or the log
+        does not say (0)."""
         if log_pos:
             step = (log_pos - self._offset) % _4_GB
-            if self.unplaced > _2_GB:
-                step += max(0, (self.unplaced - step + _2_GB) // _4_GB) * _4_GB
-            self._offset += step
+            self._offset += step + max(0, (self.unplaced - step + _2_GB) // _4_GB) * _4_GB
         self.unplaced = 0
 
     def _place_token(self, micros: int) -> str:
@@ -117,11 +116,8 @@ class LogReader(RowsReader):
 
     # Groups of events: each a transaction, or a statement that commits by itself
 
-    def _token(self, data: bytes, at: int) -> str:
-        """Of the group that has just ended, or of the one that is open."""
-        raise NotImplementedError
-
-    def _time(self, data: bytes, at: int) -> datetime:
+    def _name(self, data: bytes, at: int) -> tuple[str, datetime]:
+        """Token and time of the group that has just ended, or of the one that is open."""
         raise NotImplementedError
 
     def _count(self) -> None:
@@ -134,8 +130,13 @@ class LogReader(RowsReader):
 
     def _end_group(self, data: bytes, at: int) -> None:
         self._count()
-        self._advance(self._outer or _LOG_POS.unpack_from(data, at)[0])
-        self._open, self._moved = False, True
+        log_pos = self._outer or _LOG_POS.unpack_from(data, at)[0]
+        if self.unplaced > _2_GB or not log_pos:
+            self._advance(log_pos)
+        else:
+            self._offset += (log_pos - self._offset) % _4_GB
+            self.unplaced = 0
+        self._moved, self._open = True, False
 
     def _commit(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
         self._end_group(data, at)
@@ -147,7 +148,7 @@ class LogReader(RowsReader):
 
     def _committed(self, rows: TransactionRows, data: bytes, at: int) -> Iterable[Item]:
         taken = rows.taken()
-        return (Committed(self._token(data, at), self._time(data, at), self.position(), taken),) if taken else ()
+        return (Committed(*self._name(data, at), self.position(), taken),) if taken else ()
 
     def _roll_back(self, data: bytes, at: int) -> None:
         """The log has such a transaction for what a roll-back does not undo: no rows."""
@@ -182,7 +183,7 @@ class LogReader(RowsReader):
         self._end_group(data, at)
         if found is None:
             reason = "An XA transaction that was prepared before reading began was committed."
-            return (Missed(self._token(data, at), self._time(data, at), self.position(), reason),)
+            return (Missed(*self._name(data, at), self.position(), reason),)
         rows = found[1]
         return () if rows is None else self._committed(rows, data, at)
 
@@ -233,9 +234,8 @@ class LogReader(RowsReader):
             self._rows = None
             self._end_group(data, at)
         text = query.text()
-        token, time = self._token(data, at), self._time(data, at)
         position, reached = self.position(), self.reached()
-        return (SchemaChange(query.database, text, position, reached, token, time, changes_rows(text)),)
+        return (SchemaChange(query.database, text, position, reached, *self._name(data, at), changes_rows(text)),)
 
     # The log itself
 
@@ -274,7 +274,7 @@ class LogReader(RowsReader):
         words = parse_incident(data[at + HEADER_BYTES : end])
         self._abandon()
         self._end_group(data, at)
-        time = self._time(data, at)
+        _, time = self._name(data, at)
         reason = f"The server says that changes are missing in its log ({words})."
         return (Missed(self._place_token(int(time.timestamp())), time, self.position(), reason),)
 

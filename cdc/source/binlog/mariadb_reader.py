@@ -29,6 +29,7 @@ class MariaDBReader(LogReader):
         self._complete = bool(start.gtids)
         #: (time, server, number, domain, flags) of the group that is open or has just ended.
         self._group: tuple[int, int, int, int, int] | None = None
+        self._second = 0, datetime.fromtimestamp(0, UTC)
         self._handle([EventType.MARIADB_GTID], self._gtid)
         self._handle([EventType.GTID_LIST], self._gtid_list)
         self._handle([EventType.QUERY_COMPRESSED], self._compressed_query)
@@ -51,15 +52,14 @@ class MariaDBReader(LogReader):
         if group is not None:
             self._state.last[group[3]] = group[1], group[2]
 
-    def _token(self, data: bytes, at: int) -> str:
+    def _name(self, data: bytes, at: int) -> tuple[str, datetime]:
         if self._group is None:
-            return self._place_token(int(self._time(data, at).timestamp()))
-        _, server, number, domain, _ = self._group
-        return f"{domain}-{server}-{number}"
-
-    def _time(self, data: bytes, at: int) -> datetime:
-        seconds = self._group[0] if self._group else int.from_bytes(data[at : at + 4], "little")
-        return datetime.fromtimestamp(seconds, UTC)
+            seconds = int.from_bytes(data[at : at + 4], "little")
+            return self._place_token(seconds * 1_000_000), datetime.fromtimestamp(seconds, UTC)
+        seconds, server, number, domain, _ = self._group
+        if seconds != self._second[0]:  # many transactions have the same
+            self._second = seconds, datetime.fromtimestamp(seconds, UTC)
+        return f"{domain}-{server}-{number}", self._second[1]
 
     def _gtid_list(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         """The state where a file begins.  It is needed only when reading began without one."""

@@ -47,33 +47,24 @@ class MySQLReader(LogReader):
     def _count(self) -> None:
         if self._kind == _GTID:
             server, number = _SERVER_AND_NUMBER.unpack_from(self._gtid_body)
-            if number <= 0:
-                raise MalformedEvent("A transaction in the log has a GTID that is none.")
-            self._set.add(server, "", number)
+            tag = ""
         elif self._kind == _TAGGED:
-            gtid = parse_tagged_gtid(self._gtid_body)
-            if gtid.number <= 0:
-                raise MalformedEvent("A transaction in the log has a GTID that is none.")
-            self._set.add(gtid.server, gtid.tag, gtid.number)
+            server, number, tag, _ = parse_tagged_gtid(self._gtid_body)
         else:
             self._complete = False  # a server with such transactions cannot be asked by GTIDs
+            return
+        try:
+            self._set.add(server, tag, number)
+        except ValueError as error:
+            raise MalformedEvent("A transaction in the log has a GTID that is none.") from error
 
-    def _token(self, data: bytes, at: int) -> str:
-        if self._kind == _GTID:
-            return parse_gtid(self._gtid_body).text()
-        if self._kind == _TAGGED:
-            return parse_tagged_gtid(self._gtid_body).text()
-        return self._place_token(self._micros(data, at))
-
-    def _time(self, data: bytes, at: int) -> datetime:
-        return moment(self._micros(data, at))
-
-    def _micros(self, data: bytes, at: int) -> int:
-        if self._kind == _TAGGED:
-            micros = parse_tagged_gtid(self._gtid_body).micros
-        else:
-            micros = parse_gtid(self._gtid_body).micros if self._kind else 0
-        return micros or int.from_bytes(data[at : at + 4], "little") * 1_000_000
+    def _name(self, data: bytes, at: int) -> tuple[str, datetime]:
+        micros = 0
+        if self._kind:
+            gtid = (parse_tagged_gtid if self._kind == _TAGGED else parse_gtid)(self._gtid_body)
+            micros = gtid.micros
+        micros = micros or int.from_bytes(data[at : at + 4], "little") * 1_000_000
+        return gtid.text() if self._kind in (_GTID, _TAGGED) else self._place_token(micros), moment(micros)
 
     def _previous_gtids(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         """Everything before this file.  All of it was read, or was never in the log of this server."""

@@ -123,7 +123,7 @@ class RowsReader:
         """Of events whose content is used: a log may be damaged on the server's disk, and the server does not look."""
         if self.checksum_bytes:
             stored = int.from_bytes(data[end : end + CHECKSUM_BYTES], "little")
-            if crc32(memoryview(data)[at:end]) != stored:
+            if crc32(data[at:end]) != stored:
                 raise MalformedEvent(
                     "An event of the log does not have the checksum that it should.",
                     "The server's log is damaged: check its disk, and read the tables again.",

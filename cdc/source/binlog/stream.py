@@ -53,8 +53,8 @@ def read_log(
     reader = make(layouts, start, server, spill_bytes)
     items = _items(chunks, reader)
     if start.offset >= FIRST_UNASKABLE and not start.gtids:
-        items = (item for item in items if reader.is_behind(start))
-    yield from items
+        return (item for item in items if reader.is_behind(start))
+    return items
 
 
 def _items(chunks: Iterable[bytes], reader: LogReader) -> Iterator[Item]:
