@@ -9,7 +9,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc.clock import SystemClock
-from cdc.column import Capture
+from cdc.column import Capture, Table
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
@@ -87,6 +87,8 @@ async def event_types_of(source: SourceConfig) -> list[EventType]:
     rules = catalogue(source)
     if source.capture == "binlog":
         return schema.event_types(rules, await asyncio.to_thread(_binlog(source).tables, rules.captures()))
+    if source.capture == "logical":
+        return schema.event_types(rules, await _logical_tables(source, rules.captures()))
     journal = journal_of(source.connection(), rules)
     await journal.connect()
     try:
@@ -123,7 +125,9 @@ def _checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], l
 
 def inspector(source: SourceConfig) -> Inspector:
     """What tells of the source's database, by the way in which it is captured."""
-    return _binlog(source) if source.capture == "binlog" else installer(source)
+    if source.capture == "binlog":
+        return _binlog(source)
+    return slot_installer(source) if source.capture == "logical" else installer(source)
 
 
 def _binlog(source: SourceConfig) -> BinlogInspector:
@@ -156,6 +160,24 @@ def installer_of(info: ConnectionInfo) -> Installer:
     return MySQLInstaller(info)
 
 
+def slot_installer(source: SourceConfig) -> Installer:
+    """The installer of publication and slot, with the account that may install."""
+    from cdc.slot.postgres import SlotInstaller
+
+    consumer = _of_postgres(source)
+    return SlotInstaller(source.admin_connection(), consumer, limit=source.slot_limit_mb << 20)
+
+
+def _of_postgres(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is not Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is not a PostgreSQL database: it has no logical decoding.",
+            'Write capture = "binlog" or "triggers".',
+        )
+    return info
+
+
 # -- the consumer -----------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +206,8 @@ def source_of(source: SourceConfig) -> Source:
     """The source that a configuration names; not opened yet."""
     if source.capture == "binlog":
         return _binlog_source(source)
+    if source.capture == "logical":
+        return _logical_source(source)
     from cdc.source.journal import JournalSource
 
     journal = journal_of(source.connection(), catalogue(source))
@@ -200,13 +224,54 @@ def _binlog_source(source: SourceConfig) -> Source:
     return BinlogSource(source.name, _of_mysql(source), rules.captures(), lookups, reread_purged=purged)
 
 
+def _logical_source(source: SourceConfig) -> Source:
+    from cdc.source.logical.source import Limits, LogicalSource
+
+    rules = catalogue(source)
+    return LogicalSource(
+        source.name,
+        _of_postgres(source),
+        rules.captures(),
+        [Capture(table, rules.secrets_of(table)) for table in rules.lookups()],
+        repair=_repair(source),
+        renew=_renew(source),
+        reread_lost=source.on_purged == "reread",
+        limits=Limits(retained=source.slot_limit_mb << 20),
+    )
+
+
+async def _logical_tables(source: SourceConfig, captured: Sequence[Capture]) -> Mapping[str, Table]:
+    from cdc.source.logical.slot import captured_tables
+
+    return await captured_tables(_of_postgres(source), captured)
+
+
+def _renew(source: SourceConfig) -> Callable[[], Awaitable[None]]:
+    """Make publication and slot again."""
+
+    def install() -> None:
+        slots = slot_installer(source)
+        slots.apply(slots.plan_install(captures(source)), lambda _title: None)
+
+    async def renew() -> None:
+        _refuse_repair(source, "cdc install-slot")
+        await asyncio.to_thread(install)
+
+    return renew
+
+
+def _refuse_repair(source: SourceConfig, command: str) -> None:
+    if not source.repair:
+        raise InstallError(f"Repairing is switched off for source {source.name!r}.", f"Run {command}.")
+
+
 def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:
+    logical = source.capture == "logical"
+
     async def repair(tables: Sequence[str]) -> None:
-        if not source.repair:
-            raise InstallError(
-                f"Repairing triggers is switched off for source {source.name!r}.", "Run cdc install-triggers."
-            )
-        await asyncio.to_thread(lambda: installer(source).repair(tables))
+        _refuse_repair(source, "cdc install-slot" if logical else "cdc install-triggers")
+        install = slot_installer(source) if logical else installer(source)
+        await asyncio.to_thread(install.repair, tables)
 
     return repair
 

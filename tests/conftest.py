@@ -14,6 +14,7 @@ from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
 from support.servers import own_server as start_own_server
 
 FLAVOURS = ("postgresql", "mariadb", "mysql")
+LOGGED = Spec("postgresql", options=("max_replication_slots=40", "max_wal_senders=40", "synchronous_commit=on"))
 _keeper_process = pytest.StashKey[KeeperProcess]()
 
 
@@ -78,6 +79,17 @@ def mysql_db(keeper: KeeperClient) -> Iterator[Database]:
 def postgres_erp(keeper: KeeperClient) -> Iterator[Database]:
     """With FacturaScripts' tables and seed rows, as the other ``_erp`` fixtures."""
     yield from _database(keeper, Spec("postgresql"), erp=True)
+
+
+@pytest.fixture
+def postgres_log_db(keeper: KeeperClient) -> Iterator[Database]:
+    """On a second PostgreSQL, for those that read its log: many slots, and what is committed is in the log at once."""
+    yield from _database(keeper, LOGGED)
+
+
+@pytest.fixture
+def postgres_log_erp(keeper: KeeperClient) -> Iterator[Database]:
+    yield from _database(keeper, LOGGED, erp=True)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ COMMANDS = {
     "demo": ("cdc.cli.demo:demo", "Show everything at work on a PostgreSQL of its own."),
     "install-triggers": ("cdc.cli.trigger:install_triggers", "Install, or bring up to date, journal and triggers."),
     "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
+    "install-slot": ("cdc.cli.slot:install_slot", "Install, or bring up to date, publication and replication slot."),
+    "uninstall-slot": ("cdc.cli.slot:uninstall_slot", "Remove replication slot and publication."),
     "grants": ("cdc.cli.trigger:grants", "Print the least privileges that the database accounts need."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say what mends what is wrong."),

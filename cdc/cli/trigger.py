@@ -31,7 +31,9 @@ def install_triggers(session: Session, sources: tuple[str, ...], dry_run: bool, 
     def plan(source: SourceConfig, installer: Installer) -> Plan:
         return installer.plan_install(service.captures(source))
 
-    _carry_out(session, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed.")
+    carry_out(
+        session, service.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."
+    )
 
 
 @click.command("uninstall-triggers")
@@ -48,7 +50,15 @@ def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool
     def plan(_source: SourceConfig, installer: Installer) -> Plan:
         return installer.plan_uninstall()
 
-    _carry_out(session, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers and journal are removed.")
+    carry_out(
+        session,
+        service.installer,
+        sources,
+        plan,
+        dry_run=dry_run,
+        as_json=as_json,
+        done="Triggers and journal are removed.",
+    )
 
 
 @click.command()
@@ -64,8 +74,9 @@ def grants(session: Session, sources: tuple[str, ...]) -> None:
         click.echo(service.inspector(source).grants(service.readable(source)).rstrip())
 
 
-def _carry_out(
+def carry_out(
     session: Session,
+    installer_of: Callable[[SourceConfig], Installer],
     names: Sequence[str],
     plan_of: Callable[[SourceConfig, Installer], Plan],
     *,
@@ -76,7 +87,7 @@ def _carry_out(
     """Source after source: the first that fails ends it."""
     reports = []
     for source in select_sources(quiet_configuration(session), names):
-        installer = service.installer(source)
+        installer = installer_of(source)
         plan = plan_of(source, installer)
         reports.append(_carry_out_one(source, installer, plan, dry_run=dry_run, as_json=as_json, done=done))
     if as_json:

@@ -19,7 +19,7 @@ from cdc.errors import ConfigError
 from cdc.toml_lines import TomlPath
 
 SQLITE = "sqlite:///"
-LATER_CAPTURES = ("logical", "rest")
+LATER_CAPTURES = ("rest",)
 
 
 class Section(BaseModel):
@@ -45,8 +45,9 @@ class SourceConfig(Section):
     password_file: Path | None = None
     admin_url: str | None = Field(default=None, repr=False)
     admin_password_file: Path | None = None
-    capture: Literal["triggers", "binlog"] = "triggers"
+    capture: Literal["triggers", "binlog", "logical"] = "triggers"
     on_purged: Literal["stop", "reread"] = "stop"
+    slot_limit_mb: Annotated[int, Field(ge=0)] = 0
     html: Literal["decode", "raw"] = "decode"
     rules: Path | dict[str, Any] | None = None
     include: tuple[Literal["lines", "receipts"], ...] = ()
@@ -58,7 +59,8 @@ class SourceConfig(Section):
     @classmethod
     def _captures_of_later_versions(cls, value: object) -> object:
         if value in LATER_CAPTURES:
-            raise ValueError(f'{value!r} is not available in this version; write capture = "triggers" or "binlog"')
+            known = 'write capture = "triggers", "binlog" or "logical"'
+            raise ValueError(f"{value!r} is not available in this version; {known}")
         return value
 
     @model_validator(mode="after")

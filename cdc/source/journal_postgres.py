@@ -18,6 +18,7 @@ from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
+from cdc.database.postgres_lsn import lsn_text
 from cdc.errors import JournalMissing
 from cdc.source.journal_database import JournalRow, TransactionHead
 from cdc.source.journal_postgres_decode import decode_unknown
@@ -112,11 +113,11 @@ class PostgresJournal:
         return await self._rows("xid = ANY (%(xids)s::xid8[])", {"xids": xids}, None)
 
     async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
-        parameters = {"xid": _split(token)[0], "lsn": _lsn(max(ordinal, 0))}
+        parameters = {"xid": _split(token)[0], "lsn": lsn_text(max(ordinal, 0))}
         return await self._rows("xid = %(xid)s::xid8 AND lsn > %(lsn)s::pg_lsn", parameters, limit, token)
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
-        parameters = {"xid": _split(token)[0], "lsns": [_lsn(ordinal) for ordinal in ordinals]}
+        parameters = {"xid": _split(token)[0], "lsns": [lsn_text(ordinal) for ordinal in ordinals]}
         return await self._rows("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
 
     async def delete(self, tokens: Sequence[str]) -> None:
@@ -125,7 +126,7 @@ class PostgresJournal:
             self._idle = False
             await self._link.query("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
         split = [_split(token) for token in tokens]
-        parameters = {"xids": [xid for xid, _ in split], "lsns": [_lsn(int(first)) for _, first in split]}
+        parameters = {"xids": [xid for xid, _ in split], "lsns": [lsn_text(int(first)) for _, first in split]}
         await self._link.query(_sql("delete"), parameters)
 
     async def _rows(
@@ -203,8 +204,3 @@ def _token(xid: int, first: int) -> str:
 def _split(token: str) -> tuple[str, str]:
     xid, _, first = token.partition(".")
     return xid, first
-
-
-def _lsn(number: int) -> str:
-    """As PostgreSQL reads a pg_lsn."""
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"

@@ -14,7 +14,7 @@ from psycopg import errors
 
 from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
-from cdc.errors import CdcError, JournalMissing, SourceError, SourceUnavailable
+from cdc.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 
 #: Seconds that the server gives a statement, and that we then still wait for its answer.
 STATEMENT_SECONDS = 60.0
@@ -64,7 +64,7 @@ class Link:
             if self._news:
                 self._news = False
                 return
-            await _readable(server.socket, seconds)
+            await readable(server.socket, seconds)
 
     def _open(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
@@ -79,19 +79,23 @@ class Link:
         try:
             yield
         except psycopg.Error as error:
-            raise self._in_our_words(error) from error
+            raise in_our_words(self._info, error) from error
 
-    def _in_our_words(self, error: psycopg.Error) -> CdcError:
-        where = self._info.describe()
-        text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        reason = text.strip().rstrip(".")
-        if isinstance(error, errors.InsufficientPrivilege):
-            return SourceError(f"{where}: {reason}.", "cdc grants prints what the account needs.")
-        if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
-            return JournalMissing(f"{where}: {reason}.", "Run cdc install-triggers.")
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            return SourceUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
-        return SourceError(f"{where}: {reason}.")
+
+def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
+    where = info.describe()
+    text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    reason = text.strip().rstrip(".")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return SourceError(f"{where}: {reason}.", "cdc grants prints what the account needs.")
+    if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
+        return JournalMissing(f"{where}: {reason}.", "Run cdc install-triggers.")
+    if isinstance(error, errors.UndefinedObject | errors.ObjectNotInPrerequisiteState | errors.UndefinedFile):
+        # of a replication slot: it, its publication or its part of the log is gone
+        return LogPurged(f"{where}: {reason}.", "cdc doctor says what is missing; cdc install-slot makes it again.")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return SourceUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
+    return SourceError(f"{where}: {reason}.")
 
 
 def _hang_up(descriptor: int) -> None:
@@ -100,7 +104,8 @@ def _hang_up(descriptor: int) -> None:
         twin.shutdown(socket.SHUT_RDWR)
 
 
-async def _readable(descriptor: int, seconds: float) -> None:
+async def readable(descriptor: int, seconds: float) -> None:
+    """Until the socket has something to read, or ``seconds`` at most."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(descriptor, ready.set)

@@ -21,17 +21,20 @@ _LAST = 9999
 
 
 def local(text: str, zone: Zone) -> Value:
-    """A text with an offset in the database's local time; any other (no zone, infinity) as it is, without its T."""
+    """A text with an offset in the database's local time; any other (no zone, infinity) as `without_zone` has it."""
     found = _MOMENT.fullmatch(text)
     if found is None:
-        before_christ = text.endswith(" BC")
-        return f"{normal.timestamp(text[:-3])} BC" if before_christ else normal.timestamp(text)
+        return without_zone(text)
     year = 1 - int(found[1]) if found[4] else int(found[1])
     shift = _shift(year)
     moment = datetime.fromisoformat(f"{year + shift:04}{found[2]}{found[3]}").astimezone(zone()).replace(tzinfo=None)
     year = moment.year - shift
     written = normal.timestamp(f"{year if year > 0 else 1 - year:04}{moment.isoformat()[4:]}")
     return written if year > 0 else f"{written} BC"
+
+
+def without_zone(text: str) -> Value:
+    return f"{normal.timestamp(text[:-3])} BC" if text.endswith(" BC") else normal.timestamp(text)
 
 
 def _shift(year: int) -> int:

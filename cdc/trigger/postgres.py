@@ -6,10 +6,7 @@ waits behind us for longer than one lock timeout.  When a step fails, what the s
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-
-from psycopg import errors
+from collections.abc import Mapping, Sequence
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
@@ -18,33 +15,18 @@ from cdc.errors import CdcError, InstallError
 from cdc.finding import Finding
 from cdc.sqlfile import load
 from cdc.trigger import postgres_findings, postgres_plan
-from cdc.trigger.base import Plan, Progress, Step
-from cdc.trigger.postgres_found import Connection, Found, inspect
+from cdc.trigger.base import Plan, Progress
+from cdc.trigger.postgres_found import Connection, inspect
 from cdc.trigger.postgres_grants import grants
-from cdc.trigger.postgres_session import lock_timeout, run_step, session
+from cdc.trigger.postgres_session import Patience, run_patiently, session
 
 
 class PostgresInstaller:
-    """A `cdc.trigger.base.Installer`.
+    """A `cdc.trigger.base.Installer`."""
 
-    ``lock_seconds``: how long one try may wait for a lock, and hold up the writers that queue behind it.
-    ``lock_tries``, with ``pause_seconds`` between them, in which those writers get through.
-    """
-
-    def __init__(
-        self,
-        info: ConnectionInfo,
-        *,
-        lock_seconds: float = 1.0,
-        lock_tries: int = 5,
-        pause_seconds: float = 1.0,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, info: ConnectionInfo, patience: Patience | None = None) -> None:
         self._info = info
-        self._lock_seconds = lock_seconds
-        self._lock_tries = lock_tries
-        self._pause_seconds = pause_seconds
-        self._pause = pause
+        self._patience = patience or Patience()
 
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
         with session(self._info) as connection:
@@ -57,7 +39,7 @@ class PostgresInstaller:
             return postgres_plan.plan_uninstall(found, backlog(connection)[0] if mine else 0)
 
     def script(self, plan: Plan) -> str:
-        return postgres_plan.script(plan, self._lock_seconds)
+        return postgres_plan.script(plan, self._patience.lock_seconds)
 
     def apply(self, plan: Plan, progress: Progress) -> None:
         with session(self._info) as connection:
@@ -96,30 +78,19 @@ class PostgresInstaller:
         try:
             for step in plan.steps:
                 progress(step.title)
-                self._run(connection, step, before)
+                run_patiently(connection, step, before.schema, self._patience)
                 done += 1
         except BaseException as error:
             if done:
                 self._take_back(connection, None if before.version is None else before.captures, error)
             raise
 
-    def _run(self, connection: Connection, step: Step, before: Found) -> None:
-        for left in reversed(range(self._lock_tries)):
-            try:
-                return run_step(connection, step, self._lock_seconds)
-            except errors.LockNotAvailable as error:
-                blocked = lock_timeout(connection, step, before.schema, self._lock_tries)
-                if not left:
-                    raise blocked from error
-            self._pause(self._pause_seconds)
-        return None
-
     def _take_back(self, connection: Connection, captures: Mapping[str, Capture] | None, cause: BaseException) -> None:
         """Back to the captures that were installed before; what cannot be taken back now is said in the error."""
         try:
             found = inspect(connection)
             for step in postgres_plan.restoring(found, captures).steps:
-                self._run(connection, step, found)
+                run_patiently(connection, step, found.schema, self._patience)
         except CdcError as error:
             raise InstallError(
                 f"{cause} What had been done could not be taken back either: {error.message}",

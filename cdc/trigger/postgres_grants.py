@@ -24,15 +24,17 @@ def grants(found: Found, captures: Sequence[Capture], installer: str = INSTALLER
         database=quote(found.server.database),
         schema=quote(found.schema),
         tables=tables,
-        selects="\n".join(consumer_select(found, capture, consumer) for capture in existing),
+        selects="\n".join(
+            consumer_select(found.schema, capture, found.tables[capture.table].columns, consumer)
+            for capture in existing
+        ),
     )
 
 
-def consumer_select(found: Found, capture: Capture, consumer: str = CONSUMER) -> str:
+def consumer_select(schema: str, capture: Capture, columns: Sequence[str], consumer: str = CONSUMER) -> str:
     """Column by column where the table has secrets."""
-    columns = ""
-    names = found.tables[capture.table].columns
-    if capture.secrets.intersection(names):
-        open_ones = [name for name in names if name not in capture.secrets]
-        columns = f" ({', '.join(map(quote, open_ones))})"
-    return f"GRANT SELECT{columns} ON {qualified(found.schema, capture.table)} TO {quote(consumer)};"
+    listed = ""
+    if capture.secrets.intersection(columns):
+        open_ones = [name for name in columns if name not in capture.secrets]
+        listed = f" ({', '.join(map(quote, open_ones))})"
+    return f"GRANT SELECT{listed} ON {qualified(schema, capture.table)} TO {quote(consumer)};"

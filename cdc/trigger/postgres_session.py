@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors
@@ -15,6 +17,17 @@ from cdc.sqlfile import load
 from cdc.trigger.base import Step
 from cdc.trigger.postgres_found import Connection
 from cdc.trigger.postgres_render import qualified
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """``lock_seconds``: how long one try may wait for a lock, and hold up the writers that queue behind it.
+    ``lock_tries``, with ``pause_seconds`` between them, in which those writers get through."""
+
+    lock_seconds: float = 1.0
+    lock_tries: int = 5
+    pause_seconds: float = 1.0
+    pause: Callable[[float], None] = time.sleep
 
 
 @contextmanager
@@ -37,6 +50,19 @@ def session(info: ConnectionInfo) -> Iterator[Connection]:
     except psycopg.Error as error:
         kind = SourceUnavailable if connection.broken else InstallError
         raise kind(f"{info.describe()}: {reason(error)}.") from error
+
+
+def run_patiently(connection: Connection, step: Step, schema: str, patience: Patience) -> None:
+    """Raises `LockTimeout` when the lock is not had in any try."""
+    for left in reversed(range(patience.lock_tries)):
+        try:
+            return run_step(connection, step, patience.lock_seconds)
+        except errors.LockNotAvailable as error:
+            blocked = lock_timeout(connection, step, schema, patience.lock_tries)
+            if not left:
+                raise blocked from error
+        patience.pause(patience.pause_seconds)
+    return None
 
 
 def run_step(connection: Connection, step: Step, lock_seconds: float) -> None:

@@ -17,6 +17,7 @@ from cdc.mapping.schema import event_types
 from cdc.payload import event_payload
 from support.actions import Action, load_actions
 from support.database import Database
+from support.logical import logical_pipeline
 from support.notation import assert_same, without_cascades
 from support.pipeline import Pipeline, binlog_pipeline, comparable, install, pipeline
 
@@ -32,13 +33,16 @@ async def test_actions_give_the_events_beside_them(erp: Database) -> None:
 
 
 async def test_the_events_are_the_same_bytes_by_all_routes(
+    *,
     postgres_erp: Database,
     mariadb_erp: Database,
     mysql_erp: Database,
     mariadb_binlog_erp: Database,
+    postgres_log_erp: Database,
     own_server: Any,
 ) -> None:
     expected = await _by_triggers(postgres_erp)
+    _assert_same(expected, await _by_slot(postgres_log_erp), "PostgreSQL, logical")
     _assert_same(expected, await _by_triggers(mariadb_erp), "MariaDB, triggers")
     _assert_same(expected, await _by_triggers(mysql_erp), "MySQL, triggers")
     _assert_same(expected, await _by_binlog(own_server("mysql", erp=True)), "MySQL, binlog")
@@ -56,6 +60,11 @@ async def _by_triggers(database: Database) -> Played:
     install(database)
     async with pipeline(database) as running:
         return await _play(database, running)
+
+
+async def _by_slot(database: Database) -> Played:
+    async with logical_pipeline(database) as running:
+        return await _play(database, running, at_once=True)
 
 
 async def _by_binlog(database: Database, *, cascades: bool = True) -> Played:

@@ -100,7 +100,7 @@ async def pipeline(
     async def look() -> More:
         return more
 
-    async with _opened(JournalSource("main", journal, repair, limits), catalogue, look) as running:
+    async with opened(JournalSource("main", journal, repair, limits), catalogue, look) as running:
         yield running
 
 
@@ -123,12 +123,12 @@ async def binlog_pipeline(
 
         return more
 
-    async with _opened(source, catalogue, look) as running:
+    async with opened(source, catalogue, look) as running:
         yield running
 
 
 @asynccontextmanager
-async def _opened(source: Source, catalogue: Catalogue, look: Callable[[], Awaitable[More]]) -> AsyncIterator[Pipeline]:
+async def opened(source: Source, catalogue: Catalogue, look: Callable[[], Awaitable[More]]) -> AsyncIterator[Pipeline]:
     await source.open(None)
     try:
         yield Pipeline(source, Mapper(catalogue), look)

@@ -17,6 +17,7 @@ from cdc.finding import Severity
 from cdc.source.journal_postgres import PostgresJournal
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.postgres import PostgresInstaller
+from cdc.trigger.postgres_session import Patience
 from support.database import Database
 from support.postgres_capture import CAPTURES, Shop
 from support.programs import NoServerError, find
@@ -234,7 +235,7 @@ def test_a_lock_that_stays_names_its_holder_and_leaves_nothing_behind(plain: Dat
     holder = plain.connect()
     holder.execute("SET application_name = 'long report'; INSERT INTO odd VALUES (1, '{\"a\": \"PERSONAL\"}')")
     pauses: list[float] = []
-    installer = PostgresInstaller(plain.info, lock_seconds=0.1, lock_tries=2, pause=pauses.append)
+    installer = PostgresInstaller(plain.info, Patience(lock_seconds=0.1, lock_tries=2, pause=pauses.append))
     with pytest.raises(LockTimeout) as caught:
         installer.apply(installer.plan_install(CAPTURES), silent)
     assert f"connection {holder.info.backend_pid} (user {plain.info.user}, application long report" in str(caught.value)
@@ -281,7 +282,7 @@ def accounts(plain: Database) -> Iterator[tuple[str, str, list[str]]]:
 async def test_exactly_the_granted_privileges_are_enough(plain: Database, accounts: tuple[str, str, list[str]]) -> None:
     installer_name, consumer_name, (before, after) = accounts
     plain.execute(before)
-    installer = PostgresInstaller(plain.info.as_user(installer_name, "x"), lock_seconds=0.2)
+    installer = PostgresInstaller(plain.info.as_user(installer_name, "x"), Patience(lock_seconds=0.2))
     installer.apply(installer.plan_install(CAPTURES), silent)
     plain.execute(after)
     plain.execute("INSERT INTO users VALUES ('a', 'PLANTED', 'PLANTED', 1)")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.column import Column, ColumnKind, Table
-from cdc.source.postgres_catalogue import as_text, build_catalogue
 from cdc.source.journal_postgres_decode import compile_decode, decode_unknown, kind_of
+from cdc.source.postgres_catalogue import as_text, build_catalogue
 from cdc.source.postgres_nested import members
 
 

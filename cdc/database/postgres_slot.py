@@ -1,0 +1,67 @@
+"""What installer and consumer share about capture from PostgreSQL's log: names, and what the installer remembers.
+Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+#: Shown to the DBA in pg_stat_activity for whoever reads the slot.
+APPLICATION = "cdc consumer"
+PUBLICATION = "cdc"
+PLUGIN = "pgoutput"
+#: Raised with every change that an older consumer would misread.
+VERSION = 1
+_LONGEST = 63
+
+
+def slot_name(database: str) -> str:
+    """Slots belong to the server, not to a database: their names must differ.  They hold a-z, 0-9 and _ only."""
+    plain = re.sub(r"[^a-z0-9_]", "_", database.lower())
+    name = f"cdc_{plain}"
+    if plain == database and len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(database.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST - 9]}_{digest}"
+
+
+def options(publication: str) -> str:
+    """Of START_REPLICATION."""
+    return f"proto_version '1', publication_names '\"{publication}\"'"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A table's replica identity.  ``kind``: pg_class.relreplident; ``index``: its name, for kind ``i``."""
+
+    kind: str
+    index: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What uninstalling needs, kept as the publication's comment: the schema of the tables, and the replica identity
+    that each had before."""
+
+    schema: str
+    identities: Mapping[str, Identity]
+
+    def dump(self) -> str:
+        identities = {name: [each.kind, each.index] for name, each in sorted(self.identities.items())}
+        return orjson.dumps({"cdc": VERSION, "schema": self.schema, "identities": identities}).decode()
+
+    @staticmethod
+    def load(comment: str | None) -> Memory | None:
+        """None when the publication is not ours, or of another version."""
+        try:
+            fields: dict[str, Any] = orjson.loads(comment or "")
+            if fields["cdc"] != VERSION:
+                return None
+            return Memory(fields["schema"], {name: Identity(*each) for name, each in fields["identities"].items()})
+        except (ValueError, KeyError, TypeError):
+            return None

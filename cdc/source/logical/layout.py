@@ -1,0 +1,128 @@
+"""How the rows of one table are read while it looks as the log last said: their names, types, key and secrets.
+Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cdc.change import Operation, Row, RowChange, Value
+from cdc.errors import MalformedEvent
+from cdc.source.logical.message import Cells, Delete, Insert, Relation, Unchanged, Update
+from cdc.source.logical.value import Convert, TypeName, converter
+from cdc.source.postgres_time import Zone
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class UnknownRow(Exception):
+    """The log does not hold the whole of a row (its table's replica identity is not FULL), or no key that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``names``: of all columns in order.  ``key``: names of the primary key's columns; None when it is not known for
+    the table as it was.  ``shown``: positions of the columns that are not secret.  ``converts``: position →
+    function."""
+
+    table: str
+    names: tuple[str, ...]
+    key: tuple[str, ...] | None
+    shown: tuple[int, ...]
+    secrets: tuple[int, ...]
+    converts: tuple[tuple[int, Convert], ...]
+
+    def change(self, message: Insert | Update | Delete, time: datetime, ordinal: int) -> RowChange | None:
+        """None when the row did not change.  Raises `UnknownRow`."""
+        if self.key is None:
+            raise UnknownRow
+        match message:
+            case Insert(new=new):
+                after = self._row(self._whole(new), {})
+                return RowChange(Operation.CREATE, self.table, self._key(after), None, after, time, ordinal)
+            case Delete(old=old, key_only=False):
+                before = self._row(self._whole(old), {})
+                return RowChange(Operation.DELETE, self.table, self._key(before), before, None, time, ordinal)
+            case Update(old=list() as old, key_only=False, new=new):
+                return self._update(self._whole(old), new, time, ordinal)
+        raise UnknownRow
+
+    def deleted(self, message: Delete, time: datetime, ordinal: int) -> RowChange | None:
+        """The delete of a row of which the log holds the key only; None when it holds no key that is known."""
+        if self.key is None:
+            return None
+        key = self._key(self._row(self._whole(message.old), {}))
+        if any(value is None for value in key.values()):
+            return None
+        return RowChange(Operation.DELETE, self.table, key, key, None, time, ordinal)
+
+    def _update(self, old: list[str | None], new: Cells, time: datetime, ordinal: int) -> RowChange | None:
+        self._count(new)
+        whole = [was if isinstance(now, Unchanged) else now for was, now in zip(old, new, strict=True)]
+        if whole == old:
+            return None
+        converted: dict[int, Value] = {}
+        before = self._row(old, converted)
+        same = {place: value for place, value in converted.items() if old[place] == whole[place]}
+        after = self._row(whole, same)
+        changed = _NOTHING
+        if self.secrets:
+            changed = frozenset(self.names[place] for place in self.secrets if old[place] != whole[place])
+        return RowChange(Operation.UPDATE, self.table, self._key(after), before, after, time, ordinal, changed)
+
+    def _row(self, cells: Sequence[str | None], known: dict[int, Value]) -> dict[str, Value]:
+        """``known``: position → value that is converted already; what is converted here is added."""
+        values: list[Value] = list(cells)
+        for place, convert in self.converts:
+            text = cells[place]
+            if text is None:
+                continue
+            if place not in known:
+                known[place] = convert(text)
+            values[place] = known[place]
+        if not self.secrets:
+            return dict(zip(self.names, values, strict=True))
+        return {self.names[place]: values[place] for place in self.shown}
+
+    def _key(self, row: Row) -> Row:
+        return {name: row[name] for name in self.key or ()}
+
+    def _whole(self, cells: Cells) -> list[str | None]:
+        """Raises `UnknownRow` when a value is not there."""
+        self._count(cells)
+        if any(isinstance(cell, Unchanged) for cell in cells):
+            raise UnknownRow
+        return cells  # type: ignore[return-value]  # just checked
+
+    def _count(self, cells: Cells) -> None:
+        if len(cells) != len(self.names):
+            raise MalformedEvent(
+                f"A row of table {self.table} in the log has {len(cells)} values instead of {len(self.names)}."
+            )
+
+
+def layout_of(
+    relation: Relation,
+    key: tuple[str, ...] | None,
+    secrets: frozenset[str],
+    types: Mapping[int, TypeName],
+    zone: Zone,
+) -> Layout:
+    """``key``: the table's primary key as far as it is known; it is of no use when the table had no such columns."""
+    names = tuple(column.name for column in relation.columns)
+    usable = key if key and all(name in names and name not in secrets for name in key) else None
+    converts = tuple(
+        (place, convert)
+        for place, column in enumerate(relation.columns)
+        if column.name not in secrets and (convert := converter(types.get(column.type), zone)) is not None
+    )
+    places = range(len(names))
+    return Layout(
+        table=relation.table,
+        names=names,
+        key=usable,
+        shown=tuple(place for place in places if names[place] not in secrets),
+        secrets=tuple(place for place in places if names[place] in secrets),
+        converts=converts,
+    )

@@ -1,0 +1,82 @@
+"""What a slot has to say now, in stretches of whole transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdc.source.logical.base import LogStream
+from cdc.source.logical.decode import decode
+from cdc.source.logical.tables import LogTables
+from cdc.source.logical.transaction import Assembler, Committed
+
+#: Messages read before others get a turn.
+_SLICE = 100
+#: Bytes of the messages of one stretch: rows may be long.
+_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """``transactions`` are small ones in commit order; ``huge`` comes behind them.  ``progress``: without either,
+    everything that committed before this LSN has been read.  ``caught_up``: there is no more for now."""
+
+    transactions: Sequence[Committed]
+    huge: Committed | None
+    progress: int
+    caught_up: bool
+
+
+class LogReader:
+    """``batch``: changes of a stretch; ``huge``: changes that one transaction may have in memory; ``seen``: what
+    committed before this LSN is stored already."""
+
+    def __init__(self, stream: LogStream, tables: LogTables, batch: int, huge: int, seen: int) -> None:
+        self._stream = stream
+        self._batch = batch
+        self._assembler = Assembler(tables.layout, huge, seen)
+        self._reached = seen
+
+    def close(self) -> None:
+        self._assembler.close()
+
+    async def next(self, seconds: float) -> Stretch:
+        """As soon as there is something, else after ``seconds`` with nothing."""
+        found: list[Committed] = []
+        rows = size = taken = 0
+        waited = False
+        while rows < self._batch and size < _BYTES:
+            data = self._stream.take()
+            if data is None:
+                if found or waited:
+                    return Stretch(found, None, self._progress(), caught_up=True)
+                await self._stream.wait(seconds)
+                waited = True
+                continue
+            waited = False
+            taken += 1
+            if taken % _SLICE == 0:
+                await asyncio.sleep(0)
+            size += len(data)
+            done = await self._add(data)
+            if done is not None and done.spool is not None:
+                return Stretch(found, done, 0, caught_up=False)
+            if done is not None and (done.changes or done.gaps):
+                found.append(done)
+                rows += done.rows
+        return Stretch(found, None, 0, caught_up=False)
+
+    async def _add(self, data: bytes) -> Committed | None:
+        message = decode(data)
+        if message is None:
+            return None
+        done = await self._assembler.add(message, len(data))
+        if done is not None:
+            self._reached = max(self._reached, done.end)
+        return done
+
+    def _progress(self) -> int:
+        if self._assembler.under_way:
+            return 0
+        return max(self._reached, self._stream.progress)

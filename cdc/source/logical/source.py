@@ -1,0 +1,394 @@
+"""The source that reads PostgreSQL's log: whole transactions out of a replication slot.
+
+Invariants:
+
+* the slot is confirmed only up to a position that the outbox holds: a slot that is further on was moved, or made, by
+  somebody else, and what lies between is lost, which is said;
+* a position lies behind whole transactions; of a huge one, the records that are stored are counted, and it is read
+  again from its beginning;
+* what the log does not hold whole is a gap: the table's replica identity is mended and the table is read again;
+* one consumer a database: the lock lives on the connection that looks rows up, and the slot has one reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from cdc.change import Batch, Gap, Operation, Row, Transaction, Value
+from cdc.clock import Clock, SystemClock
+from cdc.column import Capture, Table
+from cdc.connection import ConnectionInfo
+from cdc.database.postgres_lsn import lsn_text
+from cdc.database.postgres_slot import PUBLICATION, slot_name
+from cdc.errors import CdcError, LogPurged, SourceError
+from cdc.position import Position
+from cdc.source.logical.base import LogStream
+from cdc.source.logical.peek import PeekStream
+from cdc.source.logical.position import HugePart, LogicalPosition
+from cdc.source.logical.reader import LogReader, Stretch
+from cdc.source.logical.replication import ReplicationStream
+from cdc.source.logical.slot import SlotState, blind_tables, drop_slot, read_state
+from cdc.source.logical.tables import LogTables
+from cdc.source.logical.transaction import Committed
+from cdc.source.postgres_lookup import PostgresLookup
+from cdc.source.reread import Reread, Rereader
+
+#: Brings these tables to the wanted state again (published, replica identity FULL); raises a `CdcError` when it may not
+#: or cannot.
+Repair = Callable[[Sequence[str]], Awaitable[None]]
+#: Makes publication and slot again where they are lost; errors as `Repair`.
+Renew = Callable[[], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``batch``: rows stored together.  ``huge``: a transaction with more changes than this is stored in parts.
+    ``idle``: seconds to wait at most before looking after other things.  ``progress``: seconds after which a position
+    is stored though nothing of ours was committed.  ``standby``: seconds between two tries to become the consumer.
+    ``check_pause``: between two looks at slot and tables.  ``reread_pause``: between two re-reads of a table.
+    ``retained``: bytes of log that the server may keep for the slot; beyond them it is dropped (0: never)."""
+
+    batch: int = 1000
+    huge: int = 2000
+    idle: float = 1.0
+    progress: float = 10.0
+    standby: float = 5.0
+    check_pause: timedelta = timedelta(minutes=1)
+    reread_pause: timedelta = timedelta(minutes=1)
+    retained: int = 0
+
+
+class LogicalSource:
+    """A `cdc.source.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
+
+    ``reread_lost``: when part of the log is lost, read all captured tables and go on from where the slot is; else that
+    is an error."""
+
+    def __init__(
+        self,
+        name: str,
+        info: ConnectionInfo,
+        captures: Sequence[Capture],
+        lookups: Sequence[Capture] = (),
+        *,
+        repair: Repair,
+        renew: Renew,
+        reread_lost: bool = False,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._name = name
+        self._info = info
+        self._captures = {capture.table: capture for capture in captures}
+        self._repair = repair
+        self._renew = renew
+        self._reread_lost = reread_lost
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._lookup = PostgresLookup(info, captures, lookups)
+        self._slot = slot_name(info.database)
+        self._rereader = Rereader(name, self._lookup.page, self._limits.batch, self._limits.reread_pause, self._clock)
+        self._stream: LogStream | None = None
+        self._reader: LogReader | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._position = LogicalPosition(0, "")
+        self._gaps: tuple[Gap, ...] = ()
+        self._fresh = False
+        self._schema = ""
+        self._tables: dict[str, Table] = {}
+        self._stored_at = 0.0
+        self._check_at = datetime.min.replace(tzinfo=UTC)
+        self._alive_at = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    # -- the database -----------------------------------------------------------------------------------------------
+
+    async def open(self, position: Position | None) -> None:
+        given = None if position is None else LogicalPosition.load(position)
+        await self._lookup.connect()
+        if not await self._lookup.try_lock(0):
+            log.info("standby", source=self._name, reason="another consumer reads this database")
+            while not await self._lookup.try_lock(self._limits.standby):
+                pass
+            log.info("took over", source=self._name)
+        state = await self._usable_slot()
+        assert state.memory is not None, "usable"
+        self._schema = state.memory.schema
+        await self._lookup.use_schema(self._schema)
+        self._tables = await self._lookup.tables()
+        self._position, self._gaps = self._begin(given, state)
+        self._fresh = self._position != given
+        self._stream = await self._connected()
+        await self._stream.open(self._position.lsn)
+        tables = LogTables(self._lookup, self._captures, self._schema)
+        self._reader = LogReader(self._stream, tables, self._limits.batch, self._limits.huge, self._position.lsn)
+        self._watch = asyncio.create_task(self._keep_watch())
+
+    async def _usable_slot(self) -> SlotState:
+        """The slot, made again if that is wanted.  Raises `LogPurged`."""
+        state = await read_state(self._lookup.link, self._slot)
+        if not state.problem and self._too_far(state):
+            await self._drop(state)
+            state = await read_state(self._lookup.link, self._slot)
+        if state.problem and self._reread_lost:
+            log.warning("slot lost", source=self._name, reason=state.problem, action="making it again")
+            try:
+                await self._renew()
+            except CdcError as error:
+                log.error("slot not made", source=self._name, error=str(error))
+            state = await read_state(self._lookup.link, self._slot)
+        if state.problem:
+            raise LogPurged(
+                f"{self._info.describe()} cannot be read: {state.problem}.",
+                "Run cdc install-slot.  What was committed without a slot is lost; with on_purged = "
+                '"reread" all captured tables are then read as they are.',
+            )
+        return state
+
+    def _begin(self, given: LogicalPosition | None, state: SlotState) -> tuple[LogicalPosition, tuple[Gap, ...]]:
+        """Where reading begins, and what is lost before it."""
+        begin = LogicalPosition(state.confirmed, state.system)
+        if given is None:
+            return begin, ()
+        lost = _lost(given, state)
+        if not lost:
+            return given, ()
+        if not self._reread_lost:
+            raise LogPurged(
+                f"The replication slot {self._slot} of {self._info.describe()} {lost}.",
+                'With on_purged = "reread" all captured tables are read as they are now, and the log from there on.',
+            )
+        log.error(
+            "lost",
+            source=self._name,
+            reason=f"the replication slot {self._slot} {lost}",
+            action="reading all captured tables again; deleted records are not told of",
+        )
+        tables = sorted(self._tables)
+        token = f"slot/{state.system}/{state.confirmed}"
+        return replace(begin, blind=given.blind).with_gaps(dict.fromkeys(tables, token)), self._gaps_of(tables)
+
+    def _gaps_of(self, tables: Sequence[str]) -> tuple[Gap, ...]:
+        time = self._clock.now()
+        return tuple(Gap(table, Operation.READ, time) for table in tables)
+
+    async def _connected(self) -> LogStream:
+        """A replication connection; where there is none to be had, the SQL functions."""
+        stream = ReplicationStream(self._info, self._slot, PUBLICATION)
+        try:
+            await stream.connect()
+        except SourceError as error:
+            await stream.close()
+            log.warning(
+                "no replication connection", source=self._name, error=str(error), action="reading by SQL functions"
+            )
+            return PeekStream(self._info, self._slot, PUBLICATION)
+        return stream
+
+    async def close(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)  # how it ended matters to nobody
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._stream is not None:
+            await self._stream.close()
+        await self._lookup.disconnect()
+
+    async def acknowledge(self, position: Position) -> None:
+        assert self._stream is not None, "opened"
+        await self._stream.confirm(LogicalPosition.load(position).lsn)
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return await self._lookup.rows(table, column, values) if values else []
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._lookup.all_rows(table)
+
+    async def tables(self) -> dict[str, Table]:
+        return await self._lookup.tables()
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        if self._fresh:  # where reading begins is stored before anything is read
+            yield self._batch((), self._position, self._gaps)
+        while True:
+            async for batch in self._look_at_tables():
+                yield batch
+            stretch = await self._next()
+            async for batch in self._stored(stretch):
+                yield batch
+            reread = self._rereader.due(self._position.rereads) if stretch.caught_up else None
+            if reread is not None:
+                yield await self._reread_page(reread)
+
+    async def _next(self) -> Stretch:
+        assert self._reader is not None, "opened"
+        due = self._rereader.due(self._position.rereads) is not None
+        await self._still_consumer()
+        return await self._reader.next(0 if due else self._limits.idle)
+
+    async def _still_consumer(self) -> None:
+        """The lock lives as long as its connection, which is looked after now and then."""
+        now = asyncio.get_running_loop().time()
+        if now - self._alive_at >= self._limits.idle:
+            await self._lookup.link.query("SELECT 1")
+            self._alive_at = now
+
+    async def _stored(self, stretch: Stretch) -> AsyncIterator[Batch]:
+        """What is to be stored of it: the small transactions together, a huge one in parts, else how far we are."""
+        if stretch.transactions:
+            gaps = {gap.table: gap for each in stretch.transactions for gap in each.gaps.values()}
+            position = replace(self._position, lsn=stretch.transactions[-1].end, huge=None)
+            yield self._batch(
+                tuple(Transaction(each.token, tuple(each.changes)) for each in stretch.transactions if each.changes),
+                await self._after(stretch.transactions, position),
+                tuple(gaps.values()),
+            )
+        if stretch.huge is not None:
+            async for batch in self._huge(stretch.huge):
+                yield batch
+        elif not stretch.transactions and stretch.progress > self._position.lsn and self._due_progress():
+            yield self._batch((), replace(self._position, lsn=stretch.progress, huge=None))
+
+    async def _huge(self, committed: Committed) -> AsyncIterator[Batch]:
+        assert committed.spool is not None, "huge"
+        tables = tuple(sorted(self._captures))
+        begun = self._position.huge
+        behind = begun.records if begun and (begun.token, begun.tables) == (committed.token, tables) else 0
+        with committed.spool as spool:
+            for part in spool.parts(self._limits.batch, behind):
+                transactions = (Transaction(committed.token, part.changes),) if part.changes else ()
+                if part.final:
+                    position = replace(self._position, lsn=committed.end, huge=None)
+                    gaps = tuple(committed.gaps.values())
+                    yield self._batch(transactions, await self._after([committed], position), gaps)
+                else:
+                    huge = HugePart(committed.token, part.records, tables)
+                    yield self._batch(transactions, replace(self._position, huge=huge))
+                await asyncio.sleep(0)
+
+    def _batch(
+        self, transactions: tuple[Transaction, ...], position: LogicalPosition, gaps: tuple[Gap, ...] = ()
+    ) -> Batch:
+        self._position = position
+        self._stored_at = asyncio.get_running_loop().time()
+        return Batch(transactions, position.dump(), gaps)
+
+    def _due_progress(self) -> bool:
+        return asyncio.get_running_loop().time() - self._stored_at >= self._limits.progress
+
+    async def _reread_page(self, reread: Reread) -> Batch:
+        readable = {name: table for name, table in self._tables.items() if table.key}
+        transactions, others = await self._rereader.read(reread, self._position.rereads, readable)
+        return self._batch(transactions, replace(self._position, rereads=others))
+
+    # -- gaps -------------------------------------------------------------------------------------------------------
+
+    async def _after(self, transactions: Sequence[Committed], position: LogicalPosition) -> LogicalPosition:
+        """The position behind these transactions: gaps among them are mended now (if they can be), and read again."""
+        gaps = {table: each.token for each in transactions for table in each.gaps}
+        if not gaps:
+            return position
+        await self._mend(list(gaps))
+        for table in gaps.keys() - self._tables.keys():
+            log.error("lost", source=self._name, table=table, reason="the table is gone; it cannot be read again")
+        return position.with_gaps({table: token for table, token in gaps.items() if table in self._tables})
+
+    async def _mend(self, tables: Sequence[str]) -> None:
+        log.warning(
+            "gap", source=self._name, tables=list(tables), action="mending the slot's tables, then reading again"
+        )
+        try:
+            await self._repair(tables)
+        except CdcError as error:
+            log.error("gap not repaired", source=self._name, tables=list(tables), error=str(error))
+            return
+        self._rereader.soon(tables)
+        if self._schema:
+            self._tables = await self._lookup.tables()
+
+    async def _look_at_tables(self) -> AsyncIterator[Batch]:
+        """Now and then: installed tables of which the log has lost sight are noted, mended, and then read again.
+
+        The note is stored first: what was missed is read again even if somebody else mends the table while we are down.
+        """
+        now = self._clock.now()
+        if now < self._check_at:
+            return
+        self._check_at = now + self._limits.check_pause
+        blind = await self._blind()
+        noted = self._position.blind
+        if new := sorted(blind.difference(noted)):
+            yield self._batch((), replace(self._position, blind=(*noted, *new)), self._gaps_of(new))
+        if blind:
+            await self._mend(sorted(blind))
+            blind = await self._blind()
+        if seen := sorted({*self._position.blind} - blind):
+            tokens = dict.fromkeys(seen, f"blind/{self._position.lsn}")
+            left = tuple(name for name in self._position.blind if name in blind)
+            yield self._batch((), replace(self._position, blind=left).with_gaps(tokens))
+
+    async def _blind(self) -> set[str]:
+        state = await read_state(self._lookup.link, self._slot)
+        if state.problem or state.memory is None:
+            raise LogPurged(
+                f"{self._info.describe()} cannot be read any more: {state.problem}.", "Run cdc install-slot."
+            )
+        installed = sorted(state.memory.identities.keys() & self._captures.keys())
+        return set(await blind_tables(self._lookup.link, self._schema, installed))
+
+    # -- the limit --------------------------------------------------------------------------------------------------
+
+    async def _keep_watch(self) -> None:
+        """Beside the reading: when the outbox is stuck nobody reads, and it is then that a slot fills the server's
+        disk."""
+        if not self._limits.retained:
+            return
+        while True:
+            await asyncio.sleep(self._limits.check_pause.total_seconds())
+            try:
+                state = await read_state(self._lookup.link, self._slot)
+                if self._too_far(state):
+                    await self._drop(state)
+            except SourceError as error:
+                log.warning("slot not watched", source=self._name, error=str(error))
+                return
+
+    def _too_far(self, state: SlotState) -> bool:
+        return 0 < self._limits.retained < state.retained
+
+    async def _drop(self, state: SlotState) -> None:
+        await drop_slot(self._lookup.link, self._slot)
+        log.error(
+            "slot dropped on purpose",
+            source=self._name,
+            slot=self._slot,
+            retained=state.retained,
+            limit=self._limits.retained,
+            action="cdc install-slot makes a new one; what was not read is lost",
+        )
+
+
+def _lost(given: LogicalPosition, state: SlotState) -> str:
+    """What the slot does not have behind the position, as a predicate; empty when it has everything."""
+    if given.system != state.system:
+        return "is on another server than the one that was read so far"
+    if given.lsn > state.end:
+        return f"is on a server whose log ends at {lsn_text(state.end)}, before {lsn_text(given.lsn)}: it was set back"
+    if given.lsn < state.confirmed:
+        return f"does not have what was committed between {lsn_text(given.lsn)} and {lsn_text(state.confirmed)}"
+    return ""

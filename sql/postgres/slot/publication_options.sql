@@ -1,0 +1,2 @@
+-- Somebody changed what the publication publishes.
+ALTER PUBLICATION $publication SET ($options);

@@ -1,0 +1,151 @@
+"""Capture from PostgreSQL's log on a test's database: installed, read, and what committed changes came out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cdc import service
+from cdc.change import Batch, RowChange, Transaction
+from cdc.column import Capture
+from cdc.database.postgres_lsn import lsn_number
+from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.position import Position
+from cdc.slot.postgres import SlotInstaller
+from cdc.source.logical.position import LogicalPosition
+from cdc.source.logical.source import Limits, LogicalSource
+from support.database import Database
+from support.pipeline import More, Pipeline, opened
+
+#: How far we are is told at once, and nothing waits long.
+EAGER = Limits(progress=0, idle=0.2)
+
+
+def slot_installer(database: Database) -> SlotInstaller:
+    return SlotInstaller(database.info)
+
+
+def install_slot(database: Database, captures: Sequence[Capture]) -> SlotInstaller:
+    installer = slot_installer(database)
+    installer.apply(installer.plan_install(captures), lambda _title: None)
+    return installer
+
+
+def logical_source(
+    database: Database,
+    captures: Sequence[Capture],
+    lookups: Sequence[Capture] = (),
+    limits: Limits = EAGER,
+    *,
+    reread_lost: bool = False,
+    may_repair: bool = True,
+) -> LogicalSource:
+    """``may_repair``: else repairs do nothing."""
+
+    async def repair(tables: Sequence[str]) -> None:
+        if may_repair:
+            await asyncio.to_thread(slot_installer(database).repair, tables)
+
+    async def renew() -> None:
+        if may_repair:
+            await asyncio.to_thread(install_slot, database, captures)
+
+    return LogicalSource(
+        "main",
+        database.info,
+        captures,
+        lookups,
+        repair=repair,
+        renew=renew,
+        reread_lost=reread_lost,
+        limits=limits,
+    )
+
+
+def log_end(database: Database) -> int:
+    """Of what is committed now."""
+    return lsn_number(str(database.execute("SELECT pg_current_wal_flush_lsn()")[0][0]))
+
+
+@dataclass
+class Reading:
+    """One life of a source, or several: `drain` reads what is committed by now, acknowledged."""
+
+    database: Database
+    source: LogicalSource
+    position: Position | None = None
+    seen: list[Batch] = field(default_factory=list)
+    _batches: AsyncIterator[Batch] | None = None
+
+    async def open(self) -> None:
+        await self.source.open(self.position)
+        self._batches = self.source.batches()
+
+    async def next(self) -> Batch:
+        """The next batch, not acknowledged."""
+        assert self._batches is not None
+        async with asyncio.timeout(30):
+            batch = await anext(self._batches)
+        self.seen.append(batch)
+        return batch
+
+    async def take(self) -> Batch:
+        batch = await self.next()
+        self.position = batch.position
+        await self.source.acknowledge(batch.position)
+        return batch
+
+    async def drain(self) -> list[Transaction]:
+        end = log_end(self.database)
+        found: list[Transaction] = []
+        while self.position is None or not _behind(self.position, end):
+            found += (await self.take()).transactions
+        return found
+
+    async def changes(self) -> list[RowChange]:
+        return [change for transaction in await self.drain() for change in transaction.changes]
+
+    async def reopen(self) -> None:
+        await self.source.close()
+        await self.open()
+
+
+def _behind(position: Position, end: int) -> bool:
+    stand = LogicalPosition.load(position)
+    return stand.lsn >= end and not stand.rereads
+
+
+@asynccontextmanager
+async def reading(database: Database, captures: Sequence[Capture], **options: Any) -> AsyncIterator[Reading]:
+    """On a database with a slot.  The options are those of `logical_source`."""
+    read = Reading(database, logical_source(database, captures, **options))
+    try:
+        await read.open()
+        yield read
+    finally:
+        await read.source.close()
+
+
+@asynccontextmanager
+async def logical_pipeline(database: Database, catalogue: Catalogue | None = None) -> AsyncIterator[Pipeline]:
+    """On a PostgreSQL database without a slot; it is installed."""
+    catalogue = catalogue or load_catalogue()
+    existing = service.installer_of(database.info).existing_tables()
+    captures = catalogue.captures(existing)
+    install_slot(database, captures)
+    lookups = [Capture(table, catalogue.secrets_of(table)) for table in catalogue.lookups()]
+    source = logical_source(database, captures, lookups, replace(EAGER, idle=0.01))
+
+    async def look() -> More:
+        end = log_end(database)
+
+        async def more(position: Position | None) -> bool:
+            return position is None or not _behind(position, end)
+
+        return more
+
+    async with opened(source, catalogue, look) as running:
+        yield running
