@@ -48,6 +48,8 @@ from cdc.source.mysql_lookup import MySQLLookup
 from cdc.source.mysql_session import MySQLSession
 from cdc.source.reread import Reread, Rereader, with_gaps
 
+_WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
+
 log = structlog.get_logger()
 
 
@@ -236,10 +238,8 @@ class BinlogSource:
     async def _start_over(self, error: SourceError) -> Batch:
         """Behind a gap in the log: all tables are read again."""
         if not self._reread_purged:
-            hint = (
-                'With on_purged = "reread" all captured tables are read as they are now, and the log from its end on.'
-            )
-            raise type(error)(error.message, f"{error.hint} {hint}".strip()) from error
+            hint = error.hint if "on_purged" in error.hint else f"{error.hint} {_WAY_OUT}".strip()
+            raise type(error)(error.message, hint) from error
         if self._reader is not None:
             await self._reader.close()
             self._reader = None
