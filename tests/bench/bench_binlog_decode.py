@@ -26,8 +26,9 @@ from cdc.database.mysql_connection import Flavour, connect
 from cdc.database.mysql_tables import read_tables
 from cdc.source.binlog.layout import KnownTable, Layout, layout_of
 from cdc.source.binlog.table_map import parse_table_map
-from support.binlog_events import TABLE_MAP, Event, end_of_log, replication_rows, rows_events
+from support.binlog_events import TABLE_MAP, Event, end_of_log, rows_events
 from support.database import Database
+from support.mysql_replication import replication_rows
 
 #: mysql-replication as installed, and with freeze_schema: the least that it must be slower.
 GOALS = {False: 12, True: 5}

@@ -13,7 +13,18 @@ from support.database import Database
 
 #: Number of columns → name of the table.
 TABLES = {18: "narrow", 60: "wide"}
-_KINDS = ("int(11)", "double", "varchar(100)", "tinyint(1)", "date", "varchar(20)", "double", "timestamp", "text", "time")
+_KINDS = (
+    "int(11)",
+    "double",
+    "varchar(100)",
+    "tinyint(1)",
+    "date",
+    "varchar(20)",
+    "double",
+    "timestamp",
+    "text",
+    "time",
+)
 
 
 def make_table(database: Database, columns: int) -> str:
@@ -56,9 +67,7 @@ def write(database: Database, columns: int, transactions: int) -> None:
                     [seed.randint(1, 900_000), seed.random(), number // 2 + 1],
                 )
             else:
-                cursor.execute(
-                    f"INSERT INTO {name} ({names}) VALUES ({marks})", [_value(kind, seed) for kind in kinds]
-                )
+                cursor.execute(f"INSERT INTO {name} ({names}) VALUES ({marks})", [_value(kind, seed) for kind in kinds])
 
 
 def files(database: Database) -> Iterator[str]:

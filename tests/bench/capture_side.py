@@ -60,7 +60,8 @@ def _mysql_replication(task: Task, **options: Any) -> Iterator[Any]:
     from pymysqlreplication import row_event
 
     stream = pymysqlreplication.BinLogStreamReader(
-        connection_settings={key: task[key] for key in ("host", "port", "user", "password")} | {"passwd": task["password"]},
+        connection_settings={key: task[key] for key in ("host", "port", "user", "password")}
+        | {"passwd": task["password"]},
         server_id=4711,
         log_file=task["file"],
         log_pos=4,
