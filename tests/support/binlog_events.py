@@ -1,16 +1,10 @@
-"""Events of a server's binlog as they come over the wire, and mysql-replication's reading of them: for comparing."""
+"""Events of a server's binlog as they come over the wire."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
-
-from pymysql.protocol import MysqlPacket
-from pymysqlreplication.packet import BinLogPacketWrapper
-from pymysqlreplication.row_event import DeleteRowsEvent, TableMapEvent, UpdateRowsEvent, WriteRowsEvent
 
 from support.database import Database
 
@@ -21,7 +15,6 @@ _CHECKSUM = 4
 _DUMP_COMMAND = 0x12
 _END_OF_LOG_ENDS_IT = 1
 _SERVER_ID = 4242
-_ALLOWED = frozenset({TableMapEvent, WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,43 +62,3 @@ def rows_events(database: Database, start: tuple[str, int], table: str) -> list[
         if wanted and (event.type == TABLE_MAP or event.type in ROWS):
             found.append(event)
     return found
-
-
-def replication_rows(
-    events: Iterable[Event], flavour: str, *, freeze_schema: bool = False
-) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
-    """(before, after) of each row, as mysql-replication gives them."""
-    tables: dict[int, Any] = {}
-    for event in events:
-        found = _event(event.packet, tables, flavour, freeze_schema=freeze_schema)
-        if event.type == TABLE_MAP:
-            if found is not None:  # otherwise the frozen schema has it already
-                tables[found.table_id] = found.get_table()
-            continue
-        for row in found.rows:
-            if isinstance(found, UpdateRowsEvent):
-                yield row["before_values"], row["after_values"]
-            elif isinstance(found, WriteRowsEvent):
-                yield None, row["values"]
-            else:
-                yield row["values"], None
-
-
-def _event(packet: bytes, tables: dict[int, Any], flavour: str, *, freeze_schema: bool) -> Any:
-    return BinLogPacketWrapper(
-        MysqlPacket(b"\0" + packet, "utf8mb4"),
-        tables,
-        SimpleNamespace(charset="utf8mb4", _get_dbms=lambda: flavour),
-        (0, 0, 0),
-        use_checksum=True,
-        allowed_events=_ALLOWED,
-        only_tables=None,
-        ignored_tables=None,
-        only_schemas=None,
-        ignored_schemas=None,
-        freeze_schema=freeze_schema,
-        ignore_decode_errors=False,
-        verify_checksum=False,
-        optional_meta_data=True,
-        enable_logging=False,
-    ).event

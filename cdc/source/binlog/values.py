@@ -188,16 +188,15 @@ def inet4(data: bytes) -> str:
 
 
 def inet6(data: bytes) -> str:
-    """The longest run of zero groups is left out, the first one of several; IPv4 inside IPv6 is written as IPv4."""
+    """The longest run of zero groups, even of one, is left out, the first of several as long; IPv4 inside IPv6 is
+    written as IPv4."""
     data = data.ljust(16, b"\0")
     groups = [int.from_bytes(data[start : start + 2], "big") for start in range(0, 16, 2)]
     length, start = _longest_zeros(groups)
     if start == 0 and (length == 6 or (length == 5 and groups[5] == 0xFFFF)):  # noqa: PLR2004 - of the 8 groups
         return ("::ffff:" if length == 5 else "::") + inet4(data[12:])  # noqa: PLR2004 - as above
     texts = [f"{group:x}" for group in groups]
-    if length < 2:  # noqa: PLR2004 - one zero is shorter written out
-        return ":".join(texts)
-    return f"{':'.join(texts[:start])}::{':'.join(texts[start + length :])}"
+    return f"{':'.join(texts[:start])}::{':'.join(texts[start + length :])}" if length else ":".join(texts)
 
 
 def _longest_zeros(groups: Sequence[int]) -> tuple[int, int]:
