@@ -1,0 +1,374 @@
+"""The binlog source on real servers: what it reads, from where it goes on, who may read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import pytest
+
+from cdc.change import Operation, RowChange
+from cdc.column import Capture
+from cdc.errors import LogPurged, SourceError, SourceUnavailable
+from cdc.source.binlog.position import BinlogPosition
+from cdc.source.binlog.source import BinlogSource
+from cdc.source.journal_mysql import MySQLJournal
+from support.binlog_capture import QUICK, Reading, images, reading
+from support.database import Database, fresh_database
+from support.mysql_capture import install
+from support.server import Spec
+from support.servers import KeeperClient, shared_server
+
+SPECS = {"mariadb": Spec("mariadb", binlog=True), "mysql": Spec("mysql")}
+TABLE = "CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(40), activo TINYINT(1))"
+#: Ten thousand rows a unit of ``tens``.
+MANY = """INSERT INTO articulos
+    SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n, REPEAT('x', 40), 1
+    FROM digits AS a, digits AS b, digits AS c, digits AS d, digits AS e WHERE e.n < {tens} ORDER BY 1"""
+
+
+@pytest.fixture(params=SPECS)
+def items(request: pytest.FixtureRequest, keeper: KeeperClient) -> Iterator[Database]:
+    """A table ``articulos`` on a server with a log."""
+    with fresh_database(shared_server(keeper, SPECS[request.param]), erp=False) as database:
+        database.execute(TABLE)
+        yield database
+
+
+def add(database: Database, *numbers: int) -> None:
+    for number in numbers:
+        database.execute("INSERT INTO articulos VALUES (%s, 'x', 1)", [number])
+
+
+def keys(changes: list[RowChange]) -> list[Any]:
+    return [change.key.get("id") for change in changes]
+
+
+# -- what is read -----------------------------------------------------------------------------------------------------
+
+
+async def test_changes_come_in_normal_form(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        items.execute("INSERT INTO articulos VALUES (1, 'Niño ☂', 1)")
+        items.execute("UPDATE articulos SET nombre = NULL, activo = 0 WHERE id = 1")
+        items.execute("UPDATE articulos SET nombre = NULL WHERE id = 1")
+        items.execute("DELETE FROM articulos")
+        changes = await log.drain()
+    first: dict[str, Any] = {"id": 1, "nombre": "Niño ☂", "activo": True}
+    second: dict[str, Any] = {"id": 1, "nombre": None, "activo": False}
+    assert images(changes) == [("create", None, first), ("update", first, second), ("delete", second, None)]
+    assert len(set(log.tokens)) == 3
+
+
+async def test_a_transaction_is_one_and_what_was_rolled_back_is_none(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        connection = items.connect()
+        cursor = connection.cursor()
+        cursor.execute("INSERT INTO articulos VALUES (1, 'a', 1)")
+        cursor.execute("SAVEPOINT s")
+        cursor.execute("INSERT INTO articulos VALUES (2, 'a', 1)")
+        cursor.execute("ROLLBACK TO s")
+        cursor.execute("INSERT INTO articulos VALUES (3, 'a', 1)")
+        connection.commit()
+        cursor.execute("INSERT INTO articulos VALUES (4, 'a', 1)")
+        connection.rollback()
+        changes = await log.drain()
+    assert keys(changes) == [1, 3]
+    assert len(log.tokens) == 1
+
+
+async def test_secret_columns_stay_in_the_database(items: Database) -> None:
+    capture = Capture("articulos", frozenset({"nombre"}))
+    async with reading(items, capture) as log:
+        items.execute("INSERT INTO articulos VALUES (1, 'hidden', 1)")
+        items.execute("UPDATE articulos SET nombre = 'hidden too'")
+        create, update = await log.drain()
+        assert await log.source.rows("articulos", "id", [1]) == [{"id": 1, "activo": True}]
+    assert create.after == update.after == {"id": 1, "activo": True}
+    assert update.secrets_changed == {"nombre"}
+    assert "hidden" not in f"{log.changes}{log.position}"
+
+
+async def test_truncate_is_a_change(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        add(items, 1)
+        items.execute("TRUNCATE TABLE articulos")
+        add(items, 2)
+        changes = await log.drain()
+    assert [change.operation for change in changes] == [Operation.CREATE, Operation.TRUNCATE, Operation.CREATE]
+    assert len(set(log.tokens)) == 3
+
+
+async def test_other_tables_and_databases_move_the_position_only(items: Database) -> None:
+    items.execute("CREATE TABLE otra (id INT PRIMARY KEY)")
+    with fresh_database(items.server, erp=False) as other:
+        other.execute(TABLE)
+        async with reading(items, "articulos") as log:
+            before = log.position
+            items.execute("INSERT INTO otra VALUES (1)")
+            add(other, 1)
+            assert await log.drain() == []
+            assert log.position != before
+    assert log.gaps == []
+
+
+async def test_a_statement_in_place_of_rows_is_a_gap_that_is_read_again(items: Database) -> None:
+    add(items, 1)
+    async with reading(items, "articulos") as log:
+        connection = items.connect(autocommit=True)
+        cursor = connection.cursor()
+        cursor.execute("SET SESSION binlog_format = 'STATEMENT'")
+        cursor.execute("UPDATE articulos SET nombre = 'statement'")
+        changes = await log.drain()
+    assert [gap.table for gap in log.gaps] == ["articulos"]
+    assert images(changes) == [("read", None, {"id": 1, "nombre": "statement", "activo": True})]
+
+
+async def test_a_table_that_is_made_while_reading_is_captured(items: Database) -> None:
+    async with reading(items, "articulos", "nueva") as log:
+        items.execute("CREATE TABLE nueva (id INT PRIMARY KEY, x INT)")
+        items.execute("INSERT INTO nueva VALUES (1, 2)")
+        assert images(await log.drain()) == [("create", None, {"id": 1, "x": 2})]
+        items.execute("DROP TABLE nueva")
+        items.execute("CREATE TABLE nueva (y INT, id INT PRIMARY KEY)")
+        items.execute("INSERT INTO nueva VALUES (3, 4)")
+        assert images(await log.drain()) == [("create", None, {"y": 3, "id": 4})]
+        items.execute("DROP TABLE nueva")
+        items.execute("CREATE TABLE nueva (id INT PRIMARY KEY) SELECT 7 AS id, 8 AS z")
+        changes = await log.drain()
+    assert [dict(change.after or {}) for change in changes] == [{"id": 7, "z": 8}]
+
+
+# -- from where it goes on --------------------------------------------------------------------------------------------
+
+
+async def test_reading_goes_on_behind_the_position(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        add(items, 1, 2)
+        await log.drain()
+        add(items, 3)
+    async with reading(items, "articulos", position=log.position) as again:
+        add(items, 4)
+        assert keys(await again.drain()) == [3, 4]
+    async with reading(items, "articulos", position=again.position) as last:
+        assert await last.drain() == []
+
+
+async def test_the_same_change_has_the_same_token_whenever_it_is_read(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        start = log.position
+        add(items, 1, 2)
+        items.execute("UPDATE articulos SET nombre = 'y'")
+        changes = await log.drain()
+    async with reading(items, "articulos", position=start) as again:
+        assert await again.drain() == changes
+    assert again.tokens == log.tokens
+
+
+async def test_the_first_position_is_stored_before_anything_is_read(items: Database) -> None:
+    source = BinlogSource("main", items.info, [Capture("articulos")], limits=QUICK)
+    await source.open(None)
+    add(items, 1)
+    try:
+        batch = await anext(source.batches())
+    finally:
+        await source.close()
+    assert batch.transactions == ()
+    async with reading(items, "articulos", position=batch.position) as log:
+        assert keys(await log.drain()) == [1]
+
+
+async def test_a_table_that_is_captured_later_is_read_from_the_position_on(items: Database) -> None:
+    items.execute("CREATE TABLE otra (id INT PRIMARY KEY)")
+    async with reading(items, "articulos") as log:
+        pass
+    items.execute("INSERT INTO otra VALUES (1)")
+    async with reading(items, "articulos", "otra", position=log.position) as again:
+        add(items, 2)
+        changes = await again.drain()
+    assert [(change.table, change.key) for change in changes] == [("otra", {"id": 1}), ("articulos", {"id": 2})]
+    async with reading(items, "otra", position=again.position) as fewer:
+        add(items, 3)
+        items.execute("INSERT INTO otra VALUES (4)")
+        assert keys(await fewer.drain()) == [4]
+
+
+async def test_a_position_of_another_source_is_refused(items: Database) -> None:
+    source = BinlogSource("main", items.info, [Capture("articulos")])
+    for wrong in ('{"done":[],"huge":null,"rereads":[]}', "text", "[]", '{"log":["a",1,""]}'):
+        with pytest.raises(SourceError, match="was not written by a binlog source"):
+            await source.open(wrong)  # type: ignore[arg-type]
+        await source.close()
+
+
+# -- huge transactions ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(items: Database) -> Database:
+    items.execute("CREATE TABLE digits (n INT PRIMARY KEY)")
+    items.execute("INSERT INTO digits VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)")
+    return items
+
+
+async def test_a_huge_transaction_comes_in_parts_in_bounded_memory(many: Database) -> None:
+    process = psutil.Process()
+    async with reading(many, "articulos") as log:
+        many.execute(MANY.format(tens=10))
+        before, most, seen, tokens = process.memory_info().rss, 0, 0, set()
+        while seen < 100_000:
+            batch = await log.next()
+            for transaction in batch.transactions:
+                assert [change.key["id"] for change in transaction.changes] == list(
+                    range(seen, seen + len(transaction.changes))
+                )
+                seen += len(transaction.changes)
+                tokens.add(transaction.token)
+            log.changes.clear()
+            most = max(most, process.memory_info().rss - before)
+    assert len(tokens) == 1
+    assert most < 60 << 20
+
+
+async def test_a_huge_transaction_goes_on_where_it_was_stored(many: Database) -> None:
+    limits = replace(QUICK, batch=100, huge=150)
+    async with reading(many, "articulos", limits=limits) as log:
+        many.execute(MANY.format(tens=1))
+        for _ in range(4):
+            await log.next()
+        stored = keys(log.changes)
+        assert stored == list(range(400))
+        assert log.position is not None
+        assert BinlogPosition.load(log.position).huge is not None
+    async with reading(many, "articulos", position=log.position, limits=limits) as again:
+        add(many, 50_000)
+        assert keys(await again.drain()) == [*range(400, 10_000), 50_000]
+    assert again.tokens[0] == log.tokens[0]
+
+
+# -- who may read -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_standby_takes_over(items: Database) -> None:
+    second = BinlogSource("main", items.info, [Capture("articulos")], limits=QUICK)
+    async with reading(items, "articulos") as first:
+        await first.drain()
+        waiting = asyncio.create_task(second.open(first.position))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        add(items, 1)
+    async with asyncio.timeout(5):
+        await waiting
+    taken = Reading(items, second, first.position)
+    try:
+        assert keys(await taken.drain()) == [1]
+    finally:
+        await second.close()
+
+
+async def test_who_lost_the_lock_reads_no_further(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        number = await log.source._session.run(lambda connection: connection.thread_id())
+        items.execute(f"KILL {number}")
+        with pytest.raises(SourceUnavailable):
+            await _forever(log)
+
+
+async def _forever(log: Reading) -> None:
+    while True:
+        await log.next()
+
+
+async def test_journal_and_log_are_not_read_at_the_same_time(items: Database) -> None:
+    install(items, "articulos")
+    journal = MySQLJournal(items.info)
+    await journal.connect()
+    try:
+        async with reading(items, "articulos"):
+            assert not await journal.try_lock(0)
+        assert await journal.try_lock(5)
+    finally:
+        await journal.disconnect()
+
+
+async def test_closing_ends_a_wait_at_once(items: Database) -> None:
+    async with reading(items, "articulos", limits=replace(QUICK, idle=30, progress=30)) as log:
+        waiting = asyncio.create_task(_forever(log))
+        await asyncio.sleep(0.2)
+        waiting.cancel()
+        async with asyncio.timeout(2):
+            await log.source.close()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_table_without_a_primary_key_is_refused(items: Database) -> None:
+    items.execute("CREATE TABLE sin_clave (x INT)")
+    with pytest.raises(SourceError, match="no primary key: sin_clave"):
+        async with reading(items, "articulos", "sin_clave"):
+            pass
+
+
+# -- a log that is gone -----------------------------------------------------------------------------------------------
+
+
+def purge(database: Database) -> None:
+    """The log ends and begins anew."""
+    database.execute("FLUSH BINARY LOGS")
+    statement = "SHOW MASTER STATUS" if database.flavour == "mariadb" else "SHOW BINARY LOG STATUS"
+    file = database.execute(statement)[0][0]
+    for _ in range(100):  # a file is in use until the server notices that its reader is gone
+        database.execute("PURGE BINARY LOGS TO %s", [file])
+        if len(database.execute("SHOW BINARY LOGS")) == 1:
+            return
+        threading.Event().wait(0.1)
+    pytest.fail("The log was not purged.")
+
+
+@pytest.mark.parametrize(
+    ("flavour", "options"),
+    [("mariadb", ()), ("mysql", ()), ("mysql", ("--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"))],
+)
+async def test_a_purged_log_stops_the_consumer_or_is_read_around(
+    flavour: str, options: tuple[str, ...], own_server: Any
+) -> None:
+    database: Database = own_server(flavour, *options, binlog=True)
+    database.execute(TABLE)
+    add(database, 1)
+    async with reading(database, "articulos") as log:
+        add(database, 2)
+        await log.drain()
+    database.execute("DELETE FROM articulos WHERE id = 1")
+    add(database, 3)
+    purge(database)
+    add(database, 4)
+    async with reading(database, "articulos", position=log.position) as stopped:
+        with pytest.raises(LogPurged, match="on_purged"):
+            await stopped.next()
+    async with reading(database, "articulos", position=log.position, reread_purged=True) as again:
+        add(database, 5)
+        changes = await again.drain()
+        assert [gap.table for gap in again.gaps] == ["articulos"]
+        assert [key for change in changes if change.operation is Operation.READ for key in change.key.values()] == [
+            *(2, 3, 4, 5)
+        ]
+        add(database, 6)
+        assert keys(await again.drain()) == [6]
+
+
+async def test_a_server_without_a_log_is_refused(mariadb_db: Database) -> None:
+    mariadb_db.execute(TABLE)
+    with pytest.raises(SourceError, match="writes no binary log"):
+        async with reading(mariadb_db, "articulos"):
+            pass
+
+
+async def test_settings_that_leave_changes_out_are_refused(own_server: Any) -> None:
+    database: Database = own_server("mysql", "--binlog-row-image=MINIMAL")
+    database.execute(TABLE)
+    with pytest.raises(SourceError, match=r"SET GLOBAL binlog_row_image = 'FULL'"):
+        async with reading(database, "articulos"):
+            pass
