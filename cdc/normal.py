@@ -33,10 +33,11 @@ def integer(value: Any) -> Value:
 
 
 def double(value: Any) -> Value:
-    """A 64-bit float.  JSON has no NaN and no infinities: they become their names as text."""
+    """A 64-bit float.  JSON has no NaN and no infinities: they become their names as text.  Zero has no sign: what
+    triggers write into a journal does not tell the two apart."""
     if value is None:
         return None
-    number = float(value)
+    number = float(value) + 0.0
     return number if math.isfinite(number) else str(number)
 
 
@@ -44,7 +45,7 @@ def real(value: Any) -> Value:
     """A 32-bit float as the 64-bit float whose shortest text reads back as the same 32-bit one."""
     if value is None:
         return None
-    number = float(value)
+    number = float(value) + 0.0
     if not math.isfinite(number):
         return str(number)
     single = struct.pack("<f", number)
