@@ -16,13 +16,16 @@ from cdc.source.binlog.event import EventType
 from cdc.source.binlog.reader import Reader
 
 #: Compressed kinds of events → the plain ones that they become.
-PLAIN = {
-    EventType.WRITE_ROWS_COMPRESSED_1: EventType.WRITE_ROWS_1,
-    EventType.UPDATE_ROWS_COMPRESSED_1: EventType.UPDATE_ROWS_1,
-    EventType.DELETE_ROWS_COMPRESSED_1: EventType.DELETE_ROWS_1,
-    EventType.WRITE_ROWS_COMPRESSED: EventType.WRITE_ROWS,
-    EventType.UPDATE_ROWS_COMPRESSED: EventType.UPDATE_ROWS,
-    EventType.DELETE_ROWS_COMPRESSED: EventType.DELETE_ROWS,
+PLAIN: dict[int, int] = {
+    int(compressed): int(plain)
+    for compressed, plain in (
+        (EventType.WRITE_ROWS_COMPRESSED_1, EventType.WRITE_ROWS_1),
+        (EventType.UPDATE_ROWS_COMPRESSED_1, EventType.UPDATE_ROWS_1),
+        (EventType.DELETE_ROWS_COMPRESSED_1, EventType.DELETE_ROWS_1),
+        (EventType.WRITE_ROWS_COMPRESSED, EventType.WRITE_ROWS),
+        (EventType.UPDATE_ROWS_COMPRESSED, EventType.UPDATE_ROWS),
+        (EventType.DELETE_ROWS_COMPRESSED, EventType.DELETE_ROWS),
+    )
 }
 #: No server writes an event that is longer.
 _LONGEST = 1 << 30
@@ -33,7 +36,7 @@ _MOST_COLUMNS = 4096
 def plain_rows(kind: int, body: bytes) -> bytes:
     """The body of the plain event: only the images are compressed, not what stands before them."""
     reader = Reader(body, _POST_HEADER)
-    plain = PLAIN[EventType(kind)]
+    plain = PLAIN[kind]
     if plain in (EventType.WRITE_ROWS, EventType.UPDATE_ROWS, EventType.DELETE_ROWS):
         reader.take(max(2, reader.integer(2)) - 2)
     columns = reader.packed()

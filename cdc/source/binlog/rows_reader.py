@@ -97,7 +97,7 @@ class RowsReader:
         if layout is not None:
             self._verify(data, at, end)
             kind = data[at + 4]
-            self._keep(LogRows(layout, PLAIN[EventType(kind)], plain_rows(kind, data[at + _BODY : end])))
+            self._keep(LogRows(layout, PLAIN[kind], plain_rows(kind, data[at + _BODY : end])))
         return ()
 
     def _partial_rows(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
