@@ -68,6 +68,7 @@ class FoundTable:
     has_key: bool
     identity: str
     identity_index: str
+    indexes: list[str]
     published: bool
     leaves: list[str]
     strange_leaves: list[str]

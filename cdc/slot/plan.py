@@ -139,6 +139,9 @@ class _Planner:
             return []
         if Identity(found.identity, found.identity_index) == before:
             return []
+        if before.kind == "i" and before.index not in found.indexes:
+            self._notes.append(f"Table {name} had its replica identity from the index {before.index}, which is gone.")
+            before = Identity("d")
         return [sql.identity(self._found.schema, name, before)]
 
     def _remember(self) -> str:

@@ -15,6 +15,9 @@ SELECT
         ),
         ''
     ) AS identity_index,
+    ARRAY(
+        SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid ORDER BY 1
+    ) AS indexes,
     EXISTS (
         SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
         WHERE p.pubname = %(publication)s AND r.prrelid = c.oid
