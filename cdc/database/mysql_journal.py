@@ -92,8 +92,9 @@ def decoder(shape: Shape) -> Decoder:
                 "Was the journal written by hand?  Delete that row.",
             )
         for index in doubles:
-            if values[index].__class__ is int:
-                values[index] = float(values[index])
+            value = values[index]
+            if value.__class__ is int or value == 0:  # without a sign, which MySQL writes and the others do not
+                values[index] = float(value) + 0.0
         for index in booleans:
             values[index] = _BOOLEANS.get(values[index], values[index])
         for index in dates:

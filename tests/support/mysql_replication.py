@@ -96,7 +96,7 @@ FAULTS: dict[str, Callable[[MySQLColumn, Any, Any], bool]] = {
     "the fraction of a time below zero is added instead of taken off": lambda c, _, ours: (
         c.data_type == "time" and ours.startswith("-") and "." in ours
     ),
-    "-0.0 of a FLOAT, which is 0.0 in expressions": lambda c, theirs, _: c.data_type == "float" and theirs == 0,
+    "zero has a sign": lambda c, theirs, ours: c.data_type in ("float", "double") and theirs == ours == 0,
     "zero bytes at the end of a BINARY are missing": lambda c, _, ours: (
         c.data_type == "binary" and base64.b64decode(ours).endswith(b"\0")
     ),

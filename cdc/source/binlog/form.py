@@ -172,8 +172,10 @@ def _listed(form: Form, log: LogColumn) -> Form:
 
 
 def _small(form: Form, log: LogColumn, known: MySQLColumn) -> Form:
-    if log.type == ColumnType.FLOAT:  # -0.0 reads as 0.0 there, and a cache takes them for the same anyway
+    if log.type == ColumnType.FLOAT:
         return form.read_by(_LOOK_UP, values.Cache(lambda number: real(number or 0.0)))
+    if log.type == ColumnType.DOUBLE:  # zero without a sign, as in `cdc.normal`
+        return form.read_by("({0} or 0.0)")
     if log.type == ColumnType.YEAR:
         two_digits = "(2)" in known.column_type
         return form.read_by(_LOOK_UP, tuple(year % 100 for year in _YEARS) if two_digits else _YEARS)
@@ -199,7 +201,8 @@ def _bytes(form: Form, log: LogColumn, known: MySQLColumn, manner: Manner) -> Fo
 def _perhaps_compressed(form: Form, log: LogColumn, convert: Callable[[bytes], str]) -> Form:
     if log.type not in _COMPRESSED:
         return form.read_by(_CALL, convert)
-    return form.read_by(_CALL, lambda data: convert(values.decompressed(data)))
+    most = log.meta if log.type == ColumnType.VARCHAR_COMPRESSED else 1 << 8 * log.meta
+    return form.read_by(_CALL, lambda data: convert(values.decompressed(data, most)))
 
 
 def _decoder_of(known: MySQLColumn) -> TextDecoder:

@@ -211,8 +211,9 @@ def _longest_zeros(groups: Sequence[int]) -> tuple[int, int]:
     return best[0], -best[1]
 
 
-def decompressed(data: bytes) -> bytes:
-    """A value of a COMPRESSED column: how it is compressed, how long it is without, and the compressed bytes."""
+def decompressed(data: bytes, most: int) -> bytes:
+    """A value of a COMPRESSED column, of ``most`` bytes at most: how it is compressed, how long it is without, and the
+    compressed bytes."""
     if not data:
         return data
     method, width = data[0] >> 4, data[0] & 7
@@ -221,6 +222,8 @@ def decompressed(data: bytes) -> bytes:
     length = int.from_bytes(data[1 : 1 + width], "big")
     if method != _ZLIB:
         raise MalformedEvent(f"A compressed value in the log has the unknown method {method}.")
+    if length > most:
+        raise MalformedEvent("A compressed value in the log is longer than its column.")
     stream = zlib.decompressobj(-zlib.MAX_WBITS if data[0] & _ZLIB_RAW else zlib.MAX_WBITS)
     try:
         content = stream.decompress(data[1 + width :], length + 1)
