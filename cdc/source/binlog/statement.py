@@ -20,7 +20,7 @@ _IN_NAME = r"[0-9a-z_$\u0080-\uffff]"
 _HARMLESS = re.compile(
     rf"""(?: ANALYZE | OPTIMIZE | REPAIR | CHECK | FLUSH | GRANT | REVOKE | SET | TRUNCATE | INSERT | UPDATE | DELETE
     | REPLACE | LOAD | CALL | XA | USE | DO
-    | (?: CREATE | DROP ) {_SPACE}+
+    | (?: CREATE | DROP ) {_SPACE}+ (?: OR {_SPACE}+ REPLACE {_SPACE}+ )?
       (?: DEFINER | TRIGGER | VIEW | ALGORITHM | SQL | PROCEDURE | FUNCTION | AGGREGATE | EVENT | USER | ROLE | SERVER )
     )\b""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,

@@ -45,6 +45,8 @@ def test_a_statement_that_names_a_table_concerns_it(statement: str) -> None:
         "DROP TRIGGER clientes_insert",
         "CREATE DEFINER=`a`@`b` PROCEDURE p() SELECT * FROM clientes",
         "CREATE ALGORITHM=UNDEFINED VIEW v AS SELECT * FROM clientes",
+        "CREATE OR REPLACE ALGORITHM=UNDEFINED DEFINER=`a`@`b` SQL SECURITY DEFINER VIEW v AS SELECT * FROM clientes",
+        "CREATE OR REPLACE VIEW v AS SELECT * FROM clientes",
         "TRUNCATE TABLE clientes",
         "",
     ],
