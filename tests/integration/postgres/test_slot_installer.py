@@ -1,4 +1,4 @@
-"""Installing and removing publication and slot: idempotent, exact, refused with a sentence, taken back when it fails."""
+"""Installing and removing publication and slot: idempotent, exact, refused with a sentence, taken back on failure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def _state(database: Database) -> list[Any]:
     return [
         database.execute(
             "SELECT c.relname, c.relreplident::text, x.relname FROM pg_class c "
-            "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisreplident LEFT JOIN pg_class x ON x.oid = i.indexrelid "
+            "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisreplident "
+            "LEFT JOIN pg_class x ON x.oid = i.indexrelid "
             "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1"
         ),
         database.execute("SELECT pubname, obj_description(oid) FROM pg_publication"),
@@ -131,7 +132,7 @@ def test_captured_tables_that_are_dropped_or_need_no_capture_any_more(tables: Da
     found = _phrases(tables, CAPTURES)
     assert "the table does not exist" in found["table plain"]
     assert "published, but no rule needs it" in _phrases(tables, CAPTURES[2:])["table indexed"]
-    assert "indexed_code_key, which is gone" in slot_installer(tables).plan_uninstall().notes[0]
+    assert "indexed_code_key, which is gone" in slot_installer(tables).plan_uninstall().notes[-1]
     _uninstall(tables)
     assert _state(tables)[1] == []
     assert _identities(tables)["indexed"] == "d"
