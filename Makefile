@@ -4,6 +4,7 @@
 #   make test    the tests, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal" and the like)
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
+#   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md and docs/cli.md again
 #   make clean   remove what these commands made
 
@@ -13,13 +14,14 @@ BIN := $(VENV)/bin
 # Tests mostly wait for databases: one more at once than there are cores.
 JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ARGS ?=
+SECONDS ?= 600
 # Generated documentation: each page with the module that prints it.
 PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test check bench docs databases guards clean
+.PHONY: demo test check bench fuzz docs databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -40,6 +42,9 @@ check: $(VENV)/dev-installed guards
 bench: $(VENV)/dev-installed databases
 	@test -n "$(BENCH)" || { echo "Which one?  make bench BENCH=NAME with one of: $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))" >&2; exit 2; }
 	PYTHONPATH=tests $(BIN)/python tests/bench/bench_$(BENCH).py $(ARGS)
+
+fuzz: $(VENV)/dev-installed
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_binlog_decode.py -max_total_time=$(SECONDS) $(ARGS)
 
 docs: $(VENV)/dev-installed
 	@for page in $(PAGES); do \
