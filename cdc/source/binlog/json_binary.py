@@ -140,7 +140,7 @@ def _opaque(kind: int, data: bytes) -> str:
             raise MalformedEvent("A JSON document in the log holds a decimal that is none.")
         return values.decimal(digits, scale)(data[2:])
     if kind in (ColumnType.DATE, ColumnType.OLD_DATETIME, ColumnType.OLD_TIMESTAMP, ColumnType.OLD_TIME):
-        return f'"{_moment(kind, int.from_bytes(data[:8], "little", signed=True))}"'
+        return f'"{_moment(kind, struct.unpack("<q", data)[0])}"'
     lines = [values.binary(data[start : start + _BASE64_LINE]) for start in range(0, len(data), _BASE64_LINE)]
     return encode_basestring(f"base64:type{kind}:" + "\n".join(lines))
 
