@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -19,12 +20,14 @@ from cdc.finding import Finding, Severity
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.missing import missing
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
 from cdc.source.mysql_session import explained
 
 CONSUMER = "cdc_consumer"
 _HEARTBEAT = 5.0
+_CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASCADE|SET NULL)", re.MULTILINE)
 
 
 class BinlogInspector:
@@ -91,9 +94,7 @@ class BinlogInspector:
     ) -> Iterator[Finding]:
         """Each right is tried out."""
         account = _account(connection)
-        problem = _refusal(self._info, lambda: log_head(connection)) or _refusal(
-            self._info, lambda: LogConnection.open(self._info, log_head(connection), _HEARTBEAT, follow=False).close()
-        )
+        problem = _refusal(self._info, lambda: self._first(log_head(connection)))
         if problem:
             yield Finding("log privileges", Severity.WRONG, problem, _log_grant(server, account))
         else:
@@ -106,12 +107,19 @@ class BinlogInspector:
         if not hidden:
             yield Finding("table privileges", Severity.OK, "the account may read every captured table")
 
+    def _first(self, position: LogPosition) -> None:
+        """Read what comes first behind a position, or that nothing does."""
+        with closing(LogConnection.open(self._info, position, _HEARTBEAT, follow=False)) as log:
+            next(log.items(lambda _: None), None)
+
     def _stand(self, connection: Connection[Any], position: Position) -> Finding:
         """Whether the log still holds what comes behind the consumer's position."""
         stand = BinlogPosition.load(position).log
-        head = log_head(connection)
         try:
+            head = log_head(connection)
             with closing(LogConnection.open(self._info, stand, _HEARTBEAT, follow=False)) as log:
+                if (error := missing(connection, log.flavour, stand, by_gtids=log.by_gtids)) is not None:
+                    raise error
                 next(log.items(lambda _: None), None)
         except LogPurged as error:
             mend = 'on_purged = "reread" in the configuration, then cdc run'
@@ -167,13 +175,21 @@ def _cascades(
     if cascades_in_log(settings):
         yield Finding("cascades", Severity.OK, "in the log, as any other change")
         return
-    captured = {capture.table for capture in captures}
-    unseen = [table for (table,) in rows(connection, sqlfile.load("mysql/cascading.sql")) if table in captured]
+    unseen = [capture.table for capture in captures if _is_cascaded(connection, capture.table)]
     if unseen:
         detail = f"What foreign keys delete or change by themselves is not in this server's log: {', '.join(unseen)}."
         yield Finding("cascades", Severity.WARNING, detail, 'capture = "triggers" sees it')
     else:
         yield Finding("cascades", Severity.OK, "no foreign key changes a captured table by itself")
+
+
+def _is_cascaded(connection: Connection[Any], table: str) -> bool:
+    """Whether a foreign key changes its rows by itself.  information_schema shows keys to those who may write only."""
+    try:
+        ((_, text, *_),) = rows(connection, f"SHOW CREATE TABLE {quote(table)}")
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+        return False  # gone, or may not be read, which is a finding of its own
+    return _CASCADE.search(str(text)) is not None
 
 
 def _kept(settings: Mapping[str, str]) -> str:

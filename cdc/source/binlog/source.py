@@ -35,6 +35,7 @@ from cdc.source.binlog.item import SchemaChange
 from cdc.source.binlog.layout import Layout, bare_layout
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_thread import LogThread
+from cdc.source.binlog.missing import missing
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import SchemaHistory, Version
 from cdc.source.binlog.schema_now import SchemaNow, read_schema
@@ -214,12 +215,21 @@ class BinlogSource:
                 f"{self._info.describe()} is another server than the one whose log was read up to {_told(stand.log)}.",
                 "Positions without GTIDs are good for one server only.",
             )
+        await self._check_there(stand.log, reader)
         if new:
             version = await self._version_behind(stand.log, new, certain=not moved)
             self._history = SchemaHistory(version)
         captured = tuple(sorted(self._secrets))
         server = stand.server or reader.server
         self._stand = replace(stand, server=server, captured=captured, schema=version.dump(), huge=huge)
+
+    async def _check_there(self, position: LogPosition, reader: LogThread) -> None:
+        """A MariaDB whose log was reset begins at its beginning rather than to refuse a position of before."""
+        assert self._server is not None, "connected"
+        ask = partial(missing, flavour=self._server.flavour, position=position, by_gtids=reader.by_gtids)
+        error = await self._session.run(ask)
+        if error is not None:
+            raise error
 
     def _stretches(self, stand: BinlogPosition, reader: LogThread, connection: LogConnection) -> Generator[Stretch]:
         assert self._server is not None, "connected"

@@ -359,6 +359,20 @@ async def test_a_purged_log_stops_the_consumer_or_is_read_around(
         assert keys(await again.drain()) == [6]
 
 
+@pytest.mark.parametrize("flavour", SPECS)
+async def test_a_log_that_was_reset_is_not_taken_for_the_one_that_was_read(flavour: str, own_server: Any) -> None:
+    database: Database = own_server(flavour, binlog=True)
+    database.execute(TABLE)
+    async with reading(database, "articulos") as log:
+        add(database, 1, 2)
+        await log.drain()
+    database.execute("RESET MASTER" if flavour == "mariadb" else "RESET BINARY LOGS AND GTIDS")
+    add(database, 3)
+    async with reading(database, "articulos", position=log.position) as again:
+        with pytest.raises(LogPurged, match="reset"):
+            await again.next()
+
+
 async def test_a_server_without_a_log_is_refused(mariadb_db: Database) -> None:
     mariadb_db.execute(TABLE)
     with pytest.raises(SourceError, match="writes no binary log"):
