@@ -55,6 +55,8 @@ class LogReader(RowsReader):
         super().__init__(layouts, spill_bytes)
         self._server = server
         self._file, self._offset = start.file, start.offset
+        #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
+        self._start: LogPosition | None = start
         self.unplaced = 0
         self._open = False
         #: Name of an XA transaction that is prepared → where reading stood before it, its rows.
@@ -84,6 +86,8 @@ class LogReader(RowsReader):
         raise NotImplementedError
 
     def reached(self) -> LogPosition:
+        if self._start is not None:
+            return self._start._replace(gtids=self.gtids())
         return LogPosition(self._file, self._offset, self.gtids())
 
     def position(self) -> LogPosition:
@@ -136,7 +140,7 @@ class LogReader(RowsReader):
         else:
             self._offset += (log_pos - self._offset) % _4_GB
             self.unplaced = 0
-        self._moved, self._open = True, False
+        self._moved, self._open, self._start = True, False, None
 
     def _commit(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
         self._end_group(data, at)
@@ -251,7 +255,8 @@ class LogReader(RowsReader):
     def _rotate(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
         """The server also makes one up at the beginning, to say where it begins."""
         place = parse_rotate(body_without_checksum(self._event(data, at)))
-        self._moved = self._moved or place.file != self._file
+        if place.file != self._file:
+            self._moved, self._start = True, None
         self._file, self._offset, self.unplaced = place.file, place.offset, 0
         self._tables.clear()
         return ()
@@ -265,8 +270,8 @@ class LogReader(RowsReader):
         return self._alive(parse_heartbeat_2(body_without_checksum(self._event(data, at))))
 
     def _alive(self, place: Place) -> Iterable[Item]:
-        if place.file == self._file and place.offset > self._offset and not self._open:
-            self._offset, self.unplaced = place.offset, 0
+        if place.file == self._file and place.offset > self.reached().offset and not self._open:
+            self._offset, self.unplaced, self._start = place.offset, 0, None
         self._moved = False
         return (Idle(self.position(), self.reached()),)
 

@@ -1,0 +1,92 @@
+"""Reading the log of a test's database: what was seen, in an order and a form that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cdc.connection import ConnectionInfo, Tls
+from cdc.database.mysql_connection import connect
+from cdc.source.binlog.connection import LogConnection, log_head
+from cdc.source.binlog.item import Committed, Item, Layouts, Missed, SchemaChange
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.table_map import TableMap
+from cdc.source.binlog.unreadable import Unreadable
+from support.database import Database
+
+HEARTBEAT = 2.0
+#: Table id and flags, which say nothing.
+_POST_HEADER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A transaction (``what``: table, kind, and images with what stands before them), a statement or a reason.  The
+    same whenever it is read; ``position`` is not compared."""
+
+    token: str
+    time: datetime
+    what: tuple[object, ...]
+
+
+def head(database: Database) -> LogPosition:
+    with closing(connect(database.info)) as connection:
+        return log_head(connection)
+
+
+def tables_of(database: str) -> Layouts:
+    """All tables of this database are wanted, and none is decoded."""
+
+    def layouts(table: TableMap) -> Unreadable | None:
+        return Unreadable(table.table, "", None) if table.database == database else None
+
+    return layouts
+
+
+def seen(item: Item, database: str) -> Seen | None:
+    match item:
+        case Committed():
+            rows = tuple((each.layout.table, each.event_type, each.body[_POST_HEADER:]) for each in item.rows)
+            return Seen(item.token, item.time, rows)
+        case SchemaChange() if item.database == database:
+            return Seen(item.token, item.time, (item.statement,))
+        case Missed():
+            return Seen(item.token, item.time, (item.reason,))
+    return None
+
+
+@contextmanager
+def opened(
+    info: ConnectionInfo, position: LogPosition, *, heartbeat: float = HEARTBEAT, follow: bool = False
+) -> Iterator[LogConnection]:
+    with closing(LogConnection.open(info, position, heartbeat, follow=follow)) as connection:
+        yield connection
+
+
+def read(info: ConnectionInfo, position: LogPosition) -> Iterator[tuple[Seen | None, LogPosition]]:
+    """To the end of the log: what is seen, and where reading stands behind it."""
+    with opened(info, position) as connection:
+        for item in connection.items(tables_of(info.database)):
+            yield seen(item, info.database), item.position
+
+
+def read_all(info: ConnectionInfo, position: LogPosition) -> list[Seen]:
+    return [each for each, _ in read(info, position) if each is not None]
+
+
+def once(found: Iterable[Seen]) -> list[Seen]:
+    """Without what came again: an XA transaction holds the position back, and what is stored twice is stored once."""
+    return list(dict.fromkeys(found))
+
+
+def plain(info: ConnectionInfo, port: int = 0) -> ConnectionInfo:
+    """Without TLS, through a proxy perhaps."""
+    return replace(info, port=port or info.port, tls=Tls("disable"))
+
+
+def numbers(found: Iterable[Seen]) -> list[list[int]]:
+    """Of each transaction that wrote into tables whose last column is an INT: its last value in each rows event."""
+    transactions = ([row[2] for row in each.what if isinstance(row, tuple)] for each in found)
+    return [[int.from_bytes(body[-4:], "little", signed=True) for body in bodies] for bodies in transactions if bodies]
