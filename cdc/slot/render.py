@@ -6,7 +6,8 @@ from cdc.database.postgres_slot import PUBLICATION, Identity, Memory
 from cdc.sqlfile import render
 from cdc.trigger.postgres_render import literal, qualified, quote
 
-_OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
+#: Partitions speak for themselves: as their table, they would not say whether they told of a whole row or of its key.
+_OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false"
 #: From this version on a table with stored generated columns cannot be updated unless they are published.
 _GENERATED_VERSION = 180000
 #: From this version on a slot may follow a fail-over to a standby that is set up for it.

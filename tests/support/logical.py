@@ -11,7 +11,9 @@ from typing import Any
 from cdc import service
 from cdc.change import Batch, RowChange, Transaction
 from cdc.column import Capture
+from cdc.connection import ConnectionInfo
 from cdc.database.postgres_lsn import lsn_number
+from cdc.errors import InstallError
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.position import Position
 from cdc.slot.postgres import SlotInstaller
@@ -42,20 +44,21 @@ def logical_source(
     *,
     reread_lost: bool = False,
     may_repair: bool = True,
+    info: ConnectionInfo | None = None,
 ) -> LogicalSource:
-    """``may_repair``: else repairs do nothing."""
+    """``may_repair``: else repairs are refused.  ``info``: another way to the same database."""
 
     async def repair(tables: Sequence[str]) -> None:
-        if may_repair:
-            await asyncio.to_thread(slot_installer(database).repair, tables)
+        _refuse(may_repair)
+        await asyncio.to_thread(slot_installer(database).repair, tables)
 
     async def renew() -> None:
-        if may_repair:
-            await asyncio.to_thread(install_slot, database, captures)
+        _refuse(may_repair)
+        await asyncio.to_thread(install_slot, database, captures)
 
     return LogicalSource(
         "main",
-        database.info,
+        info or database.info,
         captures,
         lookups,
         repair=repair,
@@ -63,6 +66,11 @@ def logical_source(
         reread_lost=reread_lost,
         limits=limits,
     )
+
+
+def _refuse(may_repair: bool) -> None:
+    if not may_repair:
+        raise InstallError("Repairing is switched off.")
 
 
 def log_end(database: Database) -> int:

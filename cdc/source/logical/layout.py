@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc.change import Operation, Row, RowChange, Value
+from cdc.column import Table
 from cdc.errors import MalformedEvent
 from cdc.source.logical.message import Cells, Delete, Insert, Relation, Unchanged, Update
 from cdc.source.logical.value import Convert, TypeName, converter
@@ -21,10 +22,19 @@ class UnknownRow(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """The table of which another one is a partition, and the OIDs of all its partitions that hold rows."""
+
+    table: Table
+    leaves: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """``names``: of all columns in order.  ``key``: names of the primary key's columns; None when it is not known for
-    the table as it was.  ``shown``: positions of the columns that are not secret.  ``converts``: position →
-    function."""
+    """``table``: the one that a partition belongs to.  ``names``: of all columns in order.  ``key``: names of the
+    primary key's columns; None when it is not known for the table as it was.  ``shown``: positions of the columns that
+    are not secret, in the table's order.  ``converts``: position → function.  ``leaves``: of a partition, as in
+    `Parent`."""
 
     table: str
     names: tuple[str, ...]
@@ -32,6 +42,7 @@ class Layout:
     shown: tuple[int, ...]
     secrets: tuple[int, ...]
     converts: tuple[tuple[int, Convert], ...]
+    leaves: frozenset[int] = frozenset()
 
     def change(self, message: Insert | Update | Delete, time: datetime, ordinal: int) -> RowChange | None:
         """None when the row did not change.  Raises `UnknownRow`."""
@@ -81,7 +92,7 @@ class Layout:
             if place not in known:
                 known[place] = convert(text)
             values[place] = known[place]
-        if not self.secrets:
+        if not self.secrets and not self.leaves:
             return dict(zip(self.names, values, strict=True))
         return {self.names[place]: values[place] for place in self.shown}
 
@@ -102,27 +113,38 @@ class Layout:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What only the database knows.  ``types``: by OID.  ``zone``: its local time."""
+
+    types: Mapping[int, TypeName]
+    zone: Zone
+
+
 def layout_of(
     relation: Relation,
     key: tuple[str, ...] | None,
     secrets: frozenset[str],
-    types: Mapping[int, TypeName],
-    zone: Zone,
+    known: Names,
+    parent: Parent | None = None,
 ) -> Layout:
-    """``key``: the table's primary key as far as it is known; it is of no use when the table had no such columns."""
+    """``key``: the table's primary key as far as it is known; it is of no use when the table had no such columns.
+    ``parent``: of a partition, which may have its columns in another order."""
     names = tuple(column.name for column in relation.columns)
     usable = key if key and all(name in names and name not in secrets for name in key) else None
     converts = tuple(
         (place, convert)
         for place, column in enumerate(relation.columns)
-        if column.name not in secrets and (convert := converter(types.get(column.type), zone)) is not None
+        if column.name not in secrets and (convert := converter(known.types.get(column.type), known.zone)) is not None
     )
-    places = range(len(names))
+    order = {column.name: number for number, column in enumerate(parent.table.columns)} if parent is not None else {}
+    places = sorted(range(len(names)), key=lambda place: order.get(names[place], len(names)))
     return Layout(
-        table=relation.table,
+        table=relation.table if parent is None else parent.table.name,
         names=names,
         key=usable,
         shown=tuple(place for place in places if names[place] not in secrets),
         secrets=tuple(place for place in places if names[place] in secrets),
         converts=converts,
+        leaves=frozenset() if parent is None else parent.leaves,
     )

@@ -3,19 +3,25 @@ types."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import structlog
+
 from cdc.column import Capture
-from cdc.source.logical.layout import Layout, layout_of
+from cdc.source.logical.layout import Layout, Names, Parent, layout_of
 from cdc.source.logical.message import Relation
 from cdc.source.logical.value import TypeName
 from cdc.source.postgres_catalogue import zone_of
 from cdc.source.postgres_lookup import PostgresLookup
 from cdc.sqlfile import load
 
+log = structlog.get_logger()
+
 
 class LogTables:
     """``schema``: the one that has the ERP's tables."""
 
-    def __init__(self, lookup: PostgresLookup, captures: dict[str, Capture], schema: str) -> None:
+    def __init__(self, lookup: PostgresLookup, captures: Mapping[str, Capture], schema: str) -> None:
         self._lookup = lookup
         self._captures = captures
         self._schema = schema
@@ -28,20 +34,38 @@ class LogTables:
         The key is the primary key of now.  Where the table had no such columns at this place of the log (one was
         renamed further on), it is the key that the table had when it was last told of; else it is not known.
         """
-        capture = self._captures.get(relation.table)
-        if capture is None or relation.schema != self._schema:
-            return None
         await self._lookup.read_catalogue()
+        parent = await self._parent(relation)
+        capture = self._captures.get(relation.table if parent is None else parent.table.name)
+        if capture is None or (parent is None and relation.schema != self._schema):
+            log.warning("not captured", table=relation.table, reason="it is published, but no rule needs it")
+            return None
         await self._learn_types(relation)
-        names = {column.name for column in relation.columns}
-        now = self._lookup.catalogue.layouts.get(relation.table)
-        key = now.table.key if now is not None else None
-        if not key or not names.issuperset(key):
-            key = self._keys.get(relation.oid)
-        layout = layout_of(relation, key, capture.secrets, self._types, lambda: zone_of(self._lookup.zone))
+        names = Names(self._types, lambda: zone_of(self._lookup.zone))
+        layout = layout_of(relation, self._key(relation, capture.table), capture.secrets, names, parent)
         if layout.key is not None:
             self._keys[relation.oid] = layout.key
         return layout
+
+    async def _parent(self, relation: Relation) -> Parent | None:
+        """The captured table of which this is a partition."""
+        layouts = self._lookup.catalogue.layouts
+        if relation.schema == self._schema and relation.table in self._captures:
+            return None
+        captured = [name for name in layouts if name in self._captures]
+        records = await self._lookup.link.query(load("postgres/slot/partitions.sql"), [self._schema, captured])
+        of = {oid: table for oid, table, _ in records}
+        if relation.oid not in of:
+            return None
+        table = of[relation.oid]
+        leaves = frozenset(oid for oid, name, is_leaf in records if name == table and is_leaf)
+        return Parent(layouts[table].table, leaves)
+
+    def _key(self, relation: Relation, table: str) -> tuple[str, ...] | None:
+        now = self._lookup.catalogue.layouts.get(table)
+        key = now.table.key if now is not None else ()
+        known = bool(key) and {column.name for column in relation.columns}.issuperset(key)
+        return key if known else self._keys.get(relation.oid)
 
     async def _learn_types(self, relation: Relation) -> None:
         unknown = sorted({column.type for column in relation.columns} - self._types.keys())

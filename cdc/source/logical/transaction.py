@@ -102,8 +102,7 @@ class Assembler:
         if self._passing:
             return
         if isinstance(message, Truncate):
-            for relation in message.relations:
-                self._truncate(relation, current)
+            self._truncate(message, current)
             return
         ordinal = current.count
         current.count += 1
@@ -118,12 +117,21 @@ class Assembler:
         if change is not None:
             self._keep(change, current)
 
-    def _truncate(self, relation: int, current: Committed) -> None:
-        ordinal = current.count
-        current.count += 1
-        layout = self._layout(relation)
-        if layout is not None:
-            self._keep(RowChange(Operation.TRUNCATE, layout.table, {}, None, None, current.time, ordinal), current)
+    def _truncate(self, message: Truncate, current: Committed) -> None:
+        """Of a table's partitions, either all are emptied, or nobody knows which of its rows are gone."""
+        emptied = set(message.relations)
+        told: set[str] = set()
+        for relation in message.relations:
+            ordinal = current.count
+            current.count += 1
+            layout = self._layout(relation)
+            if layout is None or layout.table in told:
+                continue
+            told.add(layout.table)
+            if layout.leaves <= emptied:
+                self._keep(RowChange(Operation.TRUNCATE, layout.table, {}, None, None, current.time, ordinal), current)
+            else:
+                current.gaps.setdefault(layout.table, Gap(layout.table, Operation.TRUNCATE, current.time))
 
     def _layout(self, relation: int) -> Layout | None:
         if relation not in self._known:

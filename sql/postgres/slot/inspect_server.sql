@@ -21,7 +21,7 @@ SELECT
     coalesce(pg_has_role(p.pubowner, 'USAGE'), false) AS publication_owned,
     obj_description(p.oid, 'pg_publication') AS comment,
     coalesce(
-        NOT p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot
+        NOT p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot
             AND coalesce(to_json(p)->>'pubgencols', 's') = 's',
         false
     ) AS publishes_all,

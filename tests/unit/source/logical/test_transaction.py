@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from cdc.change import Operation, RowChange
+from cdc.column import Column, ColumnKind, Table
 from cdc.errors import MalformedEvent
 from cdc.source.logical.decode import decode
-from cdc.source.logical.layout import Layout, layout_of
+from cdc.source.logical.layout import Layout, Names, Parent, layout_of
 from cdc.source.logical.message import UNCHANGED, Message, Relation
 from cdc.source.logical.transaction import Assembler, Committed
 from cdc.source.logical.value import TypeName
@@ -20,13 +21,14 @@ TYPES = {INT4: TypeName("int4", "N"), TEXT: TypeName("text", "S"), BOOL: TypeNam
 TYPES[FLOAT8] = TypeName("float8", "N")
 USERS = relation(1, "users", [("id", INT4), ("pin", TEXT), ("level", FLOAT8), ("note", TEXT)])
 OTHER = relation(2, "other", [("id", INT4)])
+NAMES = Names(TYPES, lambda: UTC)
 TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 async def _layouts(found: Relation) -> Layout | None:
     if found.table == "other":
         return None
-    return layout_of(found, ("id",), frozenset({"pin"}), TYPES, lambda: UTC)
+    return layout_of(found, ("id",), frozenset({"pin"}), NAMES)
 
 
 def assembler(huge: int = 100, seen: int = 0) -> Assembler:
@@ -92,7 +94,7 @@ async def test_rows_that_the_log_does_not_hold_whole_are_gaps() -> None:
 
 async def test_a_table_whose_key_is_not_known_is_a_gap() -> None:
     async def layouts(found: Relation) -> Layout | None:
-        return layout_of(found, ("number",), frozenset(), TYPES, lambda: UTC)
+        return layout_of(found, ("number",), frozenset(), NAMES)
 
     messages = (
         begin(1),
@@ -113,6 +115,22 @@ async def test_a_table_looks_as_it_was_last_told() -> None:
         {"id": 1, "level": 2.0, "note": "n"},
         {"id": 2, "note": "n", "fresh": True},
     ]
+
+
+async def test_a_partition_shows_its_columns_in_the_order_of_its_table() -> None:
+    columns = tuple(Column(name, ColumnKind.TEXT) for name in ("note", "level", "id"))
+    parent = Parent(Table("people", columns, ("id",)), frozenset({1, 3}))
+
+    async def layouts(found: Relation) -> Layout | None:
+        return layout_of(found, ("id",), frozenset({"pin"}), NAMES, parent)
+
+    third = relation(3, "users_3", [("id", INT4)])
+    messages = (begin(1), USERS, third, insert(1, "1", "p", "2", "n"), truncate(1), truncate(1, 3), commit(1, 2))
+    (done,) = await fed(Assembler(layouts, 100, 0), *messages)
+    assert [change.table for change in done.changes] == ["people", "people"]
+    assert list((done.changes[0].after or {}).items()) == [("note", "n"), ("level", 2.0), ("id", 1)]
+    assert done.changes[1].operation is Operation.TRUNCATE
+    assert done.gaps["people"].operation is Operation.TRUNCATE
 
 
 async def test_what_is_stored_is_passed_over_and_the_rest_keeps_its_numbers() -> None:
