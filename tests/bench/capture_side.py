@@ -15,20 +15,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
+import pymysqlreplication
+from pymysqlreplication import row_event
+
+from cdc.config.url import parse_database_url
+from cdc.database.mysql_connection import connect, server_of
+from cdc.database.mysql_tables import read_tables
+from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.item import Committed
+from cdc.source.binlog.layout import KnownTable, Layout, layout_of
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.table_map import TableMap
 
 Task = dict[str, Any]
 
 
 def ours(task: Task) -> Iterator[int]:
-    from cdc.config.url import parse_database_url
-    from cdc.database.mysql_connection import connect, server_of
-    from cdc.database.mysql_tables import read_tables
-    from cdc.source.binlog.connection import LogConnection
-    from cdc.source.binlog.item import Committed
-    from cdc.source.binlog.layout import KnownTable, Layout, layout_of
-    from cdc.source.binlog.log_position import LogPosition
-    from cdc.source.binlog.table_map import TableMap
-
     info = parse_database_url(task["url"], "url")
     connection = connect(info)
     flavour = server_of(connection).flavour
@@ -55,10 +57,7 @@ def ours(task: Task) -> Iterator[int]:
     reader.close()
 
 
-def _mysql_replication(task: Task, **options: Any) -> Iterator[Any]:
-    import pymysqlreplication
-    from pymysqlreplication import row_event
-
+def mysql_replication(task: Task, **options: Any) -> Iterator[Any]:
     stream = pymysqlreplication.BinLogStreamReader(
         connection_settings={key: task[key] for key in ("host", "port", "user", "password")}
         | {"passwd": task["password"]},
@@ -76,13 +75,13 @@ def _mysql_replication(task: Task, **options: Any) -> Iterator[Any]:
 
 def installed(task: Task) -> Iterator[int]:
     """mysql-replication with its default settings, its rows looked at."""
-    for event in _mysql_replication(task):
+    for event in mysql_replication(task):
         yield len(event.rows)
 
 
 def frozen(task: Task) -> Iterator[int]:
     """mysql-replication with its fastest setting, rows to JSON."""
-    for event in _mysql_replication(task, freeze_schema=True):
+    for event in mysql_replication(task, freeze_schema=True):
         for row in event.rows:
             for image in row.values():
                 if isinstance(image, dict):

@@ -53,11 +53,14 @@ async def receiving(arrived: Arrived) -> AsyncIterator[str]:
 
 
 @contextmanager
-def consumer_of(database: Database, url: str, events: str = "*", *options: str) -> Iterator[Consumer]:
+def consumer_of(
+    database: Database, url: str, events: str = "*", *options: str, capture: str = "triggers"
+) -> Iterator[Consumer]:
     """Configured with one endpoint; not started.  Its files, the outbox among them, are on a real disk."""
     with tempfile.TemporaryDirectory() as folder:
-        consumer = Consumer.configure(Path(folder), database.info)
-        consumer.run("install-triggers")
+        consumer = Consumer.configure(Path(folder), database.info, f'capture = "{capture}"')
+        if capture != "binlog":
+            consumer.run("install-triggers" if capture == "triggers" else "install-slot")
         consumer.add_endpoint(url, events, *options)
         try:
             yield consumer
@@ -77,6 +80,17 @@ def start(consumer: Consumer) -> psutil.Process:
             raise SystemExit(f"the consumer does not read: {consumer.log.read_text()[-2000:]}")
         time.sleep(0.002)
     return psutil.Process(consumer.process.pid)
+
+
+def wait_for_position(consumer: Consumer) -> None:
+    """Until it is stored where reading a log begins."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with closing(sqlite3.connect(f"file:{consumer.folder / 'cdc.db'}?mode=ro", uri=True)) as outbox:
+            if outbox.execute("SELECT COUNT(*) FROM source_position").fetchone()[0]:
+                return
+        time.sleep(0.01)
+    raise SystemExit("the consumer stores no position")
 
 
 def journal_rows(database: Database) -> int:

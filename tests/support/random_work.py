@@ -29,7 +29,8 @@ tables = ["work_number", "work_code"]
 work_number = ["pin"]
 """
 _TEXTS = (
-    "", " ", "trailing ", "O&#39;Brien &amp; Sons", 'quote " and \\ back', "Ñandú £ 漢字 \U0001f9fe", "tab\tline\nbreak",
+    "", " ", "trailing ", "O&#39;Brien &amp; Sons", 'quote " and \\ back', "Ñandú £ 漢字 \U0001f9fe",
+    "tab\tline\nbreak",
     "null", "NULL", "0", "{}", "[1]", "&lt;b&gt;", "é", "e\u0301", "x" * 50,
 )  # fmt: skip
 _DOUBLES = (0.0, 1.0, -1.0, 0.1, 121.0, 1e15, 1e-7, 123456789.125, 2.5e20, -0.005, 1 / 3, 1e300, 5e-324)

@@ -6,6 +6,7 @@ the schema up to date before it asks for the next.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from cdc.source.binlog.unreadable import Unreadable
 from cdc.source.spool import Spool
 
 _STATEMENT_FORMAT = "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' mends that"
+
+#: Seconds that what was read may wait for more while more is at hand.
+_LONGEST = 0.1
 
 log = structlog.get_logger()
 
@@ -78,6 +82,7 @@ class StretchReader:
     _lost: dict[str, Lost] = field(default_factory=dict)
     _rows: int = 0
     _bytes: int = 0
+    _flushed_at: float = 0.0
     _builders: dict[Layout, Build] = field(default_factory=dict)
 
     def read(self, items: Iterable[Item]) -> Generator[Stretch]:
@@ -87,7 +92,9 @@ class StretchReader:
                 yield from self._committed(item)
             elif isinstance(item, Idle):
                 self._position = item.position
-                yield self._flush(caught_up=self.at_end())
+                caught_up = self.at_end()
+                if caught_up or time.monotonic() - self._flushed_at > _LONGEST:  # else there is more to store with it
+                    yield self._flush(caught_up=caught_up)
             elif isinstance(item, SchemaChange):
                 yield from self._statement(item)
             else:
@@ -98,6 +105,7 @@ class StretchReader:
         stretch = Stretch(tuple(self._pending), self._position, tuple(self._lost.values()), caught_up=caught_up)
         self._pending, self._lost = [], {}
         self._rows = self._bytes = 0
+        self._flushed_at = time.monotonic()
         return stretch
 
     def _waiting(self) -> Iterator[Stretch]:
