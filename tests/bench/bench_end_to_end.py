@@ -1,7 +1,7 @@
 """Binlog → mapped → durable outbox → signed POST to nginx, all in one `cdc run`; against mysql-replication in a loop
 that posts each row's JSON, signed, with aiohttp and uvloop, and keeps nothing.
 
-    PYTHONPATH=tests python tests/bench/bench_end_to_end.py [--servers mariadb-binlog mysql] [--changes 20000] [--rounds 3]
+    PYTHONPATH=tests python tests/bench/bench_end_to_end.py [--servers mysql …] [--changes 20000] [--rounds 3]
 
 Updates of invoices (facturascli), one a transaction.  Ours counts from its beginning to read until the last 204 is
 recorded, the other from its first row to its last 204; it reads a part of the changes only (it is slow).

@@ -47,6 +47,7 @@ def ours(task: Task) -> Iterator[int]:
             continue
         count = 0
         for layout, event_type, body in item.rows:
+            assert isinstance(layout, Layout), "the table is known"
             names = layout.names
             for before, after in layout.rows(body, event_type):
                 for image in (before, after):
