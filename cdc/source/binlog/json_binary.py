@@ -26,6 +26,7 @@ _LITERALS: Mapping[int, str] = {0: "null", 1: "true", 2: "false"}
 _DEEPEST = 100
 _BASE64_LINE = 57  # bytes, which are 76 characters
 _MOST_LENGTH_BYTES = 5
+_MOST_DIGITS = 65
 #: Digits in front of the point (below zero: zeros behind it) that are written without an exponent.
 _LEAST_POINT, _MOST_POINT = -14, 15
 
@@ -136,7 +137,7 @@ def _opaque(kind: int, data: bytes) -> str:
     """A value of one of the types of columns."""
     if kind == ColumnType.DECIMAL:
         digits, scale = data[0], data[1]
-        if scale > digits or len(data) != 2 + values.decimal_bytes(digits, scale):
+        if not 0 < digits <= _MOST_DIGITS or scale > digits or len(data) != 2 + values.decimal_bytes(digits, scale):
             raise MalformedEvent("A JSON document in the log holds a decimal that is none.")
         return values.decimal(digits, scale)(data[2:])
     if kind in (ColumnType.DATE, ColumnType.OLD_DATETIME, ColumnType.OLD_TIMESTAMP, ColumnType.OLD_TIME):

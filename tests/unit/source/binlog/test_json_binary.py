@@ -170,6 +170,8 @@ def test_a_text_that_many_elements_share() -> None:
         b"\x0b" + struct.pack("<d", float("nan")),
         b"\x0f\xf6\x02\x41\x42",
         b"\x0f\xf6\x00",
+        b"\x0f\xf6\x02\x00\x00",
+        b"\x0f\xf6\x1f\x42\x00" + bytes(29),
         b"\x0f\x0c\x03abc",
     ],
 )
