@@ -223,7 +223,8 @@ class MySQLProcess(_Process):
         if spec.flavour == "mariadb":
             self._install_mariadb()
         else:
-            shutil.copytree(self._initialised_mysql(), self.data)
+            # auto.cnf holds the uuid that tells a server from others: each makes its own
+            shutil.copytree(self._initialised_mysql(), self.data, ignore=shutil.ignore_patterns("auto.cnf"))
         grant = f"GRANT ALL ON *.* TO '{OWNER}'@'%' WITH GRANT OPTION"
         statements = [f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'", grant]
         (folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
