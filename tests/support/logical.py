@@ -13,7 +13,7 @@ from cdc.change import Batch, RowChange, Transaction
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_lsn import lsn_number
-from cdc.errors import InstallError
+from cdc.errors import InstallError, SourceError
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.position import Position
 from cdc.slot.postgres import SlotInstaller
@@ -115,6 +115,14 @@ class Reading:
 
     async def changes(self) -> list[RowChange]:
         return [change for transaction in await self.drain() for change in transaction.changes]
+
+    async def failure(self) -> SourceError:
+        """Read until it fails."""
+        try:
+            while True:
+                await self.take()
+        except SourceError as error:
+            return error
 
     async def reopen(self) -> None:
         await self.source.close()

@@ -22,16 +22,23 @@ class Proxy:
     hears: asyncio.Event = field(default_factory=asyncio.Event)
     cuts: int = 0
     port: int = 0
+    _ends: set[asyncio.StreamWriter] = field(default_factory=set)
+    _served: set[asyncio.Task[None]] = field(default_factory=set)
 
     def through(self) -> ConnectionInfo:
         return replace(self.info, host="127.0.0.1", port=self.port)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._served.add(asyncio.ensure_future(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server_writer = await asyncio.open_connection(self.info.host, self.info.port)
         except OSError:
             writer.close()
             return
+        ends = {writer, server_writer}
+        self._ends |= ends
         ways = (
             asyncio.ensure_future(self._pass(reader, server_writer, None)),
             asyncio.ensure_future(self._pass(server_reader, writer, self.budget())),
@@ -40,8 +47,15 @@ class Proxy:
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        for end in (writer, server_writer):
+        for end in ends:
             end.transport.abort()
+        self._ends -= ends
+
+    async def close(self) -> None:
+        self.hears.set()
+        for end in self._ends:
+            end.transport.abort()
+        await asyncio.gather(*self._served)
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, left: int | None) -> None:
         while data := await source.read(_CHUNK):
@@ -66,4 +80,4 @@ async def proxied(info: ConnectionInfo, budget: Callable[[], int | None] = lambd
         yield proxy
     finally:
         server.close()
-        server.close_clients() if hasattr(server, "close_clients") else None
+        await proxy.close()

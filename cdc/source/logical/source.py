@@ -44,6 +44,9 @@ Repair = Callable[[Sequence[str]], Awaitable[None]]
 #: Makes publication and slot again where they are lost; errors as `Repair`.
 Renew = Callable[[], Awaitable[None]]
 
+#: Seconds that the connection with the lock may take to answer.
+_ALIVE_SECONDS = 20.0
+
 log = structlog.get_logger()
 
 
@@ -245,7 +248,7 @@ class LogicalSource:
         """The lock lives as long as its connection, which is looked after now and then."""
         now = asyncio.get_running_loop().time()
         if now - self._alive_at >= self._limits.idle:
-            await self._lookup.link.query("SELECT 1")
+            await self._lookup.link.query("SELECT 1", seconds=_ALIVE_SECONDS)
             self._alive_at = now
 
     async def _stored(self, stretch: Stretch) -> AsyncIterator[Batch]:
