@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cdc.column import ColumnKind
@@ -130,15 +131,14 @@ def form_of(log: LogColumn, known: MySQLColumn, manner: Manner) -> Form:
     if log.type in _INTEGER_BYTES:
         return _integer(log, known)
     if log.type in _MOMENT_BYTES:
-        return form.read_by(_LOOK_UP, values.Cache(_moment(log.type, manner)))
+        return form.read_by(_LOOK_UP, _moments(log.type, manner))
     if form.length:
         return _bytes(form, log, known, manner)
     if log.type in (ColumnType.ENUM, ColumnType.SET):
         return _listed(form, log)
     if log.type == ColumnType.DECIMAL:
         zerofill = "zerofill" in known.column_type
-        convert = values.decimal(log.meta >> 8, log.meta & 0xFF, zerofill=zerofill)
-        return form.read_by(_LOOK_UP, values.Cache(convert))
+        return form.read_by(_LOOK_UP, _decimals(log.meta >> 8, log.meta & 0xFF, zerofill))
     return _small(form, log, known)
 
 
@@ -151,16 +151,32 @@ def _integer(log: LogColumn, known: MySQLColumn) -> Form:
     return Form(unsigned if known.unsigned else _SIGNED[width], expression=expression)
 
 
-def _moment(of_type: int, manner: Manner) -> Callable[[bytes], Any]:
-    functions: dict[int, Callable[[bytes], Any]] = {
-        ColumnType.DATETIME: values.datetime_,
-        ColumnType.TIMESTAMP: values.timestamp(manner.offset_of),
-        ColumnType.TIME: values.time,
-        ColumnType.OLD_DATETIME: values.old_datetime,
-        ColumnType.OLD_TIMESTAMP: values.old_timestamp(manner.offset_of),
-        ColumnType.OLD_TIME: values.old_time,
-    }
-    return functions.get(of_type, values.date)
+#: One for the columns of all tables: the same moments come in many.
+_MOMENTS: Mapping[int, values.Cache[bytes]] = {
+    ColumnType.DATE: values.Cache(values.date),
+    ColumnType.NEWDATE: values.Cache(values.date),
+    ColumnType.DATETIME: values.Cache(values.datetime_),
+    ColumnType.TIME: values.Cache(values.time),
+    ColumnType.OLD_DATETIME: values.Cache(values.old_datetime),
+    ColumnType.OLD_TIME: values.Cache(values.old_time),
+}
+_REALS = values.Cache[float](lambda number: real(number or 0.0))
+
+
+def _moments(of_type: int, manner: Manner) -> values.Cache[bytes]:
+    if of_type in _MOMENTS:
+        return _MOMENTS[of_type]
+    return _timestamps(manner.offset_of, old=of_type == ColumnType.OLD_TIMESTAMP)
+
+
+@lru_cache(8)
+def _timestamps(offset_of: Callable[[int], int], *, old: bool) -> values.Cache[bytes]:
+    return values.Cache(values.old_timestamp(offset_of) if old else values.timestamp(offset_of))
+
+
+@lru_cache(256)
+def _decimals(digits: int, scale: int, zerofill: bool) -> values.Cache[bytes]:
+    return values.Cache(values.decimal(digits, scale, zerofill=zerofill))
 
 
 def _listed(form: Form, log: LogColumn) -> Form:
@@ -173,7 +189,7 @@ def _listed(form: Form, log: LogColumn) -> Form:
 
 def _small(form: Form, log: LogColumn, known: MySQLColumn) -> Form:
     if log.type == ColumnType.FLOAT:
-        return form.read_by(_LOOK_UP, values.Cache(lambda number: real(number or 0.0)))
+        return form.read_by(_LOOK_UP, _REALS)
     if log.type == ColumnType.DOUBLE:  # zero without a sign, as in `cdc.normal`
         return form.read_by("({0} or 0.0)")
     if log.type == ColumnType.YEAR:

@@ -158,7 +158,10 @@ class _RowLayout(Layout):
                 f"Rows of table {self.table} are in the log without column {absent[0]}.",
                 "SET GLOBAL binlog_row_image = 'FULL', which holds for new connections.",
             )
-        readers = Readers([field for n, (_, field) in enumerate(columns) if present >> n & 1])
+        fields = [field for n, (_, field) in enumerate(columns) if present >> n & 1]
+        if not fields:  # rows without bytes would have no end
+            raise self._malformed()
+        readers = Readers(fields)
         if len(self._readers) >= self.MOST_HEADS:
             self._readers.clear()
         self._readers[head] = readers
@@ -168,7 +171,7 @@ class _RowLayout(Layout):
         """``head``: as above, then the bits for the image after."""
         width = (len(self._columns) + 7) // 8
         heads = (head[: self._head_bytes], head[: self._head_bytes - width] + head[self._head_bytes :])
-        before, after = map(self._new_readers, heads)
+        before, after = (self._readers[each] if each in self._readers else self._new_readers(each) for each in heads)
         if len(self._pairs) >= self.MOST_HEADS:
             self._pairs.clear()
         self._pairs[head] = before, after
