@@ -78,6 +78,14 @@ def log_end(database: Database) -> int:
     return lsn_number(str(database.execute("SELECT pg_current_wal_flush_lsn()")[0][0]))
 
 
+async def released(database: Database) -> None:
+    """Until the server has noticed that nobody reads the slot."""
+    active = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND active"
+    async with asyncio.timeout(10):
+        while database.execute(active) != [(0,)]:  # noqa: ASYNC110 - the server gives no sign
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Reading:
     """One life of a source, or several: `drain` reads what is committed by now, acknowledged."""
