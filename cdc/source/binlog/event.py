@@ -97,7 +97,7 @@ def has_checksums(body: bytes) -> bool:
         raise MalformedEvent("The log begins with a format description that is too short.")
     version, _, header = _FORMAT.unpack_from(body)
     if version != _VERSION or header != HEADER_BYTES:
-        raise MalformedEvent(f"The log is in format {version}, which this version does not know.")
+        raise MalformedEvent(f"The log is in format {version} with headers of {header} bytes, which is not known here.")
     algorithm = body[-CHECKSUM_BYTES - 1]
     if algorithm > _CRC32:
         raise MalformedEvent(f"The log has checksums of the unknown kind {algorithm}.")
