@@ -52,12 +52,26 @@ def _container(value: Sequence[Any] | Mapping[str, Any], *, large: bool) -> tupl
         kind, stored = binary(element, large=large)
         if kind == 4:
             value_entries += struct.pack(f"<B{code}", kind, stored[0])
+        elif (inline := _inline(element, large=large)) is not None:
+            value_entries += inline
         else:
             value_entries += struct.pack(f"<B{code}", kind, at + len(data))
             data += stored
     head = struct.pack(f"<{code}{code}", len(inner), at + len(data))
     kind = (0 if isinstance(value, Mapping) else 2) + (1 if large else 0)
     return kind, head + key_entries + value_entries + data
+
+
+#: Numbers that stand in the entry itself: type → code of `struct`, smallest, largest.
+INLINE = {0x05: ("h", -(2**15), 2**15 - 1), 0x06: ("H", 0, 2**16 - 1)}
+INLINE_LARGE = {**INLINE, 0x07: ("i", -(2**31), 2**31 - 1), 0x08: ("I", 0, 2**32 - 1)}
+
+
+def _inline(value: Any, *, large: bool) -> bytes | None:
+    for kind, (code, low, high) in (INLINE_LARGE if large else INLINE).items():
+        if isinstance(value, int) and low <= value <= high:
+            return bytes([kind]) + struct.pack(f"<{code}", value).ljust(4 if large else 2, b"\0")
+    return None
 
 
 def document(value: Any, *, large: bool = False) -> bytes:
@@ -80,7 +94,7 @@ def printed(value: Any) -> str:
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=200)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.integers(-70_000, 2**32) | TEXT,
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(TEXT, inner, max_size=6),
     max_leaves=20,
 )
@@ -106,6 +120,7 @@ def test_no_bytes_are_null() -> None:
         (1e15, "1e15"),
         (1.5e15, "1.5e15"),
         (1234567890123456.5, "1234567890123456.5"),
+        (1234567890123456.0, "1.234567890123456e15"),
         (1e-14, "0.00000000000001"),
         (1e-15, "0.000000000000001"),
         (1e-16, "1e-16"),
