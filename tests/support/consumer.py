@@ -54,12 +54,14 @@ class Consumer:
         return Consumer(folder)
 
     @staticmethod
-    def of_one_table(folder: Path, database: Database, more: str = "") -> Consumer:
-        """Installed on a database that gets the table ``contadores``, which is all that is captured."""
+    def of_one_table(folder: Path, database: Database, more: str = "", capture: str = "triggers") -> Consumer:
+        """On a database that gets the table ``contadores``, which is all that is captured; triggers are installed."""
         database.execute(TABLE)
-        consumer = Consumer.configure(folder, database.info, f'rules = "rules.toml"\n{more}')
+        options = f'rules = "rules.toml"\ncapture = "{capture}"\n{more}'
+        consumer = Consumer.configure(folder, database.info, options)
         (folder / "rules.toml").write_text(RULES, encoding="utf-8")
-        consumer.run("install-triggers")
+        if capture == "triggers":
+            consumer.run("install-triggers")
         return consumer
 
     def command(self, *arguments: str) -> list[str]:

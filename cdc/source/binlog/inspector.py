@@ -13,7 +13,18 @@ from pymysql.connections import Connection
 from cdc import sqlfile
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.database.mysql_connection import Flavour, Server, connect, errors_of, literal, quote, rows, server_of
+from cdc.database.mysql_connection import (
+    NO_PRIVILEGE,
+    Flavour,
+    Server,
+    code_of,
+    connect,
+    errors_of,
+    literal,
+    quote,
+    rows,
+    server_of,
+)
 from cdc.database.mysql_tables import FoundTable, read_tables
 from cdc.errors import LogPurged, SourceError
 from cdc.finding import Finding, Severity
@@ -158,8 +169,9 @@ def _hidden(connection: Connection[Any], captures: Sequence[Capture]) -> Iterato
     for capture in captures:
         try:
             rows(connection, sqlfile.render("mysql/hold_table.sql", table=quote(capture.table)))
-        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-            yield capture.table
+        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+            if code_of(error) in NO_PRIVILEGE:
+                yield capture.table
 
 
 def _keys(existing: Mapping[str, FoundTable], captures: Sequence[Capture]) -> Iterator[Finding]:
