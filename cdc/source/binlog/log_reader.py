@@ -92,9 +92,9 @@ class LogReader(RowsReader):
 
     def position(self) -> LogPosition:
         """From where reading can go on without missing anything."""
-        for before, _ in self._prepared.values():
-            return before
-        return self.reached()
+        if not self._prepared:
+            return self.reached()
+        return next(iter(self._prepared.values()))[0]
 
     def is_behind(self, start: LogPosition) -> bool:
         return self._file != start.file or self._offset > start.offset
