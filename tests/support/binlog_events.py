@@ -53,12 +53,13 @@ def events_since(database: Database, start: tuple[str, int]) -> Iterator[Event]:
 
 
 def rows_events(database: Database, start: tuple[str, int], table: str) -> list[Event]:
-    """TABLE_MAP and rows events of one table of this database."""
-    wanted, found = False, []
+    """TABLE_MAP and rows events of one table of this database.  Those of other tables may stand between the two."""
     names = b"".join(bytes([len(name)]) + name.encode() + b"\0" for name in (database.name, table))
+    wanted: dict[bytes, bool] = {}
+    found = []
     for event in events_since(database, start):
         if event.type == TABLE_MAP:
-            wanted = event.body[8:].startswith(names)
-        if wanted and (event.type == TABLE_MAP or event.type in ROWS):
+            wanted[event.body[:6]] = event.body[8:].startswith(names)
+        if event.type in ROWS | {TABLE_MAP} and wanted[event.body[:6]]:
             found.append(event)
     return found
