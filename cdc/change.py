@@ -49,10 +49,12 @@ class Transaction:
 
     ``token`` is unique within the source for ever.  A huge transaction comes as several of these with one token, cut
     between records: all changes of one record are in the same part.
+    ``journalled``: of a transaction that a log tells of, what triggers beside it call it in their journal.
     """
 
     token: str
     changes: tuple[RowChange, ...]
+    journalled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

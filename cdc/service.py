@@ -21,7 +21,7 @@ from cdc.column import Capture, Table
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
-from cdc.errors import CdcError, ConfigError, InstallError
+from cdc.errors import CdcError, ConfigError, InstallError, JournalMissing, SourceError
 from cdc.event import Event
 from cdc.finding import Finding, Inspector, Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cdc.source.base import Source
     from cdc.source.binlog.inspector import BinlogInspector
     from cdc.source.journal_database import JournalDatabase
+    from cdc.source.move.bridge import Bridge
 
 log = structlog.get_logger()
 
@@ -203,16 +204,56 @@ def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:
 
 
 def source_of(source: SourceConfig) -> Source:
-    """The source that a configuration names; not opened yet."""
-    if source.capture == "binlog":
-        return _binlog_source(source)
-    if source.capture == "logical":
-        return _logical_source(source)
+    """The source that a configuration names, which moves there from where it was; not opened yet."""
+    from cdc.source.move.position import Way
+    from cdc.source.move.source import MovingSource
+
+    way = Way.JOURNAL if source.capture == "triggers" else Way.LOG
+    postgres = source.connection().engine is Engine.POSTGRESQL
+    log_source = _logical_source if postgres else _binlog_source
+    bridge = _logical_bridge if postgres else _binlog_bridge
+    make = {Way.JOURNAL: lambda: _journal_source(source), Way.LOG: lambda: log_source(source)}
+    return MovingSource(source.name, way, make, lambda: bridge(source))
+
+
+def _journal_source(source: SourceConfig) -> Source:
     from cdc.source.journal import JournalSource
 
     journal = journal_of(source.connection(), catalogue(source))
     check = _check(source) if source.repair else None
     return JournalSource(source.name, journal, _repair(source), check=check)
+
+
+def _logical_bridge(source: SourceConfig) -> Bridge:
+    from cdc.source.logical.bridge import LogicalBridge
+
+    return LogicalBridge(source.connection(), _all_triggers(source))
+
+
+def _binlog_bridge(source: SourceConfig) -> Bridge:
+    from cdc.source.binlog.bridge import BinlogBridge
+
+    return BinlogBridge(source.connection(), catalogue(source).captures(), _all_triggers(source))
+
+
+def _all_triggers(source: SourceConfig) -> Callable[[], Awaitable[None]]:
+    """Raises `SourceError` when a trigger is missing: what it does not see would be lost."""
+
+    def look() -> None:
+        install = installer(source)
+        try:
+            missing = install.plan_install(_checked(source, install)[0]).steps
+        except InstallError as error:
+            raise SourceError(error.message, error.hint) from error
+        if missing:
+            raise JournalMissing(
+                f"Source {source.name!r} goes on by triggers once they are all in place.", "Run cdc install-triggers."
+            )
+
+    async def check() -> None:
+        await asyncio.to_thread(look)
+
+    return check
 
 
 def _binlog_source(source: SourceConfig) -> Source:

@@ -11,6 +11,7 @@ from cdc.connection import ConnectionInfo, Tls
 from cdc.database.mysql_connection import connect
 from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.item import Committed, Item, Layouts, Missed, SchemaChange
+from cdc.source.binlog.journal_rows import JournalRows
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.table_map import TableMap
 from cdc.source.binlog.unreadable import Unreadable
@@ -48,7 +49,11 @@ def tables_of(database: str) -> Layouts:
 def seen(item: Item, database: str) -> Seen | None:
     match item:
         case Committed():
-            rows = tuple((each.layout.table, each.event_type, each.body[_POST_HEADER:]) for each in item.rows)
+            rows = tuple(
+                (each.layout.table, each.event_type, each.body[_POST_HEADER:])
+                for each in item.rows
+                if not isinstance(each.layout, JournalRows)
+            )
             return Seen(item.token, item.time, rows)
         case SchemaChange() if item.database == database:
             return Seen(item.token, item.time, (item.statement,))

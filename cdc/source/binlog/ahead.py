@@ -20,8 +20,9 @@ class Ahead:
     """Reads the log over a second connection, rows skipped; what was read once is remembered, so that a series of
     alterations costs one reading."""
 
-    def __init__(self, info: ConnectionInfo, concerned: Concerned) -> None:
+    def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
         self._info = info
+        self._log = log
         self._concerned = concerned
         self._found: list[tuple[_Place, frozenset[str]]] = []
         self._read_to: LogPosition | None = None
@@ -45,7 +46,7 @@ class Ahead:
             self._connection.close()
 
     def _read(self, start: LogPosition, head: LogPosition) -> None:
-        with closing(LogConnection.open(self._info, start, _HEARTBEAT, follow=False)) as connection:
+        with closing(self._log.open(self._info, start, _HEARTBEAT, follow=False)) as connection:
             self._connection = connection
             if self._closed:
                 connection.close()

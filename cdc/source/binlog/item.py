@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from cdc.source.binlog.journal_rows import JournalRows
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.table_map import TableMap
 from cdc.source.binlog.unreadable import Unreadable
 
 #: How rows of a table are read; None for a table of no interest.
-Layouts = Callable[[TableMap], Layout | Unreadable | None]
+Layouts = Callable[[TableMap], Layout | Unreadable | JournalRows | None]
 
 
 class LogRows(NamedTuple):
-    """One event of row changes: ``layout.rows(body, event_type)`` decodes it, unless the layout is `Unreadable`.
+    """One event of row changes: ``layout.rows(body, event_type)`` decodes it, unless the layout is `Unreadable` or
+    `JournalRows`.
 
     ``event_type``: WRITE, UPDATE or DELETE_ROWS, version 1 or 2, never compressed.  ``body``: without header and
     checksum.  A tuple for speed, as the next one.
     """
 
-    layout: Layout | Unreadable
+    layout: Layout | Unreadable | JournalRows
     event_type: int
     body: bytes
 

@@ -20,10 +20,11 @@ Read = Callable[[LogConnection], Generator[Stretch]]
 class LogThread:
     """Used once: opened, read, closed.  ``server``: whose log it is.  ``by_gtids``: reading began by GTIDs."""
 
-    def __init__(self, info: ConnectionInfo, concerned: Concerned) -> None:
+    def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
         self._info = info
+        self._log = log
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cdc-log")
-        self._ahead = Ahead(info, concerned)
+        self._ahead = Ahead(info, concerned, log)
         self._connection: LogConnection | None = None
         self._stretches: Generator[Stretch] | None = None
         self._fetch: asyncio.Future[Stretch | None] | None = None
@@ -35,7 +36,7 @@ class LogThread:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._open, start, heartbeat, read)
 
     def _open(self, start: LogPosition, heartbeat: float, read: Read) -> None:
-        self._connection = connection = LogConnection.open(self._info, start, heartbeat)
+        self._connection = connection = self._log.open(self._info, start, heartbeat)
         if self._closed:
             connection.close()
         self.server, self.by_gtids = connection.server, connection.by_gtids

@@ -10,6 +10,7 @@ from cdc.errors import LogIncomplete, MalformedEvent
 from cdc.source.binlog.compressed import PLAIN, plain_rows
 from cdc.source.binlog.event import CHECKSUM_BYTES, HEADER_BYTES, EventType
 from cdc.source.binlog.item import Item, Layouts, LogRows
+from cdc.source.binlog.journal_rows import JournalRows
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.table_map import parse_table_map
 from cdc.source.binlog.transaction_rows import TransactionRows
@@ -37,8 +38,8 @@ class RowsReader:
         self._layouts = layouts
         self._spill_bytes = spill_bytes
         #: Body of a table map → table id, layout.
-        self._known: dict[bytes, tuple[bytes, Layout | Unreadable | None]] = {}
-        self._tables: dict[bytes, Layout | Unreadable | None] = {}
+        self._known: dict[bytes, tuple[bytes, Layout | Unreadable | JournalRows | None]] = {}
+        self._tables: dict[bytes, Layout | Unreadable | JournalRows | None] = {}
         self._rows: TransactionRows | None = None
         self.checksum_bytes = 0
         self.handlers: list[Handler] = [self._nothing] * 256
@@ -75,7 +76,9 @@ class RowsReader:
         self._tables[known[0]] = known[1]
         return ()
 
-    def _new_table(self, body: bytes, data: bytes, at: int, end: int) -> tuple[bytes, Layout | Unreadable | None]:
+    def _new_table(
+        self, body: bytes, data: bytes, at: int, end: int
+    ) -> tuple[bytes, Layout | Unreadable | JournalRows | None]:
         self._verify(data, at, end)
         if len(self._known) >= _MOST_TABLES:
             self._known.clear()

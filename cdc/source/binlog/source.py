@@ -32,6 +32,7 @@ from cdc.errors import LogIncomplete, LogPurged, SchemaMismatch, SourceError
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection
 from cdc.source.binlog.item import SchemaChange
+from cdc.source.binlog.journal_rows import JOURNAL, JournalRows, journal_rows
 from cdc.source.binlog.layout import Layout, bare_layout
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_thread import LogThread
@@ -85,7 +86,7 @@ class BinlogSource:
     """A `cdc.source.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
 
     ``reread_purged``: when the log behind the position is gone, read all captured tables and go on from the log's end;
-    else that is an error.
+    else that is an error.  ``connection``: how the server is connected to and asked for its log.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class BinlogSource:
         lookups: Sequence[Capture] = (),
         *,
         reread_purged: bool = False,
+        connection: type[LogConnection] = LogConnection,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -104,6 +106,7 @@ class BinlogSource:
         self._secrets = {capture.table: capture.secrets for capture in captures}
         self._lookup = MySQLLookup(self._secrets | {capture.table: capture.secrets for capture in lookups})
         self._reread_purged = reread_purged
+        self._log = connection
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._session = MySQLSession(info)
@@ -207,7 +210,7 @@ class BinlogSource:
         new = frozenset(self._secrets) - set(stand.captured)
         huge = stand.huge if set(stand.captured) == set(self._secrets) else None
         self._history = SchemaHistory(version)
-        self._reader = reader = LogThread(self._info, self._concerned)
+        self._reader = reader = LogThread(self._info, self._concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._stretches, stand, reader))
         moved = bool(stand.server) and stand.server != reader.server
         if moved and not stand.log.gtids:
@@ -289,7 +292,7 @@ class BinlogSource:
         self._tables = await self.tables()
         return self._history.current.with_tables(names, now.tables, again)
 
-    def _layout(self, table_map: TableMap) -> Layout | Unreadable | None:
+    def _layout(self, table_map: TableMap) -> Layout | Unreadable | JournalRows | None:
         """Called in the log's thread; the schema stays what it is while that reads."""
         server = self._server
         assert server is not None, "connected"
@@ -297,7 +300,11 @@ class BinlogSource:
         if server.folds:
             by_lower = {name.lower(): name for name in self._secrets}
             database, table = database.lower(), by_lower.get(table.lower(), "")
-        if table not in self._secrets or database != (server.database.lower() if server.folds else server.database):
+        if database != (server.database.lower() if server.folds else server.database):
+            return None
+        if table_map.table == JOURNAL:
+            return journal_rows(table_map, server.flavour)
+        if table not in self._secrets:
             return None
         try:
             layout = self._history.current.layout(table_map, table, server.zone.offset)

@@ -17,6 +17,7 @@ from cdc.change import Gap, Operation, RowChange, Transaction
 from cdc.errors import SourceUnavailable
 from cdc.source.binlog.changes import Build, builder
 from cdc.source.binlog.item import Committed, Idle, Item, Missed, SchemaChange
+from cdc.source.binlog.journal_rows import JournalRows
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.position import Huge
@@ -80,6 +81,7 @@ class StretchReader:
     resume: Huge | None = None
     _pending: list[Transaction] = field(default_factory=list)
     _lost: dict[str, Lost] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)  # of the transaction that is being read, in the journal
     _rows: int = 0
     _bytes: int = 0
     _flushed_at: float = 0.0
@@ -119,6 +121,7 @@ class StretchReader:
         behind = self.resume.records if self.resume is not None and resumed else 0
         self.resume = None
         changes: list[RowChange] = []
+        self._names = set()
         size = 0
         with ExitStack() as stack:
             spool = stack.enter_context(Spool()) if resumed else None
@@ -136,8 +139,8 @@ class StretchReader:
                 yield from self._parts(item, spool, behind)
                 return
         self._position = item.position
-        if changes:
-            self._pending.append(Transaction(item.token, tuple(changes)))
+        if changes or self._names:
+            self._pending.append(Transaction(item.token, tuple(changes), tuple(sorted(self._names))))
         self._rows += len(changes)
         self._bytes += size
         if self._rows >= self.cut.batch or self._bytes >= self.cut.bytes:
@@ -149,7 +152,8 @@ class StretchReader:
         if self._pending:
             yield self._flush()
         for part in spool.parts(self.cut.batch, behind):
-            transactions = (Transaction(item.token, part.changes),) if part.changes else ()
+            journalled = tuple(sorted(self._names))
+            transactions = (Transaction(item.token, part.changes, journalled),) if part.changes else ()
             if part.final:
                 self._position = item.position
                 yield Stretch(transactions, item.position, tuple(lost.values()))
@@ -165,6 +169,9 @@ class StretchReader:
         for layout, event_type, body in item.rows:
             if self.closed():
                 raise SourceUnavailable("Closed while a transaction was being read.")
+            if isinstance(layout, JournalRows):
+                self._names |= layout.names(body, event_type)
+                continue
             if isinstance(layout, Unreadable):
                 self._lose(layout.table, Operation.UPDATE, item, layout.reason)
                 ordinal += len(layout.bare.rows(body, event_type)) if layout.bare else 0

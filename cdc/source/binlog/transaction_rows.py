@@ -11,6 +11,7 @@ from weakref import finalize
 
 from cdc.errors import SourceUnavailable
 from cdc.source.binlog.item import LogRows
+from cdc.source.binlog.journal_rows import JournalRows
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.unreadable import Unreadable
 
@@ -24,7 +25,7 @@ class SpilledRows(Collection[LogRows]):
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - closed by the line below
         finalize(self, self._file.close)
-        self._layouts: list[Layout | Unreadable] = []
+        self._layouts: list[Layout | Unreadable | JournalRows] = []
         self._numbers: dict[int, int] = {}
         self._offsets = array("Q")
         self._end = 0

@@ -1,0 +1,119 @@
+"""From triggers to the log and back while eight writers work and the consumer is killed: every change arrives once, in
+order, whatever told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.consumer import Consumer, Inbox, receiving
+from support.counting import begin, check_chains, configured, until_quiet, writing
+from support.database import Database
+
+CHANGES = int(os.environ.get("CDC_TEST_CHANGES", "12000"))
+MOVES = 6
+#: Flavour → what reads its log, and options of the server.
+LOGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "postgresql": ("logical", ("deadlock_timeout=50ms",)),
+    "mariadb": ("binlog", ()),
+    "mysql": ("binlog", ()),
+}
+
+
+def _capture(consumer: Consumer, way: str) -> None:
+    file = consumer.folder / "cdc.toml"
+    text = file.read_text(encoding="utf-8")
+    lines = [f'capture = "{way}"' if line.startswith("capture") else line for line in text.splitlines()]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("flavour", list(LOGS))
+async def test_moving_there_and_back_under_load(flavour: str, own_server: Any, tmp_path: Path) -> None:
+    way, options = LOGS[flavour]
+    database: Database = own_server(flavour, *options, binlog=flavour != "postgresql")
+    consumer = configured(database, tmp_path, 'capture = "triggers"')
+    consumer.run("install-triggers")
+    if flavour == "postgresql":
+        consumer.run("install-slot")
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown when the test fails
+    dice = random.Random(seed)
+    inbox = Inbox()
+
+    async def trouble() -> None:
+        for number in range(MOVES):
+            _capture(consumer, "triggers" if number % 2 else way)
+            consumer.start()
+            await asyncio.sleep(dice.uniform(0.4, 4))  # the move is under way, or done, when the kill comes
+            consumer.end(signal.SIGKILL)
+        _capture(consumer, way)
+        consumer.start()
+
+    async with receiving(inbox) as url:
+        consumer.add_endpoint(url, "contadores.*")
+        try:
+            await begin(database, consumer, inbox)
+            await writing(database, CHANGES, dice, trouble)
+            await _said(consumer, '"moved"')
+            await until_quiet(database, consumer, inbox)
+            await _back(database, consumer, inbox)
+        finally:
+            consumer.end()
+    check_chains(database, inbox, CHANGES)
+    assert _journal_rows(database) == 0
+
+
+async def _back(database: Database, consumer: Consumer, inbox: Inbox) -> None:
+    """To the triggers, to stay there."""
+    await consumer.stop()
+    database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 1")
+    _capture(consumer, "triggers")
+    consumer.start()
+    database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 1")
+    await _said(consumer, '"to":"journal","level":"info"')
+    await until_quiet(database, consumer, inbox)
+    database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 1")
+    await until_quiet(database, consumer, inbox)
+
+
+def _journal_rows(database: Database) -> int:
+    table = "cdc.cdc_journal" if database.flavour == "postgresql" else "cdc_journal"
+    return int(database.execute(f"SELECT COUNT(*) FROM {table}")[0][0])
+
+
+@pytest.mark.parametrize("flavour", list(LOGS))
+async def test_triggers_that_are_not_there_are_waited_for(flavour: str, own_server: Any, tmp_path: Path) -> None:
+    way, options = LOGS[flavour]
+    database: Database = own_server(flavour, *options, binlog=flavour != "postgresql")
+    consumer = configured(database, tmp_path, f'capture = "{way}"')
+    if flavour == "postgresql":
+        consumer.run("install-slot")
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        consumer.add_endpoint(url, "contadores.*")
+        await begin(database, consumer, inbox)
+        database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 2")  # nobody runs
+        _capture(consumer, "triggers")
+        consumer.start()
+        try:
+            await _said(consumer, "goes on by triggers once they are all in place")
+            consumer.run("install-triggers")
+            database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 2")
+            await until_quiet(database, consumer, inbox)
+            await _said(consumer, '"moved"')
+        finally:
+            consumer.end()
+    check_chains(database, inbox, 0)
+
+
+async def _said(consumer: Consumer, words: str) -> None:
+    async with asyncio.timeout(60):
+        while words not in consumer.log.read_text(encoding="utf-8"):
+            await asyncio.sleep(0.1)  # a file of another process: there is no event to await
