@@ -46,6 +46,7 @@ class SourceConfig(Section):
     admin_url: str | None = Field(default=None, repr=False)
     admin_password_file: Path | None = None
     capture: Literal["triggers", "binlog", "logical"] = "triggers"
+    reader: Literal["native", "mysql-replication"] = "native"
     on_purged: Literal["stop", "reread"] = "stop"
     slot_limit_mb: Annotated[int, Field(ge=0)] = 0
     html: Literal["decode", "raw"] = "decode"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,11 +14,13 @@ from cdc.change import Batch, Gap, RowChange
 from cdc.column import Capture
 from cdc.database.mysql_connection import connect
 from cdc.position import Position
-from cdc.source.binlog.connection import log_head
+from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.source import BinlogSource, Limits
 from support.database import Database
 
+#: How the sources of a test get at the log; fixtures set it.
+CONNECTION: ContextVar[type[LogConnection]] = ContextVar("connection", default=LogConnection)
 QUICK = Limits(progress=0, idle=0.1, standby=0.2, heartbeat=1, reread_pause=timedelta(0))
 
 
@@ -61,6 +64,15 @@ class Reading:
         return position.log.place() >= head and not position.rereads
 
 
+def binlog_source(
+    database: Database, *captures: Capture | str, limits: Limits = QUICK, reread_purged: bool = False
+) -> BinlogSource:
+    wanted = [Capture(each) if isinstance(each, str) else each for each in captures]
+    return BinlogSource(
+        "main", database.info, wanted, limits=limits, reread_purged=reread_purged, connection=CONNECTION.get()
+    )
+
+
 @asynccontextmanager
 async def reading(
     database: Database,
@@ -70,8 +82,7 @@ async def reading(
     reread_purged: bool = False,
 ) -> AsyncIterator[Reading]:
     """Opened at the position (the end of the log without one), which is read first."""
-    wanted = [Capture(each) if isinstance(each, str) else each for each in captures]
-    source = BinlogSource("main", database.info, wanted, limits=limits, reread_purged=reread_purged)
+    source = binlog_source(database, *captures, limits=limits, reread_purged=reread_purged)
     try:
         await source.open(position)
         running = Reading(database, source, position)

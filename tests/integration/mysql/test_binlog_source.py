@@ -14,10 +14,11 @@ import pytest
 from cdc.change import Operation, RowChange
 from cdc.column import Capture
 from cdc.errors import LogPurged, SourceError, SourceUnavailable
+from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.library import LibraryConnection
 from cdc.source.binlog.position import BinlogPosition
-from cdc.source.binlog.source import BinlogSource
 from cdc.source.journal_mysql import MySQLJournal
-from support.binlog_capture import QUICK, Reading, images, reading
+from support.binlog_capture import CONNECTION, QUICK, Reading, binlog_source, images, reading
 from support.database import Database, fresh_database
 from support.mysql_capture import install
 from support.server import Spec
@@ -29,6 +30,14 @@ TABLE = "CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(40), activo 
 MANY = """INSERT INTO articulos
     SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n, REPEAT('x', 40), 1
     FROM digits AS a, digits AS b, digits AS c, digits AS d, digits AS e WHERE e.n < {tens} ORDER BY 1"""
+
+
+@pytest.fixture(autouse=True, params=[LogConnection, LibraryConnection], ids=["native", "mysql-replication"])
+def connection(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The same by our own connection and by the package's."""
+    before = CONNECTION.set(request.param)
+    yield
+    CONNECTION.reset(before)
 
 
 @pytest.fixture(params=SPECS)
@@ -170,7 +179,7 @@ async def test_the_same_change_has_the_same_token_whenever_it_is_read(items: Dat
 
 
 async def test_the_first_position_is_stored_before_anything_is_read(items: Database) -> None:
-    source = BinlogSource("main", items.info, [Capture("articulos")], limits=QUICK)
+    source = binlog_source(items, "articulos")
     await source.open(None)
     add(items, 1)
     try:
@@ -198,7 +207,7 @@ async def test_a_table_that_is_captured_later_is_read_from_the_position_on(items
 
 
 async def test_a_position_of_another_source_is_refused(items: Database) -> None:
-    source = BinlogSource("main", items.info, [Capture("articulos")])
+    source = binlog_source(items, "articulos")
     for wrong in ('{"done":[],"huge":null,"rereads":[]}', "text", "[]", '{"log":["a",1,""]}'):
         with pytest.raises(SourceError, match="was not written by a binlog source"):
             await source.open(wrong)  # type: ignore[arg-type]
@@ -254,7 +263,7 @@ async def test_a_huge_transaction_goes_on_where_it_was_stored(many: Database) ->
 
 
 async def test_a_standby_takes_over(items: Database) -> None:
-    second = BinlogSource("main", items.info, [Capture("articulos")], limits=QUICK)
+    second = binlog_source(items, "articulos")
     async with reading(items, "articulos") as first:
         await first.drain()
         waiting = asyncio.create_task(second.open(first.position))
