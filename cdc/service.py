@@ -28,6 +28,7 @@ from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
 from cdc.position import Position
+from cdc.source.move.position import log_part
 from cdc.trigger.base import Installer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
     from cdc.relay import Relay
     from cdc.source.base import Source
+    from cdc.source.binlog.connection import LogConnection
     from cdc.source.binlog.inspector import BinlogInspector
     from cdc.source.journal_database import JournalDatabase
     from cdc.source.move.bridge import Bridge
@@ -261,8 +263,24 @@ def _binlog_source(source: SourceConfig) -> Source:
 
     rules = catalogue(source)
     lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups()]
-    purged = source.on_purged == "reread"
-    return BinlogSource(source.name, _of_mysql(source), rules.captures(), lookups, reread_purged=purged)
+    return BinlogSource(
+        source.name,
+        _of_mysql(source),
+        rules.captures(),
+        lookups,
+        reread_purged=source.on_purged == "reread",
+        connection=_log_connection(source),
+    )
+
+
+def _log_connection(source: SourceConfig) -> type[LogConnection]:
+    if source.reader == "native":
+        from cdc.source.binlog.connection import LogConnection
+
+        return LogConnection
+    from cdc.source.binlog.library import LibraryConnection
+
+    return LibraryConnection
 
 
 def _logical_source(source: SourceConfig) -> Source:
@@ -403,11 +421,25 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
         wanted, notes = _checked(source, inspect)
         findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]
         findings += [Finding("rules", Severity.WARNING, note) for note in notes]
+        findings += _two_ways(source, position)
         if source.capture == "binlog":
-            return findings + _binlog(source).findings(readable(source), position)
+            return findings + _binlog(source).findings(readable(source), log_part(position))
         return findings + inspect.findings(wanted)
     except CdcError as error:
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
+
+
+def _two_ways(source: SourceConfig, position: Position | None) -> list[Finding]:
+    """What is to be said where one way to capture follows another."""
+    by_log = source.capture != "triggers"
+    found = []
+    if position is not None and by_log == (log_part(position) is None):
+        detail = f"cdc run moves to {source.capture} when it is started next, and loses nothing."
+        found.append(Finding("moving", Severity.WARNING, detail, "cdc run"))
+    elif by_log and installer(source).plan_uninstall().steps:
+        detail = f"Triggers are installed although the log is read ({source.capture}): every write pays for them."
+        found.append(Finding("triggers", Severity.WARNING, detail, "cdc uninstall-triggers"))
+    return found
 
 
 # -- a test of an endpoint --------------------------------------------------------------------------------------------

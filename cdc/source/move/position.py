@@ -44,3 +44,11 @@ def read_position(position: Position) -> Way | Overlap:
     if "done" in fields:
         return Way.JOURNAL
     return Way.LOG
+
+
+def log_part(position: Position | None) -> Position | None:
+    """The position of the log; None when it is the journal that is read."""
+    stands = Way.JOURNAL if position is None else read_position(position)
+    if isinstance(stands, Overlap):
+        return stands.log
+    return position if stands is Way.LOG else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def account(database: Database, statements: list[str], user: str) -> Iterator[Co
 
 
 def new_user() -> str:
-    return f"cdc_reader_{next(_accounts)}"
+    return f"cdc_reader_{os.getpid()}_{next(_accounts)}"  # the server is shared with other processes
 
 
 async def test_the_printed_grants_are_enough(items: Database) -> None:
