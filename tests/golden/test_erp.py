@@ -15,6 +15,8 @@ from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types
 from cdc.payload import event_payload
+from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.library import LibraryConnection
 from support.actions import Action, load_actions
 from support.database import Database
 from support.logical import logical_pipeline
@@ -51,6 +53,11 @@ async def test_the_events_are_the_same_bytes_by_all_routes(
     _assert_same({title: each for title, each in expected.items() if title not in hidden}, seen, "MariaDB, binlog")
 
 
+async def test_mysql_replication_gives_them_too(mariadb_binlog_erp: Database, mysql_erp: Database) -> None:
+    await _by_binlog(mariadb_binlog_erp, cascades=False, connection=LibraryConnection)
+    await _by_binlog(mysql_erp, connection=LibraryConnection)
+
+
 def _assert_same(expected: Played, played: Played, who: str) -> None:
     for title, events in expected.items():
         assert played[title] == events, f"{who}: {title}"
@@ -67,8 +74,10 @@ async def _by_slot(database: Database) -> Played:
         return await _play(database, running, at_once=True)
 
 
-async def _by_binlog(database: Database, *, cascades: bool = True) -> Played:
-    async with binlog_pipeline(database) as running:
+async def _by_binlog(
+    database: Database, *, cascades: bool = True, connection: type[LogConnection] = LogConnection
+) -> Played:
+    async with binlog_pipeline(database, connection=connection) as running:
         return await _play(database, running, cascades=cascades, at_once=True)
 
 

@@ -21,7 +21,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.source.base import Source
-from cdc.source.binlog.connection import log_head
+from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.source import BinlogSource
 from cdc.source.binlog.source import Limits as BinlogLimits
@@ -106,17 +106,20 @@ async def pipeline(
 
 @asynccontextmanager
 async def binlog_pipeline(
-    database: Database, catalogue: Catalogue | None = None, limits: BinlogLimits | None = None
+    database: Database,
+    catalogue: Catalogue | None = None,
+    limits: BinlogLimits | None = None,
+    connection: type[LogConnection] = LogConnection,
 ) -> AsyncIterator[Pipeline]:
     """On a MariaDB or MySQL database whose server writes a log, from now on."""
     catalogue = catalogue or load_catalogue()
     lookups = [Capture(table, catalogue.secrets_of(table)) for table in catalogue.lookups()]
     limits = limits or BinlogLimits(progress=0)
-    source = BinlogSource("main", database.info, catalogue.captures(), lookups, limits=limits)
+    source = BinlogSource("main", database.info, catalogue.captures(), lookups, limits=limits, connection=connection)
 
     async def look() -> More:
-        with closing(connect(database.info)) as connection:
-            head = log_head(connection).place()
+        with closing(connect(database.info)) as asked:
+            head = log_head(asked).place()
 
         async def more(position: Position | None) -> bool:
             return position is None or BinlogPosition.load(position).log.place() < head
