@@ -210,6 +210,8 @@ def source_of(source: SourceConfig) -> Source:
     from cdc.source.move.position import Way
     from cdc.source.move.source import MovingSource
 
+    if source.capture != "triggers":
+        _ = _of_postgres(source) if source.capture == "logical" else _of_mysql(source)  # else it has no such log
     way = Way.JOURNAL if source.capture == "triggers" else Way.LOG
     postgres = source.connection().engine is Engine.POSTGRESQL
     log_source = _logical_source if postgres else _binlog_source
