@@ -38,9 +38,10 @@ class PayloadFormat(StrEnum):
 class Endpoint:
     """A URL that wants events.
 
-    ``events``: patterns such as ``invoice.*``; ``sources``: names, empty for all.  ``secret``: ``whsec_…``; never shown
-    after creation.  ``former_secret`` still signs until ``former_secret_until``.  ``timeout``: seconds.
-    ``retry_schedule``: seconds to wait before each retry.
+    ``events``: patterns such as ``invoice.*``; ``sources``: names, empty for all.  ``secret``: ``whsec_…``, which signs
+    ``v1``, or ``whsk_…``, which signs ``v1a``; never shown after creation.  ``former_secret`` still signs until
+    ``former_secret_until``.  ``timeout``: seconds.  ``retry_schedule``: seconds to wait before each retry.  ``origin``:
+    the name that the endpoint agreed to get events from, and that each request carries; empty: it was not asked.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Endpoint:
     disabled_reason: str = ""
     former_secret: str | None = field(default=None, repr=False)
     former_secret_until: datetime | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class EndpointChange:
     timeout: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     concurrency: int | None = None
+    origin: str | None = None
 
     def applied_to(self, endpoint: Endpoint) -> Endpoint:
         given = {each.name: getattr(self, each.name) for each in fields(self)}

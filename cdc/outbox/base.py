@@ -102,7 +102,13 @@ class OutboxStore(Protocol):
     async def endpoint(self, endpoint_id: str) -> Endpoint | None: ...
 
     async def endpoints(self) -> list[Endpoint]:
-        """All endpoints that were not removed, oldest first."""
+        """All endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be opened."""
+        ...
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        """Seal every stored secret (former ones too) that is not, or that a former key sealed, with the present key,
+        in one write; how many there were.  ``dry_run``: only how many.  Raises `OutboxError`, and changes nothing, when
+        no key opens one.  `open` seals what is not sealed at all."""
         ...
 
     async def send_test(

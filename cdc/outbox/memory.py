@@ -214,6 +214,9 @@ class MemoryOutbox:
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 -- the protocol's; nothing is at rest
+        return 0
+
     async def send_test(
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
     ) -> LeasedDelivery:

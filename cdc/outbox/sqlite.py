@@ -19,6 +19,7 @@ from cdc.event import Event
 from cdc.outbox import sqlite_dispatch, sqlite_endpoints, sqlite_log, sqlite_relay
 from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite_lock import DispatchLock
 from cdc.outbox.sqlite_thread import SqliteThread
 from cdc.position import Position
@@ -27,11 +28,12 @@ from cdc.position import Position
 class SqliteOutbox:
     """`OutboxStore` in the file ``path`` (made with mode 0600 when absent: it holds secrets).
 
-    ``busy_timeout``: seconds to wait for another process's write.
+    ``busy_timeout``: seconds to wait for another process's write.  ``box``: seals the endpoints' secrets in it.
     """
 
-    def __init__(self, path: Path | str, *, busy_timeout: float = 5.0) -> None:
+    def __init__(self, path: Path | str, *, busy_timeout: float = 5.0, box: SecretBox = PLAIN) -> None:
         self._path = Path(path)
+        self._box = box
         self._writer = SqliteThread(self._path, busy_timeout)
         self._reader = SqliteThread(self._path, busy_timeout)
         self._seen: tuple[int, int] | None = None
@@ -43,7 +45,10 @@ class SqliteOutbox:
         try:
             await self._writer.read(migrate_sqlite, self._path)
             await self._reader.open()
+            if await self._reader.read(sqlite_endpoints.seal_secrets, self._box, former=False, dry_run=True):
+                await self._writer.write(sqlite_endpoints.seal_secrets, self._box, former=False)
         except BaseException:
+            await self._reader.close()
             await self._writer.close()
             raise
 
@@ -73,19 +78,24 @@ class SqliteOutbox:
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
-        await self._writer.write(sqlite_endpoints.add, endpoint)
+        await self._writer.write(sqlite_endpoints.add, self._box.seal_endpoint(endpoint))
 
     async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
-        return await self._writer.write(sqlite_endpoints.change, endpoint_id, change)
+        wanted = self._box.seal_change(change)
+        return self._box.open_endpoint(await self._writer.write(sqlite_endpoints.change, endpoint_id, wanted))
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         await self._writer.write(sqlite_endpoints.remove, endpoint_id, now)
 
     async def endpoint(self, endpoint_id: str) -> Endpoint | None:
-        return next(iter(await self._reader.read(sqlite_endpoints.endpoints, endpoint_id)), None)
+        found = await self._reader.read(sqlite_endpoints.endpoints, endpoint_id)
+        return self._box.open_endpoint(found[0]) if found else None
 
     async def endpoints(self) -> list[Endpoint]:
-        return await self._reader.read(sqlite_endpoints.endpoints, None)
+        return [self._box.open_endpoint(each) for each in await self._reader.read(sqlite_endpoints.endpoints, None)]
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        return await self._writer.write(sqlite_endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
 
     async def send_test(
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from cdc.delivery import Endpoint, EndpointChange, LeasedDelivery
 from cdc.event import Event
+from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (
     delivery_id,
     endpoint_disabled,
@@ -24,6 +25,18 @@ from cdc.sqlfile import load
 def endpoints(db: sqlite3.Connection, endpoint_id: str | None) -> list[Endpoint]:
     """All, or the one of this id (if any), without the removed."""
     return [endpoint_from(row) for row in db.execute(load("sqlite/endpoints.sql"), {"id": endpoint_id})]
+
+
+def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
+    """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
+    sealed = 0
+    for number, *stored in db.execute(load("sqlite/stored_secrets.sql")).fetchall():
+        stale = [box.stale(each or "", former=former) for each in stored]
+        sealed += sum(stale)
+        if any(stale) and not dry_run:
+            secrets = [each and box.seal(box.open(each)) for each in stored]
+            db.execute(load("sqlite/set_secrets.sql"), (*secrets, number))
+    return sealed
 
 
 def add(db: sqlite3.Connection, endpoint: Endpoint) -> None:

@@ -73,6 +73,7 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
         "disabled_reason": endpoint.disabled_reason,
         "former_secret": endpoint.former_secret,
         "former_secret_until": None if until is None else micros(until),
+        "origin": endpoint.origin,
     }
 
 
@@ -94,6 +95,7 @@ def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
         disabled_reason=row[12],
         former_secret=row[13],
         former_secret_until=_optional_moment(row[14]),
+        origin=row[15],
     )
 
 

@@ -1,6 +1,6 @@
 -- Endpoints that were not removed, oldest first.
 SELECT id, url, events, secret, created_at, enabled, description, sources, format, timeout, retry_schedule,
-       concurrency, disabled_reason, former_secret, former_secret_until
+       concurrency, disabled_reason, former_secret, former_secret_until, origin
 FROM endpoint
 WHERE removed_at IS NULL AND (:id IS NULL OR id = :id)
 ORDER BY created_at, number

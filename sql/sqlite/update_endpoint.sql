@@ -3,5 +3,5 @@ UPDATE endpoint
 SET url = :url, events = :events, secret = :secret, enabled = :enabled,
     description = :description, sources = :sources, format = :format, timeout = :timeout,
     retry_schedule = :retry_schedule, concurrency = :concurrency, disabled_reason = :disabled_reason,
-    former_secret = :former_secret, former_secret_until = :former_secret_until
+    former_secret = :former_secret, former_secret_until = :former_secret_until, origin = :origin
 WHERE id = :id AND removed_at IS NULL

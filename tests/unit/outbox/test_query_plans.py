@@ -20,6 +20,7 @@ from cdc.sqlfile import load
 WALKS = {
     "subscribers.sql": {"endpoint"},
     "endpoints.sql": {"endpoint"},
+    "stored_secrets.sql": {"endpoint"},
     "next_due.sql": {"endpoint"},
     "events_newest.sql": {"event", "(subquery-1)"},
     "counts.sql": {"endpoint", "finished_count", "counted"},

@@ -1,0 +1,112 @@
+"""Secrets at rest: sealed with a key that is not in the outbox, so that its file or a backup of it tells none.
+
+A sealed secret is ``fernet:`` and a Fernet token (AES-128-CBC and HMAC-SHA256, of the package ``cryptography``).  The
+first key seals; every key opens, so that keys can be rotated while secrets of both are there.  Without a key, secrets
+are kept as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from cdc.delivery import Endpoint, EndpointChange
+from cdc.errors import ConfigError, OutboxError
+
+SEALED = "fernet:"
+_KEY_BYTES = 32
+_WHERE_KEYS_ARE = "Put the key that sealed them into CDC_SECRET_KEY or the file that [outbox] secret_key_file names"
+
+
+def new_key() -> str:
+    """URL-safe base64 of 32 random bytes."""
+    return Fernet.generate_key().decode("ascii")
+
+
+class SecretBox:
+    """``keys``: the present one first, then former ones; base64 of 32 bytes each, in either alphabet.  ``where``: where
+    they are from, for errors, which never repeat a key.  Raises `ConfigError` when one is no key."""
+
+    def __init__(self, keys: Sequence[str] = (), where: str = "The key") -> None:
+        self._fernets = [Fernet(_checked(key, number, where)) for number, key in enumerate(keys, 1)]
+
+    def __bool__(self) -> bool:
+        """Whether secrets are sealed at all."""
+        return bool(self._fernets)
+
+    def seal(self, secret: str) -> str:
+        """Sealed with the present key; as it is when there is no key, or no secret (of a removed endpoint)."""
+        if not self._fernets or not secret:
+            return secret
+        return SEALED + self._fernets[0].encrypt(secret.encode()).decode("ascii")
+
+    def open(self, stored: str) -> str:
+        """The secret itself, sealed or not.  Raises `OutboxError` when no key opens it."""
+        if not stored.startswith(SEALED):
+            return stored
+        for fernet in self._fernets:
+            secret = _opened(fernet, stored)
+            if secret is not None:
+                return secret
+        if not self._fernets:
+            raise OutboxError("Secrets in the outbox are encrypted, and no key is configured.", f"{_WHERE_KEYS_ARE}.")
+        raise OutboxError(
+            "Secrets in the outbox are encrypted with another key than is configured.",
+            f"{_WHERE_KEYS_ARE}; nothing was changed. Of several, the present one comes first.",
+        )
+
+    def stale(self, stored: str, *, former: bool = True) -> bool:
+        """Whether it is to be sealed anew: it is not sealed at all, or (``former``) with a former key.  Raises
+        `OutboxError` when no key opens it."""
+        self.open(stored)
+        if not self._fernets or not stored:
+            return False
+        return not stored.startswith(SEALED) or (former and _opened(self._fernets[0], stored) is None)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    def seal_endpoint(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint as it is stored."""
+        former = endpoint.former_secret
+        return replace(
+            endpoint, secret=self.seal(endpoint.secret), former_secret=None if former is None else self.seal(former)
+        )
+
+    def open_endpoint(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint from what was stored.  Raises `OutboxError`."""
+        former = endpoint.former_secret
+        return replace(
+            endpoint, secret=self.open(endpoint.secret), former_secret=None if former is None else self.open(former)
+        )
+
+    def seal_change(self, change: EndpointChange) -> EndpointChange:
+        return change if change.secret is None else replace(change, secret=self.seal(change.secret))
+
+
+#: Of an outbox without a key.
+PLAIN = SecretBox()
+
+
+def _opened(fernet: Fernet, stored: str) -> str | None:
+    try:
+        return fernet.decrypt(stored.removeprefix(SEALED)).decode()
+    except InvalidToken:
+        return None
+
+
+def _checked(key: str, number: int, where: str) -> bytes:
+    """The key as Fernet takes it.  OpenSSL and most others write base64 with + and /."""
+    try:
+        raw = base64.b64decode(key.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != _KEY_BYTES:
+        raise ConfigError(
+            f"{where} holds something that is no key{f' (number {number})' if number > 1 else ''}.",
+            "A key is the base64 of 32 random bytes: cdc outbox new-key makes one.",
+        )
+    return base64.urlsafe_b64encode(raw)
