@@ -1,6 +1,6 @@
 """From "COMMIT returned" to "the POST has arrived", with `cdc run` in a process of its own and the durable outbox.
 
-    PYTHONPATH=tests python tests/bench/bench_latency.py [--servers postgresql …] [--changes 300] [--idle 25]
+    PYTHONPATH=tests python tests/bench/bench_latency.py [--servers postgresql …] [--changes 300] [--idle 25] [--log]
 
 Single updates with pauses of 20 to 120 ms ("trickle"), then with pauses of more than two seconds ("idle": MariaDB and
 MySQL are then looked at more slowly).  The same run checks that every change arrived, and none twice.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from measure import SERVERS, add_invoices, erp_database, percentile
-from product import consumer_of, receiving, start
+from product import consumer_of, receiving, start, wait_for_position
 
 from support.database import Database
 
@@ -66,13 +66,17 @@ async def phase(label: str, database: Database, arrivals: Arrivals, numbers: ran
     return f"{label} p50 {percentile(spent, 50):6.1f} ms  p99 {percentile(spent, 99):6.1f} ms  ({len(spent)} changes)"
 
 
-async def measure(name: str, changes: int, idle: int) -> None:
+async def measure(name: str, changes: int, idle: int, *, log: bool) -> None:
+    """``log``: captured from the server's log instead of by triggers."""
+    capture = "triggers" if not log else "logical" if name == "postgresql" else "binlog"
     with erp_database(SERVERS[name]) as (database, server):
         arrivals = Arrivals()
         async with receiving(arrivals.take) as url:
             add_invoices(database, INVOICES)
-            with consumer_of(database, url, "invoice.updated") as consumer:
+            with consumer_of(database, url, "invoice.updated", capture=capture) as consumer:
                 start(consumer)
+                if log:
+                    await asyncio.to_thread(wait_for_position, consumer)
                 await phase("", database, arrivals, range(1, 21), TRICKLE)  # warms up
                 lines = [await phase("trickle", database, arrivals, range(1000, 1000 + changes), TRICKLE)]
                 if idle:
@@ -80,8 +84,8 @@ async def measure(name: str, changes: int, idle: int) -> None:
                 await asyncio.to_thread(consumer.end)
         twice = sum(count - 1 for count in arrivals.counts.values())
         for line in lines:
-            print(f"{server.label:30} {line}", flush=True)
-        print(f"{server.label:30} lost 0, doubled {twice}", flush=True)
+            print(f"{server.label:30} {capture:9} {line}", flush=True)
+        print(f"{server.label:30} {capture:9} lost 0, doubled {twice}", flush=True)
 
 
 def main() -> None:
@@ -89,9 +93,11 @@ def main() -> None:
     parser.add_argument("--servers", nargs="*", default=list(SERVERS), choices=list(SERVERS))
     parser.add_argument("--changes", type=int, default=300)
     parser.add_argument("--idle", type=int, default=25)
+    parser.add_argument("--log", action="store_true", help="capture from the log instead of by triggers")
     options = parser.parse_args()
     for name in options.servers:
-        asyncio.run(measure(name, options.changes, options.idle))
+        if not options.log or name != "mariadb":  # which has no log
+            asyncio.run(measure(name, options.changes, options.idle, log=options.log))
 
 
 if __name__ == "__main__":
