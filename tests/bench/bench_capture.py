@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -77,8 +78,17 @@ class Debezium:
         if self._hear() != "ready":
             raise SystemExit("Debezium did not start")
 
-    def read(self) -> float:
+    def begin(self) -> None:
+        """It reads from now on what is written."""
         self._say("")
+
+    def lines(self) -> Iterator[str]:
+        """JSON objects that it prints, until it ends."""
+        assert self._process.stdout is not None
+        return (line for line in self._process.stdout if line.startswith("{"))
+
+    def read(self) -> float:
+        self.begin()
         found = json.loads(self._hear())
         self._process.wait()
         return float(found["rows"] / found["seconds"])

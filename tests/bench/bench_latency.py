@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import orjson
+from bench_capture import Debezium, task_of
 from measure import SERVERS, add_invoices, erp_database, percentile
 from product import consumer_of, receiving, start, wait_for_position
 
@@ -88,13 +89,41 @@ async def measure(name: str, changes: int, idle: int, *, log: bool) -> None:
         print(f"{server.label:30} {capture:9} lost 0, doubled {twice}", flush=True)
 
 
+async def debezium(changes: int, poll: int) -> None:
+    """The same changes to Debezium's embedded engine and a Python callback; ``poll``: its poll.interval.ms."""
+    with erp_database(SERVERS["mysql"]) as (database, server):
+        add_invoices(database, INVOICES)
+        arrivals = Arrivals()
+        task = task_of(database, server, "facturascli", changes + 20) | {"poll": poll, "tell": True}
+        engine = Debezium(task)
+        engine.begin()
+        loop = asyncio.get_running_loop()
+
+        def listen() -> None:
+            for line in engine.lines():
+                found = orjson.loads(line)
+                if "at" in found:
+                    body = orjson.dumps({"data": found["value"]})
+                    loop.call_soon_threadsafe(arrivals.take, found["at"], body)
+
+        listening = asyncio.create_task(asyncio.to_thread(listen))
+        await phase("", database, arrivals, range(1, 21), TRICKLE)
+        line = await phase("trickle", database, arrivals, range(1000, 1000 + changes), TRICKLE)
+        await listening
+        print(f"{server.label:30} Debezium, poll.interval.ms {poll}: {line}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", nargs="*", default=list(SERVERS), choices=list(SERVERS))
     parser.add_argument("--changes", type=int, default=300)
     parser.add_argument("--idle", type=int, default=25)
     parser.add_argument("--log", action="store_true", help="capture from the log instead of by triggers")
+    parser.add_argument("--debezium", type=int, metavar="MS", help="Debezium instead, with this poll interval")
     options = parser.parse_args()
+    if options.debezium:
+        asyncio.run(debezium(options.changes, options.debezium))
+        return
     for name in options.servers:
         if not options.log or name != "mariadb":  # which has no log
             asyncio.run(measure(name, options.changes, options.idle, log=options.log))

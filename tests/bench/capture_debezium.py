@@ -99,6 +99,11 @@ class _Standing(threading.Event):
         return self.file.exists() and self.file.stat().st_size > 0
 
 
+def _tell(value: str) -> None:
+    """When a record arrived; its own words beside."""
+    print(json.dumps({"at": time.perf_counter(), "value": json.loads(value)["after"]}), flush=True)
+
+
 def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -109,7 +114,7 @@ def main() -> None:
         run(task, folder, Counter(task["table"], 1), _Standing(folder))
         print("ready", flush=True)
         sys.stdin.readline()
-        handler = Counter(task["table"], task["rows"])
+        handler = Counter(task["table"], task["rows"], _tell if task.get("tell") else None)
         run(task, folder, handler, handler.done)
         if handler.first is None:
             raise SystemExit("Debezium read nothing")
