@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.output import print_json_line, say
-from cdc.dispatch.signing import secret_key
+from cdc.dispatch.signing import check_verifier
 from cdc.errors import UsageError
 from cdc.payload import format_time
 from cdc.receiver import Received, Refusals, receiver_app
@@ -21,7 +21,9 @@ _EVERY = 2**31
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="And port; 0: any free.")
-@click.option("--secret", envvar="CDC_LISTEN_SECRET", metavar="whsec_…", help="Verify signatures with this secret.")
+@click.option(
+    "--secret", envvar="CDC_LISTEN_SECRET", metavar="whsec_…|whpk_…", help="Verify with this secret or public key."
+)
 @click.option("--status", type=click.IntRange(200, 599), help="Answer this instead of 204, to see retries.")
 @click.option("--count", type=click.IntRange(1), help="End after so many requests.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs.")
@@ -32,7 +34,7 @@ def listen(*, host: str, port: int, secret: str | None, status: int | None, coun
     signature was wrong.
     """
     if secret is not None:
-        secret_key(secret)
+        check_verifier(secret)
     printer = _Printer(as_json, count)
     refusals = None if status is None else Refusals(count=_EVERY, status=status)
     app = receiver_app(secret, printer.take, refusals)

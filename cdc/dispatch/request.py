@@ -9,9 +9,11 @@ from typing import NamedTuple
 from cdc import __version__
 from cdc.delivery import Endpoint, LeasedDelivery
 from cdc.dispatch.formats import render
-from cdc.dispatch.signing import plain_signature, standard_signature
+from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
 
 USER_AGENT = f"facturascripts-cdc/{__version__}"
+#: With it CloudEvents' webhook specification has a sender say who it is, and ask whether it may send.
+ORIGIN_HEADER = "WebHook-Request-Origin"
 
 
 class WebhookRequest(NamedTuple):
@@ -27,6 +29,7 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
     """``now``: the time of this attempt, aware UTC; it is signed, and it ends the overlap of a rotated secret."""
     body = render(delivery, endpoint.format)
     timestamp = int(now.timestamp())
+    signing = _signing(endpoint, now)
     headers = {
         "Content-Type": body.content_type,
         "User-Agent": USER_AGENT,
@@ -34,10 +37,14 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
         "Accept-Encoding": "identity",  # the log keeps the answer as it comes
         "webhook-id": delivery.event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": standard_signature(_signing(endpoint, now), delivery.event_id, timestamp, body.content),
+        "webhook-signature": standard_signature(signing, delivery.event_id, timestamp, body.content),
         "X-Webhook-Event": delivery.event_name,
-        "X-Webhook-Signature": plain_signature(endpoint.secret, body.content),
     }
+    # It has room for one: of the present secret, or of the former symmetric one while a key pair replaces it.
+    if symmetric := [secret for secret in signing if signature_of(secret) is Signature.V1]:
+        headers["X-Webhook-Signature"] = plain_signature(symmetric[0], body.content)
+    if endpoint.origin:
+        headers[ORIGIN_HEADER] = endpoint.origin
     return WebhookRequest(endpoint.url, headers, body.content, endpoint.timeout)
 
 

@@ -1,0 +1,27 @@
+"""Signed requests, as the dispatcher makes them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from cdc.delivery import LeasedDelivery
+from cdc.dispatch.request import WebhookRequest, build_request
+from cdc.payload import event_payload
+from support.dispatching import endpoint, event
+from support.manual_clock import START
+
+URL = "https://receiver.example/"
+
+
+def leased(number: int = 1) -> LeasedDelivery:
+    """The first attempt of event ``evt_<number>``."""
+    sent = event(number)
+    payload = event_payload(sent)
+    until = START + timedelta(seconds=60)
+    return LeasedDelivery(f"dlv_{number}", "ep_1", sent.id, sent.name, sent.record, 1, until, payload)
+
+
+def signed_request(at: datetime = START, url: str = URL, **fields: Any) -> WebhookRequest:
+    """``fields``: of the endpoint."""
+    return build_request(leased(), endpoint(url, **fields), at)
