@@ -70,7 +70,7 @@ class Layout:
 
     def _update(self, old: list[str | None], new: Cells, time: datetime, ordinal: int) -> RowChange | None:
         self._count(new)
-        whole = [was if isinstance(now, Unchanged) else now for was, now in zip(old, new, strict=True)]
+        whole = [was if now is Unchanged.UNCHANGED else now for was, now in zip(old, new, strict=True)]
         if whole == old:
             return None
         converted: dict[int, Value] = {}
@@ -102,7 +102,7 @@ class Layout:
     def _whole(self, cells: Cells) -> list[str | None]:
         """Raises `UnknownRow` when a value is not there."""
         self._count(cells)
-        if any(isinstance(cell, Unchanged) for cell in cells):
+        if Unchanged.UNCHANGED in cells:
             raise UnknownRow
         return cells  # type: ignore[return-value]  # just checked
 
