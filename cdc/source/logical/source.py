@@ -25,14 +25,15 @@ from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import PUBLICATION, slot_name
-from cdc.errors import CdcError, LogPurged, SourceError
+from cdc.errors import CdcError, LogPurged, SourceError, SourceUnavailable
 from cdc.position import Position
 from cdc.source.logical.base import LogStream
 from cdc.source.logical.peek import PeekStream
 from cdc.source.logical.position import HugePart, LogicalPosition
 from cdc.source.logical.reader import LogReader, Stretch
 from cdc.source.logical.replication import ReplicationStream
-from cdc.source.logical.slot import SlotState, blind_tables, drop_slot, read_state
+from cdc.source.logical.slot import SlotState, blind_tables, read_state
+from cdc.source.logical.slot_care import Renew, SlotCare
 from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Committed
 from cdc.source.postgres_lookup import PostgresLookup
@@ -41,8 +42,6 @@ from cdc.source.reread import Reread, Rereader
 #: Brings these tables to the wanted state again (published, replica identity FULL); raises a `CdcError` when it may not
 #: or cannot.
 Repair = Callable[[Sequence[str]], Awaitable[None]]
-#: Makes publication and slot again where they are lost; errors as `Repair`.
-Renew = Callable[[], Awaitable[None]]
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0
@@ -91,12 +90,12 @@ class LogicalSource:
         self._info = info
         self._captures = {capture.table: capture for capture in captures}
         self._repair = repair
-        self._renew = renew
         self._reread_lost = reread_lost
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._lookup = PostgresLookup(info, captures, lookups)
         self._slot = slot_name(info.database)
+        self._care = SlotCare(name, info, self._lookup.link, renew, self._limits.retained, again=reread_lost)
         self._rereader = Rereader(name, self._lookup.page, self._limits.batch, self._limits.reread_pause, self._clock)
         self._stream: LogStream | None = None
         self._reader: LogReader | None = None
@@ -124,7 +123,7 @@ class LogicalSource:
             while not await self._lookup.try_lock(self._limits.standby):
                 pass
             log.info("took over", source=self._name)
-        state = await self._usable_slot()
+        state = await self._care.usable()
         assert state.memory is not None, "usable"
         self._schema = state.memory.schema
         await self._lookup.use_schema(self._schema)
@@ -135,28 +134,7 @@ class LogicalSource:
         await self._stream.open(self._position.lsn)
         tables = LogTables(self._lookup, self._captures, self._schema)
         self._reader = LogReader(self._stream, tables, self._limits.batch, self._limits.huge, self._position.lsn)
-        self._watch = asyncio.create_task(self._keep_watch())
-
-    async def _usable_slot(self) -> SlotState:
-        """The slot, made again if that is wanted.  Raises `LogPurged`."""
-        state = await read_state(self._lookup.link, self._slot)
-        if not state.problem and self._too_far(state):
-            await self._drop(state)
-            state = await read_state(self._lookup.link, self._slot)
-        if state.problem and self._reread_lost:
-            log.warning("slot lost", source=self._name, reason=state.problem, action="making it again")
-            try:
-                await self._renew()
-            except CdcError as error:
-                log.error("slot not made", source=self._name, error=str(error))
-            state = await read_state(self._lookup.link, self._slot)
-        if state.problem:
-            raise LogPurged(
-                f"{self._info.describe()} cannot be read: {state.problem}.",
-                "Run cdc install-slot.  What was committed without a slot is lost; with on_purged = "
-                '"reread" all captured tables are then read as they are.',
-            )
-        return state
+        self._watch = asyncio.create_task(self._care.watch(self._limits.check_pause))
 
     def _begin(self, given: LogicalPosition | None, state: SlotState) -> tuple[LogicalPosition, tuple[Gap, ...]]:
         """Where reading begins, and what is lost before it."""
@@ -206,12 +184,14 @@ class LogicalSource:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        if self._stream is not None:
-            await self._stream.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
         await self._lookup.disconnect()
 
     async def acknowledge(self, position: Position) -> None:
-        assert self._stream is not None, "opened"
+        if self._stream is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
         await self._stream.confirm(LogicalPosition.load(position).lsn)
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
@@ -353,37 +333,6 @@ class LogicalSource:
             )
         installed = sorted(state.memory.identities.keys() & self._captures.keys())
         return set(await blind_tables(self._lookup.link, self._schema, installed))
-
-    # -- the limit --------------------------------------------------------------------------------------------------
-
-    async def _keep_watch(self) -> None:
-        """Beside the reading: when the outbox is stuck nobody reads, and it is then that a slot fills the server's
-        disk."""
-        if not self._limits.retained:
-            return
-        while True:
-            await asyncio.sleep(self._limits.check_pause.total_seconds())
-            try:
-                state = await read_state(self._lookup.link, self._slot)
-                if self._too_far(state):
-                    await self._drop(state)
-            except SourceError as error:
-                log.warning("slot not watched", source=self._name, error=str(error))
-                return
-
-    def _too_far(self, state: SlotState) -> bool:
-        return 0 < self._limits.retained < state.retained
-
-    async def _drop(self, state: SlotState) -> None:
-        await drop_slot(self._lookup.link, self._slot)
-        log.error(
-            "slot dropped on purpose",
-            source=self._name,
-            slot=self._slot,
-            retained=state.retained,
-            limit=self._limits.retained,
-            action="cdc install-slot makes a new one; what was not read is lost",
-        )
 
 
 def _lost(given: LogicalPosition, state: SlotState) -> str:

@@ -10,7 +10,7 @@ SELECT
     pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint,
     p.oid IS NOT NULL,
     obj_description(p.oid, 'pg_publication'),
-    pg_current_wal_lsn()::text,
+    pg_current_wal_insert_lsn()::text,
     (SELECT system_identifier::text FROM pg_control_system())
 FROM (SELECT 1) AS always
 LEFT JOIN pg_replication_slots s ON s.slot_name = %(slot)s
