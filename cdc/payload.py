@@ -12,7 +12,7 @@ from cdc.event import Event
 
 def format_time(time: datetime) -> str:
     """``2026-11-24T21:48:00.123456Z``: UTC, always six digits."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def event_payload(event: Event) -> bytes:

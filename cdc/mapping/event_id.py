@@ -42,4 +42,6 @@ def record_name(table: str, key: Row) -> str:
 
 
 def _text(value: Value) -> str:
+    if value.__class__ is int:  # nearly all keys are numbers or codes
+        return str(value)
     return value if isinstance(value, str) else json.dumps(value)

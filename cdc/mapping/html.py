@@ -24,10 +24,13 @@ def decode(value: Value) -> Value:
 
 def decode_row(row: Row) -> Row:
     """The row itself when there is nothing to decode."""
-    for value in row.values():
+    decoded: dict[str, Value] | None = None
+    for column, value in row.items():
         if value.__class__ is str and "&" in value:
-            return {column: decode(value) for column, value in row.items()}
-    return row
+            if decoded is None:
+                decoded = dict(row)
+            decoded[column] = _ENTITY.sub(_character, value)
+    return row if decoded is None else decoded
 
 
 def as_is(row: Row) -> Row:

@@ -47,7 +47,7 @@ async def test_a_wrong_secret_is_answered_401_and_a_large_event_passes() -> None
 
     clock, store = ManualClock(), WatchedOutbox()
     large = event(2)
-    large = type(large)(**{n: getattr(large, n) for n in large.__slots__} | {"data": {"text": "x" * 3_000_000}})
+    large = large._replace(data={"text": "x" * 3_000_000})
     right = new_secret()
     async with (
         served(receiver_app(new_secret(), note, clock=clock)) as wrong_url,
