@@ -16,7 +16,8 @@
     ├── InstallError         triggers cannot be installed or removed as asked
     │   ├── LockTimeout      another connection holds a lock for too long; it is named
     │   └── TableAltered     a table was altered between looking at it and changing its triggers
-    └── OutboxError          the outbox cannot be opened, migrated or written
+    ├── OutboxError          the outbox cannot be opened, migrated or written
+    └── EndpointRefused      an endpoint does not agree to get events
 
 Anything else that escapes is a defect, shown with its traceback.
 """
@@ -100,3 +101,7 @@ class TableAltered(InstallError):
 
 class OutboxError(CdcError):
     """The outbox cannot be opened, migrated or written."""
+
+
+class EndpointRefused(CdcError):
+    """An endpoint that was asked does not agree to get events, or does not answer."""

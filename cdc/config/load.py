@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.config.environment import WHICH_FILE, Variable, read_variables, variable_name
-from cdc.config.model import SECTIONS, SQLITE, Config, RulesText
+from cdc.config.model import KEY_VARIABLE, SECTIONS, SQLITE, Config, RulesText
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
 from cdc.toml_lines import TomlLines, TomlPath
 
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
-_PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules")
+_PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules", "secret_key_file")
 _LIST_OPTIONS = ("include",)
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}
 #: Section → its options, in the order in which they are documented.
@@ -49,7 +49,7 @@ def load_config(
     the file's paths are relative to the file.  Raises `ConfigError`."""
     environment = os.environ if environment is None else environment
     folder = folder or Path.cwd()
-    draft = _Draft(folder=folder)
+    draft = _Draft(folder=folder, secret_key=environment.get(KEY_VARIABLE, ""))
     path = find_config(given, environment, folder)
     if path is not None:
         draft.read_file(path)
@@ -63,6 +63,7 @@ class _Draft:
     """The configuration while it is put together: plain values, and where each came from."""
 
     folder: Path
+    secret_key: str = field(default="", repr=False)
     file: Path | None = None
     text: str = ""
     values: dict[str, Any] = field(default_factory=dict)
@@ -125,6 +126,7 @@ class _Draft:
             config = Config.model_validate(self.values)
         except ValidationError as error:
             raise self._explained(error) from None  # pydantic's own text would add nothing but noise
+        config.outbox._secret_key = self.secret_key  # noqa: SLF001 - only the loader sets it
         config._file = self.file  # noqa: SLF001 - only the loader sets it
         config._origins = self._origins()  # noqa: SLF001 - as above
         for name, source in config.source.items():
@@ -212,6 +214,6 @@ def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> An
         return value
     if table == ("outbox",) and option == "url" and value.startswith(SQLITE) and value != SQLITE:
         return f"{SQLITE}{base / Path(value.removeprefix(SQLITE)).expanduser()}"
-    if table[0] == "source" and option in _PATH_OPTIONS:
+    if option in _PATH_OPTIONS and table[0] in ("source", "outbox"):
         return str(base / Path(value).expanduser())
     return value

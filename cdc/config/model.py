@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -19,6 +20,8 @@ from cdc.errors import ConfigError
 from cdc.toml_lines import TomlPath
 
 SQLITE = "sqlite:///"
+#: The variable that holds the key (after a change of keys: the new and the old one) that seals secrets in the outbox.
+KEY_VARIABLE = "CDC_SECRET_KEY"
 LATER_CAPTURES = ("rest",)
 
 
@@ -35,6 +38,13 @@ class RulesText(NamedTuple):
     text: str
     path: str
     section: tuple[str, ...] = ()
+
+
+class SecretKeys(NamedTuple):
+    """The arguments of `cdc.outbox.secret_box.SecretBox`: keys, the present one first, and where they are from."""
+
+    keys: tuple[str, ...] = ()
+    where: str = "The key"
 
 
 class SourceConfig(Section):
@@ -110,6 +120,8 @@ class OutboxConfig(Section):
     """Where events and deliveries are kept."""
 
     url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
+    secret_key_file: Path | None = None
+    _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
 
     @field_validator("url")
     @classmethod
@@ -123,6 +135,24 @@ class OutboxConfig(Section):
         """The SQLite file."""
         return Path(self.url.removeprefix(SQLITE))
 
+    def secret_keys(self) -> SecretKeys:
+        """From the environment, else from the file (read now).  Raises `ConfigError`."""
+        if self._secret_key:
+            return SecretKeys(_words(self._secret_key), KEY_VARIABLE)
+        if self.secret_key_file is None:
+            return SecretKeys()
+        where = f"The secret key file {self.secret_key_file}"
+        hint = (
+            "It holds the key and nothing else: cdc outbox new-key makes one. After a change of keys: the new, the old."
+        )
+        try:
+            keys = _words(self.secret_key_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where} cannot be read: {_reason(error)}.", hint) from error
+        if not keys:
+            raise ConfigError(f"{where} is empty.", hint)
+        return SecretKeys(keys, where)
+
 
 class DispatchConfig(Section):
     """How deliveries are sent."""
@@ -131,7 +161,15 @@ class DispatchConfig(Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
     max_timeout_seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 30.0
+    origin: str = ""
     stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
+
+    @field_validator("origin")
+    @classmethod
+    def _origin_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9.-]*", value):
+            raise ValueError("is not a host name such as events.example.com")
+        return value
 
     @model_validator(mode="after")
     def _lease_outlives_request(self) -> Self:
@@ -218,6 +256,10 @@ def _with_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
             f"The password file {file} cannot be read: {_reason(error)}.", "It holds the password and nothing else."
         ) from error
     return info.as_user(info.user, password)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -74,6 +74,12 @@ class HttpSender:
         if self._connector is not None:
             await self._connector.close()
 
+    @property
+    def connector(self) -> aiohttp.TCPConnector:
+        """For requests that are no deliveries: guarded against inside addresses as these are, with the same TLS."""
+        assert self._connector is not None, "used outside of `async with`"
+        return self._connector
+
     async def send(self, request: WebhookRequest) -> Answer:
         assert self._connector is not None, "used outside of `async with`"
         now = asyncio.get_running_loop().time

@@ -53,7 +53,8 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
     for section in ("dispatch", "web", "log", "outbox"):
-        assert getattr(written, section) == getattr(plain, section)
+        dumps = [getattr(each, section).model_dump(exclude={"secret_key_file"}) for each in (written, plain)]
+        assert dumps[0] == dumps[1]
     assert written.source["main"].model_dump(exclude=examples) == plain.source["main"].model_dump(exclude=examples)
     assert load(tmp_path, default_toml()).source["main"].facturascripts == Path("/var/www/html/config.php")
 
@@ -181,3 +182,24 @@ def test_the_effective_configuration_reads_back_and_masks(tmp_path: Path) -> Non
 def _written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_keys_that_seal_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    assert load(tmp_path).outbox.secret_keys().keys == ()
+    (tmp_path / "key").write_text("new\nold\n")
+    text = '[outbox]\nsecret_key_file = "key"\n'
+    assert load(tmp_path, text).outbox.secret_keys() == (("new", "old"), f"The secret key file {tmp_path / 'key'}")
+    config = load(tmp_path, text, CDC_SECRET_KEY="hunter2a, hunter2b")
+    assert config.outbox.secret_keys() == (("hunter2a", "hunter2b"), "CDC_SECRET_KEY")
+    assert "hunter2" not in f"{config!r} {effective_toml(config)} {masked(config)}"
+    other = load(tmp_path, text, CDC_OUTBOX_SECRET_KEY_FILE="elsewhere").outbox
+    with pytest.raises(ConfigError, match=r"elsewhere cannot be read: No such file"):
+        other.secret_keys()
+    (tmp_path / "key").write_text("\n")
+    with pytest.raises(ConfigError, match="is empty"):
+        load(tmp_path, text).outbox.secret_keys()
+
+
+def test_the_origin_is_a_host_name(tmp_path: Path) -> None:
+    assert load(tmp_path, CDC_DISPATCH_ORIGIN="events.example.com").dispatch.origin == "events.example.com"
+    assert "is not a host name" in failure(tmp_path, '[dispatch]\norigin = "a b"\n').message

@@ -1,0 +1,72 @@
+"""Asks an endpoint whether it agrees to get events: the validation of CloudEvents' "HTTP 1.1 Web Hooks for Event
+Delivery" (an OPTIONS request).  It protects hosts that nobody who runs them has registered.
+
+Agreement by calling back, which the specification offers too, is not asked for: nothing of ours can be called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from cdc.dispatch.address import public_url
+from cdc.dispatch.failure import describe_error
+from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest
+from cdc.dispatch.sender import HttpSender
+from cdc.errors import EndpointRefused
+
+ALLOWED_ORIGIN = "WebHook-Allowed-Origin"
+ALLOWED_RATE = "WebHook-Allowed-Rate"
+
+
+class Agreement(NamedTuple):
+    """``origin``: what each delivery must carry from now on.  ``rate``: requests a minute; None when any are."""
+
+    origin: str
+    rate: int | None
+
+
+async def ask(sender: HttpSender, url: str, origin: str, seconds: float) -> Agreement:
+    """``origin``: the host name that stands for this sender.  ``seconds``: the time to answer.  Raises
+    `EndpointRefused` when the endpoint does not agree or does not answer."""
+    request = WebhookRequest(url, {"User-Agent": USER_AGENT, ORIGIN_HEADER: origin}, b"", seconds)
+    try:
+        answered = await _options(sender, request)
+    except Exception as error:
+        raise EndpointRefused(f"The endpoint was not validated: {describe_error(error, request)}") from error
+    agreed = judge(answered, origin)
+    if agreed is None:
+        raise EndpointRefused(
+            f"The endpoint {public_url(url)!r} does not agree to get events from {origin}.",
+            f"It must answer OPTIONS with the header {ALLOWED_ORIGIN}: {origin} (or *); or leave --validate out.",
+        )
+    return agreed
+
+
+def judge(answered: Mapping[str, str], origin: str) -> Agreement | None:
+    """What the headers of the answer say; its status says nothing, for hosts answer OPTIONS that know of no events."""
+    allowed = answered.get(ALLOWED_ORIGIN, "").strip()
+    if allowed != "*" and allowed.lower() != origin.lower():
+        return None
+    rate = answered.get(ALLOWED_RATE, "").strip()
+    number = int(rate) if rate.isascii() and rate.isdigit() and len(rate) <= _LONGEST_RATE else 0
+    return Agreement(origin, number or None)
+
+
+_LONGEST_RATE = 9  # digits
+
+
+async def _options(sender: HttpSender, request: WebhookRequest) -> Mapping[str, str]:
+    """The headers of the answer, whatever its status; names in any case."""
+    session = aiohttp.ClientSession(
+        connector=sender.connector,
+        connector_owner=False,
+        timeout=aiohttp.ClientTimeout(total=request.timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+    url = URL(request.url)
+    async with session, session.options(url, headers=request.headers, allow_redirects=False) as response:
+        return response.headers
