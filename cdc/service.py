@@ -186,9 +186,10 @@ def _of_postgres(source: SourceConfig) -> ConnectionInfo:
 
 def open_outbox(config: Config) -> OutboxStore:
     """The configured outbox; not opened yet."""
+    from cdc.outbox.secret_box import SecretBox
     from cdc.outbox.sqlite import SqliteOutbox
 
-    return SqliteOutbox(config.outbox.path)
+    return SqliteOutbox(config.outbox.path, box=SecretBox(*config.outbox.secret_keys()))
 
 
 def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:

@@ -32,6 +32,7 @@ COMMANDS = {
     "endpoint": ("cdc.cli.endpoint:endpoint", "The URLs that receive events."),
     "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
     "event": ("cdc.cli.event:event", "Which events there are, and which have happened."),
+    "outbox": ("cdc.cli.outbox:outbox", "Where events, deliveries and endpoints are kept."),
     "listen": ("cdc.cli.listen:listen", "Receive webhooks here, verify their signatures and print them."),
     "config": ("cdc.cli.config:config", "Print a default or the effective configuration."),
 }

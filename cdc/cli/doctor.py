@@ -9,6 +9,7 @@ import click
 
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.outbox import check_secrets
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
@@ -72,6 +73,7 @@ async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position
     try:
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, str(config.outbox.path)))]
+            checks.append(Check("outbox", await check_secrets(config, store)))
             checks += await _check_endpoints(store)
             found = [(name, await store.position(name)) for name in config.source]
     except CdcError as error:

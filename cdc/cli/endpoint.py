@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,19 @@ import click
 
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.endpoint_input import chosen_secret, endpoint_options, given_fields, new_endpoint, retries_text
+from cdc.cli.endpoint_input import endpoint_options, given_fields, new_endpoint, retries_text
+from cdc.cli.endpoint_secret import (
+    agreement,
+    chosen_secret,
+    revealed,
+    say_revealed,
+    secret_json,
+    secret_option,
+    signature_fields,
+    signature_json,
+    signature_option,
+    validate_option,
+)
 from cdc.cli.log_json import attempt_as_json, time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
@@ -17,15 +30,13 @@ from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.delivery import DeliveryState, Endpoint, EndpointChange
+from cdc.dispatch.signing import Signature, signature_of
 from cdc.errors import UsageError
 from cdc.outbox.shared import no_endpoint
 
 Counts = dict[DeliveryState, int]
 
 id_argument = click.argument("endpoint_id", metavar="ID")
-secret_option = click.option(
-    "--secret", metavar="whsec_…", help="Use this signing secret; - reads it from standard input."
-)
 
 
 @click.group()
@@ -36,23 +47,32 @@ def endpoint() -> None:
 @endpoint.command()
 @click.argument("url")
 @click.option("--events", required=True, metavar="PATTERN,…", help="invoice.paid,receipt.* or '*' for all.")
+@signature_option("v1")
 @secret_option
+@validate_option
 @endpoint_options
 @json_option
 @pass_session
-def add(session: Session, /, secret: str | None, as_json: bool, **given: Any) -> None:
-    """Add a URL, and print its id and signing secret.
+def add(
+    session: Session, /, signature: str | None, secret: str | None, validate: bool | None, as_json: bool, **given: Any
+) -> None:
+    """Add a URL, and print its id and signing secret or public key.
 
     The secret is shown this once.  From now on every event that fits is sent there.
     """
     config = quiet_configuration(session)
-    made = new_endpoint(given_fields(config, **given), secret, SystemClock().now())
+    fields = given_fields(config, **given)
+    chosen = chosen_secret(secret, Signature(signature) if signature else None)
+    made = new_endpoint(fields, chosen, SystemClock().now())
+    if validate:
+        made = replace(made, origin=agreement(config, made.url, made.timeout).origin)
     run_async(_add(config, made))
     if as_json:
-        print_json(_as_json(made) | {"secret": made.secret})
+        print_json(_as_json(made) | secret_json(made))
         return
-    print_fields([("id", made.id), ("secret", made.secret)])
-    say(f"Added: {', '.join(made.events)} to {made.url}. Keep the secret: it is not shown again.")
+    print_fields([("id", made.id), revealed(made)])
+    say(f"Added: {', '.join(made.events)} to {made.url}.")
+    say_revealed(made)
 
 
 async def _add(config: Config, made: Endpoint) -> None:
@@ -103,7 +123,7 @@ def show(session: Session, endpoint_id: str, as_json: bool) -> None:
             ("retries", retries_text(found.retry_schedule)),
             ("concurrency", found.concurrency),
             ("created", found.created_at),
-            *([("former secret until", found.former_secret_until)] if found.former_secret_until else []),
+            *signature_fields(found),
             ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),
         ]
     )
@@ -122,20 +142,40 @@ async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
 @click.option("--url", help="Send there from now on, deliveries that wait included.")
 @click.option("--events", metavar="PATTERN,…", help="Replace the events.")
 @click.option("--all-sources", is_flag=True, help="Events of every source.")
+@validate_option
 @endpoint_options
 @json_option
 @pass_session
-def update(session: Session, /, endpoint_id: str, all_sources: bool, as_json: bool, **given: Any) -> None:
-    """Change what is given, and leave the rest."""
+def update(
+    session: Session, /, endpoint_id: str, all_sources: bool, validate: bool | None, as_json: bool, **given: Any
+) -> None:
+    """Change what is given, and leave the rest.
+
+    An endpoint that was validated is asked again when its URL changes, unless --no-validate is given.
+    """
     config = quiet_configuration(session)
     fields = given_fields(config, **given)
     if all_sources:
         if "sources" in fields:
             raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
         fields["sources"] = ()
+    fields |= _origin(config, endpoint_id, fields, validate)
     if not fields:
         raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
     _change(config, endpoint_id, EndpointChange(**fields), as_json, "Changed.")
+
+
+def _origin(config: Config, endpoint_id: str, fields: dict[str, Any], validate: bool | None) -> dict[str, str]:
+    """The field `origin`, where it changes."""
+    if validate is False:
+        return {"origin": ""}
+    if validate is None and "url" not in fields:
+        return {}
+    found, _ = run_async(_one(config, endpoint_id))
+    if not validate and not found.origin:
+        return {}
+    url, timeout = fields.get("url", found.url), fields.get("timeout", found.timeout)
+    return {"origin": agreement(config, url, timeout).origin}
 
 
 @endpoint.command()
@@ -175,6 +215,7 @@ async def _remove(config: Config, endpoint_id: str) -> None:
 
 @endpoint.command("rotate-secret")
 @id_argument
+@signature_option("as now")
 @secret_option
 @click.option(
     "--overlap", type=click.FloatRange(0, 24 * 365), default=24.0, metavar="HOURS", show_default=True,
@@ -182,19 +223,25 @@ async def _remove(config: Config, endpoint_id: str) -> None:
 )  # fmt: skip
 @json_option
 @pass_session
-def rotate_secret(session: Session, endpoint_id: str, secret: str | None, overlap: float, as_json: bool) -> None:
-    """Give an endpoint a new secret, and print it.
+def rotate_secret(
+    session: Session, *, endpoint_id: str, signature: str | None, secret: str | None, overlap: float, as_json: bool
+) -> None:
+    """Give an endpoint a new secret or key pair, and print the secret or the public key.
 
-    Requests carry signatures of both secrets until the overlap ends: change the receiver within that time.
+    Requests carry signatures of both until the overlap ends: change the receiver within that time.  Without --secret
+    or --signature the kind stays as it is.
     """
+    config = quiet_configuration(session)
+    present, _ = run_async(_one(config, endpoint_id))
+    wanted = Signature(signature) if signature else None
+    chosen = chosen_secret(secret, wanted, signature_of(present.secret))
     until = SystemClock().now() + timedelta(hours=overlap)
-    wanted = EndpointChange(secret=chosen_secret(secret), former_secret_until=until)
-    rotated = run_async(_changed(quiet_configuration(session), endpoint_id, wanted))
+    rotated = run_async(_changed(config, endpoint_id, EndpointChange(secret=chosen, former_secret_until=until)))
     if as_json:
-        print_json(_as_json(rotated) | {"secret": rotated.secret})
+        print_json(_as_json(rotated) | secret_json(rotated))
         return
-    print_fields([("id", rotated.id), ("secret", rotated.secret), ("former until", rotated.former_secret_until)])
-    say("Keep the secret: it is not shown again.")
+    print_fields([("id", rotated.id), revealed(rotated), ("former until", rotated.former_secret_until)])
+    say_revealed(rotated)
 
 
 @endpoint.command()
@@ -253,6 +300,7 @@ def _as_json(each: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
         "concurrency": each.concurrency,
         "created_at": time_as_json(each.created_at),
         "former_secret_until": time_as_json(each.former_secret_until),
+        **signature_json(each),
     }
     if counts is not None:
         values["deliveries"] = {state.value: counts.get(state, 0) for state in DeliveryState}

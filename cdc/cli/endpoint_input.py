@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -16,11 +15,9 @@ from cdc.config import Config
 from cdc.delivery import Endpoint, PayloadFormat
 from cdc.dispatch.address import check_url
 from cdc.dispatch.retry import SCHEDULES, schedule
-from cdc.dispatch.signing import new_secret, secret_key
 from cdc.errors import UsageError
 from cdc.pattern import check_pattern, matches
 
-_STANDARD_INPUT = "-"
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
 
@@ -74,18 +71,8 @@ def given_fields(
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def new_endpoint(fields: dict[str, Any], secret: str | None, now: datetime) -> Endpoint:
-    """``secret``: None has one made, ``-`` reads it from standard input (arguments are seen by other users)."""
-    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=chosen_secret(secret), created_at=now, **fields)
-
-
-def chosen_secret(secret: str | None) -> str:
-    if secret is None:
-        return new_secret()
-    if secret == _STANDARD_INPUT:
-        secret = sys.stdin.readline().strip()
-    secret_key(secret)
-    return secret
+def new_endpoint(fields: dict[str, Any], secret: str, now: datetime) -> Endpoint:
+    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **fields)
 
 
 def parse_events(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import pytest
 from cdc.config import default_toml, load_config
 from cdc.delivery import Attempt
 from cdc.finding import Finding, Severity
+from cdc.outbox.secret_box import new_key
 from cdc.position import Position
 from cdc.service import open_outbox
 from support.cli_events import stored_event
@@ -218,7 +219,8 @@ def test_install_and_uninstall(run_cdc: Callable, installer: object) -> None:
     assert installer
 
 
-def test_doctor(run_cdc: Callable, installer, folder: Path) -> None:  # noqa: ANN001 - conftest's FakeInstaller
+def test_doctor(run_cdc: Callable, installer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001 - conftest's FakeInstaller
+    monkeypatch.setenv("CDC_SECRET_KEY", new_key())
     run_cdc("endpoint", "add", URL, "--events", "*")
     assert all(line.startswith("OK") for line in run_cdc("doctor").stdout.splitlines())
     installer.findings_given = [Finding("triggers", Severity.WRONG, "1 of 2 lost", "cdc install-triggers")]

@@ -1,0 +1,111 @@
+"""Signing secrets and key pairs as ``endpoint`` commands take, make and show them; an endpoint's agreement."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cdc.cli.asynchronous import run_async
+from cdc.cli.output import say
+from cdc.config import Config
+from cdc.delivery import Endpoint
+from cdc.dispatch.handshake import Agreement, ask
+from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
+from cdc.errors import UsageError
+
+_STANDARD_INPUT = "-"
+
+secret_option = click.option(
+    "--secret", metavar="whsec_…|whsk_…", help="Use this secret or private key; - reads it from standard input."
+)
+validate_option = click.option(
+    "--validate/--no-validate",
+    default=None,
+    help="Ask the endpoint whether it agrees to get events (CloudEvents webhook validation).",
+)
+
+
+def signature_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``default``: for the help; None is what the command gets when nothing is said."""
+    return click.option(
+        "--signature",
+        type=click.Choice([each.value for each in Signature]),
+        help=f"v1: HMAC with a secret; v1a: ed25519 with a key pair [{default}].",
+    )
+
+
+def chosen_secret(secret: str | None, signature: Signature | None, otherwise: Signature = Signature.V1) -> str:
+    """``secret``: None has one made, ``-`` reads it from standard input (arguments are seen by other users).
+    ``otherwise``: the signature when neither says which."""
+    if secret is None:
+        return new_secret(signature or otherwise)
+    if secret == _STANDARD_INPUT:
+        secret = sys.stdin.readline().strip()
+    check_secret(secret)
+    if signature is not None and signature_of(secret) is not signature:
+        raise UsageError(
+            f"The secret given does not make the signature {signature}.",
+            "whsec_ is for v1, whsk_ for v1a; or leave one out.",
+        )
+    return secret
+
+
+def revealed(endpoint: Endpoint) -> tuple[str, str]:
+    """What the receiver needs, shown once if it is secret: a name and the text.  A private key is never shown."""
+    public = public_key(endpoint.secret)
+    return ("secret", endpoint.secret) if public is None else ("public key", public)
+
+
+def say_revealed(endpoint: Endpoint) -> None:
+    if signature_of(endpoint.secret) is Signature.V1:
+        say("Keep the secret: it is not shown again.")
+    else:
+        say("The receiver verifies with the public key; cdc endpoint show prints it at any time.")
+
+
+def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
+    """For people: nothing secret."""
+    public = public_key(endpoint.secret)
+    former = None if endpoint.former_secret is None else public_key(endpoint.former_secret)
+    return [
+        ("signature", signature_of(endpoint.secret)),
+        *([("public key", public)] if public else []),
+        *([("former secret until", endpoint.former_secret_until)] if endpoint.former_secret_until else []),
+        *([("former public key", former)] if former else []),
+        *([("agreed to events from", endpoint.origin)] if endpoint.origin else []),
+    ]
+
+
+def signature_json(endpoint: Endpoint) -> dict[str, Any]:
+    """For programs: nothing secret."""
+    former = endpoint.former_secret
+    return {
+        "signature": signature_of(endpoint.secret),
+        "public_key": public_key(endpoint.secret),
+        "former_public_key": None if former is None else public_key(former),
+        "origin": endpoint.origin or None,
+    }
+
+
+def secret_json(endpoint: Endpoint) -> dict[str, str]:
+    """What is printed this once, when the secret is made."""
+    return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}
+
+
+def agreement(config: Config, url: str, timeout: float) -> Agreement:
+    """Ask the endpoint.  Raises `EndpointRefused`."""
+    origin = config.dispatch.origin or socket.gethostname()
+    agreed = run_async(_ask(config, url, origin, timeout))
+    rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
+    say(f"The endpoint agrees to get events from {origin}, at {rate}.")
+    return agreed
+
+
+async def _ask(config: Config, url: str, origin: str, seconds: float) -> Agreement:
+    async with HttpSender(config.dispatch.allow_private) as sender:
+        return await ask(sender, url, origin, seconds)

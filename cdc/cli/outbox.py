@@ -1,0 +1,69 @@
+"""``outbox …``: the key that seals the secrets in it."""
+
+from __future__ import annotations
+
+import click
+
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.output import json_option, print_json, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.config import Config
+from cdc.errors import ConfigError
+from cdc.finding import Finding, Severity
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.secret_box import new_key
+
+_KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that [outbox] secret_key_file names."
+
+
+@click.group()
+def outbox() -> None:
+    """Where events, deliveries and endpoints are kept."""
+
+
+@outbox.command("new-key")
+def print_new_key() -> None:
+    """Print a new key that encrypts the signing secrets in the outbox.
+
+    Put it into a file that [outbox] secret_key_file names, or into CDC_SECRET_KEY.  It is kept nowhere else.
+    """
+    click.echo(new_key())
+
+
+@outbox.command()
+@json_option
+@pass_session
+def rekey(session: Session, as_json: bool) -> None:
+    """Encrypt all signing secrets with the present key, the first one.
+
+    To change the key: put the new one before the old one, restart `cdc run`, call this, take the old one away.
+    """
+    config = quiet_configuration(session)
+    if not config.outbox.secret_keys().keys:
+        raise ConfigError("There is no key to encrypt with.", _KEY_HINT)
+    sealed = run_async(_rekey(config))
+    if as_json:
+        print_json({"encrypted": sealed})
+    say(f"{sealed} secrets are encrypted anew; all are with the present key now.")
+
+
+async def _rekey(config: Config) -> int:
+    async with opened_outbox(config) as store:
+        return await store.seal_secrets()
+
+
+async def check_secrets(config: Config, store: OutboxStore) -> Finding:
+    """For the doctor: whether the signing secrets are encrypted, all with the present key."""
+    keys = config.outbox.secret_keys().keys
+    if not keys:
+        detail = "The endpoints' signing secrets are kept as they are: no key is configured to encrypt them with."
+        return Finding("secrets", Severity.WARNING, detail, _KEY_HINT)
+    former = await store.seal_secrets(dry_run=True)
+    if former:
+        detail = f"{former} signing secrets are encrypted with a former key, which must not be taken away yet."
+        return Finding("secrets", Severity.WARNING, detail, "cdc outbox rekey")
+    if len(keys) > 1:
+        detail = "All signing secrets are encrypted with the present key; the former one is not needed any more."
+        return Finding("secrets", Severity.OK, detail)
+    return Finding("secrets", Severity.OK, "The signing secrets are encrypted.")
