@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from typing import Any
 
 import orjson
@@ -193,6 +195,94 @@ async def test_every_type_by_both_routes(postgres_log_db: Database) -> None:
                 }
                 assert not different
             assert log_image == trigger_image
+
+
+class RandomValues:
+    """Values that quoting, escaping and calendars find hard; as parameters of the statements below."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+
+    def text(self) -> str | None:
+        alphabet = "ab \\t\\n\"'\\\\{}(),;=>[]:.NULnul%ñ€😀\u00a0\x0b\x0c"
+        return None if self._dice.random() < 0.1 else "".join(self._dice.choices(alphabet, k=self._dice.randrange(6)))
+
+    def number(self) -> str | None:
+        digits = f"{self._dice.randrange(-(10**12), 10**12)}.{self._dice.randrange(1000)}"
+        return self._dice.choice((None, "NaN", "0", "-0.00", digits, f"1e{self._dice.randrange(-40, 40)}"))
+
+    def double(self) -> float:
+        return self._dice.choice(
+            (0.0, -0.0, self._dice.uniform(-1, 1), self._dice.uniform(-1e300, 1e300), 1e22, 5e-324)
+        )
+
+    def moment(self) -> str:
+        year = self._dice.choice((self._dice.randrange(1, 4713), self._dice.randrange(1, 20000), 2026, 1, 9999, 1893))
+        day = f"{year:04}-{self._dice.randrange(1, 13):02}-{self._dice.randrange(1, 29):02}"
+        clock = f"{self._dice.randrange(24):02}:{self._dice.randrange(60):02}:{self._dice.randrange(60):02}"
+        micros = self._dice.choice(("", f".{self._dice.randrange(10**6):06}"))
+        zone = self._dice.choice(("+00", "-08:30", "+05"))
+        era = " BC" if year < 4713 and self._dice.random() < 0.3 else ""
+        return f"{day} {clock}{micros}{zone}{era}"
+
+    def document(self) -> str:
+        return orjson.dumps(self._inner(3)).decode()
+
+    def _inner(self, depth: int) -> Any:
+        kind = self._dice.randrange(6 if depth else 3)
+        if kind > 3:
+            return {str(number): self._inner(depth - 1) for number in range(self._dice.randrange(3))}
+        if kind == 3:
+            return [self._inner(depth - 1) for _ in range(self._dice.randrange(3))]
+        return (self.text() or "", self._dice.randrange(100), True)[kind]
+
+
+RANDOM_TABLE = """
+CREATE TYPE item AS (label text, price numeric, at timestamptz, tags text[]);
+CREATE TABLE odd (
+    id integer PRIMARY KEY, t text, texts text[], n numeric, numbers numeric[], d float8, doubles float8[], r real,
+    at timestamptz, stamp timestamp, moments timestamptz[], period tstzrange, j json, b jsonb, docs jsonb[],
+    bytes bytea, one item, many item[], span interval
+);
+"""
+RANDOM_ROW = """
+INSERT INTO odd
+SELECT
+    id, t, ARRAY[t, u, v], n, ARRAY[n, m], d, ARRAY[d, e], CASE WHEN abs(e) > 1e250 THEN e / 1e280 ELSE 0.1 END::real,
+    at, at AT TIME ZONE 'UTC', ARRAY[at, later], tstzrange(least(at, later), greatest(at, later)),
+    j::json, j::jsonb, ARRAY[j::jsonb, to_jsonb(t)], convert_to(coalesce(t, ''), 'UTF8'),
+    ROW(u, n, later, ARRAY[v, t])::item, ARRAY[ROW(v, m, at, NULL)::item, NULL],
+    make_interval(secs => (id * 7919 % 100000) / 7.0, days => id - 200)
+FROM (
+    SELECT
+        {id}::integer AS id, {t}::text AS t, {u}::text AS u, {v}::text AS v, {n}::numeric AS n, {m}::numeric AS m,
+        {d}::float8 AS d, {e}::float8 AS e, {at}::timestamptz AS at, {later}::timestamptz AS later, {j}::text AS j
+) AS given
+""".replace("%", "%%")
+RANDOM_ROW = re.sub(r"\{(\w+)\}", r"%(\1)s", RANDOM_ROW)
+
+
+async def test_random_values_by_both_routes(postgres_log_db: Database) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown when the test fails
+    values = RandomValues(random.Random(seed))
+    postgres_log_db.execute(f"ALTER DATABASE {postgres_log_db.name} SET timezone = 'America/New_York'")
+    postgres_log_db.script(RANDOM_TABLE)
+
+    def work() -> None:
+        writer = postgres_log_db.connect(autocommit=True)
+        writer.execute(HOSTILE)
+        for number in range(400):
+            row: dict[str, Any] = {"id": number, "j": values.document(), "d": values.double(), "e": values.double()}
+            row |= {name: values.text() for name in "tuv"} | {name: values.number() for name in "nm"}
+            row |= {"at": values.moment(), "later": values.moment()}
+            writer.execute(RANDOM_ROW, row)
+        writer.execute("UPDATE odd SET id = id + 1000, t = NULL WHERE id % 3 = 0")
+
+    noted, logged = await _both(postgres_log_db, [Capture("odd")], work)
+    assert len(noted) == 534
+    for by_trigger, from_log in zip(noted, logged, strict=True):
+        assert from_log == by_trigger
 
 
 async def test_secrets_long_values_and_partial_updates_by_both_routes(postgres_log_db: Database) -> None:
