@@ -148,6 +148,27 @@ async def test_what_is_lost_is_said_until_it_is_decided(postgres_log_db: Databas
     ]
 
 
+async def test_a_server_that_lets_no_replication_connection_in(own_server: Any, tmp_path: Path) -> None:
+    database: Database = own_server("postgresql", "max_wal_senders=0")
+    consumer = Consumer.of_one_table(tmp_path, database, capture="logical")
+    await consumer.call("install-slot")
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            told = await consumer.logged("no replication connection")
+            assert told["action"] == "reading by SQL functions"
+            for number in range(5):
+                database.execute(INSERT, [number])
+            await inbox.until_count(5)
+            checks = await asyncio.to_thread(_checks, consumer)
+            assert checks["replication"]["severity"] == "warning"
+        async with consumer.running():
+            database.execute(INSERT, [5])
+            await inbox.until_count(6)
+    assert [event["key"]["id"] for event in inbox.events] == list(range(6))
+
+
 def test_installing_by_command(postgres_log_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, postgres_log_db, capture="logical")
     script = consumer.run("install-slot", "--dry-run")
