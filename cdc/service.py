@@ -29,7 +29,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
 from cdc.position import Position
 from cdc.source.move.position import log_part
-from cdc.trigger.base import Installer
+from cdc.trigger.base import Installer, Plan
 
 if TYPE_CHECKING:
     from cdc.dispatch.dispatcher import Dispatcher
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from cdc.source.binlog.inspector import BinlogInspector
     from cdc.source.journal_database import JournalDatabase
     from cdc.source.move.bridge import Bridge
+    from cdc.trigger.mysql import MySQLInstaller
 
 log = structlog.get_logger()
 
@@ -163,6 +164,19 @@ def installer_of(info: ConnectionInfo) -> Installer:
     return MySQLInstaller(info)
 
 
+def plan_cascades(source: SourceConfig) -> Plan:
+    """The triggers that journal what foreign keys change, for a source whose log does not tell."""
+    if source.admin_connection().engine is Engine.POSTGRESQL:
+        return Plan((), ("PostgreSQL's log holds what foreign keys change: no trigger is needed for that.",))
+    return _mysql_installer(source).plan_cascades(captures(source))
+
+
+def _mysql_installer(source: SourceConfig) -> MySQLInstaller:
+    from cdc.trigger.mysql import MySQLInstaller
+
+    return MySQLInstaller(source.admin_connection())
+
+
 def slot_installer(source: SourceConfig) -> Installer:
     """The installer of publication and slot, with the account that may install."""
     from cdc.slot.postgres import SlotInstaller
@@ -279,6 +293,7 @@ def _binlog_source(source: SourceConfig) -> Source:
         lookups,
         reread_purged=source.on_purged == "reread",
         connection=_log_connection(source),
+        check=_check(source) if source.repair else None,
     )
 
 
@@ -430,7 +445,7 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
         wanted, notes = _checked(source, inspect)
         findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]
         findings += [Finding("rules", Severity.WARNING, note) for note in notes]
-        findings += _two_ways(source, position)
+        findings += _two_ways(source, position, wanted)
         if source.capture == "binlog":
             return findings + _binlog(source).findings(readable(source), log_part(position))
         return findings + inspect.findings(wanted)
@@ -438,17 +453,18 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
 
 
-def _two_ways(source: SourceConfig, position: Position | None) -> list[Finding]:
-    """What is to be said where one way to capture follows another."""
+def _two_ways(source: SourceConfig, position: Position | None, wanted: Sequence[Capture]) -> list[Finding]:
+    """What is to be said where one way to capture follows another, or helps it."""
     by_log = source.capture != "triggers"
-    found = []
     if position is not None and by_log == (log_part(position) is None):
         detail = f"cdc run moves to {source.capture} when it is started next, and loses nothing."
-        found.append(Finding("moving", Severity.WARNING, detail, "cdc run"))
-    elif by_log and installer(source).plan_uninstall().steps:
+        return [Finding("moving", Severity.WARNING, detail, "cdc run")]
+    if source.capture == "binlog" and (helping := _mysql_installer(source).cascade_findings(wanted)) is not None:
+        return helping
+    if by_log and installer(source).plan_uninstall().steps:
         detail = f"Triggers are installed although the log is read ({source.capture}): every write pays for them."
-        found.append(Finding("triggers", Severity.WARNING, detail, "cdc uninstall-triggers"))
-    return found
+        return [Finding("triggers", Severity.WARNING, detail, "cdc uninstall-triggers")]
+    return []
 
 
 # -- a test of an endpoint --------------------------------------------------------------------------------------------

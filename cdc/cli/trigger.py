@@ -19,16 +19,25 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: p
 
 @click.command("install-triggers")
 @sources_option
+@click.option(
+    "--cascades-only",
+    is_flag=True,
+    help='Only what journals the changes that foreign keys make, for capture = "binlog".',
+)
 @dry_run_option
 @json_option
 @pass_session
-def install_triggers(session: Session, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def install_triggers(
+    session: Session, sources: tuple[str, ...], cascades_only: bool, dry_run: bool, as_json: bool
+) -> None:
     """Install, or bring up to date, journal and triggers.
 
     Running it again changes nothing that fits already.  The account is that of `admin_url`, if there is one.
     """
 
     def plan(source: SourceConfig, installer: Installer) -> Plan:
+        if cascades_only:
+            return service.plan_cascades(source)
         return installer.plan_install(service.captures(source))
 
     carry_out(

@@ -25,6 +25,10 @@ TABLES = (JOURNAL, SHAPES, INSTALLATION)
 
 CODES: dict[Operation, int] = {Operation.CREATE: 1, Operation.UPDATE: 2, Operation.DELETE: 3}
 OPERATIONS = {code: operation for operation, code in CODES.items()}
+#: Added to the code of an operation where only cascades are journaled, for who reads the rest in the binlog.
+CASCADE_ONLY = 10
+#: Row of the installation that says so; 1 is the installation itself.
+CASCADES_ROW = 2
 
 
 class Tokens(StrEnum):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from operator import attrgetter
 
@@ -31,11 +31,10 @@ from cdc.source.journal_database import JournalDatabase, JournalRow, Transaction
 from cdc.source.journal_position import Huge, JournalPosition
 from cdc.source.record_index import RecordIndex, record_names
 from cdc.source.reread import Reread, Rereader
+from cdc.source.trigger_check import Check, TriggerCheck
 
 #: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
 Repair = Callable[[Sequence[str]], Awaitable[None]]
-#: Does so for every table that needs it, whether or not a gap told of it; what it did, in words; errors as `Repair`.
-Check = Callable[[], Awaitable[Sequence[str]]]
 
 log = structlog.get_logger()
 
@@ -80,9 +79,7 @@ class JournalSource:
         self._rereader = Rereader(name, database.page, self._limits.batch, self._limits.reread_pause, self._clock)
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
-        self._check = check
-        self._check_at = datetime.min.replace(tzinfo=UTC)
-        self._check_failure = ""
+        self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
         self._ahead: asyncio.Task[list[JournalRow]] | None = None
         self._backlog = False
 
@@ -137,7 +134,8 @@ class JournalSource:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
         while True:
-            await self._check_triggers()
+            if await self._trigger_check.run():
+                self._tables = await self._database.tables()
             seen = False
             async for batch in self._visible():
                 seen = True
@@ -270,26 +268,6 @@ class JournalSource:
             return
         self._rereader.soon(tables)
         self._tables = await self._database.tables()
-
-    async def _check_triggers(self) -> None:
-        """Mend, now and then, what no gap tells of: an added column, a trigger that somebody dropped, a lost DEFINER.
-        Here, so that no other repair of this database is under way, and no standby does it."""
-        now = self._clock.now()
-        if self._check is None or now < self._check_at:
-            return
-        self._check_at = now + self._limits.check_pause
-        failure = ""
-        try:
-            done = await self._check()
-        except CdcError as error:
-            failure = str(error)
-            if failure != self._check_failure:
-                log.warning("triggers not checked", source=self._name, error=failure)
-        else:
-            if done:
-                log.warning("triggers repaired", source=self._name, steps=list(done))
-                self._tables = await self._database.tables()
-        self._check_failure = failure
 
     async def _reread_page(self, reread: Reread) -> Batch:
         transactions, others = await self._rereader.read(reread, self._position.rereads, self._tables)

@@ -15,7 +15,7 @@ from cdc.change import Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import code_of, rows
-from cdc.database.mysql_journal import VERSION, Tokens, captures_from_json
+from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json
 from cdc.errors import JournalMissing
 from cdc.source.journal_database import JournalRow, TransactionHead
 from cdc.source.journal_mysql_rows import RowReader
@@ -54,7 +54,13 @@ class MySQLJournal:
         await self._session.connect(self._prepare)
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        found = rows(connection, "SELECT `version`, `tokens`, `captures` FROM `cdc_installation` WHERE `id` = 1")
+        installed = rows(connection, "SELECT `id`, `version`, `tokens`, `captures` FROM `cdc_installation`")
+        if any(row[0] == CASCADES_ROW for row in installed):
+            raise JournalMissing(
+                f"Only cascades are journaled in {self._info.describe()}, for a consumer that reads the binlog.",
+                "Run `cdc install-triggers`.",
+            )
+        found = [row[1:] for row in installed if row[0] == 1]
         if not found or found[0][0] != VERSION:
             there = f"has version {found[0][0]}" if found else "is not complete"
             raise JournalMissing(

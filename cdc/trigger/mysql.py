@@ -15,7 +15,7 @@ from cdc.errors import InstallError, TableAltered
 from cdc.finding import Finding
 from cdc.trigger.base import Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
-from cdc.trigger.mysql_findings import findings_of
+from cdc.trigger.mysql_findings import cascade_findings, findings_of
 from cdc.trigger.mysql_grants import grants_text
 from cdc.trigger.mysql_inspect import inspect
 from cdc.trigger.mysql_plan import install_plan, repair_plan, uninstall_plan
@@ -44,6 +44,12 @@ class MySQLInstaller:
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
         with self._connection() as connection:
             return install_plan(inspect(connection), captures)
+
+    def plan_cascades(self, captures: Sequence[Capture]) -> Plan:
+        """Just the triggers of parents, which journal what foreign keys do to captured tables: for a consumer that
+        reads everything else in the binlog."""
+        with self._connection() as connection:
+            return install_plan(inspect(connection), captures, cascades_only=True)
 
     def plan_uninstall(self) -> Plan:
         with self._connection() as connection:
@@ -87,6 +93,13 @@ class MySQLInstaller:
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:
             return findings_of(connection, inspect(connection), captures)
+
+    def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
+        """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
+        with self._connection() as connection:
+            found = inspect(connection)
+            only = found.installation is not None and found.installation.cascades_only
+            return cascade_findings(found, captures) if only else None
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with self._connection() as connection:

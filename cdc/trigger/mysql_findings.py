@@ -15,9 +15,10 @@ from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, W
 from cdc.errors import InstallError
 from cdc.finding import Finding, Severity
 from cdc.trigger.mysql_found import Found
-from cdc.trigger.mysql_plan import refuse, shape_of, targets_of, wanted_triggers
+from cdc.trigger.mysql_plan import dialect_of, refuse, shape_of, targets_of, wanted_triggers
 
 _INSTALL = "cdc install-triggers"
+_INSTALL_CASCADES = "cdc install-triggers --cascades-only"
 
 
 def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Capture]) -> list[Finding]:
@@ -26,15 +27,23 @@ def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Ca
     if found.installation is None or not {JOURNAL, SHAPES, INSTALLATION} <= found.own_objects:
         return [*findings, Finding("journal", Severity.WRONG, "The journal is not installed.", _INSTALL)]
     findings += [_version(found.installation.version), _tokens(found), _wait(found)]
-    there = [capture for capture in captures if capture.table in found.tables]
+    if found.installation.cascades_only:
+        detail = "Only the triggers for cascades are installed, for a consumer that reads the binlog."
+        findings.append(Finding("triggers", Severity.WRONG, detail, _INSTALL))
+        return findings
     try:
         refuse(found, captures)
     except InstallError as error:
         findings.append(Finding("installable", Severity.WRONG, error.message, error.hint))
-    findings += _trigger_findings(found, there)
+    findings += _trigger_findings(found, captures, cascades_only=False)
     findings += _definers(found)
     findings.append(_backlog(connection))
     return findings
+
+
+def cascade_findings(found: Found, captures: Sequence[Capture]) -> list[Finding]:
+    """Where only cascades are journaled: whether the triggers are as they should be."""
+    return [*_trigger_findings(found, captures, cascades_only=True), *_definers(found)]
 
 
 def _version(version: int) -> Finding:
@@ -70,9 +79,12 @@ def _wait(found: Found) -> Finding:
     return Finding("waiting", Severity.WARNING, f"Routine {WAIT} is missing: the consumer polls instead.", _INSTALL)
 
 
-def _trigger_findings(found: Found, captures: Sequence[Capture]) -> Iterator[Finding]:
+def _trigger_findings(found: Found, captures: Sequence[Capture], *, cascades_only: bool) -> Iterator[Finding]:
     """A line for each table whose triggers are not as they should be; one line when all are."""
-    wanted = wanted_triggers(found, targets_of(found, captures))
+    mend = _INSTALL_CASCADES if cascades_only else _INSTALL
+    captures = [capture for capture in captures if capture.table in found.tables]
+    dialect = dialect_of(found, cascades_only=cascades_only)
+    wanted = wanted_triggers(found, targets_of(found, captures), dialect)
     there = {trigger.name: trigger.body.strip() for trigger in found.own_triggers}
     lost: dict[str, list[str]] = {}
     stale = set()
@@ -82,12 +94,12 @@ def _trigger_findings(found: Found, captures: Sequence[Capture]) -> Iterator[Fin
         elif there[trigger.name] != trigger.body.strip():
             stale.add(trigger.table)
     for table, names in lost.items():
-        yield Finding(f"triggers of {table}", Severity.WRONG, f"Missing: {', '.join(names)}.", _INSTALL)
+        yield Finding(f"triggers of {table}", Severity.WRONG, f"Missing: {', '.join(names)}.", mend)
     for table in sorted(stale - set(lost)):
-        yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), _INSTALL)
+        yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), mend)
     superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted})
     for table in superfluous:
-        yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", _INSTALL)
+        yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", mend)
     if not lost and not stale and not superfluous:
         yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
 

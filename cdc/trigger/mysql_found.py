@@ -42,9 +42,12 @@ class FoundTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
+    """``cascades_only``: only the triggers of parents, for who reads everything else in the binlog."""
+
     version: int
     tokens: Tokens
     captures: tuple[Capture, ...]
+    cascades_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.database.mysql_connection import Flavour, quote, rows, server_of
-from cdc.database.mysql_journal import INSTALLATION, SHAPES, TABLES, WAIT, Shape, Tokens, captures_from_json
+from cdc.database.mysql_journal import (
+    CASCADES_ROW,
+    INSTALLATION,
+    SHAPES,
+    TABLES,
+    WAIT,
+    Shape,
+    Tokens,
+    captures_from_json,
+)
 from cdc.database.mysql_tables import read_tables, text
 from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Rights
 from cdc.trigger.mysql_render import trigger_name
@@ -85,10 +94,12 @@ def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
 
 
 def _installation(connection: Connection[Any]) -> Installation | None:
-    sql = f"SELECT `version`, `tokens`, `captures` FROM {quote(INSTALLATION)} WHERE `id` = 1"  # noqa: S608
-    for version, tokens, captures in rows(connection, sql):
-        return Installation(version, Tokens(tokens), tuple(captures_from_json(captures)))
-    return None
+    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 -- a constant name
+    found = {number: rest for number, *rest in rows(connection, sql)}
+    if 1 not in found:
+        return None
+    version, tokens, captures = found[1]
+    return Installation(version, Tokens(tokens), tuple(captures_from_json(captures)), CASCADES_ROW in found)
 
 
 def _lost_definers(connection: Connection[Any], definers: set[str]) -> frozenset[str]:

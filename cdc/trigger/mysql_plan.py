@@ -8,6 +8,7 @@ from itertools import groupby
 from cdc.column import Capture
 from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import (
+    CASCADES_ROW,
     INSTALLATION,
     JOURNAL,
     SHAPES,
@@ -59,16 +60,22 @@ def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
     return targets
 
 
-def wanted_triggers(found: Found, targets: dict[str, Target]) -> list[WantedTrigger]:
-    """Every trigger that should exist, parents' included."""
-    dialect = Dialect(
+def dialect_of(found: Found, *, cascades_only: bool) -> Dialect:
+    return Dialect(
         found.server.flavour,
         tokens_of(found),
+        cascades_only=cascades_only,
         cascade_switch=found.cascade_switch,
         native_switch=bool(found.native_foreign_keys),
         snapshot_switch=found.snapshot_switch,
     )
-    wanted = [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
+
+
+def wanted_triggers(found: Found, targets: dict[str, Target], dialect: Dialect) -> list[WantedTrigger]:
+    """Every trigger that should exist, parents' included."""
+    wanted = []
+    if not dialect.cascades_only:
+        wanted += [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
     for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
         for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):
             if paths := find(parent, found.foreign_keys, targets):
@@ -76,16 +83,30 @@ def wanted_triggers(found: Found, targets: dict[str, Target]) -> list[WantedTrig
     return wanted
 
 
-def install_plan(found: Found, captures: Sequence[Capture]) -> Plan:
+def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bool = False) -> Plan:
     """The steps from found to wanted; raises `InstallError` for what can never work."""
     refuse(found, captures)
+    if cascades_only and found.native_foreign_keys == "OFF":
+        return Plan(
+            (), ("This server writes what foreign keys change into its binlog: no trigger is needed for that.",)
+        )
+    if cascades_only and not found.server.binlog:
+        raise InstallError(
+            "The server writes no binlog, in which everything but cascades would be read.",
+            "Install all triggers, or switch the binlog on: log_bin = binlog in the server's configuration.",
+        )
     targets = targets_of(found, captures)
+    dialect = dialect_of(found, cascades_only=cascades_only)
+    triggers = wanted_triggers(found, targets, dialect)
     steps = [*_journal_steps(found), *_shape_steps(found, targets)]
-    triggers = wanted_triggers(found, targets)
-    steps += [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers)]
+    steps += [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers, dialect)]
     wanted = captures_to_json(captures)
-    if found.installation is None or wanted != captures_to_json(found.installation.captures):
-        steps.append(Step(_RECORD, "", (_record(tokens_of(found), wanted),)))
+    there = found.installation
+    if there is None or wanted != captures_to_json(there.captures) or there.cascades_only is not cascades_only:
+        record = [_record(tokens_of(found), wanted)]
+        if cascades_only is not bool(there and there.cascades_only):
+            record.append(_record_mode(cascades_only=cascades_only))
+        steps.append(Step(_RECORD, "", tuple(record)))
     return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else ())
 
 
@@ -96,7 +117,7 @@ def repair_plan(found: Found, installation: Installation, tables: Collection[str
     captured = {capture.table for capture in captures}
     tables = captured if tables is None else tables
     wanted = {"", *tables, *_parents(found, captured, tables)}
-    steps = install_plan(found, captures).steps
+    steps = install_plan(found, captures, cascades_only=installation.cascades_only).steps
     return Plan(tuple(s for s in steps if s.table in wanted and s.title != _RECORD))
 
 
@@ -166,12 +187,24 @@ def _trigger_steps(found: Found, wanted: Iterable[WantedTrigger]) -> list[Step]:
     return steps
 
 
-def _gap_steps(found: Found, targets: dict[str, Target], wanted: Iterable[WantedTrigger]) -> list[Step]:
+def _gap_steps(
+    found: Found, targets: dict[str, Target], wanted: Iterable[WantedTrigger], dialect: Dialect
+) -> list[Step]:
     """For captured tables that had lost a trigger: nobody knows what was missed, so the table is read again."""
-    captured = {capture.table for capture in found.installation.captures} if found.installation else set()
+    if found.installation is None or found.installation.cascades_only is not dialect.cascades_only:
+        return []
     there = {trigger.name for trigger in found.own_triggers}
-    lost = {trigger.table for trigger in wanted if trigger.timing == "AFTER" and trigger.name not in there}
-    gaps = [gap(targets[table], tokens_of(found)) for table in sorted(lost & captured & set(targets))]
+    lost = [trigger for trigger in wanted if trigger.name not in there]
+    tables = {trigger.table for trigger in lost if trigger.timing == "AFTER"}
+    if dialect.cascades_only:
+        tables |= {
+            path.table
+            for trigger in lost
+            for find in (delete_paths, update_paths)
+            for path in find(trigger.table, found.foreign_keys, targets)
+        }
+    captured = {capture.table for capture in found.installation.captures}
+    gaps = [gap(targets[table], dialect) for table in sorted(tables & captured & set(targets))]
     return [Step("note what may have been missed", "", tuple(gaps))] if gaps else []
 
 
@@ -193,6 +226,12 @@ def _record(tokens: Tokens, captures: str) -> str:
         "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "
         "`captures` = VALUES(`captures`)"
     )
+
+
+def _record_mode(*, cascades_only: bool) -> str:
+    if cascades_only:
+        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608
+    return f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 -- a constant name
 
 
 def _notes(found: Found, targets: dict[str, Target]) -> list[str]:

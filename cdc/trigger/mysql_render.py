@@ -11,7 +11,7 @@ from cdc import sqlfile
 from cdc.change import Operation
 from cdc.database.mysql_column import image, same
 from cdc.database.mysql_connection import Flavour, quote
-from cdc.database.mysql_journal import CODES, PREFIX, Shape, Tokens
+from cdc.database.mysql_journal import CASCADE_ONLY, CODES, PREFIX, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
 
@@ -44,10 +44,12 @@ class WantedTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the text depends on besides the tables; for the switches see `cdc.trigger.mysql_found.Found`."""
+    """What the text depends on besides the tables; for the switches see `cdc.trigger.mysql_found.Found`.
+    ``cascades_only``: see `cdc.trigger.mysql_found.Installation`."""
 
     flavour: Flavour
     tokens: Tokens
+    cascades_only: bool = False
     cascade_switch: bool = False
     native_switch: bool = False
     snapshot_switch: bool = False
@@ -77,27 +79,36 @@ def trigger_name(table: str, suffix: str) -> str:
     return f"{PREFIX}{table[: _LONGEST_NAME - len(PREFIX) - len(check) - len(suffix) - 2]}_{check}_{suffix}"
 
 
-def _journal_parts(target: Target, operation: Operation, tokens: Tokens) -> dict[str, str]:
+def _journal_parts(target: Target, operation: Operation, dialect: Dialect) -> dict[str, str]:
     """What every statement that writes the journal needs; InnoDB itself gives the token in a row-start journal."""
-    parts = {"shape": str(target.shape_id), "op": str(CODES[operation]), "gap": _gap(target, operation, tokens)}
-    if tokens is Tokens.ROW_START:
+    parts = {
+        "shape": str(target.shape_id),
+        "op": _code(operation, dialect),
+        "gap": _gap(target, operation, dialect),
+    }
+    if dialect.tokens is Tokens.ROW_START:
         return {**parts, "token": "", "txn_name": "", "txn_value": ""}
-    return {**parts, "token": statement(_TOKEN_FILES[tokens]), "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
+    token = statement(_TOKEN_FILES[dialect.tokens])
+    return {**parts, "token": token, "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
 
 
-def gap(target: Target, tokens: Tokens) -> str:
+def _code(operation: Operation, dialect: Dialect) -> str:
+    return str(CODES[operation] + (CASCADE_ONLY if dialect.cascades_only else 0))
+
+
+def gap(target: Target, dialect: Dialect) -> str:
     """A row that makes the consumer read the target's table again."""
-    return _gap(target, Operation.UPDATE, tokens)
+    return _gap(target, Operation.UPDATE, dialect)
 
 
-def _gap(target: Target, operation: Operation, tokens: Tokens) -> str:
-    named = tokens is not Tokens.ROW_START
+def _gap(target: Target, operation: Operation, dialect: Dialect) -> str:
+    named = dialect.tokens is not Tokens.ROW_START
     return statement(
         "mysql/gap.sql",
         txn_name="`txn`, " if named else "",
         gap_value="UUID_SHORT(), " if named else "",
         shape=str(target.shape_id),
-        op=str(CODES[operation]),
+        op=_code(operation, dialect),
     )
 
 
@@ -131,7 +142,7 @@ def row_triggers(target: Target, dialect: Dialect) -> list[WantedTrigger]:
     triggers = []
     for suffix, operation in (("ai", Operation.CREATE), ("au", Operation.UPDATE), ("ad", Operation.DELETE)):
         name, event = trigger_name(table.name, suffix), _EVENTS[operation]
-        own = {**parts, **_journal_parts(target, operation, dialect.tokens), "trigger": quote(name)}
+        own = {**parts, **_journal_parts(target, operation, dialect), "trigger": quote(name)}
         text = statement(f"mysql/trigger_{event.lower()}.sql", **own)
         triggers.append(WantedTrigger(name, table.name, "AFTER", event, text))
     return triggers
@@ -153,7 +164,7 @@ def parent_trigger(
     if event == "UPDATE":
         referenced = {column for path in paths for column in path.keys[0].parent_columns}
         conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), dialect.flavour)})")
-    gaps = _gaps(paths, targets, dialect.tokens)
+    gaps = _gaps(paths, targets, dialect)
     blocks = [_block(path, targets[path.table], parent, dialect, event) for path in paths]
     if event == "UPDATE" and all(
         parent.column(name).automatic for path in paths for name in path.keys[0].parent_columns
@@ -174,9 +185,9 @@ def parent_trigger(
     return WantedTrigger(name, parent.name, "BEFORE", event, text)
 
 
-def _gaps(paths: Sequence[Path], targets: Mapping[str, Target], tokens: Tokens) -> str:
+def _gaps(paths: Sequence[Path], targets: Mapping[str, Target], dialect: Dialect) -> str:
     """A gap for every table and operation at the end of these paths."""
-    gaps = {_gap(targets[path.table], _operation(path), tokens) for path in paths}
+    gaps = {_gap(targets[path.table], _operation(path), dialect) for path in paths}
     return "".join(f"    {gap};\n" for gap in sorted(gaps))
 
 
@@ -198,7 +209,7 @@ def _block(path: Path, target: Target, parent: FoundTable, dialect: Dialect, eve
         tables=" STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
         where=" AND ".join(where),
         lock="LOCK IN SHARE MODE" if parent.name in {key.table for key in path.keys} else "FOR UPDATE",
-        **_journal_parts(target, operation, dialect.tokens),
+        **_journal_parts(target, operation, dialect),
     )
 
 

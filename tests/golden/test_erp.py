@@ -21,7 +21,7 @@ from support.actions import Action, load_actions
 from support.database import Database
 from support.logical import logical_pipeline
 from support.notation import assert_same, without_cascades
-from support.pipeline import Pipeline, binlog_pipeline, comparable, install, pipeline
+from support.pipeline import Pipeline, binlog_pipeline, comparable, install, install_cascades, pipeline
 
 _TYPES = event_types(load_catalogue(), tables())
 _SCHEMAS = {kind.name: Draft202012Validator(kind.schema) for kind in _TYPES}
@@ -51,6 +51,14 @@ async def test_the_events_are_the_same_bytes_by_all_routes(
     seen = await _by_binlog(mariadb_binlog_erp, cascades=False)
     hidden = {action.title for action in ACTIONS if without_cascades(action.expected) != list(action.expected)}
     _assert_same({title: each for title, each in expected.items() if title not in hidden}, seen, "MariaDB, binlog")
+
+
+async def test_cascades_that_triggers_journal_are_in_the_binlog(
+    postgres_erp: Database, mariadb_binlog_erp: Database
+) -> None:
+    expected = await _by_triggers(postgres_erp)
+    install_cascades(mariadb_binlog_erp)
+    _assert_same(expected, await _by_binlog(mariadb_binlog_erp), "MariaDB, binlog with cascades")
 
 
 async def test_mysql_replication_gives_them_too(mariadb_binlog_erp: Database, mysql_erp: Database) -> None:

@@ -26,6 +26,7 @@ from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.source import BinlogSource
 from cdc.source.binlog.source import Limits as BinlogLimits
 from cdc.source.journal import JournalSource, Limits
+from cdc.trigger.mysql import MySQLInstaller
 from support.database import Database
 
 #: The last position that was read, if any → whether more of what was committed before is still to come.
@@ -80,6 +81,14 @@ def install(database: Database, catalogue: Catalogue | None = None) -> None:
     catalogue = catalogue or load_catalogue()
     installer = service.installer_of(database.info)
     plan = installer.plan_install(catalogue.captures(installer.existing_tables()))
+    installer.apply(plan, lambda _: None)
+
+
+def install_cascades(database: Database, catalogue: Catalogue | None = None) -> None:
+    """Install what ``cdc install-triggers --cascades-only`` does."""
+    catalogue = catalogue or load_catalogue()
+    installer = MySQLInstaller(database.info)
+    plan = installer.plan_cascades(catalogue.captures(installer.existing_tables()))
     installer.apply(plan, lambda _: None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from cdc.database.mysql_connection import (
     rows,
     server_of,
 )
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES
 from cdc.database.mysql_tables import FoundTable, read_tables
 from cdc.errors import LogPurged, SourceError
 from cdc.finding import Finding, Severity
@@ -34,6 +35,7 @@ from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.missing import missing
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
+from cdc.source.journal_mysql_rows import journals_cascades
 from cdc.source.mysql_session import explained
 
 CONSUMER = "cdc_consumer"
@@ -77,9 +79,18 @@ class BinlogInspector:
                 f"CREATE USER {to} IDENTIFIED BY {literal('change me')};",
                 f"{_log_grant(server, to)};",
                 *[f"{_select_grant(self._info.database, table, to)};" for table in tables],
+                *self._cascade_grants(existing, to),
                 "",
             ]
         )
+
+    def _cascade_grants(self, existing: Collection[str], to: str) -> list[str]:
+        """Where triggers journal cascades: the consumer deletes what it has read."""
+        if JOURNAL not in existing:
+            return []
+        schema = quote(self._info.database)
+        grants = [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
+        return [f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)} TO {to};", *grants]
 
     # -- the doctor -------------------------------------------------------------------------------------------------
 
@@ -188,9 +199,11 @@ def _cascades(
         yield Finding("cascades", Severity.OK, "in the log, as any other change")
         return
     unseen = [capture.table for capture in captures if _is_cascaded(connection, capture.table)]
-    if unseen:
+    if unseen and journals_cascades(connection):
+        yield Finding("cascades", Severity.OK, "triggers journal what foreign keys change")
+    elif unseen:
         detail = f"What foreign keys delete or change by themselves is not in this server's log: {', '.join(unseen)}."
-        yield Finding("cascades", Severity.WARNING, detail, 'capture = "triggers" sees it')
+        yield Finding("cascades", Severity.WARNING, detail, "cdc install-triggers --cascades-only")
     else:
         yield Finding("cascades", Severity.OK, "no foreign key changes a captured table by itself")
 

@@ -1,14 +1,26 @@
-"""Rows that triggers write into the journal, as the log shows them: they name the transaction for both sides."""
+"""Rows that triggers write into the journal, as the log shows them.
+
+They name the transaction for both sides (see `cdc.source.move`).  Where only cascades are journaled, they are besides
+the changes that foreign keys make and that this server's log does not hold; a row itself says which of the two it is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cdc.change import Operation, Row
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_journal import CASCADE_ONLY, JOURNAL, OPERATIONS
 from cdc.errors import SchemaMismatch
 from cdc.source.binlog.layout import KnownTable, Layout, layout_of
 from cdc.source.binlog.table_map import TableMap
+from cdc.source.journal_mysql_rows import KnownShape, image_rows, secrets_of
 
-JOURNAL = "cdc_journal"
+#: The shape of this number; called in the log's thread.
+ShapeOf = Callable[[int], KnownShape]
 _COLUMNS = (
     MySQLColumn("id", "bigint", "bigint unsigned"),
     MySQLColumn("txn", "bigint", "bigint unsigned"),
@@ -22,23 +34,53 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """What a foreign key did to a row; ``gap``: the trigger could not record it, there are no images."""
+
+    table: str
+    operation: Operation
+    key: Row
+    before: Row | None
+    after: Row | None
+    secrets_changed: frozenset[str]
+    gap: bool
+
+
 class JournalRows:
     """In the place of a layout, for the journal of this product in the captured database."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, shape_of: ShapeOf) -> None:
         self._layout = layout
-        self._txn = layout.names.index("txn")
+        self._shape_of = shape_of
 
-    def names(self, body: bytes, event_type: int) -> set[str]:
-        """The tokens under which the journal holds the rows that were inserted."""
-        rows = self._layout.rows(body, event_type)
-        return {str(after[self._txn]) for before, after in rows if before is None and after is not None}
+    def read(self, body: bytes, event_type: int) -> tuple[set[str], list[Cascade]]:
+        """The tokens under which the journal holds the rows that were inserted, and what only these rows tell of."""
+        names: set[str] = set()
+        cascades = []
+        for before, after in self._layout.rows(body, event_type):
+            if before is not None or after is None:  # the consumer forgets
+                continue
+            row = dict(zip(self._layout.names, after, strict=True))
+            names.add(str(row["txn"]))
+            if int(str(row["op"])) > CASCADE_ONLY:
+                cascades.append(self._cascade(row))
+        return names, cascades
+
+    def _cascade(self, row: dict[str, Any]) -> Cascade:
+        shape, decode = self._shape_of(row["shape"])
+        operation = OPERATIONS[row["op"] - CASCADE_ONLY]
+        images = image_rows(decode, operation, row["image_before"], row["image_after"], gap=bool(row["gap"]))
+        before, after = images or (None, None)
+        image = after if after is not None else before
+        key = {} if image is None else {column: image[column] for column in shape.key}
+        return Cascade(shape.table, operation, key, before, after, secrets_of(shape, row["secrets"]), images is None)
 
 
-def journal_rows(table_map: TableMap, flavour: Flavour) -> JournalRows | None:
+def journal_rows(table_map: TableMap, flavour: Flavour, shape_of: ShapeOf) -> JournalRows | None:
     """None for a table of that name that is none of ours."""
     known = KnownTable(JOURNAL, _COLUMNS, ("id",), flavour)
     try:
-        return JournalRows(layout_of(table_map, known, lambda _: 0))
-    except (SchemaMismatch, ValueError):
+        return JournalRows(layout_of(table_map, known, lambda _: 0), shape_of)
+    except SchemaMismatch:
         return None

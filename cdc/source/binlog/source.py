@@ -27,28 +27,21 @@ from cdc.change import Batch, Gap, Operation, Row, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.database.mysql_connection import Flavour, rows, server_of
-from cdc.errors import LogIncomplete, LogPurged, SchemaMismatch, SourceError
+from cdc.errors import LogIncomplete, LogPurged, SourceError
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection
-from cdc.source.binlog.item import SchemaChange
-from cdc.source.binlog.journal_rows import JOURNAL, JournalRows, journal_rows
-from cdc.source.binlog.layout import Layout, bare_layout
 from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
 from cdc.source.binlog.log_thread import LogThread
 from cdc.source.binlog.missing import missing
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import SchemaHistory, Version
 from cdc.source.binlog.schema_now import SchemaNow, read_schema
-from cdc.source.binlog.settings import read_settings, refused
-from cdc.source.binlog.statement import concerned
 from cdc.source.binlog.stretch import Cut, Stretch, StretchReader
-from cdc.source.binlog.table_map import TableMap
-from cdc.source.binlog.unreadable import Unreadable
-from cdc.source.binlog.zone import Zone, measure_server
 from cdc.source.mysql_lookup import MySQLLookup
 from cdc.source.mysql_session import MySQLSession
 from cdc.source.reread import Reread, Rereader, with_gaps
+from cdc.source.trigger_check import Check, TriggerCheck
 
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
@@ -61,7 +54,7 @@ class Limits:
     ``idle``: seconds to wait at most before looking after the lock and re-reads.  ``heartbeat``: seconds after which a
     server with nothing to say says that it lives.  ``standby``: between two tries to become the consumer.
     ``progress``: after which a position is stored though nothing of ours was committed.  ``reread_pause``: between two
-    re-reads of a table."""
+    re-reads of a table.  ``check_pause``: between two looks at triggers."""
 
     batch: int = 1000
     huge: int = 2000
@@ -70,16 +63,7 @@ class Limits:
     standby: float = 5.0
     progress: float = 5.0
     reread_pause: timedelta = timedelta(seconds=5)
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """What was asked of the server at the beginning.  ``folds``: names that differ in case only are the same."""
-
-    flavour: Flavour
-    database: str
-    folds: bool
-    zone: Zone
+    check_pause: timedelta = timedelta(minutes=1)
 
 
 class BinlogSource:
@@ -87,6 +71,7 @@ class BinlogSource:
 
     ``reread_purged``: when the log behind the position is gone, read all captured tables and go on from the log's end;
     else that is an error.  ``connection``: how the server is connected to and asked for its log.
+    ``check``: mends the triggers that journal cascades, where they are installed.
     """
 
     def __init__(
@@ -98,6 +83,7 @@ class BinlogSource:
         *,
         reread_purged: bool = False,
         connection: type[LogConnection] = LogConnection,
+        check: Check | None = None,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -111,12 +97,13 @@ class BinlogSource:
         self._clock = clock or SystemClock()
         self._session = MySQLSession(info)
         self._rereader = Rereader(name, self._page, self._limits.batch, self._limits.reread_pause, self._clock)
-        self._server: _Server | None = None
+        self._server: LogServer | None = None
+        self._in_log: LogTables | None = None
         self._reader: LogThread | None = None
         self._given: Position | None = None
         self._stand: BinlogPosition | None = None
-        self._history = SchemaHistory(Version({}))
         self._tables: dict[str, Table] = {}
+        self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
         self._caught_up = False
         self._stored_at = self._checked_at = 0.0
 
@@ -142,10 +129,18 @@ class BinlogSource:
             self._begin(await self._schema(frozenset(self._secrets)))
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        for wrong in refused(read_settings(connection)):
-            raise SourceError(f"{self._info.describe()}: {wrong.detail}", f"{wrong.mend}.")
-        ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
-        self._server = _Server(server_of(connection).flavour, database, bool(folding), measure_server(connection))
+        self._server = ask_server(connection, self._info)
+        self._in_log = LogTables(self._info, self._server, self._secrets)
+
+    @property
+    def _asked(self) -> LogServer:
+        assert self._server is not None, "connected"
+        return self._server
+
+    @property
+    def _log_tables(self) -> LogTables:
+        assert self._in_log is not None, "connected"
+        return self._in_log
 
     def _check_keys(self) -> None:
         """Without a primary key, records have no names: said at once, before anything is read."""
@@ -182,9 +177,8 @@ class BinlogSource:
         return await self._session.run(lambda connection: self._lookup.page(connection, table, after, limit))
 
     async def _schema(self, names: frozenset[str]) -> SchemaNow:
-        assert self._server is not None, "connected"
         closing = self._session.closing.is_set
-        return await self._session.run(partial(read_schema, flavour=self._server.flavour, names=names, closing=closing))
+        return await self._session.run(partial(read_schema, flavour=self._asked.flavour, names=names, closing=closing))
 
     async def _watch(self) -> None:
         """That we are still the only consumer, once a second."""
@@ -192,13 +186,15 @@ class BinlogSource:
         if now - self._checked_at >= self._limits.idle:
             await self._session.check_lock()
             self._checked_at = now
+            if self._asked.cascades:
+                await self._trigger_check.run()
 
     # -- where reading begins ---------------------------------------------------------------------------------------
 
     def _begin(self, now: SchemaNow) -> None:
         """At the end of the log."""
         version = Version({name: (table,) for name, table in now.tables.items()})
-        self._history = SchemaHistory(version)
+        self._log_tables.history = SchemaHistory(version)
         self._stand = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._secrets)))
         self._caught_up = True
 
@@ -209,8 +205,8 @@ class BinlogSource:
         version = stand.version.only(self._secrets)
         new = frozenset(self._secrets) - set(stand.captured)
         huge = stand.huge if set(stand.captured) == set(self._secrets) else None
-        self._history = SchemaHistory(version)
-        self._reader = reader = LogThread(self._info, self._concerned, self._log)
+        self._log_tables.history = SchemaHistory(version)
+        self._reader = reader = LogThread(self._info, self._log_tables.concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._stretches, stand, reader))
         moved = bool(stand.server) and stand.server != reader.server
         if moved and not stand.log.gtids:
@@ -221,24 +217,22 @@ class BinlogSource:
         await self._check_there(stand.log, reader)
         if new:
             version = await self._version_behind(stand.log, new, certain=not moved)
-            self._history = SchemaHistory(version)
+            self._log_tables.history = SchemaHistory(version)
         captured = tuple(sorted(self._secrets))
         server = stand.server or reader.server
         self._stand = replace(stand, server=server, captured=captured, schema=version.dump(), huge=huge)
 
     async def _check_there(self, position: LogPosition, reader: LogThread) -> None:
         """A MariaDB whose log was reset begins at its beginning rather than to refuse a position of before."""
-        assert self._server is not None, "connected"
-        ask = partial(missing, flavour=self._server.flavour, position=position, by_gtids=reader.by_gtids)
+        ask = partial(missing, flavour=self._asked.flavour, position=position, by_gtids=reader.by_gtids)
         error = await self._session.run(ask)
         if error is not None:
             raise error
 
     def _stretches(self, stand: BinlogPosition, reader: LogThread, connection: LogConnection) -> Generator[Stretch]:
-        assert self._server is not None, "connected"
         stretches = StretchReader(
             self._name,
-            self._server.database,
+            self._asked.database,
             self._secrets,
             stand.log,
             Cut(self._limits.batch, self._limits.huge),
@@ -246,7 +240,7 @@ class BinlogSource:
             lambda: reader.closed,
             stand.huge if set(stand.captured) == set(self._secrets) else None,
         )
-        return stretches.read(connection.items(self._layout))
+        return stretches.read(connection.items(self._log_tables.layout))
 
     async def _start_over(self, error: SourceError) -> Batch:
         """Behind a gap in the log: all tables are read again."""
@@ -276,10 +270,6 @@ class BinlogSource:
 
     # -- the schema -------------------------------------------------------------------------------------------------
 
-    def _concerned(self, change: SchemaChange) -> frozenset[str]:
-        assert self._server is not None, "connected"
-        return concerned(change.statement, change.database, self._server.database, self._secrets)
-
     async def _version_behind(self, behind: LogPosition, names: frozenset[str], *, certain: bool = True) -> Version:
         """These tables as they are now, unless they are altered once more between a statement and now."""
         assert self._reader is not None, "reading"
@@ -290,37 +280,7 @@ class BinlogSource:
                 "schema uncertain", source=self._name, table=table, reason="altered again further on in the log"
             )
         self._tables = await self.tables()
-        return self._history.current.with_tables(names, now.tables, again)
-
-    def _layout(self, table_map: TableMap) -> Layout | Unreadable | JournalRows | None:
-        """Called in the log's thread; the schema stays what it is while that reads."""
-        server = self._server
-        assert server is not None, "connected"
-        database, table = table_map.database, table_map.table
-        if server.folds:
-            by_lower = {name.lower(): name for name in self._secrets}
-            database, table = database.lower(), by_lower.get(table.lower(), "")
-        if database != (server.database.lower() if server.folds else server.database):
-            return None
-        if table_map.table == JOURNAL:
-            return journal_rows(table_map, server.flavour)
-        if table not in self._secrets:
-            return None
-        try:
-            layout = self._history.current.layout(table_map, table, server.zone.offset)
-        except SchemaMismatch as error:
-            return self._unreadable(table_map, table, str(error))
-        if not layout.key:
-            return self._unreadable(table_map, table, f"Table {table} has no primary key at this place of the log.")
-        return layout
-
-    def _unreadable(self, table_map: TableMap, table: str, reason: str) -> Unreadable:
-        assert self._server is not None, "connected"
-        try:
-            bare = bare_layout(table_map, self._server.flavour)
-        except SchemaMismatch:
-            return Unreadable(table, reason, None)
-        return Unreadable(table, reason, bare)
+        return self._log_tables.history.current.with_tables(names, now.tables, again)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -361,12 +321,12 @@ class BinlogSource:
         assert self._reader is not None, "reading"
         if stretch.altered and stretch.reached is not None:
             version = await self._version_behind(stretch.reached, stretch.altered)
-            self._history.change(version, stretch.reached)
+            self._log_tables.history.change(version, stretch.reached)
         stand = replace(
             self._stand,
             log=stretch.position,
             server=self._reader.server,
-            schema=self._history.text_at(stretch.position),
+            schema=self._log_tables.history.text_at(stretch.position),
             rereads=with_gaps(self._stand.rereads, {lost.gap.table: lost.token for lost in stretch.lost}),
             huge=stretch.huge,
         )
@@ -388,7 +348,7 @@ class BinlogSource:
     def _due(self) -> Reread | None:
         """Not while rows of the table are still to come that cannot be read: it would have to begin again."""
         assert self._stand is not None, "reading"
-        uncertain = self._history.current.uncertain
+        uncertain = self._log_tables.history.current.uncertain
         return self._rereader.due([each for each in self._stand.rereads if each.table not in uncertain])
 
     async def _reread_page(self, reread: Reread) -> Batch:

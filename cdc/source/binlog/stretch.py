@@ -17,7 +17,7 @@ from cdc.change import Gap, Operation, RowChange, Transaction
 from cdc.errors import SourceUnavailable
 from cdc.source.binlog.changes import Build, builder
 from cdc.source.binlog.item import Committed, Idle, Item, Missed, SchemaChange
-from cdc.source.binlog.journal_rows import JournalRows
+from cdc.source.binlog.journal_rows import Cascade, JournalRows
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.position import Huge
@@ -170,7 +170,10 @@ class StretchReader:
             if self.closed():
                 raise SourceUnavailable("Closed while a transaction was being read.")
             if isinstance(layout, JournalRows):
-                self._names |= layout.names(body, event_type)
+                names, cascades = layout.read(body, event_type)
+                self._names |= names
+                yield self._cascaded(cascades, ordinal, item), len(body) if cascades else 0
+                ordinal += len(cascades)
                 continue
             if isinstance(layout, Unreadable):
                 self._lose(layout.table, Operation.UPDATE, item, layout.reason)
@@ -179,6 +182,20 @@ class StretchReader:
             pairs = layout.rows(body, event_type)
             yield self._build(layout)(pairs, ordinal, item.time), len(body)
             ordinal += len(pairs)
+
+    def _cascaded(self, cascades: Iterable[Cascade], ordinal: int, item: Committed) -> list[RowChange]:
+        changes = []
+        for number, each in enumerate(cascades, ordinal):
+            if each.table not in self.secrets:
+                continue
+            if each.gap:
+                self._lose(each.table, each.operation, item, "a trigger could not record what a foreign key did")
+                continue
+            images = (each.before, each.after)
+            changes.append(
+                RowChange(each.operation, each.table, each.key, *images, item.time, number, each.secrets_changed)
+            )
+        return changes
 
     def _build(self, layout: Layout) -> Build:
         found = self._builders.get(layout)
