@@ -42,6 +42,8 @@ async def read_state(link: Link, slot: str) -> SlotState:
     sql = load("postgres/slot/state.sql")
     record = (await link.query(sql, {"slot": slot, "publication": PUBLICATION}))[0]
     exists, plugin, ours, active_pid, invalid, confirmed, retained, published, comment, end, system = record
+    if end is None:
+        raise SourceUnavailable("The server is a standby: nothing is written here.", "Connect to the primary server.")
     memory = Memory.load(comment)
     problem = ""
     if not exists:

@@ -1,5 +1,5 @@
--- The slot and the publication, as whoever reads them must know them. Column names that differ between versions are read
--- through JSON: invalidation_reason came with 17, conflicting with 16; safe_wal_size and wal_status are in all.
+-- The slot and the publication, as whoever reads them must know them; a standby has no end of the log. What not all
+-- versions have is read through JSON: invalidation_reason came with 17.
 SELECT
     s.slot_name IS NOT NULL,
     s.plugin::text,
@@ -7,11 +7,11 @@ SELECT
     s.active_pid,
     coalesce(to_json(s)->>'invalidation_reason', CASE WHEN s.wal_status = 'lost' THEN 'wal_removed' END),
     s.confirmed_flush_lsn::text,
-    pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint,
+    CASE WHEN NOT l.standby THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint END,
     p.oid IS NOT NULL,
     obj_description(p.oid, 'pg_publication'),
-    pg_current_wal_insert_lsn()::text,
+    CASE WHEN NOT l.standby THEN pg_current_wal_insert_lsn()::text END,
     (SELECT system_identifier::text FROM pg_control_system())
-FROM (SELECT 1) AS always
+FROM (SELECT pg_is_in_recovery() AS standby) AS l
 LEFT JOIN pg_replication_slots s ON s.slot_name = %(slot)s
 LEFT JOIN pg_publication p ON p.pubname = %(publication)s

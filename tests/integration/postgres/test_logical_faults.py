@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from cdc.change import Operation, RowChange, Transaction, Value
 from cdc.column import Capture
 from cdc.errors import LogPurged, SourceUnavailable
+from cdc.finding import Severity
 from cdc.source.logical import replication
 from cdc.source.logical.position import LogicalPosition
 from cdc.source.logical.replication import ReplicationStream
@@ -160,6 +162,38 @@ async def test_the_server_is_killed_and_comes_back(own_server: Any) -> None:
             await asyncio.to_thread(database.server.start)
             await read.reopen()
         assert await read.drain() == []
+
+
+def _make_standby(database: Database) -> None:
+    ((folder,),) = database.execute("SHOW data_directory")
+    if not Path(folder).is_dir():
+        pytest.skip("the server's files are not on this machine")
+    database.server.stop()
+    (Path(folder) / "standby.signal").touch()
+    database.server.start()
+    database.close()
+
+
+async def test_a_standby_is_not_read_until_it_is_promoted(own_server: Any) -> None:
+    database: Database = own_server("postgresql")
+    database.execute(TABLE)
+    install_slot(database, ROWS)
+    async with reading(database, ROWS) as read:
+        database.execute("INSERT INTO rows VALUES (1)")
+        await read.drain()
+    database.execute("INSERT INTO rows VALUES (2)")
+    await asyncio.to_thread(_make_standby, database)
+    again = Reading(database, logical_source(database, ROWS), read.position)
+    with pytest.raises(SourceUnavailable, match="The server is a standby"):
+        await again.open()
+    await again.source.close()
+    assert [each.check for each in slot_installer(database).findings(ROWS) if each.severity is Severity.WRONG] == [
+        "server"
+    ]
+    assert database.execute("SELECT pg_promote()") == [(True,)]
+    await again.open()
+    assert _operations(await again.drain()) == [("create", 2)]
+    await again.source.close()
 
 
 # -- slot and publication ---------------------------------------------------------------------------------------------
