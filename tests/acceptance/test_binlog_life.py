@@ -225,6 +225,48 @@ async def test_the_printed_grants_are_enough(logged: Database, own_server: Any, 
     assert not any(b"secreto" in received.body for received in inbox.received)
 
 
+async def test_cascades_through_triggers(own_server: Any, tmp_path: Path) -> None:
+    """The rest comes from the log; the consumer empties the journal, with the grants that are printed for it."""
+    database: Database = own_server("mariadb", binlog=True, erp=True)
+    dba = Consumer.configure(tmp_path / "dba", database.info, 'capture = "binlog"')
+    told = await dba.call("doctor", "--json")
+    (check,) = [check for check in json.loads(told)["checks"] if check["check"] == "cascades"]
+    assert (check["severity"], check["mend"]) == ("warning", "cdc install-triggers --cascades-only")
+    await dba.call("install-triggers", "--cascades-only")
+    told = await dba.call("doctor", "--json")
+    assert {"cascades", "triggers"} <= {c["check"] for c in json.loads(told)["checks"] if c["severity"] == "ok"}
+    text = await dba.call("grants")
+    account = database.info.as_user("cdc_consumer", "clave del consumidor")
+    database.script(re.sub("IDENTIFIED BY 'change me'", "IDENTIFIED BY 'clave del consumidor'", text))
+    consumer = Consumer.configure(tmp_path / "cdc", account, 'capture = "binlog"\nrepair = false')
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            database.script(
+                "INSERT INTO roles (codrole, descripcion) VALUES ('ventas', 'Ventas');"
+                "INSERT INTO users (nick, password, logkey, creationdate) VALUES ('ada', 'p', 'l', '2026-01-01');"
+                "INSERT INTO roles_users (id, codrole, nick) VALUES (900, 'ventas', 'ada');"
+                "DELETE FROM roles WHERE codrole = 'ventas'"
+            )
+            expected = ["role.created", "user.created", "user.permissions_changed", "role.deleted"]
+            await inbox.until_count(len(expected) + 1)
+            last = await _empty(database)
+    assert sorted(event["event"] for event in inbox.events) == sorted([*expected, "user.permissions_changed"])
+    assert last == 0
+
+
+async def _empty(database: Database) -> int:
+    """Rows of the journal, once there are none or ten seconds have passed."""
+    rows = 1
+    for _ in range(100):
+        ((rows,),) = database.execute("SELECT COUNT(*) FROM cdc_journal")
+        if not rows:
+            break
+        await asyncio.sleep(0.1)  # the consumer deletes when it likes
+    return int(rows)
+
+
 MANY = """INSERT INTO contadores WITH RECURSIVE numbers AS (SELECT 1000 AS n UNION ALL
     SELECT n + 1 FROM numbers WHERE n < %s) SELECT n, 0, REPEAT('x', 40) FROM numbers"""
 RECURSION = {"mysql": "SET cte_max_recursion_depth = 1000000", "mariadb": "SET max_recursive_iterations = 1000000"}

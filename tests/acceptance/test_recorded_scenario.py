@@ -18,7 +18,7 @@ from support import recording_postgres
 from support.database import Database
 from support.logical import logical_pipeline
 from support.notation import assert_same, without_cascades
-from support.pipeline import Pipeline, binlog_pipeline, install, pipeline
+from support.pipeline import Pipeline, binlog_pipeline, install, install_cascades, pipeline
 from support.recording import SHARED, expectation, load, recording, run
 
 pytestmark = pytest.mark.skipif(
@@ -44,6 +44,14 @@ async def test_the_recording_on_mysql(mysql_db: Database) -> None:
 @pytest.mark.timeout(600)
 async def test_the_recording_by_the_binlog_of_mariadb(mariadb_binlog_db: Database) -> None:
     await _check_binlog(mariadb_binlog_db, cascades=False)
+
+
+@pytest.mark.timeout(600)
+async def test_the_recording_by_the_binlog_of_mariadb_and_triggers_for_cascades(mariadb_binlog_db: Database) -> None:
+    connection = _begun(mariadb_binlog_db)
+    install_cascades(mariadb_binlog_db)
+    async with binlog_pipeline(mariadb_binlog_db) as running:
+        await _play(partial(run, connection), running, cascades=True)
 
 
 @pytest.mark.timeout(600)
