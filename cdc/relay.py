@@ -20,6 +20,7 @@ from cdc.clock import Clock
 from cdc.errors import OutboxError, SourceError
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
+from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
 from cdc.source.base import Source
 
@@ -35,6 +36,7 @@ class Relay:
     store: OutboxStore
     clock: Clock
     stored: Callable[[], None]
+    observer: Observer = SILENT
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until ``stop`` is set.  Only defects and errors that trying again cannot mend escape."""
@@ -44,16 +46,27 @@ class Relay:
                 await _unless(stop, self._follow(backoff))
             except (SourceError, OutboxError) as error:
                 delay = backoff.next()
-                what = "source failed" if isinstance(error, SourceError) else "outbox failed"
+                what = self._report(error)
                 log.error(what, source=self.source.name, error=str(error), retry_in=round(delay, 1))
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()
 
+    def _report(self, error: SourceError | OutboxError) -> str:
+        """What to call it in the log."""
+        if isinstance(error, SourceError):
+            self.observer.source_failed(self.source.name, error)
+            return "source failed"
+        self.observer.outbox_failed(self.source.name, error)
+        return "outbox failed"
+
     async def _follow(self, backoff: Backoff) -> None:
-        await self.source.open(await self.store.position(self.source.name))
+        self.observer.opening(self.source.name)
+        position = await self.store.position(self.source.name)
+        await self.source.open(position)
         states = await self.store.states(self.source.name)
         log.info("reading", source=self.source.name)
+        self.observer.reading(self.source.name, position)
         async for batch in self.source.batches():
             mapped = await self._map(batch, states)
             await self._store(batch, mapped)
@@ -76,9 +89,11 @@ class Relay:
                 )
             except OutboxError as error:
                 delay = backoff.next()
+                self.observer.outbox_failed(self.source.name, error)
                 log.error("outbox failed", source=self.source.name, error=str(error), retry_in=round(delay, 1))
                 await self.clock.wait(asyncio.Event(), delay)
                 continue
+            self.observer.stored(self.source.name, batch, stored.events)
             if stored.deliveries:
                 self.stored()
             return

@@ -25,6 +25,7 @@ from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer, Random, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
 from cdc.errors import OutboxError
+from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
 
 #: A lease outlives the longest timeout by this much (seconds): time to record the outcome in.
@@ -65,17 +66,20 @@ class Dispatcher:
         clock: Clock,
         settings: DispatchSettings,
         rand: Random = random.random,
+        *,
+        observer: Observer = SILENT,
     ) -> None:
         self._store = store
         self._sender = sender
         self._clock = clock
         self._settings = settings
         self._rand = rand
+        self._observer = observer
         self._log = structlog.get_logger().bind()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._landed = asyncio.Event()
-        self._recorder = Recorder(store, settings.worker, clock, self._wake.set)
+        self._recorder = Recorder(store, settings.worker, clock, self._wake.set, observer)
         self._monotonic = asyncio.get_running_loop().time
         self._flights = Flights(settings.concurrency, self._monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,9 +120,11 @@ class Dispatcher:
                 due = await self._lease()
                 await self._start_ready(group)
                 backoff.reset()
+                self._observer.outbox_worked("leasing")
                 await self._pause(due)
             except OutboxError as error:
                 delay = backoff.next()
+                self._observer.outbox_failed("leasing", error)
                 self._log.error("nothing leased", error=str(error), retry_in=round(delay, 1))
                 await self._clock.wait(self._stop, delay)
 

@@ -12,6 +12,7 @@ from cdc.clock import Clock
 from cdc.delivery import Outcome
 from cdc.dispatch.attempt_log import Finished, log_attempts
 from cdc.errors import OutboxError
+from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
 
 log = structlog.get_logger()
@@ -23,11 +24,19 @@ class Recorder:
     No outcome is dropped while the outbox fails: the write is repeated, with growing pauses, until it succeeds.
     """
 
-    def __init__(self, store: OutboxStore, worker: str, clock: Clock, recorded: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: OutboxStore,
+        worker: str,
+        clock: Clock,
+        recorded: Callable[[], None],
+        observer: Observer = SILENT,
+    ) -> None:
         self._store = store
         self._worker = worker
         self._clock = clock
         self._recorded = recorded  # called after each write
+        self._observer = observer
         self._waiting: list[Finished] = []
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
@@ -51,6 +60,7 @@ class Recorder:
             while self._waiting:
                 finished, self._waiting = self._waiting, []
                 log_attempts(finished)
+                self._observer.attempted(finished)
                 await self._write([one.outcome for one in finished])
                 self.unrecorded -= len(finished)
                 self._recorded()
@@ -62,11 +72,13 @@ class Recorder:
                 await self._store.finish(self._worker, outcomes, self._clock.now())
             except OutboxError as error:
                 self.failing = True
+                self._observer.outbox_failed("recording", error)
                 delay = backoff.next()
                 log.error("outcomes not recorded", outcomes=len(outcomes), error=str(error), retry_in=round(delay, 1))
                 await self._clock.wait(_NEVER, delay)
             else:
                 self.failing = False
+                self._observer.outbox_worked("recording")
                 return
 
 

@@ -151,6 +151,10 @@ class OutboxStore(Protocol):
         """When the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease expires."""
         ...
 
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        """Endpoint id (enabled ones) → since when its longest due delivery is due; absent when none is."""
+        ...
+
     async def changed(self) -> bool:
         """Whether anyone, another process included, wrote since the last call."""
         ...

@@ -293,6 +293,10 @@ class MemoryOutbox:
         enabled = (one for endpoint_id in self._enabled() for one in self._unfinished[endpoint_id].values())
         return min((delivery.due for delivery in enabled if delivery.active), default=None)
 
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        due = {one: [each.due for each in self._unfinished[one].values() if each.active] for one in self._enabled()}
+        return {endpoint_id: min(times) for endpoint_id, times in due.items() if times and min(times) <= now}
+
     async def changed(self) -> bool:
         changed, self._changes_seen = self._changes != self._changes_seen, self._changes
         return changed

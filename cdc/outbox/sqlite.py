@@ -121,6 +121,9 @@ class SqliteOutbox:
     async def next_due(self, now: datetime) -> datetime | None:  # noqa: ARG002 -- the protocol's; a due time is absolute here
         return await self._writer.read(sqlite_dispatch.next_due)
 
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        return await self._reader.read(sqlite_dispatch.oldest_due, now)
+
     async def changed(self) -> bool:
         now = await self._writer.read(_versions)
         changed, self._seen = now != self._seen, now

@@ -1,6 +1,6 @@
 """The dispatcher's half of the SQLite outbox: lease, finish, release.
 
-These functions run inside a transaction of `SqliteThread` (`next_due` needs none).
+These functions run inside a transaction of `SqliteThread` (`next_due` and `oldest_due` need none).
 """
 
 from __future__ import annotations
@@ -148,3 +148,7 @@ def release(db: sqlite3.Connection, worker: str, now: datetime) -> int:
 def next_due(db: sqlite3.Connection) -> datetime | None:
     (due,) = db.execute(load("sqlite/next_due.sql")).fetchone()
     return None if due is None else moment(due)
+
+
+def oldest_due(db: sqlite3.Connection, now: datetime) -> dict[str, datetime]:
+    return {endpoint: moment(due) for endpoint, due in db.execute(load("sqlite/oldest_due.sql"), (micros(now),))}

@@ -219,6 +219,22 @@ async def test_next_due_is_the_earliest_due_time_or_lease_end(outbox: OutboxStor
     assert await outbox.next_due(at(43)) is None
 
 
+async def test_oldest_due_names_what_could_be_leased_now(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.add_endpoint(endpoint("ep_b", events=("stock.*",)))
+    await outbox.add_endpoint(endpoint("ep_off", enabled=False))
+    await store(outbox, event(1), now=at(3))
+    await store(outbox, event(2), event(3, name="stock.changed"), now=at(5))
+    assert await outbox.oldest_due(at(2)) == {}
+    assert await outbox.oldest_due(at(3)) == {"ep_a": at(3)}
+    assert await outbox.oldest_due(at(50)) == {"ep_a": at(3), "ep_b": at(5)}
+    await lease(outbox, at(51), seconds=60, limit=1)
+    assert await outbox.oldest_due(at(52)) == {"ep_a": at(5), "ep_b": at(5)}
+    await lease(outbox, at(53), seconds=60)
+    assert await outbox.oldest_due(at(54)) == {}  # on their way
+    assert await outbox.oldest_due(at(111)) == {"ep_a": at(111)}  # a lease that expired
+
+
 async def test_a_delivery_that_waited_takes_its_old_turn(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1, "a:1"), event(2, "a:1"), now=at(1))

@@ -157,6 +157,7 @@ class Outboxes(RuleBasedStateMachine):
         self.both("endpoints")
         self.both("counts")
         self.both("next_due", self.now)
+        self.both("oldest_due", self.now)
         self.both("position", "main")
         self.both("deliveries", EVERYTHING, 1000)
         if self.events:

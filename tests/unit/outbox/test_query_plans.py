@@ -22,6 +22,7 @@ WALKS = {
     "endpoints.sql": {"endpoint"},
     "stored_secrets.sql": {"endpoint"},
     "next_due.sql": {"endpoint"},
+    "oldest_due.sql": {"endpoint"},
     "events_newest.sql": {"event", "(subquery-1)"},
     "counts.sql": {"endpoint", "finished_count", "counted"},
     "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
@@ -71,6 +72,7 @@ def test_no_statement_scans_a_table(db: sqlite3.Connection, name: str) -> None:
     [
         ("due_of_endpoint.sql", "delivery_due (endpoint=? AND due<?)"),
         ("next_due.sql", "delivery_due (endpoint=?)"),
+        ("oldest_due.sql", "delivery_due (endpoint=?)"),
         ("insert_delivery.sql", "delivery_lane (endpoint=? AND lane=? AND state<?)"),
         ("lanes_behind.sql", "COVERING INDEX delivery_lane (endpoint=? AND lane=? AND state=?)"),
         ("promote.sql", "delivery_lane (endpoint=? AND lane=? AND state=?)"),
