@@ -30,6 +30,7 @@ from cdc.connection import ConnectionInfo
 from cdc.errors import LogIncomplete, LogPurged, SourceError
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.dump_command import FILE_START
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
 from cdc.source.binlog.log_thread import LogThread
@@ -42,6 +43,7 @@ from cdc.source.mysql_lookup import MySQLLookup
 from cdc.source.mysql_session import MySQLSession
 from cdc.source.reread import Reread, Rereader, with_gaps
 from cdc.source.trigger_check import Check, TriggerCheck
+from cdc.source.turn import Turn
 
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
@@ -88,6 +90,7 @@ class BinlogSource:
         clock: Clock | None = None,
     ) -> None:
         self._name = name
+        self._turn = Turn(name)
         self._info = info
         self._secrets = {capture.table: capture.secrets for capture in captures}
         self._lookup = MySQLLookup(self._secrets | {capture.table: capture.secrets for capture in lookups})
@@ -111,6 +114,10 @@ class BinlogSource:
     def name(self) -> str:
         return self._name
 
+    @property
+    def standby(self) -> bool:
+        return self._turn.awaited
+
     # -- the database -----------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
@@ -118,11 +125,7 @@ class BinlogSource:
         self._stand = None if position is None else BinlogPosition.load(position)
         self._caught_up = False
         await self._session.connect(self._prepare)
-        if not await self._session.try_lock(0):
-            log.info("standby", source=self._name, reason="another consumer reads this database")
-            while not await self._session.try_lock(self._limits.standby):
-                pass
-            log.info("took over", source=self._name)
+        await self._turn.take(self._session.try_lock, self._limits.standby)
         self._tables = await self.tables()
         self._check_keys()
         if self._stand is None:
@@ -216,7 +219,9 @@ class BinlogSource:
             )
         await self._check_there(stand.log, reader)
         if new:
-            version = await self._version_behind(stand.log, new, certain=not moved)
+            # another server's log has other places: there, all of it that is read next is looked through
+            behind = stand.log._replace(file="", offset=FILE_START) if moved else stand.log
+            version = await self._version_behind(behind, new)
             self._log_tables.history = SchemaHistory(version)
         captured = tuple(sorted(self._secrets))
         server = stand.server or reader.server
@@ -270,11 +275,11 @@ class BinlogSource:
 
     # -- the schema -------------------------------------------------------------------------------------------------
 
-    async def _version_behind(self, behind: LogPosition, names: frozenset[str], *, certain: bool = True) -> Version:
+    async def _version_behind(self, behind: LogPosition, names: frozenset[str]) -> Version:
         """These tables as they are now, unless they are altered once more between a statement and now."""
         assert self._reader is not None, "reading"
         now = await self._schema(names)
-        again = names & await self._reader.altered(behind, now.head) if certain else names
+        again = names & await self._reader.altered(behind, now.head)
         for table in sorted(again):
             log.warning(
                 "schema uncertain", source=self._name, table=table, reason="altered again further on in the log"
