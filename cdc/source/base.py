@@ -34,6 +34,11 @@ class Source(Lookup, Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def standby(self) -> bool:
+        """Whether `open` waits, because another consumer reads this database."""
+        ...
+
     async def open(self, position: Position | None) -> None:
         """Connect, become the only consumer, and resume behind ``position`` (the last that the outbox committed).
 

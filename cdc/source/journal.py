@@ -32,6 +32,7 @@ from cdc.source.journal_position import Huge, JournalPosition
 from cdc.source.record_index import RecordIndex, record_names
 from cdc.source.reread import Reread, Rereader
 from cdc.source.trigger_check import Check, TriggerCheck
+from cdc.source.turn import Turn
 
 #: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
 Repair = Callable[[Sequence[str]], Awaitable[None]]
@@ -72,6 +73,7 @@ class JournalSource:
         check: Check | None = None,
     ) -> None:
         self._name = name
+        self._turn = Turn(name)
         self._database = database
         self._repair = repair
         self._limits = limits or Limits()
@@ -87,14 +89,14 @@ class JournalSource:
     def name(self) -> str:
         return self._name
 
+    @property
+    def standby(self) -> bool:
+        return self._turn.awaited
+
     async def open(self, position: Position | None) -> None:
         self._position = JournalPosition.load(position)
         await self._database.connect()
-        if not await self._database.try_lock(0):
-            log.info("standby", source=self._name, reason="another consumer reads this database")
-            while not await self._database.try_lock(self._limits.standby):
-                pass
-            log.info("took over", source=self._name)
+        await self._turn.take(self._database.try_lock, self._limits.standby)
         self._tables = await self._database.tables()
         await self._forget_done()
 

@@ -38,6 +38,7 @@ from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Committed
 from cdc.source.postgres_lookup import PostgresLookup
 from cdc.source.reread import Reread, Rereader
+from cdc.source.turn import Turn
 
 #: Brings these tables to the wanted state again (published, replica identity FULL); raises a `CdcError` when it may not
 #: or cannot.
@@ -87,6 +88,7 @@ class LogicalSource:
         clock: Clock | None = None,
     ) -> None:
         self._name = name
+        self._turn = Turn(name)
         self._info = info
         self._captures = {capture.table: capture for capture in captures}
         self._repair = repair
@@ -113,16 +115,16 @@ class LogicalSource:
     def name(self) -> str:
         return self._name
 
+    @property
+    def standby(self) -> bool:
+        return self._turn.awaited
+
     # -- the database -----------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
         given = None if position is None else LogicalPosition.load(position)
         await self._lookup.connect()
-        if not await self._lookup.try_lock(0):
-            log.info("standby", source=self._name, reason="another consumer reads this database")
-            while not await self._lookup.try_lock(self._limits.standby):
-                pass
-            log.info("took over", source=self._name)
+        await self._turn.take(self._lookup.try_lock, self._limits.standby)
         state = await self._care.usable()
         assert state.memory is not None, "usable"
         self._schema = state.memory.schema

@@ -55,6 +55,10 @@ class MovingSource:
     def name(self) -> str:
         return self._name
 
+    @property
+    def standby(self) -> bool:
+        return self._current is not None and self._current.standby
+
     # -- what every source offers -----------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
