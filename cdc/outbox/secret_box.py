@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -25,6 +25,9 @@ _WHERE_KEYS_ARE = "Put the key that sealed them into CDC_SECRET_KEY or the file 
 def new_key() -> str:
     """URL-safe base64 of 32 random bytes."""
     return Fernet.generate_key().decode("ascii")
+
+
+Row = tuple[int, str, str | None]  # an endpoint's number, and its secrets as they are stored: present and former
 
 
 class SecretBox:
@@ -66,6 +69,19 @@ class SecretBox:
         if not self._fernets or not stored:
             return False
         return not stored.startswith(SEALED) or (former and _opened(self._fernets[0], stored) is None)
+
+    def reseal(self, rows: Iterable[Row], *, former: bool) -> tuple[int, list[Row]]:
+        """How many stored secrets are `stale`, and the rows that have one, with their secrets sealed anew.
+
+        Raises `OutboxError` when no key opens one, of any row: nothing must be written then."""
+        number, changed = 0, []
+        for key, *stored in rows:
+            stale = [self.stale(each or "", former=former) for each in stored]
+            number += sum(stale)
+            if any(stale):
+                secret, former_secret = (each and self.seal(self.open(each)) for each in stored)
+                changed.append((key, secret or "", former_secret))
+        return number, changed
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 

@@ -29,13 +29,10 @@ def endpoints(db: sqlite3.Connection, endpoint_id: str | None) -> list[Endpoint]
 
 def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
     """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
-    sealed = 0
-    for number, *stored in db.execute(load("sqlite/stored_secrets.sql")).fetchall():
-        stale = [box.stale(each or "", former=former) for each in stored]
-        sealed += sum(stale)
-        if any(stale) and not dry_run:
-            secrets = [each and box.seal(box.open(each)) for each in stored]
-            db.execute(load("sqlite/set_secrets.sql"), (*secrets, number))
+    found = db.execute(load("sqlite/stored_secrets.sql")).fetchall()
+    sealed, rows = box.reseal(found, former=former)
+    if not dry_run:
+        db.executemany(load("sqlite/set_secrets.sql"), [(*secrets, number) for number, *secrets in rows])
     return sealed
 
 

@@ -41,6 +41,7 @@ FULL = Endpoint(
     disabled_reason="by hand",
     former_secret="whsec_b2xk",
     former_secret_until=at(3600),
+    origin="events.example.com",
 )
 
 
@@ -78,6 +79,7 @@ CHANGES = {
     "timeout": 7.5,
     "retry_schedule": (),
     "concurrency": 1,
+    "origin": "",
 }
 
 
