@@ -47,6 +47,7 @@ class SqliteOutbox:
             await self._reader.open()
             if await self._reader.read(sqlite_endpoints.seal_secrets, self._box, former=False, dry_run=True):
                 await self._writer.write(sqlite_endpoints.seal_secrets, self._box, former=False)
+                await self._writer.read(sqlite_endpoints.forget_log)
         except BaseException:
             await self._reader.close()
             await self._writer.close()

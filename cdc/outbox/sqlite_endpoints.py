@@ -32,8 +32,16 @@ def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_ru
     found = db.execute(load("sqlite/stored_secrets.sql")).fetchall()
     sealed, rows = box.reseal(found, former=former)
     if not dry_run:
+        (before,) = db.execute("PRAGMA secure_delete").fetchone()
+        db.execute("PRAGMA secure_delete = ON")  # what was there is overwritten with zeros, not only left unused
         db.executemany(load("sqlite/set_secrets.sql"), [(*secrets, number) for number, *secrets in rows])
+        db.execute(f"PRAGMA secure_delete = {before}")
     return sealed
+
+
+def forget_log(db: sqlite3.Connection) -> None:
+    """Empty the write-ahead log, where pages stand as they were before; later, when another process reads just now."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def add(db: sqlite3.Connection, endpoint: Endpoint) -> None:

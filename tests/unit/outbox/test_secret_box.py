@@ -16,6 +16,7 @@ from cdc.dispatch.signing import new_secret
 from cdc.errors import ConfigError, OutboxError
 from cdc.outbox.secret_box import PLAIN, SEALED, SecretBox, new_key
 from cdc.outbox.sqlite import SqliteOutbox
+from cdc.position import Position
 from support.outboxes import at, endpoint, event, lease, store
 
 ONE, TWO = new_key(), new_key()
@@ -89,8 +90,15 @@ async def test_plain_secrets_are_sealed_when_a_key_comes(tmp_path: Path) -> None
         await outbox.add_endpoint(each)
     await outbox.add_endpoint(endpoint("ep_gone"))
     await outbox.remove_endpoint("ep_gone", at(1))
+    await outbox.store("main", Position("1"), [event(n) for n in range(200)], {}, at(1))  # the file has other pages too
+    plain = [
+        text.removeprefix("whsec_").encode() for each in before for text in (each.secret, each.former_secret or "")
+    ]
+    assert all(text in in_the_file(path) for text in plain), "without a key they are as they are"
+    keyed = await opened(path, ONE)
+    assert [text for text in plain if text in in_the_file(path)] == [], "nor where they were"
+    await keyed.close()
     await outbox.close()
-    assert stored(path)[0] == before[0].secret, "without a key they are as they are"
     assert await contents(path, ONE) == before
     assert [each.startswith(SEALED) for each in stored(path)] == [True] * 4 + [False]
     sealed = stored(path)
