@@ -25,6 +25,7 @@ from cdc.errors import CdcError, ConfigError, InstallError, JournalMissing
 from cdc.event import Event
 from cdc.finding import Finding, Inspector, Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.observer import Observer
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
 from cdc.position import Position
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from cdc.source.binlog.inspector import BinlogInspector
     from cdc.source.journal_database import JournalDatabase
     from cdc.source.move.bridge import Bridge
+    from cdc.source.probe import Probe
     from cdc.trigger.mysql import MySQLInstaller
+    from cdc.web.reported import Reported
 
 log = structlog.get_logger()
 
@@ -366,17 +369,18 @@ def _check(source: SourceConfig) -> Callable[[], Awaitable[Sequence[str]]]:
     return check
 
 
-def _relay(source: SourceConfig, store: OutboxStore, stored: Callable[[], None]) -> Relay:
+def _relay(source: SourceConfig, store: OutboxStore, stored: Callable[[], None], observer: Observer) -> Relay:
     from cdc.mapping.mapper import Mapper
     from cdc.relay import Relay
 
-    return Relay(source_of(source), Mapper(catalogue(source)), store, SystemClock(), stored)
+    return Relay(source_of(source), Mapper(catalogue(source)), store, SystemClock(), stored, observer)
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Relay every source and dispatch until ``stop`` is set, then end within ten seconds."""
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.sender import HttpSender
+    from cdc.web.reported import Reported
 
     if not config.source:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
@@ -390,31 +394,79 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                 lease=config.dispatch.lease_seconds,
                 grace=config.dispatch.stop_seconds,
             )
-            dispatcher = Dispatcher(store, sender, SystemClock(), settings)
-            relays = [_relay(source, store, dispatcher.notify) for source in config.source.values()]
-            await _run_all(relays, dispatcher, _dispatch(dispatcher, store, stop), stop)
+            reported = Reported(SystemClock(), tuple(config.source))
+            dispatcher = Dispatcher(store, sender, SystemClock(), settings, observer=reported)
+            relays = [_relay(source, store, dispatcher.notify, reported) for source in config.source.values()]
+            works = [_dispatch(dispatcher, store, stop, reported)]
+            if config.web.listen:
+                works.append(_serve(config, store, relays, reported, stop))
+            await _run_all(relays, dispatcher, works, stop)
     finally:
         await store.close()
 
 
-async def _dispatch(dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event) -> None:
+async def _dispatch(dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event, observer: Observer) -> None:
     """Dispatch, as soon as no other process does from this outbox: nothing tells when that one ends."""
     clock = SystemClock()
     if not await store.become_dispatcher():
+        observer.dispatching(active=False)
         log.info("standby for dispatch", reason="another process dispatches from this outbox")
         while not await store.become_dispatcher():
             if await clock.wait(stop, STANDBY_SECONDS):
                 return
         log.info("took over dispatch")
+    observer.dispatching(active=True)
     await dispatcher.run()
 
 
+async def _serve(
+    config: Config, store: OutboxStore, relays: Iterable[Relay], reported: Reported, stop: asyncio.Event
+) -> None:
+    """Health and metrics, and the questions that they answer from."""
+    from cdc.web.health import Bounds
+    from cdc.web.monitor import Monitor, Watched
+    from cdc.web.server import health_app, serve
+
+    clock = SystemClock()
+    watched = {
+        relay.source.name: Watched(relay.source, _probe(config.select_source(relay.source.name))) for relay in relays
+    }
+    monitor = Monitor(store, watched, reported, clock)
+    bounds = Bounds(timedelta(seconds=config.web.stalled_seconds), timedelta(seconds=config.web.overdue_seconds))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(monitor.run(stop))
+        group.create_task(serve(health_app(monitor, bounds, clock), config.web.listen, stop))
+
+
+def _probe(source: SourceConfig) -> Probe:
+    """What looks at the source from outside, over a connection of its own."""
+    if source.capture == "logical":
+        from cdc.source.logical.probe import LogicalProbe
+
+        return LogicalProbe(source.connection())
+    if source.capture == "binlog":
+        from cdc.source.binlog.probe import BinlogProbe
+
+        return BinlogProbe(source.connection())
+    if source.connection().engine is Engine.POSTGRESQL:
+        from cdc.source.probe_postgres import PostgresJournalProbe
+
+        return PostgresJournalProbe(source.connection())
+    from cdc.source.probe_mysql import MySQLJournalProbe
+
+    return MySQLJournalProbe(source.connection())
+
+
 async def _run_all(
-    relays: Iterable[Relay], dispatcher: Dispatcher, dispatching: Coroutine[None, None, None], stop: asyncio.Event
+    relays: Iterable[Relay],
+    dispatcher: Dispatcher,
+    works: Iterable[Coroutine[None, None, None]],
+    stop: asyncio.Event,
 ) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(dispatching)
+            for work in works:
+                group.create_task(work)
             for relay in relays:
                 group.create_task(relay.run(stop))
             await stop.wait()

@@ -185,13 +185,17 @@ class WebConfig(Section):
     """Where health, metrics and pages are served."""
 
     listen: str = "127.0.0.1:8600"
+    stalled_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
+    overdue_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
 
     @field_validator("listen")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
+        if not value:
+            return value
         host, colon, port = value.rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) >= 2**16:
-            raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600")
+            raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600 (or empty)")
         return value
 
 

@@ -35,10 +35,12 @@ SLICE = 0.25
 
 
 class MySQLSession:
-    """``closing`` is set while there is no connection or it is being closed: whoever waits in rounds looks at it."""
+    """``closing`` is set while there is no connection or it is being closed: whoever waits in rounds looks at it.
+    ``read_timeout``: seconds that the server may take to answer."""
 
-    def __init__(self, info: ConnectionInfo) -> None:
+    def __init__(self, info: ConnectionInfo, read_timeout: float = 60) -> None:
         self._info = info
+        self._read_timeout = read_timeout
         self._thread: ThreadPoolExecutor | None = None
         self._connection: Connection[Any] | None = None
         self.closing = asyncio.Event()
@@ -54,7 +56,7 @@ class MySQLSession:
             raise
 
     def _open(self, prepare: Callable[[Connection[Any]], None]) -> None:
-        self._connection = connect(self._info, read_timeout=60)
+        self._connection = connect(self._info, read_timeout=self._read_timeout)
         with explained(self._info):
             prepare(self._connection)
 

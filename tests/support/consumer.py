@@ -49,7 +49,7 @@ class Consumer:
     def with_sources(folder: Path, sources: str) -> Consumer:
         """``sources``: their tables, as the configuration file has them."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n[dispatch]\nallow_private = true\n'
+        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
         (folder / "cdc.toml").write_text(text, encoding="utf-8")
         return Consumer(folder)
 

@@ -1,0 +1,39 @@
+"""Looks at the log of a MariaDB or MySQL server from outside: where it ends."""
+
+from __future__ import annotations
+
+from cdc.connection import ConnectionInfo
+from cdc.position import Position
+from cdc.source.binlog.connection import log_head
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.position import BinlogPosition
+from cdc.source.move.position import log_part
+from cdc.source.probe import Ahead, Ends
+from cdc.source.probe_mysql import ProbeSession
+
+
+class BinlogProbe:
+    """A `cdc.source.probe.Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._session = ProbeSession(info)
+        self._ends: Ends[LogPosition] = Ends(holds)
+
+    async def ask(self, position: Position | None) -> Ahead | None:
+        end = await self._session.run(log_head)
+        stands = log_part(position)
+        return None if stands is None else self._ends.ahead(end, BinlogPosition.load(stands).log)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def holds(stored: LogPosition, end: LogPosition) -> bool:
+    """Whether everything before ``end`` is stored.  A new file of the log moves its end, and holds nothing."""
+    if stored.gtids and _members(stored) == _members(end):
+        return True
+    return stored.place() >= end.place()
+
+
+def _members(position: LogPosition) -> frozenset[str]:
+    return frozenset(member.strip() for member in position.gtids.lower().split(","))

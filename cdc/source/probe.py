@@ -1,0 +1,64 @@
+"""Looks at a source from outside, over a connection of its own: whether it has something that is not stored yet.
+
+Capture may hang on its connection; whoever watches it must not hang with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from cdc.position import Position
+
+Place = TypeVar("Place")
+
+#: Ends of a log that are remembered: at one every few seconds, what a consumer can be behind with some precision.
+_REMEMBERED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a source has that is not stored.  ``seconds``: age of the oldest of it (0: there is nothing).
+    ``transactions``: how many, of the first 10,000 changes; None where counting is not cheap."""
+
+    seconds: float
+    transactions: int | None = None
+
+
+class Probe(Protocol):
+    async def ask(self, position: Position | None) -> Ahead | None:
+        """``position``: the last that the outbox holds.  None: it does not tell.  Raises `SourceError`; the next call
+        connects again."""
+        ...
+
+    async def close(self) -> None:
+        """Safe to call twice and in any state."""
+        ...
+
+
+class Ends(Generic[Place]):
+    """Since when a log has been longer than what is stored of it: its ends are remembered as they are seen.
+
+    What was there before the first look counts from then on.  ``holds``: whether a place of the log covers another.
+    """
+
+    def __init__(self, holds: Callable[[Place, Place], bool], now: Callable[[], float] = time.monotonic) -> None:
+        self._holds = holds
+        self._now = now
+        self._seen: deque[tuple[float, Place]] = deque()
+
+    def ahead(self, end: Place, stored: Place) -> Ahead:
+        """``end``: of the log now; ``stored``: up to where everything is in the outbox."""
+        if self._holds(stored, end):
+            self._seen.clear()  # whatever was seen, of another server perhaps
+            return Ahead(0.0)
+        if not self._seen or self._seen[-1][1] != end:
+            self._seen.append((self._now(), end))
+        while self._seen and self._holds(stored, self._seen[0][1]):
+            self._seen.popleft()
+        if len(self._seen) > _REMEMBERED:  # the oldest tells the lag; between the others every second one will do
+            self._seen = deque(each for number, each in enumerate(self._seen) if not number % 2)
+        return Ahead(max(self._now() - self._seen[0][0], 0.0))

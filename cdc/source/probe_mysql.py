@@ -1,0 +1,58 @@
+"""Looks at the journal in a MariaDB or MySQL database from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.connection import ConnectionInfo
+from cdc.database.mysql_connection import rows
+from cdc.errors import CdcError
+from cdc.position import Position
+from cdc.source.mysql_session import MySQLSession
+from cdc.source.probe import Ahead
+
+T = TypeVar("T")
+#: Seconds that the server gets for an answer.
+SECONDS = 5.0
+
+
+class ProbeSession:
+    """A connection that is made when it is first needed, and again after it failed."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._session = MySQLSession(info, read_timeout=SECONDS)
+        self._connected = False
+
+    async def run(self, work: Callable[[Connection[Any]], T]) -> T:
+        try:
+            if not self._connected:
+                await self._session.connect(lambda _connection: None)
+                self._connected = True
+            return await self._session.run(work)
+        except CdcError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        self._connected = False
+        await self._session.disconnect()
+
+
+class MySQLJournalProbe:
+    """A `cdc.source.probe.Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._session = ProbeSession(info)
+
+    async def ask(self, position: Position | None) -> Ahead:  # noqa: ARG002 -- the protocol's; what is stored is not there
+        sql = sqlfile.load("mysql/journal_waiting.sql")
+        ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
+        return Ahead(max(float(seconds), 0.0), transactions)
+
+    async def close(self) -> None:
+        await self._session.close()

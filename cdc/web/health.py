@@ -1,0 +1,110 @@
+"""Whether the consumer does its work, and if not, why: pure rules on what was reported and what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cdc.errors import CdcError
+from cdc.source.probe import Ahead
+from cdc.web.monitor import Answers, Monitor
+from cdc.web.reported import SourceReport
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """``stalled``: how long a source that has something may store nothing, and a question may go unanswered.
+    ``overdue``: how long a delivery may be due without being sent."""
+
+    stalled: timedelta = timedelta(seconds=60)
+    overdue: timedelta = timedelta(seconds=300)
+
+
+def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
+    """Why this process is not ready, a sentence each; empty: it is."""
+    found = [*_outbox(monitor, bounds, now), *_deliveries(monitor, bounds, now)]
+    for name, report in monitor.reported.sources.items():
+        if not monitor.standby(name):  # the other one answers for itself
+            found += _source(name, report, monitor.ahead.get(name), bounds, now)
+    return found
+
+
+def state(monitor: Monitor, source: str, now: datetime) -> str:
+    """``reading``, ``standby``, ``failed`` or ``opening``."""
+    report = monitor.reported.sources[source]
+    if monitor.standby(source):
+        return "standby"
+    if report.failing(now):
+        return "failed"
+    return "opening" if report.open_since is None else "reading"
+
+
+def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
+    """How long the longest due delivery of an endpoint has been due."""
+    since = monitor.queue.last.due_since.get(endpoint) if monitor.queue.last else None
+    return max(now - since, timedelta(0)) if since else timedelta(0)
+
+
+def _source(
+    name: str, report: SourceReport, answers: Answers[Ahead | None] | None, bounds: Bounds, now: datetime
+) -> Iterator[str]:
+    failure = report.failing(now)
+    if failure:
+        yield f"Source {name} cannot be read since {_since(failure.since, now)}: {_told(failure.error)}"
+        return
+    if report.open_since is None:
+        yield f"Source {name} is being opened."
+        return
+    if answers is None:
+        return
+    if now - answers.answered_at >= bounds.stalled:
+        why = _told(answers.failure.error) if answers.failure else "its database does not answer."
+        yield f"Whether source {name} keeps up is not known since {_since(answers.answered_at, now)}: {why}"
+    elif answers.last is not None and _stands(report, answers.last, bounds, now):
+        yield (
+            f"Source {name} stands still: it stored nothing since {_since(report.moved_at or now, now)}, and its "
+            f"database has {_what(answers.last)}."
+        )
+
+
+def _stands(report: SourceReport, ahead: Ahead, bounds: Bounds, now: datetime) -> bool:
+    """Whatever moves the position counts: a consumer that is far behind and at work is not one that stands still."""
+    moved = report.moved_at or report.since
+    return now - moved >= bounds.stalled and ahead.seconds >= bounds.stalled.total_seconds()
+
+
+def _what(ahead: Ahead) -> str:
+    what = "changes" if ahead.transactions is None else f"{ahead.transactions} transactions"
+    return f"{what} that wait for up to {ahead.seconds:.0f} s"
+
+
+def _outbox(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
+    failures = list(monitor.reported.outbox_failures.values())
+    if monitor.queue.failure:
+        failures.append(monitor.queue.failure)
+    if failures:
+        first = min(failures, key=lambda failure: failure.since)
+        yield f"The outbox fails since {_since(first.since, now)}: {_told(first.error)}"
+    elif now - monitor.queue.answered_at >= bounds.stalled:
+        yield f"The outbox has not answered since {_since(monitor.queue.answered_at, now)}."
+
+
+def _deliveries(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
+    """Overdue at two looks in a row: a delivery that waited for an earlier one of its record is due at once, and long
+    since, when its turn comes."""
+    last, before = monitor.queue.last, monitor.queue.before
+    if last is None or before is None:
+        return
+    for endpoint, since in sorted(last.due_since.items()):
+        earlier = before.due_since.get(endpoint)
+        if now - since >= bounds.overdue and earlier is not None and now - earlier >= bounds.overdue:
+            yield f"A delivery to endpoint {endpoint} is overdue: it is due since {_since(since, now)} and not sent."
+
+
+def _since(moment: datetime, now: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({(now - moment).total_seconds():.0f} s)"
+
+
+def _told(error: CdcError) -> str:
+    return error.message

@@ -1,0 +1,191 @@
+"""What was reported and asked, as Prometheus metrics.  Labels are ids and names of the configuration and of tables: no
+URL, no value of a row, no secret.
+
+Numbers are read when they are asked for; nothing is counted twice, and what is gone (a removed endpoint) is not shown.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cdc import __version__
+from cdc.clock import Clock
+from cdc.delivery import DeliveryState
+from cdc.web.health import Bounds, lag, reasons, state
+from cdc.web.monitor import Monitor
+from cdc.web.reported import BOUNDS, SourceReport
+
+STATES = ("opening", "reading", "standby", "failed")
+
+
+def registry(monitor: Monitor, bounds: Bounds, clock: Clock) -> CollectorRegistry:
+    """One of our own: what else lives in this process does not appear."""
+    made = CollectorRegistry()
+    made.register(_Consumer(monitor, bounds, clock))
+    ProcessCollector(registry=made)
+    return made
+
+
+class _Consumer(Collector):
+    def __init__(self, monitor: Monitor, bounds: Bounds, clock: Clock) -> None:
+        self._monitor = monitor
+        self._bounds = bounds
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        yield _gauge("cdc_build_info", "The version that runs.", ("version", "python"), [(_build(), 1)])
+        ready = not reasons(self._monitor, self._bounds, self._clock.now())
+        yield _gauge("cdc_ready", "1 when /health/ready says so.", (), [((), ready)])
+        yield from self._source_metrics()
+        yield from self._outbox_metrics()
+        yield from self._attempt_metrics()
+
+    # -- sources ----------------------------------------------------------------------------------------------------
+
+    def _source_metrics(self) -> Iterator[Metric]:
+        monitor, now = self._monitor, self._clock.now()
+        sources = monitor.reported.sources
+        states = {name: state(monitor, name, now) for name in sources}
+        yield _gauge(
+            "cdc_source_state",
+            "1 for the state in which a source is.",
+            ("source", "state"),
+            [((name, each), each == states[name]) for name in sources for each in STATES],
+        )
+        known = {name: answers.last for name, answers in monitor.ahead.items() if answers.last and not answers.failure}
+        yield _gauge(
+            "cdc_source_lag_seconds",
+            "Age of the oldest change that is not in the outbox; 0: there is none. Absent while it is not known.",
+            ("source",),
+            [((name,), ahead.seconds) for name, ahead in known.items()],
+        )
+        yield _gauge(
+            "cdc_source_waiting_transactions",
+            "Transactions among the first 10,000 changes in the journal that are not in the outbox.",
+            ("source",),
+            [((name,), ahead.transactions) for name, ahead in known.items() if ahead.transactions is not None],
+        )
+        yield _gauge(
+            "cdc_source_last_change_timestamp_seconds",
+            "Time of the newest change that is in the outbox.",
+            ("source",),
+            [((name,), report.changed_at.timestamp()) for name, report in sources.items() if report.changed_at],
+        )
+        yield from _source_counters(sources.items())
+
+    # -- outbox and dispatch ----------------------------------------------------------------------------------------
+
+    def _outbox_metrics(self) -> Iterator[Metric]:
+        monitor, now = self._monitor, self._clock.now()
+        failing = bool(monitor.reported.outbox_failures or monitor.queue.failure)
+        yield _gauge("cdc_outbox_up", "0 while the outbox fails.", (), [((), not failing)])
+        yield _counter(
+            "cdc_outbox_failures",
+            "Refusals of the outbox; each was tried again.",
+            (),
+            [((), monitor.reported.outbox_failed_times)],
+        )
+        yield _gauge(
+            "cdc_dispatch_active",
+            "1 when this process dispatches, 0 while it waits for another one that does.",
+            (),
+            [((), bool(monitor.reported.active))],
+        )
+        queue = monitor.queue.last
+        if queue is None:
+            return
+        yield _gauge(
+            "cdc_deliveries",
+            "Deliveries in the outbox by endpoint and state.",
+            ("endpoint", "state"),
+            [
+                ((endpoint, each.value), counts.get(each, 0))
+                for endpoint, counts in queue.counts.items()
+                for each in DeliveryState
+            ],
+        )
+        yield _gauge(
+            "cdc_delivery_lag_seconds",
+            "For how long the longest due delivery has been due; 0: none is.",
+            ("endpoint",),
+            [((endpoint,), lag(monitor, endpoint, now).total_seconds()) for endpoint in queue.enabled],
+        )
+        yield _gauge(
+            "cdc_endpoint_enabled",
+            "0: its deliveries are kept, not sent.",
+            ("endpoint",),
+            _single(queue.enabled.items()),
+        )
+
+    def _attempt_metrics(self) -> Iterator[Metric]:
+        reported = self._monitor.reported
+        yield _counter(
+            "cdc_attempts",
+            "Attempts by what came of them (delivered, retried, dead, cancelled) and the answer's kind of status.",
+            ("endpoint", "outcome", "status"),
+            reported.attempts.items(),
+        )
+        durations = HistogramMetricFamily(
+            "cdc_attempt_duration_seconds", "From the request to the end of its answer.", labels=("endpoint",)
+        )
+        for endpoint, each in reported.durations.items():
+            durations.add_metric((endpoint,), list(_buckets(each.counts)), each.total)
+        yield durations
+
+
+def _source_counters(sources: Iterable[tuple[str, SourceReport]]) -> Iterator[Metric]:
+    reports = list(sources)
+    numbers: tuple[tuple[str, str, Callable[[SourceReport], int]], ...] = (
+        ("cdc_source_failures", "How often a source failed; it was opened again.", attrgetter("failures")),
+        ("cdc_transactions_stored", "Transactions that were stored.", attrgetter("transactions")),
+        ("cdc_events_stored", "Events that were stored.", attrgetter("events")),
+    )
+    for name, text, number in numbers:
+        yield _counter(name, text, ("source",), [((source,), number(report)) for source, report in reports])
+    by_table: tuple[tuple[str, str, Callable[[SourceReport], Counter[str]]], ...] = (
+        ("cdc_gaps", "Changes that capture could not record; their tables are read again.", attrgetter("gaps")),
+        ("cdc_reread_rows", "Rows that were read again.", attrgetter("reread")),
+    )
+    for name, text, counts in by_table:
+        values = [((source, table), count) for source, report in reports for table, count in counts(report).items()]
+        yield _counter(name, text, ("source", "table"), values)
+
+
+Values = Iterable[tuple[Sequence[str], float]]
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for given, value in values:
+        family.add_metric(given, float(value))
+    return family
+
+
+def _counter(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
+    """It is served under its name and ``_total``."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for given, value in values:
+        family.add_metric(given, float(value))
+    return family
+
+
+def _single(values: Iterable[tuple[str, float]]) -> Values:
+    return [((label,), value) for label, value in values]
+
+
+def _buckets(counts: Sequence[int]) -> Iterator[tuple[str, float]]:
+    sum_so_far = 0
+    for bound, count in zip((*map(str, BOUNDS), "+Inf"), counts, strict=True):
+        sum_so_far += count
+        yield bound, sum_so_far
+
+
+def _build() -> tuple[str, str]:
+    return __version__, platform.python_version()

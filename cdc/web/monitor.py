@@ -1,0 +1,129 @@
+"""Asks the outbox and the sources, every few seconds, what nobody reports: what waits, and since when.
+
+Each is asked by a task of its own, so that one that hangs hides nothing of the others.  Requests read the last answers:
+they never wait for a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import structlog
+
+from cdc.clock import Clock
+from cdc.delivery import DeliveryState
+from cdc.errors import CdcError
+from cdc.outbox.base import OutboxStore
+from cdc.source.base import Source
+from cdc.source.probe import Ahead, Probe
+from cdc.web.reported import Failure, Reported
+
+#: Seconds between two questions.
+INTERVAL = 5.0
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Of the endpoints that there are, by id.  ``due_since``: of the longest due delivery."""
+
+    counts: Mapping[str, Mapping[DeliveryState, int]]
+    enabled: Mapping[str, bool]
+    due_since: Mapping[str, datetime]
+
+
+@dataclass(slots=True)
+class Answers(Generic[T]):
+    """``last`` and the one ``before`` it; ``answered_at``: when the last came, or when asking began.
+    ``failure``: since the last answer."""
+
+    answered_at: datetime
+    last: T | None = None
+    before: T | None = None
+    failure: Failure | None = None
+
+    def came(self, answer: T, now: datetime) -> None:
+        self.last, self.before = answer, self.last
+        self.answered_at, self.failure = now, None
+
+    def failed(self, error: CdcError, now: datetime) -> None:
+        self.failure = Failure(self.failure.since if self.failure else now, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A source and what looks at it from outside."""
+
+    source: Source
+    probe: Probe
+
+
+class Monitor:
+    def __init__(
+        self,
+        store: OutboxStore,
+        sources: Mapping[str, Watched],
+        reported: Reported,
+        clock: Clock,
+        interval: float = INTERVAL,
+    ) -> None:
+        now = clock.now()
+        self._store = store
+        self._watched = sources
+        self._clock = clock
+        self._interval = interval
+        self.reported = reported
+        self.queue: Answers[Queue] = Answers(now)
+        self.ahead: dict[str, Answers[Ahead | None]] = {name: Answers(now) for name in sources}
+
+    def standby(self, source: str) -> bool:
+        return source in self._watched and self._watched[source].source.standby
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``: a question that is under way is given up."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._keep_asking(self.queue, self._ask_outbox))]
+            for name, answers in self.ahead.items():
+                tasks.append(group.create_task(self._keep_asking(answers, self._question(name))))
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        for watched in self._watched.values():
+            await watched.probe.close()
+
+    async def _keep_asking(self, answers: Answers[T], ask: Callable[[], Awaitable[T]]) -> None:
+        never = asyncio.Event()
+        while True:
+            try:
+                answers.came(await ask(), self._clock.now())
+            except CdcError as error:
+                answers.failed(error, self._clock.now())
+            except Exception as defect:  # who watches must not stop what is watched
+                if answers.failure is None:
+                    log.exception("a question of the monitor broke off")
+                answers.failed(
+                    CdcError(f"The question broke off: {type(defect).__name__}; see the log."), self._clock.now()
+                )
+            await self._clock.wait(never, self._interval)
+
+    async def _ask_outbox(self) -> Queue:
+        endpoints = await self._store.endpoints()
+        return Queue(
+            counts=await self._store.counts(),
+            enabled={endpoint.id: endpoint.enabled for endpoint in endpoints},
+            due_since=await self._store.oldest_due(self._clock.now()),
+        )
+
+    def _question(self, source: str) -> Callable[[], Awaitable[Ahead | None]]:
+        async def ask() -> Ahead | None:
+            report = self.reported.sources.get(source)
+            return await self._watched[source].probe.ask(report.position if report else None)
+
+        return ask

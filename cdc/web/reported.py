@@ -1,0 +1,144 @@
+"""What relays and dispatch reported: plain numbers in memory, which health and metrics read.
+
+One thread writes and reads them: no locks.  Reporting adds to dictionaries and nothing else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cdc.change import Batch, Operation
+from cdc.clock import Clock
+from cdc.delivery import DeliveryState, Outcome
+from cdc.errors import CdcError
+from cdc.position import Position
+
+#: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: A source that failed counts as mended when it stored something, or has been open for this long.
+SETTLED = timedelta(seconds=2)
+
+_OUTCOMES = {
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.PENDING: "retried",
+    DeliveryState.DEAD: "dead",
+    DeliveryState.CANCELLED: "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """``since``: of the first one in a row."""
+
+    since: datetime
+    error: CdcError
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """``since``: when it was first told of.  ``open_since``: None while it is not open.  ``moved_at``: when its
+    position last changed.  ``changed_at``: the time of the newest change that was stored."""
+
+    since: datetime
+    open_since: datetime | None = None
+    failure: Failure | None = None
+    position: Position | None = None
+    moved_at: datetime | None = None
+    changed_at: datetime | None = None
+    failures: int = 0
+    transactions: int = 0
+    events: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
+    reread: Counter[str] = field(default_factory=Counter)
+
+    def failing(self, now: datetime) -> Failure | None:
+        """The failure that is not mended yet."""
+        settled = self.open_since is not None and now - self.open_since >= SETTLED
+        return None if settled else self.failure
+
+
+@dataclass(slots=True)
+class Durations:
+    """``counts``: by `BOUNDS`, with one more for what takes longer.  ``total``: seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    total: float = 0.0
+
+
+class Reported:
+    """A `cdc.observer.Observer`.  ``sources``: the names of those that there will be."""
+
+    def __init__(self, clock: Clock, sources: Sequence[str] = ()) -> None:
+        self._clock = clock
+        self.sources = {name: SourceReport(clock.now()) for name in sources}
+        self.outbox_failures: dict[str, Failure] = {}
+        self.outbox_failed_times = 0
+        self.active: bool | None = None  # whether this process dispatches; None: it is not known yet
+        self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
+        self.durations: dict[str, Durations] = {}  # by endpoint id
+
+    # -- relays -----------------------------------------------------------------------------------------------------
+
+    def _source(self, name: str) -> SourceReport:
+        return self.sources.setdefault(name, SourceReport(self._clock.now()))
+
+    def opening(self, source: str) -> None:
+        self._source(source).open_since = None
+
+    def reading(self, source: str, position: Position | None) -> None:
+        report = self._source(source)
+        report.open_since = report.moved_at = self._clock.now()
+        report.position = position
+        self.outbox_worked(source)
+
+    def source_failed(self, source: str, error: CdcError) -> None:
+        report, now = self._source(source), self._clock.now()
+        before = report.failing(now)
+        report.failure = Failure(before.since if before else now, error)
+        report.open_since = None
+        report.failures += 1
+
+    def stored(self, source: str, batch: Batch, events: int) -> None:
+        report = self._source(source)
+        report.failure = None
+        if batch.position != report.position:
+            report.position, report.moved_at = batch.position, self._clock.now()
+        report.events += events
+        report.transactions += len(batch.transactions)
+        for gap in batch.gaps:
+            report.gaps[gap.table] += 1
+        for transaction in batch.transactions:
+            if transaction.changes:
+                last = transaction.changes[-1]
+                report.changed_at = last.time
+                if last.operation is Operation.READ:
+                    report.reread[last.table] += len(transaction.changes)
+        if self.outbox_failures:
+            self.outbox_worked(source)
+
+    # -- the outbox and dispatch ------------------------------------------------------------------------------------
+
+    def outbox_failed(self, user: str, error: CdcError) -> None:
+        before = self.outbox_failures.get(user)
+        self.outbox_failures[user] = Failure(before.since if before else self._clock.now(), error)
+        self.outbox_failed_times += 1
+
+    def outbox_worked(self, user: str) -> None:
+        self.outbox_failures.pop(user, None)
+
+    def dispatching(self, active: bool) -> None:
+        self.active = active
+
+    def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
+        for (attempt, state, _, _), endpoint_id in finished:
+            status = attempt.status
+            self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += 1
+            durations = self.durations.get(endpoint_id)
+            if durations is None:
+                durations = self.durations[endpoint_id] = Durations()
+            durations.counts[bisect_left(BOUNDS, attempt.duration)] += 1
+            durations.total += attempt.duration

@@ -1,0 +1,92 @@
+"""Serves health and metrics over HTTP, in the process that captures and sends.
+
+It never stops that: an address that cannot be had is one sentence in the log, and the consumer works without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+import orjson
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from cdc.clock import Clock
+from cdc.web.health import Bounds, reasons, state
+from cdc.web.metrics import registry
+from cdc.web.monitor import Monitor
+
+NOT_READY = 503
+
+log = structlog.get_logger()
+
+
+def health_app(monitor: Monitor, bounds: Bounds, clock: Clock) -> web.Application:
+    metrics = registry(monitor, bounds, clock)
+
+    async def ready(_request: web.Request) -> web.Response:
+        now = clock.now()
+        why = reasons(monitor, bounds, now)
+        told = {
+            "ready": not why,
+            "reasons": why,
+            "sources": {name: state(monitor, name, now) for name in monitor.reported.sources},
+            "dispatch": {None: "starting", True: "active", False: "standby"}[monitor.reported.active],
+        }
+        return _json(told, NOT_READY if why else 200)
+
+    app = web.Application()
+    app.router.add_get("/health/live", _live)
+    app.router.add_get("/health/ready", ready)
+    app.router.add_get("/metrics", _metrics(metrics))
+    return app
+
+
+async def _live(_request: web.Request) -> web.Response:
+    """That this is answered at all is what there is to know."""
+    return _json({"live": True}, 200)
+
+
+def _metrics(metrics: CollectorRegistry) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def serve(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(metrics), headers={"Content-Type": content_type})
+
+    return serve
+
+
+def _json(told: object, status: int) -> web.Response:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return web.Response(body=orjson.dumps(told) + b"\n", status=status, headers=headers)
+
+
+async def serve(app: web.Application, listen: str, stop: asyncio.Event) -> None:
+    """Until ``stop``.  ``listen``: HOST:PORT."""
+    host, _, port = listen.rpartition(":")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            log.error(
+                "health and metrics are not served",
+                listen=listen,
+                error=f"The address cannot be had: {_reason(error)}.",
+                mend="Give [web] listen another port, or stop what uses it; the consumer works without.",
+            )
+        else:
+            log.info("serving health and metrics", url=f"http://{listen}/")
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words; asyncio's name the address once more."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else str(error.strerror or error)

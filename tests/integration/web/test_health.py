@@ -1,0 +1,150 @@
+"""Health and metrics of ``cdc run`` as a process: on real databases that stop, receivers that hang, a port in use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.consumer import Consumer, Inbox, answering, receiving
+from support.database import Database
+from support.health import Health, free_port, is_ready
+
+INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
+
+
+def refused(reason: str) -> Callable[[int, dict[str, Any]], bool]:
+    """Not ready, and one of the reasons has this in it."""
+    return lambda status, told: status == 503 and any(reason in each for each in told["reasons"])
+
+
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb"])
+async def test_a_database_that_stops_and_comes_back(own_server: Any, tmp_path: Path, flavour: str) -> None:
+    database: Database = own_server(flavour)
+    consumer = Consumer.of_one_table(tmp_path, database)
+    health = Health.of(consumer, free_port())
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        endpoint = (await asyncio.to_thread(consumer.add_endpoint, url))["id"]
+        async with consumer.running():
+            told = await health.until(is_ready)
+            assert told["sources"] == {"main": "reading"}
+            assert told["dispatch"] == "active"
+            database.execute(INSERT, [1])
+            await inbox.until_count(1)
+            database.close()
+            database.server.stop()
+            told = await health.until(refused("Source main cannot be read since "))
+            assert database.info.password not in json.dumps(told)
+            assert (await health.get("/health/live"))[0] == 200
+            assert (await health.metrics())["cdc_source_state"]["main", "failed"] == 1
+            database.server.start()
+            await health.until(is_ready, seconds=60)
+            database.execute(INSERT, [2])
+            await inbox.until_count(2)
+            metrics = await health.metrics()
+    assert metrics["cdc_ready"] == {(): 1}
+    assert metrics["cdc_events_stored_total"] == {("main",): 2}
+    assert metrics["cdc_attempts_total"] == {(endpoint, "delivered", "2xx"): 2}
+    assert metrics["cdc_attempt_duration_seconds_count"] == {(endpoint,): 2}
+    assert metrics["cdc_source_failures_total"]["main",] >= 1
+
+
+async def test_a_receiver_that_hangs_makes_deliveries_overdue(postgres_db: Database, tmp_path: Path) -> None:
+    """More records than the endpoint may have under way: the others wait."""
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    health = Health.of(consumer, free_port(), "overdue_seconds = 2\n")
+    answered = asyncio.Event()
+
+    async def hang(_event: dict[str, Any]) -> int:
+        await answered.wait()
+        return 204
+
+    inbox = Inbox()
+    async with answering(hang, inbox) as url:
+        options = ("--timeout", "25", "--concurrency", "2")
+        endpoint = (await asyncio.to_thread(consumer.add_endpoint, url, "*", *options))["id"]
+        async with consumer.running():
+            await health.until(is_ready)
+            for number in range(5):
+                postgres_db.execute(INSERT, [number])
+            await health.until(refused(f"A delivery to endpoint {endpoint} is overdue"))
+            metrics = await health.metrics()
+            assert metrics["cdc_delivery_lag_seconds"][endpoint,] >= 2
+            assert metrics["cdc_deliveries"][endpoint, "leased"] == 2
+            assert metrics["cdc_deliveries"][endpoint, "pending"] == 3
+            answered.set()
+            await inbox.until_count(5)
+            await health.until(is_ready)
+
+
+async def test_a_port_in_use_is_said_and_the_consumer_works(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    inbox = Inbox()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        Health.of(consumer, taken.getsockname()[1])
+        async with receiving(inbox) as url:
+            await asyncio.to_thread(consumer.add_endpoint, url)
+            async with consumer.running():
+                said = await consumer.logged("health and metrics are not served")
+                assert said["error"] == "The address cannot be had: Address already in use."
+                postgres_db.execute(INSERT, [1])
+                await inbox.until_count(1)
+
+
+async def test_a_standby_is_ready_and_says_what_it_is(postgres_db: Database, tmp_path: Path) -> None:
+    first = Consumer.of_one_table(tmp_path, postgres_db)
+    second = Consumer(first.folder, log_name="second.log")
+    async with first.running():
+        health = Health.of(second, free_port())
+        second.start()
+        await second.logged("standby")
+        told = await health.until(is_ready)
+        assert (told["sources"], told["dispatch"]) == ({"main": "standby"}, "standby")
+        metrics = await health.metrics()
+        assert metrics["cdc_source_state"]["main", "standby"] == 1
+        assert metrics["cdc_dispatch_active"] == {(): 0}
+        assert await second.stop() == 0
+
+
+async def test_an_outbox_that_fails(postgres_db: Database, tmp_path: Path) -> None:
+    """Its file is locked by somebody else for longer than the consumer waits."""
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    health = Health.of(consumer, free_port())
+    async with consumer.running():
+        await health.until(is_ready)
+        other = sqlite3.connect(tmp_path / "cdc.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        postgres_db.execute(INSERT, [1])
+        await health.until(refused("The outbox fails since "))
+        other.execute("ROLLBACK")
+        other.close()
+        await health.until(is_ready)
+
+
+@pytest.mark.parametrize(("fixture", "capture"), [("postgres_log_db", "logical"), ("mariadb_binlog_db", "binlog")])
+async def test_a_log_that_moves_without_us_is_no_reason(
+    request: pytest.FixtureRequest, tmp_path: Path, fixture: str, capture: str
+) -> None:
+    """Others write to the same server, for longer than the source may stand still."""
+    database: Database = request.getfixturevalue(fixture)
+    consumer = Consumer.of_one_table(tmp_path, database, capture=capture)
+    if capture == "logical":
+        await consumer.call("install-slot")
+    health = Health.of(consumer, free_port(), "stalled_seconds = 15\n")
+    database.execute("CREATE TABLE others (id integer PRIMARY KEY)")
+    async with consumer.running():
+        await health.until(is_ready)
+        for number in range(60):
+            database.execute("INSERT INTO others VALUES (%s)", [number])
+            status, told = await health.ready()
+            assert is_ready(status, told), told
+            await asyncio.sleep(0.4)

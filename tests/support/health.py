@@ -1,0 +1,72 @@
+"""What a running consumer says of itself over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.consumer import Consumer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Health:
+    """``url``: where the consumer serves."""
+
+    url: str
+
+    @staticmethod
+    def of(consumer: Consumer, port: int, more: str = "") -> Health:
+        """Have the consumer serve on ``port``; ``more``: options of [web]."""
+        path = consumer.folder / "cdc.toml"
+        listen = f'listen = "127.0.0.1:{port}"\n{more}'
+        path.write_text(path.read_text(encoding="utf-8").replace('listen = ""\n', listen), encoding="utf-8")
+        return Health(f"http://127.0.0.1:{port}")
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+            return answer.status, await answer.text()
+
+    async def ready(self) -> tuple[int, dict[str, Any]]:
+        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/health/ready") as answer:
+            return answer.status, await answer.json()
+
+    async def until(self, enough: Callable[[int, dict[str, Any]], bool], seconds: float = 30) -> dict[str, Any]:
+        """Until it says so; asked again and again, as whoever watches it does."""
+        told: Any = None
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        status, told = await self.ready()
+                        if enough(status, told):
+                            return dict(told)
+                    except aiohttp.ClientConnectionError as error:  # it has not begun to serve
+                        told = error
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"Not within {seconds} s; at last: {told}") from None
+
+    async def metrics(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """Name → values of the labels, as they come → value."""
+        _, text = await self.get("/metrics")
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+        return found
+
+
+def is_ready(status: int, told: dict[str, Any]) -> bool:
+    return status == 200 and told["ready"] is True and told["reasons"] == []
