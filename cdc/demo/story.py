@@ -100,6 +100,7 @@ def _configured(info: ConnectionInfo) -> Iterator[Config]:
                 "source": {"demo": SourceConfig(url=url)},
                 "outbox": {"url": f"sqlite:///{Path(folder) / 'cdc.db'}"},
                 "dispatch": {"allow_private": True},
+                "web": {"listen": ""},  # several demos may run at once
             }
         )
 

@@ -4,7 +4,7 @@
 
 Both sides run in turn in one process, 64 requests at once, bodies of 1.5 kB; printed are medians and the median of the
 rounds' ratios, in requests a second and in CPU time of this process (all threads), which a busy machine disturbs less.
-Ours includes leasing, the attempt log and (unless ``--logs off``) a log line for each attempt.
+Ours includes leasing, the attempt log, what metrics are made of, and (unless ``--logs off``) a log line an attempt.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from cdc.outbox.memory import MemoryOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.payload import event_payload
 from cdc.position import Position
+from cdc.web.reported import Reported
 
 AT_ONCE = 64
 BODY_BYTES = 1500
@@ -215,7 +216,8 @@ async def ours(outbox: str, url: str, secret: str, events: Sequence[Event]) -> R
         await store.store("main", Position("1"), events, {}, now)
         counted = Counted(store, len(events))
         store.finish = counted.finish  # type: ignore[method-assign]  # counts, passes on
-        dispatcher = Dispatcher(store, sender, SystemClock(), DispatchSettings("bench", concurrency=AT_ONCE))
+        settings = DispatchSettings("bench", concurrency=AT_ONCE)
+        dispatcher = Dispatcher(store, sender, SystemClock(), settings, observer=Reported(SystemClock()))
         watch = Watch()
         running = asyncio.create_task(dispatcher.run())
         await counted.done.wait()

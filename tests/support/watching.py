@@ -1,0 +1,103 @@
+"""A monitor whose clock, outbox and sources the test moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cdc.change import Batch, Gap, Operation, RowChange, Transaction
+from cdc.delivery import Attempt, DeliveryState, Outcome
+from cdc.errors import SourceUnavailable
+from cdc.outbox.memory import MemoryOutbox
+from cdc.position import Position
+from cdc.source.probe import Ahead
+from cdc.web.health import Bounds, reasons
+from cdc.web.monitor import Monitor, Queue, Watched
+from cdc.web.reported import Reported
+from support.manual_clock import START, ManualClock
+
+NOTHING = Ahead(0.0, 0)
+BOUNDS = Bounds(stalled=timedelta(seconds=60), overdue=timedelta(seconds=300))
+
+
+@dataclass
+class AskedProbe:
+    """Answers ``ahead``, or fails."""
+
+    ahead: Ahead | None = NOTHING
+    error: SourceUnavailable | None = None
+    asked: list[Position | None] = field(default_factory=list)
+    closed: bool = False
+
+    async def ask(self, position: Position | None) -> Ahead | None:
+        self.asked.append(position)
+        if self.error:
+            raise self.error
+        return self.ahead
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class IdleSource:
+    """What a monitor sees of a source."""
+
+    name = "main"
+    standby = False
+
+
+class Watch:
+    """One source, ``main``.  Everything is asked and answered as the test says."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.reported = Reported(self.clock, ("main",))
+        self.source = IdleSource()
+        self.probe = AskedProbe()
+        watched = Watched(self.source, self.probe)  # type: ignore[arg-type]  # no more of it is looked at
+        self.store = MemoryOutbox()
+        self.monitor = Monitor(self.store, {"main": watched}, self.reported, self.clock)
+
+    def reasons(self) -> list[str]:
+        return reasons(self.monitor, BOUNDS, self.clock.now())
+
+    def answer(self, seconds: float = 0.0, transactions: int | None = 0) -> None:
+        """The source's probe."""
+        self.monitor.ahead["main"].came(Ahead(seconds, transactions), self.clock.now())
+
+    def queue(self, **due_since: datetime) -> None:
+        """The outbox; the endpoints that are named have something due."""
+        counts = {name: {DeliveryState.PENDING: 3} for name in due_since}
+        self.monitor.queue.came(Queue(counts, dict.fromkeys(due_since, True), due_since), self.clock.now())
+
+    def reading(self) -> None:
+        """As a consumer that is well."""
+        self.reported.opening("main")
+        self.reported.reading("main", Position("0"))
+        self.reported.dispatching(active=True)
+        self.queue()
+        self.answer()
+
+    def pass_time(self, seconds: float, *, ahead: float = 0.0) -> None:
+        """While outbox and probe answer every five seconds; ``ahead``: of the probe at first, it grows."""
+        for second in range(5, int(seconds) + 1, 5):
+            self.clock.advance(5)
+            self.queue()
+            self.answer(ahead + second if ahead else 0.0, 2 if ahead else 0)
+
+
+def batch(position: str, *changes: RowChange, gaps: tuple[Gap, ...] = ()) -> Batch:
+    transactions = (Transaction(f"t{position}", changes),) if changes else ()
+    return Batch(transactions, Position(position), gaps)
+
+
+def change(table: str = "clientes", operation: Operation = Operation.CREATE) -> RowChange:
+    row = {"codcliente": "1", "nombre": "Ana Secreta"}
+    return RowChange(operation, table, {"codcliente": "1"}, None, row, START, 1)
+
+
+def outcome(
+    state: DeliveryState = DeliveryState.DELIVERED, status: int | None = 204, duration: float = 0.02
+) -> Outcome:
+    url = "https://example.com/hook"
+    return Outcome(Attempt("dlv_1", 1, "evt_1", "customer.created", url, status, START, duration, "", ""), state)

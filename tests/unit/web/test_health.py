@@ -1,0 +1,199 @@
+"""When a consumer is ready, and what it says when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from cdc.errors import OutboxError, SourceUnavailable
+from cdc.web.health import state
+from support.manual_clock import START
+from support.watching import AskedProbe, Watch, batch, change
+
+GONE = SourceUnavailable("The database does not answer.", "Is it up?")
+FULL = OutboxError("The disk is full.")
+
+
+@pytest.fixture
+def watch() -> Watch:
+    made = Watch()
+    made.reading()
+    return made
+
+
+def test_a_consumer_at_work_is_ready(watch: Watch) -> None:
+    assert watch.reasons() == []
+    watch.pass_time(3600)
+    assert watch.reasons() == []  # nothing to store: standing still is no fault
+
+
+def test_it_is_not_ready_before_its_source_is_open() -> None:
+    watch = Watch()
+    assert watch.reasons() == ["Source main is being opened."]
+    watch.reported.opening("main")
+    assert state(watch.monitor, "main", START) == "opening"
+    watch.reported.reading("main", None)
+    assert watch.reasons() == []
+
+
+def test_a_source_that_fails_is_named_with_the_reason_and_since_when(watch: Watch) -> None:
+    watch.clock.advance(10)
+    watch.reported.source_failed("main", GONE)
+    watch.clock.advance(5)
+    expected = "Source main cannot be read since 2026-11-24 21:48:10 UTC (5 s): The database does not answer."
+    assert watch.reasons() == [expected]
+    assert state(watch.monitor, "main", watch.clock.now()) == "failed"
+
+
+def test_a_source_that_fails_again_and_again_fails_since_the_first_time(watch: Watch) -> None:
+    for _ in range(3):  # it opens each time, and fails as soon as it reads
+        watch.reported.source_failed("main", GONE)
+        watch.pass_time(30)
+        watch.reported.opening("main")
+        watch.reported.reading("main", None)
+        assert "since 2026-11-24 21:48:00" in watch.reasons()[0]
+    watch.clock.advance(2)
+    assert watch.reasons() == []
+    assert watch.reported.sources["main"].failures == 3
+
+
+def test_a_source_that_stores_again_is_mended_at_once(watch: Watch) -> None:
+    watch.reported.source_failed("main", GONE)
+    watch.reported.opening("main")
+    watch.reported.reading("main", None)
+    assert watch.reasons() != []
+    watch.reported.stored("main", batch("1", change()), 1)
+    assert watch.reasons() == []
+
+
+def test_standing_still_while_the_source_moves(watch: Watch) -> None:
+    watch.pass_time(55, ahead=1)
+    assert watch.reasons() == []
+    watch.pass_time(5, ahead=56)
+    expected = (
+        "Source main stands still: it stored nothing since 2026-11-24 21:48:00 UTC (60 s), and its database has "
+        "2 transactions that wait for up to 61 s."
+    )
+    assert watch.reasons() == [expected]
+
+
+def test_who_is_far_behind_and_at_work_does_not_stand_still(watch: Watch) -> None:
+    for number in range(20):
+        watch.pass_time(10, ahead=5000)
+        watch.reported.stored("main", batch(str(number), change()), 1)
+    assert watch.reasons() == []
+
+
+def test_a_position_that_does_not_move_is_not_work(watch: Watch) -> None:
+    for _ in range(7):
+        watch.pass_time(10, ahead=100)
+        watch.reported.stored("main", batch("0"), 0)
+    assert "stands still" in watch.reasons()[0]
+
+
+def test_what_waits_for_a_moment_only_does_not_count(watch: Watch) -> None:
+    watch.pass_time(3600)
+    watch.answer(2.0, 1)  # after an idle hour
+    assert watch.reasons() == []
+
+
+def test_a_database_that_does_not_answer_the_probe(watch: Watch) -> None:
+    """Capture hangs, and so does the probe: nobody fails."""
+    watch.clock.advance(59)
+    watch.queue()
+    assert watch.reasons() == []
+    watch.clock.advance(1)
+    said = "Whether source main keeps up is not known since 2026-11-24 21:48:00 UTC (60 s): "
+    assert watch.reasons() == [f"{said}its database does not answer."]
+    watch.monitor.ahead["main"].failed(GONE, watch.clock.now())
+    assert watch.reasons() == [f"{said}The database does not answer."]
+
+
+def test_a_standby_is_ready_whatever_waits(watch: Watch) -> None:
+    watch.reported.opening("main")
+    watch.source.standby = True
+    watch.pass_time(600, ahead=1)
+    assert watch.reasons() == []
+    assert state(watch.monitor, "main", watch.clock.now()) == "standby"
+
+
+def test_an_outbox_that_fails_for_anyone(watch: Watch) -> None:
+    watch.reported.outbox_failed("main", FULL)
+    watch.clock.advance(7)
+    watch.reported.outbox_failed("recording", OutboxError("The file is locked."))
+    said = "The outbox fails since 2026-11-24 21:48:00 UTC (7 s): The disk is full."
+    assert watch.reasons() == [said]
+    watch.reported.outbox_failed("main", FULL)
+    assert watch.reasons() == [said]
+    watch.reported.stored("main", batch("1", change()), 1)
+    assert watch.reasons() == ["The outbox fails since 2026-11-24 21:48:07 UTC (0 s): The file is locked."]
+    watch.reported.outbox_worked("recording")
+    assert watch.reasons() == []
+
+
+def test_an_outbox_that_fails_the_monitor_or_does_not_answer(watch: Watch) -> None:
+    watch.monitor.queue.failed(FULL, watch.clock.now())
+    assert watch.reasons() == ["The outbox fails since 2026-11-24 21:48:00 UTC (0 s): The disk is full."]
+    watch.queue()
+    watch.clock.advance(60)
+    watch.answer()
+    assert watch.reasons() == ["The outbox has not answered since 2026-11-24 21:48:00 UTC (60 s)."]
+
+
+def test_a_delivery_is_overdue_when_it_is_so_at_two_looks(watch: Watch) -> None:
+    watch.clock.advance(300)
+    watch.answer()
+    watch.queue(ep_a=START)
+    assert watch.reasons() == []  # its turn has just come, perhaps
+    watch.clock.advance(5)
+    watch.queue(ep_a=START, ep_b=START + timedelta(seconds=6))
+    assert watch.reasons() == [
+        "A delivery to endpoint ep_a is overdue: it is due since 2026-11-24 21:48:00 UTC (305 s) and not sent."
+    ]
+    watch.clock.advance(5)
+    watch.queue(ep_b=watch.clock.now())
+    assert watch.reasons() == []
+
+
+async def test_the_monitor_asks_for_what_is_behind_the_position(watch: Watch) -> None:
+    watch.reported.stored("main", batch("7", change()), 1)
+    await watch.store.open()
+    stop = asyncio.Event()
+    running = asyncio.create_task(watch.monitor.run(stop))
+    while len(watch.probe.asked) < 3:
+        await asyncio.sleep(0)
+        watch.clock.advance(5)
+    stop.set()
+    await running
+    assert watch.probe.asked[:3] == ["7", "7", "7"]
+    assert watch.probe.closed
+    assert watch.monitor.queue.answered_at > START
+
+
+async def test_a_question_that_fails_is_asked_again_and_a_defect_stops_nothing(watch: Watch) -> None:
+    answers = iter([GONE, ZeroDivisionError(), None])
+
+    class Moody(AskedProbe):
+        async def ask(self, position: object) -> None:
+            error = next(answers, None)
+            if error:
+                raise error
+
+    watch.monitor._watched["main"].probe.__class__ = Moody
+    await watch.store.open()
+    stop = asyncio.Event()
+    running = asyncio.create_task(watch.monitor.run(stop))
+    failures = []
+    while watch.monitor.ahead["main"].answered_at <= START:
+        await asyncio.sleep(0)
+        failure = watch.monitor.ahead["main"].failure
+        if failure:
+            failures.append(failure.error.message)
+        watch.clock.advance(5)
+    stop.set()
+    await running
+    assert GONE.message in failures
+    assert "The question broke off: ZeroDivisionError; see the log." in failures
+    assert watch.monitor.ahead["main"].failure is None
