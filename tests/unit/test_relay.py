@@ -14,9 +14,10 @@ from cdc.change import Batch, Operation, Row, RowChange, Transaction, Value
 from cdc.clock import SystemClock
 from cdc.column import Table
 from cdc.delivery import Endpoint
-from cdc.errors import OutboxError, SourceUnavailable
+from cdc.errors import CdcError, OutboxError, SourceUnavailable
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
+from cdc.observer import Silent
 from cdc.outbox.memory import MemoryOutbox
 from cdc.position import Position
 from cdc.relay import Relay
@@ -197,3 +198,46 @@ async def test_it_stops_while_it_waits() -> None:
     async with asyncio.timeout(5):
         await running
     assert source.closed == 1
+
+
+async def test_it_reports_what_happens() -> None:
+    """In order: opened, failed, opened again, an outbox that refuses, what was stored."""
+
+    class Told(Silent):
+        def __init__(self) -> None:
+            self.lines: list[tuple[Any, ...]] = []
+
+        def opening(self, source: str) -> None:
+            self.lines.append(("opening", source))
+
+        def reading(self, source: str, position: Position | None) -> None:
+            self.lines.append(("reading", source, position))
+
+        def source_failed(self, source: str, error: CdcError) -> None:
+            self.lines.append(("failed", source, error.message))
+
+        def outbox_failed(self, user: str, error: CdcError) -> None:
+            self.lines.append(("outbox", user, error.message))
+
+        def stored(self, source: str, batch: Batch, events: int) -> None:
+            self.lines.append(("stored", source, batch.position, events))
+
+    store, told, stop = await outbox(), Told(), asyncio.Event()
+    store.failures = 1
+    source = ListedSource([batch(0), batch(1)], failures={1})
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), lambda: None, told)
+    running = asyncio.create_task(relay.run(stop))
+    async with asyncio.timeout(5):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    assert told.lines == [
+        ("opening", "main"),
+        ("reading", "main", None),
+        ("outbox", "main", "The disk is full."),
+        ("stored", "main", "0", 1),
+        ("failed", "main", "The database went away."),
+        ("opening", "main"),
+        ("reading", "main", "0"),
+        ("stored", "main", "1", 1),
+    ]

@@ -84,6 +84,28 @@ async def test_a_receiver_that_hangs_makes_deliveries_overdue(postgres_db: Datab
             await health.until(is_ready)
 
 
+async def test_a_capture_that_hangs_while_its_database_moves(postgres_db: Database, tmp_path: Path) -> None:
+    """Nothing fails: a session that forgot to commit holds a row of the journal, which the consumer waits to delete."""
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    health = Health.of(consumer, free_port(), "stalled_seconds = 3\n")
+    inbox = Inbox()
+    postgres_db.execute(INSERT, [1])
+    forgotten = postgres_db.connect()
+    forgotten.execute("SELECT FROM cdc.cdc_journal FOR UPDATE")
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            await inbox.until_count(1)
+            postgres_db.execute(INSERT, [2])
+            told = await health.until(refused("Source main stands still: it stored nothing since "))
+            assert "its database has 2 transactions that wait" in told["reasons"][0]
+            assert told["sources"] == {"main": "reading"}
+            assert (await health.metrics())["cdc_source_lag_seconds"]["main",] >= 3
+            forgotten.rollback()
+            await inbox.until_count(2)
+            await health.until(is_ready)
+
+
 async def test_a_port_in_use_is_said_and_the_consumer_works(postgres_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, postgres_db)
     inbox = Inbox()

@@ -1,0 +1,104 @@
+"""What a probe sees of real servers while nobody reads, and once everything is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdc import service
+from cdc.config import load_config
+from cdc.errors import SourceError
+from cdc.source.probe import Ahead, Probe
+from support.consumer import Consumer
+from support.database import Database
+
+INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
+
+
+@asynccontextmanager
+async def probing(consumer: Consumer) -> AsyncIterator[Probe]:
+    probe = service._probe(load_config(consumer.folder / "cdc.toml").source["main"])
+    try:
+        yield probe
+    finally:
+        await probe.close()
+
+
+async def behind(consumer: Consumer, probe: Probe) -> Ahead | None:
+    """What is not stored, by the position in the consumer's outbox."""
+    store = service.open_outbox(load_config(consumer.folder / "cdc.toml"))
+    await store.open()
+    try:
+        return await probe.ask(await store.position("main"))
+    finally:
+        await store.close()
+
+
+async def caught_up(consumer: Consumer, probe: Probe) -> None:
+    async with asyncio.timeout(30):
+        while (ahead := await behind(consumer, probe)) is None or ahead.seconds > 0:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.2)  # it is asked, as the monitor does
+
+
+async def test_a_journal_tells_how_many_wait_and_since_when(database: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, database)
+    async with probing(consumer) as probe:
+        assert await probe.ask(None) == Ahead(0.0, 0)
+        database.execute(INSERT, [1])
+        await asyncio.sleep(0.3)  # what is looked at is how old it gets
+        connection = database.connect()
+        connection.cursor().execute("INSERT INTO contadores VALUES (2, 0, NULL), (3, 0, NULL)")
+        connection.commit()
+        ahead = await probe.ask(None)
+        assert ahead is not None
+        assert ahead.transactions == 2
+        assert 0.3 <= ahead.seconds < 20
+        async with consumer.running():
+            await caught_up(consumer, probe)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "capture"),
+    [("postgres_log_db", "logical"), ("mariadb_binlog_db", "binlog"), ("mysql_db", "binlog")],
+)
+async def test_a_log_tells_since_when_it_has_been_longer(
+    request: pytest.FixtureRequest, tmp_path: Path, fixture: str, capture: str
+) -> None:
+    database: Database = request.getfixturevalue(fixture)
+    consumer = Consumer.of_one_table(tmp_path, database, capture=capture)
+    if capture == "logical":
+        await consumer.call("install-slot")
+    async with probing(consumer) as probe:
+        assert await behind(consumer, probe) is None  # nothing was ever stored
+        async with consumer.running():
+            database.execute(INSERT, [1])
+            await caught_up(consumer, probe)
+        database.execute(INSERT, [2])
+        await behind(consumer, probe)
+        await asyncio.sleep(0.3)
+        ahead = await behind(consumer, probe)
+        assert ahead is not None
+        assert 0.3 <= ahead.seconds < 20
+        assert ahead.transactions is None
+        async with consumer.running():
+            await caught_up(consumer, probe)
+
+
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb"])
+async def test_a_probe_connects_again(own_server: Any, tmp_path: Path, flavour: str) -> None:
+    database = own_server(flavour)
+    consumer = Consumer.of_one_table(tmp_path, database)
+    async with probing(consumer) as probe:
+        assert await probe.ask(None) is not None
+        database.close()
+        database.server.stop()
+        for _ in range(2):
+            with pytest.raises(SourceError):
+                await probe.ask(None)
+        database.server.start()
+        assert await probe.ask(None) is not None
