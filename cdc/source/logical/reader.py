@@ -65,7 +65,7 @@ class LogReader:
             if done is not None and (done.changes or done.gaps):
                 found.append(done)
                 rows += done.rows
-        return Stretch(found, None, 0, caught_up=False)
+        return Stretch(found, None, self._progress(), caught_up=False)
 
     async def _add(self, data: bytes) -> Committed | None:
         message = decode(data)
