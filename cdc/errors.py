@@ -17,6 +17,7 @@
     │   ├── LockTimeout      another connection holds a lock for too long; it is named
     │   └── TableAltered     a table was altered between looking at it and changing its triggers
     ├── OutboxError          the outbox cannot be opened, migrated or written
+    │   └── OutboxUnavailable  no connection to it now; trying again may help
     └── EndpointRefused      an endpoint does not agree to get events
 
 Anything else that escapes is a defect, shown with its traceback.
@@ -101,6 +102,10 @@ class TableAltered(InstallError):
 
 class OutboxError(CdcError):
     """The outbox cannot be opened, migrated or written."""
+
+
+class OutboxUnavailable(OutboxError):
+    """The server that keeps the outbox does not answer now; trying again may help."""
 
 
 class EndpointRefused(CdcError):

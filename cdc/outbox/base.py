@@ -15,7 +15,7 @@ Times are aware UTC datetimes, always passed in: the store has no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -153,6 +153,11 @@ class OutboxStore(Protocol):
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         """Endpoint id (enabled ones) → since when its longest due delivery is due; absent when none is."""
+        ...
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when another process made something due, where the store is told of that (it begins with
+        the first call of `changed`); where it is not, only `changed` tells."""
         ...
 
     async def changed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import nsmallest
@@ -296,6 +296,9 @@ class MemoryOutbox:
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         due = {one: [each.due for each in self._unfinished[one].values() if each.active] for one in self._enabled()}
         return {endpoint_id: min(times) for endpoint_id, times in due.items() if times and min(times) <= now}
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        pass  # there is no other process
 
     async def changed(self) -> bool:
         changed, self._changes_seen = self._changes != self._changes_seen, self._changes

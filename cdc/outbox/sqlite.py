@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -124,6 +124,9 @@ class SqliteOutbox:
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         return await self._reader.read(sqlite_dispatch.oldest_due, now)
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        pass  # a file tells nobody
 
     async def changed(self) -> bool:
         now = await self._writer.read(_versions)

@@ -8,15 +8,9 @@ unfinished, or be retried, at any time.  Two records in one lane are ordered mor
 from __future__ import annotations
 
 import sqlite3
-from hashlib import blake2b
 
+from cdc.outbox.shared import lane_of
 from cdc.sqlfile import load
-
-
-def lane_of(source: str, record: str) -> int:
-    """The lane of a record that nothing was merged into: a signed 64-bit number, the same in every process."""
-    digest = blake2b(f"{source}\0{record}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def current_lane(db: sqlite3.Connection, source: str, record: str) -> int:

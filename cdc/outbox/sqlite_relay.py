@@ -13,8 +13,8 @@ from datetime import datetime
 
 from cdc.event import Event
 from cdc.outbox.base import Stored
-from cdc.outbox.shared import wants
-from cdc.outbox.sqlite_lanes import lane_of, merge_lanes
+from cdc.outbox.shared import lane_of, wants
+from cdc.outbox.sqlite_lanes import merge_lanes
 from cdc.outbox.sqlite_rows import micros
 from cdc.payload import event_payload
 from cdc.position import Position

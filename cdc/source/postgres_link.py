@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +11,7 @@ import psycopg
 from psycopg import errors
 
 from cdc.connection import ConnectionInfo
+from cdc.database.hang_up import hang_up
 from cdc.database.libpq import conninfo
 from cdc.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 
@@ -47,7 +46,7 @@ class Link:
         """Rows in binary form; types that psycopg does not know (xid8, pg_lsn) come as bytes."""
         with self._translated():
             connection = self._open()
-            timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, _hang_up, connection.fileno())
+            timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, hang_up, connection.fileno())
             try:
                 cursor = await connection.execute(sql.encode(), parameters, binary=True)
                 return await cursor.fetchall() if cursor.description else []
@@ -96,12 +95,6 @@ def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return SourceUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
     return SourceError(f"{where}: {reason}.")
-
-
-def _hang_up(descriptor: int) -> None:
-    """Wake whoever waits for this socket with an error: the server is deaf, so it cannot be asked to cancel."""
-    with socket.socket(fileno=os.dup(descriptor)) as twin:
-        twin.shutdown(socket.SHUT_RDWR)
 
 
 async def readable(descriptor: int, seconds: float) -> None:

@@ -9,13 +9,18 @@ import pytest
 
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OutboxStore]:
     """An open outbox without endpoints."""
-    store: OutboxStore = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
+    store: OutboxStore
+    if request.param == "postgresql":
+        store = PostgresOutbox(request.getfixturevalue("postgres_db").info)
+    else:
+        store = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
     await store.open()
     yield store
     await store.close()

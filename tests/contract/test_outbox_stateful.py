@@ -1,4 +1,4 @@
-"""Random histories: the SQLite outbox and its twin in memory answer alike, and the invariants hold at every step."""
+"""Random histories: a durable outbox and its twin in memory answer alike, and the invariants hold at every step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,8 +19,10 @@ from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery
 from cdc.errors import UsageError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position
+from support.database import Database
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, check_order, endpoint, event, outcome
 
 T = TypeVar("T")
@@ -35,13 +38,15 @@ changes = st.tuples(records, st.none() | records, st.sampled_from(NAMES))
 
 
 class Outboxes(RuleBasedStateMachine):
+    """Beside the twin: SQLite."""
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.sqlite = SqliteOutbox(Path(self.folder.name) / "outbox.db")
+        self.durable = self.empty_outbox()
         self.memory = MemoryOutbox()
-        self.run(self.sqlite.open())
+        self.run(self.durable.open())
         self.now = NOW
         self.events = 0
         self.leases: list[tuple[str, LeasedDelivery]] = []
@@ -50,16 +55,19 @@ class Outboxes(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._drain()
-        self.run(self.sqlite.close())
+        self.run(self.durable.close())
         self.loop.close()
         self.folder.cleanup()
+
+    def empty_outbox(self) -> OutboxStore:
+        return SqliteOutbox(Path(self.folder.name) / "outbox.db")
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(coroutine)
 
     def both(self, method: str, *arguments: Any) -> Any:
         """The same call on both, which must answer, or refuse, alike."""
-        answers = [self.run(self._answer(outbox, method, arguments)) for outbox in (self.memory, self.sqlite)]
+        answers = [self.run(self._answer(outbox, method, arguments)) for outbox in (self.memory, self.durable)]
         assert answers[0] == answers[1], method
         return answers[0]
 
@@ -149,8 +157,8 @@ class Outboxes(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.run(self.sqlite.close())
-        self.run(self.sqlite.open())
+        self.run(self.durable.close())
+        self.run(self.durable.open())
 
     @invariant()
     def they_look_alike(self) -> None:
@@ -165,9 +173,9 @@ class Outboxes(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_and_order_holds(self) -> None:
-        views = self.run(self.sqlite.deliveries(EVERYTHING, 1000))
+        views = self.run(self.durable.deliveries(EVERYTHING, 1000))
         assert len(views) == self.wanted
-        self.run(check_order(self.sqlite))
+        self.run(check_order(self.durable))
         for view in views:
             assert (view.finished_at is None) == (view.state in UNFINISHED)
 
@@ -176,7 +184,7 @@ class Outboxes(RuleBasedStateMachine):
         """Of all names that renames joined, at one endpoint: when nothing is leased, just the oldest is pending; else
         nothing is."""
         lines: dict[tuple[str, str], list[DeliveryState]] = defaultdict(list)
-        for view in reversed(self.run(self.sqlite.deliveries(EVERYTHING, 1000))):
+        for view in reversed(self.run(self.durable.deliveries(EVERYTHING, 1000))):
             if view.state in UNFINISHED:
                 lines[view.endpoint_id, self.joined[view.record]].append(view.state)
         for states in lines.values():
@@ -196,7 +204,7 @@ class Outboxes(RuleBasedStateMachine):
                 assert sent.get((delivery.endpoint_id, delivery.record), 0) < number
                 sent[delivery.endpoint_id, delivery.record] = number
             self.both("finish", "w1", [outcome(delivery) for delivery in leased], self.now)
-        views = self.run(self.sqlite.deliveries(EVERYTHING, 1000))
+        views = self.run(self.durable.deliveries(EVERYTHING, 1000))
         assert not [view for view in views if view.state in UNFINISHED]
 
 
@@ -204,7 +212,26 @@ def _lease_id(lease: tuple[str, LeasedDelivery]) -> tuple[str, int]:
     return lease[1].id, lease[1].attempt
 
 
+class PostgresOutboxes(Outboxes):
+    database: ClassVar[Database]
+
+    def empty_outbox(self) -> OutboxStore:
+        self.database.execute("DROP SCHEMA IF EXISTS cdc_outbox CASCADE")
+        return PostgresOutbox(self.database.info)
+
+
+@pytest.fixture
+def postgres(postgres_db: Database) -> None:
+    PostgresOutboxes.database = postgres_db
+
+
+def settings_of(examples: int) -> settings:
+    return settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
 TestOutboxes = Outboxes.TestCase
-TestOutboxes.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestOutboxes.settings = settings_of(60)
+TestPostgresOutboxes = pytest.mark.usefixtures("postgres")(PostgresOutboxes.TestCase)
+TestPostgresOutboxes.settings = settings_of(20)  # a step asks a server a dozen times

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.outbox.shared import delivery_id, delivery_number, wants
-from cdc.outbox.sqlite_lanes import lane_of
+from cdc.outbox.shared import delivery_id, delivery_number, lane_of, wants
 from support.outboxes import event
 
 

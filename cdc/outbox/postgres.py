@@ -1,0 +1,171 @@
+"""The outbox in a PostgreSQL database: any number of processes store, dispatch and look.
+
+Four connections and a listening one for each process, made when they are first used: one stores and changes (durably),
+one leases, one records outcomes, one reads the log, so that a slow listing delays nobody and a lease does not wait for
+a record.  What they do is in the ``postgres_….py`` files beside this one, and ``sql/postgres/outbox``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from cdc.connection import ConnectionInfo
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.outbox import postgres_dispatch, postgres_endpoints, postgres_log, postgres_relay
+from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
+from cdc.outbox.postgres_listen import Listener
+from cdc.outbox.postgres_migrate import migrate_postgres
+from cdc.outbox.postgres_session import Lock, PostgresSession
+from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.position import Position
+
+
+class PostgresOutbox:
+    """`OutboxStore` in the schema ``cdc_outbox`` of a database.  ``box``: seals the endpoints' secrets in it."""
+
+    def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
+        self._info = info
+        self._box = box
+        token = secrets.token_hex(8)
+        self._durable = PostgresSession(info, token, durable=True)
+        self._leasing = PostgresSession(info, token, durable=False)
+        self._recording = PostgresSession(info, token, durable=False)
+        self._log = PostgresSession(info, token, durable=True, plain=True)
+        self._listener = Listener(info, token)
+        self._own_writes = 0
+        self._seen: tuple[int, int] | None = None
+
+    async def open(self) -> None:
+        await migrate_postgres(self._info)
+        if await self._log.read(postgres_endpoints.seal_secrets, self._box, former=False, dry_run=True):
+            await self._durable.write(Lock.FREELY, postgres_endpoints.seal_secrets, self._box, former=False)
+
+    async def close(self) -> None:
+        await self._listener.close()
+        for session in (self._durable, self._leasing, self._recording, self._log):
+            await session.close()
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    async def position(self, source: str) -> Position | None:
+        return await self._durable.read(postgres_relay.position, source)
+
+    async def states(self, source: str) -> dict[str, str]:
+        return await self._durable.read(postgres_relay.states, source)
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+    ) -> Stored:
+        payloads = postgres_relay.payloads_of(events)
+        self._own_writes += 1
+        return await self._durable.write(
+            Lock.FREELY, postgres_relay.store, source, position, events, payloads, changed_states=states, now=now
+        )
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, postgres_endpoints.add, self._box.seal_endpoint(endpoint))
+
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        self._own_writes += 1
+        wanted = self._box.seal_change(change)
+        changed = await self._durable.write(Lock.FREELY, postgres_endpoints.change, endpoint_id, wanted)
+        return self._box.open_endpoint(changed)
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, postgres_endpoints.remove, endpoint_id, now)
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        found = await self._leasing.read(postgres_endpoints.endpoints, endpoint_id)
+        return self._box.open_endpoint(found[0]) if found else None
+
+    async def endpoints(self) -> list[Endpoint]:
+        found = await self._leasing.read(postgres_endpoints.endpoints, None)
+        return [self._box.open_endpoint(each) for each in found]
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        self._own_writes += 1
+        seal = postgres_endpoints.seal_secrets
+        return await self._durable.write(Lock.FREELY, seal, self._box, former=True, dry_run=dry_run)
+
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+    ) -> LeasedDelivery:
+        self._own_writes += 1
+        send_test = postgres_endpoints.send_test
+        return await self._durable.write(Lock.FREELY, send_test, endpoint_id, event, worker, now=now, until=until)
+
+    # -- dispatch: a crash of the server may undo the newest of these, so that something is sent once more -----------
+
+    async def become_dispatcher(self) -> bool:
+        return True  # any number of processes share the work
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        self._listener.wake = wake
+
+    async def lease(
+        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+    ) -> list[LeasedDelivery]:
+        leased = await self._leasing.read(postgres_dispatch.lease, worker, now, until, limit=limit, room=room or {})
+        self._own_writes += len(leased)
+        return leased
+
+    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+        self._own_writes += 1
+        write = self._recording.write
+        try:
+            await write(Lock.IN_TURN, postgres_dispatch.finish, worker, outcomes, now, freely=False)
+        except postgres_dispatch.Crowded:
+            await write(Lock.FREELY, postgres_dispatch.finish, worker, outcomes, now, freely=True)
+
+    async def release(self, worker: str, now: datetime) -> int:
+        self._own_writes += 1
+        return await self._recording.write(Lock.FREELY, postgres_dispatch.release, worker, now)
+
+    async def next_due(self, now: datetime) -> datetime | None:  # noqa: ARG002 -- the protocol's; a due time is absolute
+        return await self._leasing.read(postgres_dispatch.next_due)
+
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        return await self._log.read(postgres_dispatch.oldest_due, now)
+
+    async def changed(self) -> bool:
+        """Leases of other processes do not count; of what else they do they tell.  Unless it hears them: always."""
+        await self._listener.start()
+        now = (self._listener.writes, self._own_writes)
+        changed, self._seen = now != self._seen or not self._listener.hearing, now
+        return changed
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        return await self._log.read(postgres_log.deliveries, which, limit, before)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        return await self._log.read(postgres_log.delivery, delivery_id)
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return await self._log.read(postgres_log.attempts, delivery_id)
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, postgres_log.retry, delivery_id, now)
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        return await self._log.read(postgres_log.counts)
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        return await self._log.read(postgres_log.events, limit, after, pattern)
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        return await self._log.read(postgres_log.event, event_id)

@@ -1,0 +1,16 @@
+-- Deliveries as the log shows them, newest first; $where holds fixed terms with named parameters.
+SELECT delivery.id, endpoint.id, event.id, event.name, event.record, event.source, delivery.state,
+       delivery.worker IS NOT NULL, delivery.attempts, delivery.due, delivery.created_at, delivery.finished_at,
+       last.status, last.error
+FROM cdc_outbox.delivery
+JOIN cdc_outbox.event ON event.sequence = delivery.event
+JOIN cdc_outbox.endpoint ON endpoint.number = delivery.endpoint
+LEFT JOIN LATERAL (
+    SELECT attempt.status, attempt.error FROM cdc_outbox.attempt
+    WHERE attempt.delivery = delivery.id
+    ORDER BY attempt.id DESC
+    LIMIT 1
+) AS last ON true
+WHERE $where
+ORDER BY delivery.id DESC
+LIMIT %(limit)s

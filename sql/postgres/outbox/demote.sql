@@ -1,0 +1,6 @@
+-- Before promote.sql: pending deliveries of lanes wait again (more than the oldest may be pending after a merge, or an
+-- older one was retried).  "due" stays, so a retry keeps its time.  One that is leased this moment stays leased.
+UPDATE cdc_outbox.delivery SET state = 0
+FROM unnest(%(endpoints)s::bigint[], %(lanes)s::bigint[]) AS given (endpoint, lane)
+WHERE delivery.endpoint = given.endpoint AND delivery.lane = given.lane AND delivery.state < 2 AND delivery.state = 1
+  AND delivery.worker IS NULL

@@ -1,0 +1,4 @@
+-- What the account in [outbox] url needs when another one made the schema: write its name for "cdc" and take the dashes
+-- away.  An upgrade that changes the schema is then up to the other account, too (cdc outbox sql).
+-- GRANT USAGE ON SCHEMA cdc_outbox TO cdc;
+-- GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cdc_outbox TO cdc;

@@ -1,0 +1,20 @@
+-- Locks deliveries that attempts were made for, in the order of ids: (id, endpoint, lane, worker, attempts, crowded).
+-- crowded: another one of the lane is active too (renamed records), or an older one waits (retried by hand).
+SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.attempts,
+       delivery.state = 1 AND (
+           EXISTS (
+               SELECT FROM cdc_outbox.delivery AS other
+               WHERE other.endpoint = delivery.endpoint AND other.lane = delivery.lane
+                 AND other.state < 2 AND other.state = 1 AND other.id <> delivery.id
+               OFFSET 0
+           ) OR EXISTS (
+               SELECT FROM cdc_outbox.delivery AS older
+               WHERE older.endpoint = delivery.endpoint AND older.lane = delivery.lane
+                 AND older.state < 2 AND older.state = 0 AND older.id < delivery.id
+               OFFSET 0
+           )
+       )
+FROM cdc_outbox.delivery
+WHERE delivery.id = ANY (%(ids)s::bigint[])
+ORDER BY delivery.id
+FOR UPDATE OF delivery

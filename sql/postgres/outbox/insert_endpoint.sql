@@ -1,0 +1,6 @@
+-- A new endpoint; nothing when the id was ever used.
+INSERT INTO cdc_outbox.endpoint (id, events, sources, enabled, disabled_reason, secret, former_secret, settings, created_at)
+VALUES (%(id)s, %(events)s, %(sources)s, %(enabled)s, %(disabled_reason)s, %(secret)s, %(former_secret)s,
+        %(settings)s, %(created_at)s)
+ON CONFLICT (id) DO NOTHING
+RETURNING number

@@ -1,0 +1,10 @@
+-- The earliest moment at which a delivery of an enabled endpoint may be leased.
+SELECT min(earliest.due)
+FROM cdc_outbox.endpoint
+CROSS JOIN LATERAL (
+    SELECT delivery.due FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1
+    ORDER BY delivery.due
+    LIMIT 1
+) AS earliest
+WHERE endpoint.enabled AND endpoint.removed_at IS NULL

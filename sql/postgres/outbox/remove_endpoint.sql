@@ -1,0 +1,3 @@
+-- The row stays for the log; its secrets go.
+UPDATE cdc_outbox.endpoint SET removed_at = %(now)s, enabled = false, secret = '', former_secret = NULL
+WHERE number = %(number)s

@@ -1,0 +1,5 @@
+-- Replaces everything of an endpoint that may change.
+UPDATE cdc_outbox.endpoint
+SET events = %(events)s, sources = %(sources)s, enabled = %(enabled)s, disabled_reason = %(disabled_reason)s,
+    secret = %(secret)s, former_secret = %(former_secret)s, settings = %(settings)s
+WHERE id = %(id)s AND removed_at IS NULL
