@@ -9,23 +9,26 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import structlog
 
+from cdc.backoff import Backoff
 from cdc.clock import SystemClock
 from cdc.column import Capture, Table
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
-from cdc.errors import CdcError, ConfigError, InstallError, JournalMissing
+from cdc.errors import CdcError, ConfigError, InstallError, JournalMissing, OutboxUnavailable
 from cdc.event import Event
 from cdc.finding import Finding, Inspector, Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.observer import Observer
+from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
 from cdc.position import Position
@@ -204,9 +207,15 @@ def _of_postgres(source: SourceConfig) -> ConnectionInfo:
 def open_outbox(config: Config) -> OutboxStore:
     """The configured outbox; not opened yet."""
     from cdc.outbox.secret_box import SecretBox
+
+    box = SecretBox(*config.outbox.secret_keys())
+    if config.outbox.path is None:
+        from cdc.outbox.postgres import PostgresOutbox
+
+        return PostgresOutbox(config.outbox.connection(), box=box)
     from cdc.outbox.sqlite import SqliteOutbox
 
-    return SqliteOutbox(config.outbox.path, box=SecretBox(*config.outbox.secret_keys()))
+    return SqliteOutbox(config.outbox.path, box=box)
 
 
 def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:
@@ -376,33 +385,89 @@ def _relay(source: SourceConfig, store: OutboxStore, stored: Callable[[], None],
     return Relay(source_of(source), Mapper(catalogue(source)), store, SystemClock(), stored, observer)
 
 
-async def run(config: Config, stop: asyncio.Event) -> None:
-    """Relay every source and dispatch until ``stop`` is set, then end within ten seconds."""
+class Role(StrEnum):
+    """What of the consumer's work a process does."""
+
+    ALL = "all"
+    CAPTURE = "capture"
+    DISPATCH = "dispatch"
+
+
+async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> None:
+    """Relay every source and dispatch, or one of both, until ``stop`` is set, then end within ten seconds."""
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.sender import HttpSender
     from cdc.web.reported import Reported
 
-    if not config.source:
+    if not config.source and role is not Role.DISPATCH:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
+    sources = {} if role is Role.DISPATCH else config.source
     store = open_outbox(config)
-    await store.open()
+    reported = Reported(SystemClock(), tuple(sources))
     try:
-        async with HttpSender(config.dispatch.allow_private) as sender:
+        if not await _open_in_time(store, stop):
+            return
+        async with HttpSender(config.dispatch.allow_private) as sender, _observing(config, reported) as observer:
             settings = DispatchSettings(
-                worker=socket.gethostname(),
+                worker=_worker(config),
                 concurrency=config.dispatch.concurrency,
                 lease=config.dispatch.lease_seconds,
                 grace=config.dispatch.stop_seconds,
             )
-            reported = Reported(SystemClock(), tuple(config.source))
-            dispatcher = Dispatcher(store, sender, SystemClock(), settings, observer=reported)
-            relays = [_relay(source, store, dispatcher.notify, reported) for source in config.source.values()]
-            works = [_dispatch(dispatcher, store, stop, reported)]
+            dispatcher = Dispatcher(store, sender, SystemClock(), settings, observer=observer)
+            relays = [_relay(source, store, dispatcher.notify, observer) for source in sources.values()]
+            works = []
+            if role is Role.CAPTURE:
+                reported.dispatching(active=False)
+            else:
+                store.on_write(dispatcher.notify)
+                works.append(_dispatch(dispatcher, store, stop, observer))
             if config.web.listen:
                 works.append(_serve(config, store, relays, reported, stop))
             await _run_all(relays, dispatcher, works, stop)
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def _observing(config: Config, reported: Reported) -> AsyncIterator[Observer]:
+    """What relays and dispatch report to: ``reported``, and traces where they are configured."""
+    if not config.tracing.endpoint:
+        yield reported
+        return
+    try:
+        from cdc.web.traces import Traces
+    except ImportError as error:
+        raise ConfigError(
+            "Traces are configured ([tracing] endpoint), and OpenTelemetry is not installed.",
+            'Install it with: pip install "facturascripts-cdc[tracing]"',
+        ) from error
+    traces = Traces.to_collector(config.tracing.endpoint, config.tracing.sample, SystemClock())
+    try:
+        yield Several(reported, traces)
+    finally:
+        await asyncio.to_thread(traces.close)
+
+
+async def _open_in_time(store: OutboxStore, stop: asyncio.Event) -> bool:
+    """Whether it is open before ``stop``: a server that is not there yet is waited for."""
+    backoff = Backoff(first=0.5, most=10.0)
+    while not stop.is_set():
+        try:
+            await store.open()
+        except OutboxUnavailable as error:
+            delay = backoff.next()
+            log.error("outbox failed", error=str(error), retry_in=round(delay, 1))
+            await SystemClock().wait(stop, delay)
+        else:
+            return True
+    return False
+
+
+def _worker(config: Config) -> str:
+    """This process's name in leases: the same after a restart, where that cannot be the name of another one."""
+    host = socket.gethostname()
+    return config.dispatch.worker or (f"{host}-{os.getpid()}" if config.outbox.path is None else host)
 
 
 async def _dispatch(dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event, observer: Observer) -> None:

@@ -72,7 +72,7 @@ async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position
     """And where the consumers stand, as far as the outbox tells."""
     try:
         async with opened_outbox(config) as store:
-            checks = [Check("outbox", Finding("open", Severity.OK, str(config.outbox.path)))]
+            checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
             checks += await _check_endpoints(store)
             found = [(name, await store.position(name)) for name in config.source]

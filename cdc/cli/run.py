@@ -20,19 +20,30 @@ log = structlog.get_logger(__name__)
 
 
 @click.command()
+@click.option(
+    "--role",
+    type=click.Choice(list(service.Role), case_sensitive=False),
+    default=service.Role.ALL,
+    show_default="all",
+    help="What this process does: capture changes, dispatch webhooks, or both.",
+)
 @pass_session
-def run(session: Session) -> None:
+def run(session: Session, role: service.Role) -> None:
     """Run the consumer: capture changes and send webhooks.
+
+    With an outbox in PostgreSQL any number of processes may dispatch; they share the work.  Of those that capture from
+    one database, and of those that dispatch from one SQLite outbox, one works and the others wait to take its place.
 
     Until SIGTERM or Ctrl-C, which finish what is on its way; a second one ends at once.  Logs go to standard error.
     """
     config = configuration(session)
     configure_logs(config.log.format, config.log.level)
-    select_sources(config, ())
-    run_async(_until_signal(config))
+    if role is not service.Role.DISPATCH:
+        select_sources(config, ())
+    run_async(_until_signal(config, role))
 
 
-async def _until_signal(config: Config) -> None:
+async def _until_signal(config: Config, role: service.Role) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -47,7 +58,7 @@ async def _until_signal(config: Config) -> None:
     for each in signals:
         loop.add_signal_handler(each, on_signal, each)
     try:
-        await service.run(config, stop)
+        await service.run(config, stop, role)
     finally:
         for each in signals:
             loop.remove_signal_handler(each)

@@ -129,6 +129,8 @@ class _Draft:
         config.outbox._secret_key = self.secret_key  # noqa: SLF001 - only the loader sets it
         config._file = self.file  # noqa: SLF001 - only the loader sets it
         config._origins = self._origins()  # noqa: SLF001 - as above
+        if config.outbox.path is None:
+            parse_database_url(config.outbox.url, self._where(("outbox", "url")))
         for name, source in config.source.items():
             if isinstance(source.rules, dict):
                 source._inline_rules = RulesText(self.text, str(self.file), ("source", name, "rules"))  # noqa: SLF001 - as above

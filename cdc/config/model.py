@@ -20,6 +20,7 @@ from cdc.errors import ConfigError
 from cdc.toml_lines import TomlPath
 
 SQLITE = "sqlite:///"
+POSTGRESQL = ("postgresql://", "postgres://")
 #: The variable that holds the key (after a change of keys: the new and the old one) that seals secrets in the outbox.
 KEY_VARIABLE = "CDC_SECRET_KEY"
 LATER_CAPTURES = ("rest",)
@@ -120,20 +121,32 @@ class OutboxConfig(Section):
     """Where events and deliveries are kept."""
 
     url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
+    password_file: Path | None = None
     secret_key_file: Path | None = None
     _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
 
     @field_validator("url")
     @classmethod
-    def _only_sqlite(cls, url: str) -> str:
-        if not url.startswith(SQLITE) or url == SQLITE:
-            raise ValueError(f"is not a place that this version can write to; write {SQLITE} and the path of a file")
+    def _a_place_to_write_to(cls, url: str) -> str:
+        if not url.startswith((SQLITE, *POSTGRESQL)) or url == SQLITE:
+            raise ValueError(
+                f"is not a place that this version can write to; write {SQLITE} and the path of a file, or "
+                "postgresql://user:password@host:5432/database"
+            )
         return url
 
     @property
-    def path(self) -> Path:
-        """The SQLite file."""
-        return Path(self.url.removeprefix(SQLITE))
+    def path(self) -> Path | None:
+        """The SQLite file; None when the outbox is in PostgreSQL."""
+        return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+
+    def connection(self) -> ConnectionInfo:
+        """To PostgreSQL.  Reads the password file now; raises `ConfigError`."""
+        return _with_password(parse_database_url(self.url, "The url of [outbox]"), self.password_file)
+
+    def describe(self) -> str:
+        """For people; never the password."""
+        return str(self.path or self.connection().describe())
 
     def secret_keys(self) -> SecretKeys:
         """From the environment, else from the file (read now).  Raises `ConfigError`."""
@@ -158,11 +171,19 @@ class DispatchConfig(Section):
     """How deliveries are sent."""
 
     allow_private: bool = False
+    worker: str = ""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
     max_timeout_seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 30.0
     origin: str = ""
     stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
+
+    @field_validator("worker")
+    @classmethod
+    def _worker_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._:-]{0,100}", value):
+            raise ValueError("is not a name of A-Z, a-z, 0-9 and . _ : - such as dispatch-2")
+        return value
 
     @field_validator("origin")
     @classmethod

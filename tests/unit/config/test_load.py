@@ -52,8 +52,9 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules"}
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
+    secret_files = {"password_file", "secret_key_file"}
     for section in ("dispatch", "web", "log", "outbox"):
-        dumps = [getattr(each, section).model_dump(exclude={"secret_key_file"}) for each in (written, plain)]
+        dumps = [getattr(each, section).model_dump(exclude=secret_files) for each in (written, plain)]
         assert dumps[0] == dumps[1]
     assert written.source["main"].model_dump(exclude=examples) == plain.source["main"].model_dump(exclude=examples)
     assert load(tmp_path, default_toml()).source["main"].facturascripts == Path("/var/www/html/config.php")
@@ -136,7 +137,7 @@ def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
         ("source = 3\n", "line 1, [source] is not a table", ""),
         ("[dispatch]\nlease_seconds = 30\n", "must be more than max_timeout_seconds", ""),
         ("[dispatch]\nconcurrency = 0\n", "line 2, [dispatch] concurrency: ", "CDC_DISPATCH_CONCURRENCY"),
-        ('[outbox]\nurl = "postgresql://a:hunter2@h/c"\n', "line 2, [outbox] url is not a place", ""),
+        ('[outbox]\nurl = "mysql://a:hunter2@h/c"\n', "line 2, [outbox] url is not a place", ""),
         ('[web]\nlisten = "8600"\n', "line 2, [web] listen is not HOST:PORT", ""),
         ("[web\n", "is not valid TOML", ""),
         ('[source.main]\nurl = "mysql://u:hunter2@h"\n', "line 2, [source.main] url names no database", ""),
@@ -203,3 +204,15 @@ def test_keys_that_seal_secrets_come_from_the_environment_or_a_file(tmp_path: Pa
 def test_the_origin_is_a_host_name(tmp_path: Path) -> None:
     assert load(tmp_path, CDC_DISPATCH_ORIGIN="events.example.com").dispatch.origin == "events.example.com"
     assert "is not a host name" in failure(tmp_path, '[dispatch]\norigin = "a b"\n').message
+
+
+def test_an_outbox_in_postgresql(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    text = '[outbox]\nurl = "postgresql://cdc@db.example.org/hooks"\npassword_file = "password"\n'
+    outbox = load(tmp_path, text).outbox
+    assert outbox.path is None
+    info = outbox.connection()
+    assert (info.database, info.user, info.password, info.port) == ("hooks", "cdc", "s3cret", 5432)
+    assert outbox.describe() == "postgresql database hooks at db.example.org:5432 as cdc"
+    with pytest.raises(ConfigError, match=r"line 2, \[outbox\] url names no database"):
+        load(tmp_path, '[outbox]\nurl = "postgresql://cdc:hunter2@h"\n')
