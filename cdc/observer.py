@@ -11,6 +11,7 @@ from typing import Protocol
 from cdc.change import Batch
 from cdc.delivery import Outcome
 from cdc.errors import CdcError
+from cdc.event import Event
 from cdc.position import Position
 
 
@@ -27,8 +28,8 @@ class Observer(Protocol):
         """It is closed, and will be opened again."""
         ...
 
-    def stored(self, source: str, batch: Batch, events: int) -> None:
-        """A batch is in the outbox; ``events`` of it are new there."""
+    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
+        """A batch is in the outbox, with the events that it made; ``new`` of them were not there yet."""
         ...
 
     def outbox_failed(self, user: str, error: CdcError) -> None:
@@ -57,7 +58,7 @@ class Silent:
 
     def source_failed(self, source: str, error: CdcError) -> None: ...
 
-    def stored(self, source: str, batch: Batch, events: int) -> None: ...
+    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None: ...
 
     def outbox_failed(self, user: str, error: CdcError) -> None: ...
 
@@ -69,3 +70,42 @@ class Silent:
 
 
 SILENT: Observer = Silent()
+
+
+class Several:
+    """Tells each of ``observers``, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def opening(self, source: str) -> None:
+        for each in self._observers:
+            each.opening(source)
+
+    def reading(self, source: str, position: Position | None) -> None:
+        for each in self._observers:
+            each.reading(source, position)
+
+    def source_failed(self, source: str, error: CdcError) -> None:
+        for each in self._observers:
+            each.source_failed(source, error)
+
+    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
+        for each in self._observers:
+            each.stored(source, batch, events, new)
+
+    def outbox_failed(self, user: str, error: CdcError) -> None:
+        for each in self._observers:
+            each.outbox_failed(user, error)
+
+    def outbox_worked(self, user: str) -> None:
+        for each in self._observers:
+            each.outbox_worked(user)
+
+    def dispatching(self, active: bool) -> None:
+        for each in self._observers:
+            each.dispatching(active)
+
+    def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
+        for each in self._observers:
+            each.attempted(finished)

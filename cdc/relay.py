@@ -93,7 +93,7 @@ class Relay:
                 log.error("outbox failed", source=self.source.name, error=str(error), retry_in=round(delay, 1))
                 await self.clock.wait(asyncio.Event(), delay)
                 continue
-            self.observer.stored(self.source.name, batch, stored.events)
+            self.observer.stored(self.source.name, batch, mapped.events, stored.events)
             if stored.deliveries:
                 self.stored()
             return

@@ -212,11 +212,28 @@ class WebConfig(Section):
     @field_validator("listen")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
-        if not value:
-            return value
+        if value in ("", "off"):
+            return ""
         host, colon, port = value.rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) >= 2**16:
-            raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600 (or empty)")
+            raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600 (or 'off')")
+        return value
+
+
+class TracingConfig(Section):
+    """Where traces are sent."""
+
+    endpoint: str = ""
+    sample: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+
+    @field_validator("endpoint")
+    @classmethod
+    def _http_without_credentials(cls, value: str) -> str:
+        if value and (not re.match(r"https?://[^/]", value) or "@" in value):
+            raise ValueError(
+                "is not the URL of an OTLP collector such as http://127.0.0.1:4318/v1/traces; credentials go into "
+                "OTEL_EXPORTER_OTLP_HEADERS"
+            )
         return value
 
 
@@ -234,6 +251,7 @@ class Config(Section):
     outbox: OutboxConfig = OutboxConfig()
     dispatch: DispatchConfig = DispatchConfig()
     web: WebConfig = WebConfig()
+    tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
     _file: Path | None = PrivateAttr(default=None)
     _origins: dict[TomlPath, str] = PrivateAttr(default_factory=dict)
@@ -267,6 +285,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "outbox": OutboxConfig,
     "dispatch": DispatchConfig,
     "web": WebConfig,
+    "tracing": TracingConfig,
     "log": LogConfig,
 }
 

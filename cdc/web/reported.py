@@ -15,6 +15,7 @@ from cdc.change import Batch, Operation
 from cdc.clock import Clock
 from cdc.delivery import DeliveryState, Outcome
 from cdc.errors import CdcError
+from cdc.event import Event
 from cdc.position import Position
 
 #: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
@@ -102,12 +103,12 @@ class Reported:
         report.open_since = None
         report.failures += 1
 
-    def stored(self, source: str, batch: Batch, events: int) -> None:
+    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:  # noqa: ARG002 -- counted
         report = self._source(source)
         report.failure = None
         if batch.position != report.position:
             report.position, report.moved_at = batch.position, self._clock.now()
-        report.events += events
+        report.events += new
         report.transactions += len(batch.transactions)
         for gap in batch.gaps:
             report.gaps[gap.table] += 1

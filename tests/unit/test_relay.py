@@ -15,6 +15,7 @@ from cdc.clock import SystemClock
 from cdc.column import Table
 from cdc.delivery import Endpoint
 from cdc.errors import CdcError, OutboxError, SourceUnavailable
+from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
 from cdc.observer import Silent
@@ -219,8 +220,8 @@ async def test_it_reports_what_happens() -> None:
         def outbox_failed(self, user: str, error: CdcError) -> None:
             self.lines.append(("outbox", user, error.message))
 
-        def stored(self, source: str, batch: Batch, events: int) -> None:
-            self.lines.append(("stored", source, batch.position, events))
+        def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
+            self.lines.append(("stored", source, batch.position, [event.record for event in events], new))
 
     store, told, stop = await outbox(), Told(), asyncio.Event()
     store.failures = 1
@@ -235,9 +236,9 @@ async def test_it_reports_what_happens() -> None:
         ("opening", "main"),
         ("reading", "main", None),
         ("outbox", "main", "The disk is full."),
-        ("stored", "main", "0", 1),
+        ("stored", "main", "0", ["clientes:0"], 1),
         ("failed", "main", "The database went away."),
         ("opening", "main"),
         ("reading", "main", "0"),
-        ("stored", "main", "1", 1),
+        ("stored", "main", "1", ["clientes:1"], 1),
     ]

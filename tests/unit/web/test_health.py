@@ -64,7 +64,7 @@ def test_a_source_that_stores_again_is_mended_at_once(watch: Watch) -> None:
     watch.reported.opening("main")
     watch.reported.reading("main", None)
     assert watch.reasons() != []
-    watch.reported.stored("main", batch("1", change()), 1)
+    watch.reported.stored("main", batch("1", change()), (), 1)
     assert watch.reasons() == []
 
 
@@ -82,14 +82,14 @@ def test_standing_still_while_the_source_moves(watch: Watch) -> None:
 def test_who_is_far_behind_and_at_work_does_not_stand_still(watch: Watch) -> None:
     for number in range(20):
         watch.pass_time(10, ahead=5000)
-        watch.reported.stored("main", batch(str(number), change()), 1)
+        watch.reported.stored("main", batch(str(number), change()), (), 1)
     assert watch.reasons() == []
 
 
 def test_a_position_that_does_not_move_is_not_work(watch: Watch) -> None:
     for _ in range(7):
         watch.pass_time(10, ahead=100)
-        watch.reported.stored("main", batch("0"), 0)
+        watch.reported.stored("main", batch("0"), (), 0)
     assert "stands still" in watch.reasons()[0]
 
 
@@ -127,7 +127,7 @@ def test_an_outbox_that_fails_for_anyone(watch: Watch) -> None:
     assert watch.reasons() == [said]
     watch.reported.outbox_failed("main", FULL)
     assert watch.reasons() == [said]
-    watch.reported.stored("main", batch("1", change()), 1)
+    watch.reported.stored("main", batch("1", change()), (), 1)
     assert watch.reasons() == ["The outbox fails since 2026-11-24 21:48:07 UTC (0 s): The file is locked."]
     watch.reported.outbox_worked("recording")
     assert watch.reasons() == []
@@ -158,7 +158,7 @@ def test_a_delivery_is_overdue_when_it_is_so_at_two_looks(watch: Watch) -> None:
 
 
 async def test_the_monitor_asks_for_what_is_behind_the_position(watch: Watch) -> None:
-    watch.reported.stored("main", batch("7", change()), 1)
+    watch.reported.stored("main", batch("7", change()), (), 1)
     await watch.store.open()
     stop = asyncio.Event()
     running = asyncio.create_task(watch.monitor.run(stop))
