@@ -8,6 +8,7 @@ Spans are made of what is reported when it is over, and sent from a thread of Op
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -37,6 +38,8 @@ from cdc.observer import Silent
 
 #: Spans that wait for the collector at most; more are dropped, as traces are no record.
 _WAITING = 20_000
+#: Seconds that the collector gets at a stop.
+_ENDING = 1.0
 
 
 class Traces(Silent):
@@ -107,9 +110,10 @@ class Traces(Silent):
         span.end(start + int(attempt.duration * 1e9))
 
     def close(self) -> None:
-        """Send what is left; waits for a few seconds at most.  To be called in a thread."""
-        self._provider.force_flush(3_000)
-        self._provider.shutdown()
+        """Send what is left; a collector that takes longer than a second goes without.  To be called in a thread."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True, name="traces")
+        ending.start()
+        ending.join(_ENDING)
 
 
 class _GivenIds(RandomIdGenerator):

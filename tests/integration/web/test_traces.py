@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,6 +57,22 @@ async def test_a_change_becomes_one_trace(postgres_db: Database, tmp_path: Path)
     assert attempt.parent_span_id == capture.span_id
     assert not capture.parent_span_id
     assert capture.start_time_unix_nano <= capture.end_time_unix_nano <= attempt.end_time_unix_nano
+
+
+async def test_a_collector_that_hangs_does_not_delay_the_end(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    inbox = Inbox()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        traced(consumer, f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/traces")
+        async with receiving(inbox) as url:
+            await asyncio.to_thread(consumer.add_endpoint, url)
+            async with consumer.running():
+                postgres_db.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
+                await inbox.until_count(1)
+                async with asyncio.timeout(5):
+                    assert await consumer.stop() == 0
 
 
 async def test_a_collector_that_is_away_stops_nothing(postgres_db: Database, tmp_path: Path) -> None:

@@ -139,6 +139,8 @@ def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
         ("[dispatch]\nconcurrency = 0\n", "line 2, [dispatch] concurrency: ", "CDC_DISPATCH_CONCURRENCY"),
         ('[outbox]\nurl = "mysql://a:hunter2@h/c"\n', "line 2, [outbox] url is not a place", ""),
         ('[web]\nlisten = "8600"\n', "line 2, [web] listen is not HOST:PORT", ""),
+        ('[tracing]\nendpoint = "collector:4318"\n', "[tracing] endpoint is not the URL of an OTLP collector", ""),
+        ('[tracing]\nendpoint = "http://u:hunter2@h/v1"\n', "OTEL_EXPORTER_OTLP_HEADERS", ""),
         ("[web\n", "is not valid TOML", ""),
         ('[source.main]\nurl = "mysql://u:hunter2@h"\n', "line 2, [source.main] url names no database", ""),
         ("[log]\nlevel = 'loud'\nformat = 3\n", "(And 1 more: ", ""),
@@ -216,3 +218,10 @@ def test_an_outbox_in_postgresql(tmp_path: Path) -> None:
     assert outbox.describe() == "postgresql database hooks at db.example.org:5432 as cdc"
     with pytest.raises(ConfigError, match=r"line 2, \[outbox\] url names no database"):
         load(tmp_path, '[outbox]\nurl = "postgresql://cdc:hunter2@h"\n')
+
+
+@pytest.mark.parametrize("text", ["", "off"])
+def test_health_and_metrics_can_be_switched_off(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cdc.toml").write_text(f'[web]\nlisten = "{text}"\n', encoding="utf-8")
+    assert load_config(None, {}, tmp_path).web.listen == ""
+    assert load_config(None, {"CDC_WEB_LISTEN": "127.0.0.1:9"}, tmp_path).web.listen == "127.0.0.1:9"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from cdc import service
+from cdc.config import Config
 from cdc.delivery import DeliveryState
+from cdc.errors import ConfigError
 from cdc.observer import SILENT, Several
+from cdc.web.reported import Reported
 from cdc.web.traces import Traces
 from support.manual_clock import START, ManualClock
 from support.outboxes import event
@@ -85,3 +90,18 @@ def test_a_share_of_the_events_is_traced_the_same_everywhere(sample: float, leas
     attempted = {span.context.trace_id for span in found if span.name.startswith("attempt")}
     assert captured == attempted
     assert least <= len(captured) <= most
+
+
+async def test_without_opentelemetry_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cdc.web.traces", None)
+    config = Config.model_validate({"tracing": {"endpoint": "http://127.0.0.1:4318/v1/traces"}})
+    with pytest.raises(ConfigError, match="OpenTelemetry is not installed") as caught:
+        async with service._observing(config, Reported(ManualClock())):
+            pytest.fail("it must not go on")
+    assert "facturascripts-cdc[tracing]" in caught.value.hint
+
+
+async def test_they_are_off_unless_configured() -> None:
+    reported = Reported(ManualClock())
+    async with service._observing(Config(), reported) as observer:
+        assert observer is reported
