@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,9 +22,10 @@ from cdc.backoff import Backoff
 from cdc.clock import SystemClock
 from cdc.column import Capture, Table
 from cdc.config import Config, SourceConfig
+from cdc.config.model import OutboxConfig, SecretKeys
 from cdc.connection import ConnectionInfo, Engine
 from cdc.delivery import Attempt
-from cdc.errors import CdcError, ConfigError, InstallError, JournalMissing, OutboxUnavailable
+from cdc.errors import CdcError, ConfigError, InstallError, JournalMissing, OutboxUnavailable, UsageError
 from cdc.event import Event
 from cdc.finding import Finding, Inspector, Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
@@ -38,6 +39,7 @@ from cdc.trigger.base import Installer, Plan
 if TYPE_CHECKING:
     from cdc.dispatch.dispatcher import Dispatcher
     from cdc.mapping.schema import EventType
+    from cdc.outbox.transfer import Side
     from cdc.relay import Relay
     from cdc.source.base import Source
     from cdc.source.binlog.connection import LogConnection
@@ -206,16 +208,61 @@ def _of_postgres(source: SourceConfig) -> ConnectionInfo:
 
 def open_outbox(config: Config) -> OutboxStore:
     """The configured outbox; not opened yet."""
+    return _outbox(config.outbox, config.outbox.secret_keys())
+
+
+def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:
     from cdc.outbox.secret_box import SecretBox
 
-    box = SecretBox(*config.outbox.secret_keys())
-    if config.outbox.path is None:
+    box = SecretBox(*keys)
+    if outbox.path is None:
         from cdc.outbox.postgres import PostgresOutbox
 
-        return PostgresOutbox(config.outbox.connection(), box=box)
+        return PostgresOutbox(outbox.connection(), box=box)
     from cdc.outbox.sqlite import SqliteOutbox
 
-    return SqliteOutbox(config.outbox.path, box=box)
+    return SqliteOutbox(outbox.path, box=box)
+
+
+async def migrate_outbox(
+    source: OutboxConfig, target: OutboxConfig, keys: SecretKeys, progress: Callable[[str, int, int], None]
+) -> dict[str, int]:
+    """Move everything to an empty outbox; the source stays as it is.  How many rows of each table were moved.
+
+    ``progress``: table, rows done, rows in all."""
+    from cdc.outbox.transfer import move
+
+    if source.path is not None and not source.path.exists():
+        raise UsageError(f"There is no outbox {source.path}.", "Name an existing one first, a new one second.")
+    for each in (source, target):
+        store = _outbox(each, keys)
+        try:
+            await store.open()  # makes the schema, or brings it up to date
+        finally:
+            await store.close()
+
+    def work() -> dict[str, int]:
+        with _transfer_side(source) as there, _transfer_side(target) as here:
+            return {part.value: count for part, count in move(there, here, SystemClock().now(), progress).items()}
+
+    return await asyncio.to_thread(work)
+
+
+def _transfer_side(outbox: OutboxConfig) -> AbstractContextManager[Side]:
+    if outbox.path is None:
+        from cdc.outbox.postgres_transfer import postgres_side
+
+        return postgres_side(outbox.connection())
+    from cdc.outbox.sqlite_transfer import sqlite_side
+
+    return sqlite_side(outbox.path)
+
+
+def outbox_script() -> str:
+    """What a DBA runs to make the outbox's tables in PostgreSQL."""
+    from cdc.outbox.postgres_migrate import migration_script
+
+    return migration_script()
 
 
 def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:

@@ -1,15 +1,21 @@
-"""``outbox …``: the key that seals the secrets in it."""
+"""``outbox …``: the key that seals the secrets in it; moving it; its tables in PostgreSQL."""
 
 from __future__ import annotations
 
 import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
+from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.errors import ConfigError
+from cdc.config.model import OutboxConfig
+from cdc.config.url import mask_url
+from cdc.errors import ConfigError, UsageError
 from cdc.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import new_key
@@ -51,6 +57,60 @@ def rekey(session: Session, as_json: bool) -> None:
 async def _rekey(config: Config) -> int:
     async with opened_outbox(config) as store:
         return await store.seal_secrets()
+
+
+@outbox.command("sql")
+def print_sql() -> None:
+    """Print the SQL that makes the outbox's tables in PostgreSQL.
+
+    For a DBA, where the account of [outbox] url may not make a schema; otherwise `cdc run` makes them.
+    """
+    click.echo(service.outbox_script())
+
+
+@outbox.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@json_option
+@pass_session
+def migrate(session: Session, source: str, target: str, as_json: bool) -> None:
+    """Move everything to another outbox, which must be empty.
+
+    FROM and TO are URLs as in [outbox] url; PGPASSWORD or ~/.pgpass may hold the password of one in PostgreSQL.  Stop
+    every `cdc run` first, write TO into the configuration afterwards, and keep FROM as a backup that nothing uses.
+    """
+    config = quiet_configuration(session)
+    there, here = _outbox_at(source, config), _outbox_at(target, config)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(table: str, done: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bar.add_task(table, total=total)
+            bar.update(tasks[table], completed=done)
+
+        moved = run_async(service.migrate_outbox(there, here, config.outbox.secret_keys(), progress))
+    if as_json:
+        print_json(moved)
+    say(
+        f"{moved['event']} events and {moved['delivery']} deliveries moved. Now set [outbox] url to {mask_url(target)}."
+    )
+
+
+def _outbox_at(url: str, config: Config) -> OutboxConfig:
+    """Raises `UsageError`."""
+    if url == config.outbox.url:
+        return config.outbox
+    try:
+        found = OutboxConfig(url=url)
+    except ValidationError:
+        raise UsageError(
+            f"{mask_url(url)} is not the URL of an outbox.",
+            "Write sqlite:///file.db, or postgresql://user:password@host:5432/database.",
+        ) from None
+    if found.path is None:
+        found.connection()
+    return found
 
 
 async def check_secrets(config: Config, store: OutboxStore) -> Finding:

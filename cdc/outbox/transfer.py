@@ -1,0 +1,92 @@
+"""Moves everything from one outbox to another, of the same kind or not, while nobody uses either.
+
+Rows travel as tuples of the columns of `COLUMNS`, times as datetimes; an endpoint as (number, endpoint, removed_at)
+with its secrets as they are stored.  The target has all of it, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from cdc.errors import OutboxError, UsageError
+
+Row = tuple[Any, ...]
+#: Rows that travel together.
+BATCH: Final = 1000
+
+
+class Part(StrEnum):
+    """What an outbox holds, in an order in which it can be written; the values are names of tables."""
+
+    ENDPOINTS = "endpoint"
+    EVENTS = "event"
+    DELIVERIES = "delivery"
+    ATTEMPTS = "attempt"
+    LANES = "lane_alias"
+    POSITIONS = "source_position"
+    STATES = "source_state"
+
+
+#: The columns of each part; by the first, or all that name a row, they are read in order.
+COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
+    Part.ENDPOINTS: ("number", "endpoint", "removed_at"),
+    Part.EVENTS: ("sequence", "id", "name", "source", "record", "time", "payload"),
+    Part.DELIVERIES: (
+        "id", "event", "endpoint", "lane", "state", "due", "attempts", "worker", "created_at", "finished_at",
+    ),
+    Part.ATTEMPTS: ("id", "delivery", "number", "url", "status", "started_at", "duration", "error", "answer"),
+    Part.LANES: ("lane", "root"),
+    Part.POSITIONS: ("source", "position"),
+    Part.STATES: ("source", "name", "value"),
+}  # fmt: skip
+#: Columns that hold a time.
+TIMES: Final = frozenset({"time", "due", "created_at", "finished_at", "started_at"})
+
+
+class Side(Protocol):
+    """One outbox, in a transaction that keeps others from changing it."""
+
+    #: For sentences.
+    name: str
+
+    def counts(self) -> dict[Part, int]: ...
+
+    def leased(self, now: datetime) -> int:
+        """How many deliveries are being sent, as far as leases tell."""
+        ...
+
+    def read(self, part: Part) -> Iterator[list[Row]]: ...
+
+    def write(self, part: Part, rows: Sequence[Row]) -> None: ...
+
+    def complete(self) -> None:
+        """Work out what is kept beside the parts, and commit."""
+        ...
+
+
+def move(source: Side, target: Side, now: datetime, progress: Callable[[Part, int, int], None]) -> dict[Part, int]:
+    """How many rows of each part were moved.  ``progress``: part, rows done, rows in all.
+
+    Raises `UsageError` when the target is not empty, `OutboxError` when deliveries of the source are being sent."""
+    if any(target.counts().values()):
+        raise UsageError(
+            f"{target.name} is not empty.", "Name a new file or database: what is in it would mix with what is moved."
+        )
+    sending = source.leased(now)
+    if sending:
+        raise OutboxError(
+            f"{sending} deliveries of {source.name} are being sent.",
+            "Stop every cdc run; if one was killed, wait until its leases have expired ([dispatch] lease_seconds).",
+        )
+    counts = source.counts()
+    for part in Part:
+        done = 0
+        for rows in source.read(part):
+            target.write(part, rows)
+            done += len(rows)
+            progress(part, done, counts[part])
+    target.complete()
+    return counts
