@@ -4,7 +4,7 @@ WITH given AS (
     SELECT given.n, given.event, given.endpoint, COALESCE(alias.root, given.lane) AS lane
     FROM unnest(%(events)s::bigint[], %(endpoints)s::bigint[], %(lanes)s::bigint[])
          WITH ORDINALITY AS given (event, endpoint, lane, n)
-    LEFT JOIN cdc_outbox.lane_alias AS alias ON alias.lane = given.lane
+    LEFT JOIN LATERAL (SELECT root FROM cdc_outbox.lane_alias WHERE lane_alias.lane = given.lane LIMIT 1) AS alias ON true
 )
 INSERT INTO cdc_outbox.delivery (id, event, endpoint, lane, state, due, created_at)
 SELECT %(last)s + given.n, given.event, given.endpoint, given.lane,

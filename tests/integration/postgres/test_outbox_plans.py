@@ -1,0 +1,186 @@
+"""No statement of the PostgreSQL outbox reads the log: the server's own plan of each is looked at.
+
+On empty tables, where a planner is most tempted, and on full ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from cdc.connection import ConnectionInfo
+from cdc.database.libpq import conninfo
+from cdc.delivery import DeliveryState
+from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres_log import STATE_TERMS
+from cdc.position import Position
+from cdc.sqlfile import load, render
+from support.database import Database
+from support.outboxes import NOW, endpoint, event, finish, lease
+
+#: tables with few rows, which any statement may walk
+FEW = {"endpoint"}
+#: statements that walk more on purpose: a page of the log from its end, the last ids
+WALKS = {"store_begin": {"event", "delivery"}, "events_newest": {"event"}}
+#: may walk these, which hold unfinished rows, or none but what is asked for
+NARROW = {"delivery_lane", "delivery_due", "delivery_dead"}
+SCRIPTS = {"begin", "session", "versions", "grants", "installed", "deliveries"}
+STATEMENTS = sorted(
+    file.name.removesuffix(".sql")
+    for file in (files("cdc.sql") / "postgres" / "outbox").iterdir()
+    if file.name.endswith(".sql") and file.name.removesuffix(".sql") not in SCRIPTS
+)
+VALUES: dict[str, Any] = {
+    "now": NOW, "until": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}), "created_at": NOW,
+    "state": 2, "after": 5, "position": "p", "attempts": 1,
+}  # fmt: skip
+LISTS: dict[str, Any] = {
+    "payloads": [b"x"], "times": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
+    "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
+    "events": [1],
+}  # fmt: skip
+NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
+
+
+def parameters(name: str, text: str) -> dict[str, Any]:
+    named = set(re.findall(r"%\((\w+)\)[sb]", text))
+    found: dict[str, Any] = {}
+    for each in named:
+        array = re.search(rf"%\({each}\)[sb]::(\w+)", text)
+        if re.search(rf"%\({each}\)[sb]::[\w ]+\[\]", text):
+            whole = array is not None and array[1] in ("bigint", "integer", "smallint")
+            found[each] = LISTS.get(each) or ([3] if whole else ["x"])
+        elif name in ("insert_endpoint", "update_endpoint") and each in ("events", "sources"):
+            found[each] = ["x"]
+        else:
+            number = each in NUMBERS or (each == "id" and name in ("attempts", "reopen", "retriable"))
+            found[each] = VALUES.get(each, 3 if number else "x")
+    return found
+
+
+class Planner:
+    """Plans as the outbox's own sessions do."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._connection = psycopg.connect(conninfo(info, "plans"), autocommit=True)
+        self._connection.execute(render("postgres/outbox/session.sql", commit="on", plain="off").encode())
+
+    def steps(self, text: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        row = self._connection.execute(f"EXPLAIN (FORMAT JSON) {text}".encode(), values).fetchone()
+        assert row is not None
+        return list(_flat(row[0][0]["Plan"]))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _flat(node: dict[str, Any]) -> Any:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _flat(child)
+
+
+def walked(step: dict[str, Any]) -> str | None:
+    """The table that a step reads without a condition on an index that narrows it."""
+    if step["Node Type"] == "Seq Scan":
+        return str(step["Relation Name"])
+    if step["Node Type"] in ("Index Scan", "Index Only Scan") and "Index Cond" not in step:
+        return None if step["Index Name"] in NARROW else str(step["Relation Name"])
+    if step["Node Type"] == "Bitmap Index Scan" and "Index Cond" not in step and step["Index Name"] not in NARROW:
+        return str(step["Index Name"])
+    return None
+
+
+@pytest.fixture(params=["empty", "full"])
+async def planner(request: pytest.FixtureRequest, postgres_db: Database) -> AsyncIterator[Planner]:
+    outbox = PostgresOutbox(postgres_db.info)
+    await outbox.open()
+    if request.param == "full":
+        await outbox.add_endpoint(endpoint())
+        await outbox.store("main", Position("p"), [event(n) for n in range(1, 2001)], {}, NOW)
+        for _ in range(19):
+            await finish(outbox, *await lease(outbox, limit=100))
+        await lease(outbox, limit=10)
+        postgres_db.execute("ANALYZE")
+    await outbox.close()
+    planner = Planner(postgres_db.info)
+    yield planner
+    planner.close()
+
+
+def test_no_statement_walks_a_table(planner: Planner) -> None:
+    for name in STATEMENTS:
+        text = load(f"postgres/outbox/{name}.sql")
+        steps = planner.steps(text, parameters(name, text))
+        found = {table for step in steps if (table := walked(step))}
+        assert found <= FEW | WALKS.get(name, set()), (name, steps)
+        joins = {step["Node Type"] for step in steps} & {"Hash Join", "Merge Join"}
+        assert not joins, (name, steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("lease", "delivery_due"),
+        ("next_due", "delivery_due"),
+        ("oldest_due", "delivery_due"),
+        ("insert_deliveries", "delivery_lane"),
+        ("promote", "delivery_lane"),
+        ("demote", "delivery_lane"),
+        ("move_lane", "delivery_lane"),
+        ("cancel_deliveries", "delivery_lane"),
+        ("hold", "delivery_pkey"),
+        ("finish", "delivery_pkey"),
+        ("insert_attempts", "attempt_delivery"),
+        ("attempts", "attempt_delivery"),
+    ],
+)
+def test_a_hot_statement_uses_its_index(planner: Planner, name: str, index: str) -> None:
+    text = load(f"postgres/outbox/{name}.sql")
+    steps = planner.steps(text, parameters(name, text))
+    used = {step["Index Name"] for step in steps if "Index Name" in step}
+    assert index in used, steps
+
+
+@pytest.mark.parametrize("state", list(DeliveryState))
+def test_a_listing_reads_no_more_than_it_must(planner: Planner, state: DeliveryState) -> None:
+    """From the end of the log, or from the few unfinished or dead ones."""
+    text = render("postgres/outbox/deliveries.sql", where=f"delivery.id < %(before)s AND {STATE_TERMS[state]}")
+    steps = planner.steps(text, {"before": 1000, "limit": 20})
+    assert not [step for step in steps if step["Node Type"] == "Seq Scan"], steps
+
+
+async def test_due_deliveries_are_found_behind_a_long_log(postgres_db: Database) -> None:
+    """What a lease reads does not grow with what was delivered."""
+    outbox = PostgresOutbox(postgres_db.info)
+    await outbox.open()
+    await outbox.add_endpoint(endpoint())
+    read = []
+    for number in (1, 2):
+        await outbox.store(
+            "main", Position("p"), [event(n) for n in range(number * 5000, number * 5000 + 3000)], {}, NOW
+        )
+        while leased := await lease(outbox, limit=500):
+            await finish(outbox, *leased)
+        postgres_db.execute("VACUUM ANALYZE cdc_outbox.delivery")
+        await outbox.store("main", Position("p"), [event(n) for n in range(number * 100, number * 100 + 64)], {}, NOW)
+        planner = Planner(postgres_db.info)
+        text = load("postgres/outbox/lease.sql")
+        values = parameters("lease", text) | {"until": NOW + timedelta(seconds=60)}
+        steps = planner.steps(text, values)
+        assert not [step for step in steps if walked(step) not in (None, *FEW)]
+        row = planner._connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode(), values).fetchone()
+        assert row is not None
+        read.append(row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"])
+        planner.close()
+        await outbox.release("x", NOW)
+        await finish(outbox, *await lease(outbox, limit=500))
+    await outbox.close()
+    assert read[1] < read[0] * 1.5, read

@@ -1,0 +1,211 @@
+"""Several processes on one PostgreSQL outbox: each with sessions of its own, here in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.outbox.postgres import PostgresOutbox
+from cdc.position import Position
+from support.database import Database
+from support.outboxes import EVERYTHING, NOW, UNFINISHED, at, check_order, endpoint, event, lease, outcome
+
+OUTCOMES = (DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
+
+
+Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]
+
+
+@pytest.fixture
+async def processes(postgres_db: Database) -> AsyncIterator[Processes]:
+    """``await processes(2)``: that many open outboxes on one database."""
+    made: list[PostgresOutbox] = []
+
+    async def make(count: int) -> list[PostgresOutbox]:
+        for _ in range(count):
+            made.append(PostgresOutbox(postgres_db.info))
+            await made[-1].open()
+        return made
+
+    yield make
+    for each in made:
+        await each.close()
+
+
+class Work:
+    """Everything that processes do to an outbox, at random."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._numbers = itertools.count(1)
+        self._relays = 2
+
+    async def relay(self, outbox: PostgresOutbox, source: str) -> None:
+        for batch in range(12):
+            events = [self._event(source) for _ in range(self._random.randrange(1, 12))]
+            await outbox.store(source, Position(str(batch)), events, {}, NOW)
+        self._relays -= 1
+
+    def _event(self, source: str) -> Event:
+        record, former = (f"c:{self._random.randrange(5)}" for _ in range(2))
+        renamed = former if former != record and self._random.random() < 0.1 else None
+        return event(next(self._numbers), record, source=source, renamed_from=renamed)
+
+    async def dispatch(self, outbox: PostgresOutbox, worker: str) -> None:
+        idle = 0
+        while idle < 10:
+            leased = await outbox.lease(worker, at(1), at(60), self._random.randrange(1, 9))
+            if self._random.random() < 0.05:
+                await outbox.release(worker, at(1))
+            else:
+                await outbox.finish(worker, [self._ended(delivery) for delivery in leased], at(1))
+            idle = 0 if leased or self._relays else idle + 1
+
+    def _ended(self, delivery: LeasedDelivery) -> Outcome:
+        state = self._random.choice(OUTCOMES)
+        return outcome(delivery, state, at(1) if state is DeliveryState.PENDING else None)
+
+    async def operate(self, outbox: PostgresOutbox) -> None:
+        while self._relays:
+            for view in await outbox.deliveries(EVERYTHING, 200):
+                if view.state.final and self._random.random() < 0.02:
+                    await outbox.retry(view.id, at(1))
+            for enabled in (False, True):
+                await outbox.change_endpoint("ep_b", EndpointChange(enabled=enabled))
+            await check_order(outbox)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_order_holds_whatever_happens_at_the_same_time(seed: int, processes: Processes) -> None:
+    """Two that store (with renames), three that dispatch, one that retries, disables, enables, and looks."""
+    one, two, operator, *workers = await processes(6)
+    for name in ("ep_a", "ep_b"):
+        await one.add_endpoint(endpoint(name))
+    work = Work(seed)
+    dispatching = (work.dispatch(each, f"w{number}") for number, each in enumerate(workers))
+    async with asyncio.timeout(100):
+        await asyncio.gather(work.relay(one, "main"), work.relay(two, "shop"), work.operate(operator), *dispatching)
+    await check_order(one)
+    while leased := await lease(one, at(500), worker="last"):
+        await one.finish("last", [outcome(delivery) for delivery in leased], at(500))
+    views = await one.deliveries(EVERYTHING, 10_000)
+    assert not [view for view in views if view.state in UNFINISHED]
+    counts = await one.counts()
+    assert sum(sum(states.values()) for states in counts.values()) == len(views)
+
+
+async def test_no_delivery_is_leased_twice(processes: Processes) -> None:
+    outboxes = await processes(4)
+    await outboxes[0].add_endpoint(endpoint())
+    await outboxes[0].store("main", Position("1"), [event(number) for number in range(400)], {}, NOW)
+
+    async def take(outbox: PostgresOutbox, worker: str) -> list[str]:
+        taken = []
+        while leased := await outbox.lease(worker, NOW, at(60), 7):
+            taken += [delivery.id for delivery in leased]
+        return taken
+
+    taken = await asyncio.gather(*(take(each, f"w{number}") for number, each in enumerate(outboxes)))
+    assert sorted(itertools.chain(*taken)) == sorted(view.id for view in await outboxes[0].deliveries(EVERYTHING, 1000))
+    assert all(taken)
+
+
+async def test_a_write_wakes_the_others(processes: Processes) -> None:
+    here, there = await processes(2)
+    woken = asyncio.Event()
+    there.on_write(woken.set)
+    assert await there.changed()
+    woken.clear()
+    assert not await there.changed()
+    await here.add_endpoint(endpoint())
+    async with asyncio.timeout(10):
+        await woken.wait()
+    assert await there.changed()
+    woken.clear()
+    await here.store("main", Position("1"), [event(1)], {}, NOW)
+    async with asyncio.timeout(10):
+        await woken.wait()
+    woken.clear()
+    (leased,) = await lease(here)
+    await here.finish("w", [outcome(leased)], NOW)  # to be seen, but nothing to be sent
+    await here.add_endpoint(endpoint("ep_b"))
+    async with asyncio.timeout(10):
+        await woken.wait()  # notifications come in order
+    assert (there._listener.writes, await there.changed(), await there.changed()) == (5, True, False)
+
+
+async def test_who_is_cut_off_hears_again_and_looks(processes: Processes, postgres_db: Database) -> None:
+    here, there = await processes(2)
+    woken = asyncio.Event()
+    there.on_write(woken.set)
+    await there.changed()
+    woken.clear()
+    listening = "FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^LISTEN'"
+    postgres_db.execute(f"SELECT pg_terminate_backend(pid) {listening}")
+    async with asyncio.timeout(10):
+        await woken.wait()  # whatever it missed meanwhile
+    await here.add_endpoint(endpoint())
+    assert await there.changed()
+
+
+async def test_the_same_outcome_recorded_again_is_recorded_once(processes: Processes) -> None:
+    """The answer to a commit was lost: the dispatcher cannot know, and records again."""
+    (outbox,) = await processes(1)
+    await outbox.add_endpoint(endpoint())
+    await outbox.store("main", Position("1"), [event(1, "a:1"), event(2, "a:1")], {}, NOW)
+    (leased,) = await lease(outbox)
+    for _ in range(2):
+        await outbox.finish("w", [outcome(leased, DeliveryState.PENDING, NOW)], NOW)
+    assert len(await outbox.attempts(leased.id)) == 1
+    (again,) = await lease(outbox)
+    assert (again.id, again.attempt) == (leased.id, 2)
+
+
+async def test_a_process_that_stands_still_in_a_transaction_does_not_stop_the_others(
+    processes: Processes, postgres_db: Database
+) -> None:
+    """The lock that storing needs, held by somebody; given up by the server when its time is over."""
+    (outbox,) = await processes(1)
+    await outbox.add_endpoint(endpoint())
+    still = postgres_db.connect()
+    still.execute("SET idle_in_transaction_session_timeout = '1s'")
+    still.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
+    async with asyncio.timeout(20):
+        assert (await outbox.store("main", Position("1"), [event(1)], {}, NOW)).deliveries == 1
+
+
+async def test_a_cancelled_call_leaves_no_lock_and_no_half(processes: Processes, postgres_db: Database) -> None:
+    one, two = await processes(2)
+    await one.add_endpoint(endpoint())
+    holder = postgres_db.connect()
+    holder.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
+    storing = asyncio.create_task(one.store("main", Position("1"), [event(1)], {}, NOW))
+    await asyncio.sleep(0.2)  # it waits for the lock: nothing tells
+    storing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(3):
+            await storing
+    holder.rollback()
+    assert await two.position("main") is None
+    assert (await one.store("main", Position("2"), [event(1)], {}, NOW)).events == 1
+    assert await two.events(10) == await one.events(10) != []
+
+
+async def test_text_that_postgresql_cannot_hold_is_kept_readable(processes: Processes) -> None:
+    (outbox,) = await processes(1)
+    await outbox.add_endpoint(endpoint())
+    await outbox.store("main", Position("1"), [event(1, "a:x\0y"), event(2, "a:x\0y")], {"k\0": "v\0"}, NOW)
+    (leased,) = await lease(outbox)
+    assert leased.record == "a:x\ufffdy"
+    await outbox.finish("w", [outcome(leased, DeliveryState.DEAD, error="No\0", answer="\0")], NOW)
+    assert [view.state.value for view in await outbox.deliveries(EVERYTHING, 9)] == ["pending", "dead"]
+    await outbox.retry(leased.id, NOW + timedelta(seconds=1))
+    assert [view.state.value for view in await outbox.deliveries(EVERYTHING, 9)] == ["waiting", "pending"]
+    assert await outbox.states("main") == {"k\ufffd": "v\ufffd"}
