@@ -107,6 +107,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     task = json.loads(sys.stdin.readline())
+    if not task.get("tell"):
+        task["rows"] = task["rows"] * 9 // 10  # now and then it begins a little behind where it stood
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)  # it writes logs where it stands

@@ -22,7 +22,7 @@ INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 
 @asynccontextmanager
 async def probing(consumer: Consumer) -> AsyncIterator[Probe]:
-    probe = service._probe(load_config(consumer.folder / "cdc.toml").source["main"])
+    probe = service.probe_of(load_config(consumer.folder / "cdc.toml").source["main"])
     try:
         yield probe
     finally:

@@ -93,6 +93,7 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     fake = FakeInstaller()
     captures = [Capture("facturascli"), Capture("clientes")]
     monkeypatch.setattr("cdc.service.installer", lambda _source: fake)
+    monkeypatch.setattr("cdc.service.inspector", lambda _source: fake)
     monkeypatch.setattr("cdc.service.captures", lambda _source: captures)
     monkeypatch.setattr("cdc.service.readable", lambda _source: captures)
     monkeypatch.setattr("cdc.service.examine", lambda _source, _position=None: fake.findings(captures))

@@ -96,12 +96,12 @@ async def test_without_opentelemetry_there_is_one_sentence(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "cdc.web.traces", None)
     config = Config.model_validate({"tracing": {"endpoint": "http://127.0.0.1:4318/v1/traces"}})
     with pytest.raises(ConfigError, match="OpenTelemetry is not installed") as caught:
-        async with service._observing(config, Reported(ManualClock())):
+        async with service.observing(config, Reported(ManualClock())):
             pytest.fail("it must not go on")
     assert "facturascripts-cdc[tracing]" in caught.value.hint
 
 
 async def test_they_are_off_unless_configured() -> None:
     reported = Reported(ManualClock())
-    async with service._observing(Config(), reported) as observer:
+    async with service.observing(Config(), reported) as observer:
         assert observer is reported

@@ -1,0 +1,51 @@
+"""The one place that chooses implementations: which installer, source, outbox and sender a configuration means.
+
+Drivers are imported where they are chosen, so that a command loads only what it needs.
+"""
+
+from cdc.service.capture import captures, checked, plan_cascades, readable
+from cdc.service.consumer import Role, observing, run
+from cdc.service.doctor import examine
+from cdc.service.events import event_types, event_types_of
+from cdc.service.installers import (
+    binlog_inspector,
+    inspector,
+    installer,
+    installer_of,
+    of_mysql,
+    of_postgres,
+    slot_installer,
+)
+from cdc.service.outboxes import migrate_outbox, open_outbox, outbox_script
+from cdc.service.rules import catalogue, catalogues
+from cdc.service.sources import journal_of, probe_of, source_of
+from cdc.service.trial import send_test
+
+__all__ = [
+    "Role",
+    "binlog_inspector",
+    "captures",
+    "catalogue",
+    "catalogues",
+    "checked",
+    "event_types",
+    "event_types_of",
+    "examine",
+    "inspector",
+    "installer",
+    "installer_of",
+    "journal_of",
+    "migrate_outbox",
+    "observing",
+    "of_mysql",
+    "of_postgres",
+    "open_outbox",
+    "outbox_script",
+    "plan_cascades",
+    "probe_of",
+    "readable",
+    "run",
+    "send_test",
+    "slot_installer",
+    "source_of",
+]

@@ -1,0 +1,41 @@
+"""What is to be captured of a database: what the rules need and the database has."""
+
+from __future__ import annotations
+
+from cdc.column import Capture
+from cdc.config import SourceConfig
+from cdc.connection import Engine
+from cdc.finding import Inspector
+from cdc.service.installers import inspector, mysql_installer
+from cdc.service.rules import catalogue
+from cdc.trigger.base import Plan
+
+
+def captures(source: SourceConfig) -> list[Capture]:
+    """What to capture of this database: what the rules need and the database has.
+
+    Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
+    return checked(source, inspector(source))[0]
+
+
+def readable(source: SourceConfig) -> list[Capture]:
+    """What the consumer's account must be able to read: the captures, and the tables that mapping looks up."""
+    wanted = captures(source)
+    rules = catalogue(source)
+    known = {capture.table for capture in wanted}
+    return [*wanted, *(Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in known)]
+
+
+def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], list[str]]:
+    """The captures, and notes on packaged rules that the database has no table for."""
+    rules = catalogue(source)
+    existing = inspect.existing_tables()
+    notes = rules.check(existing)
+    return rules.captures(existing), notes
+
+
+def plan_cascades(source: SourceConfig) -> Plan:
+    """The triggers that journal what foreign keys change, for a source whose log does not tell."""
+    if source.admin_connection().engine is Engine.POSTGRESQL:
+        return Plan((), ("PostgreSQL's log holds what foreign keys change: no trigger is needed for that.",))
+    return mysql_installer(source).plan_cascades(captures(source))

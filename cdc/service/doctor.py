@@ -1,0 +1,45 @@
+"""Every check of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.column import Capture
+from cdc.config import SourceConfig
+from cdc.errors import CdcError
+from cdc.finding import Finding, Severity
+from cdc.position import Position
+from cdc.service.capture import checked, readable
+from cdc.service.installers import binlog_inspector, inspector, installer, mysql_installer
+from cdc.source.move.position import log_part
+
+
+def examine(source: SourceConfig, position: Position | None = None) -> list[Finding]:
+    """Every check of one source.  What stops the examination is a finding like the others.
+
+    ``position``: where its consumer stands, if that is known."""
+    try:
+        inspect = inspector(source)
+        wanted, notes = checked(source, inspect)
+        findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]
+        findings += [Finding("rules", Severity.WARNING, note) for note in notes]
+        findings += _two_ways(source, position, wanted)
+        if source.capture == "binlog":
+            return findings + binlog_inspector(source).findings(readable(source), log_part(position))
+        return findings + inspect.findings(wanted)
+    except CdcError as error:
+        return [Finding("source", Severity.WRONG, error.message, error.hint)]
+
+
+def _two_ways(source: SourceConfig, position: Position | None, wanted: Sequence[Capture]) -> list[Finding]:
+    """What is to be said where one way to capture follows another, or helps it."""
+    by_log = source.capture != "triggers"
+    if position is not None and by_log == (log_part(position) is None):
+        detail = f"cdc run moves to {source.capture} when it is started next, and loses nothing."
+        return [Finding("moving", Severity.WARNING, detail, "cdc run")]
+    if source.capture == "binlog" and (helping := mysql_installer(source).cascade_findings(wanted)) is not None:
+        return helping
+    if by_log and installer(source).plan_uninstall().steps:
+        detail = f"Triggers are installed although the log is read ({source.capture}): every write pays for them."
+        return [Finding("triggers", Severity.WARNING, detail, "cdc uninstall-triggers")]
+    return []

@@ -1,0 +1,48 @@
+"""Which events there are, of a configuration and of a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cdc.column import Capture, Table
+from cdc.config import Config, SourceConfig
+from cdc.service.installers import binlog_inspector, of_postgres
+from cdc.service.rules import catalogue, catalogues
+from cdc.service.sources import journal_of
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
+
+def event_types(config: Config) -> list[EventType]:
+    """Every event of every source, by name, once.  Tables of FacturaScripts itself are described as it creates them."""
+    from cdc.facturascripts.schema import tables
+    from cdc.mapping import schema
+
+    found = {kind.name: kind for rules in catalogues(config) for kind in schema.event_types(rules, tables())}
+    return list(found.values())
+
+
+async def event_types_of(source: SourceConfig) -> list[EventType]:
+    """The events of one source, with the columns that its captured tables have now."""
+    from cdc.mapping import schema
+
+    rules = catalogue(source)
+    if source.capture == "binlog":
+        return schema.event_types(rules, await asyncio.to_thread(binlog_inspector(source).tables, rules.captures()))
+    if source.capture == "logical":
+        return schema.event_types(rules, await _logical_tables(source, rules.captures()))
+    journal = journal_of(source.connection(), rules)
+    await journal.connect()
+    try:
+        return schema.event_types(rules, await journal.tables())
+    finally:
+        await journal.disconnect()
+
+
+async def _logical_tables(source: SourceConfig, captured: Sequence[Capture]) -> Mapping[str, Table]:
+    from cdc.source.logical.slot import captured_tables
+
+    return await captured_tables(of_postgres(source), captured)

@@ -1,0 +1,76 @@
+"""Which installer and inspector a source means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdc.config import SourceConfig
+from cdc.connection import ConnectionInfo, Engine
+from cdc.errors import ConfigError
+from cdc.finding import Inspector
+from cdc.trigger.base import Installer
+
+if TYPE_CHECKING:
+    from cdc.source.binlog.inspector import BinlogInspector
+    from cdc.trigger.mysql import MySQLInstaller
+
+
+def inspector(source: SourceConfig) -> Inspector:
+    """What tells of the source's database, by the way in which it is captured."""
+    if source.capture == "binlog":
+        return binlog_inspector(source)
+    return slot_installer(source) if source.capture == "logical" else installer(source)
+
+
+def binlog_inspector(source: SourceConfig) -> BinlogInspector:
+    from cdc.source.binlog.inspector import BinlogInspector
+
+    return BinlogInspector(of_mysql(source))
+
+
+def of_mysql(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is a PostgreSQL database, which has no binlog.", 'Write capture = "triggers".'
+        )
+    return info
+
+
+def installer(source: SourceConfig) -> Installer:
+    """The installer with the account that may install."""
+    return installer_of(source.admin_connection())
+
+
+def installer_of(info: ConnectionInfo) -> Installer:
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.trigger.postgres import PostgresInstaller
+
+        return PostgresInstaller(info)
+    from cdc.trigger.mysql import MySQLInstaller
+
+    return MySQLInstaller(info)
+
+
+def mysql_installer(source: SourceConfig) -> MySQLInstaller:
+    from cdc.trigger.mysql import MySQLInstaller
+
+    return MySQLInstaller(source.admin_connection())
+
+
+def slot_installer(source: SourceConfig) -> Installer:
+    """The installer of publication and slot, with the account that may install."""
+    from cdc.slot.postgres import SlotInstaller
+
+    consumer = of_postgres(source)
+    return SlotInstaller(source.admin_connection(), consumer, limit=source.slot_limit_mb << 20)
+
+
+def of_postgres(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is not Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is not a PostgreSQL database: it has no logical decoding.",
+            'Write capture = "binlog" or "triggers".',
+        )
+    return info

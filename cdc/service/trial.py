@@ -1,0 +1,61 @@
+"""One event to one endpoint, to see whether it works."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from datetime import datetime, timedelta
+
+from cdc.clock import SystemClock
+from cdc.config import Config
+from cdc.delivery import Attempt
+from cdc.event import Event
+from cdc.outbox.shared import no_endpoint
+from cdc.service.outboxes import open_outbox
+
+
+async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attempt:
+    """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
+
+    A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
+    `UsageError` when there is no such endpoint, or it is disabled: nothing is sent to it then.
+    """
+    from cdc.dispatch.dispatcher import LEASE_MARGIN
+    from cdc.dispatch.sender import HttpSender
+    from cdc.dispatch.single import attempt_once
+
+    clock = SystemClock()
+    worker = f"{socket.gethostname()}-test-{os.getpid()}"
+    store = open_outbox(config)
+    await store.open()
+    try:
+        endpoint = await store.endpoint(endpoint_id)
+        if endpoint is None:
+            raise no_endpoint(endpoint_id)
+        now = clock.now()
+        until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
+        delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until)
+        async with HttpSender(config.dispatch.allow_private) as sender:
+            outcome = await attempt_once(sender, delivery, endpoint, clock)
+        await store.finish(worker, [outcome], clock.now())
+        return outcome.attempt
+    finally:
+        await store.close()
+
+
+def _test_event(name: str, now: datetime) -> Event:
+    token = secrets.token_hex(16)
+    row = {"test": token, "message": "A test of this endpoint: no record was changed."}
+    return Event(
+        id=f"evt_{token}",
+        name=name,
+        source="test",
+        table="test",
+        record=f"test:{token}",
+        key={"test": token},
+        data=row,
+        previous=None,
+        time=now,
+        transaction=token,
+    )
