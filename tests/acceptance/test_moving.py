@@ -115,5 +115,7 @@ async def test_triggers_that_are_not_there_are_waited_for(flavour: str, own_serv
 
 async def _said(consumer: Consumer, words: str) -> None:
     async with asyncio.timeout(60):
-        while words not in consumer.log.read_text(encoding="utf-8"):
+        while True:
+            if words in consumer.log.read_text(encoding="utf-8"):
+                return
             await asyncio.sleep(0.1)  # a file of another process: there is no event to await
