@@ -32,7 +32,7 @@ class PostgresOutbox:
         token = secrets.token_hex(8)
         self._durable = PostgresSession(info, token, durable=True)
         self._leasing = PostgresSession(info, token, durable=False)
-        self._recording = PostgresSession(info, token, durable=False)
+        self._recording = PostgresSession(info, token, durable=True)
         self._log = PostgresSession(info, token, durable=True, plain=True)
         self._listener = Listener(info, token)
         self._own_writes = 0
@@ -106,7 +106,7 @@ class PostgresOutbox:
         send_test = postgres_endpoints.send_test
         return await self._durable.write(Lock.FREELY, send_test, endpoint_id, event, worker, now=now, until=until)
 
-    # -- dispatch: a crash of the server may undo the newest of these, so that something is sent once more -----------
+    # -- dispatch: a crash of the server may undo the newest leases, so that something is sent once more ------------
 
     async def become_dispatcher(self) -> bool:
         return True  # any number of processes share the work

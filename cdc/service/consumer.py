@@ -137,6 +137,7 @@ async def _dispatch(dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Ev
                 return
         log.info("took over dispatch")
     observer.dispatching(active=True)
+    log.info("dispatching")
     await dispatcher.run()
 
 

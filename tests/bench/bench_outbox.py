@@ -1,6 +1,7 @@
-"""How fast the SQLite outbox stores, leases and finishes.  Prints figures; no test.
+"""How fast an outbox stores, leases and finishes.  Prints figures; no test.
 
-``python tests/bench/bench_outbox.py [--events N] [--delivered N]``; the file lives in a temporary folder of $TMPDIR.
+``python tests/bench/bench_outbox.py [--events N] [--delivered N] [--outbox sqlite|postgresql]``; the file lives in a
+temporary folder of $TMPDIR, as does the PostgreSQL server, whose commits are durable.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
 from cdc.event import Event
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position
+from support.server import Spec, make_server, owner_info
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -55,7 +60,7 @@ def delivered(delivery: LeasedDelivery) -> Outcome:
     return Outcome(attempt, DeliveryState.DELIVERED)
 
 
-async def store(outbox: SqliteOutbox, first: int, last: int, size: int) -> float:
+async def store(outbox: OutboxStore, first: int, last: int, size: int) -> float:
     """Events per second; making the events does not count."""
     spent = 0.0
     for batch in batches(first, last, size):
@@ -65,7 +70,7 @@ async def store(outbox: SqliteOutbox, first: int, last: int, size: int) -> float
     return (last - first) / spent
 
 
-async def drain(outbox: SqliteOutbox, size: int) -> float:
+async def drain(outbox: OutboxStore, size: int) -> float:
     """Leased and finished deliveries per second."""
     done, start = 0, time.perf_counter()
     while leased := await outbox.lease("bench", NOW, NOW + timedelta(seconds=60), size):
@@ -74,7 +79,7 @@ async def drain(outbox: SqliteOutbox, size: int) -> float:
     return done / (time.perf_counter() - start)
 
 
-async def median_lease(outbox: SqliteOutbox, room: dict[str, int]) -> float:
+async def median_lease(outbox: OutboxStore, room: dict[str, int]) -> float:
     """Seconds that a lease of 64 takes; every lease is given back."""
     times = []
     for _ in range(21):
@@ -85,7 +90,7 @@ async def median_lease(outbox: SqliteOutbox, room: dict[str, int]) -> float:
     return sorted(times)[10]
 
 
-async def rates(outbox: SqliteOutbox, events: int) -> None:
+async def rates(outbox: OutboxStore, events: int) -> None:
     """One endpoint, a young file."""
     await outbox.add_endpoint(endpoint("ep_1"))
     say("store, batches of 100", await store(outbox, 0, events, 100), "events/s")
@@ -93,7 +98,7 @@ async def rates(outbox: SqliteOutbox, events: int) -> None:
     say("lease + finish, batches of 64", await drain(outbox, 64), "deliveries/s")
 
 
-async def growth(outbox: SqliteOutbox, log: int) -> None:
+async def growth(outbox: OutboxStore, log: int) -> None:
     """What the finished log, and another endpoint's backlog, cost the hot statements."""
     await store(outbox, 1_000_000, 1_000_064, 64)
     say("lease of 64, small log", await median_lease(outbox, {}) * 1e3, "ms")
@@ -116,18 +121,38 @@ def say(what: str, figure: float, unit: str) -> None:
     print(f"{what:50} {figure:12,.2f} {unit}", flush=True)
 
 
-async def main(events: int, log: int) -> None:
+@asynccontextmanager
+async def opened(kind: str) -> AsyncIterator[OutboxStore]:
     with tempfile.TemporaryDirectory() as folder:
-        outbox = SqliteOutbox(Path(folder) / "bench.db")
-        await outbox.open()
+        if kind == "sqlite":
+            outbox: OutboxStore = SqliteOutbox(Path(folder) / "bench.db")
+            await outbox.open()
+            yield outbox
+            await outbox.close()
+            return
+        Path(folder).chmod(0o711)  # the server may run as another user
+        spec = Spec("postgresql", durable=True, options=("max_wal_size=4GB",))
+        server, _ = make_server(spec, Path(folder) / "server")
+        server.start()
+        try:
+            outbox = PostgresOutbox(owner_info(spec, server.port, "postgres"))
+            await outbox.open()
+            yield outbox
+            await outbox.close()
+        finally:
+            server.discard()
+
+
+async def main(kind: str, events: int, log: int) -> None:
+    async with opened(kind) as outbox:
         await rates(outbox, events)
         await growth(outbox, log)
-        await outbox.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--delivered", type=int, default=1_000_000)
+    parser.add_argument("--outbox", choices=["sqlite", "postgresql"], default="sqlite")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.events, arguments.delivered))
+    asyncio.run(main(arguments.outbox, arguments.events, arguments.delivered))

@@ -1,11 +1,12 @@
 -- Locks deliveries that attempts were made for, in the order of ids: (id, endpoint, lane, worker, attempts, crowded).
+-- ("state < 2 AND state > 0" admits the index by lane only, not the one by due time, which would be read whole.)
 -- crowded: another one of the lane is active too (renamed records), or an older one waits (retried by hand).
 SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.attempts,
        delivery.state = 1 AND (
            EXISTS (
                SELECT FROM cdc_outbox.delivery AS other
                WHERE other.endpoint = delivery.endpoint AND other.lane = delivery.lane
-                 AND other.state < 2 AND other.state = 1 AND other.id <> delivery.id
+                 AND other.state < 2 AND other.state > 0 AND other.id <> delivery.id
                OFFSET 0
            ) OR EXISTS (
                SELECT FROM cdc_outbox.delivery AS older

@@ -149,6 +149,16 @@ def test_a_hot_statement_uses_its_index(planner: Planner, name: str, index: str)
     assert index in used, steps
 
 
+@pytest.mark.parametrize("name", ["hold", "promote", "demote", "insert_deliveries"])
+def test_a_lane_is_found_by_all_that_names_it(planner: Planner, name: str) -> None:
+    text = load(f"postgres/outbox/{name}.sql")
+    for step in planner.steps(text, parameters(name, text)):
+        if step.get("Index Name") == "delivery_lane":
+            assert "endpoint = " in step["Index Cond"], step
+            assert "lane = " in step["Index Cond"], step
+        assert step.get("Index Name") != "delivery_due", step
+
+
 @pytest.mark.parametrize("state", list(DeliveryState))
 def test_a_listing_reads_no_more_than_it_must(planner: Planner, state: DeliveryState) -> None:
     """From the end of the log, or from the few unfinished or dead ones."""

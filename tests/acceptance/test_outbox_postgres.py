@@ -1,0 +1,184 @@
+"""One process captures, three dispatch, on an outbox in PostgreSQL: killed at random, and the server restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.consumer import Consumer, Inbox, answering, database_url, receiving
+from support.counting import RECORDS, configured, until_quiet, writing
+from support.database import Database
+
+CHANGES = int(os.environ.get("CDC_TEST_CHANGES", "4000"))
+KILLS = 12
+CONCURRENCY = 16  # of an endpoint, unless it says otherwise
+OPTIONS = ("deadlock_timeout=50ms",)
+
+
+@dataclass
+class Member(Consumer):
+    """A process with a part in the work, and a name of its own that it keeps when it is started again."""
+
+    role: str = "all"
+    name: str = ""
+
+    def start(self, style: str = "json") -> None:
+        named = {"CDC_DISPATCH_WORKER": self.name, "PYTHONUNBUFFERED": "1"}
+        with self.log.open("ab") as log:
+            command = self.command("--log-format", style, "run", "--role", self.role)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | named)
+
+
+def with_outbox(database: Database, folder: Path) -> Consumer:
+    """Source and outbox in one database: their schemas keep out of each other's way."""
+    consumer = configured(database, folder)
+    file = folder / "cdc.toml"
+    text = file.read_text().replace("sqlite:///cdc.db", database_url(database.info))
+    file.write_text(text)
+    consumer.run("install-triggers")
+    return consumer
+
+
+@asynccontextmanager
+async def members(folder: Path, dispatchers: int) -> AsyncIterator[list[Member]]:
+    """Running, the capturing one first."""
+    roles = ["capture", *["dispatch"] * dispatchers]
+    made = [
+        Member(folder, log_name=f"{role}-{number}.log", role=role, name=f"{role}-{number}")
+        for number, role in enumerate(roles)
+    ]
+    try:
+        for each in made:
+            each.start()
+        for each in made:
+            await each.logged("reading" if each.role == "capture" else "dispatching")
+        yield made
+    finally:
+        codes = [await each.stop() for each in made if each.process is not None]
+    assert set(codes) == {0}
+
+
+async def slowly(_event: dict[str, Any]) -> int:
+    """A receiver that takes its time: whoever is killed has requests on their way."""
+    await asyncio.sleep(0.05)
+    return 204
+
+
+async def _through(database: Database, folder: Path, trouble: Callable[[list[Member]], Awaitable[None]]) -> Inbox:
+    """Writers at work, with trouble, until everything has arrived."""
+    consumer = with_outbox(database, folder)
+    inbox = Inbox()
+    async with answering(slowly, inbox) as url:
+        consumer.add_endpoint(url, "contadores.*")
+        async with members(folder, 3) as running:
+            await writing(database, CHANGES, random.Random(folder.name), lambda: trouble(running))
+            await until_quiet(database, consumer, inbox)
+    return inbox
+
+
+def check(database: Database, inbox: Inbox) -> int:
+    """Each change arrived, in the order of its record at first sight; what came again has the same id and bytes.
+    How many came again."""
+    counted = dict(database.execute("SELECT id, valor FROM contadores"))
+    last = dict.fromkeys(counted, 0)
+    seen: dict[str, bytes] = {}
+    for received in inbox.received:
+        event = received.event
+        if event["id"] in seen:
+            assert seen[event["id"]] == received.body
+            continue
+        seen[event["id"]] = received.body
+        assert event["previous"]["valor"] == last[event["key"]["id"]], "out of order"
+        last[event["key"]["id"]] = event["data"]["valor"]
+    assert last == counted
+    rows = database.execute(
+        "SELECT state, count(*), count(worker), min(attempts) FROM cdc_outbox.delivery GROUP BY state"
+    )
+    assert rows == [(2, len(seen), 0, 1)], "all delivered, none left leased"
+    again = len(inbox.received) - len(seen)
+    print(f"{len(seen)} events, {again} sent again with the same id")
+    return again
+
+
+async def test_killed_at_random_nothing_is_lost_or_reordered(own_server: Any, tmp_path: Path) -> None:
+    database: Database = own_server("postgresql", *OPTIONS)
+    dice = random.Random(20261125)
+
+    async def kill(running: list[Member]) -> None:
+        for _ in range(KILLS):
+            await asyncio.sleep(dice.uniform(0.2, 1.0))
+            member = dice.choice(running)
+            await member.stop(signal.SIGKILL)
+            member.start()
+
+    inbox = await _through(database, tmp_path, kill)
+    assert 0 < check(database, inbox) <= KILLS * CONCURRENCY, "what was on its way came again, and nothing else"
+
+
+async def test_the_server_restarts_under_load(own_server: Any, tmp_path: Path) -> None:
+    """Once in good order, once as by a power cut."""
+    database: Database = own_server("postgresql", *OPTIONS)
+
+    def kill() -> None:
+        database.server.kill()
+        database.server.start()
+
+    async def restart(running: list[Member]) -> None:
+        for act in (database.server.restart, kill):
+            await asyncio.sleep(1.5)
+            await asyncio.to_thread(act)
+
+    inbox = await _through(database, tmp_path, restart)
+    check(database, inbox)
+    failures = [
+        line["error"]
+        for number in (1, 2, 3)
+        for line in Consumer(tmp_path, log_name=f"dispatch-{number}.log").messages()
+        if line["message"] == "nothing leased"
+    ]
+    assert failures
+    assert all("does not answer" in failure for failure in failures)
+
+
+async def test_dispatchers_share_the_work_and_one_goes_on_alone(own_server: Any, tmp_path: Path) -> None:
+    """The receiver takes its time, so that none of them can take everything."""
+    database: Database = own_server("postgresql", *OPTIONS)
+    consumer = with_outbox(database, tmp_path)
+    inbox, rounds = Inbox(), 5
+    async with answering(slowly, inbox) as url:
+        consumer.add_endpoint(url, "contadores.*")
+        async with members(tmp_path, 2) as (_, one, two):
+            for _ in range(rounds):
+                database.execute("UPDATE contadores SET valor = valor + 1")
+            await inbox.until_count(rounds * RECORDS)
+            assert await one.stop() == 0
+            database.execute("UPDATE contadores SET valor = valor + 1")
+            await inbox.until_count((rounds + 1) * RECORDS)
+    sent = {each.name: sum(line["message"] == "attempt" for line in each.messages()) for each in (one, two)}
+    assert sum(sent.values()) == len(inbox.received) == (rounds + 1) * RECORDS
+    assert min(sent.values()) > 0, sent
+
+
+async def test_an_outbox_whose_server_is_not_there_yet_is_waited_for(own_server: Any, tmp_path: Path) -> None:
+    database: Database = own_server("postgresql", *OPTIONS)
+    consumer = with_outbox(database, tmp_path)
+    database.close()
+    await asyncio.to_thread(database.server.stop)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        consumer.start()
+        await consumer.logged("outbox failed")
+        await asyncio.to_thread(database.server.start)
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        await consumer.logged("reading")
+        database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 1")
+        await inbox.until_count(1)
+        assert await consumer.stop() == 0
