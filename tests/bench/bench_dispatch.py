@@ -1,6 +1,6 @@
 """Dispatch against a bare aiohttp + uvloop loop that signs and posts the same bodies, to an nginx that answers 204.
 
-    python tests/bench/bench_dispatch.py [--requests 3000] [--rounds 9] [--outbox memory sqlite] [--logs off]
+    python tests/bench/bench_dispatch.py [--requests 3000] [--rounds 9] [--outbox memory sqlite postgresql] [--logs off]
 
 Both sides run in turn in one process, 64 requests at once, bodies of 1.5 kB; printed are medians and the median of the
 rounds' ratios, in requests a second and in CPU time of this process (all threads), which a busy machine disturbs less.
@@ -43,10 +43,12 @@ from cdc.event import Event
 from cdc.logs import configure_logs
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.web.reported import Reported
+from support.server import postgres_server
 
 AT_ONCE = 64
 BODY_BYTES = 1500
@@ -205,7 +207,19 @@ async def sqlite_outbox() -> AsyncIterator[OutboxStore]:
             await store.close()
 
 
-OUTBOXES = {"memory": memory_outbox, "sqlite": sqlite_outbox}
+@asynccontextmanager
+async def postgresql_outbox() -> AsyncIterator[OutboxStore]:
+    """On a server of its own, whose commits are durable; it runs beside this process, and costs it nothing."""
+    with postgres_server() as info:
+        store = PostgresOutbox(info)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+OUTBOXES = {"memory": memory_outbox, "sqlite": sqlite_outbox, "postgresql": postgresql_outbox}
 
 
 async def ours(outbox: str, url: str, secret: str, events: Sequence[Event]) -> Rate:

@@ -21,7 +21,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position
-from support.server import Spec, make_server, owner_info
+from support.server import postgres_server
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -130,17 +130,11 @@ async def opened(kind: str) -> AsyncIterator[OutboxStore]:
             yield outbox
             await outbox.close()
             return
-        Path(folder).chmod(0o711)  # the server may run as another user
-        spec = Spec("postgresql", durable=True, options=("max_wal_size=4GB",))
-        server, _ = make_server(spec, Path(folder) / "server")
-        server.start()
-        try:
-            outbox = PostgresOutbox(owner_info(spec, server.port, "postgres"))
+        with postgres_server("max_wal_size=4GB") as info:
+            outbox = PostgresOutbox(info)
             await outbox.open()
             yield outbox
             await outbox.close()
-        finally:
-            server.discard()
 
 
 async def main(kind: str, events: int, log: int) -> None:

@@ -8,9 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,6 +73,20 @@ class Kept:
     spec: Spec
     port: int
     label: str
+
+
+@contextmanager
+def postgres_server(*options: str) -> Iterator[ConnectionInfo]:
+    """A PostgreSQL for a benchmark, whose commits are durable: the way into a database of it."""
+    spec = Spec("postgresql", durable=True, options=options)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)  # the server may run as another user
+        server, _ = make_server(spec, Path(folder, "server"))
+        server.start()
+        try:
+            yield owner_info(spec, server.port, "postgres")
+        finally:
+            server.discard()
 
 
 class Server(Protocol):
