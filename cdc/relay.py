@@ -22,6 +22,7 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
+from cdc.position import Position
 from cdc.source.base import Source
 
 log = structlog.get_logger()
@@ -62,8 +63,7 @@ class Relay:
 
     async def _follow(self, backoff: Backoff) -> None:
         self.observer.opening(self.source.name)
-        position = await self.store.position(self.source.name)
-        await self.source.open(position)
+        position = await self._open()
         states = await self.store.states(self.source.name)
         log.info("reading", source=self.source.name)
         self.observer.reading(self.source.name, position)
@@ -73,6 +73,17 @@ class Relay:
             await self.source.acknowledge(batch.position)
             _apply(states, mapped)
             backoff.reset()
+
+    async def _open(self) -> Position | None:
+        """Where the source was opened: where the outbox stands *after* waiting as a standby, while the consumer that
+        had its place went on."""
+        position = await self.store.position(self.source.name)
+        await self.source.open(position)
+        while (latest := await self.store.position(self.source.name)) != position:
+            await self.source.close()
+            position = latest
+            await self.source.open(position)
+        return position
 
     async def _map(self, batch: Batch, states: dict[str, str]) -> Mapped:
         request = self.mapper.facts_needed(batch.transactions)

@@ -242,3 +242,30 @@ async def test_it_reports_what_happens() -> None:
         ("reading", "main", "0"),
         ("stored", "main", "1", ["clientes:1"], 1),
     ]
+
+
+@dataclass
+class StandbySource(ListedSource):
+    """While the first `open` waits, the consumer before stores two batches."""
+
+    store: MemoryOutbox = field(default_factory=MemoryOutbox)
+
+    async def open(self, position: Position | None) -> None:
+        if not self.opened_at:
+            await self.store.store("main", Position("1"), [], {}, MOMENT)
+        await super().open(position)
+
+
+async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None:
+    store = await outbox()
+    source = StandbySource([batch(number) for number in range(4)], store=store)
+    stop = asyncio.Event()
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), lambda: None, Silent())
+    running = asyncio.create_task(relay.run(stop))
+    async with asyncio.timeout(10):
+        while len(source.acknowledged) < 2:
+            await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert source.opened_at == [None, Position("1")]
+    assert source.acknowledged == [Position("2"), Position("3")]
