@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from cdc.change import Row
 
+#: The source of operational events, which tell of this program itself; no database may be called so.
+OPERATIONS = "cdc"
+
 
 class Event(NamedTuple):
     """One named event about one record.

@@ -14,7 +14,8 @@ from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config
-from cdc.delivery import DeliveryState, Endpoint
+from cdc.delivery import DeliveryState
+from cdc.endpoint import Endpoint
 from cdc.errors import CdcError, ConfigError
 from cdc.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore

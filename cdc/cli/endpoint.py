@@ -29,8 +29,9 @@ from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.delivery import DeliveryState, Endpoint, EndpointChange
+from cdc.delivery import DeliveryState
 from cdc.dispatch.signing import Signature, signature_of
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import UsageError
 from cdc.outbox.shared import no_endpoint
 

@@ -12,9 +12,9 @@ import click
 
 from cdc import service
 from cdc.config import Config
-from cdc.delivery import Endpoint, PayloadFormat
 from cdc.dispatch.address import check_url
 from cdc.dispatch.retry import SCHEDULES, schedule
+from cdc.endpoint import Endpoint, PayloadFormat
 from cdc.errors import UsageError
 from cdc.pattern import check_pattern, matches
 

@@ -12,10 +12,10 @@ import click
 from cdc.cli.asynchronous import run_async
 from cdc.cli.output import say
 from cdc.config import Config
-from cdc.delivery import Endpoint
 from cdc.dispatch.handshake import Agreement, ask
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
+from cdc.endpoint import Endpoint
 from cdc.errors import UsageError
 
 _STANDARD_INPUT = "-"

@@ -16,10 +16,10 @@ from aiohttp import web
 from cdc import service
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo
-from cdc.delivery import Endpoint
 from cdc.demo.chapter import Paragraph, load_story
 from cdc.demo.server import DemoServer, demo_server
 from cdc.dispatch.signing import new_secret
+from cdc.endpoint import Endpoint
 from cdc.errors import CdcError
 from cdc.receiver import Received, Refusals, receiver_app
 

@@ -16,7 +16,7 @@ import structlog
 
 from cdc.backoff import Backoff
 from cdc.clock import Clock
-from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
 from cdc.dispatch.flights import Flights
 from cdc.dispatch.ready import Ready
@@ -24,6 +24,7 @@ from cdc.dispatch.recorder import Recorder
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer, Random, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
+from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
 from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore

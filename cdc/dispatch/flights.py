@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from cdc.delivery import Endpoint
+from cdc.endpoint import Endpoint
 
 #: An attempt that has taken longer than this (seconds) waits for its receiver and costs nothing but a socket …
 STALLED_AFTER = 1.0

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import orjson
 
-from cdc.delivery import LeasedDelivery, PayloadFormat
+from cdc.delivery import LeasedDelivery
+from cdc.endpoint import PayloadFormat
 
 
 class Body(NamedTuple):

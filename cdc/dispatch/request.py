@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cdc import __version__
-from cdc.delivery import Endpoint, LeasedDelivery
+from cdc.delivery import LeasedDelivery
 from cdc.dispatch.formats import render
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
+from cdc.endpoint import Endpoint
 
 USER_AGENT = f"facturascripts-cdc/{__version__}"
 #: With it CloudEvents' webhook specification has a sender say who it is, and ask whether it may send.

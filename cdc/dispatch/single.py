@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from cdc.clock import Clock
-from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Verdict, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
+from cdc.endpoint import Endpoint
 
 
 async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock) -> Outcome:

@@ -5,7 +5,8 @@ Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
 * events, their deliveries, the source's position and its small states are stored in one transaction, or none is;
 * an event id is stored once: storing it again changes nothing and makes no delivery;
 * of one record (``Event.record``) at most one delivery per endpoint is ``PENDING`` or ``LEASED``: the oldest
-  unfinished; the later ones are ``WAITING`` and follow in the order in which they were stored;
+  unfinished; the later ones are ``WAITING`` and follow in the order in which they were stored (`Order.RECORD`; of
+  `Order.ENDPOINT` so it is with all deliveries of the endpoint, of `Order.NONE` none waits);
 * due means ``due_at <= now``; an expired lease is as good as ``PENDING``; an attempt is counted when it is leased;
 * an attempt's record and its delivery's new state are one write;
 * deliveries of a disabled endpoint are kept and not leased; removing an endpoint cancels its unfinished deliveries.
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.position import Position
 
@@ -84,6 +86,10 @@ class OutboxStore(Protocol):
         position, and the changed states (None removes one), in one transaction."""
         ...
 
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        """Store events that come from no source, with their deliveries, in one transaction."""
+        ...
+
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -92,7 +98,7 @@ class OutboxStore(Protocol):
 
     async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
         """Change what is given in one write, whatever others change at the same time; the endpoint as it is then.
-        Raises `UsageError` when there is none."""
+        Its unfinished deliveries keep to a new order at once.  Raises `UsageError` when there is none."""
         ...
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
@@ -136,10 +142,13 @@ class OutboxStore(Protocol):
         """
         ...
 
-    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
-        """Record attempts and their deliveries' new states in one write.  A delivery that ``worker`` no longer leases
-        keeps its state (someone else has it); the attempt is recorded all the same.  A finished delivery lets the next
-        one of its record go."""
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        """Record attempts and their deliveries' new states in one write, and store ``announcements`` in it.  A delivery
+        that ``worker`` no longer leases keeps its state (someone else has it); the attempt is recorded all the same.  A
+        finished delivery lets the next one of its record go.  A failed attempt sets its endpoint's ``failing_since``
+        unless it is set; a success of the endpoint clears it."""
         ...
 
     async def release(self, worker: str, now: datetime) -> int:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.event import Event
 from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
 from cdc.outbox.shared import (
@@ -27,7 +28,7 @@ from cdc.outbox.shared import (
     no_endpoint,
     not_finished,
     record_busy,
-    wants,
+    subscriber_of,
 )
 from cdc.pattern import check_pattern, matches
 from cdc.payload import event_payload
@@ -54,10 +55,6 @@ class _Delivery:
     worker: str | None = None
     finished_at: datetime | None = None
     log: list[Attempt] = field(default_factory=list)
-
-    @property
-    def record(self) -> _Record:
-        return _Record(self.event.source, self.event.record)
 
     @property
     def active(self) -> bool:
@@ -140,18 +137,26 @@ class MemoryOutbox:
         now: datetime,
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the only step that may fail comes first
+        stored = Stored(*await self._add(events, payloads, now))
+        self._positions[source] = position
+        kept = {**self._states[source], **states}
+        self._states[source] = {name: value for name, value in kept.items() if value is not None}
+        return stored
+
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        payloads = [event_payload(event) for event in events]
+        return Stored(*await self._add(events, payloads, now))
+
+    async def _add(self, events: Sequence[Event], payloads: Sequence[bytes], now: datetime) -> tuple[int, int]:
         self._changes += 1
         new = deliveries = 0
         for event, payload in zip(events, payloads, strict=True):
             if event.id not in self._events:
                 new += 1
-                wanting = [one.id for one in await self.endpoints() if wants(one.events, one.sources, event)]
+                wanting = [one.id for one in await self.endpoints() if subscriber_of(one).wants(event)]
                 deliveries += len(wanting)
                 self._insert(event, payload, wanting, now)
-        self._positions[source] = position
-        kept = {**self._states[source], **states}
-        self._states[source] = {name: value for name, value in kept.items() if value is not None}
-        return Stored(new, deliveries)
+        return new, deliveries
 
     def _insert(self, event: Event, payload: bytes, endpoint_ids: Iterable[str], now: datetime) -> None:
         self._events[event.id] = StoredEvent(
@@ -165,7 +170,13 @@ class MemoryOutbox:
             self._enqueue(delivery)
 
     def _queue(self, delivery: _Delivery) -> list[_Delivery]:
-        return self._queues[delivery.endpoint_id, self._lanes.of(delivery.record)]
+        return self._queues[delivery.endpoint_id, self._lane(delivery.endpoint_id, delivery.event)]
+
+    def _lane(self, endpoint_id: str, event: Event) -> _Record:
+        order = self._endpoints[endpoint_id].order
+        if order is Order.RECORD:
+            return self._lanes.of(_Record(event.source, event.record))
+        return _Record("", event.id if order is Order.NONE else "")
 
     def _enqueue(self, delivery: _Delivery) -> None:
         self._unfinished[delivery.endpoint_id][delivery.number] = delivery
@@ -196,15 +207,29 @@ class MemoryOutbox:
     async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
         self._known(endpoint_id)
         self._changes += 1
-        changed = self._endpoints[endpoint_id] = change.applied_to(self._endpoints[endpoint_id])
+        before = self._endpoints[endpoint_id]
+        changed = self._endpoints[endpoint_id] = change.applied_to(before)
+        if changed.order is not before.order:
+            self._reorder(endpoint_id)
         return changed
+
+    def _reorder(self, endpoint_id: str) -> None:
+        self._drop_queues(endpoint_id)
+        for _, delivery in sorted(self._unfinished[endpoint_id].items()):
+            self._queue(delivery).append(delivery)
+        for key, queue in self._queues.items():
+            if key[0] == endpoint_id:
+                _settle(queue)
+
+    def _drop_queues(self, endpoint_id: str) -> None:
+        self._queues = defaultdict(list, {key: queue for key, queue in self._queues.items() if key[0] != endpoint_id})
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         self._known(endpoint_id)
         self._changes += 1
         del self._endpoints[endpoint_id]
         self._removed.add(endpoint_id)
-        self._queues = defaultdict(list, {key: queue for key, queue in self._queues.items() if key[0] != endpoint_id})
+        self._drop_queues(endpoint_id)
         for delivery in self._unfinished.pop(endpoint_id, {}).values():
             delivery.state, delivery.worker, delivery.finished_at = DeliveryState.CANCELLED, None, now
 
@@ -225,7 +250,7 @@ class MemoryOutbox:
             raise endpoint_disabled(endpoint_id)
         if event.id in self._events:
             raise event_exists(event.id)
-        if self._queues.get((endpoint_id, self._lanes.of(_Record(event.source, event.record)))):
+        if self._queues.get((endpoint_id, self._lane(endpoint_id, event))):
             raise record_busy(event.record)
         self._insert(event, event_payload(event), [endpoint_id], now)
         return self._take(self._deliveries[-1], worker, until)
@@ -258,13 +283,28 @@ class MemoryOutbox:
     def _enabled(self) -> list[str]:
         return [endpoint.id for endpoint in self._endpoints.values() if endpoint.enabled]
 
-    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        payloads = [event_payload(event) for event in announcements]
         deliveries = [self._find(outcome.attempt.delivery_id) for outcome in outcomes]
         self._changes += len(outcomes)
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
             delivery.log.append(outcome.attempt)
             if (delivery.worker, delivery.attempts) == (worker, outcome.attempt.number):
                 self._conclude(delivery, outcome, now)
+        for delivery, outcome in zip(deliveries, outcomes, strict=True):
+            self._note_health(delivery.endpoint_id, outcome)
+        await self._add(announcements, payloads, now)
+
+    def _note_health(self, endpoint_id: str, outcome: Outcome) -> None:
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is None:
+            return
+        if outcome.state is DeliveryState.DELIVERED:
+            self._endpoints[endpoint_id] = replace(endpoint, failing_since=None)
+        elif outcome.failed and endpoint.failing_since is None:
+            self._endpoints[endpoint_id] = replace(endpoint, failing_since=outcome.attempt.started_at)
 
     def _conclude(self, delivery: _Delivery, outcome: Outcome, now: datetime) -> None:
         delivery.state, delivery.worker = outcome.state, None

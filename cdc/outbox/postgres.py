@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from cdc.connection import ConnectionInfo
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.outbox import postgres_dispatch, postgres_endpoints, postgres_log, postgres_relay
 from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
@@ -70,6 +71,11 @@ class PostgresOutbox:
             Lock.FREELY, postgres_relay.store, source, position, events, payloads, changed_states=states, now=now
         )
 
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        payloads = postgres_relay.payloads_of(events)
+        self._own_writes += 1
+        return await self._durable.write(Lock.FREELY, postgres_relay.announce, events, payloads, now)
+
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -121,13 +127,15 @@ class PostgresOutbox:
         self._own_writes += len(leased)
         return leased
 
-    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
         self._own_writes += 1
-        write = self._recording.write
+        write, finish = self._recording.write, postgres_dispatch.finish
         try:
-            await write(Lock.IN_TURN, postgres_dispatch.finish, worker, outcomes, now, freely=False)
+            await write(Lock.IN_TURN, finish, worker, outcomes, now, announcements=announcements, freely=False)
         except postgres_dispatch.Crowded:
-            await write(Lock.FREELY, postgres_dispatch.finish, worker, outcomes, now, freely=True)
+            await write(Lock.FREELY, finish, worker, outcomes, now, announcements=announcements, freely=True)
 
     async def release(self, worker: str, now: datetime) -> int:
         self._own_writes += 1

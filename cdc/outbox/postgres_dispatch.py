@@ -8,15 +8,18 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.delivery import Attempt, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.event import Event
 from cdc.outbox.postgres_lanes import Lane, promote, settle
+from cdc.outbox.postgres_relay import announce, payloads_of
 from cdc.outbox.postgres_rows import ROW_STATE, storable
 from cdc.outbox.postgres_session import Db, Tell
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 
 
 class Crowded(Exception):
-    """A lane has several active deliveries, or an older one that waits: to be finished under `Lock.FREELY`."""
+    """A lane has several active deliveries, or an older one that waits, or there is something to announce: to be
+    finished under `Lock.FREELY`."""
 
 
 class _Held(NamedTuple):
@@ -50,11 +53,24 @@ async def lease(
     ]
 
 
-async def finish(db: Db, worker: str, outcomes: Sequence[Outcome], now: datetime, *, freely: bool) -> None:
+async def finish(
+    db: Db,
+    worker: str,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    *,
+    announcements: Sequence[Event],
+    freely: bool,
+) -> None:
     """``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
+    if announcements and not freely:
+        raise Crowded
     held = await _hold(db, outcomes)
     await _record(db, [outcome.attempt for outcome in outcomes])
     ending = [(held[outcome.attempt.delivery_id], outcome) for outcome in outcomes]
+    await _note_health(db, ending)
+    if announcements:
+        await announce(db, announcements, payloads_of(announcements), now)
     ending = [
         (each, outcome) for each, outcome in ending if (each.worker, each.number) == (worker, outcome.attempt.number)
     ]
@@ -77,6 +93,21 @@ async def finish(db: Db, worker: str, outcomes: Sequence[Outcome], now: datetime
         await settle(db, {each.lane for each, _ in ending})
     else:
         await promote(db, {each.lane for each, outcome in ending if outcome.state.final})
+
+
+async def _note_health(db: Db, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
+    """Since when each endpoint fails: set by its first failure, cleared by a success."""
+    well: set[int] = set()
+    failed: dict[int, datetime] = {}
+    for held, outcome in attempted:
+        endpoint = held.lane[0]
+        if outcome.state is DeliveryState.DELIVERED:
+            well.add(endpoint)
+        elif outcome.failed:
+            started = outcome.attempt.started_at
+            failed[endpoint] = min(failed.get(endpoint, started), started)
+    failing = {endpoint: since for endpoint, since in failed.items() if endpoint not in well}
+    await db.write("note_health", well=list(well), failing=list(failing), since=list(failing.values()))
 
 
 async def _hold(db: Db, outcomes: Sequence[Outcome]) -> dict[str, _Held]:

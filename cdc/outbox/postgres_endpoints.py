@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cdc.delivery import Endpoint, EndpointChange, LeasedDelivery
+from cdc.delivery import LeasedDelivery
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
-from cdc.outbox.postgres_relay import Ledger, Subscriber, insert_deliveries, insert_events, read_ledger
+from cdc.outbox.postgres_lanes import reorder
+from cdc.outbox.postgres_relay import Ledger, insert_deliveries, insert_events, read_ledger
 from cdc.outbox.postgres_rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres_session import Db, Tell
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (
+    Subscriber,
     delivery_id,
     endpoint_disabled,
     endpoint_exists,
@@ -29,8 +32,8 @@ async def endpoints(db: Db, endpoint_id: str | None) -> list[Endpoint]:
 async def seal_secrets(db: Db, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
     """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
     sealed, rows = box.reseal(await db.rows("stored_secrets"), former=former)
-    for number, secret, former_secret in () if dry_run else rows:
-        await db.write("set_secrets", number=number, secret=secret, former_secret=former_secret)
+    for number, secret, former_secret, headers in () if dry_run else rows:
+        await db.write("set_secrets", number=number, secret=secret, former_secret=former_secret, headers=headers)
     return sealed
 
 
@@ -42,10 +45,12 @@ async def add(db: Db, endpoint: Endpoint) -> None:
 
 async def change(db: Db, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     """Nobody writes between the reading and the writing: the row is locked."""
-    await _find(db, endpoint_id)
+    number, _ = await _find(db, endpoint_id)
     (found,) = await endpoints(db, endpoint_id)
     changed = wanted.applied_to(found)
     await db.write("update_endpoint", **endpoint_row(changed))
+    if changed.order is not found.order:
+        await reorder(db, number, changed.order)
     db.tell = Tell.DUE
     return changed
 
@@ -64,7 +69,7 @@ async def send_test(
     if not enabled:
         raise endpoint_disabled(endpoint_id)
     ledger = await read_ledger(db, [event.id])
-    only = Ledger(ledger.last_event, ledger.last_delivery, ledger.known, (Subscriber(number, ("*",), ()),))
+    only = Ledger(ledger.last_event, ledger.last_delivery, ledger.known, (Subscriber(number, ("*",)),))
     payload = event_payload(event)
     new = await insert_events(db, [event], [payload], only)
     if not new:

@@ -15,29 +15,42 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from cdc.endpoint import Order
 from cdc.outbox.postgres_session import Db
-from cdc.outbox.shared import lane_of
+from cdc.outbox.shared import lane_for, lane_of
 
 #: (endpoint's number, lane)
 Lane = tuple[int, int]
 
 
-async def current_lane(db: Db, source: str, record: str) -> int:
-    """The lane of a record, merges followed."""
-    lane = lane_of(source, record)
+async def current_lane(db: Db, order: Order, source: str, record: str, event_id: str) -> int:
+    """The lane of an event at an endpoint with this order, merges followed."""
+    return await _root(db, lane_for(order, source, record, event_id))
+
+
+async def _root(db: Db, lane: int) -> int:
     rows = await db.rows("lane_root", lane=lane)
     return int(rows[0][0]) if rows else lane
 
 
 async def merge_lanes(db: Db, source: str, former: str, record: str) -> None:
     """Let ``record`` share the lane of its ``former`` name, with all that is unfinished.  Under `Lock.FREELY`."""
-    into, lane = await current_lane(db, source, former), await current_lane(db, source, record)
+    into, lane = await _root(db, lane_of(source, former)), await _root(db, lane_of(source, record))
     if into == lane:
         return
     await db.write("redirect_lanes", into=into, lane=lane)
     await db.write("alias_lane", into=into, lane=lane)
     moved = await db.rows("move_lane", into=into, lane=lane)
     await settle(db, {(endpoint, into) for (endpoint,) in moved})
+
+
+async def reorder(db: Db, endpoint: int, order: Order) -> None:
+    """Put the unfinished deliveries of an endpoint into the lanes of its new order.  Under `Lock.FREELY`."""
+    rows = await db.rows("unfinished_of_endpoint", endpoint=endpoint)
+    lanes = [lane_for(order, source, record, event_id) for _, source, record, event_id in rows]
+    await db.write("reorder", endpoint=endpoint, ids=[row[0] for row in rows], lanes=lanes)
+    await db.write("demote_endpoint", endpoint=endpoint)
+    await db.write("promote_endpoint", endpoint=endpoint)
 
 
 async def settle(db: Db, lanes: Collection[Lane]) -> None:

@@ -9,25 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.outbox.base import Stored
 from cdc.outbox.postgres_lanes import merge_lanes
 from cdc.outbox.postgres_rows import storable
 from cdc.outbox.postgres_session import Db, Tell
-from cdc.outbox.shared import lane_of, wants
+from cdc.outbox.shared import Subscriber, lane_for
 from cdc.payload import event_payload
 from cdc.position import Position
 
 _POSITION = "SELECT position FROM cdc_outbox.source_position WHERE source = %(source)s"
 _STATES = "SELECT name, value FROM cdc_outbox.source_state WHERE source = %(source)s"
 _FORGET = "DELETE FROM cdc_outbox.source_state WHERE source = %(source)s AND name = ANY (%(names)s::text[])"
-
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    number: int
-    patterns: tuple[str, ...]
-    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +65,26 @@ async def store(
     return stored
 
 
+async def announce(db: Db, events: Sequence[Event], payloads: Sequence[bytes], now: datetime) -> Stored:
+    """Store events that come from no source."""
+    ledger = await read_ledger(db, [event.id for event in events])
+    new = await insert_events(db, events, payloads, ledger)
+    stored = Stored(len(new), await insert_deliveries(db, new, ledger, now))
+    if stored.deliveries:
+        db.tell = Tell.DUE
+    return stored
+
+
 async def read_ledger(db: Db, ids: Sequence[str]) -> Ledger:
     ((last_event, last_delivery, known, subscribers),) = await db.rows("store_begin", ids=ids)
     return Ledger(
         last_event,
         last_delivery,
         frozenset(known),
-        tuple(Subscriber(number, tuple(patterns), tuple(sources)) for number, patterns, sources in subscribers),
+        tuple(
+            Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition)
+            for number, patterns, sources, order, condition in subscribers
+        ),
     )
 
 
@@ -111,10 +118,10 @@ async def insert_deliveries(db: Db, events: Mapping[int, Event], ledger: Ledger,
         if event.renamed_from is not None:
             await merge_lanes(db, event.source, event.renamed_from, event.record)
     made = [
-        (sequence, subscriber.number, lane_of(event.source, event.record))
+        (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id))
         for sequence, event in events.items()
         for subscriber in ledger.subscribers
-        if wants(subscriber.patterns, subscriber.sources, event)
+        if subscriber.wants(event)
     ]
     if made:
         sequences, endpoints, lanes = (list(column) for column in zip(*made, strict=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import orjson
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint
+from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.endpoint import Endpoint
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import delivery_id
 
@@ -31,7 +33,20 @@ STATES: Final = (
 )
 _ENDPOINT: Final = TypeAdapter(Endpoint)
 #: columns of their own; everything else of an endpoint is in `settings`
-_COLUMNS: Final = ("id", "events", "sources", "enabled", "disabled_reason", "secret", "former_secret", "created_at")
+_COLUMNS: Final = (
+    "id",
+    "events",
+    "sources",
+    "enabled",
+    "disabled_reason",
+    "secret",
+    "former_secret",
+    "created_at",
+    "order",
+    "condition",
+    "headers",
+    "failing_since",
+)
 
 
 def storable(text: str) -> str:
@@ -46,6 +61,8 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
     return {
         **{name: values[name] for name in _COLUMNS},
         "created_at": endpoint.created_at,
+        "headers": json.dumps(endpoint.headers),
+        "failing_since": endpoint.failing_since,
         "settings": settings,
     }
 
@@ -53,7 +70,8 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
 def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
     """From ``endpoints.sql``."""
     settings, *columns = row
-    return _ENDPOINT.validate_python({**settings, **dict(zip(_COLUMNS, columns, strict=True))})
+    values = {**settings, **dict(zip(_COLUMNS, columns, strict=True))}
+    return _ENDPOINT.validate_python({**values, "headers": json.loads(values["headers"])})
 
 
 def view_from(row: tuple[Any, ...]) -> DeliveryView:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from cdc.delivery import Endpoint, EndpointChange
+from cdc.endpoint import Endpoint, EndpointChange, Header
 from cdc.errors import ConfigError, OutboxError
 
 SEALED = "fernet:"
@@ -27,7 +28,8 @@ def new_key() -> str:
     return Fernet.generate_key().decode("ascii")
 
 
-Row = tuple[int, str, str | None]  # an endpoint's number, and its secrets as they are stored: present and former
+# An endpoint's number, and its secrets as they are stored: present and former; headers, as a JSON list of pairs.
+Row = tuple[int, str, str | None, str]
 
 
 class SecretBox:
@@ -75,36 +77,54 @@ class SecretBox:
 
         Raises `OutboxError` when no key opens one, of any row: nothing must be written then."""
         number, changed = 0, []
-        for key, *stored in rows:
-            stale = [self.stale(each or "", former=former) for each in stored]
+        for key, secret, former_secret, headers in rows:
+            pairs: list[Header] = json.loads(headers)
+            stale = [self.stale(each or "", former=former) for each in _each(secret, former_secret, pairs)]
             number += sum(stale)
             if any(stale):
-                secret, former_secret = (each and self.seal(self.open(each)) for each in stored)
-                changed.append((key, secret or "", former_secret))
+                sealed = json.dumps([(name, self._again(value)) for name, value in pairs])
+                changed.append((key, self._again(secret), former_secret and self._again(former_secret), sealed))
         return number, changed
+
+    def _again(self, stored: str) -> str:
+        return self.seal(self.open(stored))
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     def seal_endpoint(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint as it is stored."""
-        former = endpoint.former_secret
-        return replace(
-            endpoint, secret=self.seal(endpoint.secret), former_secret=None if former is None else self.seal(former)
-        )
+        return _with(endpoint, self.seal)
 
     def open_endpoint(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint from what was stored.  Raises `OutboxError`."""
-        former = endpoint.former_secret
-        return replace(
-            endpoint, secret=self.open(endpoint.secret), former_secret=None if former is None else self.open(former)
-        )
+        return _with(endpoint, self.open)
 
     def seal_change(self, change: EndpointChange) -> EndpointChange:
-        return change if change.secret is None else replace(change, secret=self.seal(change.secret))
+        secret, headers = change.secret, change.headers
+        return replace(
+            change,
+            secret=None if secret is None else self.seal(secret),
+            headers=None if headers is None else tuple((name, self.seal(value)) for name, value in headers),
+        )
+
+
+def _with(endpoint: Endpoint, convert: Callable[[str], str]) -> Endpoint:
+    """With every secret converted."""
+    former = endpoint.former_secret
+    return replace(
+        endpoint,
+        secret=convert(endpoint.secret),
+        former_secret=None if former is None else convert(former),
+        headers=tuple((name, convert(value)) for name, value in endpoint.headers),
+    )
 
 
 #: Of an outbox without a key.
 PLAIN = SecretBox()
+
+
+def _each(secret: str, former: str | None, headers: Iterable[Header]) -> list[str | None]:
+    return [secret, former, *(value for _, value in headers)]
 
 
 def _opened(fernet: Fernet, stored: str) -> str | None:

@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from cdc.endpoint import Endpoint, Order
 from cdc.errors import UsageError
-from cdc.event import Event
+from cdc.event import OPERATIONS, Event
 from cdc.pattern import matches
+from cdc.selection import compiled
 
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
 
 
-def wants(patterns: Iterable[str], sources: tuple[str, ...], event: Event) -> bool:
-    """Whether an endpoint with these patterns and sources (none: all) gets the event."""
-    return (not sources or event.source in sources) and matches(event.name, patterns)
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """Of an endpoint, what says which events it gets, and what waits for what; ``number`` is the store's own."""
+
+    number: int
+    patterns: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    order: Order = Order.RECORD
+    condition: str = ""
+
+    def wants(self, event: Event) -> bool:
+        """Operational events are of no source, and are for those who name them: ``*`` does not."""
+        if event.source == OPERATIONS:
+            named = tuple(pattern for pattern in self.patterns if pattern != "*")
+            return matches(event.name, named) and self._holds(event)
+        if self.sources and event.source not in self.sources:
+            return False
+        return matches(event.name, self.patterns) and self._holds(event)
+
+    def _holds(self, event: Event) -> bool:
+        return not self.condition or compiled(self.condition).holds(event)
+
+
+def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:
+    return Subscriber(number, endpoint.events, endpoint.sources, endpoint.order, endpoint.condition)
+
+
+def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
+    """The lane of an event at an endpoint with this order; merges are to be followed where it is a record's."""
+    if order is Order.RECORD:
+        return lane_of(source, record)
+    return _hash(f"\0\0{event_id}") if order is Order.NONE else _WHOLE_ENDPOINT
 
 
 def lane_of(source: str, record: str) -> int:
     """The lane of a record that nothing was merged into: a signed 64-bit number, the same in every process."""
-    digest = blake2b(f"{source}\0{record}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    return _hash(f"{source}\0{record}")
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+_WHOLE_ENDPOINT: Final = _hash("\0")
 
 
 def delivery_id(number: int) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, EndpointChange, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import OutboxError
 from cdc.event import Event
 from cdc.outbox import sqlite_dispatch, sqlite_endpoints, sqlite_log, sqlite_relay
@@ -76,6 +77,9 @@ class SqliteOutbox:
     ) -> Stored:
         return await self._writer.write(sqlite_relay.store, source, position, events, changed_states=states, now=now)
 
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        return await self._writer.write(sqlite_relay.announce, events, now)
+
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -113,8 +117,10 @@ class SqliteOutbox:
     ) -> list[LeasedDelivery]:
         return await self._writer.write_relaxed(sqlite_dispatch.lease, worker, now, until, limit=limit, room=room or {})
 
-    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
-        await self._writer.write_relaxed(sqlite_dispatch.finish, worker, outcomes, now)
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        await self._writer.write_relaxed(sqlite_dispatch.finish, worker, outcomes, now, announcements)
 
     async def release(self, worker: str, now: datetime) -> int:
         return await self._writer.write_relaxed(sqlite_dispatch.release, worker, now)

@@ -14,9 +14,11 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from cdc.delivery import LeasedDelivery, Outcome
+from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.event import Event
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite_lanes import promote, settle
+from cdc.outbox.sqlite_relay import announce
 from cdc.outbox.sqlite_rows import ROW_STATE, micros, moment
 from cdc.sqlfile import load
 
@@ -67,14 +69,38 @@ def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple
     return ((endpoint_id, row) for row in rows)
 
 
-def finish(db: sqlite3.Connection, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+def finish(
+    db: sqlite3.Connection,
+    worker: str,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    announcements: Sequence[Event],
+) -> None:
     _record(db, outcomes)
+    _note_health(db, outcomes)
     final = [outcome for outcome in outcomes if outcome.state.final and not outcome.disable_reason]
     _conclude_all(db, worker, final, now)
     if len(final) < len(outcomes):
         for outcome in outcomes:
             if outcome.disable_reason or not outcome.state.final:
                 _conclude(db, worker, outcome, now)
+    if announcements:
+        announce(db, announcements, now)
+
+
+def _note_health(db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
+    """Since when each endpoint fails: set by its first failure, cleared by a success."""
+    failed = [outcome.attempt for outcome in outcomes if outcome.failed]
+    if failed:
+        rows = [(micros(attempt.started_at), delivery_number(attempt.delivery_id)) for attempt in failed]
+        db.executemany(load("sqlite/note_failure.sql"), rows)
+    if db.execute("SELECT EXISTS (SELECT 1 FROM endpoint WHERE failing_since IS NOT NULL)").fetchone()[0]:
+        delivered = [
+            delivery_number(outcome.attempt.delivery_id)
+            for outcome in outcomes
+            if outcome.state is DeliveryState.DELIVERED
+        ]
+        db.execute(load("sqlite/note_success.sql"), (json.dumps(delivered),))
 
 
 def _record(db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:

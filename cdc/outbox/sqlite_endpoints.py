@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.delivery import Endpoint, EndpointChange, LeasedDelivery
+from cdc.delivery import LeasedDelivery
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (
+    Subscriber,
     delivery_id,
     endpoint_disabled,
     endpoint_exists,
@@ -16,7 +18,8 @@ from cdc.outbox.shared import (
     no_endpoint,
     record_busy,
 )
-from cdc.outbox.sqlite_relay import Subscriber, insert_deliveries, insert_events
+from cdc.outbox.sqlite_lanes import reorder
+from cdc.outbox.sqlite_relay import insert_deliveries, insert_events
 from cdc.outbox.sqlite_rows import ACTIVE, endpoint_from, endpoint_row, micros
 from cdc.payload import event_payload
 from cdc.sqlfile import load
@@ -51,11 +54,12 @@ def add(db: sqlite3.Connection, endpoint: Endpoint) -> None:
 
 def change(db: sqlite3.Connection, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     """Nobody writes between the reading and the writing: the transaction is the only one that may."""
-    found = endpoints(db, endpoint_id)
-    if not found:
-        raise no_endpoint(endpoint_id)
-    changed = wanted.applied_to(found[0])
+    number, _ = _find(db, endpoint_id)
+    (found,) = endpoints(db, endpoint_id)
+    changed = wanted.applied_to(found)
     db.execute(load("sqlite/update_endpoint.sql"), endpoint_row(changed))
+    if changed.order is not found.order:
+        reorder(db, number, changed.order)
     return changed
 
 
@@ -74,7 +78,7 @@ def send_test(
     new = insert_events(db, [event])
     if not new:
         raise event_exists(event.id)
-    insert_deliveries(db, new, [Subscriber(number, ("*",), ())], now)
+    insert_deliveries(db, new, [Subscriber(number, ("*",))], now)
     made, state = db.execute("SELECT id, state FROM delivery WHERE event = ?", tuple(new)).fetchone()
     if state != ACTIVE:
         raise record_busy(event.record)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.endpoint import Order
 from cdc.outbox.base import DeliveryFilter, StoredEvent
 from cdc.outbox.shared import delivery_number, endpoint_removed, no_delivery, not_finished
 from cdc.outbox.sqlite_lanes import current_lane, settle
@@ -104,11 +105,11 @@ def retry(db: sqlite3.Connection, delivery_id: str, now: datetime) -> None:
     row = db.execute(load("sqlite/retriable.sql"), (number,)).fetchone()
     if row is None:
         raise no_delivery(delivery_id)
-    state, endpoint, source, record, removed = row
+    state, endpoint, source, record, removed, order, event_id = row
     if state <= ACTIVE:
         raise not_finished(delivery_id)
     if removed:
         raise endpoint_removed(delivery_id)
-    lane = current_lane(db, source, record)
+    lane = current_lane(db, Order(order), source, record, event_id)
     db.execute(load("sqlite/reopen.sql"), {"id": number, "now": micros(now), "lane": lane})
     settle(db, endpoint, lane)

@@ -8,24 +8,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.outbox.base import Stored
-from cdc.outbox.shared import lane_of, wants
+from cdc.outbox.shared import Subscriber, lane_for
 from cdc.outbox.sqlite_lanes import merge_lanes
 from cdc.outbox.sqlite_rows import micros
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.sqlfile import load
-
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    number: int
-    patterns: tuple[str, ...]
-    sources: tuple[str, ...]
 
 
 def position(db: sqlite3.Connection, source: str) -> Position | None:
@@ -52,6 +45,12 @@ def store(
     for name, value in changed_states.items():
         _set_state(db, source, name, value)
     return Stored(len(new), deliveries)
+
+
+def announce(db: sqlite3.Connection, events: Sequence[Event], now: datetime) -> Stored:
+    """Store events that come from no source."""
+    new = insert_events(db, events)
+    return Stored(len(new), insert_deliveries(db, new, _subscribers(db), now))
 
 
 def insert_events(db: sqlite3.Connection, events: Sequence[Event]) -> dict[int, Event]:
@@ -83,10 +82,10 @@ def insert_deliveries(
             merge_lanes(db, event.source, event.renamed_from, event.record)
     due = micros(now)
     rows = [
-        (sequence, subscriber.number, lane_of(event.source, event.record), due)
+        (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id), due)
         for sequence, event in events.items()
         for subscriber in subscribers
-        if wants(subscriber.patterns, subscriber.sources, event)
+        if subscriber.wants(event)
     ]
     db.executemany(load("sqlite/insert_delivery.sql"), rows)
     return len(rows)
@@ -95,8 +94,8 @@ def insert_deliveries(
 def _subscribers(db: sqlite3.Connection) -> list[Subscriber]:
     """Read anew in every transaction: another process may have added one."""
     return [
-        Subscriber(number, tuple(json.loads(patterns)), tuple(json.loads(sources)))
-        for number, patterns, sources in db.execute(load("sqlite/subscribers.sql"))
+        Subscriber(number, tuple(json.loads(patterns)), tuple(json.loads(sources)), Order(order), condition)
+        for number, patterns, sources, order, condition in db.execute(load("sqlite/subscribers.sql"))
     ]
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, PayloadFormat
+from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.endpoint import Endpoint, Order, PayloadFormat
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import delivery_id
 
@@ -28,6 +29,16 @@ ROW_STATE: Final = {
     DeliveryState.DEAD: DEAD,
     DeliveryState.CANCELLED: CANCELLED,
 }
+#: fields of an endpoint that no statement looks at
+_SETTINGS: Final = (
+    "rate",
+    "batch_size",
+    "batch_wait",
+    "fields",
+    "proxy",
+    "client_certificate",
+    "disable_after",
+)
 _STATES: Final = (
     DeliveryState.WAITING,
     DeliveryState.PENDING,
@@ -74,6 +85,11 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
         "former_secret": endpoint.former_secret,
         "former_secret_until": None if until is None else micros(until),
         "origin": endpoint.origin,
+        "order": endpoint.order.value,
+        "condition": endpoint.condition,
+        "headers": json.dumps(endpoint.headers),
+        "failing_since": None if endpoint.failing_since is None else micros(endpoint.failing_since),
+        "settings": json.dumps({name: getattr(endpoint, name) for name in _SETTINGS}),
     }
 
 
@@ -96,7 +112,19 @@ def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
         former_secret=row[13],
         former_secret_until=_optional_moment(row[14]),
         origin=row[15],
+        order=Order(row[16]),
+        condition=row[17],
+        headers=tuple((name, value) for name, value in json.loads(row[18])),
+        failing_since=_optional_moment(row[19]),
+        **_settings(json.loads(row[20])),
     )
+
+
+def _settings(stored: dict[str, Any]) -> dict[str, Any]:
+    """Those that were written; what an older version did not know of has its default."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items() if name in _SETTINGS
+    }
 
 
 def view_from(row: tuple[Any, ...]) -> DeliveryView:

@@ -1,5 +1,6 @@
 -- What a retry by hand needs to know of a delivery.
-SELECT delivery.state, delivery.endpoint, event.source, event.record, endpoint.removed_at IS NOT NULL
+SELECT delivery.state, delivery.endpoint, event.source, event.record, endpoint.removed_at IS NOT NULL,
+       endpoint.delivery_order, event.id
 FROM delivery
 JOIN event ON event.sequence = delivery.event
 JOIN endpoint ON endpoint.number = delivery.endpoint

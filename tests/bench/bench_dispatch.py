@@ -35,10 +35,11 @@ import structlog
 import uvloop
 
 from cdc.clock import SystemClock
-from cdc.delivery import Endpoint, Outcome
+from cdc.delivery import Outcome
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret, secret_key
+from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.logs import configure_logs
 from cdc.outbox.base import OutboxStore
@@ -181,8 +182,10 @@ class Counted:
         self._finish = store.finish
         self._left = wanted
 
-    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
-        await self._finish(worker, outcomes, now)
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        await self._finish(worker, outcomes, now, announcements)
         self._left -= len(outcomes)
         for outcome in outcomes:
             if outcome.attempt.status != 204:

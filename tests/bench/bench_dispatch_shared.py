@@ -26,8 +26,8 @@ from bench_dispatch import make_events, nginx
 
 from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
-from cdc.delivery import Endpoint
 from cdc.dispatch.signing import new_secret
+from cdc.endpoint import Endpoint
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.position import Position
 from support.consumer import database_url

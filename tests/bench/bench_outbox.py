@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cdc.delivery import Attempt, DeliveryState, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres import PostgresOutbox

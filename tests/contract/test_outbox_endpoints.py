@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cdc.delivery import DeliveryState, Endpoint, EndpointChange, LeasedDelivery, PayloadFormat
+from cdc.delivery import DeliveryState, LeasedDelivery
+from cdc.endpoint import Endpoint, EndpointChange, PayloadFormat
 from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
 from cdc.payload import event_payload

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cdc.delivery import DeliveryState, EndpointChange
+from cdc.delivery import DeliveryState
+from cdc.endpoint import EndpointChange
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     at,

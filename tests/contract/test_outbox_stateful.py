@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery
+from cdc.delivery import DeliveryState, LeasedDelivery
+from cdc.endpoint import EndpointChange
 from cdc.errors import UsageError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox

@@ -16,8 +16,8 @@ import orjson
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event, from_structured_event
 
-from cdc.delivery import PayloadFormat
 from cdc.dispatch.signing import new_secret
+from cdc.endpoint import PayloadFormat
 from support.programs import CACHE
 from support.signed import leased, signed_request
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cdc.delivery import EndpointChange
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import PUBLIC, Signature, new_secret, public_key, signature_of, verify
+from cdc.endpoint import EndpointChange
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from cdc.delivery import Endpoint, Outcome
+from cdc.delivery import Outcome
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import Sender
 from cdc.dispatch.signing import new_secret
+from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
 from cdc.event import Event
 from cdc.outbox.memory import MemoryOutbox
@@ -32,9 +33,11 @@ class WatchedOutbox(MemoryOutbox):
         self._fail()
         return await super().lease(*args, **kwargs)
 
-    async def finish(self, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
         self._fail()
-        await super().finish(worker, outcomes, now)
+        await super().finish(worker, outcomes, now, announcements)
         self.writes.append(len(outcomes))
         for outcome in outcomes:
             self.recorded.put_nowait(outcome)

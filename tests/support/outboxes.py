@@ -6,7 +6,8 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, Endpoint, LeasedDelivery, Outcome
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
 from cdc.position import Position

@@ -13,7 +13,7 @@ import pytest
 from cdc.change import Batch, Operation, Row, RowChange, Transaction, Value
 from cdc.clock import SystemClock
 from cdc.column import Table
-from cdc.delivery import Endpoint
+from cdc.endpoint import Endpoint
 from cdc.errors import CdcError, OutboxError, SourceUnavailable
 from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
@@ -246,7 +246,7 @@ async def test_it_reports_what_happens() -> None:
 
 @dataclass
 class StandbySource(ListedSource):
-    """While the first `open` waits, the consumer before stores two batches."""
+    """While the first `open` waits, the consumer before stores two batches; the others are waited for."""
 
     store: MemoryOutbox = field(default_factory=MemoryOutbox)
 
@@ -254,6 +254,11 @@ class StandbySource(ListedSource):
         if not self.opened_at:
             await self.store.store("main", Position("1"), [], {}, MOMENT)
         await super().open(position)
+
+    async def acknowledge(self, position: Position) -> None:
+        await super().acknowledge(position)
+        if position == str(len(self.batches_) - 1):
+            self.all_acknowledged.set()
 
 
 async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None:
@@ -263,8 +268,7 @@ async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None
     relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), lambda: None, Silent())
     running = asyncio.create_task(relay.run(stop))
     async with asyncio.timeout(10):
-        while len(source.acknowledged) < 2:
-            await asyncio.sleep(0)
+        await source.all_acknowledged.wait()
     stop.set()
     await running
     assert source.opened_at == [None, Position("1")]

@@ -10,7 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery, Outcome
+from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.endpoint import EndpointChange
 from cdc.event import Event
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.position import Position

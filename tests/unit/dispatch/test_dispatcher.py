@@ -10,10 +10,11 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from cdc.delivery import DeliveryState, EndpointChange, LeasedDelivery, PayloadFormat
+from cdc.delivery import DeliveryState, LeasedDelivery
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.endpoint import EndpointChange, PayloadFormat
 from cdc.outbox.base import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.delivery import Endpoint, EndpointChange
 from cdc.dispatch.signing import new_secret
+from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import ConfigError, OutboxError
 from cdc.outbox.secret_box import PLAIN, SEALED, SecretBox, new_key
 from cdc.outbox.sqlite import SqliteOutbox

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.outbox.shared import delivery_id, delivery_number, lane_of, wants
+from cdc.endpoint import Order
+from cdc.event import OPERATIONS
+from cdc.outbox.shared import Subscriber, delivery_id, delivery_number, lane_for, lane_of
 from support.outboxes import event
 
 
@@ -43,4 +45,28 @@ def test_a_lane_fits_a_column_of_sqlite(source: str, record: str) -> None:
     ],
 )
 def test_patterns_and_sources_both_must_fit(patterns: tuple[str, ...], sources: tuple[str, ...], wanted: bool) -> None:
-    assert wants(patterns, sources, event(1)) is wanted
+    assert Subscriber(1, patterns, sources).wants(event(1)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sources", "wanted"),
+    [
+        (("*",), (), False),
+        (("endpoint.failing",), (), True),
+        (("*", "endpoint.*"), ("shop",), True),
+        (("source.*",), (), False),
+    ],
+)
+def test_operational_events_are_for_those_who_name_them(
+    patterns: tuple[str, ...], sources: tuple[str, ...], wanted: bool
+) -> None:
+    told = event(1)._replace(name="endpoint.failing", source=OPERATIONS)
+    assert Subscriber(1, patterns, sources).wants(told) is wanted
+
+
+def test_lanes_follow_the_order_of_the_endpoint() -> None:
+    one, two = ("main", "facturascli:12", "evt_1"), ("main", "facturascli:12", "evt_2")
+    other = ("shop", "clientes:1", "evt_3")
+    assert lane_for(Order.RECORD, *one) == lane_for(Order.RECORD, *two) != lane_for(Order.RECORD, *other)
+    assert len({lane_for(Order.NONE, *each) for each in (one, two, other)}) == 3
+    assert len({lane_for(Order.ENDPOINT, *each) for each in (one, two, other)}) == 1

@@ -1,0 +1,120 @@
+"""Endpoints: URLs that want events, and how each wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+
+
+class PayloadFormat(StrEnum):
+    FACTURASCRIPTS = "facturascripts"
+    STANDARD = "standard"
+    CLOUDEVENTS = "cloudevents"
+
+
+class Order(StrEnum):
+    """What waits for what at an endpoint.  ``RECORD``: an event for the earlier ones of its record.  ``ENDPOINT``: each
+    event for all earlier ones.  ``NONE``: nothing for anything."""
+
+    RECORD = "record"
+    ENDPOINT = "endpoint"
+    NONE = "none"
+
+
+#: Name and value of an HTTP header.
+Header = tuple[str, str]
+#: After so many seconds without one success an endpoint is disabled, unless it says otherwise: five days.
+DISABLE_AFTER = 432_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL that wants events.
+
+    Which: ``events``, patterns such as ``invoice.*``; ``sources``, names, empty for all; ``condition``, an expression
+    on the event (`cdc.selection`), empty for none.
+
+    What of them: ``format``; ``fields``, columns of ``data`` and ``previous``, empty for all; up to ``batch_size`` in
+    one request, for which the first waits at most ``batch_wait`` seconds.
+
+    How: ``secret``: ``whsec_…``, which signs ``v1``, or ``whsk_…``, which signs ``v1a``; never shown after creation.
+    ``former_secret`` still signs until ``former_secret_until``.  ``headers`` go with each request, their values are
+    secret.  ``origin``: the name that the endpoint agreed to get events from, and that each request carries; empty: it
+    was not asked.  ``proxy`` and ``client_certificate``: names in the configuration, empty for none.
+
+    When: ``order``; ``concurrency``, requests at once; ``rate``, requests a second, 0 for any; ``timeout``, seconds;
+    ``retry_schedule``, seconds to wait before each retry; ``disable_after``, seconds without one success after which
+    it is disabled, 0 for never.  ``failing_since``: when the first attempt began that failed with no success since; the
+    outbox keeps it.
+    """
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    secret: str = field(repr=False)
+    created_at: datetime
+    enabled: bool = True
+    description: str = ""
+    sources: tuple[str, ...] = ()
+    format: PayloadFormat = PayloadFormat.FACTURASCRIPTS
+    timeout: float = 10.0
+    retry_schedule: tuple[float, ...] = (5, 25, 125, 625, 3125)
+    concurrency: int = 16
+    disabled_reason: str = ""
+    former_secret: str | None = field(default=None, repr=False)
+    former_secret_until: datetime | None = None
+    origin: str = ""
+    order: Order = Order.RECORD
+    rate: float = 0.0
+    batch_size: int = 1
+    batch_wait: float = 1.0
+    condition: str = ""
+    fields: tuple[str, ...] = ()
+    headers: tuple[Header, ...] = field(default=(), repr=False)
+    proxy: str = ""
+    client_certificate: str = ""
+    disable_after: float = DISABLE_AFTER
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """New values of some fields of an endpoint; None leaves a field as it is.
+
+    ``secret``: the present one becomes the former one, until ``former_secret_until``, which goes with it.
+    ``enabled``: an endpoint that is enabled counts as failing no longer.
+    """
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    secret: str | None = field(default=None, repr=False)
+    former_secret_until: datetime | None = None
+    enabled: bool | None = None
+    disabled_reason: str | None = None
+    description: str | None = None
+    sources: tuple[str, ...] | None = None
+    format: PayloadFormat | None = None
+    timeout: float | None = None
+    retry_schedule: tuple[float, ...] | None = None
+    concurrency: int | None = None
+    origin: str | None = None
+    order: Order | None = None
+    rate: float | None = None
+    batch_size: int | None = None
+    batch_wait: float | None = None
+    condition: str | None = None
+    fields: tuple[str, ...] | None = None
+    headers: tuple[Header, ...] | None = field(default=None, repr=False)
+    proxy: str | None = None
+    client_certificate: str | None = None
+    disable_after: float | None = None
+
+    def applied_to(self, endpoint: Endpoint) -> Endpoint:
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        new = {name: value for name, value in given.items() if value is not None}
+        if self.secret is not None:
+            new["former_secret"] = endpoint.secret
+        if self.enabled:
+            new["failing_since"] = None
+        return replace(endpoint, **new)
