@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 
+from cdc.errors import UsageError
+
 
 class PayloadFormat(StrEnum):
     FACTURASCRIPTS = "facturascripts"
@@ -26,6 +28,10 @@ class Order(StrEnum):
 Header = tuple[str, str]
 #: After so many seconds without one success an endpoint is disabled, unless it says otherwise: five days.
 DISABLE_AFTER = 432_000.0
+#: The most events in one request.
+LARGEST_BATCH = 1000
+#: No batch waits longer than this (seconds): its events are leased meanwhile.
+LONGEST_BATCH_WAIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,30 @@ class Endpoint:
     client_certificate: str = ""
     disable_after: float = DISABLE_AFTER
     failing_since: datetime | None = None
+
+    @property
+    def batched(self) -> bool:
+        """Whether requests carry arrays of events, of one event too."""
+        return self.batch_size > 1
+
+
+def check(endpoint: Endpoint) -> None:
+    """Raises `UsageError` for fields that do not go together, or are out of bounds."""
+    if not 1 <= endpoint.batch_size <= LARGEST_BATCH:
+        raise UsageError(
+            f"A batch of {endpoint.batch_size} events is not possible.",
+            f"It holds 2 to {LARGEST_BATCH}; 1 sends each event by itself.",
+        )
+    if not 0 <= endpoint.batch_wait <= LONGEST_BATCH_WAIT:
+        raise UsageError(
+            f"A batch cannot be waited for {endpoint.batch_wait:g} s.",
+            f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s.",
+        )
+    if endpoint.batched and endpoint.order is Order.ENDPOINT:
+        raise UsageError(
+            "An endpoint that gets each event after all earlier ones gets no batches, as it gets one at a time.",
+            "Take the order record or none, or a batch of 1.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
