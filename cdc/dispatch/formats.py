@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -28,9 +29,29 @@ def render(delivery: LeasedDelivery, wanted: PayloadFormat) -> Body:
     return Body("application/cloudevents+json", _cloudevents(event, delivery.record))
 
 
-def _standard(event: dict[str, Any]) -> bytes:
-    """As the Standard Webhooks specification words it; the id travels in ``webhook-id``."""
-    return orjson.dumps({"type": event["event"], "timestamp": event["timestamp"], "data": event["data"]})
+def render_batch(deliveries: Sequence[LeasedDelivery], wanted: PayloadFormat) -> Body:
+    """The deliveries' events as a JSON array, each in the wanted format.
+
+    Every element holds its event's id, by which receivers know a repetition: ``webhook-id`` is the whole batch's, and
+    the next attempt may carry an event in another company.
+    """
+    if wanted is PayloadFormat.FACTURASCRIPTS:
+        return Body("application/json", _array([delivery.body_event for delivery in deliveries]))
+    events: list[dict[str, Any]] = [orjson.loads(delivery.body_event) for delivery in deliveries]
+    if wanted is PayloadFormat.STANDARD:
+        return Body("application/json", _array([_standard(event, with_id=True) for event in events]))
+    envelopes = [_cloudevents(event, delivery.record) for event, delivery in zip(events, deliveries, strict=True)]
+    return Body("application/cloudevents-batch+json", _array(envelopes))
+
+
+def _array(elements: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(elements) + b"]"
+
+
+def _standard(event: dict[str, Any], *, with_id: bool = False) -> bytes:
+    """As the Standard Webhooks specification words it; the id travels in ``webhook-id``, unless that is a batch's."""
+    body = {"type": event["event"], "timestamp": event["timestamp"], "data": event["data"]}
+    return orjson.dumps({"id": event["id"], **body} if with_id else body)
 
 
 def _cloudevents(event: dict[str, Any], record: str) -> bytes:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from cdc import __version__
 from cdc.delivery import LeasedDelivery
-from cdc.dispatch.formats import render
+from cdc.dispatch.formats import Body, render, render_batch
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
 from cdc.endpoint import Endpoint
 
 USER_AGENT = f"facturascripts-cdc/{__version__}"
 #: With it CloudEvents' webhook specification has a sender say who it is, and ask whether it may send.
 ORIGIN_HEADER = "WebHook-Request-Origin"
+#: In place of an event's name where a request carries an array.
+BATCH = "batch"
 
 
 class WebhookRequest(NamedTuple):
@@ -27,8 +30,26 @@ class WebhookRequest(NamedTuple):
 
 
 def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> WebhookRequest:
-    """``now``: the time of this attempt, aware UTC; it is signed, and it ends the overlap of a rotated secret."""
-    body = render(delivery, endpoint.format)
+    """``now``: the time of this attempt, aware UTC; it is signed, and it ends the overlap of a rotated secret.
+
+    An endpoint that wants batches gets an array of one: its receiver has one shape to parse."""
+    if endpoint.batched:
+        return build_batch((delivery,), endpoint, now)
+    return _signed(render(delivery, endpoint.format), delivery.event_id, delivery.event_name, endpoint, now)
+
+
+def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
+    """All of them in one request, signed as one; ``now`` as of `build_request`."""
+    body = render_batch(deliveries, endpoint.format)
+    return _signed(body, batch_id([each.event_id for each in deliveries]), BATCH, endpoint, now)
+
+
+def batch_id(event_ids: Sequence[str]) -> str:
+    """The ``webhook-id`` of a request that carries these events: the same whenever it is the same events."""
+    return f"batch_{hashlib.sha256(' '.join(sorted(event_ids)).encode()).hexdigest()[:32]}"
+
+
+def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: datetime) -> WebhookRequest:
     timestamp = int(now.timestamp())
     signing = _signing(endpoint, now)
     headers = {
@@ -36,10 +57,10 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
         "User-Agent": USER_AGENT,
         "Accept": "*/*",
         "Accept-Encoding": "identity",  # the log keeps the answer as it comes
-        "webhook-id": delivery.event_id,
+        "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": standard_signature(signing, delivery.event_id, timestamp, body.content),
-        "X-Webhook-Event": delivery.event_name,
+        "webhook-signature": standard_signature(signing, webhook_id, timestamp, body.content),
+        "X-Webhook-Event": name,
     }
     # It has room for one: of the present secret, or of the former symmetric one while a key pair replaces it.
     if symmetric := [secret for secret in signing if signature_of(secret) is Signature.V1]:

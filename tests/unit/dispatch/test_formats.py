@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from cdc.delivery import LeasedDelivery
-from cdc.dispatch.formats import render
-from cdc.dispatch.request import build_request
+from cdc.dispatch.formats import render, render_batch
+from cdc.dispatch.request import batch_id, build_batch, build_request
 from cdc.dispatch.signing import new_secret, plain_signature, standard_signature, verify
 from cdc.endpoint import Endpoint, PayloadFormat
 
@@ -100,3 +100,55 @@ def test_a_former_secret_signs_until_its_time_is_over(seconds: int, signatures: 
     stamp = int(NOW.timestamp())
     assert request.headers["webhook-signature"] == standard_signature(signing, "evt_9", stamp, request.body)
     assert request.headers["X-Webhook-Signature"] == plain_signature(to.secret, request.body)
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+OTHER = {**EVENT, "id": "evt_10", "event": "receipt.paid", "inferred": True}
+
+
+def two() -> list[LeasedDelivery]:
+    return [leased(), leased(OTHER)._replace(event_id="evt_10", event_name="receipt.paid", record="recibo:3")]
+
+
+@pytest.mark.parametrize("wanted", list(PayloadFormat))
+def test_a_batch_is_an_array_of_what_is_sent_one_by_one(wanted: PayloadFormat) -> None:
+    body = render_batch(two(), wanted)
+    singly = [orjson.loads(render(delivery, wanted).content) for delivery in two()]
+    if wanted is PayloadFormat.STANDARD:
+        singly = [{"id": event["id"], **each} for event, each in zip((EVENT, OTHER), singly, strict=True)]
+    assert orjson.loads(body.content) == singly
+    assert [each["id"] for each in orjson.loads(body.content)] == ["evt_9", "evt_10"]
+    batched = wanted is PayloadFormat.CLOUDEVENTS
+    assert body.content_type == ("application/cloudevents-batch+json" if batched else "application/json")
+
+
+def test_the_default_format_holds_the_stored_bytes() -> None:
+    first, second = two()
+    body = render_batch([first, second], PayloadFormat.FACTURASCRIPTS).content
+    assert body == b"[" + first.body_event + b"," + second.body_event + b"]"
+
+
+@pytest.mark.parametrize("wanted", list(PayloadFormat))
+def test_a_batch_is_signed_as_one_request(wanted: PayloadFormat) -> None:
+    to = endpoint(format=wanted, batch_size=2)
+    request = build_batch(two(), to, NOW)
+    assert request.headers["webhook-id"] == batch_id(["evt_9", "evt_10"])
+    assert request.headers["X-Webhook-Event"] == "batch"
+    assert verify(to.secret, request.headers, request.body, NOW).verified
+    assert not verify(to.secret, {**request.headers, "webhook-id": "evt_9"}, request.body, NOW).verified
+
+
+def test_one_event_is_an_array_where_batches_are_wanted() -> None:
+    to = endpoint(batch_size=2)
+    request = build_request(leased(), to, NOW)
+    assert request == build_batch([leased()], to, NOW)
+    assert orjson.loads(request.body) == [EVENT]
+    assert request.headers["webhook-id"] == batch_id(["evt_9"])
+
+
+def test_the_id_of_a_batch_is_that_of_its_events() -> None:
+    assert batch_id(["evt_1", "evt_2"]) == batch_id(["evt_2", "evt_1"])
+    ids = [batch_id(events) for events in (["evt_1"], ["evt_1", "evt_2"], ["evt_1", "evt_3"], ["evt_12"])]
+    assert len(set(ids)) == len(ids)
+    assert all(each.startswith("batch_") and len(each) == 38 for each in ids)
