@@ -11,7 +11,7 @@ from cdc.endpoint import Endpoint, Order
 from cdc.errors import UsageError
 from cdc.event import OPERATIONS, Event
 from cdc.pattern import matches
-from cdc.selection import compiled
+from cdc.selection import stored
 
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
 
@@ -36,7 +36,8 @@ class Subscriber:
         return matches(event.name, self.patterns) and self._holds(event)
 
     def _holds(self, event: Event) -> bool:
-        return not self.condition or compiled(self.condition).holds(event)
+        condition = stored(self.condition) if self.condition else None
+        return condition is None or condition.holds(event)
 
 
 def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:
