@@ -4,7 +4,8 @@
 
     CdcError                 one sentence: what is wrong and where; ``hint`` says how to mend it
     ├── UsageError           the command or its input is wrong (exit code 2)
-    │   └── ConfigError      a configuration file, variable or rule is wrong
+    │   ├── ConfigError      a configuration file, variable or rule is wrong
+    │   └── NotFound         what is named is not there
     ├── SourceError          the FacturaScripts database cannot be read as asked
     │   ├── SourceUnavailable  no connection now; trying again may help
     │   ├── JournalMissing   the journal is not installed (or not for this version)
@@ -54,6 +55,10 @@ class UsageError(CdcError):
 
 class ConfigError(UsageError):
     """A configuration file, environment variable or rule is wrong; the message names the place."""
+
+
+class NotFound(UsageError):
+    """What is named (an endpoint, a delivery, an event) is not there."""
 
 
 class SourceError(CdcError):
