@@ -101,6 +101,13 @@ class OutboxStore(Protocol):
         Its unfinished deliveries keep to a new order at once.  Raises `UsageError` when there is none."""
         ...
 
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        """Disable an endpoint and store ``announcement`` in one write, if it is enabled and its ``failing_since`` is
+        still this one; whether that was so."""
+        ...
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         """The log keeps naming it.  Raises `UsageError` when there is none (any more)."""
         ...

@@ -224,6 +224,17 @@ class MemoryOutbox:
     def _drop_queues(self, endpoint_id: str) -> None:
         self._queues = defaultdict(list, {key: queue for key, queue in self._queues.items() if key[0] != endpoint_id})
 
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is None or not endpoint.enabled or endpoint.failing_since != failing_since:
+            return False
+        payload = event_payload(announcement)
+        self._endpoints[endpoint_id] = replace(endpoint, enabled=False, disabled_reason=reason)
+        await self._add([announcement], [payload], now)
+        return True
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         self._known(endpoint_id)
         self._changes += 1
@@ -250,10 +261,12 @@ class MemoryOutbox:
             raise endpoint_disabled(endpoint_id)
         if event.id in self._events:
             raise event_exists(event.id)
-        if self._queues.get((endpoint_id, self._lane(endpoint_id, event))):
+        lane = _lane_for(Order.RECORD, event)
+        if self._queues.get((endpoint_id, self._lanes.of(lane))):
             raise record_busy(event.record)
-        self._insert(event, event_payload(event), [endpoint_id], now)
-        return self._take(self._deliveries[-1], worker, until)
+        payload = event_payload(event)
+        self._insert(event, payload, [], now)
+        return self._take(self._deliver(endpoint_id, event, payload, lane, now), worker, until)
 
     def _known(self, endpoint_id: str) -> None:
         if endpoint_id not in self._endpoints:

@@ -21,6 +21,7 @@ from cdc.outbox.postgres_listen import Listener
 from cdc.outbox.postgres_migrate import migrate_postgres
 from cdc.outbox.postgres_session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.payload import event_payload
 from cdc.position import Position
 
 
@@ -87,6 +88,14 @@ class PostgresOutbox:
         wanted = self._box.seal_change(change)
         changed = await self._durable.write(Lock.FREELY, postgres_endpoints.change, endpoint_id, wanted)
         return self._box.open_endpoint(changed)
+
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        self._own_writes += 1
+        disable = postgres_endpoints.disable_failing
+        announced = (announcement, event_payload(announcement))
+        return await self._durable.write(Lock.FREELY, disable, endpoint_id, failing_since, reason, announced, now=now)
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         self._own_writes += 1

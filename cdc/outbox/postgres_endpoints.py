@@ -8,7 +8,7 @@ from cdc.delivery import LeasedDelivery
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.outbox.postgres_lanes import reorder
-from cdc.outbox.postgres_relay import Ledger, insert_deliveries, insert_events, read_ledger
+from cdc.outbox.postgres_relay import Ledger, announce, insert_deliveries, insert_events, read_ledger
 from cdc.outbox.postgres_rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres_session import Db, Tell
 from cdc.outbox.secret_box import SecretBox
@@ -53,6 +53,17 @@ async def change(db: Db, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
         await reorder(db, number, changed.order)
     db.tell = Tell.DUE
     return changed
+
+
+async def disable_failing(
+    db: Db, endpoint_id: str, since: datetime, reason: str, announced: tuple[Event, bytes], *, now: datetime
+) -> bool:
+    """``announced``: with its payload."""
+    if not await db.write("disable_failing", id=endpoint_id, since=since, reason=storable(reason)):
+        return False
+    await announce(db, [announced[0]], [announced[1]], now)
+    db.tell = Tell.DUE
+    return True
 
 
 async def remove(db: Db, endpoint_id: str, now: datetime) -> None:

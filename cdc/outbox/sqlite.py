@@ -89,6 +89,12 @@ class SqliteOutbox:
         wanted = self._box.seal_change(change)
         return self._box.open_endpoint(await self._writer.write(sqlite_endpoints.change, endpoint_id, wanted))
 
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        disable = sqlite_endpoints.disable_failing
+        return await self._writer.write(disable, endpoint_id, failing_since, reason, announcement, now=now)
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         await self._writer.write(sqlite_endpoints.remove, endpoint_id, now)
 

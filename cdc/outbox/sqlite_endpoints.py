@@ -19,7 +19,7 @@ from cdc.outbox.shared import (
     record_busy,
 )
 from cdc.outbox.sqlite_lanes import reorder
-from cdc.outbox.sqlite_relay import insert_deliveries, insert_events
+from cdc.outbox.sqlite_relay import announce, insert_deliveries, insert_events
 from cdc.outbox.sqlite_rows import ACTIVE, endpoint_from, endpoint_row, micros
 from cdc.payload import event_payload
 from cdc.sqlfile import load
@@ -61,6 +61,15 @@ def change(db: sqlite3.Connection, endpoint_id: str, wanted: EndpointChange) -> 
     if changed.order is not found.order:
         reorder(db, number, changed.order)
     return changed
+
+
+def disable_failing(
+    db: sqlite3.Connection, endpoint_id: str, since: datetime, reason: str, announcement: Event, *, now: datetime
+) -> bool:
+    if not db.execute(load("sqlite/disable_failing.sql"), (reason, endpoint_id, micros(since))).rowcount:
+        return False
+    announce(db, [announcement], now)
+    return True
 
 
 def remove(db: sqlite3.Connection, endpoint_id: str, now: datetime) -> None:
