@@ -6,7 +6,8 @@ Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
 * an event id is stored once: storing it again changes nothing and makes no delivery;
 * of one record (``Event.record``) at most one delivery per endpoint is ``PENDING`` or ``LEASED``: the oldest
   unfinished; the later ones are ``WAITING`` and follow in the order in which they were stored (`Order.RECORD`; of
-  `Order.ENDPOINT` so it is with all deliveries of the endpoint, of `Order.NONE` none waits);
+  `Order.ENDPOINT` so it is with all deliveries of the endpoint, of `Order.NONE` none waits; what is under way when the
+  order changes, or names of records are merged, is waited for);
 * due means ``due_at <= now``; an expired lease is as good as ``PENDING``; an attempt is counted when it is leased;
 * an attempt's record and its delivery's new state are one write;
 * deliveries of a disabled endpoint are kept and not leased; removing an endpoint cancels its unfinished deliveries.
@@ -128,8 +129,9 @@ class OutboxStore(Protocol):
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
     ) -> LeasedDelivery:
         """Store ``event`` with one delivery, to this endpoint only, whatever its patterns, already leased by ``worker``
-        until ``until``: its first attempt is counted.  Raises `UsageError` when there is no such endpoint, it is
-        disabled, or the event or its record is not the test's own."""
+        until ``until``: its first attempt is counted.  Whatever the endpoint's order, it waits for nothing, and nothing
+        but its record for it.  Raises `UsageError` when there is no such endpoint, it is disabled, or the event or its
+        record is not the test's own."""
         ...
 
     # -- dispatch ---------------------------------------------------------------------------------------------------

@@ -42,12 +42,13 @@ class _Record(NamedTuple):
 
 @dataclass(slots=True)
 class _Delivery:
-    """``due``: when it may be leased; of a leased one, when the lease expires."""
+    """``lane``: before merges.  ``due``: when it may be leased; of a leased one, when the lease expires."""
 
     number: int
     endpoint_id: str
     event: Event
     payload: bytes
+    lane: _Record
     created_at: datetime
     due: datetime
     state: DeliveryState = DeliveryState.WAITING
@@ -165,18 +166,17 @@ class MemoryOutbox:
         if event.renamed_from is not None:
             self._merge(_Record(event.source, event.renamed_from), _Record(event.source, event.record))
         for endpoint_id in endpoint_ids:
-            delivery = _Delivery(len(self._deliveries) + 1, endpoint_id, event, payload, created_at=now, due=now)
-            self._deliveries.append(delivery)
-            self._enqueue(delivery)
+            lane = _lane_for(self._endpoints[endpoint_id].order, event)
+            self._deliver(endpoint_id, event, payload, lane, now)
+
+    def _deliver(self, endpoint_id: str, event: Event, payload: bytes, lane: _Record, now: datetime) -> _Delivery:
+        delivery = _Delivery(len(self._deliveries) + 1, endpoint_id, event, payload, lane, created_at=now, due=now)
+        self._deliveries.append(delivery)
+        self._enqueue(delivery)
+        return delivery
 
     def _queue(self, delivery: _Delivery) -> list[_Delivery]:
-        return self._queues[delivery.endpoint_id, self._lane(delivery.endpoint_id, delivery.event)]
-
-    def _lane(self, endpoint_id: str, event: Event) -> _Record:
-        order = self._endpoints[endpoint_id].order
-        if order is Order.RECORD:
-            return self._lanes.of(_Record(event.source, event.record))
-        return _Record("", event.id if order is Order.NONE else "")
+        return self._queues[delivery.endpoint_id, self._lanes.of(delivery.lane)]
 
     def _enqueue(self, delivery: _Delivery) -> None:
         self._unfinished[delivery.endpoint_id][delivery.number] = delivery
@@ -216,6 +216,7 @@ class MemoryOutbox:
     def _reorder(self, endpoint_id: str) -> None:
         self._drop_queues(endpoint_id)
         for _, delivery in sorted(self._unfinished[endpoint_id].items()):
+            delivery.lane = _lane_for(self._endpoints[endpoint_id].order, delivery.event)
             self._queue(delivery).append(delivery)
         for key, queue in self._queues.items():
             if key[0] == endpoint_id:
@@ -306,18 +307,19 @@ class MemoryOutbox:
             delivery.log.append(outcome.attempt)
             if (delivery.worker, delivery.attempts) == (worker, outcome.attempt.number):
                 self._conclude(delivery, outcome, now)
+        attempted: dict[str, list[Outcome]] = defaultdict(list)
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            self._note_health(delivery.endpoint_id, outcome)
+            attempted[delivery.endpoint_id].append(outcome)
+        for endpoint_id in attempted.keys() & self._endpoints.keys():
+            self._note_health(endpoint_id, attempted[endpoint_id])
         await self._add(announcements, payloads, now)
 
-    def _note_health(self, endpoint_id: str, outcome: Outcome) -> None:
-        endpoint = self._endpoints.get(endpoint_id)
-        if endpoint is None:
-            return
-        if outcome.state is DeliveryState.DELIVERED:
-            self._endpoints[endpoint_id] = replace(endpoint, failing_since=None)
-        elif outcome.failed and endpoint.failing_since is None:
-            self._endpoints[endpoint_id] = replace(endpoint, failing_since=outcome.attempt.started_at)
+    def _note_health(self, endpoint_id: str, outcomes: Sequence[Outcome]) -> None:
+        endpoint = self._endpoints[endpoint_id]
+        since = endpoint.failing_since or min((one.attempt.started_at for one in outcomes if one.failed), default=None)
+        if any(outcome.state is DeliveryState.DELIVERED for outcome in outcomes):
+            since = None
+        self._endpoints[endpoint_id] = replace(endpoint, failing_since=since)
 
     def _conclude(self, delivery: _Delivery, outcome: Outcome, now: datetime) -> None:
         delivery.state, delivery.worker = outcome.state, None
@@ -386,6 +388,7 @@ class MemoryOutbox:
         self._changes += 1
         delivery.state, delivery.due = DeliveryState.WAITING, now
         delivery.attempts, delivery.finished_at = 0, None
+        delivery.lane = _lane_for(self._endpoints[delivery.endpoint_id].order, delivery.event)
         self._enqueue(delivery)
 
     def _find(self, delivery_id: str) -> _Delivery:
@@ -410,6 +413,13 @@ class MemoryOutbox:
 
     async def event(self, event_id: str) -> StoredEvent | None:
         return self._events.get(event_id)
+
+
+def _lane_for(order: Order, event: Event) -> _Record:
+    """No source has an empty name: the lanes of the other orders are nobody's."""
+    if order is Order.RECORD:
+        return _Record(event.source, event.record)
+    return _Record("", event.id if order is Order.NONE else "")
 
 
 def _settle(queue: list[_Delivery]) -> None:

@@ -18,8 +18,8 @@ from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 
 
 class Crowded(Exception):
-    """A lane has several active deliveries, or an older one that waits, or there is something to announce: to be
-    finished under `Lock.FREELY`."""
+    """A lane has several active deliveries, or an older one that waits, an endpoint is to be disabled, or there is
+    something to announce: to be finished under `Lock.FREELY`."""
 
 
 class _Held(NamedTuple):
@@ -63,7 +63,7 @@ async def finish(
     freely: bool,
 ) -> None:
     """``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
-    if announcements and not freely:
+    if not freely and (announcements or any(outcome.disable_reason for outcome in outcomes)):
         raise Crowded
     held = await _hold(db, outcomes)
     await _record(db, [outcome.attempt for outcome in outcomes])

@@ -48,7 +48,7 @@ async def reorder(db: Db, endpoint: int, order: Order) -> None:
     """Put the unfinished deliveries of an endpoint into the lanes of its new order.  Under `Lock.FREELY`."""
     rows = await db.rows("unfinished_of_endpoint", endpoint=endpoint)
     lanes = [lane_for(order, source, record, event_id) for _, source, record, event_id in rows]
-    await db.write("reorder", endpoint=endpoint, ids=[row[0] for row in rows], lanes=lanes)
+    await db.write("reorder", ids=[row[0] for row in rows], lanes=lanes)
     await db.write("demote_endpoint", endpoint=endpoint)
     await db.write("promote_endpoint", endpoint=endpoint)
 

@@ -97,13 +97,12 @@ async def retry(db: Db, delivery_id: str, now: datetime) -> None:
     rows = await db.rows("retriable", id=number)
     if not rows:
         raise no_delivery(delivery_id)
-    state, endpoint, source, record, removed, lane, order, event_id = rows[0]
+    state, endpoint, source, record, removed, order, event_id = rows[0]
     if state <= ACTIVE:
         raise not_finished(delivery_id)
     if removed:
         raise endpoint_removed(delivery_id)
-    if "\ufffd" not in record:  # else its name is not what the lane was made of
-        lane = await current_lane(db, Order(order), source, record, event_id)
+    lane = await current_lane(db, Order(order), source, record, event_id)
     await db.write("reopen", id=number, now=now, lane=lane, endpoint=endpoint, state=state)
     await settle(db, {(endpoint, lane)})
     db.tell = Tell.DUE

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.endpoint import Endpoint
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import delivery_id
+from cdc.outbox.shared import NO_NUL, delivery_id
 
 #: `delivery.state` of rows; pending and leased share 1 and differ by `delivery.worker`
 WAITING, ACTIVE, DELIVERED, DEAD, CANCELLED = range(5)
@@ -51,7 +51,7 @@ _COLUMNS: Final = (
 
 def storable(text: str) -> str:
     """NUL, which no text of PostgreSQL holds, replaced."""
-    return text.replace("\0", "\ufffd") if "\0" in text else text
+    return text.replace("\0", NO_NUL) if "\0" in text else text
 
 
 def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from cryptography.fernet import Fernet, InvalidToken
 
 from cdc.endpoint import Endpoint, EndpointChange, Header
-from cdc.errors import ConfigError, OutboxError
+from cdc.errors import ConfigError, OutboxError, UsageError
 
 SEALED = "fernet:"
 _KEY_BYTES = 32
@@ -44,7 +44,13 @@ class SecretBox:
         return bool(self._fernets)
 
     def seal(self, secret: str) -> str:
-        """Sealed with the present key; as it is when there is no key, or no secret (of a removed endpoint)."""
+        """Sealed with the present key; as it is when there is no key, or no secret (of a removed endpoint).  Raises
+        `UsageError` for what, kept as it is, would be taken for sealed."""
+        if not self._fernets and secret.startswith(SEALED):
+            raise UsageError(
+                f"A secret or a header's value begins with {SEALED}, as those do that are encrypted.",
+                "Configure a key that encrypts them (cdc outbox new-key), or choose another value.",
+            )
         if not self._fernets or not secret:
             return secret
         return SEALED + self._fernets[0].encrypt(secret.encode()).decode("ascii")

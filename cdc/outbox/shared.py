@@ -8,11 +8,13 @@ from hashlib import blake2b
 from typing import Final
 
 from cdc.endpoint import Endpoint, Order
-from cdc.errors import UsageError
+from cdc.errors import NotFound, UsageError
 from cdc.event import OPERATIONS, Event
 from cdc.pattern import matches
 from cdc.selection import stored
 
+#: What stands for NUL where a store cannot hold it.
+NO_NUL: Final = "\ufffd"
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
 
 
@@ -52,8 +54,10 @@ def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
 
 
 def lane_of(source: str, record: str) -> int:
-    """The lane of a record that nothing was merged into: a signed 64-bit number, the same in every process."""
-    return _hash(f"{source}\0{record}")
+    """The lane of a record that nothing was merged into: a signed 64-bit number, the same in every process, and made of
+    the name as every store can keep it: PostgreSQL's texts hold no NUL."""
+    name = record.replace("\0", NO_NUL) if "\0" in record else record
+    return _hash(f"{source}\0{name}")
 
 
 def _hash(text: str) -> int:
@@ -73,12 +77,12 @@ def delivery_number(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def no_delivery(text: str) -> UsageError:
-    return UsageError(f"There is no delivery {text}.", "`cdc delivery list` shows the deliveries.")
+def no_delivery(text: str) -> NotFound:
+    return NotFound(f"There is no delivery {text}.", "`cdc delivery list` shows the deliveries.")
 
 
-def no_endpoint(text: str) -> UsageError:
-    return UsageError(f"There is no endpoint {text}.", "`cdc endpoint list` shows the endpoints.")
+def no_endpoint(text: str) -> NotFound:
+    return NotFound(f"There is no endpoint {text}.", "`cdc endpoint list` shows the endpoints.")
 
 
 def endpoint_exists(text: str) -> UsageError:

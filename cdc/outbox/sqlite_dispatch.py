@@ -92,6 +92,7 @@ def _note_health(db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
     """Since when each endpoint fails: set by its first failure, cleared by a success."""
     failed = [outcome.attempt for outcome in outcomes if outcome.failed]
     if failed:
+        failed.sort(key=lambda attempt: attempt.started_at)
         rows = [(micros(attempt.started_at), delivery_number(attempt.delivery_id)) for attempt in failed]
         db.executemany(load("sqlite/note_failure.sql"), rows)
     if db.execute("SELECT EXISTS (SELECT 1 FROM endpoint WHERE failing_since IS NOT NULL)").fetchone()[0]:

@@ -251,7 +251,7 @@ async def test_an_outcome_can_disable_the_endpoint(outbox: OutboxStore) -> None:
     leased = await lease(outbox, limit=1)
     await outbox.finish("w", [outcome(leased[0], DEAD, disable_reason="It answered 410 Gone.")], NOW)
     disabled = await outbox.endpoint("ep_a")
-    assert disabled == endpoint("ep_a", enabled=False, disabled_reason="It answered 410 Gone.")
+    assert disabled == endpoint("ep_a", enabled=False, disabled_reason="It answered 410 Gone.", failing_since=NOW)
     assert {one.endpoint_id for one in await lease(outbox)} == {"ep_b"}
 
 
@@ -261,7 +261,7 @@ async def test_an_outcome_of_a_lost_lease_disables_nothing(outbox: OutboxStore) 
     (leased,) = await lease(outbox)
     await outbox.release("w", NOW)
     await outbox.finish("w", [outcome(leased, DEAD, disable_reason="It answered 410 Gone.")], NOW)
-    assert await outbox.endpoint("ep_a") == endpoint()
+    assert await outbox.endpoint("ep_a") == endpoint(failing_since=NOW)
 
 
 async def test_one_process_dispatches(outbox: OutboxStore) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from cdc.delivery import DeliveryState, LeasedDelivery
-from cdc.endpoint import Endpoint, EndpointChange, PayloadFormat
+from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
 from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
 from cdc.payload import event_payload
@@ -43,7 +44,30 @@ FULL = Endpoint(
     former_secret="whsec_b2xk",
     former_secret_until=at(3600),
     origin="events.example.com",
+    order=Order.ENDPOINT,
+    rate=2.5,
+    batch_size=50,
+    batch_wait=0.25,
+    condition='data.total > 100.0 && name != "é"',
+    fields=("idfactura", "total"),
+    headers=(("X-Api-Key", "k1, “quoted”"), ("X-Tenant", ""), ("X-Api-Key", "k2")),
+    proxy="outgoing",
+    client_certificate="bank",
+    disable_after=86_400.5,
+    failing_since=datetime(2026, 11, 24, 11, 0, 0, 654321, tzinfo=UTC),
 )
+
+
+def test_no_field_is_left_out_here() -> None:
+    """What an endpoint has beside its defaults must be stored, and what may change must be changed."""
+    assert [one.name for one in fields(Endpoint) if getattr(FULL, one.name) == _default(one)] == []
+    with_others = {"secret", "former_secret_until"}
+    assert set(CHANGES) == {one.name for one in fields(EndpointChange)} - with_others
+    assert [name for name, value in CHANGES.items() if getattr(FULL, name) == value] == []
+
+
+def _default(one: Any) -> object:
+    return one.default_factory() if one.default_factory is not MISSING else one.default
 
 
 async def test_an_endpoint_reads_as_it_was_added(outbox: OutboxStore) -> None:
@@ -69,7 +93,7 @@ async def test_an_endpoint_id_is_used_once(outbox: OutboxStore) -> None:
     assert await outbox.endpoints() == []
 
 
-CHANGES = {
+CHANGES: dict[str, Any] = {
     "url": "https://other.example.com/",
     "events": ("*",),
     "enabled": True,
@@ -81,14 +105,28 @@ CHANGES = {
     "retry_schedule": (),
     "concurrency": 1,
     "origin": "",
+    "order": Order.NONE,
+    "rate": 0.0,
+    "batch_size": 1,
+    "batch_wait": 3.0,
+    "condition": "",
+    "fields": (),
+    "headers": (),
+    "proxy": "",
+    "client_certificate": "",
+    "disable_after": 0.0,
 }
+
+
+#: what goes with a change: an endpoint that is enabled fails no longer
+ENABLED: dict[str, dict[str, Any]] = {"enabled": {"failing_since": None}}
 
 
 @pytest.mark.parametrize("field", CHANGES)
 async def test_a_change_touches_what_is_given_and_nothing_else(outbox: OutboxStore, field: str) -> None:
     await outbox.add_endpoint(FULL)
     await outbox.add_endpoint(endpoint("ep_other"))
-    wanted = replace(FULL, **{field: CHANGES[field]})
+    wanted = replace(FULL, **{field: CHANGES[field]}, **ENABLED.get(field, {}))
     assert await outbox.change_endpoint("ep_full", EndpointChange(**{field: CHANGES[field]})) == wanted
     assert await outbox.endpoint("ep_full") == wanted
     assert await outbox.endpoint("ep_other") == endpoint("ep_other")
@@ -97,7 +135,9 @@ async def test_a_change_touches_what_is_given_and_nothing_else(outbox: OutboxSto
 async def test_many_changes_are_one_and_none_is_none(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(FULL)
     assert await outbox.change_endpoint("ep_full", EndpointChange()) == FULL
-    assert await outbox.change_endpoint("ep_full", EndpointChange(**CHANGES)) == replace(FULL, **CHANGES)
+    assert await outbox.change_endpoint("ep_full", EndpointChange(**CHANGES)) == replace(
+        FULL, **CHANGES, failing_since=None
+    )
 
 
 async def test_a_new_secret_makes_the_present_one_the_former_one(outbox: OutboxStore) -> None:
@@ -106,6 +146,16 @@ async def test_a_new_secret_makes_the_present_one_the_former_one(outbox: OutboxS
         changed = await outbox.change_endpoint("ep_a", EndpointChange(secret=secret, former_secret_until=until))
         assert (changed.secret, changed.former_secret, changed.former_secret_until) == (secret, former, until)
         assert await outbox.endpoint("ep_a") == changed
+
+
+async def test_a_changed_endpoint_reads_so_with_all_its_fields(outbox: OutboxStore) -> None:
+    """From defaults to everything."""
+    await outbox.add_endpoint(endpoint("ep_a"))
+    change = EndpointChange(**{name: getattr(FULL, name) for name in CHANGES})
+    wanted = replace(FULL, id="ep_a", secret="whsec_c2VjcmV0", created_at=NOW, former_secret=None)
+    wanted = replace(wanted, former_secret_until=None, failing_since=None)
+    assert await outbox.change_endpoint("ep_a", change) == wanted
+    assert await outbox.endpoint("ep_a") == wanted
 
 
 async def test_only_an_endpoint_that_is_there_can_be_changed(outbox: OutboxStore) -> None:

@@ -39,12 +39,12 @@ STATEMENTS = sorted(
 )
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}), "created_at": NOW,
-    "state": 2, "after": 5, "position": "p", "attempts": 1,
+    "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payloads": [b"x"], "times": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
     "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
-    "events": [1],
+    "events": [1], "since": [NOW],
 }  # fmt: skip
 NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 
@@ -136,6 +136,10 @@ def test_no_statement_walks_a_table(planner: Planner) -> None:
         ("demote", "delivery_lane"),
         ("move_lane", "delivery_lane"),
         ("cancel_deliveries", "delivery_lane"),
+        ("unfinished_of_endpoint", "delivery_lane"),
+        ("promote_endpoint", "delivery_lane"),
+        ("demote_endpoint", "delivery_due"),
+        ("reorder", "delivery_pkey"),
         ("hold", "delivery_pkey"),
         ("finish", "delivery_pkey"),
         ("insert_attempts", "attempt_delivery"),

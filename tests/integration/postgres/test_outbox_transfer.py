@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,31 @@ from typing import Any
 import pytest
 
 from cdc.delivery import DeliveryState
+from cdc.endpoint import Order
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.migrate import migrations
 from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres_migrate import ENGINE
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.outbox.transfer import COLUMNS, Part
 from cdc.position import Position
 from support.consumer import Consumer, database_url
 from support.database import Database
-from support.outboxes import EVERYTHING, endpoint, event, finish, lease
+from support.outboxes import EVERYTHING, NOW, endpoint, event, finish, lease
 
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
+SETTINGS: dict[str, Any] = {
+    "former_secret_until": EARLIER, "timeout": 2.5, "retry_schedule": (0.5, 300), "concurrency": 3, "origin": "x.es",
+    "rate": 2.5, "batch_size": 50, "batch_wait": 0.25, "fields": ("idfactura", "total"), "proxy": "outgoing",
+    "headers": (("X-Api-Key", "k1"), ("X-Tenant", "")), "client_certificate": "bank", "disable_after": 86_400.5,
+}  # fmt: skip
 
 
 async def fill(outbox: OutboxStore) -> None:
-    """Every state, a rename, a removed endpoint, a dead letter; a lease that expired."""
+    """Every state, a rename, a removed endpoint, a dead letter; a lease that expired; an endpoint that fails, with all
+    settings."""
     await outbox.open()
-    await outbox.add_endpoint(endpoint("ep_a", description="Señor", former_secret="whsec_Zm9ybWVy"))
+    await outbox.add_endpoint(endpoint("ep_a", description="Señor", former_secret="whsec_Zm9ybWVy", **SETTINGS))
     await outbox.add_endpoint(endpoint("ep_gone"))
     events = [event(1, "c:A"), event(2, "c:B", renamed_from="c:A"), event(3), event(4), event(5), event(6)]
     await outbox.store("main", Position("p7"), events, {"user:ann": "in"}, EARLIER)
@@ -68,9 +77,35 @@ async def test_all_of_it_moves_there_and_back(postgres_db: Database, tmp_path: P
     }  # fmt: skip
     before = await content(first)
     assert {view.state for view in before["deliveries"]} == set(DeliveryState)
+    assert before["endpoints"][0] == replace(
+        endpoint("ep_a", description="Señor", former_secret="whsec_Zm9ybWVy", **SETTINGS), failing_since=NOW
+    )
     assert await content(there) == before
     await consumer.call("outbox", "migrate", url, f"sqlite:///{tmp_path / 'back.db'}")
     assert await content(SqliteOutbox(tmp_path / "back.db")) == before
+
+
+async def test_an_order_and_a_condition_move_as_well(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.with_sources(tmp_path, f'[source.main]\nurl = "{database_url(postgres_db.info)}"')
+    first, there = SqliteOutbox(tmp_path / "cdc.db"), PostgresOutbox(postgres_db.info)
+    await first.open()
+    for order in Order:
+        await first.add_endpoint(endpoint(f"ep_{order.value}", order=order))
+    await first.store("main", Position("p"), [event(1, "a:1"), event(2, "a:1"), event(3)], {}, EARLIER)
+    await first.add_endpoint(endpoint("ep_if", condition="data.total > 1.0"))
+    await first.close()
+    url = database_url(postgres_db.info)
+    await consumer.call("outbox", "migrate", f"sqlite:///{tmp_path / 'cdc.db'}", url)
+    assert await content(there) == await content(first)
+    await consumer.call("outbox", "migrate", url, f"sqlite:///{tmp_path / 'back.db'}")
+    for outbox in (there, SqliteOutbox(tmp_path / "back.db")):
+        await outbox.open()
+        leased = [(one.endpoint_id, one.event_id) for one in await lease(outbox, EARLIER)]
+        assert sorted(leased) == [
+            ("ep_endpoint", "evt_1"), ("ep_none", "evt_1"), ("ep_none", "evt_2"), ("ep_none", "evt_3"),
+            ("ep_record", "evt_1"), ("ep_record", "evt_3"),
+        ]  # fmt: skip
+        await outbox.close()
 
 
 async def test_what_moved_goes_on(postgres_db: Database, tmp_path: Path) -> None:
@@ -142,4 +177,5 @@ async def test_the_printed_sql_makes_the_tables(by: str, postgres_db: Database, 
     outbox = PostgresOutbox(postgres_db.info)
     await outbox.open()
     await outbox.close()
-    assert postgres_db.execute("SELECT number, name FROM cdc_outbox.migration") == [(1, "outbox")]
+    made = postgres_db.execute("SELECT number, name FROM cdc_outbox.migration ORDER BY number")
+    assert made == [(step.number, step.name) for step in migrations(ENGINE)]

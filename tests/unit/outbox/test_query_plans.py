@@ -27,6 +27,7 @@ WALKS = {
     "counts.sql": {"endpoint", "finished_count", "counted"},
     "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
     "known_events.sql": {"json_each"},
+    "note_success.sql": {"json_each"},
     "lanes_behind.sql": {"finished"},  # the ids given
 }
 NOT_FOR_THE_OUTBOX = {"record_index.sql", "deliveries.sql"}
@@ -78,6 +79,13 @@ def test_no_statement_scans_a_table(db: sqlite3.Connection, name: str) -> None:
         ("promote.sql", "delivery_lane (endpoint=? AND lane=? AND state=?)"),
         ("demote.sql", "delivery_lane (endpoint=? AND lane=? AND state=?)"),
         ("move_lane.sql", "delivery_lane (endpoint=? AND lane=? AND state<?)"),
+        ("unfinished_of_endpoint.sql", "delivery_lane (endpoint=?)"),
+        ("demote_endpoint.sql", "delivery_due (endpoint=?)"),
+        ("promote_endpoint.sql", "COVERING INDEX delivery_lane (endpoint=?)"),
+        ("finish.sql", "delivery USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("lease.sql", "delivery USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("note_failure.sql", "delivery USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("note_success.sql", "delivery USING INTEGER PRIMARY KEY (rowid=?)"),
         ("cancel_deliveries.sql", "delivery_lane (endpoint=?)"),
         ("release.sql", "delivery_worker (worker=?)"),
         ("attempts.sql", "attempt_delivery (delivery=?)"),
