@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,14 +17,16 @@ import structlog
 
 from cdc.backoff import Backoff
 from cdc.clock import Clock
-from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
 from cdc.dispatch.flights import Flights
+from cdc.dispatch.gathering import ALONE_FROM, Load
+from cdc.dispatch.outcomes import outcomes, removed
 from cdc.dispatch.ready import Ready
 from cdc.dispatch.recorder import Recorder
-from cdc.dispatch.request import build_request
+from cdc.dispatch.request import WebhookRequest, build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge
-from cdc.dispatch.sender import ANSWER_BYTES, Sender
+from cdc.dispatch.sender import Sender
 from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
 from cdc.observer import SILENT, Observer
@@ -35,6 +38,8 @@ LEASE_MARGIN = 30.0
 POLL = 0.5
 #: Due already, but nothing was leased although nothing is on its way: look again this soon (seconds).
 SOON = 0.05
+#: Deliveries that wait at most (about) where there are endpoints that want batches.
+WAITING = 2000
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
 QUICK = 0.25
 #: What recording, and releasing leases, may each take at a stop (seconds).
@@ -54,7 +59,7 @@ class DispatchSettings:
 
 
 class _Flight(NamedTuple):
-    delivery: LeasedDelivery
+    load: Load
     endpoint: Endpoint
     token: int
 
@@ -90,6 +95,8 @@ class Dispatcher:
         self._changed_asked = 0.0
         self._ready = Ready()
         self._quick: set[str] = set()  # endpoints whose last attempt was a quick success
+        self._batched: set[str] = set()  # endpoints that want batches
+        self._together: set[str] = set()  # those of them of which no delivery came last that travels alone
 
     def notify(self) -> None:
         """Something may be due: look now."""
@@ -135,6 +142,7 @@ class Dispatcher:
         if self._endpoints_stale:
             self._endpoints = {endpoint.id: endpoint for endpoint in await self._store.endpoints()}
             self._public_urls = {endpoint.id: public_url(endpoint.url) for endpoint in self._endpoints.values()}
+            self._batched = {endpoint.id for endpoint in self._endpoints.values() if endpoint.batched}
             self._endpoints_stale = False
 
     async def _ask_changed(self) -> bool:
@@ -145,48 +153,101 @@ class Dispatcher:
 
     async def _lease(self) -> datetime | None:
         """Lease what there is room for; when the next delivery is due, None when the room was filled or is unknown."""
+        wanted = [] if self._recorder.failing else [*self._wanted_alone(), *self._wanted_for_batches()]
+        filled = not wanted
+        for limit, room in wanted:
+            now = self._clock.now()
+            leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
+            self._ready.add(leased, self._endpoints, self._clock.now())
+            self._learn(leased)
+            filled = filled or len(leased) == limit
+        return None if filled else await self._store.next_due(self._clock.now())
+
+    def _wanted_alone(self) -> Iterator[tuple[int, dict[str, int]]]:
+        """How many deliveries to lease, and of which endpoint at most how many, that go out one a request."""
         limit = self._flights.free() + self._settings.concurrency - len(self._ready)
-        enough = not self._flights.free() and len(self._ready) > self._settings.concurrency // 2
-        if enough or limit <= 0 or self._recorder.failing:
-            return None
-        now = self._clock.now()
-        room = {endpoint.id: self._room(endpoint) for endpoint in self._endpoints.values()}
-        leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
-        self._ready.add(leased)
-        return None if len(leased) == limit else await self._store.next_due(self._clock.now())
+        if self._all_busy() or limit <= 0 or (self._endpoints and len(self._batched) == len(self._endpoints)):
+            return
+        yield limit, {each.id: 0 if each.batched else self._room(each) for each in self._endpoints.values()}
+
+    def _wanted_for_batches(self) -> Iterator[tuple[int, dict[str, int]]]:
+        """The same for those that go out many a request: there memory is the bound, not the number of requests."""
+        limit = WAITING - self._ready.deliveries
+        if self._all_busy() or limit <= 0 or not self._batched:
+            return
+        rooms = {each.id: self._room_for_batches(each) if each.batched else 0 for each in self._endpoints.values()}
+        if any(rooms.values()):
+            yield limit, rooms
+
+    def _all_busy(self) -> bool:
+        return not self._flights.free() and len(self._ready) > self._settings.concurrency // 2
 
     def _room(self, endpoint: Endpoint) -> int:
-        """How many deliveries to have here beside those that are: what may start now, and for an endpoint that
+        """How many requests to have deliveries for beside those that are: what may start now, and for an endpoint that
         answers quickly as many again."""
         ahead = endpoint.concurrency if endpoint.id in self._quick else 0
         return max(self._flights.room(endpoint) - self._ready.count(endpoint.id) + ahead, 0)
 
+    def _room_for_batches(self, endpoint: Endpoint) -> int:
+        """How many deliveries to have beside those that are: full batches for each request, or, where deliveries come
+        that travel alone, one.
+
+        Of the memory an endpoint gets half of what it leaves to the others, but enough for one batch where a request
+        may start: so one that stops answering never has it all."""
+        requests = self._room(endpoint)
+        gathered = self._ready.gathered(endpoint.id)
+        if endpoint.id not in self._together:
+            return max(requests - gathered, 0)
+        waiting = gathered + self._ready.count(endpoint.id) * endpoint.batch_size
+        share = (WAITING - self._ready.deliveries - waiting) // 2
+        if self._flights.room(endpoint) > self._ready.count(endpoint.id):
+            share = max(share, endpoint.batch_size - gathered)
+        return max(min(requests * endpoint.batch_size - gathered, share), 0)
+
+    def _learn(self, leased: Sequence[LeasedDelivery]) -> None:
+        """See of which endpoints deliveries go out together: the others' room is counted in requests."""
+        if not self._batched:
+            return
+        came = {each.endpoint_id for each in leased if each.endpoint_id in self._batched}
+        alone = {each.endpoint_id for each in leased if each.attempt >= ALONE_FROM}
+        if came - alone - self._together:
+            self._wake.set()  # there is more room than there was
+        self._together = (self._together - alone) | (came - alone)
+
     def _lease_time(self) -> timedelta:
-        """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs."""
+        """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs; and for the
+        longest wait for company."""
         longest = max((endpoint.timeout for endpoint in self._endpoints.values()), default=0.0)
-        return timedelta(seconds=max(self._settings.lease, 2 * longest + LEASE_MARGIN))
+        wait = max((endpoint.batch_wait for endpoint in self._endpoints.values() if endpoint.batched), default=0.0)
+        return timedelta(seconds=max(self._settings.lease, 2 * longest + LEASE_MARGIN) + wait)
 
     async def _start_ready(self, group: asyncio.TaskGroup) -> None:
         if not self._ready.endpoints() <= self._endpoints.keys():
             self._endpoints_stale = True
             await self._refresh_endpoints()
             for delivery in self._ready.drop_all_but(self._endpoints):
-                self._recorder.add(_removed(delivery, self._clock.now()), delivery.endpoint_id)
+                self._recorder.add([removed(delivery, self._clock.now())], delivery.endpoint_id)
+        self._ready.complete(self._clock.now(), at_once=self._ready.deliveries >= WAITING)
         while (flight := self._take_off()) is not None:
             task = group.create_task(self._fly(flight))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _take_off(self) -> _Flight | None:
-        """The next delivery that may be sent now, counted as on its way."""
+        """The next load that may be sent now, counted as on its way."""
         while not self._stop.is_set():
-            delivery = self._ready.take(self._may_start)
-            if delivery is None:
+            load = self._ready.take(self._may_start)
+            if load is None:
                 return None
-            endpoint = self._endpoints[delivery.endpoint_id]
-            if delivery.lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
-                return _Flight(delivery, endpoint, self._flights.start(endpoint.id))
-            self._log.warning("lease too short to send", delivery=delivery.id, endpoint=endpoint.id)  # let it expire
+            endpoint = self._endpoints[load[0].endpoint_id]
+            if len(load) > endpoint.batch_size:  # smaller than it was
+                self._ready.put_back(load[endpoint.batch_size :])
+                load = load[: endpoint.batch_size]
+            lease_until = load[0].lease_until if len(load) == 1 else min(each.lease_until for each in load)
+            if lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
+                return _Flight(load, endpoint, self._flights.start(endpoint.id))
+            # They expire.
+            self._log.warning("lease too short to send", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
         return None
 
     def _may_start(self, endpoint_id: str) -> bool:
@@ -199,17 +260,19 @@ class Dispatcher:
         while True:
             woken = await self._clock.wait(self._wake, self._pause_seconds(due))
             self._wake.clear()
-            reached = due is not None and due <= self._clock.now()
+            reached = any(moment <= self._clock.now() for moment in (due, self._ready.next_complete()) if moment)
             if woken or reached or self._flights or await self._ask_changed():
                 return
 
     def _pause_seconds(self, due: datetime | None) -> float:
+        complete = self._ready.next_complete()
+        most = POLL if complete is None else min(max((complete - self._clock.now()).total_seconds(), 0.0), POLL)
         if due is None:
-            return POLL
+            return most
         seconds = (due - self._clock.now()).total_seconds()
         if seconds <= 0:  # its endpoint has no room: the end of an attempt wakes; else it fell due this very moment
-            return POLL if self._flights else SOON
-        return min(seconds, POLL)
+            return most if self._flights else min(SOON, most)
+        return min(seconds, most)
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 
@@ -217,41 +280,31 @@ class Dispatcher:
         """Attempts one after the other for as long as there is something to send: a task for each would cost more."""
         while flight is not None:
             try:
-                outcome = await self._send(flight.delivery, flight.endpoint)
+                made = await self._send(flight.load, flight.endpoint)
             finally:
                 self._flights.end(flight.token, flight.endpoint.id)
                 if not self._flights:
                     self._landed.set()
-            self._recorder.add(outcome, flight.endpoint.id)
+            self._recorder.add(made, flight.endpoint.id)
             flight = self._take_off()
 
-    async def _send(self, delivery: LeasedDelivery, endpoint: Endpoint) -> Outcome:
+    async def _send(self, load: Load, endpoint: Endpoint) -> list[Outcome]:
+        """All deliveries of a load have the same attempt number, so that one verdict holds for them all."""
         started_at = self._clock.now()
         try:
-            answer = await self._sender.send(build_request(delivery, endpoint, started_at))
+            answer = await self._sender.send(_request(load, endpoint, started_at))
         except Exception as defect:  # noqa: BLE001 - one delivery that cannot be sent must not stop the others
-            self._log.exception("attempt broke off", delivery=delivery.id, endpoint=endpoint.id)
+            self._log.exception("attempt broke off", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
-        verdict = judge(answer, endpoint.retry_schedule, delivery.attempt, self._clock.now(), self._rand)
+        verdict = judge(answer, endpoint.retry_schedule, load[0].attempt, self._clock.now(), self._rand)
         if verdict.disable_reason and await self._url_changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
         if verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK:
             self._quick.add(endpoint.id)
         else:
             self._quick.discard(endpoint.id)
-        attempt = Attempt(
-            delivery_id=delivery.id,
-            number=delivery.attempt,
-            event_id=delivery.event_id,
-            event_name=delivery.event_name,
-            url=self._public_urls.get(endpoint.id) or public_url(endpoint.url),
-            status=answer.status,
-            started_at=started_at,
-            duration=answer.duration,
-            error=verdict.error,
-            answer=_text(answer.body),
-        )
-        return Outcome(attempt, verdict.state, verdict.due_at, verdict.disable_reason)
+        url = self._public_urls.get(endpoint.id) or public_url(endpoint.url)
+        return outcomes(load, url, answer, verdict, started_at)
 
     async def _url_changed(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint has another URL by now than the one that was attempted."""
@@ -296,22 +349,7 @@ class Dispatcher:
         return False
 
 
-def _text(body: bytes) -> str:
-    """The first bytes of an answer for the log; NUL, which no text column of PostgreSQL takes, replaced as well."""
-    return body[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd") if body else ""
-
-
-def _removed(delivery: LeasedDelivery, now: datetime) -> Outcome:
-    attempt = Attempt(
-        delivery_id=delivery.id,
-        number=delivery.attempt,
-        event_id=delivery.event_id,
-        event_name=delivery.event_name,
-        url="",
-        status=None,
-        started_at=now,
-        duration=0.0,
-        error="The endpoint was removed before the request was made.",
-        answer="",
-    )
-    return Outcome(attempt, DeliveryState.CANCELLED)
+def _request(load: Load, endpoint: Endpoint, now: datetime) -> WebhookRequest:
+    if len(load) == 1:
+        return build_request(load[0], endpoint, now)
+    return build_batch(load, endpoint, now)

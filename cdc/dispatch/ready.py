@@ -3,61 +3,108 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
+from datetime import datetime
 
 from cdc.delivery import LeasedDelivery
+from cdc.dispatch.gathering import Gathering, Load, travels_alone
+from cdc.endpoint import Endpoint
 
 
 class Ready:
-    """Leased deliveries in the order in which they were leased."""
+    """Loads in the order in which they became complete: a delivery by itself at once, a batch when it is full or its
+    time has come.  Until then its deliveries gather, and count as waiting all the same."""
 
     def __init__(self) -> None:
-        self._waiting: deque[LeasedDelivery] = deque()
+        self._loads: deque[Load] = deque()
         self._by_endpoint: Counter[str] = Counter()
+        self._in_loads = 0
+        self._gathering = Gathering()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Loads: how many requests could be made now."""
+        return len(self._loads)
+
+    @property
+    def deliveries(self) -> int:
+        """Deliveries in all."""
+        return self._in_loads + len(self._gathering)
 
     def count(self, endpoint_id: str) -> int:
+        """Loads of an endpoint."""
         return self._by_endpoint.get(endpoint_id, 0)
 
+    def gathered(self, endpoint_id: str) -> int:
+        """Deliveries of an endpoint whose batch is not complete."""
+        return self._gathering.count(endpoint_id)
+
     def endpoints(self) -> set[str]:
-        return set(self._by_endpoint)
+        return self._by_endpoint.keys() | self._gathering.endpoints()
 
-    def add(self, deliveries: Iterable[LeasedDelivery]) -> None:
+    def add(self, deliveries: Iterable[LeasedDelivery], endpoints: Mapping[str, Endpoint], now: datetime) -> None:
+        """Those of an endpoint that is not in ``endpoints`` travel alone."""
         for delivery in deliveries:
-            self._waiting.append(delivery)
-            self._by_endpoint[delivery.endpoint_id] += 1
+            endpoint = endpoints.get(delivery.endpoint_id)
+            if endpoint is None or travels_alone(delivery, endpoint):
+                self._append((delivery,))
+            elif load := self._gathering.add(delivery, endpoint, now):
+                self._append(load)
 
-    def take(self, may_start: Callable[[str], bool]) -> LeasedDelivery | None:
-        """The first whose endpoint has room (asked once for each endpoint), or None."""
-        if not self._waiting:
+    def complete(self, now: datetime, *, at_once: bool = False) -> None:
+        """Batches whose time has come are complete, however few they hold; ``at_once``: all are."""
+        for load in self._gathering.all() if at_once else self._gathering.due(now):
+            self._append(load)
+
+    def next_complete(self) -> datetime | None:
+        """When the time of the first batch that gathers will have come."""
+        return self._gathering.next_due()
+
+    def take(self, may_start: Callable[[str], bool]) -> Load | None:
+        """The first load whose endpoint has room (asked once for each endpoint), or None."""
+        if not self._loads:
             return None
-        if may_start(self._waiting[0].endpoint_id):  # nearly always
-            delivery = self._waiting.popleft()
-            self._forget(delivery)
-            return delivery
-        full = {self._waiting[0].endpoint_id}
-        for place, delivery in enumerate(self._waiting):
-            if delivery.endpoint_id in full:
+        endpoint_id = self._loads[0][0].endpoint_id
+        if may_start(endpoint_id):  # nearly always
+            load = self._loads.popleft()
+            self._forget(load)
+            return load
+        full = {endpoint_id}
+        for place, load in enumerate(self._loads):
+            endpoint_id = load[0].endpoint_id
+            if endpoint_id in full:
                 continue
-            if may_start(delivery.endpoint_id):
-                del self._waiting[place]
-                self._forget(delivery)
-                return delivery
-            full.add(delivery.endpoint_id)
+            if may_start(endpoint_id):
+                del self._loads[place]
+                self._forget(load)
+                return load
+            full.add(endpoint_id)
         return None
+
+    def put_back(self, load: Load) -> None:
+        """It is the next one again."""
+        self._loads.appendleft(load)
+        self._remember(load)
 
     def drop_all_but(self, known: Container[str]) -> list[LeasedDelivery]:
         """Remove, and return, what waits for endpoints that are not ``known``."""
-        dropped = [delivery for delivery in self._waiting if delivery.endpoint_id not in known]
+        dropped = [load for load in self._loads if load[0].endpoint_id not in known]
         if dropped:
-            self._waiting = deque(delivery for delivery in self._waiting if delivery.endpoint_id in known)
-            for delivery in dropped:
-                self._forget(delivery)
-        return dropped
+            self._loads = deque(load for load in self._loads if load[0].endpoint_id in known)
+            for load in dropped:
+                self._forget(load)
+        return [delivery for load in dropped for delivery in load] + self._gathering.drop_all_but(known)
 
-    def _forget(self, delivery: LeasedDelivery) -> None:
-        self._by_endpoint[delivery.endpoint_id] -= 1
-        if not self._by_endpoint[delivery.endpoint_id]:
-            del self._by_endpoint[delivery.endpoint_id]
+    def _append(self, load: Load) -> None:
+        self._loads.append(load)
+        self._remember(load)
+
+    def _remember(self, load: Load) -> None:
+        self._by_endpoint[load[0].endpoint_id] += 1
+        self._in_loads += len(load)
+
+    def _forget(self, load: Load) -> None:
+        endpoint_id = load[0].endpoint_id
+        self._in_loads -= len(load)
+        self._by_endpoint[endpoint_id] -= 1
+        if not self._by_endpoint[endpoint_id]:
+            del self._by_endpoint[endpoint_id]

@@ -43,9 +43,10 @@ class Recorder:
         self.failing = False
         self.unrecorded = 0
 
-    def add(self, outcome: Outcome, endpoint_id: str) -> None:
-        self._waiting.append(Finished(outcome, endpoint_id))
-        self.unrecorded += 1
+    def add(self, outcomes: Sequence[Outcome], endpoint_id: str) -> None:
+        """The outcomes of one request."""
+        self._waiting.extend([Finished(outcome, endpoint_id) for outcome in outcomes])
+        self.unrecorded += len(outcomes)
         self._wake.set()
 
     def close(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from cdc.clock import Clock
-from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
+from cdc.dispatch.outcomes import outcomes
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Verdict, judge
-from cdc.dispatch.sender import ANSWER_BYTES, Sender
+from cdc.dispatch.sender import Sender
 from cdc.endpoint import Endpoint
 
 
@@ -16,19 +17,8 @@ async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpo
     started_at = clock.now()
     answer = await sender.send(build_request(delivery, endpoint, started_at))
     verdict = _final(judge(answer, (), delivery.attempt, clock.now(), _no_jitter))
-    attempt = Attempt(
-        delivery_id=delivery.id,
-        number=delivery.attempt,
-        event_id=delivery.event_id,
-        event_name=delivery.event_name,
-        url=public_url(endpoint.url),
-        status=answer.status,
-        started_at=started_at,
-        duration=answer.duration,
-        error=verdict.error,
-        answer=answer.body[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd"),
-    )
-    return Outcome(attempt, verdict.state, disable_reason=verdict.disable_reason)
+    (outcome,) = outcomes((delivery,), public_url(endpoint.url), answer, verdict, started_at)
+    return outcome
 
 
 def _final(verdict: Verdict) -> Verdict:

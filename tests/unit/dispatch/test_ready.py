@@ -2,44 +2,106 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from cdc.delivery import LeasedDelivery
+from cdc.dispatch.gathering import Load
 from cdc.dispatch.ready import Ready
+from support.dispatching import endpoint
 from support.manual_clock import START
 
+PAIRS = {"pairs": endpoint("http://pairs", "pairs", batch_size=2, batch_wait=3.0)}
 
-def leased(number: int, endpoint_id: str) -> LeasedDelivery:
-    return LeasedDelivery(str(number), endpoint_id, f"evt_{number}", "invoice.paid", f"f:{number}", 1, START, b"{}")
+
+def leased(number: int, endpoint_id: str, attempt: int = 1) -> LeasedDelivery:
+    name = f"evt_{number}"
+    return LeasedDelivery(str(number), endpoint_id, name, "invoice.paid", f"f:{number}", attempt, START, b"{}")
+
+
+def ids(load: Load | None) -> str:
+    return " ".join(delivery.id for delivery in load or ())
+
+
+def taken(ready: Ready) -> list[str]:
+    """All loads that may go."""
+    loads = []
+    while load := ready.take(lambda _: True):
+        loads.append(ids(load))
+    return loads
 
 
 def test_first_come_first_served_past_those_that_must_wait() -> None:
     ready = Ready()
-    ready.add([leased(1, "full"), leased(2, "full"), leased(3, "free"), leased(4, "free")])
+    ready.add([leased(1, "full"), leased(2, "full"), leased(3, "free"), leased(4, "free")], {}, START)
     asked: list[str] = []
 
     def may_start(endpoint_id: str) -> bool:
         asked.append(endpoint_id)
         return endpoint_id == "free"
 
-    taken = ready.take(may_start)
-    assert taken is not None
-    assert taken.id == "3"
+    assert ids(ready.take(may_start)) == "3"
     assert asked == ["full", "free"]
     assert (len(ready), ready.count("full"), ready.count("free")) == (3, 2, 1)
-    assert [one.id for one in (ready.take(lambda _: True), ready.take(lambda _: True)) if one] == ["1", "2"]
+    assert taken(ready) == ["1", "2", "4"]
 
 
 def test_nothing_to_take() -> None:
     ready = Ready()
     assert ready.take(lambda _: True) is None
-    ready.add([leased(1, "full")])
+    ready.add([leased(1, "full")], {}, START)
     assert ready.take(lambda _: False) is None
     assert len(ready) == 1
 
 
 def test_what_waits_for_unknown_endpoints_is_dropped() -> None:
     ready = Ready()
-    ready.add([leased(1, "gone"), leased(2, "known"), leased(3, "gone")])
+    ready.add([leased(1, "gone"), leased(2, "known"), leased(3, "gone")], {}, START)
     assert [one.id for one in ready.drop_all_but({"known"})] == ["1", "3"]
     assert ready.endpoints() == {"known"}
     assert ready.drop_all_but({"known"}) == []
     assert len(ready) == 1
+
+
+def test_a_batch_goes_when_it_is_full_or_its_time_has_come() -> None:
+    ready = Ready()
+    ready.add([leased(1, "pairs"), leased(2, "other"), leased(3, "pairs"), leased(4, "pairs")], PAIRS, START)
+    assert (len(ready), ready.deliveries, ready.count("pairs"), ready.gathered("pairs")) == (2, 4, 1, 1)
+    assert taken(ready) == ["2", "1 3"]
+    due = START + timedelta(seconds=3)
+    assert ready.next_complete() == due
+    ready.complete(due - timedelta(microseconds=1))
+    assert taken(ready) == []
+    ready.complete(due)
+    assert taken(ready) == ["4"]
+    assert (ready.deliveries, ready.endpoints(), ready.next_complete()) == (0, set(), None)
+
+
+def test_what_gathers_goes_at_once_where_memory_is_short() -> None:
+    ready = Ready()
+    ready.add([leased(1, "pairs")], PAIRS, START)
+    ready.complete(START, at_once=True)
+    assert taken(ready) == ["1"]
+
+
+def test_attempts_keep_to_their_number_and_the_third_travels_alone() -> None:
+    ready = Ready()
+    attempts = [(1, 1), (2, 2), (3, 3), (4, 2), (5, 1), (6, 4)]
+    ready.add([leased(number, "pairs", attempt) for number, attempt in attempts], PAIRS, START)
+    assert taken(ready) == ["3", "2 4", "1 5", "6"]
+
+
+def test_what_was_put_back_is_next() -> None:
+    ready = Ready()
+    ready.add([leased(number, "pairs") for number in range(1, 5)], PAIRS, START)
+    first = ready.take(lambda _: True)
+    assert first is not None
+    ready.put_back(first[1:])
+    assert (ready.count("pairs"), ready.deliveries) == (2, 3)
+    assert taken(ready) == ["2", "3 4"]
+
+
+def test_what_gathers_for_unknown_endpoints_is_dropped_too() -> None:
+    ready = Ready()
+    ready.add([leased(number, "pairs") for number in range(1, 4)], PAIRS, START)
+    assert [one.id for one in ready.drop_all_but({"other"})] == ["1", "2", "3"]
+    assert (ready.deliveries, ready.endpoints(), ready.next_complete()) == (0, set(), None)

@@ -1,0 +1,83 @@
+"""Deliveries that wait for company: batches of endpoints that want several events in one request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container
+from datetime import datetime, timedelta
+
+from cdc.delivery import LeasedDelivery
+from cdc.endpoint import Endpoint
+
+#: What goes out in one request: deliveries of one endpoint, at least one.
+Load = tuple[LeasedDelivery, ...]
+#: From this attempt on a delivery travels alone: what its receiver cannot take no longer dooms others.
+ALONE_FROM = 3
+
+
+def travels_alone(delivery: LeasedDelivery, endpoint: Endpoint) -> bool:
+    return not endpoint.batched or delivery.attempt >= ALONE_FROM
+
+
+class _Batch:
+    __slots__ = ("deliveries", "goes_at")
+
+    def __init__(self, goes_at: datetime) -> None:
+        self.deliveries: list[LeasedDelivery] = []
+        self.goes_at = goes_at
+
+
+class Gathering:
+    """One growing batch for each endpoint and attempt number, so that a request's fate is one for all that is in it.
+
+    Second attempts keep to themselves, apart from the first ones: an event that its receiver cannot take spoils the
+    company in which it first came, and nothing that comes later.
+    """
+
+    def __init__(self) -> None:
+        self._batches: dict[tuple[str, int], _Batch] = {}
+        self._by_endpoint: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Deliveries in all."""
+        return self._by_endpoint.total()
+
+    def count(self, endpoint_id: str) -> int:
+        return self._by_endpoint.get(endpoint_id, 0)
+
+    def endpoints(self) -> set[str]:
+        return set(self._by_endpoint)
+
+    def add(self, delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> Load | None:
+        """The batch that this delivery made full, or None."""
+        key = (delivery.endpoint_id, delivery.attempt)
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = _Batch(now + timedelta(seconds=endpoint.batch_wait))
+        batch.deliveries.append(delivery)
+        self._by_endpoint[delivery.endpoint_id] += 1
+        return self._pop(key) if len(batch.deliveries) >= endpoint.batch_size else None
+
+    def due(self, now: datetime) -> list[Load]:
+        """Batches whose first delivery has waited long enough; they are no longer here."""
+        return [self._pop(key) for key, batch in list(self._batches.items()) if batch.goes_at <= now]
+
+    def all(self) -> list[Load]:
+        """Every batch, however long it has waited."""
+        return [self._pop(key) for key in list(self._batches)]
+
+    def next_due(self) -> datetime | None:
+        """When the first batch will be due; None when there is none."""
+        return min((batch.goes_at for batch in self._batches.values()), default=None)
+
+    def drop_all_but(self, known: Container[str]) -> list[LeasedDelivery]:
+        """Remove, and return, what waits for endpoints that are not ``known``."""
+        unknown = [key for key in self._batches if key[0] not in known]
+        return [delivery for key in unknown for delivery in self._pop(key)]
+
+    def _pop(self, key: tuple[str, int]) -> Load:
+        load = tuple(self._batches.pop(key).deliveries)
+        self._by_endpoint[key[0]] -= len(load)
+        if not self._by_endpoint[key[0]]:
+            del self._by_endpoint[key[0]]
+        return load

@@ -1,0 +1,95 @@
+"""Batches that grow: whatever comes, in whatever order, nothing is lost or doubled, and the bounds hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cdc.delivery import LeasedDelivery
+from cdc.dispatch.gathering import ALONE_FROM, Gathering, Load, travels_alone
+from support.dispatching import endpoint
+from support.manual_clock import START
+
+ENDPOINTS = {
+    "pairs": endpoint("http://pairs", "pairs", batch_size=2, batch_wait=0.5),
+    "many": endpoint("http://many", "many", batch_size=7, batch_wait=2.0),
+    "hasty": endpoint("http://hasty", "hasty", batch_size=5, batch_wait=0.0),
+}
+
+
+def leased(number: int, endpoint_id: str, attempt: int) -> LeasedDelivery:
+    return LeasedDelivery(f"dlv_{number}", endpoint_id, f"evt_{number}", "e.v", f"f:{number}", attempt, START, b"{}")
+
+
+class GatheringMachine(RuleBasedStateMachine):
+    """Time passes and deliveries come; what went is compared with what came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gathering = Gathering()
+        self.now = START
+        self.came: dict[str, datetime] = {}
+        self.gone: list[str] = []
+
+    @rule(endpoint_id=st.sampled_from(list(ENDPOINTS)), attempt=st.integers(1, ALONE_FROM - 1))
+    def add(self, endpoint_id: str, attempt: int) -> None:
+        delivery = leased(len(self.came), endpoint_id, attempt)
+        self.came[delivery.id] = self.now
+        if load := self.gathering.add(delivery, ENDPOINTS[endpoint_id], self.now):
+            assert len(load) == ENDPOINTS[endpoint_id].batch_size
+            self._go(load)
+
+    @rule(seconds=st.floats(0, 1.5))
+    def pass_time(self, seconds: float) -> None:
+        """As the dispatcher does: it wakes at each moment at which a batch is due."""
+        until = self.now + timedelta(seconds=seconds)
+        while (due := self.gathering.next_due()) is not None and due <= until:
+            self.now = max(self.now, due)
+            for load in self.gathering.due(self.now):
+                wait = timedelta(seconds=ENDPOINTS[load[0].endpoint_id].batch_wait)
+                assert self.now - self.came[load[0].id] == wait
+                self._go(load)
+        self.now = until
+
+    @rule()
+    def hurry(self) -> None:
+        for load in self.gathering.all():
+            self._go(load)
+        assert len(self.gathering) == 0
+
+    def _go(self, load: Load) -> None:
+        to = ENDPOINTS[load[0].endpoint_id]
+        assert 1 <= len(load) <= to.batch_size
+        assert {(each.endpoint_id, each.attempt) for each in load} == {(to.id, load[0].attempt)}
+        assert all(self.now - self.came[each.id] <= timedelta(seconds=to.batch_wait) for each in load)
+        self.gone += [each.id for each in load]
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        assert max(Counter(self.gone).values(), default=1) == 1
+        assert len(self.gone) + len(self.gathering) == len(self.came)
+        assert sum(self.gathering.count(name) for name in ENDPOINTS) == len(self.gathering)
+        assert self.gathering.endpoints() <= ENDPOINTS.keys()
+
+    @invariant()
+    def nothing_waits_too_long(self) -> None:
+        due = self.gathering.next_due()
+        assert due is None or due >= self.now
+
+    def teardown(self) -> None:
+        for load in self.gathering.all():
+            self._go(load)
+        assert sorted(self.gone) == sorted(self.came)
+
+
+TestGathering = GatheringMachine.TestCase
+
+
+@given(attempt=st.integers(1, 60), batch_size=st.integers(1, 1000))
+def test_who_travels_alone(attempt: int, batch_size: int) -> None:
+    alone = travels_alone(leased(1, "ep", attempt), endpoint("http://ep", "ep", batch_size=batch_size))
+    assert alone == (batch_size == 1 or attempt >= 3)
