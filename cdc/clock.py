@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from typing import Protocol
 class Clock(Protocol):
     def now(self) -> datetime:
         """Aware UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; unlike `now` it never jumps when somebody sets the clock."""
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
@@ -22,6 +27,9 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         try:

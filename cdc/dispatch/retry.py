@@ -36,6 +36,9 @@ JITTER = 0.1
 #: No ``Retry-After`` makes a delivery wait longer than this (seconds).
 LONGEST_RETRY_AFTER = 24 * _HOUR
 
+#: Answers whose ``Retry-After`` is heeded.
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
 Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
@@ -92,8 +95,36 @@ def retry_after_seconds(value: str | None, now: datetime) -> float:
     return min(max((time - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
 
 
-def judge(answer: Answer, delays: Sequence[float], attempt: int, now: datetime, random: Random) -> Verdict:
-    """``attempt``: number of the attempt that ended ``now`` with ``answer``; ``delays``: the endpoint's schedule."""
+def pause_asked(answer: Answer, now: datetime) -> float:
+    """For how long (seconds) the endpoint asks to be left alone; 0: it does not."""
+    return retry_after_seconds(answer.retry_after, now) if answer.status in _BUSY else 0.0
+
+
+def is_trouble(answer: Answer) -> bool:
+    """Whether it speaks of the endpoint (it does not answer, sends elsewhere, is overrun or broken) rather than of the
+    event that it was sent."""
+    status = answer.status
+    if status is None or status < HTTPStatus.OK or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return True
+    redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    return redirect or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def judge(
+    answer: Answer,
+    delays: Sequence[float],
+    attempt: int,
+    now: datetime,
+    random: Random,
+    *,
+    doubt: float | None = None,
+) -> Verdict:
+    """``attempt``: number of the attempt that ended ``now`` with ``answer``; ``delays``: the endpoint's schedule.
+
+    ``doubt``: the endpoint is in trouble, so that a failure tells nothing of the event: a delivery that has a schedule
+    is then tried again also after its last attempt, and as soon as the endpoint is (in so many seconds).  None: it
+    works, as far as is known.
+    """
     status = answer.status
     if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return DELIVERED
@@ -101,11 +132,13 @@ def judge(answer: Answer, delays: Sequence[float], attempt: int, now: datetime, 
     if status == HTTPStatus.GONE:
         # It stays due: it is not leased while the endpoint is disabled, and flows when it is enabled again.
         return Verdict(DeliveryState.PENDING, error, now, "It answered 410 Gone.")
-    delay = next_delay(delays, attempt, random)
+    counted = min(attempt, len(delays)) if doubt is not None and delays else attempt
+    delay = next_delay(delays, counted, random)
     if delay is None:
         return Verdict(DeliveryState.DEAD, error)
-    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        delay = max(delay, retry_after_seconds(answer.retry_after, now))
+    if doubt is not None:
+        delay = min(delay, doubt)
+    delay = max(delay, pause_asked(answer, now))
     return Verdict(DeliveryState.PENDING, error, now + timedelta(seconds=delay))
 
 

@@ -18,6 +18,9 @@ class ManualClock:
     def now(self) -> datetime:
         return self._now
 
+    def monotonic(self) -> float:
+        return (self._now - START).total_seconds()
+
     def advance(self, seconds: float) -> None:
         """Move on, and wake whoever waited for a time that has come."""
         self._now += timedelta(seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.delivery import DeliveryState
-from cdc.dispatch.retry import SCHEDULES, Answer, judge, next_delay, retry_after_seconds, schedule
+from cdc.dispatch.retry import (
+    SCHEDULES,
+    Answer,
+    is_trouble,
+    judge,
+    next_delay,
+    pause_asked,
+    retry_after_seconds,
+    schedule,
+)
 from cdc.errors import UsageError
 
 NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
@@ -100,6 +110,36 @@ def test_retry_after_counts_when_it_is_later(status: int) -> None:
 
 def test_retry_after_of_other_answers_is_not_heeded() -> None:
     assert due_in(answered(500, "60")) == 5
+    assert pause_asked(answered(500, "60"), NOW) == 0
+    assert pause_asked(answered(503, "60"), NOW) == 60
+
+
+@pytest.mark.parametrize("attempt", [1, 5, 6, 1440])
+def test_in_doubt_no_attempt_is_the_last(attempt: int) -> None:
+    verdict = judge(answered(503), DELAYS, attempt, NOW, no_jitter, doubt=4.5)
+    assert (verdict.state, verdict.due_at) == (DeliveryState.PENDING, NOW + timedelta(seconds=4.5))
+    verdict = judge(answered(503, "60"), DELAYS, attempt, NOW, no_jitter, doubt=4.5)
+    assert verdict.due_at == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 5), (5, 3125), (6, 3125), (60, 3125)])
+def test_in_doubt_without_a_time_the_schedule_says_when(attempt: int, seconds: float) -> None:
+    verdict = judge(answered(503), DELAYS, attempt, NOW, no_jitter, doubt=math.inf)
+    assert (verdict.state, verdict.due_at) == (DeliveryState.PENDING, NOW + timedelta(seconds=seconds))
+
+
+def test_who_wants_no_retries_gets_none() -> None:
+    assert judge(answered(503), (), 1, NOW, no_jitter, doubt=4.5).state is DeliveryState.DEAD
+
+
+@pytest.mark.parametrize("status", [None, 101, 301, 304, 408, 429, 500, 503, 599])
+def test_what_speaks_of_the_endpoint(status: int | None) -> None:
+    assert is_trouble(Answer(status, 0.1))
+
+
+@pytest.mark.parametrize("status", [200, 204, 400, 401, 404, 410, 422])
+def test_what_speaks_of_the_event(status: int) -> None:
+    assert not is_trouble(Answer(status, 0.1))
 
 
 @pytest.mark.parametrize(
