@@ -1,0 +1,97 @@
+"""What the API asks of the rest of the program, besides the outbox; `cdc.service.desk` answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from cdc.clock import Clock
+from cdc.delivery import Attempt
+from cdc.endpoint import Endpoint
+from cdc.outbox.base import OutboxStore, StoredEvent
+
+
+class EventKind(Protocol):
+    """`cdc.mapping.schema.EventType`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def when(self) -> str: ...
+
+    @property
+    def entity(self) -> str: ...
+
+    @property
+    def table(self) -> str: ...
+
+    @property
+    def example(self) -> Mapping[str, Any]: ...
+
+    @property
+    def schema(self) -> Mapping[str, Any]: ...
+
+
+class SourceState(Protocol):
+    """``state``: ``reading``, ``standby``, ``failed`` or ``opening``.  ``lag``: seconds that the oldest change which is
+    not stored has waited; None while unknown."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capture(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def since(self) -> datetime: ...
+
+    @property
+    def lag(self) -> float | None: ...
+
+    @property
+    def gaps(self) -> Mapping[str, int]: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+    @property
+    def position(self) -> str | None: ...
+
+
+class Desk(Protocol):
+    @property
+    def store(self) -> OutboxStore: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def event_kinds(self) -> Sequence[EventKind]:
+        """Every event of every source, and the operational ones, by name."""
+        ...
+
+    def sources(self) -> Sequence[SourceState]: ...
+
+    def made(self, fields: Mapping[str, Any], secret: str | None, signature: str | None) -> Endpoint:
+        """A new endpoint of these fields (of `Endpoint`), with a secret of this kind unless one is given; not stored
+        yet.  Raises `UsageError`."""
+        ...
+
+    def checked(self, fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+        """The same fields, when this endpoint may have them.  Raises `UsageError`."""
+        ...
+
+    def secret(self, secret: str | None, signature: str | None, endpoint: Endpoint) -> str:
+        """The secret given, or a new one of this kind, or of the kind that the endpoint has.  Raises `UsageError`."""
+        ...
+
+    def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        """Those that an endpoint would get with these ``events``, ``sources`` and ``condition``.  Raises
+        `UsageError`."""
+        ...
+
+    async def send_test(self, endpoint_id: str, event_name: str) -> Attempt: ...

@@ -1,0 +1,179 @@
+"""Endpoints as the API shows and takes them.  Secret values are taken and, but for a new secret once, never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr
+
+from cdc.api.resource import AttemptResource, EventResource, Moment, Shown, Taken
+from cdc.delivery import DeliveryState
+from cdc.dispatch.signing import public_key, signature_of
+from cdc.endpoint import Endpoint, Order, PayloadFormat
+
+#: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
+_NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200, examples=["invoice.*"])]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Url = Annotated[str, Field(min_length=1, max_length=2000, examples=["https://shop.example.com/webhooks"])]
+Filter = Annotated[
+    str, Field(max_length=4000, examples=["data.total > 1000.0"], description="A condition in CEL; empty: none.")
+]
+Headers = Annotated[
+    Mapping[Name, SecretStr], Field(max_length=50, description="Sent with each request. Values are never shown again.")
+]
+
+
+class EndpointFields(Taken):
+    """What may be said of an endpoint; what is left out has its default, or stays as it is."""
+
+    sources: Annotated[list[Name] | None, Field(max_length=100, description="Empty: all.")] = None
+    description: Annotated[str | None, Field(max_length=1000)] = None
+    format: PayloadFormat | None = None
+    timeout: Annotated[float | None, Field(gt=0, le=3600, description="Seconds.")] = None
+    retries: Annotated[
+        list[Annotated[float, Field(ge=0, le=2_592_000)]] | None,
+        Field(max_length=50, description="Seconds to wait before each retry; empty: none."),
+    ] = None
+    concurrency: Annotated[int | None, Field(ge=1, le=1000, description="Requests on their way at once.")] = None
+    order: Order | None = None
+    rate: Annotated[float | None, Field(ge=0, le=100_000, description="Requests a second; 0: any.")] = None
+    batch: Annotated[int | None, Field(ge=1, le=1000, description="Events in one request.")] = None
+    batch_wait: Annotated[float | None, Field(ge=0, le=60, description="Seconds.")] = None
+    filter: Filter | None = None
+    fields: Annotated[list[Name] | None, Field(max_length=500, description="Columns; empty: all.")] = None
+    headers: Headers | None = None
+    proxy: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
+    client_certificate: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
+    disable_after: Annotated[
+        float | None, Field(ge=0, le=31_536_000, description="Seconds without one success; 0: never.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Fields of `Endpoint` for what was given."""
+        values = {_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
+        values.pop("secret", None)
+        values.pop("signature", None)
+        headers: Mapping[str, SecretStr] | None = values.pop("headers", None)
+        if headers is not None:
+            values["headers"] = tuple((name, value.get_secret_value()) for name, value in headers.items())
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+class NewEndpoint(EndpointFields):
+    url: Url
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
+    signature: Annotated[Literal["v1", "v1a"], Field(description="By a shared secret, or by a key pair.")] = "v1"
+    secret: Annotated[
+        SecretStr | None, Field(max_length=200, description="Your own (`whsec_…`, `whsk_…`); else one is made.")
+    ] = None
+
+
+class EndpointPatch(EndpointFields):
+    url: Url | None = None
+    events: Annotated[list[Pattern] | None, Field(min_length=1, max_length=200)] = None
+
+
+class Disabling(Taken):
+    reason: Annotated[str, Field(max_length=500, description="For whoever looks later.")] = "Disabled by hand."
+
+
+class Rotation(Taken):
+    signature: Annotated[Literal["v1", "v1a"] | None, Field(description="Left out: as now.")] = None
+    secret: Annotated[SecretStr | None, Field(max_length=200)] = None
+    overlap_hours: Annotated[float, Field(ge=0, le=8760, description="How long the former secret signs too.")] = 24.0
+
+
+class TestEvent(Taken):
+    event: Annotated[Name, Field(description="Its event name.")] = "endpoint.test"
+
+
+class PreviewQuery(Taken):
+    """Which of the last events an endpoint like this one would get."""
+
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
+    sources: list[Name] = Field(default_factory=list, max_length=100)
+    filter: Filter = ""
+    last: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class EndpointResource(Shown):
+    """A URL that gets events.  Of its secrets and headers only that they are there."""
+
+    id: str = Field(examples=["ep_5f2d1c0b9a8e7f60"])
+    url: str
+    events: list[str]
+    sources: list[str] = Field(description="Empty: all.")
+    filter: str
+    fields: list[str] = Field(description="Empty: all.")
+    enabled: bool
+    disabled_reason: str | None
+    failing_since: Moment | None = Field(description="Since then it has accepted nothing; null while it works.")
+    description: str
+    format: PayloadFormat
+    order: Order
+    timeout: float
+    retries: list[float]
+    concurrency: int
+    rate: float
+    batch: int
+    batch_wait: float
+    headers: list[str] = Field(description="Names only.")
+    proxy: str | None
+    client_certificate: str | None
+    disable_after: float
+    signature: Literal["v1", "v1a"]
+    public_key: str | None = Field(description="Of `v1a`: what receivers verify with.")
+    former_secret_until: Moment | None = Field(description="Until then the former secret signs too.")
+    created_at: Moment
+    deliveries: dict[DeliveryState, int] = Field(description="How many by state.")
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> Self:
+        return cls(**_shown(endpoint, counts))
+
+
+class EndpointWithSecret(EndpointResource):
+    secret: str | None = Field(description="Shown this once; null where the receiver needs only the public key.")
+
+    @classmethod
+    def revealing(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> Self:
+        shown = _shown(endpoint, counts)
+        return cls(**shown, secret=endpoint.secret if shown["signature"] == "v1" else None)
+
+
+class EndpointList(Shown):
+    items: list[EndpointResource]
+
+
+class TestResult(AttemptResource):
+    accepted: bool
+
+
+class Preview(Shown):
+    looked_at: int
+    fitting: list[EventResource]
+
+
+def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str, Any]:
+    same = {name: getattr(endpoint, name) for name in EndpointResource.model_fields if hasattr(endpoint, name)}
+    return {
+        **same,
+        **{shown: getattr(endpoint, name) for shown, name in _NAMES.items()},
+        "disabled_reason": endpoint.disabled_reason or None,
+        "headers": [name for name, _ in endpoint.headers],
+        "proxy": endpoint.proxy or None,
+        "client_certificate": endpoint.client_certificate or None,
+        "deliveries": {state: counts.get(state, 0) for state in DeliveryState},
+        **_signature(endpoint),
+    }
+
+
+def _signature(endpoint: Endpoint) -> dict[str, Any]:
+    return {"signature": signature_of(endpoint.secret).value, "public_key": public_key(endpoint.secret)}

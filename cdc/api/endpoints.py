@@ -1,0 +1,211 @@
+"""Endpoints: who gets what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+from cdc.api.endpoint_resource import (
+    Disabling,
+    EndpointList,
+    EndpointPatch,
+    EndpointResource,
+    EndpointWithSecret,
+    NewEndpoint,
+    Preview,
+    PreviewQuery,
+    Rotation,
+    TestEvent,
+    TestResult,
+)
+from cdc.api.operation import Answer, Call, Operation, Scope
+from cdc.api.resource import AttemptResource, EventResource
+from cdc.endpoint import Endpoint, EndpointChange
+from cdc.outbox.shared import no_endpoint
+
+_TAG = "endpoints"
+
+
+async def _list(call: Call[None, None]) -> Answer:
+    endpoints, counts = await call.desk.store.endpoints(), await call.desk.store.counts()
+    return Answer(EndpointList(items=[EndpointResource.of(each, counts.get(each.id, {})) for each in endpoints]))
+
+
+async def _create(call: Call[None, NewEndpoint]) -> Answer:
+    body = call.body
+    secret = body.secret.get_secret_value() if body.secret else None
+    made = call.desk.made(body.given(), secret, body.signature if "signature" in body.model_fields_set else None)
+    await call.desk.store.add_endpoint(made)
+    created = EndpointWithSecret.revealing(made, {})
+    return Answer(created, HTTPStatus.CREATED, {"Location": f"{call.request.path}/{made.id}"})
+
+
+async def _show(call: Call[None, None]) -> Answer:
+    return Answer(await _resource(call, await _found(call)))
+
+
+async def _update(call: Call[None, EndpointPatch]) -> Answer:
+    found = await _found(call)
+    fields = call.desk.checked(call.body.given(), found)
+    return Answer(await _resource(call, await _changed(call, EndpointChange(**fields))))
+
+
+async def _remove(call: Call[None, None]) -> Answer:
+    await call.desk.store.remove_endpoint(call.path["id"], call.desk.clock.now())
+    return Answer(None)
+
+
+async def _enable(call: Call[None, None]) -> Answer:
+    wanted = EndpointChange(enabled=True, disabled_reason="")
+    return Answer(await _resource(call, await _changed(call, wanted)))
+
+
+async def _disable(call: Call[None, Disabling]) -> Answer:
+    wanted = EndpointChange(enabled=False, disabled_reason=call.body.reason)
+    return Answer(await _resource(call, await _changed(call, wanted)))
+
+
+async def _rotate(call: Call[None, Rotation]) -> Answer:
+    body, found = call.body, await _found(call)
+    secret = call.desk.secret(body.secret.get_secret_value() if body.secret else None, body.signature, found)
+    until = call.desk.clock.now() + timedelta(hours=body.overlap_hours)
+    rotated = await _changed(call, EndpointChange(secret=secret, former_secret_until=until))
+    counts = await call.desk.store.counts()
+    return Answer(EndpointWithSecret.revealing(rotated, counts.get(rotated.id, {})))
+
+
+async def _test(call: Call[None, TestEvent]) -> Answer:
+    attempt = await call.desk.send_test(call.path["id"], call.body.event)
+    shown: dict[str, Any] = AttemptResource.of(attempt).model_dump()
+    return Answer(TestResult(**shown, accepted=not attempt.error))
+
+
+async def _preview(call: Call[None, PreviewQuery]) -> Answer:
+    body = call.body
+    wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
+    last = await call.desk.store.events(body.last)
+    fitting = call.desk.fitting(wanted, last)
+    return Answer(Preview(looked_at=len(last), fitting=[EventResource.of(stored) for stored in fitting]))
+
+
+async def _found(call: Call[Any, Any]) -> Endpoint:
+    endpoint_id = call.path["id"]
+    found = await call.desk.store.endpoint(endpoint_id)
+    if found is None:
+        raise no_endpoint(endpoint_id)
+    return found
+
+
+async def _changed(call: Call[Any, Any], change: EndpointChange) -> Endpoint:
+    return await call.desk.store.change_endpoint(call.path["id"], change)
+
+
+async def _resource(call: Call[Any, Any], endpoint: Endpoint) -> EndpointResource:
+    counts = await call.desk.store.counts()
+    return EndpointResource.of(endpoint, counts.get(endpoint.id, {}))
+
+
+OPERATIONS = (
+    Operation("GET", "/endpoints", "listEndpoints", "All endpoints.", Scope.READ, _list, answer=EndpointList, tag=_TAG),
+    Operation(
+        "POST",
+        "/endpoints",
+        "createEndpoint",
+        "Add an endpoint. The answer holds its secret, this once.",
+        Scope.MANAGE,
+        _create,
+        answer=EndpointWithSecret,
+        body=NewEndpoint,
+        status=HTTPStatus.CREATED,
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/endpoints/preview",
+        "previewEndpoint",
+        "Which of the last events an endpoint like this one would get.",
+        Scope.READ,
+        _preview,
+        answer=Preview,
+        body=PreviewQuery,
+        tag=_TAG,
+    ),
+    Operation(
+        "GET",
+        "/endpoints/{id}",
+        "showEndpoint",
+        "One endpoint.",
+        Scope.READ,
+        _show,
+        answer=EndpointResource,
+        tag=_TAG,
+    ),
+    Operation(
+        "PATCH",
+        "/endpoints/{id}",
+        "updateEndpoint",
+        "Change what is given, and leave the rest.",
+        Scope.MANAGE,
+        _update,
+        answer=EndpointResource,
+        body=EndpointPatch,
+        tag=_TAG,
+    ),
+    Operation(
+        "DELETE",
+        "/endpoints/{id}",
+        "removeEndpoint",
+        "Remove an endpoint; what has not been delivered is cancelled.",
+        Scope.MANAGE,
+        _remove,
+        status=HTTPStatus.NO_CONTENT,
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/endpoints/{id}/enable",
+        "enableEndpoint",
+        "Send again, beginning with what has waited.",
+        Scope.MANAGE,
+        _enable,
+        answer=EndpointResource,
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/endpoints/{id}/disable",
+        "disableEndpoint",
+        "Stop sending; events wait until it is enabled again.",
+        Scope.MANAGE,
+        _disable,
+        answer=EndpointResource,
+        body=Disabling,
+        body_optional=True,
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/endpoints/{id}/rotate-secret",
+        "rotateSecret",
+        "Give it a new secret or key pair; the former one signs too until the overlap ends.",
+        Scope.MANAGE,
+        _rotate,
+        answer=EndpointWithSecret,
+        body=Rotation,
+        body_optional=True,
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/endpoints/{id}/test",
+        "testEndpoint",
+        "Send one test event now; the answer says what came of it.",
+        Scope.MANAGE,
+        _test,
+        answer=TestResult,
+        body=TestEvent,
+        body_optional=True,
+        tag=_TAG,
+    ),
+)

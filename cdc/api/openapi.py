@@ -1,0 +1,132 @@
+"""The OpenAPI 3.1 document of the API, from its operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from cdc import __version__
+from cdc.api.operation import Operation
+from cdc.api.problem import ProblemDetails, description
+
+_REFERENCE = "#/components/schemas/{model}"
+#: What every operation may answer besides.
+_ALWAYS = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gives the same answer for 24 hours, and is done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
+
+def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
+    """``prefix``: what all paths begin with."""
+    schemas = _schemas(operations)
+    paths: dict[str, Any] = {}
+    for each in operations:
+        paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "facturascripts-cdc",
+            "version": __version__,
+            "summary": "Endpoints, events and deliveries of a FacturaScripts database's webhooks.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {name: schema for name, schema in schemas.items() if not name.endswith(_QUERY)},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "Made by `cdc token add`."},
+            },
+        },
+    }
+
+
+_QUERY = "Query"
+
+
+def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
+    """JSON Schemas by the names of the models; a query's is there to take its parameters from."""
+    models: dict[type[BaseModel], Literal["validation", "serialization"]] = {ProblemDetails: "serialization"}
+    for each in operations:
+        if each.answer is not None:
+            models[each.answer] = "serialization"
+        for model in (each.body, each.query):
+            if model is not None:
+                models[model] = "validation"
+    _, definitions = models_json_schema(list(models.items()), ref_template=_REFERENCE)
+    found: dict[str, Any] = definitions["$defs"]
+    return found
+
+
+def _operation(each: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": each.name,
+        "summary": each.summary,
+        "tags": [each.tag],
+        "parameters": _parameters(each, schemas),
+        "responses": _responses(each),
+        "x-scope": each.scope.value,
+    }
+    if each.description:
+        told["description"] = each.description
+    if each.body is not None:
+        content = {"application/json": {"schema": _reference(each.body)}}
+        told["requestBody"] = {"required": not each.body_optional, "content": content}
+    return told
+
+
+def _parameters(each: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", each.path)
+    ]
+    if each.query is not None:
+        schema = schemas[each.query.__name__]
+        for name, values in schema["properties"].items():
+            shown = {key: value for key, value in values.items() if key not in ("description", "title")}
+            required = name in schema.get("required", ())
+            told = {"name": name, "in": "query", "required": required, "schema": shown}
+            if "description" in values:
+                told["description"] = values["description"]
+            found.append(told)
+    if each.method == "POST":
+        found.append(_IDEMPOTENCY)
+    return found
+
+
+def _responses(each: Operation) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": HTTPStatus(each.status).phrase}
+    if each.stream:
+        good["content"] = {each.stream: {"schema": {"type": "string"}}}
+    elif each.answer is not None:
+        good["content"] = {"application/json": {"schema": _reference(each.answer)}}
+    found = {str(each.status): good}
+    wrong = {*_ALWAYS, *each.problems}
+    if "{" in each.path:
+        wrong.add(HTTPStatus.NOT_FOUND)
+    if each.query is not None or each.body is not None:
+        wrong.add(HTTPStatus.UNPROCESSABLE_ENTITY)
+    if each.body is not None:
+        wrong |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+    if each.method == "POST":
+        wrong |= {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT}
+    return found | {str(int(status)): description(status) for status in sorted(wrong)}
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=model.__name__)}

@@ -1,0 +1,77 @@
+"""What the API offers: an `Operation` for each method of a path; routes and the OpenAPI document are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from cdc.api.desk import Desk
+
+Query_co = TypeVar("Query_co", bound=BaseModel | None, covariant=True)
+Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
+
+
+class Scope(StrEnum):
+    """What a caller may do: ``READ`` looks, ``MANAGE`` changes (and looks)."""
+
+    READ = "read"
+    MANAGE = "manage"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: ``name`` for the audit log."""
+
+    name: str
+    scope: Scope
+
+    def may(self, scope: Scope) -> bool:
+        return self.scope is Scope.MANAGE or scope is Scope.READ
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Query_co, Body_co]):
+    """One request, checked: values of the path by name, query and body as the operation declares them."""
+
+    request: web.Request
+    desk: Desk
+    caller: Caller
+    path: Mapping[str, str]
+    query: Query_co
+    body: Body_co
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``content``: None for an answer without a body."""
+
+    content: BaseModel | None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``path``: with ``{name}`` for values.  ``name``: of the operation, unique.  ``problems``: statuses besides those
+    that every operation may answer.  ``stream``: it writes its answer itself, of this content type."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    scope: Scope
+    handle: Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]
+    answer: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    body_optional: bool = False
+    status: int = 200
+    description: str = ""
+    tag: str = ""
+    problems: tuple[int, ...] = ()
+    stream: str = ""

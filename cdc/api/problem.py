@@ -1,0 +1,124 @@
+"""Errors as ``application/problem+json`` (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, Field, ValidationError
+
+from cdc.errors import CdcError, NotFound, OutboxError, UsageError
+
+CONTENT_TYPE = "application/problem+json"
+
+log = structlog.get_logger()
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one value."""
+
+    where: str = Field(examples=["body.timeout"], description="The place of the value, from its kind on.")
+    what: str = Field(examples=["Input should be greater than 0"])
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error."""
+
+    type: str = Field(default="about:blank")
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no endpoint ep_1."], description="What is wrong, in one sentence.")
+    hint: str | None = Field(default=None, description="How to mend it.")
+    errors: list[FieldProblem] | None = Field(default=None, description="Values that are wrong, where they are known.")
+
+
+class Problem(Exception):
+    """``headers``: go with the answer."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        hint: str = "",
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.hint = hint
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    def answer(self) -> web.Response:
+        details = ProblemDetails(
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            hint=self.hint or None,
+            errors=self.errors or None,
+        )
+        body = orjson.dumps(details.model_dump(exclude_none=True))
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", **self.headers}
+        return web.Response(body=body, status=self.status, headers=headers)
+
+
+def of_error(error: CdcError) -> Problem:
+    """What a caller is told of an error on purpose: its sentence holds no secret."""
+    if isinstance(error, NotFound):
+        return Problem(HTTPStatus.NOT_FOUND, error.message, error.hint)
+    if isinstance(error, UsageError):
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint)
+    if isinstance(error, OutboxError):
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, error.hint, headers={"Retry-After": "5"})
+    return Problem(HTTPStatus.BAD_GATEWAY, error.message, error.hint)
+
+
+def of_validation(error: ValidationError, kind: str) -> Problem:
+    """``kind``: where the values are from: ``body`` or ``query``.  No value is repeated."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    errors = [FieldProblem(where=".".join([kind, *map(str, each["loc"])]), what=each["msg"]) for each in found]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "A value is not what is expected here.", errors=errors)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Everything that is raised becomes a problem; of defects nothing is told but that there is one."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem.answer()
+    except CdcError as error:
+        return of_error(error).answer()
+    except web.HTTPException as error:
+        return _of_http(error)
+    except Exception:
+        log.exception("a request broke off", method=request.method, path=request.path)
+        return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request broke off; see the log.").answer()
+
+
+def _of_http(error: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals: no such path, no such method, too large a body."""
+    headers = {name: value for name, value in error.headers.items() if name in ("Allow", "Location")}
+    return Problem(error.status, _SENTENCES.get(error.status, f"{error.reason}."), headers=headers).answer()
+
+
+_SENTENCES: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know that method.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+}
+
+
+def description(status: int) -> dict[str, Any]:
+    """An answer with a problem, for the OpenAPI document."""
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {"description": HTTPStatus(status).phrase, "content": {CONTENT_TYPE: {"schema": schema}}}

@@ -1,0 +1,43 @@
+"""Sources: what each reads, and how far it is."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cdc.api.operation import Answer, Call, Operation, Scope
+from cdc.api.resource import Moment, Shown
+
+
+class SourceResource(Shown):
+    name: str
+    capture: str = Field(examples=["triggers", "binlog", "logical"])
+    state: str = Field(examples=["reading", "standby", "failed", "opening"])
+    since: Moment = Field(description="Since when it is so.")
+    lag: float | None = Field(description="Seconds that the oldest change which is not stored waits; null: not known.")
+    gaps: dict[str, int] = Field(description="Changes that could not be recorded, by table, as this process saw them.")
+    error: str | None
+    position: str | None = Field(description="Where it stands, in its own words.")
+
+
+class SourceList(Shown):
+    items: list[SourceResource]
+
+
+async def _list(call: Call[None, None]) -> Answer:
+    names = SourceResource.model_fields
+    shown = [SourceResource(**{name: getattr(each, name) for name in names}) for each in call.desk.sources()]
+    return Answer(SourceList(items=shown))
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/sources",
+        "listSources",
+        "The sources that this process captures.",
+        Scope.READ,
+        _list,
+        answer=SourceList,
+        tag="sources",
+    ),
+)
