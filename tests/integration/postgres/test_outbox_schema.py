@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 
 import pytest
 
+from cdc.endpoint import EndpointChange, Order
 from cdc.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.migrate import Migration, migrations
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.postgres_migrate import ENGINE, migrate_postgres
+from cdc.outbox.shared import lane_of
 from support.database import Database
+from support.outboxes import NOW, endpoint, event, states_of, store
 
 ONE = Migration(1, "one", "CREATE TABLE cdc_outbox.a (x integer); INSERT INTO cdc_outbox.a VALUES (1)")
 TWO = Migration(2, "two", "ALTER TABLE cdc_outbox.a ADD COLUMN y integer; UPDATE cdc_outbox.a SET y = x + 1")
@@ -112,3 +116,39 @@ def trusts(database: Database) -> bool:
         method for (method,) in database.execute("SELECT auth_method FROM pg_hba_file_rules WHERE type = 'host'")
     }
     return "trust" in methods
+
+
+async def test_an_older_schema_keeps_its_endpoints_and_what_they_wait_for(postgres_db: Database) -> None:
+    """Written as the program of the time wrote it: two events of one record, and an endpoint that was removed."""
+    await migrate_postgres(postgres_db.info, migrations(ENGINE)[:1])
+    kept = endpoint("ep_a")
+    settings = {
+        "url": kept.url, "description": "", "format": "facturascripts", "timeout": 10.0, "concurrency": 16,
+        "retry_schedule": [5, 25, 125, 625, 3125], "former_secret_until": None, "origin": "",
+    }  # fmt: skip
+    for name, secret, removed_at in (("ep_a", kept.secret, None), ("ep_gone", "", NOW)):
+        values = [name, removed_at is None, secret, json.dumps(settings), NOW, removed_at]
+        postgres_db.execute(
+            "INSERT INTO cdc_outbox.endpoint (id, events, sources, enabled, disabled_reason, secret, settings,"
+            " created_at, removed_at) VALUES (%s, '{*}', '{}', %s, '', %s, %s, %s, %s)",
+            values,
+        )
+    for number in (1, 2):
+        postgres_db.execute(
+            "INSERT INTO cdc_outbox.event VALUES (%s, %s, 'invoice.updated', 'main', 'a:1', %s, '{}')",
+            [number, f"evt_{number}", NOW],
+        )
+        postgres_db.execute(
+            "INSERT INTO cdc_outbox.delivery (id, event, endpoint, lane, state, due, created_at)"
+            " VALUES (%s, %s, 1, %s, %s, %s, %s)",
+            [number, number, lane_of("main", "a:1"), int(number == 1), NOW, NOW],
+        )
+    outbox = PostgresOutbox(postgres_db.info)
+    await outbox.open()
+    assert await outbox.endpoints() == [kept], "with what was not known then as it is by default"
+    await store(outbox, event(3, "a:1"))
+    assert await states_of(outbox, 1, 2, 3) == "pending waiting waiting"
+    changed = await outbox.change_endpoint("ep_a", EndpointChange(order=Order.NONE, headers=(("X-Key", "k"),)))
+    assert await outbox.endpoints() == [changed]
+    assert await states_of(outbox, 1, 2, 3) == "pending pending pending"
+    await outbox.close()
