@@ -67,7 +67,7 @@ OPERATION_TYPES: Final = (
     OperationType(
         "endpoint.recovered",
         "endpoint",
-        "accepts deliveries again, after `endpoint.failing`",
+        "accepts deliveries again (or was enabled anew), after `endpoint.failing`",
         (*_ENDPOINT, "failing_since", "message"),
     ),
     OperationType(
@@ -123,7 +123,10 @@ def endpoint_disabled(failing: Failing, reason: str, now: datetime) -> Event:
 
 def endpoint_recovered(failing: Failing, now: datetime) -> Event:
     """``failing``: as it was before."""
-    message = f"{_named(failing.endpoint)} accepts deliveries again, for the first time since {_time(failing.since)}."
+    message = (
+        f"{_named(failing.endpoint)}, which had accepted nothing since {_time(failing.since)}, accepts deliveries "
+        "again, or was enabled anew."
+    )
     told = {"failing_since": format_time(failing.since), "message": message}
     return _of_endpoint("endpoint.recovered", failing, told, now)
 
@@ -151,13 +154,13 @@ def source_gap(source: str, gap: Gap) -> Event:
     return _of_source("source.gap", source, told, gap.time, gap.table, hour)
 
 
-def _of_endpoint(name: str, failing: Failing, told: Mapping[str, Any], now: datetime, *parts: object) -> Event:
+def _of_endpoint(name: str, failing: Failing, told: dict[str, Any], now: datetime, *parts: object) -> Event:
     endpoint, url, since, _ = failing
     about = {"endpoint": endpoint.id, "description": endpoint.description, "url": url}
     return _event(name, ("endpoint", endpoint.id), about | told, now, format_time(since), *parts)
 
 
-def _of_source(name: str, source: str, told: Mapping[str, Any], now: datetime, *parts: object) -> Event:
+def _of_source(name: str, source: str, told: dict[str, Any], now: datetime, *parts: object) -> Event:
     return _event(name, ("source", source), {"source": source} | told, now, *parts)
 
 

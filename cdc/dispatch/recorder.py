@@ -11,6 +11,7 @@ from cdc.backoff import Backoff
 from cdc.clock import Clock
 from cdc.delivery import Outcome
 from cdc.dispatch.attempt_log import Finished, log_attempts
+from cdc.dispatch.giving_up import disablings
 from cdc.errors import OutboxError
 from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
@@ -70,7 +71,9 @@ class Recorder:
         backoff = Backoff(first=0.1, most=5.0)
         while True:
             try:
-                await self._store.finish(self._worker, outcomes, self._clock.now())
+                now = self._clock.now()
+                announcements = await disablings(self._store, finished, now)
+                await self._store.finish(self._worker, outcomes, now, announcements)
             except OutboxError as error:
                 self.failing = True
                 self._observer.outbox_failed("recording", error)

@@ -52,7 +52,7 @@ class Role(StrEnum):
 async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> None:
     """Relay every source and dispatch, or one of both, until ``stop`` is set, then end within ten seconds."""
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
-    from cdc.dispatch.sender import HttpSender
+    from cdc.dispatch.endurance import Endurance, Failures
     from cdc.web.reported import Reported
 
     if not config.source and role is not Role.DISPATCH:
@@ -70,7 +70,8 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> Non
                 lease=config.dispatch.lease_seconds,
                 grace=config.dispatch.stop_seconds,
             )
-            dispatcher = Dispatcher(store, sender, SystemClock(), settings, observer=observer)
+            failures = Failures()
+            dispatcher = Dispatcher(store, sender, SystemClock(), settings, observer=Several(observer, failures))
             relays = [_relay(source, store, dispatcher.notify, observer) for source in sources.values()]
             works = []
             if role is Role.CAPTURE:
@@ -78,6 +79,7 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> Non
             else:
                 store.on_write(dispatcher.notify)
                 works.append(_dispatch(dispatcher, store, stop, observer))
+                works.append(Endurance(store, failures, SystemClock(), dispatcher.notify).run(stop))
             if config.web.listen:
                 works.append(_serve(config, store, relays, reported, stop))
             await _run_all(relays, dispatcher, works, stop)

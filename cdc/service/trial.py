@@ -21,8 +21,9 @@ async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attemp
     A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
     `UsageError` when there is no such endpoint, or it is disabled: nothing is sent to it then.
     """
+    from cdc.dispatch.attempt_log import Finished
     from cdc.dispatch.dispatcher import LEASE_MARGIN
-    from cdc.dispatch.sender import HttpSender
+    from cdc.dispatch.giving_up import disablings
     from cdc.dispatch.single import attempt_once
 
     clock = SystemClock()
@@ -36,9 +37,11 @@ async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attemp
         now = clock.now()
         until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
         delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until)
-        async with HttpSender(config.dispatch.allow_private) as sender:
+        async with http_sender(config) as sender:
             outcome = await attempt_once(sender, delivery, endpoint, clock)
-        await store.finish(worker, [outcome], clock.now())
+        ended = clock.now()
+        announcements = await disablings(store, [Finished(outcome, endpoint_id)], ended)
+        await store.finish(worker, [outcome], ended, announcements)
         return outcome.attempt
     finally:
         await store.close()

@@ -90,7 +90,9 @@ async def test_gone_disables_the_endpoint_as_in_dispatch(config: Config) -> None
     assert (test.state, other.state) == (DeliveryState.DEAD, DeliveryState.PENDING)
     async with outbox(config) as store:
         (found,) = await store.endpoints()
+        (told,) = await store.events(10, pattern="endpoint.disabled")
     assert not found.enabled
+    assert told.record == "endpoint:ep_1"
 
 
 async def test_an_interrupted_test_is_left_to_the_consumer(config: Config) -> None:
