@@ -63,11 +63,12 @@ class Recorder:
                 finished, self._waiting = self._waiting, []
                 log_attempts(finished)
                 self._observer.attempted(finished)
-                await self._write([one.outcome for one in finished])
+                await self._write(finished)
                 self.unrecorded -= len(finished)
                 self._recorded()
 
-    async def _write(self, outcomes: Sequence[Outcome]) -> None:
+    async def _write(self, finished: Sequence[Finished]) -> None:
+        outcomes = [one.outcome for one in finished]
         backoff = Backoff(first=0.1, most=5.0)
         while True:
             try:
