@@ -66,7 +66,7 @@ def add(
     chosen = chosen_secret(secret, Signature(signature) if signature else None)
     made = new_endpoint(fields, chosen, SystemClock().now())
     if validate:
-        made = replace(made, origin=agreement(config, made.url, made.timeout).origin)
+        made = replace(made, origin=agreement(config, made).origin)
     run_async(_add(config, made))
     if as_json:
         print_json(_as_json(made) | secret_json(made))
@@ -175,8 +175,7 @@ def _origin(config: Config, endpoint_id: str, fields: dict[str, Any], validate: 
     found, _ = run_async(_one(config, endpoint_id))
     if not validate and not found.origin:
         return {}
-    url, timeout = fields.get("url", found.url), fields.get("timeout", found.timeout)
-    return {"origin": agreement(config, url, timeout).origin}
+    return {"origin": agreement(config, EndpointChange(**fields).applied_to(found)).origin}
 
 
 @endpoint.command()

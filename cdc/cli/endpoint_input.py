@@ -59,7 +59,7 @@ def given_fields(
     for name in sources:
         config.select_source(name)
     fields = {
-        "url": None if url is None else check_url(url, config.dispatch.allow_private),
+        "url": None if url is None else check_url(url, service.reach(config)),
         "events": None if events is None else check_known(config, parse_events(events)),
         "description": description,
         "sources": tuple(sources) or None,

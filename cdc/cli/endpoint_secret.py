@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
+from cdc import service
 from cdc.cli.asynchronous import run_async
 from cdc.cli.output import say
 from cdc.config import Config
 from cdc.dispatch.handshake import Agreement, ask
-from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
 from cdc.endpoint import Endpoint
 from cdc.errors import UsageError
@@ -97,15 +97,15 @@ def secret_json(endpoint: Endpoint) -> dict[str, str]:
     return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}
 
 
-def agreement(config: Config, url: str, timeout: float) -> Agreement:
+def agreement(config: Config, endpoint: Endpoint) -> Agreement:
     """Ask the endpoint.  Raises `EndpointRefused`."""
     origin = config.dispatch.origin or socket.gethostname()
-    agreed = run_async(_ask(config, url, origin, timeout))
+    agreed = run_async(_ask(config, endpoint, origin))
     rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
     say(f"The endpoint agrees to get events from {origin}, at {rate}.")
     return agreed
 
 
-async def _ask(config: Config, url: str, origin: str, seconds: float) -> Agreement:
-    async with HttpSender(config.dispatch.allow_private) as sender:
-        return await ask(sender, url, origin, seconds)
+async def _ask(config: Config, endpoint: Endpoint, origin: str) -> Agreement:
+    async with service.http_sender(config) as sender:
+        return await ask(sender, endpoint, origin)

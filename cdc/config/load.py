@@ -26,7 +26,9 @@ from cdc.toml_lines import TomlLines, TomlPath
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules", "secret_key_file")
-_LIST_OPTIONS = ("include",)
+_LIST_OPTIONS = ("include", "allow_networks")
+#: Tables of names and values: in the environment ``name=value,name=value``.
+_TABLE_OPTIONS = ("proxies", "client_certificates")
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}
 #: Section → its options, in the order in which they are documented.
 OPTIONS = {name: tuple(model.model_fields) for name, model in SECTIONS.items()}
@@ -107,6 +109,9 @@ class _Draft:
             value: Any = variable.value
             if option in _LIST_OPTIONS:
                 value = [part.strip() for part in variable.value.split(",") if part.strip()]
+            elif option in _TABLE_OPTIONS:
+                pairs = (part.partition("=") for part in variable.value.split(",") if part.strip())
+                value = {name.strip(): inner.strip() for name, _, inner in pairs}
             table[option] = _resolved(tuple(sections), option, value, self.folder)
             other = _OTHER_WAY.get(option) if sections[0] == "source" else None
             if other is not None and (*sections, other) not in self.variables:
@@ -143,7 +148,7 @@ class _Draft:
     def _resolve_paths(self, base: Path) -> None:
         sources = self.values.get("source")
         tables = {("source", name): table for name, table in sources.items()} if isinstance(sources, dict) else {}
-        for path, table in [*tables.items(), (("outbox",), self.values.get("outbox"))]:
+        for path, table in [*tables.items(), *(((name,), self.values.get(name)) for name in ("outbox", "dispatch"))]:
             if isinstance(table, dict):
                 for option, value in table.items():
                     table[option] = _resolved(path, option, value, base)
@@ -212,6 +217,9 @@ def _is_option(path: tuple[str, ...]) -> bool:
 
 def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> Any:
     """Paths and SQLite URLs made absolute, so that nothing later depends on the current folder."""
+    if option == "client_certificates" and isinstance(value, dict):
+        paths = {name: path for name, path in value.items() if isinstance(path, str)}
+        return value | {name: str(base / Path(path).expanduser()) for name, path in paths.items()}
     if not isinstance(value, str):
         return value
     if table == ("outbox",) and option == "url" and value.startswith(SQLITE) and value != SQLITE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -171,12 +172,45 @@ class DispatchConfig(Section):
     """How deliveries are sent."""
 
     allow_private: bool = False
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_http: bool = False
+    proxies: Annotated[dict[str, str], Field(repr=False)] = {}
+    client_certificates: dict[str, Path] = {}
     worker: str = ""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
     max_timeout_seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 30.0
     origin: str = ""
     stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+            raise ValueError('is not a list of networks such as ["10.1.0.0/16", "192.168.1.5/32"]')
+        for each in value:
+            try:
+                ip_network(each)
+            except ValueError:
+                raise ValueError(
+                    f"has {each!r}, which is no network such as 10.1.0.0/16, 192.168.1.5/32 or fd12::/48"
+                ) from None
+        return value
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies_are_http(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if not re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", url):
+                raise ValueError(
+                    f"has no usable URL for {name!r}: write http://host:port or http://user:password@host:port"
+                )
+        return value
+
+    @property
+    def http_allowed(self) -> bool:
+        """Receivers inside have no certificate, as a rule."""
+        return self.allow_http or self.allow_private
 
     @field_validator("worker")
     @classmethod

@@ -26,6 +26,8 @@ def masked(config: Config) -> dict[str, Any]:
         for option in _URL_OPTIONS:
             if table.get(option) is not None:
                 table[option] = mask_url(table[option])
+    proxies = values["dispatch"]["proxies"]
+    values["dispatch"]["proxies"] = {name: mask_url(url) for name, url in proxies.items()}
     return values
 
 

@@ -1,24 +1,24 @@
 """Where a delivery may go: the guard against requests to inside addresses (SSRF).
 
 Three layers, of which the last decides: `check_url` when an endpoint is added, `CheckedResolver` on the answer of the
-name service (a clear error before any connection), and `guard_socket` on the very address that a socket is about to
-be connected to, so that no second name service answer, odd spelling of an address or redirect gets around it.
+name service (a clear error before any connection), and `Reach.guarded_socket` on the very address that a socket is
+about to be connected to, so that no second name service answer, odd spelling of an address or redirect gets around it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
-import threading
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
 from cdc.errors import UsageError
+
+Network = IPv4Network | IPv6Network
+# An address as asyncio's and aiohttp's connecting functions pass it around: family, type, protocol, name, address.
+AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
 # Networks by the reason for which they are refused; the first that holds an address names it.  Written out rather
 # than taken from `ipaddress`, whose judgement of some of them differs between Python versions.
@@ -71,11 +71,71 @@ _EMBEDDING_6 = [ip_network(n) for n in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:
 
 
 class AddressRefused(OSError):
-    """A connection to an inside address was asked for; ``reason`` is one sentence with what to change."""
+    """Deliveries may not go where one was to go; ``reason`` is one sentence with what to change."""
 
-    def __init__(self, address: str, kind: str) -> None:
-        self.reason = f"{address} is {kind}, and deliveries to such addresses are not allowed (allow_private)."
-        super().__init__(errno.EACCES, self.reason)
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(errno.EACCES, reason)
+
+    @classmethod
+    def inside(cls, address: str, kind: str) -> AddressRefused:
+        return cls(
+            f"{address} is {kind}, and deliveries to such addresses are not allowed (allow_private, allow_networks)."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where deliveries may go besides public addresses by https.
+
+    ``private``: to every inside address; ``networks``: to those in them; ``plain``: by http.
+    """
+
+    private: bool = False
+    networks: tuple[Network, ...] = ()
+    plain: bool = False
+
+    def refusal(self, address: str) -> str | None:
+        """What kind of inside address this IP literal is (for a sentence), or None when deliveries may go there."""
+        kind = None if self.private else refusal(address)
+        return None if kind is not None and self._excepted(address) else kind
+
+    def _excepted(self, address: str) -> bool:
+        ip = ip_address(address.partition("%")[0])
+        embedded = _embedded(ip) if isinstance(ip, IPv6Address) else None
+        return any(each in network for each in (ip, embedded) if each is not None for network in self.networks)
+
+    def guarded_socket(self, address_info: AddressInfo) -> socket.socket:
+        """A new socket for this address, or `AddressRefused`: aiohttp calls this for each that it connects to."""
+        family, kind, protocol, _, address = address_info
+        refused = self.refusal(address[0])
+        if refused is not None:
+            raise AddressRefused.inside(address[0], refused)
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    def check_target(self, url: str) -> None:
+        """What can be told of a URL without a name look-up: raises `AddressRefused`.  Where a proxy looks names up and
+        connects, nothing else can."""
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not self.plain:
+            raise AddressRefused(f"{parts.netloc} is reached by http, and only https is allowed (allow_http).")
+        kind = self.literal_refusal(parts.hostname or "")
+        if kind is not None:
+            raise AddressRefused.inside(parts.hostname or "", kind)
+
+    def literal_refusal(self, host: str) -> str | None:
+        """`refusal` of a host that is an address in any spelling, or this machine; None for other names."""
+        name = host.rstrip(".").lower()
+        if name == "localhost" or name.endswith(".localhost"):
+            return self.refusal("127.0.0.1") and self.refusal("::1")
+        try:
+            return self.refusal(name)
+        except ValueError:
+            pass  # a name, or one of the old spellings of an IPv4 address: 127.1, 0x7f000001, 2130706433
+        try:
+            return self.refusal(socket.inet_ntoa(socket.inet_aton(name)))
+        except (OSError, UnicodeEncodeError):
+            return None
 
 
 def refusal(address: str) -> str | None:
@@ -108,7 +168,7 @@ def public_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def check_url(url: str, allow_private: bool) -> str:
+def check_url(url: str, reach: Reach) -> str:
     """The URL itself when deliveries may be sent there, else `UsageError`.  No name is looked up."""
     try:
         parts = urlsplit(url)
@@ -125,98 +185,16 @@ def check_url(url: str, allow_private: bool) -> str:
         )
     if not host or not url.isprintable() or " " in url:
         raise UsageError(f"The endpoint's URL {shown} has no valid host or path.", "Write https://host[:port]/path.")
-    kind = None if allow_private else _literal_refusal(host)
+    kind = reach.literal_refusal(host)
     if kind is not None:
         raise UsageError(
             f"The endpoint's URL {shown} leads to {kind}.",
-            "Set allow_private = true under [dispatch] if receivers on this machine or network are meant.",
+            "Under [dispatch] set allow_private = true if receivers on this machine or network are meant, or "
+            "allow_networks to those that may be reached.",
+        )
+    if parts.scheme == "http" and not reach.plain:
+        raise UsageError(
+            f"The endpoint's URL {shown} is http: whoever is on the way can read and change what is sent.",
+            "Write https, or set allow_http = true under [dispatch].",
         )
     return url
-
-
-def _literal_refusal(host: str) -> str | None:
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return "a loopback address"
-    try:
-        return refusal(name)
-    except ValueError:
-        pass  # a name, or one of the old spellings of an IPv4 address: 127.1, 0x7f000001, 2130706433
-    try:
-        return refusal(socket.inet_ntoa(socket.inet_aton(name)))
-    except (OSError, UnicodeEncodeError):
-        return None
-
-
-# An address as asyncio's and aiohttp's connecting functions pass it around: family, type, protocol, name, address.
-AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
-
-
-def guard_socket(address_info: AddressInfo) -> socket.socket:
-    """A new socket for this address, or `AddressRefused`: aiohttp calls this for each address that it connects to."""
-    family, kind, protocol, _, address = address_info
-    refused = refusal(address[0])
-    if refused is not None:
-        raise AddressRefused(address[0], refused)
-    return socket.socket(family=family, type=kind, proto=protocol)
-
-
-LookUp = Callable[..., list[Any]]  # as socket.getaddrinfo
-
-
-class CheckedResolver(AbstractResolver):
-    """Looks names up in daemon threads, and refuses those of which every address is an inside one.
-
-    A name service that hangs holds neither the event loop's thread pool nor the end of the process.  aiohttp looks a
-    name up once for all that wait for it, so there is at most one thread for each name.
-    """
-
-    def __init__(self, allow_private: bool, look_up: LookUp = socket.getaddrinfo) -> None:
-        self._allow_private = allow_private
-        self._look_up = look_up
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await _in_daemon_thread(lambda: self._look_up(host, port, family=family, type=socket.SOCK_STREAM))
-        refused = [refusal(info[4][0]) for info in found]
-        if not self._allow_private and found and all(refused):
-            raise AddressRefused(f"{host} ({found[0][4][0]})", refused[0] or "")
-        return [_resolved(host, info) for info in found]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _resolved(host: str, info: AddressInfo) -> ResolveResult:
-    family, _, protocol, _, address = info
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address[0], port=address[1], family=family, proto=protocol, flags=flags)
-
-
-async def _in_daemon_thread(call: Callable[[], list[Any]]) -> list[Any]:
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[list[Any]] = loop.create_future()
-
-    def settle(value: list[Any] | None, error: Exception | None) -> None:
-        if result.done():  # whoever waited was cancelled
-            return
-        if error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(value or [])
-
-    def run() -> None:
-        value, error = None, None
-        try:
-            value = call()
-        except Exception as failure:  # noqa: BLE001 - carried over to the waiting task, whatever it is
-            error = failure
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:
-            if not loop.is_closed():
-                raise
-
-    threading.Thread(target=run, name="cdc-name-lookup", daemon=True).start()
-    return await result

@@ -11,12 +11,23 @@ from aiohttp.http import HttpProcessingError
 from cdc.dispatch.address import AddressRefused
 from cdc.dispatch.request import WebhookRequest
 
+
+class NotConfigured(Exception):
+    """An endpoint names something that the configuration does not have (any more)."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(kind, name)
+        self.reason = f"The configuration has no {kind} {name!r}, which the endpoint names."
+
+
 # The first that fits the error, or the operating system's error within it, words it.
 _SENTENCES: list[tuple[type[BaseException], str]] = [
     (AddressRefused, "{detail}"),
+    (NotConfigured, "{detail}"),
+    (aiohttp.ClientHttpProxyError, "The proxy {proxy} answered {detail}."),
     (aiohttp.ClientConnectorCertificateError, "The TLS certificate of {where} is not valid: {detail}."),
     (ssl.SSLError, "TLS with {where} failed: {detail}."),
-    (aiohttp.ClientConnectorDNSError, "The host name {host} cannot be looked up: {detail}."),
+    (aiohttp.ClientConnectorDNSError, "{name} cannot be looked up: {detail}."),
     (TimeoutError, "{where} did not answer within {timeout:g} s."),
     (aiohttp.ServerDisconnectedError, "{where} closed the connection before it answered."),
     (HttpProcessingError, "{where} answered with something that is not HTTP."),
@@ -30,13 +41,20 @@ _SENTENCES: list[tuple[type[BaseException], str]] = [
 
 
 def describe_error(error: Exception, request: WebhookRequest) -> str:
-    """One sentence that names host and port, never the rest of the URL."""
+    """One sentence that names host and port, never the rest of the URL; of a proxy, its name."""
     parts = urlsplit(request.url)
+    where, name = parts.netloc.rpartition("@")[2], f"The host name {parts.hostname}"
+    if request.proxy and isinstance(error, _OF_THE_PROXY):
+        where, name = f"The proxy {request.proxy}", f"The host name of the proxy {request.proxy}"
     cause = _cause(error)
     sentence = next(text for kind, text in _SENTENCES if isinstance(error, kind) or isinstance(cause, kind))
     return sentence.format(
-        where=parts.netloc.rpartition("@")[2], host=parts.hostname, timeout=request.timeout, detail=_detail(cause)
+        where=where, name=name, proxy=request.proxy, timeout=request.timeout, detail=_detail(cause)
     )
+
+
+# Through a proxy, its is the only name that is looked up here.
+_OF_THE_PROXY = (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSError)
 
 
 def _cause(error: Exception) -> BaseException:
@@ -49,8 +67,10 @@ def _cause(error: Exception) -> BaseException:
 
 
 def _detail(cause: BaseException) -> str:
-    if isinstance(cause, AddressRefused):
+    if isinstance(cause, AddressRefused | NotConfigured):
         return cause.reason
+    if isinstance(cause, aiohttp.ClientHttpProxyError):
+        return f"{cause.status} {cause.message}".strip()
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message.rstrip(".")
     if isinstance(cause, ssl.SSLError) and cause.reason:

@@ -16,6 +16,7 @@ from cdc.dispatch.address import public_url
 from cdc.dispatch.failure import describe_error
 from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest
 from cdc.dispatch.sender import HttpSender
+from cdc.endpoint import Endpoint
 from cdc.errors import EndpointRefused
 
 ALLOWED_ORIGIN = "WebHook-Allowed-Origin"
@@ -29,10 +30,12 @@ class Agreement(NamedTuple):
     rate: int | None
 
 
-async def ask(sender: HttpSender, url: str, origin: str, seconds: float) -> Agreement:
-    """``origin``: the host name that stands for this sender.  ``seconds``: the time to answer.  Raises
-    `EndpointRefused` when the endpoint does not agree or does not answer."""
-    request = WebhookRequest(url, {"User-Agent": USER_AGENT, ORIGIN_HEADER: origin}, b"", seconds)
+async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
+    """``origin``: the host name that stands for this sender.  It is asked with the endpoint's headers, by its way and
+    within its timeout.  Raises `EndpointRefused` when it does not agree or does not answer."""
+    headers = {"User-Agent": USER_AGENT, ORIGIN_HEADER: origin, **dict(endpoint.headers)}
+    url, way = endpoint.url, (endpoint.proxy, endpoint.client_certificate)
+    request = WebhookRequest(url, headers, b"", endpoint.timeout, *way)
     try:
         answered = await _options(sender, request)
     except Exception as error:
@@ -61,12 +64,13 @@ _LONGEST_RATE = 9  # digits
 
 async def _options(sender: HttpSender, request: WebhookRequest) -> Mapping[str, str]:
     """The headers of the answer, whatever its status; names in any case."""
+    connector, way = sender.session_options(request)
     session = aiohttp.ClientSession(
-        connector=sender.connector,
+        connector=connector,
         connector_owner=False,
         timeout=aiohttp.ClientTimeout(total=request.timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
     url = URL(request.url)
-    async with session, session.options(url, headers=request.headers, allow_redirects=False) as response:
+    async with session, session.options(url, headers=request.headers, allow_redirects=False, **way) as response:
         return response.headers

@@ -21,12 +21,15 @@ BATCH = "batch"
 
 
 class WebhookRequest(NamedTuple):
-    """One POST.  ``body``: exactly the bytes that the signatures in ``headers`` cover.  ``timeout``: seconds."""
+    """One POST.  ``body``: exactly the bytes that the signatures in ``headers`` cover.  ``timeout``: seconds.
+    ``proxy``, ``client_certificate``: as of the endpoint."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeout: float
+    proxy: str = ""
+    client_certificate: str = ""
 
 
 def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> WebhookRequest:
@@ -67,7 +70,11 @@ def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: dat
         headers["X-Webhook-Signature"] = plain_signature(symmetric[0], body.content)
     if endpoint.origin:
         headers[ORIGIN_HEADER] = endpoint.origin
-    return WebhookRequest(endpoint.url, headers, body.content, endpoint.timeout)
+    if endpoint.headers:
+        headers.update(endpoint.headers)
+    return WebhookRequest(
+        endpoint.url, headers, body.content, endpoint.timeout, endpoint.proxy, endpoint.client_certificate
+    )
 
 
 def _signing(endpoint: Endpoint, now: datetime) -> list[str]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from yarl import URL
 
-from cdc.dispatch.address import CheckedResolver, LookUp, guard_socket
+from cdc.dispatch.address import Network, Reach
 from cdc.dispatch.deadline import Deadline
-from cdc.dispatch.failure import describe_error
+from cdc.dispatch.failure import NotConfigured, describe_error
 from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.resolver import CheckedResolver, LookUp
 from cdc.dispatch.retry import Answer
+from cdc.dispatch.target import Proxy, Target, proxy_of
 
 #: How much of an answer's body is read and kept (bytes).
 ANSWER_BYTES = 1000
@@ -38,7 +38,8 @@ class Sender(Protocol):
 
 
 class HttpSender:
-    """An async context manager around one `aiohttp.TCPConnector`: its pool, TLS, name look-ups and response parser.
+    """An async context manager around an `aiohttp.TCPConnector`: its pool, TLS, name look-ups and response parser; and
+    another one for each proxy.
 
     `aiohttp.ClientSession` is left out: a webhook needs none of what it does for each request (cookies, redirects,
     proxies, decompression, URL and header parsing), and without it a request costs half.
@@ -49,42 +50,60 @@ class HttpSender:
     """
 
     def __init__(
-        self, allow_private: bool = False, tls: ssl.SSLContext | None = None, look_up: LookUp | None = None
+        self,
+        allow_private: bool = False,
+        tls: ssl.SSLContext | None = None,
+        look_up: LookUp | None = None,
+        *,
+        allow_networks: Sequence[Network] = (),
+        allow_http: bool = False,
+        client_certificates: Mapping[str, ssl.SSLContext] | None = None,
+        proxies: Mapping[str, str] | None = None,
     ) -> None:
-        self._allow_private = allow_private
-        self._tls: ssl.SSLContext | bool = tls or True
-        self._resolver = CheckedResolver(allow_private, look_up) if look_up else CheckedResolver(allow_private)
-        self._connector: aiohttp.TCPConnector | None = None
-        self._targets: dict[str, _Target] = {}
+        """``allow_private`` allows http too; ``client_certificates`` and ``proxies`` (URLs) are by name."""
+        self._reach = Reach(allow_private, tuple(allow_networks), plain=allow_http or allow_private)
+        self._contexts: dict[str, ssl.SSLContext | bool] = {"": tls or True, **(client_certificates or {})}
+        self._proxies = {name: proxy_of(name, url) for name, url in (proxies or {}).items()}
+        self._look_up = {"look_up": look_up} if look_up else {}
+        self._connectors: dict[str, aiohttp.TCPConnector] = {}
+        self._targets: dict[tuple[str, str, str], Target] = {}
 
     async def __aenter__(self) -> Self:
-        self._connector = aiohttp.TCPConnector(
-            resolver=self._resolver,
-            socket_factory=None if self._allow_private else guard_socket,
-            ssl=self._tls,
+        self._connectors = {"": self._connector(self._reach)}
+        # Where proxies are is the operator's own choice: what they connect to is all that there is to guard.
+        anywhere = Reach(private=True)
+        self._connectors |= {name: self._connector(anywhere) for name in self._proxies}
+        return self
+
+    def _connector(self, reach: Reach) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(
+            resolver=CheckedResolver(reach, **self._look_up),
+            socket_factory=None if reach.private else reach.guarded_socket,
+            ssl=self._contexts[""],
             limit=0,  # the dispatcher bounds what is in flight, before a request's time starts to count
             limit_per_host=CONNECTIONS_PER_HOST,
             keepalive_timeout=KEEP_ALIVE,
         )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connector is not None:
-            await self._connector.close()
+        for connector in self._connectors.values():
+            await connector.close()
 
-    @property
-    def connector(self) -> aiohttp.TCPConnector:
-        """For requests that are no deliveries: guarded against inside addresses as these are, with the same TLS."""
-        assert self._connector is not None, "used outside of `async with`"
-        return self._connector
+    def session_options(self, request: WebhookRequest) -> tuple[aiohttp.TCPConnector, dict[str, Any]]:
+        """For requests that are no deliveries, guarded and routed as these are: the connector, and options of each
+        request.  Raises `AddressRefused` or `NotConfigured`."""
+        target = self._target(request)
+        proxy = self._proxies.get(request.proxy)
+        way = {"proxy": proxy.url, "proxy_auth": proxy.auth} if proxy else {}
+        return target.connector, {"ssl": self._contexts[request.client_certificate], **way}
 
     async def send(self, request: WebhookRequest) -> Answer:
-        assert self._connector is not None, "used outside of `async with`"
+        assert self._connectors, "used outside of `async with`"
         now = asyncio.get_running_loop().time
         started = now()
-        exchange = _Exchange(self._connector)
+        exchange = _Exchange()
         try:
             with Deadline(request.timeout):
                 await exchange.run(self._target(request), request)
@@ -96,13 +115,24 @@ class HttpSender:
             exchange.close()
         return Answer(exchange.status, duration, exchange.retry_after, body)
 
-    def _target(self, request: WebhookRequest) -> _Target:
-        target = self._targets.get(request.url)
+    def _target(self, request: WebhookRequest) -> Target:
+        key = request.url, request.proxy, request.client_certificate
+        target = self._targets.get(key)
         if target is None:
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()
-            target = self._targets[request.url] = _Target(request.url, self._tls)
+            target = self._targets[key] = self._new_target(*key)
         return target
+
+    def _new_target(self, url: str, proxy_name: str, certificate: str) -> Target:
+        """Raises `AddressRefused` or `NotConfigured`."""
+        self._reach.check_target(url)
+        proxy: Proxy | None = None
+        if proxy_name and (proxy := self._proxies.get(proxy_name)) is None:
+            raise NotConfigured("proxy", proxy_name)
+        if certificate not in self._contexts:
+            raise NotConfigured("client certificate", certificate)
+        return Target(url, self._contexts[certificate], self._connectors[proxy_name], proxy)
 
 
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
@@ -110,38 +140,18 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole 
 _SWITCHING = 101
 
 
-class _Place(aiohttp.ClientRequest):
-    """What the connector asks about where to connect; the key into its pool is worked out once."""
-
-    @cached_property
-    def connection_key(self) -> ConnectionKey:
-        return super().connection_key
-
-
-class _Target:
-    """Of a URL, what is the same for each request: how to connect, and the head's first lines."""
-
-    __slots__ = ("connect", "head")
-
-    def __init__(self, url: str, tls: ssl.SSLContext | bool) -> None:
-        self.connect = _Place("POST", URL(url), loop=asyncio.get_running_loop(), ssl=tls)
-        path, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
-        self.head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
-
-
 class _Exchange:
     """One request and its answer on one connection, which goes back to the pool when the answer ended well."""
 
-    __slots__ = ("_connection", "_connector", "_content", "retry_after", "status")
+    __slots__ = ("_connection", "_content", "retry_after", "status")
 
-    def __init__(self, connector: aiohttp.TCPConnector) -> None:
-        self._connector = connector
+    def __init__(self) -> None:
         self._connection: Connection | None = None
         self._content: aiohttp.StreamReader | None = None
         self.status: int | None = None
         self.retry_after: str | None = None
 
-    async def run(self, target: _Target, request: WebhookRequest) -> None:
+    async def run(self, target: Target, request: WebhookRequest) -> None:
         """Until the head of the answer has arrived."""
         protocol = await self._connect(target)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
@@ -154,9 +164,9 @@ class _Exchange:
         self.status, self._content = message.code, content
         self.retry_after = message.headers.get("Retry-After")
 
-    async def _connect(self, target: _Target) -> ResponseHandler:
+    async def _connect(self, target: Target) -> ResponseHandler:
         while True:
-            self._connection = await self._connector.connect(target.connect, [], _NO_TIMEOUT)
+            self._connection = await target.connector.connect(target.connect, [], _NO_TIMEOUT)
             protocol = self._connection.protocol
             assert protocol is not None, "a new connection has one"
             if protocol.transport is not None and not protocol.should_close:
@@ -198,6 +208,7 @@ def request_head(start: str, request: WebhookRequest) -> bytes:
     """The head of the request as bytes.  Raises ValueError when a header would make more lines than one."""
     lines = [f"{name}: {value}\r\n" for name, value in request.headers.items()]
     head = f"{start}{''.join(lines)}Content-Length: {len(request.body)}\r\n\r\n"
-    if head.count("\n") != len(lines) + 4 or head.count("\r") != len(lines) + 4:
+    wanted = start.count("\n") + len(lines) + 2
+    if head.count("\n") != wanted or head.count("\r") != wanted:
         raise ValueError("a header holds a line break")
     return head.encode()

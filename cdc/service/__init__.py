@@ -18,6 +18,7 @@ from cdc.service.installers import (
 )
 from cdc.service.outboxes import migrate_outbox, open_outbox, outbox_script
 from cdc.service.rules import catalogue, catalogues
+from cdc.service.sending import http_sender, reach
 from cdc.service.sources import journal_of, probe_of, source_of
 from cdc.service.trial import send_test
 
@@ -31,6 +32,7 @@ __all__ = [
     "event_types",
     "event_types_of",
     "examine",
+    "http_sender",
     "inspector",
     "installer",
     "installer_of",
@@ -43,6 +45,7 @@ __all__ = [
     "outbox_script",
     "plan_cascades",
     "probe_of",
+    "reach",
     "readable",
     "run",
     "send_test",

@@ -21,6 +21,7 @@ from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.service.outboxes import open_outbox
 from cdc.service.rules import catalogue
+from cdc.service.sending import http_sender
 from cdc.service.sources import probe_of, source_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> Non
     try:
         if not await _open_in_time(store, stop):
             return
-        async with HttpSender(config.dispatch.allow_private) as sender, observing(config, reported) as observer:
+        async with http_sender(config) as sender, observing(config, reported) as observer:
             settings = DispatchSettings(
                 worker=_worker(config),
                 concurrency=config.dispatch.concurrency,

@@ -13,6 +13,7 @@ from cdc.delivery import Attempt
 from cdc.event import Event
 from cdc.outbox.shared import no_endpoint
 from cdc.service.outboxes import open_outbox
+from cdc.service.sending import http_sender
 
 
 async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attempt:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.dispatch.address import AddressRefused, CheckedResolver, check_url, guard_socket, public_url, refusal
+from cdc.dispatch.address import AddressRefused, Reach, check_url, public_url, refusal
+from cdc.dispatch.resolver import CheckedResolver
 from cdc.errors import UsageError
 
 INSIDE = {
@@ -122,8 +123,8 @@ def test_ipv6_forms_are_judged_as_the_ipv4_address_they_end_at(ip: IPv4Address) 
 )
 def test_inside_urls_need_allow_private(url: str) -> None:
     with pytest.raises(UsageError, match="allow_private = true"):
-        check_url(url, allow_private=False)
-    assert check_url(url, allow_private=True) == url
+        check_url(url, Reach(plain=True))
+    assert check_url(url, Reach(private=True, plain=True)) == url
 
 
 @pytest.mark.parametrize(
@@ -148,9 +149,9 @@ def test_inside_urls_need_allow_private(url: str) -> None:
     ],
 )
 def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:
-    for allow_private in (False, True):
+    for private in (False, True):
         with pytest.raises(UsageError) as caught:
-            check_url(url, allow_private)
+            check_url(url, Reach(private, plain=True))
         assert "hunter2" not in str(caught.value)
 
 
@@ -158,7 +159,7 @@ def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:
     "url", ["https://receiver.example/hook?x=1", "http://1.1.1.1:8080/", "https://[2606:4700::1111]/"]
 )
 def test_public_urls_pass(url: str) -> None:
-    assert check_url(url, allow_private=False) == url
+    assert check_url(url, Reach(plain=True)) == url
 
 
 def test_logged_urls_hold_no_secrets() -> None:
@@ -170,10 +171,10 @@ def test_no_socket_for_an_inside_address(ip: IPv4Address | IPv6Address) -> None:
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     info = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(ip), 80))
     if refusal(str(ip)) is None:
-        guard_socket(info).close()
+        Reach().guarded_socket(info).close()
     else:
         with pytest.raises(AddressRefused, match="not allowed"):
-            guard_socket(info)
+            Reach().guarded_socket(info)
 
 
 def answers(*addresses: str) -> Any:
@@ -195,18 +196,18 @@ def answers(*addresses: str) -> Any:
 
 
 async def test_a_name_that_leads_inside_is_refused_and_named() -> None:
-    resolver = CheckedResolver(allow_private=False, look_up=answers("10.0.0.7", "::1"))
+    resolver = CheckedResolver(Reach(), look_up=answers("10.0.0.7", "::1"))
     with pytest.raises(AddressRefused) as caught:
         await resolver.resolve("receiver.example", 443)
     assert "receiver.example (10.0.0.7) is a private address" in caught.value.reason
 
 
 async def test_a_name_with_a_public_address_resolves() -> None:
-    resolver = CheckedResolver(allow_private=False, look_up=answers("10.0.0.7", "1.1.1.1"))
+    resolver = CheckedResolver(Reach(), look_up=answers("10.0.0.7", "1.1.1.1"))
     assert [found["host"] for found in await resolver.resolve("receiver.example", 443)] == ["10.0.0.7", "1.1.1.1"]
 
 
 async def test_allow_private_resolves_everything() -> None:
-    resolver = CheckedResolver(allow_private=True, look_up=answers("127.0.0.1"))
+    resolver = CheckedResolver(Reach(private=True), look_up=answers("127.0.0.1"))
     found = await resolver.resolve("receiver.example", 443)
     assert [(entry["host"], entry["port"]) for entry in found] == [("127.0.0.1", 443)]

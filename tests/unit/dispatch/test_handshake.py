@@ -11,6 +11,7 @@ from aiohttp import web
 from cdc.dispatch.handshake import Agreement, ask, judge
 from cdc.dispatch.sender import HttpSender
 from cdc.errors import EndpointRefused
+from support.dispatching import endpoint
 from support.http_servers import served
 from support.signed import signed_request
 
@@ -64,9 +65,16 @@ def test_what_an_answer_means(allowed: str, rate: str | None, agreed: Agreement 
 async def test_an_endpoint_agrees(sender: HttpSender) -> None:
     target = Target({"webhook-allowed-origin": ORIGIN, "webhook-allowed-rate": "90"}, status=405)
     async with served(target.app()) as url:
-        agreed = await ask(sender, url, ORIGIN, 5)
+        agreed = await ask(sender, endpoint(url), ORIGIN)
     assert agreed == Agreement(ORIGIN, 90), "the status says nothing"
     assert [each["WebHook-Request-Origin"] for each in target.asked] == [ORIGIN]
+
+
+async def test_it_is_asked_with_the_headers_of_the_endpoint(sender: HttpSender) -> None:
+    target = Target({"webhook-allowed-origin": "*"})
+    async with served(target.app()) as url:
+        await ask(sender, endpoint(url, headers=(("Authorization", "Bearer abc"),)), ORIGIN)
+    assert [each["Authorization"] for each in target.asked] == ["Bearer abc"]
 
 
 async def test_each_delivery_then_carries_the_origin() -> None:
@@ -79,19 +87,19 @@ async def test_an_endpoint_that_knows_of_no_events_is_refused(sender: HttpSender
     target = Target({"Allow": "POST", "Location": "/elsewhere"}, status)
     async with served(target.app()) as url:
         with pytest.raises(EndpointRefused, match=f"does not agree to get events from {ORIGIN}"):
-            await ask(sender, f"{url}?token=hunter2", ORIGIN, 5)
+            await ask(sender, endpoint(f"{url}?token=hunter2"), ORIGIN)
     assert len(target.asked) == 1, "redirects are not followed"
 
 
 async def test_an_endpoint_that_does_not_answer_is_a_sentence(sender: HttpSender) -> None:
     with pytest.raises(EndpointRefused, match=r"not validated: 127\.0\.0\.1:1 refused the connection") as caught:
-        await ask(sender, "http://127.0.0.1:1/hook?token=hunter2", ORIGIN, 5)
+        await ask(sender, endpoint("http://127.0.0.1:1/hook?token=hunter2"), ORIGIN)
     assert "hunter2" not in str(caught.value)
 
 
 async def test_inside_addresses_are_not_asked_either() -> None:
     target = Target({"WebHook-Allowed-Origin": "*"})
-    async with served(target.app()) as url, HttpSender(allow_private=False) as guarded:
+    async with served(target.app()) as url, HttpSender(allow_http=True) as guarded:
         with pytest.raises(EndpointRefused, match="a loopback address"):
-            await ask(guarded, url, ORIGIN, 5)
+            await ask(guarded, endpoint(url), ORIGIN)
     assert target.asked == []

@@ -1,0 +1,73 @@
+"""Looks up the names that deliveries go to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from cdc.dispatch.address import AddressInfo, AddressRefused, Reach
+
+LookUp = Callable[..., list[Any]]  # as socket.getaddrinfo
+
+
+class CheckedResolver(AbstractResolver):
+    """Looks names up in daemon threads, and refuses those of which every address is an inside one.
+
+    A name service that hangs holds neither the event loop's thread pool nor the end of the process.  aiohttp looks a
+    name up once for all that wait for it, so there is at most one thread for each name.
+    """
+
+    def __init__(self, reach: Reach, look_up: LookUp = socket.getaddrinfo) -> None:
+        self._reach = reach
+        self._look_up = look_up
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await _in_daemon_thread(lambda: self._look_up(host, port, family=family, type=socket.SOCK_STREAM))
+        refused = [self._reach.refusal(info[4][0]) for info in found]
+        if found and all(refused):
+            raise AddressRefused.inside(f"{host} ({found[0][4][0]})", refused[0] or "")
+        return [_resolved(host, info) for info in found]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _resolved(host: str, info: AddressInfo) -> ResolveResult:
+    family, _, protocol, _, address = info
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return ResolveResult(hostname=host, host=address[0], port=address[1], family=family, proto=protocol, flags=flags)
+
+
+async def _in_daemon_thread(call: Callable[[], list[Any]]) -> list[Any]:
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[list[Any]] = loop.create_future()
+
+    def settle(value: list[Any] | None, error: Exception | None) -> None:
+        if result.done():  # whoever waited was cancelled
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value or [])
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = call()
+        except Exception as failure:  # noqa: BLE001 - carried over to the waiting task, whatever it is
+            error = failure
+        try:
+            loop.call_soon_threadsafe(settle, value, error)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+
+    threading.Thread(target=run, name="cdc-name-lookup", daemon=True).start()
+    return await result

@@ -1,0 +1,64 @@
+"""Where a request connects to, and the head's first lines: worked out once for a URL, not for each request."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import cached_property
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+
+class Proxy(NamedTuple):
+    """``url``: http, without user and password."""
+
+    name: str
+    url: URL
+    auth: aiohttp.BasicAuth | None
+
+
+def proxy_of(name: str, url: str) -> Proxy:
+    """``url``: ``http://user:password@host:port``, user and password as they are needed."""
+    parsed = URL(url)
+    auth = None if parsed.user is None else aiohttp.BasicAuth(parsed.user, parsed.password or "", encoding="utf-8")
+    return Proxy(name, parsed.with_user(None).origin(), auth)
+
+
+class Place(aiohttp.ClientRequest):
+    """What the connector asks about where to connect; the key into its pool is worked out once."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        return super().connection_key
+
+
+class Target:
+    """Of a URL, what is the same for each request: how to connect, and the head's first lines.
+
+    Through a proxy, https goes by a tunnel (CONNECT), of which the connector takes care; of http the proxy itself reads
+    the head, which names the whole URL then.
+    """
+
+    __slots__ = ("connect", "connector", "head")
+
+    def __init__(
+        self, url: str, tls: ssl.SSLContext | bool, connector: aiohttp.TCPConnector, proxy: Proxy | None = None
+    ) -> None:
+        self.connector = connector
+        self.connect = Place(
+            "POST",
+            URL(url),
+            loop=asyncio.get_running_loop(),
+            ssl=tls,
+            proxy=proxy.url if proxy else None,
+            proxy_auth=proxy.auth if proxy else None,
+        )
+        place, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
+        self.head = f"POST {place} HTTP/1.1\r\nHost: {host}\r\n"
+        if proxy and not self.connect.is_ssl():
+            self.head = f"POST http://{host}{place} HTTP/1.1\r\nHost: {host}\r\n"
+            if proxy.auth:
+                self.head += f"Proxy-Authorization: {proxy.auth.encode()}\r\n"
