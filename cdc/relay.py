@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,9 +18,11 @@ from cdc.backoff import Backoff
 from cdc.change import Batch
 from cdc.clock import Clock
 from cdc.errors import OutboxError, SourceError
+from cdc.event import Event
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.observer import SILENT, Observer
+from cdc.operation import source_gap
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.source.base import Source
@@ -93,21 +95,27 @@ class Relay:
     async def _store(self, batch: Batch, mapped: Mapped) -> None:
         """Until it succeeds: whoever gave up here would lose events."""
         backoff = Backoff(first=0.5, most=30.0)
+        name = self.source.name
+        events = _told(name, batch, mapped)
         while True:
             try:
-                stored = await self.store.store(
-                    self.source.name, batch.position, mapped.events, mapped.states_changed, self.clock.now()
-                )
+                stored = await self.store.store(name, batch.position, events, mapped.states_changed, self.clock.now())
             except OutboxError as error:
                 delay = backoff.next()
-                self.observer.outbox_failed(self.source.name, error)
-                log.error("outbox failed", source=self.source.name, error=str(error), retry_in=round(delay, 1))
+                self.observer.outbox_failed(name, error)
+                log.error("outbox failed", source=name, error=str(error), retry_in=round(delay, 1))
                 await self.clock.wait(asyncio.Event(), delay)
                 continue
-            self.observer.stored(self.source.name, batch, mapped.events, stored.events)
+            self.observer.stored(name, batch, events, stored.events)
             if stored.deliveries:
                 self.stored()
             return
+
+
+def _told(source: str, batch: Batch, mapped: Mapped) -> Sequence[Event]:
+    """The events of a batch, and behind them one for each table with a gap."""
+    gaps = {gap.table: source_gap(source, gap) for gap in batch.gaps}
+    return [*mapped.events, *gaps.values()] if gaps else mapped.events
 
 
 def _apply(states: dict[str, str], mapped: Mapped) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from cdc.change import Batch, Operation, Row, RowChange, Transaction, Value
+from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.clock import SystemClock
 from cdc.column import Table
 from cdc.endpoint import Endpoint
@@ -273,3 +273,41 @@ async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None
     await running
     assert source.opened_at == [None, Position("1")]
     assert source.acknowledged == [Position("2"), Position("3")]
+
+
+def gapped(number: int, *gaps: Gap) -> Batch:
+    return replace(batch(number), gaps=gaps)
+
+
+async def told(store: MemoryOutbox) -> list[tuple[str, str]]:
+    """Table and operation of each gap that was announced."""
+    found = await store.events(100, after=0, pattern="source.gap")
+    return [(event.payload["data"]["table"], event.payload["data"]["operation"]) for event in found]
+
+
+async def test_a_gap_is_announced_in_the_write_that_stores_its_batch() -> None:
+    store = await outbox()
+    await store.add_endpoint(Endpoint("ep_ops", "https://ops.example.com", ("source.gap",), "whsec_c2VjcmV0", MOMENT))
+    store.failures = 1
+    batches = [
+        Batch((), Position("0"), (Gap("productos", Operation.UPDATE, MOMENT),)),
+        gapped(1, Gap("clientes", Operation.READ, MOMENT), Gap("clientes", Operation.READ, MOMENT)),
+    ]
+    await relay_all(ListedSource(batches), store)
+    assert await told(store) == [("productos", "update"), ("clientes", "read")]
+    assert await names(store) == ["source:main", "clientes:1", "source:main"]
+    due = await store.lease("w", MOMENT + timedelta(days=9999), MOMENT + timedelta(days=9999), 10, {"ep_1": 0})
+    assert [(one.endpoint_id, one.event_name) for one in due] == [
+        ("ep_ops", "source.gap")
+    ]  # in the order of the source
+
+
+async def test_gaps_of_a_table_are_announced_once_an_hour() -> None:
+    """A trigger that nobody mends leaves one with each write."""
+    store = await outbox()
+    minutes = (0, 5, 11, 12, 71, 72)
+    moments = [MOMENT + timedelta(minutes=minute) for minute in minutes]  # 21:48 … 23:00
+    gaps = [Gap("clientes", Operation.UPDATE, moment) for moment in moments]
+    await relay_all(ListedSource([gapped(number, gap) for number, gap in enumerate(gaps)]), store)
+    found = await store.events(100, after=0, pattern="source.gap")
+    assert [event.time for event in found] == [moments[0], moments[3], moments[5]]
