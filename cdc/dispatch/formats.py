@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -19,29 +19,44 @@ class Body(NamedTuple):
     content: bytes
 
 
-def render(delivery: LeasedDelivery, wanted: PayloadFormat) -> Body:
-    """The delivery's event in the wanted format; the default format is sent as stored, byte for byte."""
+def render(delivery: LeasedDelivery, wanted: PayloadFormat, fields: Collection[str] = ()) -> Body:
+    """The delivery's event in the wanted format; the default format is sent as stored, byte for byte.
+
+    ``fields``: the only columns that ``data`` and ``previous`` keep, unless it is empty; of those that they have."""
     if wanted is PayloadFormat.FACTURASCRIPTS:
-        return Body("application/json", delivery.body_event)
-    event: dict[str, Any] = orjson.loads(delivery.body_event)
+        return Body("application/json", _as_stored(delivery, fields))
+    event = _parsed(delivery, fields)
     if wanted is PayloadFormat.STANDARD:
         return Body("application/json", _standard(event))
     return Body("application/cloudevents+json", _cloudevents(event, delivery.record))
 
 
-def render_batch(deliveries: Sequence[LeasedDelivery], wanted: PayloadFormat) -> Body:
+def render_batch(deliveries: Sequence[LeasedDelivery], wanted: PayloadFormat, fields: Collection[str] = ()) -> Body:
     """The deliveries' events as a JSON array, each in the wanted format.
 
     Every element holds its event's id, by which receivers know a repetition: ``webhook-id`` is the whole batch's, and
     the next attempt may carry an event in another company.
     """
     if wanted is PayloadFormat.FACTURASCRIPTS:
-        return Body("application/json", _array([delivery.body_event for delivery in deliveries]))
-    events: list[dict[str, Any]] = [orjson.loads(delivery.body_event) for delivery in deliveries]
+        return Body("application/json", _array([_as_stored(delivery, fields) for delivery in deliveries]))
+    events = [_parsed(delivery, fields) for delivery in deliveries]
     if wanted is PayloadFormat.STANDARD:
         return Body("application/json", _array([_standard(event, with_id=True) for event in events]))
     envelopes = [_cloudevents(event, delivery.record) for event, delivery in zip(events, deliveries, strict=True)]
     return Body("application/cloudevents-batch+json", _array(envelopes))
+
+
+def _as_stored(delivery: LeasedDelivery, fields: Collection[str]) -> bytes:
+    return orjson.dumps(_parsed(delivery, fields)) if fields else delivery.body_event
+
+
+def _parsed(delivery: LeasedDelivery, fields: Collection[str]) -> dict[str, Any]:
+    event: dict[str, Any] = orjson.loads(delivery.body_event)
+    if fields:
+        for row in ("data", "previous"):
+            if row in event:
+                event[row] = {name: value for name, value in event[row].items() if name in fields}
+    return event
 
 
 def _array(elements: Sequence[bytes]) -> bytes:

@@ -38,12 +38,14 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
     An endpoint that wants batches gets an array of one: its receiver has one shape to parse."""
     if endpoint.batched:
         return build_batch((delivery,), endpoint, now)
-    return _signed(render(delivery, endpoint.format), delivery.event_id, delivery.event_name, endpoint, now)
+    return _signed(
+        render(delivery, endpoint.format, endpoint.fields), delivery.event_id, delivery.event_name, endpoint, now
+    )
 
 
 def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
     """All of them in one request, signed as one; ``now`` as of `build_request`."""
-    body = render_batch(deliveries, endpoint.format)
+    body = render_batch(deliveries, endpoint.format, endpoint.fields)
     return _signed(body, batch_id([each.event_id for each in deliveries]), BATCH, endpoint, now)
 
 

@@ -152,3 +152,30 @@ def test_the_id_of_a_batch_is_that_of_its_events() -> None:
     ids = [batch_id(events) for events in (["evt_1"], ["evt_1", "evt_2"], ["evt_1", "evt_3"], ["evt_12"])]
     assert len(set(ids)) == len(ids)
     assert all(each.startswith("batch_") and len(each) == 38 for each in ids)
+
+
+def only(fields: tuple[str, ...], wanted: PayloadFormat) -> dict[str, Any]:
+    changed = {**EVENT, "data": {"idfactura": 12, "total": 121.0, "pagada": True}, "previous": {"pagada": False}}
+    rendered: dict[str, Any] = orjson.loads(render(leased(changed), wanted, fields).content)
+    return rendered
+
+
+def test_chosen_fields_are_all_that_data_and_previous_keep() -> None:
+    sent = only(("total", "pagada", "unheard"), PayloadFormat.FACTURASCRIPTS)
+    assert list(sent["data"].items()) == [("total", 121.0), ("pagada", True)], "in the order of the columns"
+    assert sent["previous"] == {"pagada": False}
+    assert sent["key"] == EVENT["key"], "which is always whole"
+    assert only(("total",), PayloadFormat.FACTURASCRIPTS)["previous"] == {}
+
+
+@pytest.mark.parametrize("wanted", [PayloadFormat.STANDARD, PayloadFormat.CLOUDEVENTS])
+def test_chosen_fields_in_the_other_formats(wanted: PayloadFormat) -> None:
+    assert only(("total",), wanted)["data"] == {"total": 121.0}
+
+
+@pytest.mark.parametrize("wanted", list(PayloadFormat))
+def test_chosen_fields_in_batches(wanted: PayloadFormat) -> None:
+    to = endpoint(format=wanted, batch_size=2, fields=("total",))
+    request = build_batch(two(), to, NOW)
+    assert [set(each["data"]) <= {"total"} for each in orjson.loads(request.body)] == [True, True]
+    assert verify(to.secret, request.headers, request.body, NOW).verified, "what is sent is what is signed"
