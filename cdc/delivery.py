@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery as the log shows it."""
+    """A delivery as the log shows it.  ``expunged``: what it carried is gone, so that it cannot be sent again."""
 
     id: str
     endpoint_id: str
@@ -95,3 +95,4 @@ class DeliveryView:
     finished_at: datetime | None
     last_status: int | None
     last_error: str
+    expunged: bool = False

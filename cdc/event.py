@@ -10,6 +10,8 @@ from cdc.change import Row
 
 #: The source of operational events, which tell of this program itself; no database may be called so.
 OPERATIONS = "cdc"
+#: The source, and the table, of events that try an endpoint.
+TESTS = "test"
 
 
 class Event(NamedTuple):

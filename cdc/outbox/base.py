@@ -5,9 +5,9 @@ Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
 * events, their deliveries, the source's position and its small states are stored in one transaction, or none is;
 * an event id is stored once: storing it again changes nothing and makes no delivery;
 * of one record (``Event.record``) at most one delivery per endpoint is ``PENDING`` or ``LEASED``: the oldest
-  unfinished; the later ones are ``WAITING`` and follow in the order in which they were stored (`Order.RECORD`; of
-  `Order.ENDPOINT` so it is with all deliveries of the endpoint, of `Order.NONE` none waits; what is under way when the
-  order changes, or names of records are merged, is waited for);
+  unfinished; the later ones are ``WAITING`` and follow in the order in which their events were stored
+  (`Order.RECORD`; of `Order.ENDPOINT` so it is with all deliveries of the endpoint, of `Order.NONE` none waits; what is
+  under way when the order changes, or names of records are merged, is waited for);
 * due means ``due_at <= now``; an expired lease is as good as ``PENDING``; an attempt is counted when it is leased;
 * an attempt's record and its delivery's new state are one write;
 * deliveries of a disabled endpoint are kept and not leased; removing an endpoint cancels its unfinished deliveries.
@@ -17,7 +17,7 @@ Times are aware UTC datetimes, always passed in: the store has no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -37,19 +37,67 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryFilter:
-    """Which deliveries a listing wants; empty fields do not narrow."""
+class EventFilter:
+    """Which events are meant; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
+    change, is not before the one and before the other."""
 
-    endpoint_id: str | None = None
     event_id: str | None = None
     event_pattern: str | None = None
     record: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter(EventFilter):
+    """Which deliveries are meant: of such events, to this endpoint, in this state."""
+
+    endpoint_id: str | None = None
     state: DeliveryState | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Replayed:
+    """One step of a replay: how many deliveries it made due; how many it passed over because their event was expunged;
+    where to go on, None when there is nothing behind."""
+
+    deliveries: int
+    expunged: int
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is to go.
+
+    ``finished_before``: deliveries that were finished before (None: none), with their attempts; and events before that
+    time that have no delivery (any more).  ``most_events``: the older ones beyond so many (0: none), with all they
+    have, unless a delivery is unfinished or a dead letter, or anything is younger than ``settled_before``.
+    ``payloads_before``: payloads and answers of events before that time (None: none) of which nothing is unfinished.
+    """
+
+    settled_before: datetime
+    finished_before: datetime | None = None
+    most_events: int = 0
+    payloads_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """One step of retention: how much it removed, how many payloads it emptied; the sequence to go on behind, None when
+    there is nothing to be done behind."""
+
+    events: int
+    deliveries: int
+    payloads: int
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as the log shows it; ``payload`` is the default format, parsed; ``sequence`` grows with storing."""
+    """An event as the log shows it; ``payload`` is the default format, parsed, and empty when the event was expunged;
+    ``sequence`` grows with storing."""
 
     sequence: int
     id: str
@@ -58,6 +106,10 @@ class StoredEvent:
     record: str
     time: datetime
     payload: Mapping[str, Any]
+
+    @property
+    def expunged(self) -> bool:
+        return not self.payload
 
 
 class OutboxStore(Protocol):
@@ -165,8 +217,14 @@ class OutboxStore(Protocol):
         that were leased but have no attempt record; how many."""
         ...
 
-    async def next_due(self, now: datetime) -> datetime | None:
-        """When the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease expires."""
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        """Give back these leases, as far as ``worker`` still holds them, for nothing was sent: their attempts are
+        uncounted, and they are due at once; how many."""
+        ...
+
+    async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
+        """When the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease expires.
+        ``without``: ids of endpoints that do not count."""
         ...
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
@@ -185,16 +243,16 @@ class OutboxStore(Protocol):
     # -- the log ----------------------------------------------------------------------------------------------------
 
     async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
-        """Newest first; ``before`` is the last id of the page before."""
+        """Those of the newest events first, of one event the newest delivery first.  ``before``: the last id of the
+        page before; raises `UsageError` when there is no such delivery (any more)."""
         ...
 
     async def delivery(self, delivery_id: str) -> DeliveryView | None: ...
 
     async def attempts(self, delivery_id: str) -> list[Attempt]: ...
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
-        """Make a finished delivery due now, with its attempts counted from zero and its record's order respected.
-        Raises `UsageError` when there is no such delivery, it is not finished, or its endpoint was removed."""
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        """`attempts` of many deliveries, by their ids; one that has none is absent."""
         ...
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
@@ -206,3 +264,35 @@ class OutboxStore(Protocol):
         ...
 
     async def event(self, event_id: str) -> StoredEvent | None: ...
+
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        """Events in the order stored, behind sequence ``after``."""
+        ...
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        """Make a finished delivery due now, with its attempts counted from zero and its record's order respected.
+        Raises `UsageError` when there is no such delivery, it is not finished, its endpoint was removed, or its event
+        was expunged."""
+        ...
+
+    async def replay(
+        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+    ) -> Replayed:
+        """`retry` up to ``limit`` finished deliveries, oldest events first, behind ``after`` (where the step before
+        ended).  Unfinished ones and those of removed endpoints are left alone.  Where an endpoint is named, and no
+        state, also make the deliveries that it never got of events that it wants now.  ``dry_run`` changes nothing, and
+        tells what would be.  Raises `UsageError` when there is no such endpoint."""
+        ...
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        """Look at up to ``limit`` events, oldest first, behind sequence ``after``, and remove in one short transaction
+        what is to go.  The newest event and delivery stay whatever their age, so that no number is given twice."""
+        ...
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+        """Empty payloads, and what endpoints answered to them, for good, and cancel the unfinished deliveries; how many
+        there were of these.  Raises `UsageError`, and changes nothing, when one of the events is not there;
+        `OutboxError` when they are emptied but the disk may still hold what they were: call it again."""
+        ...

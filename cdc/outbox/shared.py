@@ -9,13 +9,15 @@ from typing import Final
 
 from cdc.endpoint import Endpoint, Order
 from cdc.errors import NotFound, UsageError
-from cdc.event import OPERATIONS, Event
+from cdc.event import OPERATIONS, TESTS, Event
+from cdc.outbox.base import StoredEvent
 from cdc.pattern import matches
 from cdc.selection import stored
 
 #: What stands for NUL where a store cannot hold it.
 NO_NUL: Final = "\ufffd"
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
+_PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,14 @@ class Subscriber:
     condition: str = ""
 
     def wants(self, event: Event) -> bool:
-        """Operational events are of no source, and are for those who name them: ``*`` does not."""
-        if event.source == OPERATIONS:
-            named = tuple(pattern for pattern in self.patterns if pattern != "*")
-            return matches(event.name, named) and self._holds(event)
-        if self.sources and event.source not in self.sources:
-            return False
-        return matches(event.name, self.patterns) and self._holds(event)
+        return self.names(event.name, event.source) and self._holds(event)
+
+    def names(self, event_name: str, source: str) -> bool:
+        """Whether it wants such events, if its condition holds.  Operational events are of no source, and are for those
+        who name them: ``*`` does not."""
+        if source == OPERATIONS:
+            return matches(event_name, tuple(pattern for pattern in self.patterns if pattern != "*"))
+        return (not self.sources or source in self.sources) and matches(event_name, self.patterns)
 
     def _holds(self, event: Event) -> bool:
         condition = stored(self.condition) if self.condition else None
@@ -44,6 +47,34 @@ class Subscriber:
 
 def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:
     return Subscriber(number, endpoint.events, endpoint.sources, endpoint.order, endpoint.condition)
+
+
+def wanted_still(subscriber: Subscriber, stored: StoredEvent) -> bool:
+    """Whether an endpoint that has no delivery of a stored event is to get one; of an expunged event, whether it would
+    have been.  Events that try an endpoint are for nobody else."""
+    if not subscriber.names(stored.name, stored.source):
+        return False
+    if stored.source == TESTS and stored.record.startswith(f"{TESTS}:"):
+        return False
+    return stored.expunged or subscriber.wants(restored(stored))
+
+
+def restored(stored: StoredEvent) -> Event:
+    """An event, not expunged, as it was, but for what nobody asks of it any more: its record's former name."""
+    parts = stored.payload
+    return Event(
+        id=stored.id,
+        name=stored.name,
+        source=stored.source,
+        table=stored.record.partition(":")[0],
+        record=stored.record,
+        key=parts["key"],
+        data=parts["data"],
+        previous=parts.get("previous"),
+        time=stored.time,
+        transaction=parts["transaction"],
+        inferred=parts.get("inferred", False),
+    )
 
 
 def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
@@ -75,6 +106,30 @@ def delivery_number(text: str) -> int | None:
     """The number behind a delivery's id; None when the text is no such id."""
     match = _DELIVERY_ID.fullmatch(text)
     return int(match[1]) if match else None
+
+
+def place_text(sequence: int, number: int) -> str:
+    """Where a replay stands: the event and the delivery that it looked at last."""
+    return f"{sequence}.{number}"
+
+
+def place_of(text: str | None) -> tuple[int, int]:
+    """From `place_text`; raises `UsageError`."""
+    match = _PLACE.fullmatch(text or "0.0")
+    if match is None:
+        raise UsageError(f"{text!r} is not a place in the log.", "cdc replay says where it stands when it is stopped.")
+    return int(match[1]), int(match[2])
+
+
+def no_event(text: str) -> NotFound:
+    return NotFound(f"There is no event {text}.", "`cdc event tail` shows the events.")
+
+
+def event_expunged(text: str) -> UsageError:
+    return UsageError(
+        f"The event {text} was expunged: there is nothing to send any more.",
+        "Its payload was emptied by cdc event expunge, or after [retention] payload_days.",
+    )
 
 
 def no_delivery(text: str) -> NotFound:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.delivery import Attempt
-from cdc.event import Event
+from cdc.event import TESTS, Event
 from cdc.outbox.shared import no_endpoint
 from cdc.service.outboxes import open_outbox
 from cdc.service.sending import http_sender
@@ -54,9 +54,9 @@ def _test_event(name: str, now: datetime) -> Event:
     return Event(
         id=f"evt_{token}",
         name=name,
-        source="test",
-        table="test",
-        record=f"test:{token}",
+        source=TESTS,
+        table=TESTS,
+        record=f"{TESTS}:{token}",
         key={"test": token},
         data=row,
         previous=None,

@@ -2,6 +2,6 @@
 UPDATE delivery SET state = 1
 WHERE id = (
     SELECT id FROM delivery WHERE endpoint = :endpoint AND lane = :lane AND state < 2 AND state = 0
-    ORDER BY id LIMIT 1
+    ORDER BY event LIMIT 1
 )
 AND NOT EXISTS (SELECT 1 FROM delivery WHERE endpoint = :endpoint AND lane = :lane AND state < 2 AND state = 1)

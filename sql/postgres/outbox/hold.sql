@@ -1,6 +1,6 @@
 -- Locks deliveries that attempts were made for, in the order of ids: (id, endpoint, lane, worker, attempts, crowded).
 -- ("state < 2 AND state > 0" admits the index by lane only, not the one by due time, which would be read whole.)
--- crowded: another one of the lane is active too (renamed records), or an older one waits (retried by hand).
+-- crowded: another one of the lane is active too (renamed records), or one of an older event waits (retried, replayed).
 SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.attempts,
        delivery.state = 1 AND (
            EXISTS (
@@ -11,7 +11,7 @@ SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.
            ) OR EXISTS (
                SELECT FROM cdc_outbox.delivery AS older
                WHERE older.endpoint = delivery.endpoint AND older.lane = delivery.lane
-                 AND older.state < 2 AND older.state = 0 AND older.id < delivery.id
+                 AND older.state < 2 AND older.state = 0 AND older.event < delivery.event
                OFFSET 0
            )
        )

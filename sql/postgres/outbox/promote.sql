@@ -4,7 +4,7 @@ FROM unnest(%(endpoints)s::bigint[], %(lanes)s::bigint[]) AS given (endpoint, la
 CROSS JOIN LATERAL (
     SELECT waiting.id FROM cdc_outbox.delivery AS waiting
     WHERE waiting.endpoint = given.endpoint AND waiting.lane = given.lane AND waiting.state < 2 AND waiting.state = 0
-    ORDER BY waiting.id
+    ORDER BY waiting.event
     LIMIT 1
 ) AS oldest
 LEFT JOIN LATERAL (
