@@ -131,15 +131,19 @@ def endpoint_recovered(failing: Failing, now: datetime) -> Event:
     return _of_endpoint("endpoint.recovered", failing, told, now)
 
 
-def source_stalled(source: str, since: datetime, why: str, stall: str, now: datetime) -> Event:
-    """``why``: a sentence.  ``stall``: what tells this stall from all others of the source."""
-    return _of_source("source.stalled", source, {"since": format_time(since), "message": why}, now, stall)
+def source_stalled(source: str, since: datetime, why: str, now: datetime) -> Event:
+    """``why``: a sentence."""
+    told = {"since": format_time(since), "message": why}
+    return _of_source("source.stalled", source, told, now, format_time(since))
 
 
-def source_resumed(source: str, since: datetime, stall: str, now: datetime) -> Event:
-    """``stall``: as of the event that told of it."""
-    message = f"Source {source} is read again. It had stood still since {_time(since)}."
-    return _of_source("source.resumed", source, {"since": format_time(since), "message": message}, now, stall)
+def source_resumed(source: str, since: datetime, now: datetime) -> Event:
+    """``since``: as it was told of."""
+    told = {
+        "since": format_time(since),
+        "message": f"Source {source} is read again. It had stood still since {_time(since)}.",
+    }
+    return _of_source("source.resumed", source, told, now, format_time(since))
 
 
 def source_gap(source: str, gap: Gap) -> Event:
@@ -201,8 +205,8 @@ def examples() -> dict[str, Event]:
         endpoint_failing(failing, 50, half),
         endpoint_disabled(failing, "It has accepted nothing for 5 days.", now),
         endpoint_recovered(failing, half),
-        source_stalled("main", now - timedelta(minutes=1), still, "", now),
-        source_resumed("main", now - timedelta(minutes=1), "", now + timedelta(minutes=2)),
+        source_stalled("main", now - timedelta(minutes=1), still, now),
+        source_resumed("main", now - timedelta(minutes=1), now + timedelta(minutes=2)),
         source_gap("main", Gap("facturascli", Operation.UPDATE, now)),
     )
     return {event.name: event for event in events}

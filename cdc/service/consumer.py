@@ -81,8 +81,8 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> Non
                 store.on_write(dispatcher.notify)
                 works.append(_dispatch(dispatcher, store, stop, observer))
                 works.append(Endurance(store, failures, SystemClock(), dispatcher.notify).run(stop))
-            if config.web.listen:
-                works.append(_serve(config, store, relays, reported, stop))
+            if relays or config.web.listen:
+                works.append(_watch(config, store, relays, reported, stop, announced=dispatcher.notify))
             await _run_all(relays, dispatcher, works, stop)
     finally:
         await store.close()
@@ -144,13 +144,19 @@ async def _dispatch(dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Ev
     await dispatcher.run()
 
 
-async def _serve(
-    config: Config, store: OutboxStore, relays: Iterable[Relay], reported: Reported, stop: asyncio.Event
+async def _watch(
+    config: Config,
+    store: OutboxStore,
+    relays: Iterable[Relay],
+    reported: Reported,
+    stop: asyncio.Event,
+    *,
+    announced: Callable[[], None],
 ) -> None:
-    """Health and metrics, and the questions that they answer from."""
+    """Whether the sources stand still, for operators; health and metrics, where they are to be served."""
+    from cdc.web.alarm import Alarm
     from cdc.web.health import Bounds
     from cdc.web.monitor import Monitor, Watched
-    from cdc.web.server import health_app, serve
 
     clock = SystemClock()
     watched = {
@@ -160,7 +166,11 @@ async def _serve(
     bounds = Bounds(timedelta(seconds=config.web.stalled_seconds), timedelta(seconds=config.web.overdue_seconds))
     async with asyncio.TaskGroup() as group:
         group.create_task(monitor.run(stop))
-        group.create_task(serve(health_app(monitor, bounds, clock), config.web.listen, stop))
+        group.create_task(Alarm(monitor, bounds, store, clock, announced).run(stop))
+        if config.web.listen:
+            from cdc.web.server import health_app, serve
+
+            group.create_task(serve(health_app(monitor, bounds, clock), config.web.listen, stop))
 
 
 async def _run_all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from cdc.errors import CdcError
 from cdc.source.probe import Ahead
@@ -26,8 +27,33 @@ def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
     found = [*_outbox(monitor, bounds, now), *_deliveries(monitor, bounds, now)]
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):  # the other one answers for itself
-            found += _source(name, report, monitor.ahead.get(name), bounds, now)
+            found += [each.why for each in _source(name, report, monitor.ahead.get(name), bounds, now)]
     return found
+
+
+class Stall(NamedTuple):
+    """What keeps a source from being read.  ``why``: one sentence."""
+
+    since: datetime
+    why: str
+
+
+def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall | None]:
+    """Of the sources that this process reads: None while all is well, else what is wrong, and since when.
+
+    A source that only does not tell whether it keeps up is well as long as it stores."""
+    found: dict[str, Stall | None] = {}
+    for name, report in monitor.reported.sources.items():
+        if not monitor.standby(name):
+            wrong = _source(name, report, monitor.ahead.get(name), bounds, now)
+            found[name] = None if _stores(report, bounds, now) else next(wrong, None)
+    return found
+
+
+def _stores(report: SourceReport, bounds: Bounds, now: datetime) -> bool:
+    """It is open, and its position has moved not long ago."""
+    moved = report.moved_at or report.since
+    return report.open_since is not None and report.failing(now) is None and now - moved < bounds.stalled
 
 
 def state(monitor: Monitor, source: str, now: datetime) -> str:
@@ -48,24 +74,28 @@ def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
 
 def _source(
     name: str, report: SourceReport, answers: Answers[Ahead | None] | None, bounds: Bounds, now: datetime
-) -> Iterator[str]:
+) -> Iterator[Stall]:
     failure = report.failing(now)
     if failure:
-        yield f"Source {name} cannot be read since {_since(failure.since, now)}: {_told(failure.error)}"
+        why = f"Source {name} cannot be read since {_since(failure.since, now)}: {_told(failure.error)}"
+        yield Stall(failure.since, why)
         return
     if report.open_since is None:
-        yield f"Source {name} is being opened."
+        yield Stall(report.since, f"Source {name} is being opened.")
         return
     if answers is None:
         return
     if now - answers.answered_at >= bounds.stalled:
         why = _told(answers.failure.error) if answers.failure else "its database does not answer."
-        yield f"Whether source {name} keeps up is not known since {_since(answers.answered_at, now)}: {why}"
+        since = answers.answered_at
+        yield Stall(since, f"Whether source {name} keeps up is not known since {_since(since, now)}: {why}")
     elif answers.last is not None and _stands(report, answers.last, bounds, now):
-        yield (
-            f"Source {name} stands still: it stored nothing since {_since(report.moved_at or now, now)}, and its "
-            f"database has {_what(answers.last)}."
+        since = report.moved_at or report.since
+        why = (
+            f"Source {name} stands still: it stored nothing since {_since(since, now)}, and its database has "
+            f"{_what(answers.last)}."
         )
+        yield Stall(since, why)
 
 
 def _stands(report: SourceReport, ahead: Ahead, bounds: Bounds, now: datetime) -> bool:

@@ -1,0 +1,89 @@
+"""Tells operators of sources that stand still, once a stall, and when they are read again.
+
+The outbox remembers what was told: a process that is started anew, or takes over as a standby, goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from cdc.clock import Clock
+from cdc.errors import OutboxError
+from cdc.event import Event
+from cdc.operation import source_resumed, source_stalled
+from cdc.outbox.base import OutboxStore
+from cdc.web.health import Bounds, Stall, stalls
+from cdc.web.monitor import INTERVAL, Monitor
+
+#: What was told is looked for among so many of the newest events: while a source stands still, few come.
+LOOKED_BACK: Final = 20_000
+
+log = structlog.get_logger()
+
+
+class Alarm:
+    """``announced``: called when something is to be sent."""
+
+    def __init__(
+        self, monitor: Monitor, bounds: Bounds, store: OutboxStore, clock: Clock, announced: Callable[[], None]
+    ) -> None:
+        self._monitor = monitor
+        self._bounds = bounds
+        self._store = store
+        self._clock = clock
+        self._announced = announced
+        self._told: dict[str, datetime | None] = {}  # source → since when, of the stall that was told of and lasts
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``."""
+        while not await self._clock.wait(stop, INTERVAL):
+            try:
+                await self.look()
+            except OutboxError as error:
+                log.error("sources not looked at", error=str(error), retry_in=INTERVAL)
+
+    async def look(self) -> None:
+        """Once at all sources.  Raises `OutboxError`."""
+        now = self._clock.now()
+        found = stalls(self._monitor, self._bounds, now)
+        for source in self._told.keys() - found.keys():
+            del self._told[source]  # another process reads it now
+        for source, stall in found.items():
+            if source not in self._told:
+                self._told[source] = await self._told_before(source)
+            await self._tell(source, stall, self._told[source], now)
+
+    async def _tell(self, source: str, stall: Stall | None, told: datetime | None, now: datetime) -> None:
+        if stall is None and told is not None:
+            await self._announce(source_resumed(source, told, now), now)
+            self._told[source] = None
+            log.info("source resumed", source=source)
+        elif stall is not None and told is None and now - stall.since >= self._bounds.stalled:
+            await self._announce(source_stalled(source, stall.since, stall.why, now), now)
+            self._told[source] = stall.since
+            log.error("source stalled", source=source, reason=stall.why)
+
+    async def _announce(self, event: Event, now: datetime) -> None:
+        if (await self._store.announce([event], now)).deliveries:
+            self._announced()
+
+    async def _told_before(self, source: str) -> datetime | None:
+        """Since when, of a stall that was told of and lasts as far as the outbox knows."""
+        newest = await self._store.events(1)
+        after = max(newest[-1].sequence - LOOKED_BACK, 0) if newest else 0
+        stalled, resumed = [
+            [
+                event
+                for event in await self._store.events(LOOKED_BACK, after, name)
+                if event.record == f"source:{source}"
+            ]
+            for name in ("source.stalled", "source.resumed")
+        ]
+        if not stalled or (resumed and resumed[-1].sequence > stalled[-1].sequence):
+            return None
+        return datetime.fromisoformat(stalled[-1].payload["data"]["since"])
