@@ -65,12 +65,16 @@ class Attempt(NamedTuple):
 
 class Outcome(NamedTuple):
     """What an attempt means for its delivery: the new state, when it is due again (``PENDING`` only), and whether the
-    endpoint must be disabled (with the reason) in the same write."""
+    endpoint must be disabled (with the reason) in the same write.
+
+    ``batch``: how many deliveries travelled in the request; their outcomes are handed on together, one behind the
+    other, and differ by the delivery alone."""
 
     attempt: Attempt
     state: DeliveryState
     due_at: datetime | None = None
     disable_reason: str = ""
+    batch: int = 1
 
     @property
     def failed(self) -> bool:

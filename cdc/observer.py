@@ -5,14 +5,25 @@ Called for each batch or each write, never for each event: an observer must cost
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from cdc.change import Batch
 from cdc.delivery import Outcome
 from cdc.errors import CdcError
 from cdc.event import Event
 from cdc.position import Position
+
+Ended = TypeVar("Ended", bound="tuple[Outcome, str]")
+
+
+def requests(finished: Sequence[Ended]) -> Iterator[Ended]:
+    """The first attempt of each request: what stands behind it differs by the delivery alone."""
+    place = 0
+    while place < len(finished):
+        first = finished[place]
+        yield first
+        place += first[0].batch
 
 
 class Observer(Protocol):
@@ -45,7 +56,7 @@ class Observer(Protocol):
         ...
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
-        """Attempts that ended, each with its endpoint's id."""
+        """Attempts that ended, each with its endpoint's id; those of one request stand together (`requests`)."""
         ...
 
 

@@ -19,6 +19,7 @@ def outcomes(load: Load, url: str, answer: Answer, verdict: Verdict, started_at:
             Attempt(each.id, each.attempt, each.event_id, each.event_name, *common),
             verdict.state,
             verdict.due_at,
+            batch=len(load),
         )
         for each in load
     ]

@@ -128,12 +128,15 @@ class _Consumer(Collector):
         reported = self._monitor.reported
         yield _counter(
             "cdc_attempts",
-            "Attempts by what came of them (delivered, retried, dead, cancelled) and the answer's kind of status.",
+            "Attempts by what came of them (delivered, retried, dead, cancelled) and the answer's kind of status; each "
+            "event of a batch counts.",
             ("endpoint", "outcome", "status"),
             reported.attempts.items(),
         )
         durations = HistogramMetricFamily(
-            "cdc_attempt_duration_seconds", "From the request to the end of its answer.", labels=("endpoint",)
+            "cdc_attempt_duration_seconds",
+            "From the request to the end of its answer; a batch counts once.",
+            labels=("endpoint",),
         )
         for endpoint, each in reported.durations.items():
             durations.add_metric((endpoint,), list(_buckets(each.counts)), each.total)

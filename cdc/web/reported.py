@@ -16,6 +16,7 @@ from cdc.clock import Clock
 from cdc.delivery import DeliveryState, Outcome
 from cdc.errors import CdcError
 from cdc.event import Event
+from cdc.observer import requests
 from cdc.position import Position
 
 #: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
@@ -135,9 +136,10 @@ class Reported:
         self.active = active
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
-        for (attempt, state, _, _), endpoint_id in finished:
+        """Attempts are counted by delivery, their durations by request."""
+        for (attempt, state, _, _, batch), endpoint_id in requests(finished):
             status = attempt.status
-            self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += 1
+            self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += batch
             durations = self.durations.get(endpoint_id)
             if durations is None:
                 durations = self.durations[endpoint_id] = Durations()

@@ -103,6 +103,8 @@ class Traces(Silent):
                 "cdc.outcome": outcome.state.value,
             },
         )
+        if outcome.batch > 1:
+            span.set_attribute("cdc.batch", outcome.batch)
         if attempt.status is not None:
             span.set_attribute("http.response.status_code", attempt.status)
         if outcome.state is not DeliveryState.DELIVERED:

@@ -89,6 +89,16 @@ async def test_durations_are_counted_up_to_their_bounds(watch: Watch) -> None:
     assert found["cdc_attempt_duration_seconds_count"]["ep_b",] == 2
 
 
+async def test_a_batch_is_as_many_attempts_as_it_has_events_and_one_duration() -> None:
+    watch = Watch()
+    batch_of_three = [(outcome(duration=0.2)._replace(batch=3), "ep_a")] * 3
+    watch.reported.attempted([*batch_of_three, (outcome(duration=0.4), "ep_a"), *batch_of_three])
+    found = values(await scrape(watch))
+    assert found["cdc_attempts_total"] == {("ep_a", "delivered", "2xx"): 7}
+    assert found["cdc_attempt_duration_seconds_count"] == {("ep_a",): 3}
+    assert found["cdc_attempt_duration_seconds_sum"]["ep_a",] == pytest.approx(0.8)
+
+
 async def test_failures_show(watch: Watch) -> None:
     watch.reported.source_failed("main", SourceUnavailable("Gone."))
     watch.reported.outbox_failed("leasing", OutboxError("Full."))

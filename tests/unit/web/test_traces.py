@@ -68,6 +68,17 @@ def test_capture_and_attempts_are_one_trace_across_processes() -> None:
     assert attributes(delivered)["cdc.endpoint"] == "ep_a"
 
 
+def test_each_event_of_a_batch_has_its_span() -> None:
+    exporter = InMemorySpanExporter()
+    traces = Traces(exporter, 1.0, ManualClock())
+    made = outcome()._replace(batch=2)
+    events = [made._replace(attempt=made.attempt._replace(event_id=f"evt_{n}")) for n in range(2)]
+    traces.attempted([*((each, "ep_a") for each in events), (outcome(), "ep_a")])
+    told = [attributes(span) for span in spans(traces, exporter)]
+    assert [each["cdc.event.id"] for each in told] == ["evt_0", "evt_1", outcome().attempt.event_id]
+    assert [each.get("cdc.batch") for each in told] == [2, 2, None]
+
+
 def test_nothing_of_a_record_and_no_url_is_in_a_span() -> None:
     exporter = InMemorySpanExporter()
     traces = Traces(exporter, 1.0, ManualClock())
