@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cdc.delivery import DeliveryState, LeasedDelivery
-from cdc.endpoint import EndpointChange
+from cdc.delivery import DeliveryState, DeliveryView, LeasedDelivery
+from cdc.endpoint import EndpointChange, Order
 from cdc.errors import UsageError
+from cdc.event import OPERATIONS, Event
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
 from cdc.outbox.postgres import PostgresOutbox
@@ -31,10 +32,14 @@ RECORDS = ("c:A", "c:B", "c:C", "d:1")
 WORKERS = ("w1", "w2")
 ENDPOINTS = ("ep_a", "ep_b", "ep_c")
 NAMES = ("invoice.paid", "stock.changed")
+PATTERNS = ("*", "invoice.*", "endpoint.*")
+OPERATION = "endpoint:x"  # the record of operational events
+STATES = (DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING)
 
 records = st.sampled_from(RECORDS)
 workers = st.sampled_from(WORKERS)
 endpoint_ids = st.sampled_from(ENDPOINTS)
+orders = st.sampled_from(Order)
 changes = st.tuples(records, st.none() | records, st.sampled_from(NAMES))
 
 
@@ -52,7 +57,11 @@ class Outboxes(RuleBasedStateMachine):
         self.events = 0
         self.leases: list[tuple[str, LeasedDelivery]] = []
         self.wanted = 0
-        self.joined = {record: record for record in RECORDS}
+        self.joined = {record: record for record in (*RECORDS, OPERATION)}
+        self.orders: dict[str, Order] = {}  # of endpoints that there are or were
+        self.patterns: dict[str, str] = {}  # of those that there are
+        self.apart: set[str] = set()  # deliveries of tests, which stand in no line but their record's
+        self.reordered = False
 
     def teardown(self) -> None:
         self._drain()
@@ -104,6 +113,14 @@ class Outboxes(RuleBasedStateMachine):
         stored = self.both("store", "main", Position(str(self.events)), [event(number)], {}, self.now)
         assert stored.events == 0
 
+    @rule()
+    def announce(self) -> None:
+        self.wanted += self.both("announce", [self._operation()], self.now).deliveries
+
+    def _operation(self) -> Event:
+        self.events += 1
+        return event(self.events, OPERATION, name="endpoint.failing", source=OPERATIONS)
+
     @rule(worker=workers, limit=st.integers(1, 5), room=st.dictionaries(endpoint_ids, st.integers(0, 3)))
     def lease(self, worker: str, limit: int, room: dict[str, int]) -> None:
         leased = self.both("lease", worker, self.now, self.now + timedelta(seconds=30), limit, room)
@@ -112,35 +129,59 @@ class Outboxes(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(
         data=st.data(),
-        count=st.integers(1, 4),
-        state=st.sampled_from([DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING]),
-        wait=st.integers(0, 30),
+        states=st.lists(st.tuples(st.sampled_from(STATES), st.integers(0, 30)), min_size=1, max_size=4),
         disable=st.booleans(),
+        announced=st.booleans(),
     )
-    def finish(self, data: st.DataObject, count: int, state: DeliveryState, wait: int, disable: bool) -> None:
+    def finish(
+        self, data: st.DataObject, states: list[tuple[DeliveryState, int]], disable: bool, announced: bool
+    ) -> None:
         """Of any lease ever given, so also of expired, released and cancelled ones."""
+        most = len(states)
+        drawn = data.draw(st.lists(st.sampled_from(self.leases), min_size=1, max_size=most, unique_by=_lease_id))
+        outcomes = []
+        for (_, delivery), (state, seconds) in zip(drawn, states, strict=False):
+            wait = timedelta(seconds=seconds)
+            due: datetime | None = self.now + wait if state is DeliveryState.PENDING else None
+            reason = "gone" if disable and state is DeliveryState.DEAD else ""
+            outcomes.append(outcome(delivery, state, due, reason, started_at=self.now - wait))
+        announcements = [self._operation()] if announced else []
+        self.both("finish", drawn[0][0], outcomes, self.now, announcements)
+        self.wanted += len(announcements) * list(self.patterns.values()).count("endpoint.*")
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), count=st.integers(1, 4), worker=workers)
+    def give_back(self, data: st.DataObject, count: int, worker: str) -> None:
+        """Of any lease ever given."""
         drawn = data.draw(st.lists(st.sampled_from(self.leases), min_size=1, max_size=count, unique_by=_lease_id))
-        worker = drawn[0][0]
-        due: datetime | None = self.now + timedelta(seconds=wait) if state is DeliveryState.PENDING else None
-        reason = "gone" if disable and state is DeliveryState.DEAD else ""
-        outcomes = [outcome(delivery, state, due, reason) for _, delivery in drawn]
-        self.both("finish", worker, outcomes, self.now)
+        self.both("give_back", worker, [delivery for _, delivery in drawn], self.now)
 
     @rule(worker=workers)
     def release(self, worker: str) -> None:
         self.both("release", worker, self.now)
 
-    @rule(endpoint_id=endpoint_ids, pattern=st.sampled_from(["*", "invoice.*"]), enabled=st.booleans())
-    def add_endpoint(self, endpoint_id: str, pattern: str, enabled: bool) -> None:
-        self.both("add_endpoint", endpoint(endpoint_id, events=(pattern,), enabled=enabled))
+    @rule(endpoint_id=endpoint_ids, pattern=st.sampled_from(PATTERNS), enabled=st.booleans(), order=orders)
+    def add_endpoint(self, endpoint_id: str, pattern: str, enabled: bool, order: Order) -> None:
+        refused = self.both("add_endpoint", endpoint(endpoint_id, events=(pattern,), enabled=enabled, order=order))
+        if not refused:
+            self.orders[endpoint_id], self.patterns[endpoint_id] = order, pattern
 
     @rule(endpoint_id=endpoint_ids, enabled=st.booleans())
     def enable(self, endpoint_id: str, enabled: bool) -> None:
         self.both("change_endpoint", endpoint_id, EndpointChange(enabled=enabled))
 
+    @rule(endpoint_id=endpoint_ids, order=orders)
+    def reorder(self, endpoint_id: str, order: Order) -> None:
+        self.both("change_endpoint", endpoint_id, EndpointChange(order=order))
+        if endpoint_id in self.patterns and self.orders[endpoint_id] is not order:
+            self.orders[endpoint_id] = order
+            self.apart -= {view.id for view in self._views() if view.endpoint_id == endpoint_id}
+            self.reordered = True
+
     @rule(endpoint_id=st.sampled_from(("ep_b", "ep_c")))
     def remove_endpoint(self, endpoint_id: str) -> None:
         self.both("remove_endpoint", endpoint_id, self.now)
+        self.patterns.pop(endpoint_id, None)
 
     @rule(endpoint_id=endpoint_ids, record=records, worker=workers)
     def send_test(self, endpoint_id: str, record: str, worker: str) -> None:
@@ -150,11 +191,14 @@ class Outboxes(RuleBasedStateMachine):
             self.events += 1
             self.wanted += 1
             self.leases.append((worker, answer))
+            self.apart.add(answer.id)
 
     @precondition(lambda self: self.wanted)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        self.both("retry", f"dlv_{data.draw(st.integers(1, self.wanted))}", self.now)
+        delivery_id = f"dlv_{data.draw(st.integers(1, self.wanted))}"
+        if self.both("retry", delivery_id, self.now) is None:
+            self.apart.discard(delivery_id)
 
     @rule()
     def reopen(self) -> None:
@@ -166,6 +210,7 @@ class Outboxes(RuleBasedStateMachine):
         self.both("endpoints")
         self.both("counts")
         self.both("next_due", self.now)
+        self.both("next_due", self.now, {"ep_a"})
         self.both("oldest_due", self.now)
         self.both("position", "main")
         self.both("deliveries", EVERYTHING, 1000)
@@ -174,39 +219,52 @@ class Outboxes(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_and_order_holds(self) -> None:
-        views = self.run(self.durable.deliveries(EVERYTHING, 1000))
+        views = self._views()
         assert len(views) == self.wanted
-        self.run(check_order(self.durable))
+        if not self.reordered:
+            self.run(check_order(self.durable, self.apart))
         for view in views:
             assert (view.finished_at is None) == (view.state in UNFINISHED)
 
     @invariant()
     def lines_hold_across_renames(self) -> None:
-        """Of all names that renames joined, at one endpoint: when nothing is leased, just the oldest is pending; else
-        nothing is."""
+        """Of all that must go one after the other: when nothing is leased, just the oldest is pending; else nothing
+        is."""
         lines: dict[tuple[str, str], list[DeliveryState]] = defaultdict(list)
-        for view in reversed(self.run(self.durable.deliveries(EVERYTHING, 1000))):
+        for view in reversed(self._views()):
             if view.state in UNFINISHED:
-                lines[view.endpoint_id, self.joined[view.record]].append(view.state)
+                lines[view.endpoint_id, self._line(view)].append(view.state)
         for states in lines.values():
             free = [state for state in states if state is not DeliveryState.LEASED]
             pending = [] if len(free) < len(states) else [DeliveryState.PENDING]
             assert free == pending + [DeliveryState.WAITING] * (len(free) - len(pending))
 
+    def _views(self) -> list[DeliveryView]:
+        return self.run(self.durable.deliveries(EVERYTHING, 1000))
+
+    def _line(self, delivery: DeliveryView | LeasedDelivery) -> str:
+        """At its endpoint: names that renames joined are one record."""
+        order = self.orders[delivery.endpoint_id]
+        if order is Order.RECORD or delivery.id in self.apart:
+            return self.joined[delivery.record]
+        return "" if order is Order.ENDPOINT else delivery.id
+
     def _drain(self) -> None:
-        """Whatever happened before, everything of an enabled endpoint arrives, record by record in order."""
+        """Whatever happened before, everything of an enabled endpoint arrives, line by line in order."""
         for one in self.both("endpoints"):
             self.both("change_endpoint", one.id, EndpointChange(enabled=True))
-        self.now += timedelta(hours=1)  # every lease expires
+        self.now += timedelta(hours=1)  # every retry is due
+        for worker in WORKERS:  # of what is leased, a younger one of a line may go before an older one, or with it
+            self.both("release", worker, self.now)
         sent: dict[tuple[str, str], int] = {}
         while leased := self.both("lease", "w1", self.now, self.now + timedelta(seconds=30), 5, None):
             for delivery in leased:
                 number = int(delivery.id.removeprefix("dlv_"))
-                assert sent.get((delivery.endpoint_id, delivery.record), 0) < number
-                sent[delivery.endpoint_id, delivery.record] = number
+                line = delivery.endpoint_id, self._line(delivery)
+                assert sent.get(line, 0) < number
+                sent[line] = number
             self.both("finish", "w1", [outcome(delivery) for delivery in leased], self.now)
-        views = self.run(self.durable.deliveries(EVERYTHING, 1000))
-        assert not [view for view in views if view.state in UNFINISHED]
+        assert not [view for view in self._views() if view.state in UNFINISHED]
 
 
 def _lease_id(lease: tuple[str, LeasedDelivery]) -> tuple[str, int]:

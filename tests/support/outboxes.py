@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
-from cdc.endpoint import Endpoint
+from cdc.endpoint import Endpoint, Order
 from cdc.event import Event
 from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
 from cdc.position import Position
@@ -104,13 +105,17 @@ async def delivery_of(outbox: OutboxStore, number: int) -> DeliveryView:
     return view
 
 
-async def check_order(outbox: OutboxStore) -> None:
-    """Of each record and endpoint: at most one unfinished delivery is active, and unless it is leased, the oldest."""
-    by_record: dict[tuple[str, str, str], list[DeliveryView]] = defaultdict(list)
+async def check_order(outbox: OutboxStore, apart: Collection[str] = ()) -> None:
+    """Of what must go one after the other at an endpoint, if its order was never changed: at most one unfinished
+    delivery is active, and unless it is leased, the oldest.  ``apart``: the ids of tests."""
+    orders = {one.id: one.order for one in await outbox.endpoints()}
+    lines: dict[tuple[str, ...], list[DeliveryView]] = defaultdict(list)
     for view in reversed(await outbox.deliveries(EVERYTHING, 1_000_000)):
         if view.state in UNFINISHED:
-            by_record[view.endpoint_id, view.source, view.record].append(view)
-    for unfinished in by_record.values():
+            order = Order.RECORD if view.id in apart else orders[view.endpoint_id]
+            line = {Order.RECORD: (view.source, view.record), Order.ENDPOINT: (), Order.NONE: (view.id,)}[order]
+            lines[view.endpoint_id, *line].append(view)
+    for unfinished in lines.values():
         active = [view for view in unfinished if view.state is not DeliveryState.WAITING]
         assert len(active) <= 1, unfinished
         assert not active or active[0] is unfinished[0] or active[0].state is DeliveryState.LEASED, unfinished
