@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from heapq import merge
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
@@ -22,12 +23,15 @@ from cdc.outbox.sqlite_relay import announce
 from cdc.outbox.sqlite_rows import ROW_STATE, micros, moment
 from cdc.sqlfile import load
 
+#: An outcome with the number of its delivery; None when the delivery's id is none.
+_Numbered = tuple[int | None, Outcome]
+
 
 def lease(
     db: sqlite3.Connection, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
 ) -> list[LeasedDelivery]:
     due = _due(db, now, limit, room)
-    db.executemany(load("sqlite/lease.sql"), [(worker, micros(until), row[1]) for _, row in due])
+    db.execute(load("sqlite/lease.sql"), (worker, micros(until), _list([row[1] for _, row in due])))
     return [
         LeasedDelivery(
             id=delivery_id(number),
@@ -76,9 +80,10 @@ def finish(
     now: datetime,
     announcements: Sequence[Event],
 ) -> None:
-    _record(db, outcomes)
-    _note_health(db, outcomes)
-    final = [outcome for outcome in outcomes if outcome.state.final and not outcome.disable_reason]
+    numbered = [(delivery_number(outcome.attempt.delivery_id), outcome) for outcome in outcomes]
+    _record(db, numbered)
+    _note_health(db, numbered)
+    final = [each for each in numbered if each[1].state.final and not each[1].disable_reason]
     _conclude_all(db, worker, final, now)
     if len(final) < len(outcomes):
         for outcome in outcomes:
@@ -88,42 +93,38 @@ def finish(
         announce(db, announcements, now)
 
 
-def _note_health(db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
+def _note_health(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
     """Since when each endpoint fails: set by its first failure, cleared by a success."""
-    failed = [outcome.attempt for outcome in outcomes if outcome.failed]
+    failed = [(micros(outcome.attempt.started_at), number) for number, outcome in numbered if outcome.failed]
     if failed:
-        failed.sort(key=lambda attempt: attempt.started_at)
-        rows = [(micros(attempt.started_at), delivery_number(attempt.delivery_id)) for attempt in failed]
-        db.executemany(load("sqlite/note_failure.sql"), rows)
+        failed.sort()
+        db.executemany(load("sqlite/note_failure.sql"), failed)
     if db.execute("SELECT EXISTS (SELECT 1 FROM endpoint WHERE failing_since IS NOT NULL)").fetchone()[0]:
-        delivered = [
-            delivery_number(outcome.attempt.delivery_id)
-            for outcome in outcomes
-            if outcome.state is DeliveryState.DELIVERED
-        ]
-        db.execute(load("sqlite/note_success.sql"), (json.dumps(delivered),))
+        delivered = [number for number, outcome in numbered if outcome.state is DeliveryState.DELIVERED]
+        db.execute(load("sqlite/note_success.sql"), (_list(delivered),))
 
 
-def _record(db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
-    attempts = [
-        (
-            delivery_number(attempt.delivery_id),
-            attempt.number,
-            attempt.url,
-            attempt.status,
-            micros(attempt.started_at),
-            attempt.duration,
-            attempt.error,
-            attempt.answer,
-        )
-        for attempt in (outcome.attempt for outcome in outcomes)
-    ]
+def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
+    """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
+    single = []
     try:
-        db.executemany(load("sqlite/insert_attempt.sql"), attempts)
+        for of_all, attempts in groupby(numbered, _of_all):
+            numbers = [number for number, _ in attempts]
+            if len(numbers) == 1:
+                single.append((*of_all, numbers[0]))
+            else:
+                db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(numbers)))
+        db.executemany(load("sqlite/insert_attempt.sql"), single)
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
-        for outcome in outcomes:
+        for _, outcome in numbered:
             _delivery(db, outcome)
         raise error from None
+
+
+def _of_all(numbered: _Numbered) -> tuple[Any, ...]:
+    """What attempts of one request have in common: the parameters of both statements but the last."""
+    _, number, _, _, url, status, started_at, duration, error, answer = numbered[1].attempt
+    return number, url, status, micros(started_at), duration, error, answer
 
 
 def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
@@ -136,19 +137,23 @@ def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
     return row
 
 
-def _conclude_all(db: sqlite3.Connection, worker: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+def _conclude_all(db: sqlite3.Connection, worker: str, numbered: Sequence[_Numbered], now: datetime) -> None:
     """Deliveries that are finished for good, nearly all of them: a few statements for the whole lot."""
     finished_at = micros(now)
-    numbers = [delivery_number(outcome.attempt.delivery_id) for outcome in outcomes]
-    db.executemany(
-        load("sqlite/finish.sql"),
-        [
-            (ROW_STATE[outcome.state], finished_at, finished_at, number, worker, outcome.attempt.number)
-            for number, outcome in zip(numbers, outcomes, strict=True)
-        ],
-    )
-    for endpoint, lane in db.execute(load("sqlite/lanes_behind.sql"), (json.dumps(numbers),)).fetchall():
+    alike: defaultdict[tuple[DeliveryState, int], list[int | None]] = defaultdict(list)
+    for number, outcome in numbered:
+        alike[outcome.state, outcome.attempt.number].append(number)
+    for (state, attempt), numbers in alike.items():
+        new = (ROW_STATE[state], finished_at, finished_at)
+        db.execute(load("sqlite/finish.sql"), (*new, _list(numbers), worker, attempt))
+    ended = _list([number for number, _ in numbered])
+    for endpoint, lane in db.execute(load("sqlite/lanes_behind.sql"), (ended,)).fetchall():
         promote(db, endpoint, lane)
+
+
+def _list(numbers: Sequence[int | None]) -> str:
+    """For `json_each`: a statement on many rows costs less for each than one statement a row."""
+    return json.dumps(numbers)
 
 
 def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> None:
@@ -158,7 +163,8 @@ def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: dateti
         return
     finished_at = micros(now) if outcome.state.final else None
     due = micros(outcome.due_at or now)
-    db.execute(load("sqlite/finish.sql"), (ROW_STATE[outcome.state], due, finished_at, number, worker, attempts))
+    new = (ROW_STATE[outcome.state], due, finished_at)
+    db.execute(load("sqlite/finish.sql"), (*new, _list([number]), worker, attempts))
     settle(db, endpoint, lane)  # an older one of the lane may have been retried meanwhile
     if outcome.disable_reason:
         db.execute(load("sqlite/disable_endpoint.sql"), (outcome.disable_reason, endpoint))

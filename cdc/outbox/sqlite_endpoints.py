@@ -91,7 +91,7 @@ def send_test(
     made, state = db.execute("SELECT id, state FROM delivery WHERE event = ?", tuple(new)).fetchone()
     if state != ACTIVE:
         raise record_busy(event.record)
-    db.execute(load("sqlite/lease.sql"), (worker, micros(until), made))
+    db.execute(load("sqlite/lease.sql"), (worker, micros(until), f"[{made}]"))
     return LeasedDelivery(
         id=delivery_id(made),
         endpoint_id=endpoint_id,

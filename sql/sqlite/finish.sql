@@ -1,2 +1,3 @@
--- The new state of a delivery that this worker still holds for this attempt; its lease ends.
-UPDATE delivery SET state = ?, due = ?, finished_at = ?, worker = NULL WHERE id = ? AND worker = ? AND attempts = ?
+-- The new state of deliveries (a JSON list of ids) that this worker still holds for this attempt; their leases end.
+UPDATE delivery SET state = ?, due = ?, finished_at = ?, worker = NULL
+WHERE id IN (SELECT value FROM json_each(?)) AND worker = ? AND attempts = ?

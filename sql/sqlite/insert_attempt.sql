@@ -1,3 +1,3 @@
 -- One attempt as the log keeps it.
-INSERT INTO attempt (delivery, number, url, status, started_at, duration, error, answer)
+INSERT INTO attempt (number, url, status, started_at, duration, error, answer, delivery)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
