@@ -21,11 +21,12 @@ from cdc.config.environment import WHICH_FILE, Variable, read_variables, variabl
 from cdc.config.model import KEY_VARIABLE, SECTIONS, SQLITE, Config, RulesText
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
+from cdc.event import OPERATIONS
 from cdc.toml_lines import TomlLines, TomlPath
 
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
-_PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules", "secret_key_file")
+_PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules", "secret_key_file", "ca_file")
 _LIST_OPTIONS = ("include", "allow_networks")
 #: Tables of names and values: in the environment ``name=value,name=value``.
 _TABLE_OPTIONS = ("proxies", "client_certificates")
@@ -148,7 +149,10 @@ class _Draft:
     def _resolve_paths(self, base: Path) -> None:
         sources = self.values.get("source")
         tables = {("source", name): table for name, table in sources.items()} if isinstance(sources, dict) else {}
-        for path, table in [*tables.items(), *(((name,), self.values.get(name)) for name in ("outbox", "dispatch"))]:
+        for path, table in [
+            *tables.items(),
+            *(((name,), self.values.get(name)) for name in ("outbox", "dispatch", "mail")),
+        ]:
             if isinstance(table, dict):
                 for option, value in table.items():
                     table[option] = _resolved(path, option, value, base)
@@ -162,6 +166,11 @@ class _Draft:
                 raise ConfigError(
                     f"{self._where(('source', name))}: {name!r} cannot be the name of a source.",
                     "Names are made of a-z, 0-9, _ and -, and begin with a letter or digit.",
+                )
+            if name == OPERATIONS:
+                raise ConfigError(
+                    f"{self._where(('source', name))}: no source may be called {name!r}, as operational events are.",
+                    "Give it another name, such as main.",
                 )
 
     def _where(self, path: tuple[str, ...]) -> str:
@@ -224,6 +233,6 @@ def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> An
         return value
     if table == ("outbox",) and option == "url" and value.startswith(SQLITE) and value != SQLITE:
         return f"{SQLITE}{base / Path(value.removeprefix(SQLITE)).expanduser()}"
-    if option in _PATH_OPTIONS and table[0] in ("source", "outbox"):
+    if option in _PATH_OPTIONS and table[0] in ("source", "outbox", "mail"):
         return str(base / Path(value).expanduser())
     return value

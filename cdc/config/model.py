@@ -18,6 +18,7 @@ from cdc.config.php import read_config_php
 from cdc.config.url import parse_database_url
 from cdc.connection import ConnectionInfo
 from cdc.errors import ConfigError
+from cdc.mail_address import is_address
 from cdc.toml_lines import TomlPath
 
 SQLITE = "sqlite:///"
@@ -254,6 +255,46 @@ class WebConfig(Section):
         return value
 
 
+class MailConfig(Section):
+    """The server that takes what goes to ``mailto:`` endpoints."""
+
+    host: str = ""
+    port: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password_file: Path | None = None
+    sender: str = ""
+    ca_file: Path | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._:-]*", value):
+            raise ValueError("is not the name or address of a mail server such as mail.example.com")
+        return value
+
+    @field_validator("sender")
+    @classmethod
+    def _sender_is_an_address(cls, value: str) -> str:
+        if value and not is_address(value):
+            raise ValueError("is not an e-mail address such as cdc@example.com")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.host) != bool(self.sender):
+            raise ValueError("needs both `host`, the mail server, and `sender`, the address that mail comes from")
+        if self.user and self.password_file is None:
+            raise ValueError("has a `user` and no `password_file` with its password")
+        if self.user and self.security == "none":
+            raise ValueError('has a `user` and security = "none": its password could be read on the way')
+        return self
+
+    def password(self) -> str:
+        """Read now; raises `ConfigError`."""
+        return _password(self.password_file) if self.user and self.password_file is not None else ""
+
+
 class TracingConfig(Section):
     """Where traces are sent."""
 
@@ -284,6 +325,7 @@ class Config(Section):
     source: dict[str, SourceConfig] = {}
     outbox: OutboxConfig = OutboxConfig()
     dispatch: DispatchConfig = DispatchConfig()
+    mail: MailConfig = MailConfig()
     web: WebConfig = WebConfig()
     tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
@@ -318,6 +360,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "source": SourceConfig,
     "outbox": OutboxConfig,
     "dispatch": DispatchConfig,
+    "mail": MailConfig,
     "web": WebConfig,
     "tracing": TracingConfig,
     "log": LogConfig,
@@ -325,15 +368,16 @@ SECTIONS: Mapping[str, type[Section]] = {
 
 
 def _with_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
-    if file is None:
-        return info
+    return info if file is None else info.as_user(info.user, _password(file))
+
+
+def _password(file: Path) -> str:
     try:
-        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"The password file {file} cannot be read: {_reason(error)}.", "It holds the password and nothing else."
         ) from error
-    return info.as_user(info.user, password)
 
 
 def _words(text: str) -> tuple[str, ...]:

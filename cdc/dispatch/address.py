@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cdc.errors import UsageError
+from cdc.mail_address import is_mail, recipients
 
 Network = IPv4Network | IPv6Network
 # An address as asyncio's and aiohttp's connecting functions pass it around: family, type, protocol, name, address.
@@ -88,12 +89,13 @@ class AddressRefused(OSError):
 class Reach:
     """Where deliveries may go besides public addresses by https.
 
-    ``private``: to every inside address; ``networks``: to those in them; ``plain``: by http.
+    ``private``: to every inside address; ``networks``: to those in them; ``plain``: by http; ``mail``: by e-mail.
     """
 
     private: bool = False
     networks: tuple[Network, ...] = ()
     plain: bool = False
+    mail: bool = False
 
     def refusal(self, address: str) -> str | None:
         """What kind of inside address this IP literal is (for a sentence), or None when deliveries may go there."""
@@ -164,12 +166,25 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # third quarter of an address, before the 
 
 def public_url(url: str) -> str:
     """The URL without what may be secret (user, password, query, fragment): for logs, errors and the attempt log."""
+    if is_mail(url):
+        return url
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def _check_mail(url: str, reach: Reach) -> str:
+    recipients(url)
+    if not reach.mail:
+        raise UsageError(
+            f"{url} gets its events by mail, and no mail server is configured.", "Set host and sender under [mail]."
+        )
+    return url
+
+
 def check_url(url: str, reach: Reach) -> str:
     """The URL itself when deliveries may be sent there, else `UsageError`.  No name is looked up."""
+    if is_mail(url):
+        return _check_mail(url, reach)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # the port is parsed, and refused, only when asked for

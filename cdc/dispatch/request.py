@@ -11,7 +11,8 @@ from cdc import __version__
 from cdc.delivery import LeasedDelivery
 from cdc.dispatch.formats import Body, render, render_batch
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
-from cdc.endpoint import Endpoint
+from cdc.endpoint import Endpoint, PayloadFormat
+from cdc.mail_address import is_mail
 
 USER_AGENT = f"facturascripts-cdc/{__version__}"
 #: With it CloudEvents' webhook specification has a sender say who it is, and ask whether it may send.
@@ -39,14 +40,19 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
     if endpoint.batched:
         return build_batch((delivery,), endpoint, now)
     return _signed(
-        render(delivery, endpoint.format, endpoint.fields), delivery.event_id, delivery.event_name, endpoint, now
+        render(delivery, _format(endpoint), endpoint.fields), delivery.event_id, delivery.event_name, endpoint, now
     )
 
 
 def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
     """All of them in one request, signed as one; ``now`` as of `build_request`."""
-    body = render_batch(deliveries, endpoint.format, endpoint.fields)
+    body = render_batch(deliveries, _format(endpoint), endpoint.fields)
     return _signed(body, batch_id([each.event_id for each in deliveries]), BATCH, endpoint, now)
+
+
+def _format(endpoint: Endpoint) -> PayloadFormat:
+    """A mail is written from the default payload (`cdc.dispatch.mail_text`)."""
+    return PayloadFormat.FACTURASCRIPTS if is_mail(endpoint.url) else endpoint.format
 
 
 def batch_id(event_ids: Sequence[str]) -> str:

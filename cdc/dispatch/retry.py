@@ -43,8 +43,9 @@ Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
 class Answer(NamedTuple):
-    """What came of one request.  ``status`` is None when no answer's head arrived; ``error`` then says why, in one
-    sentence.  ``body``: its first bytes.  ``duration``: seconds from the request on."""
+    """What came of one request.  ``status`` is None when no answer's head arrived.  ``error`` then says why, in one
+    sentence; beside a status it is there when the status alone says too little.  ``body``: its first bytes.
+    ``duration``: seconds from the request on."""
 
     status: int | None
     duration: float
@@ -128,7 +129,7 @@ def judge(
     status = answer.status
     if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return DELIVERED
-    error = answer.error if status is None else describe_status(status)
+    error = describe_status(status) if status is not None and not answer.error else answer.error
     if status == HTTPStatus.GONE:
         # It stays due: it is not leased while the endpoint is disabled, and flows when it is enabled again.
         return Verdict(DeliveryState.PENDING, error, now, "It answered 410 Gone.")

@@ -225,3 +225,41 @@ def test_health_and_metrics_can_be_switched_off(tmp_path: Path, text: str) -> No
     (tmp_path / "cdc.toml").write_text(f'[web]\nlisten = "{text}"\n', encoding="utf-8")
     assert load_config(None, {}, tmp_path).web.listen == ""
     assert load_config(None, {"CDC_WEB_LISTEN": "127.0.0.1:9"}, tmp_path).web.listen == "127.0.0.1:9"
+
+
+MAIL = '[mail]\nhost = "mail.example.com"\nsender = "cdc@example.com"\n'
+
+
+def test_a_mail_server(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("planted pass\n")
+    mail = load(tmp_path, f'{MAIL}user = "cdc"\npassword_file = "password"\nca_file = "ca.pem"\n').mail
+    assert (mail.host, mail.port, mail.security, mail.password()) == ("mail.example.com", 0, "starttls", "planted pass")
+    assert mail.ca_file == tmp_path / "ca.pem"
+    assert load(tmp_path, MAIL).mail.password() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[mail]\nhost = "mail.example.com"\n', "needs both `host`, the mail server, and `sender`"),
+        ('[mail]\nsender = "cdc@example.com"\n', "needs both `host`, the mail server, and `sender`"),
+        (MAIL.replace("cdc@", "cdc@a\\nBcc: "), "sender is not an e-mail address"),
+        (MAIL.replace("mail.example", "smtp://mail.example"), "host is not the name or address of a mail server"),
+        (MAIL + 'user = "cdc"\n', "has a `user` and no `password_file`"),
+        (MAIL + 'user = "cdc"\npassword_file = "p"\nsecurity = "none"\n', "could be read on the way"),
+    ],
+)
+def test_a_mail_server_that_cannot_be(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load(tmp_path, text)
+
+
+def test_a_password_of_the_mail_server_that_cannot_be_read(tmp_path: Path) -> None:
+    mail = load(tmp_path, f'{MAIL}user = "cdc"\npassword_file = "nowhere"\n').mail
+    with pytest.raises(ConfigError, match=r"nowhere cannot be read: No such file"):
+        mail.password()
+
+
+def test_no_source_is_called_as_operational_events_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cdc.toml line 1, \[source.cdc\]: no source may be called 'cdc'"):
+        load(tmp_path, f'[source.cdc]\nurl = "{URL}"\n')
