@@ -55,10 +55,16 @@ _EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(_
 
 class Judgement(NamedTuple):
     """``problem``: a sentence, without any value of the event, when the condition could not be evaluated; it holds
-    then."""
+    then.  ``boolean``: False when that is because it gave something else.  ``missing``: it asked for something that the
+    event does not have."""
 
     holds: bool
     problem: str = ""
+    boolean: bool = True
+    missing: bool = False
+
+
+_MISSING = Judgement(holds=False, missing=True)
 
 
 class Condition:
@@ -104,7 +110,7 @@ class Condition:
         try:
             return _judged(self._program.execute(given))
         except LookupError:
-            return Judgement(holds=False)
+            return _MISSING
         except Exception as error:  # noqa: BLE001 -- the library has no base for what an evaluation raises
             return self._without_nulls(given) or Judgement(holds=True, problem=_problem(error))
 
@@ -121,7 +127,7 @@ class Condition:
         try:
             return _judged(self._program.execute(without))
         except LookupError:
-            return Judgement(holds=False)
+            return _MISSING
         except Exception:  # noqa: BLE001 -- as above: it was not null, the first error says what it was
             return None
 
@@ -139,7 +145,7 @@ def _dropped(value: Any) -> Any:
 def _judged(result: Any) -> Judgement:
     if isinstance(result, bool):
         return Judgement(result)
-    return Judgement(holds=True, problem=f"The filter is neither true nor false, but {_kind(result)}.")
+    return Judgement(holds=True, problem=f"The filter is neither true nor false, but {_kind(result)}.", boolean=False)
 
 
 def _kind(value: Any) -> str:

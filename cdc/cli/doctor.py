@@ -62,11 +62,22 @@ def _checks(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
         yield _failed("configuration", "read", error)
         return
     yield Check("configuration", Finding("read", Severity.OK, str(config.file or "from the environment")))
+    if config.dispatch.client_certificates:
+        yield _check_certificates(config)
     checks, positions = run_async(_check_outbox(config))
     yield from checks
     for source in sources:
         for finding in service.examine(source, positions.get(source.name)):
             yield Check(f"source {source.name}", finding)
+
+
+def _check_certificates(config: Config) -> Check:
+    try:
+        service.http_sender(config)
+    except ConfigError as error:
+        return _failed("dispatch", "client certificates", error)
+    names = ", ".join(config.dispatch.client_certificates)
+    return Check("dispatch", Finding("client certificates", Severity.OK, names))
 
 
 async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position]]:
@@ -75,20 +86,29 @@ async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
-            checks += await _check_endpoints(store)
+            checks += await _check_endpoints(config, store)
             found = [(name, await store.position(name)) for name in config.source]
     except CdcError as error:
         return [_failed("outbox", "open", error)], {}
     return checks, {name: position for name, position in found if position is not None}
 
 
-async def _check_endpoints(store: OutboxStore) -> list[Check]:
+async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
     counts = await store.counts()
     endpoints = await store.endpoints()
     if not endpoints:
         mend = "cdc endpoint add URL --events invoice.paid"
         return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
-    return [Check(f"endpoint {each.id}", check_endpoint(each, counts.get(each.id, {}))) for each in endpoints]
+    return [
+        Check(f"endpoint {each.id}", _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {})))
+        for each in endpoints
+    ]
+
+
+def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
+    """What the configuration keeps from being sent, if anything."""
+    problem = service.sending_problem(config, endpoint)
+    return None if problem is None else Finding("allowed", Severity.WRONG, problem.message, problem.hint)
 
 
 def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,9 @@ import click
 
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.endpoint_input import endpoint_options, given_fields, new_endpoint, retries_text
+from cdc.cli.endpoint_headers import changed_headers, given_headers
+from cdc.cli.endpoint_input import endpoint_options, given_fields, new_endpoint
+from cdc.cli.endpoint_preview import check_filter, preview
 from cdc.cli.endpoint_secret import (
     agreement,
     chosen_secret,
@@ -18,12 +21,11 @@ from cdc.cli.endpoint_secret import (
     say_revealed,
     secret_json,
     secret_option,
-    signature_fields,
-    signature_json,
     signature_option,
     validate_option,
 )
-from cdc.cli.log_json import attempt_as_json, time_as_json
+from cdc.cli.endpoint_show import Counts, endpoint_fields, endpoint_json
+from cdc.cli.log_json import attempt_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -35,14 +37,15 @@ from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import UsageError
 from cdc.outbox.shared import no_endpoint
 
-Counts = dict[DeliveryState, int]
-
 id_argument = click.argument("endpoint_id", metavar="ID")
 
 
 @click.group()
 def endpoint() -> None:
     """The URLs that receive events."""
+
+
+endpoint.add_command(preview)
 
 
 @endpoint.command()
@@ -55,7 +58,17 @@ def endpoint() -> None:
 @json_option
 @pass_session
 def add(
-    session: Session, /, signature: str | None, secret: str | None, validate: bool | None, as_json: bool, **given: Any
+    session: Session,
+    /,
+    *,
+    signature: str | None,
+    secret: str | None,
+    validate: bool | None,
+    header_texts: Sequence[str],
+    bearer: str | None,
+    basic: str | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Add a URL, and print its id and signing secret or public key.
 
@@ -63,13 +76,18 @@ def add(
     """
     config = quiet_configuration(session)
     fields = given_fields(config, **given)
+    if headers := given_headers(header_texts, bearer, basic):
+        fields["headers"] = headers
     chosen = chosen_secret(secret, Signature(signature) if signature else None)
     made = new_endpoint(fields, chosen, SystemClock().now())
+    service.check_endpoint(config, made)
+    if made.condition:
+        check_filter(config, made)
     if validate:
-        made = replace(made, origin=agreement(config, made).origin)
+        made = replace(made, **_agreed(config, made, fields))
     run_async(_add(config, made))
     if as_json:
-        print_json(_as_json(made) | secret_json(made))
+        print_json(endpoint_json(made) | secret_json(made))
         return
     print_fields([("id", made.id), revealed(made)])
     say(f"Added: {', '.join(made.events)} to {made.url}.")
@@ -88,7 +106,7 @@ def list_(session: Session, as_json: bool) -> None:
     """List all endpoints and how their deliveries stand."""
     endpoints, counts = run_async(_all(quiet_configuration(session)))
     if as_json:
-        print_json({"endpoints": [_as_json(each, counts.get(each.id, {})) for each in endpoints]})
+        print_json({"endpoints": [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]})
         return
     rows = [_row(each, counts.get(each.id, {})) for each in endpoints]
     titles = ("id", "url", "events", "enabled", "unfinished", "dead", "description")
@@ -108,26 +126,9 @@ def show(session: Session, endpoint_id: str, as_json: bool) -> None:
     """Show one endpoint."""
     found, counts = run_async(_one(quiet_configuration(session), endpoint_id))
     if as_json:
-        print_json(_as_json(found, counts))
+        print_json(endpoint_json(found, counts))
         return
-    print_fields(
-        [
-            ("id", found.id),
-            ("url", found.url),
-            ("events", found.events),
-            ("sources", found.sources or "all"),
-            ("enabled", found.enabled),
-            *([("disabled because", found.disabled_reason)] if not found.enabled else []),
-            ("description", found.description),
-            ("format", found.format),
-            ("timeout", f"{found.timeout:g} s"),
-            ("retries", retries_text(found.retry_schedule)),
-            ("concurrency", found.concurrency),
-            ("created", found.created_at),
-            *signature_fields(found),
-            ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),
-        ]
-    )
+    print_fields(endpoint_fields(found, counts))
 
 
 async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
@@ -143,16 +144,33 @@ async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
 @click.option("--url", help="Send there from now on, deliveries that wait included.")
 @click.option("--events", metavar="PATTERN,…", help="Replace the events.")
 @click.option("--all-sources", is_flag=True, help="Events of every source.")
+@click.option(
+    "--remove-header", "removed", multiple=True, metavar="NAME", help="Send this header no more (repeatable)."
+)
+@click.option("--no-headers", is_flag=True, help="Send none of its headers but those given now.")
 @validate_option
 @endpoint_options
 @json_option
 @pass_session
 def update(
-    session: Session, /, endpoint_id: str, all_sources: bool, validate: bool | None, as_json: bool, **given: Any
+    session: Session,
+    /,
+    *,
+    endpoint_id: str,
+    all_sources: bool,
+    validate: bool | None,
+    header_texts: Sequence[str],
+    bearer: str | None,
+    basic: str | None,
+    removed: Sequence[str],
+    no_headers: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Change what is given, and leave the rest.
 
-    An endpoint that was validated is asked again when its URL changes, unless --no-validate is given.
+    An empty text takes a filter, fields, a proxy or a certificate away.  An endpoint that was validated is asked again
+    when its URL changes, unless --no-validate is given.
     """
     config = quiet_configuration(session)
     fields = given_fields(config, **given)
@@ -160,22 +178,29 @@ def update(
         if "sources" in fields:
             raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
         fields["sources"] = ()
-    fields |= _origin(config, endpoint_id, fields, validate)
-    if not fields:
+    headers = given_headers(header_texts, bearer, basic)
+    if not fields and not headers and not removed and not no_headers and validate is None:
         raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
+    found, _ = run_async(_one(config, endpoint_id))
+    if headers or removed or no_headers:
+        fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
+    wanted = EndpointChange(**fields).applied_to(found)
+    service.check_endpoint(config, wanted, fields)
+    if fields.get("condition"):
+        check_filter(config, wanted)
+    if validate is False:
+        fields["origin"] = ""
+    elif validate or (found.origin and "url" in fields):
+        fields |= _agreed(config, wanted, fields)
     _change(config, endpoint_id, EndpointChange(**fields), as_json, "Changed.")
 
 
-def _origin(config: Config, endpoint_id: str, fields: dict[str, Any], validate: bool | None) -> dict[str, str]:
-    """The field `origin`, where it changes."""
-    if validate is False:
-        return {"origin": ""}
-    if validate is None and "url" not in fields:
-        return {}
-    found, _ = run_async(_one(config, endpoint_id))
-    if not validate and not found.origin:
-        return {}
-    return {"origin": agreement(config, EndpointChange(**fields).applied_to(found)).origin}
+def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that change as the endpoint agrees to get events: no more of them than it says, unless a rate is
+    given."""
+    agreed = agreement(config, wanted)
+    rate = {} if agreed.rate is None or "rate" in fields else {"rate": agreed.rate / 60}
+    return {"origin": agreed.origin, **rate}
 
 
 @endpoint.command()
@@ -238,7 +263,7 @@ def rotate_secret(
     until = SystemClock().now() + timedelta(hours=overlap)
     rotated = run_async(_changed(config, endpoint_id, EndpointChange(secret=chosen, former_secret_until=until)))
     if as_json:
-        print_json(_as_json(rotated) | secret_json(rotated))
+        print_json(endpoint_json(rotated) | secret_json(rotated))
         return
     print_fields([("id", rotated.id), revealed(rotated), ("former until", rotated.former_secret_until)])
     say_revealed(rotated)
@@ -268,7 +293,7 @@ def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
 def _change(config: Config, endpoint_id: str, wanted: EndpointChange, as_json: bool, done: str) -> None:
     changed = run_async(_changed(config, endpoint_id, wanted))
     if as_json:
-        print_json(_as_json(changed))
+        print_json(endpoint_json(changed))
     say(f"{endpoint_id}: {done}")
 
 
@@ -282,26 +307,3 @@ def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:
     enabled = "yes" if each.enabled else f"no: {each.disabled_reason}"
     dead = counts.get(DeliveryState.DEAD, 0)
     return each.id, each.url, each.events, enabled, unfinished, dead, each.description
-
-
-def _as_json(each: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
-    """Every field but the secrets."""
-    values: dict[str, Any] = {
-        "id": each.id,
-        "url": each.url,
-        "events": each.events,
-        "sources": each.sources,
-        "enabled": each.enabled,
-        "disabled_reason": each.disabled_reason or None,
-        "description": each.description,
-        "format": each.format,
-        "timeout": each.timeout,
-        "retries": each.retry_schedule,
-        "concurrency": each.concurrency,
-        "created_at": time_as_json(each.created_at),
-        "former_secret_until": time_as_json(each.former_secret_until),
-        **signature_json(each),
-    }
-    if counts is not None:
-        values["deliveries"] = {state.value: counts.get(state, 0) for state in DeliveryState}
-    return values

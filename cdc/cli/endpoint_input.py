@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -11,22 +11,24 @@ from typing import Any
 import click
 
 from cdc import service
+from cdc.cli.endpoint_headers import header_options
 from cdc.config import Config
-from cdc.dispatch.address import check_url
 from cdc.dispatch.retry import SCHEDULES, schedule
-from cdc.endpoint import Endpoint, PayloadFormat
+from cdc.endpoint import Endpoint, Order, PayloadFormat
 from cdc.errors import UsageError
 from cdc.pattern import check_pattern, matches
 
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
+_HOUR = 3600.0
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that ``endpoint add`` and ``endpoint update`` share; None when not given."""
+    """The options that ``endpoint add`` and ``endpoint update`` share; None when not given.  An empty text takes away
+    what was there."""
     schedules = "|".join(SCHEDULES)
     options: list[Decorator] = [
         click.option("--description", help="A note for people."),
@@ -37,6 +39,28 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--retries", metavar=f"{schedules}|none|SECONDS,…", help="When to try again [facturascripts: 5,25,125,…]."
         ),
         click.option("--concurrency", type=click.IntRange(1, 1000), help="Requests on their way at once [16]."),
+        click.option(
+            "--filter",
+            "condition",
+            metavar="EXPRESSION",
+            help="Only events for which it holds (CEL): data.total > 100.0",
+        ),
+        click.option("--fields", metavar="COLUMN,…", help="Only these columns in data and previous."),
+        click.option(
+            "--order", type=click.Choice([each.value for each in Order]), help="What waits for what [record]."
+        ),
+        click.option("--rate", type=float, metavar="PER_SECOND", help="Requests a second; 0: any [0]."),
+        click.option("--batch", type=int, metavar="EVENTS", help="Up to so many events in one request [1]."),
+        click.option("--batch-wait", type=float, metavar="SECONDS", help="The longest wait for a full batch [1]."),
+        header_options,
+        click.option("--proxy", metavar="NAME", help="By this proxy of the configuration."),
+        click.option("--client-certificate", metavar="NAME", help="With this certificate of the configuration."),
+        click.option(
+            "--disable-after",
+            type=float,
+            metavar="HOURS",
+            help="Disable after so long without success; 0: never [120].",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -53,22 +77,32 @@ def given_fields(
     payload: str | None = None,
     timeout: float | None = None,
     retries: str | None = None,
-    concurrency: int | None = None,
+    fields: str | None = None,
+    order: str | None = None,
+    batch: int | None = None,
+    disable_after: float | None = None,
+    **others: Any,
 ) -> dict[str, Any]:
-    """Fields of `Endpoint` for what was given.  Raises `UsageError`."""
+    """Fields of `Endpoint` for what was given; ``others``: those that are taken as they come.  Raises `UsageError`.
+
+    Headers, and what `cdc.service.check_endpoint` checks, are not seen to here."""
     for name in sources:
         config.select_source(name)
-    fields = {
-        "url": None if url is None else check_url(url, service.reach(config)),
+    given = {
+        "url": url,
         "events": None if events is None else check_known(config, parse_events(events)),
         "description": description,
         "sources": tuple(sources) or None,
         "format": None if payload is None else PayloadFormat(payload),
         "timeout": None if timeout is None else _check_timeout(timeout, config.dispatch.max_timeout_seconds),
         "retry_schedule": None if retries is None else parse_retries(retries),
-        "concurrency": concurrency,
+        "fields": None if fields is None else tuple(dict.fromkeys(_pieces(fields))),
+        "order": None if order is None else Order(order),
+        "batch_size": batch,
+        "disable_after": None if disable_after is None else disable_after * _HOUR,
+        **others,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def new_endpoint(fields: dict[str, Any], secret: str, now: datetime) -> Endpoint:
@@ -77,10 +111,14 @@ def new_endpoint(fields: dict[str, Any], secret: str, now: datetime) -> Endpoint
 
 def parse_events(text: str) -> tuple[str, ...]:
     """``invoice.paid, receipt.*`` → both patterns, each once."""
-    patterns = [check_pattern(part) for part in (piece.strip() for piece in text.split(",")) if part]
+    patterns = [check_pattern(part) for part in _pieces(text)]
     if not patterns:
         raise UsageError("No event is named.", "Write --events invoice.paid,receipt.* or --events '*' for all.")
     return tuple(dict.fromkeys(patterns))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (part for part in (piece.strip() for piece in text.split(",")) if part)
 
 
 def check_known(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:

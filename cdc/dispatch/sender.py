@@ -63,7 +63,7 @@ class HttpSender:
         """``allow_private`` allows http too; ``client_certificates`` and ``proxies`` (URLs) are by name."""
         self._reach = Reach(allow_private, tuple(allow_networks), plain=allow_http or allow_private)
         self._contexts: dict[str, ssl.SSLContext | bool] = {"": tls or True, **(client_certificates or {})}
-        self._proxies = {name: proxy_of(name, url) for name, url in (proxies or {}).items()}
+        self._proxies = {name: proxy_of(url) for name, url in (proxies or {}).items()}
         self._look_up = {"look_up": look_up} if look_up else {}
         self._connectors: dict[str, aiohttp.TCPConnector] = {}
         self._targets: dict[tuple[str, str, str], Target] = {}
@@ -96,7 +96,7 @@ class HttpSender:
         request.  Raises `AddressRefused` or `NotConfigured`."""
         target = self._target(request)
         proxy = self._proxies.get(request.proxy)
-        way = {"proxy": proxy.url, "proxy_auth": proxy.auth} if proxy else {}
+        way = {"proxy": proxy.url, "proxy_headers": proxy.headers} if proxy else {}
         return target.connector, {"ssl": self._contexts[request.client_certificate], **way}
 
     async def send(self, request: WebhookRequest) -> Answer:

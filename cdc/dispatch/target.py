@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,18 +14,22 @@ from yarl import URL
 
 
 class Proxy(NamedTuple):
-    """``url``: http, without user and password."""
+    """``url``: http, without user and password, which are in ``authorization`` (None: it asks for none)."""
 
-    name: str
     url: URL
-    auth: aiohttp.BasicAuth | None
+    authorization: str | None
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """With the CONNECT of a tunnel."""
+        return None if self.authorization is None else {"Proxy-Authorization": self.authorization}
 
 
-def proxy_of(name: str, url: str) -> Proxy:
+def proxy_of(url: str) -> Proxy:
     """``url``: ``http://user:password@host:port``, user and password as they are needed."""
     parsed = URL(url)
-    auth = None if parsed.user is None else aiohttp.BasicAuth(parsed.user, parsed.password or "", encoding="utf-8")
-    return Proxy(name, parsed.with_user(None).origin(), auth)
+    account = None if parsed.user is None else f"{parsed.user}:{parsed.password or ''}"
+    return Proxy(parsed.origin(), None if account is None else f"Basic {b64encode(account.encode()).decode()}")
 
 
 class Place(aiohttp.ClientRequest):
@@ -54,11 +59,11 @@ class Target:
             loop=asyncio.get_running_loop(),
             ssl=tls,
             proxy=proxy.url if proxy else None,
-            proxy_auth=proxy.auth if proxy else None,
+            proxy_headers=proxy.headers if proxy else None,
         )
         place, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
         self.head = f"POST {place} HTTP/1.1\r\nHost: {host}\r\n"
         if proxy and not self.connect.is_ssl():
             self.head = f"POST http://{host}{place} HTTP/1.1\r\nHost: {host}\r\n"
-            if proxy.auth:
-                self.head += f"Proxy-Authorization: {proxy.auth.encode()}\r\n"
+            if proxy.authorization is not None:
+                self.head += f"Proxy-Authorization: {proxy.authorization}\r\n"

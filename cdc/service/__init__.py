@@ -6,6 +6,7 @@ Drivers are imported where they are chosen, so that a command loads only what it
 from cdc.service.capture import captures, checked, plan_cascades, readable
 from cdc.service.consumer import Role, observing, run
 from cdc.service.doctor import examine
+from cdc.service.endpoints import Previewed, check_endpoint, preview, sending_problem, tried
 from cdc.service.events import event_types, event_types_of
 from cdc.service.installers import (
     binlog_inspector,
@@ -18,16 +19,18 @@ from cdc.service.installers import (
 )
 from cdc.service.outboxes import migrate_outbox, open_outbox, outbox_script
 from cdc.service.rules import catalogue, catalogues
-from cdc.service.sending import http_sender, reach
+from cdc.service.sending import http_sender, mail_sender, reach
 from cdc.service.sources import journal_of, probe_of, source_of
 from cdc.service.trial import send_test
 
 __all__ = [
+    "Previewed",
     "Role",
     "binlog_inspector",
     "captures",
     "catalogue",
     "catalogues",
+    "check_endpoint",
     "checked",
     "event_types",
     "event_types_of",
@@ -37,6 +40,7 @@ __all__ = [
     "installer",
     "installer_of",
     "journal_of",
+    "mail_sender",
     "migrate_outbox",
     "observing",
     "of_mysql",
@@ -44,11 +48,14 @@ __all__ = [
     "open_outbox",
     "outbox_script",
     "plan_cascades",
+    "preview",
     "probe_of",
     "reach",
     "readable",
     "run",
     "send_test",
+    "sending_problem",
     "slot_installer",
     "source_of",
+    "tried",
 ]

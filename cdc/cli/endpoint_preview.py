@@ -1,0 +1,135 @@
+"""``endpoint preview``, and what is told of a filter when it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from cdc import service
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.endpoint_input import check_known, parse_events
+from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.config import Config
+from cdc.endpoint import Endpoint
+from cdc.errors import UsageError
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
+from cdc.payload import format_time
+
+#: So many of the last events are looked at unless it is said otherwise.
+LAST = 100
+
+
+@click.command()
+@click.argument("endpoint_id", metavar="[ID]", required=False)
+@click.option("--events", metavar="PATTERN,…", help="As of endpoint add; instead of the endpoint's own.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="Likewise.")
+@click.option("--filter", "condition", metavar="EXPRESSION", help="Likewise; '' for none.")
+@click.option("--last", type=click.IntRange(1, 10_000), default=LAST, show_default=True, help="How many events.")
+@json_option
+@pass_session
+def preview(
+    session: Session,
+    /,
+    *,
+    endpoint_id: str | None,
+    events: str | None,
+    sources: Sequence[str],
+    condition: str | None,
+    last: int,
+    as_json: bool,
+) -> None:
+    """Show which of the last events an endpoint would get.
+
+    One that there is, with other --events, --source or --filter if you like, or one that there is not yet.  Nothing is
+    sent or changed.
+    """
+    if endpoint_id is None and events is None:
+        raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")
+    config = quiet_configuration(session)
+    patterns = None if events is None else check_known(config, parse_events(events))
+    for name in sources:
+        config.select_source(name)
+    present, stored = run_async(_look(config, endpoint_id, last))
+    wanted: dict[str, Any] = {"patterns": patterns, "sources": tuple(sources) or None, "condition": condition}
+    subscriber = replace(present, **{name: value for name, value in wanted.items() if value is not None})
+    _print(service.preview(subscriber, stored), as_json)
+
+
+async def _look(config: Config, endpoint_id: str | None, last: int) -> tuple[Subscriber, list[StoredEvent]]:
+    async with opened_outbox(config) as store:
+        if endpoint_id is None:
+            return Subscriber(0, ()), await store.events(last)
+        found = await store.endpoint(endpoint_id)
+        if found is None:
+            raise no_endpoint(endpoint_id)
+        return subscriber_of(found), await store.events(last)
+
+
+def _print(looked_at: Sequence[service.Previewed], as_json: bool) -> None:
+    named = [each for each in looked_at if each.named]
+    delivered = sum(each.delivered for each in named)
+    if as_json:
+        print_json(
+            {
+                "events": len(looked_at),
+                "named": len(named),
+                "delivered": delivered,
+                "failed": sum(bool(each.judgement.problem) for each in named),
+                "named_events": [_as_json(each) for each in named],
+            }
+        )
+        return
+    rows = [(format_time(e.event.time), e.event.name, e.event.source, e.event.record, _word(e)) for e in named]
+    print_table(("time", "event", "source", "record", "delivered"), rows, "None of the events is of those named.")
+    say(_counted(looked_at))
+
+
+def _word(each: service.Previewed) -> str:
+    return f"yes: {each.judgement.problem}" if each.judgement.problem else "yes" if each.delivered else "no"
+
+
+def _as_json(each: service.Previewed) -> dict[str, Any]:
+    return {
+        "id": each.event.id,
+        "event": each.event.name,
+        "source": each.event.source,
+        "record": each.event.record,
+        "timestamp": format_time(each.event.time),
+        "delivered": each.delivered,
+        "problem": each.judgement.problem or None,
+    }
+
+
+def _counted(looked_at: Sequence[service.Previewed]) -> str:
+    named, delivered = sum(each.named for each in looked_at), sum(each.delivered for each in looked_at)
+    return (
+        f"Of the last {len(looked_at)} events {named} are of those named, and {delivered} would be delivered."
+        if looked_at
+        else "No event is stored yet."
+    )
+
+
+def check_filter(config: Config, endpoint: Endpoint) -> None:
+    """Tells what a filter would do; before it is saved.  Raises `UsageError` where an example shows that it gives
+    neither true nor false."""
+    judged = service.tried(config, endpoint)
+    problems = [each.problem for each in judged if each.problem]
+    for each in judged:
+        if not each.boolean:
+            raise UsageError(each.problem, "Compare it with something: data.total > 100.0")
+    if problems:
+        say(
+            f"The filter fails for {len(problems)} of its {len(judged)} kinds of events, which are then delivered: "
+            f"{problems[0]}"
+        )
+    elif judged and all(each.missing for each in judged):
+        say("The filter asks for something that none of these events has as an example: is it spelt as in the payload?")
+    _, stored = run_async(_look(config, None, LAST))
+    if stored:
+        say(_counted(service.preview(subscriber_of(endpoint), stored)))

@@ -1,0 +1,148 @@
+"""What an endpoint may be in this configuration, and which events it would get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from cdc.config import Config
+from cdc.dispatch.address import check_url, public_url
+from cdc.dispatch.own_headers import check_headers
+from cdc.endpoint import Endpoint, check
+from cdc.errors import UsageError
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.shared import Subscriber, restored
+from cdc.selection import Condition, Judgement, compiled
+from cdc.service.events import event_types
+from cdc.service.sending import reach
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
+#: The most requests a second, and the most fields of an endpoint.
+FASTEST, MOST_FIELDS = 100_000.0, 500
+
+
+def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | None = None) -> None:
+    """Raises `UsageError` for what does not hold or does not go together.
+
+    ``given``: the fields that are new, None for all.  Others are let be: where the configuration has changed since,
+    what is wrong must be mendable one by one.
+    """
+    for name, check_field in _CHECKS.items():
+        if given is None or name in given:
+            check_field(config, endpoint)
+    if endpoint.client_certificate and urlsplit(endpoint.url).scheme != "https":
+        raise UsageError("A client certificate goes with https only.", "Give the endpoint an https URL, or none.")
+    check(endpoint)
+
+
+def _check_url(config: Config, endpoint: Endpoint) -> None:
+    check_url(endpoint.url, reach(config))
+
+
+def _check_condition(_: Config, endpoint: Endpoint) -> None:
+    if endpoint.condition:
+        compiled(endpoint.condition)
+
+
+def _check_fields(_: Config, endpoint: Endpoint) -> None:
+    if len(endpoint.fields) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in endpoint.fields):
+        raise UsageError(
+            "The fields are not names of columns.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
+        )
+
+
+def _check_headers(_: Config, endpoint: Endpoint) -> None:
+    check_headers(endpoint.headers)
+
+
+def _check_rate(_: Config, endpoint: Endpoint) -> None:
+    if not 0 <= endpoint.rate <= FASTEST:  # nan compares with nothing
+        raise UsageError(f"A rate of {endpoint.rate:g} requests a second is not possible.", "0 is for any rate.")
+
+
+def _check_disable_after(_: Config, endpoint: Endpoint) -> None:
+    if not (isfinite(endpoint.disable_after) and endpoint.disable_after >= 0):
+        raise UsageError(f"{endpoint.disable_after:g} s is no time to be disabled after.", "0 is for never.")
+
+
+def _check_proxy(config: Config, endpoint: Endpoint) -> None:
+    _check_named("proxy", endpoint.proxy, "proxies", config.dispatch.proxies)
+
+
+def _check_client_certificate(config: Config, endpoint: Endpoint) -> None:
+    table = config.dispatch.client_certificates
+    _check_named("client certificate", endpoint.client_certificate, "client_certificates", table)
+
+
+def _check_named(kind: str, name: str, option: str, known: Mapping[str, object]) -> None:
+    if name and name not in known:
+        there_are = f"There are: {', '.join(known)}." if known else f"Write it into {option} under [dispatch]."
+        raise UsageError(f"The configuration has no {kind} {name!r}.", there_are)
+
+
+_CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
+    "url": _check_url,
+    "condition": _check_condition,
+    "fields": _check_fields,
+    "headers": _check_headers,
+    "rate": _check_rate,
+    "disable_after": _check_disable_after,
+    "proxy": _check_proxy,
+    "client_certificate": _check_client_certificate,
+}
+
+
+def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
+    """What keeps every delivery to a stored endpoint from being sent, in this configuration."""
+    try:
+        for name in ("url", "proxy", "client_certificate"):
+            _CHECKS[name](config, endpoint)
+    except UsageError as error:
+        return UsageError(f"{public_url(endpoint.url)} gets nothing: {error.message}", error.hint)
+    return None
+
+
+class Previewed(NamedTuple):
+    """``named``: the event is one of those that the endpoint names; then ``judgement`` is that of its condition."""
+
+    event: StoredEvent
+    named: bool
+    judgement: Judgement = Judgement(holds=False)
+
+    @property
+    def delivered(self) -> bool:
+        return self.named and self.judgement.holds
+
+
+def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previewed]:
+    """Of stored events, which would be delivered.  Raises `UsageError` for a condition that is none.  What was expunged
+    cannot be judged, and is left out."""
+    condition = compiled(subscriber.condition) if subscriber.condition else None
+    return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
+
+
+def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
+    """What its condition says of the example of each event that the endpoint names."""
+    if not endpoint.condition:
+        return []
+    condition, names = compiled(endpoint.condition), Subscriber(0, endpoint.events).names
+    kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
+    return [condition.judge(restored(_stored(kind))) for kind in kinds]
+
+
+def _stored(kind: EventType) -> StoredEvent:
+    example = kind.example
+    record = ":".join([kind.table, *map(str, example["key"].values())])
+    time = datetime.fromisoformat(example["timestamp"])
+    return StoredEvent(0, example["id"], kind.name, example["source"], record, time, example)
+
+
+def _previewed(subscriber: Subscriber, condition: Condition | None, stored: StoredEvent) -> Previewed:
+    if not subscriber.names(stored.name, stored.source):
+        return Previewed(stored, named=False)
+    return Previewed(stored, True, condition.judge(restored(stored)) if condition else Judgement(holds=True))
