@@ -40,7 +40,7 @@ class MemoryLog(MemoryTables):
 
     async def delivery(self, delivery_id: str) -> DeliveryView | None:
         found = self._deliveries.get(delivery_number(delivery_id) or 0)
-        return found and found.view()
+        return None if found is None else found.view()
 
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         return (await self.attempts_of([delivery_id])).get(delivery_id, [])

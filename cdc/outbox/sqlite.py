@@ -6,21 +6,27 @@ that a slow listing delays nobody.  What they do is in the ``sqlite_….py`` fil
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
-from cdc.errors import OutboxError
 from cdc.event import Event
-from cdc.outbox import sqlite_dispatch, sqlite_endpoints, sqlite_log, sqlite_relay
-from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
+from cdc.outbox import (
+    sqlite_dispatch,
+    sqlite_endpoints,
+    sqlite_errors,
+    sqlite_log,
+    sqlite_relay,
+    sqlite_replay,
+    sqlite_retention,
+)
+from cdc.outbox.base import DeliveryFilter, EventFilter, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.sqlite_file import keep_private
 from cdc.outbox.sqlite_lock import DispatchLock
 from cdc.outbox.sqlite_thread import SqliteThread
 from cdc.position import Position
@@ -41,7 +47,7 @@ class SqliteOutbox:
         self._dispatch_lock = DispatchLock(self._path)
 
     async def open(self) -> None:
-        _keep_private(self._path)
+        keep_private(self._path)
         await self._writer.open()
         try:
             await self._writer.read(migrate_sqlite, self._path)
@@ -131,8 +137,15 @@ class SqliteOutbox:
     async def release(self, worker: str, now: datetime) -> int:
         return await self._writer.write_relaxed(sqlite_dispatch.release, worker, now)
 
-    async def next_due(self, now: datetime) -> datetime | None:  # noqa: ARG002 -- the protocol's; a due time is absolute here
-        return await self._writer.read(sqlite_dispatch.next_due)
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        return await self._writer.write_relaxed(sqlite_dispatch.give_back, worker, deliveries, now)
+
+    async def next_due(
+        self,
+        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute here
+        without: Collection[str] = (),
+    ) -> datetime | None:
+        return await self._writer.read(sqlite_dispatch.next_due, without)
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         return await self._reader.read(sqlite_dispatch.oldest_due, now)
@@ -156,8 +169,8 @@ class SqliteOutbox:
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         return await self._reader.read(sqlite_log.attempts, delivery_id)
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
-        await self._writer.write(sqlite_log.retry, delivery_id, now)
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return await self._reader.read(sqlite_log.attempts_of, delivery_ids)
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         return await self._reader.read(sqlite_log.counts)
@@ -168,24 +181,30 @@ class SqliteOutbox:
     async def event(self, event_id: str) -> StoredEvent | None:
         return await self._reader.read(sqlite_log.event, event_id)
 
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        return await self._reader.read(sqlite_log.find_events, which, limit, after)
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        await self._writer.write(sqlite_replay.retry, delivery_id, now)
+
+    async def replay(
+        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+    ) -> Replayed:
+        found = await self._reader.read(sqlite_replay.find, which, limit, after)
+        return found.planned() if dry_run else await self._writer.write(sqlite_replay.apply, found, now)
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        return await self._writer.write_relaxed(sqlite_retention.retain, what, limit, after)
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+        cancelled = await self._writer.write(sqlite_retention.expunge, event_ids, now)
+        if not await self._writer.read(sqlite_endpoints.forget_log):
+            raise sqlite_errors.log_in_use(self._path)
+        return cancelled
+
 
 def _versions(db: sqlite3.Connection) -> tuple[int, int]:
     """Two numbers that move: with the commits of other connections, and with the writes of this one."""
     return int(db.execute("PRAGMA data_version").fetchone()[0]), db.total_changes
-
-
-def _keep_private(path: Path) -> None:
-    """Make the file, or take it from everyone but its owner; SQLite gives the mode to the files beside it.
-
-    An existing file is not opened for that: closing it would drop the locks of this process's other connections.
-    """
-    try:
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            path.chmod(0o600)
-    except OSError as error:
-        raise OutboxError(
-            f"The outbox {path} cannot be opened: {error.strerror}.",
-            "See that its folder exists and that this user may write there.",
-        ) from error

@@ -42,9 +42,10 @@ def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_ru
     return sealed
 
 
-def forget_log(db: sqlite3.Connection) -> None:
-    """Empty the write-ahead log, where pages stand as they were before; later, when another process reads just now."""
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+def forget_log(db: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, where pages stand as they were before; False when another process reads just now."""
+    ((busy, _, _),) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not busy
 
 
 def add(db: sqlite3.Connection, endpoint: Endpoint) -> None:

@@ -30,3 +30,11 @@ def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code is the low byte of an extended one
     what, hint = _SENTENCES.get(code, (f"refused an operation: {error}", ""))
     return OutboxError(f"The outbox {path} {what}.", hint)
+
+
+def log_in_use(path: Path) -> OutboxError:
+    """What was emptied still stands in the write-ahead log."""
+    return OutboxError(
+        f"The payloads are emptied, but another process still reads what they were from {path}-wal.",
+        "Do the same again in a moment.",
+    )

@@ -1,72 +1,56 @@
-"""The log of the SQLite outbox: listings and counts (reading), and the retry by hand (in a transaction)."""
+"""The log of the SQLite outbox: listings and counts; all of it reads."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
-from datetime import datetime
-from typing import Final
+from collections.abc import Sequence
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.endpoint import Order
-from cdc.outbox.base import DeliveryFilter, StoredEvent
-from cdc.outbox.shared import delivery_number, endpoint_removed, no_delivery, not_finished
-from cdc.outbox.sqlite_lanes import current_lane, settle
-from cdc.outbox.sqlite_rows import (
-    ACTIVE,
-    LEASED_AMONG_ACTIVE,
-    attempt_from,
-    event_from,
-    micros,
-    state_of,
-    view_from,
-)
+from cdc.outbox.base import DeliveryFilter, EventFilter, StoredEvent
+from cdc.outbox.shared import delivery_number, no_delivery
+from cdc.outbox.sqlite_rows import ACTIVE, LEASED_AMONG_ACTIVE, attempt_from, event_from, state_of, view_from
+from cdc.outbox.sqlite_search import Search, of_deliveries, of_events, rows_of
 from cdc.pattern import check_pattern
-from cdc.sqlfile import load, render
-
-#: the term of ``deliveries.sql`` for each state; literals, and ids of the unfinished, so that partial indexes serve
-STATE_TERMS: Final = {
-    DeliveryState.WAITING: "delivery.id IN (SELECT id FROM delivery WHERE state < 2 AND state = 0)",
-    DeliveryState.PENDING: "delivery.id IN (SELECT id FROM delivery WHERE state = 1 AND worker IS NULL)",
-    DeliveryState.LEASED: "delivery.id IN (SELECT id FROM delivery WHERE worker IS NOT NULL)",
-    DeliveryState.DELIVERED: "delivery.state = 2",
-    DeliveryState.DEAD: "delivery.state = 3",
-    DeliveryState.CANCELLED: "delivery.state = 4",
-}
+from cdc.sqlfile import load
 
 
 def deliveries(db: sqlite3.Connection, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
-    terms = ["1"]
-    parameters: dict[str, object] = {"limit": limit}
-
-    def add(term: str, **values: object) -> None:
-        terms.append(term)
-        parameters.update(values)
-
-    if which.endpoint_id is not None:
-        add("endpoint.id = :endpoint", endpoint=which.endpoint_id)
-    if which.event_id is not None:
-        add("event.id = :event", event=which.event_id)
-    if which.event_pattern is not None:  # GLOB's * is ours; its other signs cannot occur in a pattern
-        add("event.name GLOB :pattern", pattern=check_pattern(which.event_pattern))
-    if which.record is not None:
-        add("event.record = :record", record=which.record)
-    if which.state is not None:
-        add(STATE_TERMS[which.state])
+    searches = of_deliveries(db, which)
     if before is not None:
-        add("delivery.id < :before", before=delivery_number(before))
-    query = render("sqlite/deliveries.sql", where=" AND ".join(terms))
-    return [view_from(row) for row in db.execute(query, parameters)]
+        place = _place_of(db, before)
+        searches = [search.before(*place) for search in searches]
+    rows = rows_of(db, "deliveries", searches, lambda row: (row[15], row[0]), limit=limit, reverse=True)
+    return [view_from(row) for row in rows]
+
+
+def _place_of(db: sqlite3.Connection, delivery_id: str) -> tuple[int, int]:
+    """Sequence of its event, and its number."""
+    query = "SELECT event, id FROM delivery WHERE id = ?"
+    row = db.execute(query, (delivery_number(delivery_id),)).fetchone()
+    if row is None:
+        raise no_delivery(delivery_id)
+    return int(row[0]), int(row[1])
 
 
 def delivery(db: sqlite3.Connection, delivery_id: str) -> DeliveryView | None:
-    query = render("sqlite/deliveries.sql", where="delivery.id = :id")
-    row = db.execute(query, {"id": delivery_number(delivery_id), "limit": 1}).fetchone()
+    one = Search("delivery", ("delivery.id = :id",), {"id": delivery_number(delivery_id), "limit": 1})
+    row = db.execute(one.text("deliveries"), one.parameters).fetchone()
     return None if row is None else view_from(row)
 
 
 def attempts(db: sqlite3.Connection, delivery_id: str) -> list[Attempt]:
     return [attempt_from(row) for row in db.execute(load("sqlite/attempts.sql"), (delivery_number(delivery_id),))]
+
+
+def attempts_of(db: sqlite3.Connection, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    numbers = json.dumps([delivery_number(each) for each in delivery_ids])
+    found: dict[str, list[Attempt]] = defaultdict(list)
+    for row in db.execute(load("sqlite/attempts_of.sql"), (numbers,)):
+        attempt = attempt_from(row)
+        found[attempt.delivery_id].append(attempt)
+    return dict(found)
 
 
 def counts(db: sqlite3.Connection) -> dict[str, dict[DeliveryState, int]]:
@@ -100,16 +84,6 @@ def event(db: sqlite3.Connection, event_id: str) -> StoredEvent | None:
     return None if row is None else event_from(row)
 
 
-def retry(db: sqlite3.Connection, delivery_id: str, now: datetime) -> None:
-    number = delivery_number(delivery_id)
-    row = db.execute(load("sqlite/retriable.sql"), (number,)).fetchone()
-    if row is None:
-        raise no_delivery(delivery_id)
-    state, endpoint, source, record, removed, order, event_id = row
-    if state <= ACTIVE:
-        raise not_finished(delivery_id)
-    if removed:
-        raise endpoint_removed(delivery_id)
-    lane = current_lane(db, Order(order), source, record, event_id)
-    db.execute(load("sqlite/reopen.sql"), {"id": number, "now": micros(now), "lane": lane})
-    settle(db, endpoint, lane)
+def find_events(db: sqlite3.Connection, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
+    searches = [search.narrowed("$sequence > :after", after=after) for search in of_events(db, which)]
+    return [event_from(row) for row in rows_of(db, "find_events", searches, lambda row: row[0], limit=limit)]

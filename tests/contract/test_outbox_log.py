@@ -49,7 +49,9 @@ async def test_deliveries_are_listed_newest_first_in_pages(outbox: OutboxStore) 
         pages.append([view.event_id for view in page])
         before = page[-1].id
     assert pages == [["evt_7", "evt_6", "evt_5"], ["evt_4", "evt_3", "evt_2"], ["evt_1"]]
-    assert await outbox.deliveries(EVERYTHING, 3, "nonsense") == []
+    for unknown in ("nonsense", "dlv_99"):
+        with pytest.raises(UsageError, match=f"no delivery {unknown}"):
+            await outbox.deliveries(EVERYTHING, 3, unknown)
 
 
 async def test_filters_narrow_a_listing(outbox: OutboxStore) -> None:
