@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cdc.clock import Clock
-from cdc.delivery import Attempt
+from cdc.delivery import Attempt, DeliveryView
 from cdc.endpoint import Endpoint
+from cdc.finding import Finding
 from cdc.outbox.base import OutboxStore, StoredEvent
 
 
@@ -32,6 +33,32 @@ class EventKind(Protocol):
 
     @property
     def schema(self) -> Mapping[str, Any]: ...
+
+
+class SignatureKind(Protocol):
+    """``kind``: ``v1`` or ``v1a``; with the latter there is a public key."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def public_key(self) -> str | None: ...
+
+
+class Minute(Protocol):
+    """``failed``: attempts.  ``seconds``: what all attempts took."""
+
+    @property
+    def at(self) -> datetime: ...
+
+    @property
+    def delivered(self) -> int: ...
+
+    @property
+    def failed(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
 
 
 class SourceState(Protocol):
@@ -74,7 +101,47 @@ class Desk(Protocol):
         """Every event of every source, and the operational ones, by name."""
         ...
 
-    def sources(self) -> Sequence[SourceState]: ...
+    def sources(self) -> Sequence[SourceState]:
+        """Those that this process captures."""
+        ...
+
+    def source_names(self) -> Sequence[str]:
+        """Those of the configuration."""
+        ...
+
+    def reasons(self) -> Sequence[str]:
+        """Why this process is not ready, in sentences."""
+        ...
+
+    def activity(self, minutes: int) -> Sequence[Minute]:
+        """What was sent in each of the last minutes, by this process."""
+        ...
+
+    def progress(self) -> Mapping[str, int]:
+        """How many ``events`` this process has stored and how many ``attempts`` it has made, since its start."""
+        ...
+
+    async def examine(self, source: str) -> Sequence[Finding]:
+        """The doctor's findings.  Raises `NotFound`."""
+        ...
+
+    def proxies(self) -> Sequence[str]:
+        """Names that an endpoint may take."""
+        ...
+
+    def certificates(self) -> Sequence[str]:
+        """Names of client certificates that an endpoint may take."""
+        ...
+
+    def signature(self, endpoint: Endpoint) -> SignatureKind: ...
+
+    def request_of(self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint) -> str:
+        """The delivery's request as a command for a shell, signed now, without the values of secret headers."""
+        ...
+
+    async def changed(self, actor: str, action: str, subject: str) -> None:
+        """Note in the audit log who did what to what."""
+        ...
 
     def made(self, fields: Mapping[str, Any], secret: str | None, signature: str | None) -> Endpoint:
         """A new endpoint of these fields (of `Endpoint`), with a secret of this kind unless one is given; not stored

@@ -1,0 +1,87 @@
+"""Plots as SVG paths: what the templates draw.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 600.0, 120.0
+_STEPS = (1, 2, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """``values``: one a slot, stacked on each other in the order of the series."""
+
+    name: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """``series``: the number of its series."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    y: float
+    value: float
+
+
+def top(values: Sequence[float]) -> float:
+    """A round number that is no less than the greatest value; 1 when all are 0."""
+    most = max(values, default=0.0)
+    if most <= 0:
+        return 1.0
+    size = 10.0 ** len(str(int(most))) / 10 if most >= 1 else 0.1
+    while size > most:
+        size /= 10
+    return next(step * size for size in (size, size * 10) for step in _STEPS if step * size >= most)
+
+
+def ticks(most: float) -> list[Tick]:
+    return [Tick(_y(value, most), value) for value in (0.0, most / 2, most)]
+
+
+def stacked(series: Sequence[Bars]) -> tuple[list[Bar], float]:
+    """The bars, and the value at the top of the plot."""
+    slots = max((len(each.values) for each in series), default=0)
+    totals = [sum(each.values[slot] for each in series) for slot in range(slots)]
+    most = top(totals)
+    width = WIDTH / max(slots, 1)
+    bars = []
+    for slot in range(slots):
+        below = 0.0
+        for number, each in enumerate(series):
+            value = each.values[slot]
+            if value > 0:
+                height = max(value / most * HEIGHT, 1.0)
+                bars.append(Bar(slot * width, HEIGHT - below - height, max(width - 1, 0.5), height, number))
+                below += height
+    return bars, most
+
+
+def line(values: Sequence[float | None]) -> tuple[str, float]:
+    """The path of a line, with gaps where there is no value, and the value at the top of the plot."""
+    most = top([value for value in values if value is not None])
+    step = WIDTH / max(len(values) - 1, 1)
+    path, pen = [], "M"
+    for place, value in enumerate(values):
+        if value is None:
+            pen = "M"
+            continue
+        path.append(f"{pen}{place * step:.1f} {_y(value, most):.1f}")
+        if pen == "M":
+            path.append("h0.1")  # a lone value is a dot
+        pen = "L"
+    return " ".join(path), most
+
+
+def _y(value: float, most: float) -> float:
+    return HEIGHT - value / most * HEIGHT

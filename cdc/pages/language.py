@@ -1,0 +1,106 @@
+"""The page's languages: texts from the catalogues in ``locale``, dates and numbers as each language writes them.
+
+Texts are written in English in the code and the templates; ``locale/<language>.po`` translates them.  The catalogues
+are read as they are: nothing has to be compiled for an installation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+
+from babel import Locale, negotiate_locale
+from babel.dates import format_datetime, format_time, format_timedelta
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal, format_percent
+from babel.support import NullTranslations, Translations
+
+#: By code; the first is for those who ask for none of them.
+LANGUAGES = {"en": "English", "es": "Español"}
+DEFAULT = "en"
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language, with the time zone that times are shown in."""
+
+    code: str
+    translations: NullTranslations
+    zone: tzinfo
+
+    @property
+    def locale(self) -> Locale:
+        return Locale.parse(self.code)
+
+    def text(self, message: str, **values: object) -> str:
+        """Translated; ``values`` for its ``%(name)s``."""
+        translated = self.translations.ugettext(message)
+        return translated % values if values else translated
+
+    def plural(self, one: str, many: str, number: int, **values: object) -> str:
+        """The form for ``number``, which is also ``%(number)s``."""
+        return self.translations.ungettext(one, many, number) % {"number": self.number(number), **values}
+
+    def number(self, value: float, digits: int = 0) -> str:
+        return format_decimal(round(value, digits), locale=self.locale)
+
+    def percent(self, part: float) -> str:
+        """``part``: 0 to 1.  Not rounded up to 100 %."""
+        shown = 0.9999 if 0.9999 < part < 1 else part  # noqa: PLR2004 - 99.99 %
+        return format_percent(shown, format="#,##0.##%", locale=self.locale)
+
+    def moment(self, time: datetime | None) -> str:
+        """Date and time to the second."""
+        return "–" if time is None else format_datetime(time, "medium", tzinfo=self.zone, locale=self.locale)  # noqa: RUF001
+
+    def clock(self, time: datetime) -> str:
+        return format_time(time, "short", tzinfo=self.zone, locale=self.locale)
+
+    def span(self, seconds: float | None) -> str:
+        """How long: ``20 ms``, ``3.5 s``, ``2 hours``."""
+        if seconds is None:
+            return "–"  # noqa: RUF001 - an en dash is meant
+        if seconds < 1:
+            return f"{self.number(seconds * 1000)} ms"
+        if seconds < 120:  # noqa: PLR2004 - two minutes
+            return f"{self.number(seconds, 1)} s"
+        return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=self.locale)
+
+
+def language(code: str, zone: tzinfo) -> Language:
+    return Language(code if code in LANGUAGES else DEFAULT, _translations(code), zone)
+
+
+@cache
+def _translations(code: str) -> NullTranslations:
+    if code == DEFAULT or code not in LANGUAGES:
+        return NullTranslations()
+    with (files(__package__) / "locale" / f"{code}.po").open("rb") as file:
+        catalogue = read_po(file, locale=code)
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def negotiate(chosen: str | None, accepted: str) -> str:
+    """``chosen``: by the visitor, if ever.  ``accepted``: the header ``Accept-Language``."""
+    if chosen in LANGUAGES:
+        return chosen
+    wanted = sorted(_accepted(accepted), key=lambda each: -each[1])
+    return negotiate_locale([code for code, _ in wanted], list(LANGUAGES), sep="-") or DEFAULT
+
+
+def _accepted(header: str) -> list[tuple[str, float]]:
+    found = []
+    for part in header[:500].split(","):
+        code, _, quality = part.strip().partition(";q=")
+        try:
+            found.append((code.strip(), float(quality or 1)))
+        except ValueError:
+            continue  # a browser's mistake is not a reason to ask for nothing
+    return found

@@ -1,0 +1,17 @@
+"""What a page says at its top after something was done: key in the address → text; no address can say anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+NOTICES: Final[Mapping[str, str]] = {
+    "saved": "Saved.",
+    "created": "Created.",
+    "removed": "Removed.",
+    "enabled": "Enabled: what has waited is being sent.",
+    "disabled": "Disabled: its events wait until it is enabled again.",
+    "resent": "It is sent again now, with the same id.",
+    "replaying": "The replay has begun.",
+    "signed-out": "You have signed out.",
+}

@@ -1,0 +1,122 @@
+"""One request by one visitor: what a view is given, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from cdc.access.nouns import Role
+from cdc.errors import CdcError
+from cdc.pages.language import LANGUAGES, Language
+from cdc.pages.notices import NOTICES
+
+if TYPE_CHECKING:
+    from cdc.pages.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who signed in.  ``csrf``: what forms must carry."""
+
+    name: str
+    role: Role
+    csrf: str
+
+    @property
+    def manages(self) -> bool:
+        return self.role is Role.MANAGER
+
+
+class Refused(Exception):
+    """The request is answered with a page that says why, in the visitor's language."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``visitor``: None where nobody needs to have signed in."""
+
+    request: web.Request
+    site: Site
+    language: Language
+    visitor: Visitor | None
+
+    @property
+    def manages(self) -> bool:
+        return self.visitor is not None and self.visitor.manages
+
+    @property
+    def actor(self) -> str:
+        """For the audit log."""
+        return f"user:{self.visitor_name}"
+
+    @property
+    def visitor_name(self) -> str:
+        assert self.visitor is not None, "a route with a role has a visitor"
+        return self.visitor.name
+
+    def path(self, name: str) -> str:
+        """A value in the path."""
+        return self.request.match_info[name]
+
+    def query(self, name: str) -> str:
+        """A query parameter without white space around; empty when it is not given."""
+        return self.request.query.get(name, "").strip()
+
+    async def form(self) -> MultiMapping[str]:
+        """The fields of the form that was sent (no files).  Read once, and then again from memory."""
+        return await self.request.post()  # type: ignore[return-value]  # files are refused by the content type
+
+    def render(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> web.Response:
+        text = self.site.templates.get_template(template).render(
+            **values,
+            page=self,
+            visitor=self.visitor,
+            lang=self.language,
+            languages=LANGUAGES,
+            _=self.language.text,
+            notice=NOTICES.get(self.query("notice")),
+            sections=self.site.sections,
+        )
+        return web.Response(text=text, status=status, content_type="text/html")
+
+    def problem(self, error: CdcError | Refused, status: int = HTTPStatus.UNPROCESSABLE_ENTITY) -> web.Response:
+        """A page that says what is wrong and how to mend it."""
+        if isinstance(error, Refused):
+            return self.render("problem.html", error.status, message=self.language.text(error.message), hint="")
+        return self.render("problem.html", status, message=error.message, hint=error.hint)
+
+    def see(self, path: str, notice: str = "", **query: str) -> web.Response:
+        """Go and look there: what a form that did something answers.  ``notice``: a key of `NOTICES`."""
+        shown = {"notice": notice, **query} if notice else query
+        location = f"{path}?{urlencode(shown)}" if shown else path
+        return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": location})
+
+    def link(self, *parts: str, **query: str | None) -> str:
+        """A path of this site, each part quoted; parameters without a value are left out."""
+        path = "/" + "/".join(quote(part, safe="") for part in parts)
+        given = {name: value for name, value in query.items() if value}
+        return f"{path}?{urlencode(given)}" if given else path
+
+
+View = Callable[[Page], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``role``: who may; None: everyone, signed in or not.  A POST must carry the visitor's CSRF token."""
+
+    method: str
+    path: str
+    view: View
+    role: Role | None = Role.VIEWER

@@ -1,0 +1,185 @@
+"""The site as an aiohttp application: who visits, in which language, may they; then the view.  Closed by default."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from cdc.api.desk import Desk
+from cdc.dispatch.address import public_url
+from cdc.errors import CdcError, NotFound, OutboxError
+from cdc.pages.language import Language, language, negotiate
+from cdc.pages.page import Page, Refused, Route, Visitor
+
+LANGUAGE_COOKIE = "cdc_language"
+#: No form of ours is larger (bytes).
+LARGEST_FORM = 256 * 1024
+#: Nothing from anywhere else, nothing inline, in nobody's frame.
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_FORM = "application/x-www-form-urlencoded"
+
+log = structlog.get_logger()
+
+
+class Door(Protocol):
+    """Who comes in."""
+
+    async def visitor(self, request: web.Request) -> Visitor | None:
+        """Who sent this request, if they signed in."""
+        ...
+
+    def proves(self, visitor: Visitor, token: str) -> bool:
+        """Whether a form with this CSRF token is the visitor's own."""
+        ...
+
+    def welcome(self, request: web.Request) -> str:
+        """Where to send those who have not signed in: the path of the sign-in, or of the set-up."""
+        ...
+
+
+def environment() -> Environment:
+    loader = PackageLoader("cdc.pages", "templates")
+    made = Environment(
+        loader=loader,
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["public_url"] = public_url
+    return made
+
+
+@dataclass(frozen=True)
+class Section:
+    """An entry of the navigation."""
+
+    path: str
+    title: str
+    managers_only: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """What every request shares.  ``zone``: in which times are shown."""
+
+    desk: Desk
+    door: Door
+    zone: tzinfo
+    sections: Sequence[Section]
+    templates: Environment = field(default_factory=environment)
+
+
+def site_application(site: Site, routes: Sequence[Route]) -> web.Application:
+    app = web.Application(client_max_size=LARGEST_FORM, middlewares=[_headers])
+    for each in routes:
+        app.router.add_route(each.method, each.path, _handler(site, each))
+    for name, body in _static_files().items():
+        app.router.add_get(f"/static/{name}", _static(name, body))
+    app.router.add_route("*", "/{anything:.*}", _handler(site, Route("*", "", _nothing, None)))
+    return app
+
+
+def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        visitor = await site.door.visitor(request)
+        page = Page(request, site, _language(site, request), visitor)
+        if route.role is not None and visitor is None:
+            return page.see(site.door.welcome(request))
+        try:
+            await _check(page, route)
+            return await route.view(page)
+        except Refused as error:
+            return page.problem(error)
+        except CdcError as error:
+            return page.problem(error, _status(error))
+        except web.HTTPException:
+            raise
+        except Exception:
+            log.exception("a page broke off", method=request.method, path=request.path)
+            broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "This page broke off; the log says why.")
+            return page.problem(broken)
+
+    return handle
+
+
+async def _check(page: Page, route: Route) -> None:
+    visitor = page.visitor
+    if route.role is not None and (visitor is None or not visitor.role.scope.allows(route.role.scope)):
+        raise Refused(HTTPStatus.FORBIDDEN, "This is for managers only.")
+    if page.request.method == "POST":
+        if page.request.content_type != _FORM:
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "This takes a form.")
+        origin = page.request.headers.get("Origin", "")
+        if origin and urlsplit(origin).netloc != page.request.host:
+            raise Refused(HTTPStatus.FORBIDDEN, "This form was sent from another site.")
+        token = (await page.form()).get("csrf", "")
+        if visitor is not None and not page.site.door.proves(visitor, token):
+            raise Refused(HTTPStatus.FORBIDDEN, "This form is not yours, or too old: go back, reload, and try again.")
+
+
+def _status(error: CdcError) -> HTTPStatus:
+    if isinstance(error, NotFound):
+        return HTTPStatus.NOT_FOUND
+    return HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, OutboxError) else HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _language(site: Site, request: web.Request) -> Language:
+    code = negotiate(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language", ""))
+    return language(code, site.zone)
+
+
+async def _nothing(_page: Page) -> web.StreamResponse:
+    raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")
+
+
+@web.middleware
+async def _headers(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        response = await handler(request)
+    except web.HTTPException as refusal:  # aiohttp's own: too large a body and the like
+        refusal.headers.update(HEADERS)
+        raise
+    if not response.prepared:
+        response.headers.update(HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _static_files() -> dict[str, bytes]:
+    folder = files("cdc.pages") / "static"
+    return {
+        file.name: file.read_bytes() for file in folder.iterdir() if file.name[file.name.rfind(".") :] in _STATIC_TYPES
+    }
+
+
+def _static(name: str, body: bytes) -> Callable[[web.Request], Awaitable[web.Response]]:
+    kind = _STATIC_TYPES[name[name.rfind(".") :]]
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": "max-age=300"})
+
+    return serve

@@ -1,0 +1,21 @@
+const crypto = require('node:crypto');
+
+function webhookIsGenuine(headers, body, secret) {
+  const time = headers['webhook-timestamp'] ?? '';
+  if (!/^[0-9]{1,12}$/.test(time) || Math.abs(Date.now() / 1000 - Number(time)) > 300) return false;
+  const signed = Buffer.concat([Buffer.from(`${headers['webhook-id']}.${time}.`), body]);
+  const key = Buffer.from(secret.slice(secret.indexOf('_') + 1), 'base64');
+  return (headers['webhook-signature'] ?? '').split(' ').some((signature) => {
+    const [scheme, value = ''] = signature.split(',');
+    const given = Buffer.from(value, 'base64');
+    if (scheme === 'v1' && secret.startsWith('whsec_')) {
+      const expected = crypto.createHmac('sha256', key).update(signed).digest();
+      return given.length === expected.length && crypto.timingSafeEqual(given, expected);
+    }
+    if (scheme === 'v1a' && secret.startsWith('whpk_')) {
+      const jwk = { kty: 'OKP', crv: 'Ed25519', x: key.toString('base64url') };
+      return crypto.verify(null, signed, crypto.createPublicKey({ key: jwk, format: 'jwk' }), given);
+    }
+    return false;
+  });
+}

@@ -1,0 +1,26 @@
+<?php
+// PHP 8; v1a needs the extension sodium, which PHP brings along.
+function webhook_is_genuine(array $headers, string $body, string $secret): bool
+{
+    $id = $headers['webhook-id'] ?? '';
+    $time = $headers['webhook-timestamp'] ?? '';
+    if (!preg_match('/^[0-9]{1,12}$/D', $time) || abs(time() - (int) $time) > 300) {
+        return false;
+    }
+    $key = base64_decode(substr($secret, strpos($secret, '_') + 1));
+    foreach (explode(' ', $headers['webhook-signature'] ?? '') as $signature) {
+        [$scheme, $value] = explode(',', $signature, 2) + ['', ''];
+        $value = (string) base64_decode($value);
+        if ($scheme === 'v1' && str_starts_with($secret, 'whsec_')) {
+            $genuine = hash_equals(hash_hmac('sha256', "$id.$time.$body", $key, true), $value);
+        } elseif ($scheme === 'v1a' && str_starts_with($secret, 'whpk_') && strlen($value) === 64) {
+            $genuine = sodium_crypto_sign_verify_detached($value, "$id.$time.$body", $key);
+        } else {
+            continue;
+        }
+        if ($genuine) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,80 @@
+// Small helps; every page works without them.
+"use strict";
+
+(() => {
+  const root = document.documentElement;
+  const kept = localStorage.getItem("theme");
+  if (kept === "dark" || kept === "light") root.dataset.theme = kept;
+
+  document.querySelectorAll("[data-theme-switch]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const dark = root.dataset.theme === "dark" || (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+      root.dataset.theme = dark ? "light" : "dark";
+      localStorage.setItem("theme", root.dataset.theme);
+    });
+  });
+
+  document.querySelectorAll("[data-copy]").forEach((button) => {
+    if (!navigator.clipboard) return;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const source = document.getElementById(button.dataset.copy);
+      await navigator.clipboard.writeText(source.value ?? source.textContent);
+      button.textContent = button.dataset.copied;
+    });
+  });
+
+  // A field that narrows a list as one types; groups without a hit are hidden, groups with one are opened.
+  document.querySelectorAll("input[data-filter]").forEach((field) => {
+    const list = document.getElementById(field.dataset.filter);
+    field.addEventListener("input", () => {
+      const wanted = field.value.trim().toLowerCase();
+      list.querySelectorAll("[data-filter-text]").forEach((each) => {
+        each.hidden = !each.dataset.filterText.toLowerCase().includes(wanted);
+      });
+      list.querySelectorAll("[data-filter-group]").forEach((group) => {
+        const hits = group.querySelectorAll("[data-filter-text]:not([hidden])").length;
+        group.hidden = hits === 0;
+        if (group.tagName === "DETAILS" && wanted) group.open = hits > 0;
+      });
+    });
+  });
+
+  // The newest rows, asked for again whenever the server says that there is something new.
+  document.querySelectorAll("[data-live]").forEach((line) => {
+    if (new URLSearchParams(location.search).has("before")) return;
+    const part = document.getElementById(line.dataset.livePart);
+    const say = (text) => { line.hidden = false; line.textContent = text; };
+    let busy = false;
+    const look = async () => {
+      if (busy || document.hidden || !getSelection().isCollapsed || part.contains(document.activeElement)) return;
+      busy = true;
+      try {
+        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+        if (!answer.ok || answer.redirected) return;
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const rows = page.getElementById(part.id);
+        if (rows) part.replaceChildren(...rows.childNodes);
+      } catch {
+        say(line.dataset.paused);
+      } finally {
+        busy = false;
+      }
+    };
+    const source = new EventSource(line.dataset.live);
+    source.addEventListener("message", (message) => {
+      const { number } = JSON.parse(message.data);
+      say(number > 1 ? line.dataset.rate.replace("%(number)s", String(number)) : line.dataset.quiet);
+      look();
+    });
+    source.addEventListener("error", () => say(line.dataset.paused));
+    addEventListener("pagehide", () => source.close());
+  });
+
+  document.querySelectorAll("form[data-confirm]").forEach((form) => {
+    form.addEventListener("submit", (event) => {
+      if (!confirm(form.dataset.confirm)) event.preventDefault();
+    });
+  });
+})();

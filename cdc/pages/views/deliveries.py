@@ -1,0 +1,138 @@
+"""Deliveries: the log, one of them with its attempts, sending again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from cdc.access.nouns import Role
+from cdc.delivery import DeliveryState
+from cdc.errors import UsageError
+from cdc.outbox.base import DeliveryFilter, StoredEvent
+from cdc.outbox.shared import no_delivery
+from cdc.pages.page import Page, Route
+from cdc.pattern import check_pattern
+
+_PAGE = 50
+_EVENT_ID = "evt_"
+_FILTERS = ("event", "record", "endpoint", "state", "since", "until")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``changed``: the column is among the previous values."""
+
+    column: str
+    before: str
+    after: str
+    changed: bool
+
+
+async def deliveries(page: Page) -> web.StreamResponse:
+    store = page.site.desk.store
+    given = {name: page.query(name) for name in _FILTERS}
+    problem = ""
+    try:
+        found = await store.deliveries(_filter(page, given), _PAGE + 1, page.query("before") or None)
+    except UsageError as error:
+        found, problem = [], str(error)
+    endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
+    older = page.link("deliveries", **given, before=found[_PAGE - 1].id) if len(found) > _PAGE else ""
+    return page.render(
+        "deliveries.html",
+        deliveries=found[:_PAGE],
+        endpoints=endpoints,
+        given=given,
+        states=list(DeliveryState),
+        older=older,
+        newest=page.link("deliveries", **given) if page.query("before") else "",
+        problem=problem,
+    )
+
+
+def _filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
+    event = given["event"]
+    is_id = event.startswith(_EVENT_ID)
+    state = given["state"]
+    if state and state not in list(DeliveryState):
+        raise UsageError(page.language.text("There is no such state."))
+    return DeliveryFilter(
+        endpoint_id=given["endpoint"] or None,
+        event_id=event if is_id else None,
+        event_pattern=check_pattern(event) if event and not is_id else None,
+        record=given["record"] or None,
+        state=DeliveryState(state) if state else None,
+        since=_time(page, given["since"]),
+        until=_time(page, given["until"]),
+    )
+
+
+def _time(page: Page, text: str) -> datetime | None:
+    """As a browser's field for date and time sends it, in the time zone of the page."""
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(page.language.text("That is not a time.")) from None
+    return time if time.tzinfo else time.replace(tzinfo=page.site.zone)
+
+
+async def delivery(page: Page) -> web.StreamResponse:
+    store, delivery_id = page.site.desk.store, page.path("id")
+    view = await store.delivery(delivery_id)
+    if view is None:
+        raise no_delivery(delivery_id)
+    event = await store.event(view.event_id)
+    endpoint = await store.endpoint(view.endpoint_id)
+    shown = event if page.manages else None
+    request = page.site.desk.request_of(view, event, endpoint) if shown and endpoint and event else None
+    return page.render(
+        "delivery.html",
+        delivery=view,
+        endpoint=endpoint,
+        attempts=await store.attempts(delivery_id),
+        event=shown,
+        payload=pretty(event.payload) if shown and event else "",
+        differences=differences(event) if shown and event else [],
+        request=request,
+    )
+
+
+async def resend(page: Page) -> web.StreamResponse:
+    delivery_id = page.path("id")
+    await page.site.desk.store.retry(delivery_id, page.site.desk.clock.now())
+    await page.site.desk.changed(page.actor, "delivery.retry", delivery_id)
+    return page.see(page.link("deliveries", delivery_id), notice="resent")
+
+
+def pretty(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def differences(event: StoredEvent) -> list[Difference]:
+    """Each column of the record: what it was, what it is; those that changed first."""
+    data: Mapping[str, Any] = event.payload.get("data") or {}
+    previous: Mapping[str, Any] = event.payload.get("previous") or {}
+    found = [
+        Difference(name, _text(previous.get(name, value)), _text(value), name in previous)
+        for name, value in data.items()
+        if not isinstance(value, list)
+    ]
+    return sorted(found, key=lambda each: not each.changed)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+ROUTES = (
+    Route("GET", "/deliveries", deliveries),
+    Route("GET", "/deliveries/{id}", delivery),
+    Route("POST", "/deliveries/{id}/resend", resend, Role.MANAGER),
+)

@@ -1,0 +1,162 @@
+"""The form of an endpoint: what it shows of one, and what fields of `cdc.endpoint.Endpoint` come back of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from multidict import MultiMapping
+
+from cdc.api.desk import EventKind
+from cdc.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
+from cdc.errors import UsageError
+from cdc.pages.page import Page
+from cdc.pattern import check_pattern
+
+_HOUR = 3600.0
+#: What a form shows for a new endpoint.
+_NEW = {
+    "url": "",
+    "description": "",
+    "patterns": "",
+    "condition": "",
+    "format": PayloadFormat.FACTURASCRIPTS.value,
+    "order": Order.RECORD.value,
+    "timeout": "10",
+    "retries": "5, 25, 125, 625, 3125",
+    "concurrency": "16",
+    "rate": "0",
+    "batch_size": "1",
+    "batch_wait": "1",
+    "fields": "",
+    "proxy": "",
+    "client_certificate": "",
+    "disable_after": f"{DISABLE_AFTER / _HOUR:g}",
+    "signature": "v1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """``values``: what each text field shows.  ``events``, ``sources``: ticked boxes.  ``wrong``: sentences."""
+
+    values: dict[str, str]
+    events: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+    wrong: tuple[str, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def empty() -> Form:
+    return Form(dict(_NEW))
+
+
+def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> Form:
+    """``known``: the names of events that have a box."""
+    values = {
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "patterns": ", ".join(pattern for pattern in endpoint.events if pattern not in known),
+        "condition": endpoint.condition,
+        "format": endpoint.format.value,
+        "order": endpoint.order.value,
+        "timeout": f"{endpoint.timeout:g}",
+        "retries": ", ".join(f"{delay:g}" for delay in endpoint.retry_schedule),
+        "concurrency": str(endpoint.concurrency),
+        "rate": f"{endpoint.rate:g}",
+        "batch_size": str(endpoint.batch_size),
+        "batch_wait": f"{endpoint.batch_wait:g}",
+        "fields": ", ".join(endpoint.fields),
+        "proxy": endpoint.proxy,
+        "client_certificate": endpoint.client_certificate,
+        "disable_after": f"{endpoint.disable_after / _HOUR:g}",
+    }
+    ticked = frozenset(pattern for pattern in endpoint.events if pattern in known)
+    return Form(values, ticked, frozenset(endpoint.sources))
+
+
+async def read(page: Page) -> Form:
+    """What was sent: as fields where all of it is right, else with what is wrong."""
+    sent = await page.form()
+    values = {name: sent.get(name, default).strip() for name, default in _NEW.items()}
+    ticked, sources = frozenset(sent.getall("events", [])), frozenset(sent.getall("sources", []))
+    reader = _Reader(page)
+    fields: dict[str, Any] = {
+        "url": values["url"],
+        "description": values["description"],
+        "events": reader.get(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])])),
+        "sources": tuple(sorted(sources)),
+        "condition": values["condition"],
+        "format": reader.get(lambda: PayloadFormat(values["format"])),
+        "order": reader.get(lambda: Order(values["order"])),
+        "timeout": reader.number(values["timeout"], "Timeout"),
+        "retry_schedule": reader.get(lambda: tuple(float(word) for word in _words(values["retries"])), "Retries"),
+        "concurrency": int(reader.number(values["concurrency"], "Requests at once")),
+        "rate": reader.number(values["rate"], "Requests a second"),
+        "batch_size": int(reader.number(values["batch_size"], "Events in one request")),
+        "batch_wait": reader.number(values["batch_wait"], "Wait for a batch"),
+        "fields": tuple(_words(values["fields"])),
+        "proxy": values["proxy"],
+        "client_certificate": values["client_certificate"],
+        "disable_after": reader.number(values["disable_after"], "Disable after") * _HOUR,
+    }
+    headers = reader.get(lambda: _headers(sent))
+    if headers is not None:
+        fields["headers"] = headers
+    return Form(values, ticked, sources, tuple(reader.wrong), fields)
+
+
+class _Reader:
+    """Notes what cannot be read, and goes on."""
+
+    def __init__(self, page: Page) -> None:
+        self._text = page.language.text
+        self.wrong: list[str] = []
+
+    def get(self, read: Callable[[], Any], name: str = "") -> Any:
+        try:
+            return read()
+        except UsageError as error:
+            self.wrong.append(str(error))
+        except ValueError:
+            self.wrong.append(self._text("%(name)s is not what is expected there.", name=self._text(name or "A value")))
+        return None
+
+    def number(self, text: str, name: str) -> float:
+        value: float | None = self.get(lambda: float(text.replace(",", ".")), name)
+        return 0.0 if value is None else value
+
+
+def _patterns(words: Sequence[str]) -> tuple[str, ...]:
+    if not words:
+        raise UsageError("No event is chosen.")
+    return tuple(dict.fromkeys(check_pattern(word) for word in words))
+
+
+def _headers(sent: MultiMapping[str]) -> tuple[tuple[str, str], ...] | None:
+    """One ``Name: value`` a line.  None: nothing is said of them, so they stay."""
+    text = sent.get("headers", "").strip()
+    if not text:
+        return () if sent.get("no_headers") else None
+    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The events of one entity."""
+
+    entity: str
+    kinds: Sequence[EventKind]
+    ticked: int
+
+
+def groups(kinds: Sequence[EventKind], ticked: frozenset[str]) -> list[Group]:
+    grouped = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
+    return [Group(entity, each, sum(kind.name in ticked for kind in each)) for entity, each in grouped]

@@ -1,0 +1,61 @@
+"""Tells an open page, at most once a second, that there is something new; the page then asks for its rows again.
+
+So a page never gets more than it can show: of 500 events a second it shows the newest of each second, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from cdc.pages.page import Page, Refused, Route
+
+#: Seconds between two looks.
+_EVERY = 1.0
+#: A page is told to look at least this often (seconds): other processes may have done something.
+_AT_LEAST = 5.0
+#: Open pages that are told, of all visitors.
+_MOST = 100
+
+
+class Live:
+    def __init__(self) -> None:
+        self._open = 0
+
+    async def deliveries(self, page: Page) -> web.StreamResponse:
+        return await self._tell(page, "attempts")
+
+    async def events(self, page: Page) -> web.StreamResponse:
+        return await self._tell(page, "events")
+
+    async def _tell(self, page: Page, what: str) -> web.StreamResponse:
+        if self._open >= _MOST:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages are open: reload this one by hand.")
+        self._open += 1
+        try:
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+            await response.prepare(page.request)
+            await _follow(page, what, response)
+            return response
+        finally:
+            self._open -= 1
+
+
+async def _follow(page: Page, what: str, response: web.StreamResponse) -> None:
+    """Until the visitor goes away, or has signed out."""
+    never, quiet, before = asyncio.Event(), _AT_LEAST, page.site.desk.progress()[what]
+    while await page.site.door.visitor(page.request) is not None:
+        now = page.site.desk.progress()[what]
+        if now != before or quiet >= _AT_LEAST:
+            await response.write(b"data: %s\n\n" % orjson.dumps({"number": round((now - before) / _EVERY)}))
+            before, quiet = now, 0.0
+        await page.site.desk.clock.wait(never, _EVERY)
+        quiet += _EVERY
+
+
+def routes() -> tuple[Route, ...]:
+    live = Live()
+    return Route("GET", "/live/deliveries", live.deliveries), Route("GET", "/live/events", live.events)

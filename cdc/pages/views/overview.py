@@ -1,0 +1,105 @@
+"""The overview: what needs attention, how much is sent, how quickly it is answered, how far each source is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import web
+
+from cdc.delivery import DeliveryState
+from cdc.endpoint import Endpoint
+from cdc.pages import chart
+from cdc.pages.chart import Bars
+from cdc.pages.language import LANGUAGES
+from cdc.pages.page import Page, Refused, Route
+from cdc.pages.site import LANGUAGE_COOKIE
+
+_MINUTES = 60
+_YEAR = 365 * 86_400
+
+Counts = Mapping[str, Mapping[DeliveryState, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """``kind``: ``bad`` or ``warn``.  ``path``: where to look."""
+
+    kind: str
+    text: str
+    path: str
+
+
+async def overview(page: Page) -> web.StreamResponse:
+    desk = page.site.desk
+    endpoints, counts = await desk.store.endpoints(), await desk.store.counts()
+    minutes = desk.activity(_MINUTES)
+    bars, most = chart.stacked(
+        [Bars("delivered", [each.delivered for each in minutes]), Bars("failed", [each.failed for each in minutes])]
+    )
+    answered = [each.seconds / total if (total := each.delivered + each.failed) else None for each in minutes]
+    path, slowest = chart.line(answered)
+    delivered, failed = sum(each.delivered for each in minutes), sum(each.failed for each in minutes)
+    return page.render(
+        "overview.html",
+        attention=_attention(page, endpoints, counts),
+        bars=bars,
+        most=most,
+        path=path,
+        slowest=slowest,
+        first=minutes[0].at,
+        last=minutes[-1].at,
+        delivered=delivered,
+        failed=failed,
+        seconds=sum(each.seconds for each in minutes) / (delivered + failed) if delivered + failed else None,
+        waiting=sum(_unfinished(each) for each in counts.values()),
+        sources=desk.sources(),
+        endpoints=endpoints,
+    )
+
+
+def _unfinished(counts: Mapping[DeliveryState, int]) -> int:
+    return sum(number for state, number in counts.items() if not state.final)
+
+
+def _attention(page: Page, endpoints: list[Endpoint], counts: Counts) -> list[Attention]:
+    text, link = page.language.text, page.link
+    found = [Attention("bad", reason, "/sources") for reason in page.site.desk.reasons()]
+    for each in endpoints:
+        name, here = each.description or each.id, link("endpoints", each.id)
+        if not each.enabled:
+            found.append(Attention("bad", text("%(name)s is disabled; its events wait.", name=name), here))
+        elif each.failing_since:
+            since = page.language.moment(each.failing_since)
+            told = text("%(name)s has accepted nothing since %(time)s.", name=name, time=since)
+            found.append(Attention("warn", told, here))
+        dead = counts.get(each.id, {}).get(DeliveryState.DEAD, 0)
+        if dead:
+            one, many = "%(name)s: %(number)s dead letter.", "%(name)s: %(number)s dead letters."
+            told = page.language.plural(one, many, dead, name=name)
+            found.append(Attention("warn", told, link("deliveries", endpoint=each.id, state="dead")))
+    return found
+
+
+async def change_language(page: Page) -> web.StreamResponse:
+    sent = await page.form()
+    code, back = sent.get("language", ""), sent.get("back", "/")
+    if code not in LANGUAGES:
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such language.")
+    response = page.see(back if _own(back) else "/")
+    response.set_cookie(
+        LANGUAGE_COOKIE, code, max_age=_YEAR, httponly=True, samesite="Lax", secure=page.request.secure, path="/"
+    )
+    return response
+
+
+def _own(path: str) -> bool:
+    """A path of this site: neither another site's address nor a way around that check."""
+    return path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+
+
+ROUTES = (
+    Route("GET", "/", overview),
+    Route("POST", "/language", change_language, None),
+)
