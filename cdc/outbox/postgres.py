@@ -8,7 +8,7 @@ a record.  What they do is in the ``postgres_….py`` files beside this one, and
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from cdc.connection import ConnectionInfo
@@ -150,8 +150,16 @@ class PostgresOutbox:
         self._own_writes += 1
         return await self._recording.write(Lock.FREELY, postgres_dispatch.release, worker, now)
 
-    async def next_due(self, now: datetime) -> datetime | None:  # noqa: ARG002 -- the protocol's; a due time is absolute
-        return await self._leasing.read(postgres_dispatch.next_due)
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        self._own_writes += 1
+        return await self._recording.write(Lock.FREELY, postgres_dispatch.give_back, worker, deliveries, now)
+
+    async def next_due(
+        self,
+        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute
+        without: Collection[str] = (),
+    ) -> datetime | None:
+        return await self._leasing.read(postgres_dispatch.next_due, without)
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         return await self._log.read(postgres_dispatch.oldest_due, now)

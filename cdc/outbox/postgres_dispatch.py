@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -147,10 +147,20 @@ async def release(db: Db, worker: str, now: datetime) -> int:
     return len(held)
 
 
+async def give_back(db: Db, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+    """Under `Lock.FREELY`."""
+    ids = [delivery_number(each.id) for each in deliveries]
+    held = await db.rows("give_back", worker=worker, now=now, ids=ids, numbers=[each.attempt for each in deliveries])
+    await settle(db, {(endpoint, lane) for endpoint, lane in held})
+    if held:
+        db.tell = Tell.DUE
+    return len(held)
+
+
 async def oldest_due(db: Db, now: datetime) -> dict[str, datetime]:
     return dict(await db.rows("oldest_due", now=now))
 
 
-async def next_due(db: Db) -> datetime | None:
-    ((due,),) = await db.rows("next_due")
+async def next_due(db: Db, without: Collection[str]) -> datetime | None:
+    ((due,),) = await db.rows("next_due", without=list(without))
     return due if isinstance(due, datetime) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from heapq import merge
@@ -178,8 +178,19 @@ def release(db: sqlite3.Connection, worker: str, now: datetime) -> int:
     return released
 
 
-def next_due(db: sqlite3.Connection) -> datetime | None:
-    (due,) = db.execute(load("sqlite/next_due.sql")).fetchone()
+def give_back(db: sqlite3.Connection, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+    held = []
+    for each in deliveries:
+        named = (delivery_number(each.id), worker, each.attempt)
+        held += db.execute(load("sqlite/held.sql"), named).fetchall()
+    db.executemany(load("sqlite/give_back.sql"), [(micros(now), number) for number, _, _ in held])
+    for endpoint, lane in {(endpoint, lane) for _, endpoint, lane in held}:
+        settle(db, endpoint, lane)
+    return len(held)
+
+
+def next_due(db: sqlite3.Connection, without: Collection[str]) -> datetime | None:
+    (due,) = db.execute(load("sqlite/next_due.sql"), (json.dumps(list(without)),)).fetchone()
     return None if due is None else moment(due)
 
 

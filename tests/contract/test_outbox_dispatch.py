@@ -203,6 +203,63 @@ async def test_an_expired_attempt_stays_counted(outbox: OutboxStore) -> None:
     assert (await delivery_of(outbox, 1)).attempts == 1
 
 
+async def test_leases_given_back_are_due_at_once_and_not_counted(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1, "a:1"), event(2, "a:1"), event(3), event(4))
+    first, third, fourth = await lease(outbox)
+    assert await outbox.give_back("w", [first, fourth], at(9)) == 2
+    view = await delivery_of(outbox, 1)
+    assert (view.state, view.attempts, view.due_at) == (PENDING, 0, at(9))
+    assert await states_of(outbox, 1, 2, 3, 4) == "pending waiting leased pending"
+    again = await lease(outbox, at(9))
+    assert [(one.event_id, one.attempt) for one in again] == [("evt_1", 1), ("evt_4", 1)]
+    await finish(outbox, third, *again)
+    assert await states_of(outbox, 1, 2, 3, 4) == "delivered pending delivered delivered"
+
+
+async def test_only_the_lease_that_is_held_can_be_given_back(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1), event(2), event(3))
+    first, second, third = await lease(outbox)
+    await finish(outbox, first)
+    await lease(outbox, at(60), worker="other", limit=1)
+    (own,) = await lease(outbox, at(60))
+    assert (own.id, own.attempt) == (third.id, 2)
+    assert await outbox.give_back("w", [first, second, third], at(61)) == 0
+    assert await outbox.give_back("other", [own], at(61)) == 0
+    assert await outbox.give_back("w", [], at(61)) == 0
+    assert await states_of(outbox, 1, 2, 3) == "delivered leased leased"
+    assert [(await delivery_of(outbox, number)).attempts for number in (1, 2, 3)] == [1, 2, 2]
+
+
+async def test_an_expired_lease_may_still_be_given_back(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1))
+    assert await outbox.give_back("w", await lease(outbox), at(100)) == 1
+    assert (await delivery_of(outbox, 1)).attempts == 0
+
+
+async def test_what_is_given_back_waits_for_an_older_one_of_its_record(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1, "a:1"), event(2, "a:1"))
+    await finish(outbox, *await lease(outbox), state=DEAD)
+    later = await lease(outbox)
+    await outbox.retry((await delivery_of(outbox, 1)).id, at(1))
+    assert await states_of(outbox, 1, 2) == "waiting leased"
+    await outbox.give_back("w", later, at(2))
+    assert await states_of(outbox, 1, 2) == "pending waiting"
+
+
+async def test_next_due_passes_over_endpoints(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.add_endpoint(endpoint("ep_b", events=("stock.*",)))
+    await store(outbox, event(1), now=at(3))
+    await store(outbox, event(2, name="stock.changed"), now=at(5))
+    assert await outbox.next_due(at(9), ["ep_b", "ep_x"]) == at(3)
+    assert await outbox.next_due(at(9), {"ep_a"}) == at(5)
+    assert await outbox.next_due(at(9), ["ep_a", "ep_b"]) is None
+
+
 async def test_next_due_is_the_earliest_due_time_or_lease_end(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint("ep_a"))
     await outbox.add_endpoint(endpoint("ep_off", enabled=False))

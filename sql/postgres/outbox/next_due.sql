@@ -1,4 +1,5 @@
--- The earliest moment at which a delivery of an enabled endpoint may be leased.
+-- The earliest moment at which a delivery of an enabled endpoint may be leased; %(without)s: ids of endpoints that do not
+-- count.
 SELECT min(earliest.due)
 FROM cdc_outbox.endpoint
 CROSS JOIN LATERAL (
@@ -7,4 +8,4 @@ CROSS JOIN LATERAL (
     ORDER BY delivery.due
     LIMIT 1
 ) AS earliest
-WHERE endpoint.enabled AND endpoint.removed_at IS NULL
+WHERE endpoint.enabled AND endpoint.removed_at IS NULL AND endpoint.id <> ALL (%(without)s::text[])

@@ -142,6 +142,7 @@ def test_no_statement_walks_a_table(planner: Planner) -> None:
         ("reorder", "delivery_pkey"),
         ("hold", "delivery_pkey"),
         ("finish", "delivery_pkey"),
+        ("give_back", "delivery_pkey"),
         ("insert_attempts", "attempt_delivery"),
         ("attempts", "attempt_delivery"),
     ],
