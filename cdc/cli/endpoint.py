@@ -12,7 +12,7 @@ import click
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_headers import changed_headers, given_headers
-from cdc.cli.endpoint_input import endpoint_options, given_fields, new_endpoint
+from cdc.cli.endpoint_input import endpoint_options, given_fields
 from cdc.cli.endpoint_preview import check_filter, preview
 from cdc.cli.endpoint_secret import (
     agreement,
@@ -79,7 +79,7 @@ def add(
     if headers := given_headers(header_texts, bearer, basic):
         fields["headers"] = headers
     chosen = chosen_secret(secret, Signature(signature) if signature else None)
-    made = new_endpoint(fields, chosen, SystemClock().now())
+    made = service.new_endpoint(fields, chosen, SystemClock().now())
     service.check_endpoint(config, made)
     if made.condition:
         check_filter(config, made)

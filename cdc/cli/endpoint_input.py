@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -14,9 +11,9 @@ from cdc import service
 from cdc.cli.endpoint_headers import header_options
 from cdc.config import Config
 from cdc.dispatch.retry import SCHEDULES, schedule
-from cdc.endpoint import Endpoint, Order, PayloadFormat
+from cdc.endpoint import Order, PayloadFormat
 from cdc.errors import UsageError
-from cdc.pattern import check_pattern, matches
+from cdc.pattern import check_pattern
 
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
@@ -90,7 +87,7 @@ def given_fields(
         config.select_source(name)
     given = {
         "url": url,
-        "events": None if events is None else check_known(config, parse_events(events)),
+        "events": None if events is None else service.check_patterns(config, parse_events(events)),
         "description": description,
         "sources": tuple(sources) or None,
         "format": None if payload is None else PayloadFormat(payload),
@@ -105,10 +102,6 @@ def given_fields(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def new_endpoint(fields: dict[str, Any], secret: str, now: datetime) -> Endpoint:
-    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **fields)
-
-
 def parse_events(text: str) -> tuple[str, ...]:
     """``invoice.paid, receipt.*`` → both patterns, each once."""
     patterns = [check_pattern(part) for part in _pieces(text)]
@@ -119,18 +112,6 @@ def parse_events(text: str) -> tuple[str, ...]:
 
 def _pieces(text: str) -> Iterator[str]:
     return (part for part in (piece.strip() for piece in text.split(",")) if part)
-
-
-def check_known(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """The patterns themselves, or `UsageError` for one that no event of any source fits."""
-    names = list(dict.fromkeys(name for rules in service.catalogues(config) for name in rules.event_names()))
-    for pattern in patterns:
-        if not any(matches(name, (pattern,)) for name in names):
-            whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
-            near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
-            raise UsageError(f"No event is called {pattern}.", hint)
-    return patterns
 
 
 def parse_retries(text: str) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import click
 
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.endpoint_input import check_known, parse_events
+from cdc.cli.endpoint_input import parse_events
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -52,7 +52,7 @@ def preview(
     if endpoint_id is None and events is None:
         raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")
     config = quiet_configuration(session)
-    patterns = None if events is None else check_known(config, parse_events(events))
+    patterns = None if events is None else service.check_patterns(config, parse_events(events))
     for name in sources:
         config.select_source(name)
     present, stored = run_async(_look(config, endpoint_id, last))

@@ -6,7 +6,15 @@ Drivers are imported where they are chosen, so that a command loads only what it
 from cdc.service.capture import captures, checked, plan_cascades, readable
 from cdc.service.consumer import Role, observing, run
 from cdc.service.doctor import examine
-from cdc.service.endpoints import Previewed, check_endpoint, preview, sending_problem, tried
+from cdc.service.endpoints import (
+    Previewed,
+    check_endpoint,
+    check_patterns,
+    new_endpoint,
+    preview,
+    sending_problem,
+    tried,
+)
 from cdc.service.events import event_types, event_types_of
 from cdc.service.installers import (
     binlog_inspector,
@@ -31,6 +39,7 @@ __all__ = [
     "catalogue",
     "catalogues",
     "check_endpoint",
+    "check_patterns",
     "checked",
     "event_types",
     "event_types_of",
@@ -42,6 +51,7 @@ __all__ = [
     "journal_of",
     "mail_sender",
     "migrate_outbox",
+    "new_endpoint",
     "observing",
     "of_mysql",
     "of_postgres",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cdc.config import Config
@@ -13,10 +15,13 @@ from cdc.dispatch.address import check_url, public_url
 from cdc.dispatch.own_headers import check_headers
 from cdc.endpoint import Endpoint, check
 from cdc.errors import UsageError
+from cdc.operation import OPERATION_TYPES
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, restored
+from cdc.pattern import matches
 from cdc.selection import Condition, Judgement, compiled
 from cdc.service.events import event_types
+from cdc.service.rules import catalogues
 from cdc.service.sending import reach
 
 if TYPE_CHECKING:
@@ -24,6 +29,24 @@ if TYPE_CHECKING:
 
 #: The most requests a second, and the most fields of an endpoint.
 FASTEST, MOST_FIELDS = 100_000.0, 500
+
+
+def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpoint:
+    """With an id of its own."""
+    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **fields)
+
+
+def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns themselves, or `UsageError` for one that no event of any source, and no operational one, fits."""
+    names = list(dict.fromkeys(name for rules in catalogues(config) for name in rules.event_names()))
+    names += [kind.name for kind in OPERATION_TYPES]
+    for pattern in patterns:
+        if not any(matches(name, (pattern,)) for name in names):
+            whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
+            near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
+            raise UsageError(f"No event is called {pattern}.", hint)
+    return patterns
 
 
 def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | None = None) -> None:
