@@ -136,7 +136,8 @@ class Desk(Protocol):
     def signature(self, endpoint: Endpoint) -> SignatureKind: ...
 
     def request_of(self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint) -> str:
-        """The delivery's request as a command for a shell, signed now, without the values of secret headers."""
+        """The delivery's request as a command for a shell, signed now, without the values of secret headers; empty
+        where it is no request (mail)."""
         ...
 
     async def changed(self, actor: str, action: str, subject: str) -> None:

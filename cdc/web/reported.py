@@ -18,6 +18,7 @@ from cdc.errors import CdcError
 from cdc.event import Event
 from cdc.observer import requests
 from cdc.position import Position
+from cdc.web.activity import Activity
 
 #: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -81,6 +82,7 @@ class Reported:
         self.outbox_failed_times = 0
         self.active: bool | None = None  # whether this process dispatches; None: it is not known yet
         self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
+        self.activity = Activity()
         self.durations: dict[str, Durations] = {}  # by endpoint id
 
     # -- relays -----------------------------------------------------------------------------------------------------
@@ -136,6 +138,7 @@ class Reported:
         self.active = active
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
+        self.activity.attempted(finished, self._clock.now())
         """Attempts are counted by delivery, their durations by request."""
         for (attempt, state, _, _, batch), endpoint_id in requests(finished):
             status = attempt.status

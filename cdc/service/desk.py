@@ -1,0 +1,209 @@
+"""What the API and the page ask for, answered by the running consumer (`cdc.api.desk.Desk`)."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cdc.access.base import AccessStore
+from cdc.access.nouns import AuditEntry
+from cdc.clock import Clock
+from cdc.config import Config
+from cdc.delivery import Attempt, DeliveryView, LeasedDelivery
+from cdc.dispatch.request import build_request
+from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
+from cdc.endpoint import Endpoint, EndpointChange
+from cdc.errors import NotFound, UsageError
+from cdc.finding import Finding
+from cdc.mail_address import is_mail
+from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.outbox.shared import Subscriber
+from cdc.service.doctor import examine
+from cdc.service.endpoints import check_endpoint, check_patterns, new_endpoint, preview
+from cdc.service.events import event_types
+from cdc.service.trial import send_test
+from cdc.web.activity import Minute
+from cdc.web.health import Bounds, reasons, state
+from cdc.web.monitor import Monitor
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
+_HIDDEN = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    name: str
+    capture: str
+    state: str
+    since: datetime
+    lag: float | None
+    gaps: Mapping[str, int]
+    error: str | None
+    position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureKind:
+    kind: str
+    public_key: str | None
+
+
+class ServiceDesk:
+    def __init__(
+        self,
+        config: Config,
+        store: OutboxStore,
+        access: AccessStore,
+        monitor: Monitor,
+        bounds: Bounds,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._access = access
+        self._monitor = monitor
+        self._bounds = bounds
+        self.store = store
+        self.clock = clock
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _kinds(self) -> Sequence[EventType]:
+        return event_types(self._config)
+
+    def event_kinds(self) -> Sequence[EventType]:
+        return self._kinds
+
+    def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        patterns = check_patterns(self._config, wanted["events"])
+        subscriber = Subscriber(0, patterns, wanted["sources"], condition=wanted["condition"])
+        return [each.event for each in preview(subscriber, events) if each.delivered]
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    def made(self, fields: Mapping[str, Any], secret: str | None, signature: str | None) -> Endpoint:
+        chosen = _secret(secret, Signature(signature) if signature else None, Signature.V1)
+        made = new_endpoint(dict(fields), chosen, self.clock.now())
+        self._check(made, fields)
+        check_endpoint(self._config, made)
+        return made
+
+    def checked(self, fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+        changed = EndpointChange(**fields).applied_to(endpoint)
+        self._check(changed, fields)
+        check_endpoint(self._config, changed, set(fields))
+        return fields
+
+    def _check(self, endpoint: Endpoint, given: Mapping[str, Any]) -> None:
+        if "events" in given:
+            check_patterns(self._config, endpoint.events)
+        for name in endpoint.sources if "sources" in given else ():
+            self._config.select_source(name)
+        most = self._config.dispatch.max_timeout_seconds
+        if "timeout" in given and not 0 < endpoint.timeout <= most:
+            raise UsageError(
+                f"A timeout of {endpoint.timeout:g} s is not possible.", f"It is more than 0 and at most {most:g} s."
+            )
+
+    def secret(self, secret: str | None, signature: str | None, endpoint: Endpoint) -> str:
+        return _secret(secret, Signature(signature) if signature else None, signature_of(endpoint.secret))
+
+    def signature(self, endpoint: Endpoint) -> SignatureKind:
+        return SignatureKind(signature_of(endpoint.secret).value, public_key(endpoint.secret))
+
+    def proxies(self) -> Sequence[str]:
+        return list(self._config.dispatch.proxies)
+
+    def certificates(self) -> Sequence[str]:
+        return list(self._config.dispatch.client_certificates)
+
+    async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
+        return await send_test(self._config, endpoint_id, event_name)
+
+    def request_of(self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint) -> str:
+        if is_mail(endpoint.url):
+            return ""
+        now = self.clock.now()
+        leased = LeasedDelivery(
+            id=view.id,
+            endpoint_id=endpoint.id,
+            event_id=event.id,
+            event_name=event.name,
+            record=event.record,
+            attempt=view.attempts,
+            lease_until=now,
+            body_event=orjson.dumps(event.payload),
+        )
+        shown = replace(endpoint, headers=tuple((name, _HIDDEN) for name, _ in endpoint.headers))
+        request = build_request(leased, shown, now)
+        headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in request.headers.items()]
+        body = shlex.quote(request.body.decode())
+        return " \\\n  ".join([f"curl -X POST {shlex.quote(endpoint.url)}", *headers, f"--data-raw {body}"])
+
+    # -- sources ----------------------------------------------------------------------------------------------------
+
+    def source_names(self) -> Sequence[str]:
+        return list(self._config.source)
+
+    def sources(self) -> Sequence[SourceState]:
+        now = self.clock.now()
+        return [self._source(name, now) for name in self._monitor.reported.sources]
+
+    def _source(self, name: str, now: datetime) -> SourceState:
+        report = self._monitor.reported.sources[name]
+        answers = self._monitor.ahead.get(name)
+        failure = report.failing(now)
+        return SourceState(
+            name=name,
+            capture=self._config.source[name].capture,
+            state=state(self._monitor, name, now),
+            since=failure.since if failure else report.open_since or report.since,
+            lag=answers.last.seconds if answers is not None and answers.last is not None else None,
+            gaps=dict(report.gaps),
+            error=failure.error.message if failure else None,
+            position=report.position,
+        )
+
+    async def examine(self, source: str) -> Sequence[Finding]:
+        if source not in self._config.source:
+            raise NotFound(f"There is no source {source!r}.")
+        position = await self.store.position(source)
+        return await asyncio.to_thread(examine, self._config.source[source], position)
+
+    # -- the process ------------------------------------------------------------------------------------------------
+
+    def reasons(self) -> Sequence[str]:
+        return reasons(self._monitor, self._bounds, self.clock.now())
+
+    def activity(self, minutes: int) -> Sequence[Minute]:
+        return self._monitor.reported.activity.last(minutes, self.clock.now())
+
+    def progress(self) -> Mapping[str, int]:
+        reported = self._monitor.reported
+        return {
+            "events": sum(source.events for source in reported.sources.values()),
+            "attempts": reported.attempts.total(),
+        }
+
+    async def changed(self, actor: str, action: str, subject: str) -> None:
+        await self._access.append(AuditEntry(self.clock.now(), actor, action, subject))
+
+
+def _secret(secret: str | None, signature: Signature | None, otherwise: Signature) -> str:
+    if secret is None:
+        return new_secret(signature or otherwise)
+    check_secret(secret)
+    if signature is not None and signature_of(secret) is not signature:
+        raise UsageError(
+            f"The secret given does not make the signature {signature}.", "whsec_ is for v1, whsk_ for v1a."
+        )
+    return secret
