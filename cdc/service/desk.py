@@ -60,6 +60,7 @@ class SignatureKind:
 class ServiceDesk:
     def __init__(
         self,
+        *,
         config: Config,
         store: OutboxStore,
         access: AccessStore,

@@ -138,8 +138,8 @@ class Reported:
         self.active = active
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
-        self.activity.attempted(finished, self._clock.now())
         """Attempts are counted by delivery, their durations by request."""
+        self.activity.attempted(finished, self._clock.now())
         for (attempt, state, _, _, batch), endpoint_id in requests(finished):
             status = attempt.status
             self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += batch
