@@ -19,13 +19,16 @@
     │   └── TableAltered     a table was altered between looking at it and changing its triggers
     ├── OutboxError          the outbox cannot be opened, migrated or written
     │   └── OutboxUnavailable  no connection to it now; trying again may help
-    └── EndpointRefused      an endpoint does not agree to get events
+    ├── EndpointRefused      an endpoint does not agree to get events
+    └── AccessRefused        who asks is not let in
+        └── TooManyAttempts  not now: too many failed before
 
 Anything else that escapes is a defect, shown with its traceback.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -115,3 +118,15 @@ class OutboxUnavailable(OutboxError):
 
 class EndpointRefused(CdcError):
     """An endpoint that was asked does not agree to get events, or does not answer."""
+
+
+class AccessRefused(CdcError):
+    """Who asks is not let in; the message does not say what of name, password and code is wrong."""
+
+
+class TooManyAttempts(AccessRefused):
+    """Too many attempts failed.  ``seconds``: after which the next one may be made."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__("Too many attempts to sign in have failed.", f"Try again in {math.ceil(seconds)} s.")

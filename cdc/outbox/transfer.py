@@ -28,6 +28,13 @@ class Part(StrEnum):
     LANES = "lane_alias"
     POSITIONS = "source_position"
     STATES = "source_state"
+    USERS = "access_user"
+    TOTP_STEPS = "access_totp_step"
+    SETUP = "access_setup"
+    SESSIONS = "access_session"
+    TOKENS = "access_token"
+    AUDIT = "audit"
+    REQUESTS = "idempotency"
 
 
 #: The columns of each part; by the first, or all that name a row, they are read in order.
@@ -41,9 +48,21 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
     Part.LANES: ("lane", "root"),
     Part.POSITIONS: ("source", "position"),
     Part.STATES: ("source", "name", "value"),
+    Part.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
+    Part.TOTP_STEPS: ("owner", "step"),
+    Part.SETUP: ("digest", "created_at", "expires_at"),
+    Part.SESSIONS: (
+        "digest", "user_key", "user_name", "role", "origin", "stamp", "address", "created_at", "last_used_at",
+        "expires_at",
+    ),
+    Part.TOKENS: ("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at"),
+    Part.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
+    Part.REQUESTS: ("actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body"),
 }  # fmt: skip
 #: Columns that hold a time.
-TIMES: Final = frozenset({"time", "due", "created_at", "finished_at", "started_at"})
+TIMES: Final = frozenset(
+    {"time", "due", "created_at", "finished_at", "started_at", "expires_at", "last_used_at", "recorded_at"}
+)
 
 
 class Side(Protocol):

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cdc.access.base import AccessStore
+from cdc.access.memory import MemoryAccess
+from cdc.access.postgres import PostgresAccess
+from cdc.access.sqlite import SqliteAccess
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
 from cdc.outbox.postgres import PostgresOutbox
@@ -21,6 +25,19 @@ async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         store = PostgresOutbox(request.getfixturevalue("postgres_db").info)
     else:
         store = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+async def access(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AccessStore]:
+    """An open store of access, with nobody in it."""
+    store: AccessStore
+    if request.param == "postgresql":
+        store = PostgresAccess(request.getfixturevalue("postgres_db").info)
+    else:
+        store = MemoryAccess() if request.param == "memory" else SqliteAccess(tmp_path / "outbox.db")
     await store.open()
     yield store
     await store.close()

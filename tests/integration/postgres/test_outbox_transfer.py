@@ -71,7 +71,7 @@ async def test_all_of_it_moves_there_and_back(postgres_db: Database, tmp_path: P
     await fill(first)
     url = database_url(postgres_db.info)
     moved = json.loads(await consumer.call("outbox", "migrate", f"sqlite:///{tmp_path / 'cdc.db'}", url, "--json"))
-    assert moved == {
+    assert {part: number for part, number in moved.items() if number} == {
         "endpoint": 2, "event": 6, "delivery": 12, "attempt": 3, "lane_alias": 1, "source_position": 1,
         "source_state": 1,
     }  # fmt: skip

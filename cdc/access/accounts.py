@@ -1,0 +1,162 @@
+"""Users and tokens: made, changed and removed, each with its entry in the audit log; the first user by a link."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from cdc.access import totp
+from cdc.access.base import AccessStore
+from cdc.access.credential import Random, new_secret, new_stamp, new_token, new_token_id, secret_digest, token_digest
+from cdc.access.nouns import (
+    ApiToken,
+    AuditEntry,
+    Origin,
+    Role,
+    Scope,
+    User,
+    UserChange,
+    check_name,
+    clean_name,
+    user_key,
+)
+from cdc.access.password import Passwords, check_strength
+from cdc.access.shared import no_user
+from cdc.clock import Clock
+from cdc.errors import AccessRefused, UsageError
+
+#: For how long a set-up link works; `cdc run` prints another one when it starts.
+SETUP_LIFETIME: Final = timedelta(hours=1)
+SETUP_ACTOR: Final = "setup"
+
+
+class Accounts:
+    """``actor``, everywhere: who does it, for the audit log (`AuditEntry.actor`)."""
+
+    def __init__(
+        self,
+        store: AccessStore,
+        clock: Clock,
+        *,
+        passwords: Passwords | None = None,
+        random: Random = secrets.token_bytes,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords or Passwords()
+        self._random = random
+
+    # -- users ------------------------------------------------------------------------------------------------------
+
+    async def add_user(self, actor: str, name: str, role: Role, password: str | None) -> User:
+        """``password``: None, the user signs in by a trusted proxy only.  Raises `UsageError`."""
+        user = await self._new_user(name, role, password)
+        await self._store.add_user(user, self._entry(actor, "user.add", user.name, {"role": role.value}))
+        return user
+
+    async def change_password(self, actor: str, name: str, password: str) -> None:
+        """All sessions of the user end.  Raises `UsageError`."""
+        user = await self._known(name)
+        check_strength(password, user.name)
+        hashed = await asyncio.to_thread(self._passwords.hash, password)
+        change = UserChange(password_hash=hashed, stamp=new_stamp(self._random))
+        await self._store.change_user(name, change, self._entry(actor, "user.password", user.name))
+
+    async def change_role(self, actor: str, name: str, role: Role) -> None:
+        """At once, in sessions too.  Raises `NotFound`."""
+        user = await self._known(name)
+        detail = {"role": role.value, "former": user.role.value}
+        await self._store.change_user(name, UserChange(role=role), self._entry(actor, "user.role", user.name, detail))
+
+    async def remove_user(self, actor: str, name: str) -> None:
+        """All sessions of the user end.  Raises `NotFound`."""
+        user = await self._known(name)
+        await self._store.remove_user(name, self._entry(actor, "user.remove", user.name))
+
+    async def switch_totp_on(self, actor: str, name: str, secret: str, code: str | None = None) -> None:
+        """From now on a code is asked for; all sessions of the user end.  ``secret``: of `totp.new_secret`.  ``code``:
+        what the user's app shows, to prove that it knows the secret; None when nobody is there to say.  Raises
+        `NotFound`, and `UsageError` when the code is wrong."""
+        user = await self._known(name)
+        if code is not None:
+            step = totp.step_of(secret, code, self._clock.now())
+            owner = totp.owner_of(Origin.PASSWORD, user.key)
+            if step is None or not await self._store.take_totp_step(owner, step):
+                raise UsageError("The code is not the one that the app shows now.", "See that both clocks are right.")
+        change = UserChange(totp_secret=secret, stamp=new_stamp(self._random))
+        await self._store.change_user(name, change, self._entry(actor, "user.totp", user.name, {"on": True}))
+
+    async def switch_totp_off(self, actor: str, name: str) -> None:
+        """All sessions of the user end.  Raises `NotFound`."""
+        user = await self._known(name)
+        change = UserChange(totp_secret="", stamp=new_stamp(self._random))
+        await self._store.change_user(name, change, self._entry(actor, "user.totp", user.name, {"on": False}))
+
+    async def _known(self, name: str) -> User:
+        user = await self._store.user(name)
+        if user is None:
+            raise no_user(name)
+        return user
+
+    async def _new_user(self, name: str, role: Role, password: str | None) -> User:
+        name = check_name(name, "user")
+        hashed = ""
+        if password is not None:
+            check_strength(password, name)
+            hashed = await asyncio.to_thread(self._passwords.hash, password)
+        return User(name, role, self._clock.now(), new_stamp(self._random), hashed)
+
+    # -- the first user ---------------------------------------------------------------------------------------------
+
+    async def offer_setup(self) -> str | None:
+        """What the set-up link ends with; it works once, for `SETUP_LIFETIME`, and former ones no more.  None when
+        there is a user."""
+        secret = new_secret(self._random)
+        digest = secret_digest(secret)
+        assert digest is not None
+        now = self._clock.now()
+        return secret if await self._store.offer_setup(digest, now, now + SETUP_LIFETIME) else None
+
+    async def set_up(self, secret: str, name: str, password: str) -> User:
+        """Make the first user, a manager.  Raises `UsageError` for name or password, which leave the link as it is, and
+        `AccessRefused` when it does not work any more."""
+        digest = secret_digest(secret)
+        user = await self._new_user(name, Role.MANAGER, password)
+        entry = self._entry(SETUP_ACTOR, "user.add", user.name, {"role": user.role.value})
+        if digest is None or not await self._store.take_setup(digest, user, entry, self._clock.now()):
+            raise AccessRefused(
+                "This set-up link does not work: it was used, has expired, or there is a user already.",
+                "Restart cdc run for another one, or: cdc user add NAME --role manager",
+            )
+        return user
+
+    # -- tokens -----------------------------------------------------------------------------------------------------
+
+    async def add_token(
+        self, actor: str, name: str, scope: Scope, lifetime: timedelta | None = None
+    ) -> tuple[ApiToken, str]:
+        """The token's description, and the token itself, which is kept nowhere.  Raises `UsageError`."""
+        name = check_name(name, "token")
+        text = new_token(self._random)
+        digest = token_digest(text)
+        assert digest is not None
+        now = self._clock.now()
+        made = ApiToken(new_token_id(self._random), name, scope, now, None if lifetime is None else now + lifetime)
+        detail = {"id": made.id, "scope": scope.value, "expires_at": made.expires_at and made.expires_at.isoformat()}
+        await self._store.add_token(made, digest, self._entry(actor, "token.add", name, detail))
+        return made, text
+
+    async def remove_token(self, actor: str, token: str) -> ApiToken:
+        """``token``: its id or name.  Raises `NotFound`."""
+        id_, key = clean_name(token), user_key(token)
+        found = [each for each in await self._store.tokens() if each.id == id_ or user_key(each.name) == key]
+        subject = found[0].name if found else ""
+        detail = {"id": found[0].id} if found else {}
+        return await self._store.remove_token(token, self._entry(actor, "token.remove", subject, detail))
+
+    def _entry(self, actor: str, action: str, name: str, detail: Mapping[str, Any] | None = None) -> AuditEntry:
+        now: datetime = self._clock.now()
+        return AuditEntry(now, actor, action, f"{action.partition('.')[0]}:{name}", detail or {})

@@ -1,0 +1,146 @@
+"""What every store of users, tokens, sessions and the audit log offers; it is kept where the outbox is.
+
+Invariants, proved by ``tests/contract/test_access….py`` on each implementation:
+
+* a change of users or tokens and its entry in the audit log are one write;
+* names differ by their keys (`user_key`): no two users, no two tokens have the same;
+* of tokens, session cookies and the set-up link only digests are kept; TOTP secrets and stored answers are sealed;
+* a session has ended when it expired, was not used for too long, its user is gone or has another stamp; a session of a
+  FacturaScripts user has ended when there is a user of ours with that name;
+* a set-up link makes one user, the first, or none, however many try at once; a TOTP step is taken once;
+* the audit log only grows, and is only ever cut at its old end.
+
+Times are aware UTC datetimes, always passed in: the store has no clock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from cdc.access.nouns import (
+    Answer,
+    ApiToken,
+    AuditEntry,
+    AuditFilter,
+    Claim,
+    RecordedEntry,
+    Session,
+    User,
+    UserChange,
+)
+
+
+class AccessStore(Protocol):
+    async def open(self) -> None:
+        """Create or migrate the schema, and seal what is not sealed.  Raises `OutboxError`."""
+        ...
+
+    async def close(self) -> None: ...
+
+    # -- users ------------------------------------------------------------------------------------------------------
+
+    async def add_user(self, user: User, entry: AuditEntry) -> None:
+        """Raises `UsageError` when the name is taken.  Sessions of that name end."""
+        ...
+
+    async def user(self, name: str) -> User | None: ...
+
+    async def users(self) -> list[User]:
+        """By name."""
+        ...
+
+    async def change_user(self, name: str, change: UserChange, entry: AuditEntry) -> User:
+        """Change what is given; the user as it is then.  With a new stamp its sessions end.  Raises `NotFound`."""
+        ...
+
+    async def replace_hash(self, name: str, old: str, new: str) -> bool:
+        """Keep the same password in a better hash, unless the hash is not ``old`` any more."""
+        ...
+
+    async def remove_user(self, name: str, entry: AuditEntry) -> None:
+        """Its sessions end.  Raises `NotFound`."""
+        ...
+
+    async def take_totp_step(self, owner: str, step: int) -> bool:
+        """Whether ``step`` is later than every one that ``owner`` (`totp.owner_of`) took."""
+        ...
+
+    # -- the first user ---------------------------------------------------------------------------------------------
+
+    async def offer_setup(self, digest: str, now: datetime, until: datetime) -> bool:
+        """Keep the digest of the set-up link, the only one from now on; False, and none, when there is a user."""
+        ...
+
+    async def take_setup(self, digest: str, user: User, entry: AuditEntry, now: datetime) -> bool:
+        """Make the first user; False, and none, when the link is another one, has expired or was used, or somebody is
+        there already."""
+        ...
+
+    # -- sessions ---------------------------------------------------------------------------------------------------
+
+    async def add_session(self, session: Session) -> None:
+        """What has expired is removed with it."""
+        ...
+
+    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
+        """The session unless it has ended, with its user's present role; the use is noted, at most once a minute (then
+        ``last_used_at`` is ``now``)."""
+        ...
+
+    async def end_session(self, digest: str) -> None: ...
+
+    async def end_sessions(self, name: str) -> int:
+        """All of this user; how many."""
+        ...
+
+    # -- tokens -----------------------------------------------------------------------------------------------------
+
+    async def add_token(self, token: ApiToken, digest: str, entry: AuditEntry) -> None:
+        """Raises `UsageError` when the name is taken."""
+        ...
+
+    async def tokens(self) -> list[ApiToken]:
+        """Oldest first, the expired too."""
+        ...
+
+    async def use_token(self, digest: str, now: datetime) -> ApiToken | None:
+        """The token unless it has expired; the use is noted, at most once a minute."""
+        ...
+
+    async def remove_token(self, token: str, entry: AuditEntry) -> ApiToken:
+        """``token``: its id or name; what it was.  Raises `NotFound`."""
+        ...
+
+    # -- the audit log ----------------------------------------------------------------------------------------------
+
+    async def append(self, entry: AuditEntry) -> int:
+        """Its number."""
+        ...
+
+    async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
+        """Newest first; ``before``: the last number of the page before."""
+        ...
+
+    async def forget_audit(self, until: datetime, limit: int) -> int:
+        """Remove up to ``limit`` of the oldest entries that were made before ``until``; how many."""
+        ...
+
+    # -- idempotency ------------------------------------------------------------------------------------------------
+
+    async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
+        """Of a request that ``actor`` makes with an idempotency key: whether it is to be made.  ``fingerprint``: what
+        tells this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without one for
+        `REQUEST_LEASE`."""
+        ...
+
+    async def answer(self, actor: str, key: str, claim: Claim, answer: Answer | None) -> None:
+        """Keep the answer of the request that was claimed; None: it was not made, and the key is free again.  Nothing
+        happens when somebody else has claimed it since."""
+        ...
+
+    # -- secrets at rest --------------------------------------------------------------------------------------------
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        """As `OutboxStore.seal_secrets`."""
+        ...

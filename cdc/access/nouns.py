@@ -1,0 +1,225 @@
+"""Users, tokens, sessions and entries of the audit log.  Times are aware UTC datetimes, always passed in."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from cdc.errors import UsageError
+
+#: Characters of a user's or token's name.
+LONGEST_NAME: Final = 64
+#: Bytes of an audit entry's detail, as JSON.
+LARGEST_DETAIL: Final = 4096
+#: For how long the audit log is kept, unless the configuration says otherwise.
+AUDIT_KEPT: Final = timedelta(days=365)
+#: For how long a request with an idempotency key has its answer.
+IDEMPOTENCY_KEPT: Final = timedelta(hours=24)
+#: A request that has no answer after this long may be made again: who made it died.
+REQUEST_LEASE: Final = timedelta(seconds=60)
+#: Uses of tokens and sessions are written at most this often.
+USE_NOTED: Final = timedelta(minutes=1)
+_LONGEST_WORD: Final = 200
+_NO_CHARACTER: Final = "\ufffd"
+_NAME: Final = re.compile(r"[^\W_][\w.@+-]*")
+#: What ids and secrets of ours begin with; a name that does is a mistake, and perhaps a secret.
+_OURS: Final = ("tok_", "cdct_", "whsec_", "whsk_")
+
+
+class Scope(StrEnum):
+    """What a caller may do: ``READ`` looks, ``MANAGE`` changes (and looks)."""
+
+    READ = "read"
+    MANAGE = "manage"
+
+    def allows(self, wanted: Scope) -> bool:
+        return self is Scope.MANAGE or wanted is Scope.READ
+
+
+class Role(StrEnum):
+    """What a user may do."""
+
+    VIEWER = "viewer"
+    MANAGER = "manager"
+
+    @property
+    def scope(self) -> Scope:
+        return Scope.MANAGE if self is Role.MANAGER else Scope.READ
+
+
+class Origin(StrEnum):
+    """Who vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of ours.
+    ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
+
+    PASSWORD = "password"  # noqa: S105 - a word, not a secret
+    HEADER = "header"
+    FACTURASCRIPTS = "facturascripts"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """``key``: `user_key` of the name, by which users are told apart.  ``password_hash``: empty, nobody signs in with a
+    password.  ``totp_secret``: base32; empty, no code is asked for.  ``stamp``: random, new with each change of
+    password or TOTP; a session with another one has ended."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    stamp: str
+    password_hash: str = field(default="", repr=False)
+    totp_secret: str = field(default="", repr=False)
+
+    @property
+    def key(self) -> str:
+        return user_key(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """New values of some fields of a user; None leaves a field as it is.  A new password or TOTP secret needs a new
+    stamp."""
+
+    role: Role | None = None
+    password_hash: str | None = field(default=None, repr=False)
+    totp_secret: str | None = field(default=None, repr=False)
+    stamp: str | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.stamp is not None) == (self.password_hash is not None or self.totp_secret is not None)
+
+    def applied_to(self, user: User) -> User:
+        return replace(
+            user,
+            role=user.role if self.role is None else self.role,
+            password_hash=user.password_hash if self.password_hash is None else self.password_hash,
+            totp_secret=user.totp_secret if self.totp_secret is None else self.totp_secret,
+            stamp=user.stamp if self.stamp is None else self.stamp,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What is known of a token: never the token itself.  ``last_used_at`` is right to the minute."""
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who signed in, until ``expires_at``.  ``digest``: of the cookie's value.  ``stamp``: the user's at the
+    sign-in; empty for users of FacturaScripts.  ``last_used_at`` is right to the minute."""
+
+    digest: str = field(repr=False)
+    user: str
+    role: Role
+    origin: Origin
+    stamp: str
+    address: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+    @property
+    def key(self) -> str:
+        return user_key(self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who (``actor``: ``user:ann``, ``token:shop``, ``cli:root``) did what (``action``: ``user.add``) to what
+    (``subject``).  ``detail``: small, without secrets.  Raises `ValueError` for what cannot be kept."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for word in (self.actor, self.action, self.subject):
+            if len(word) > _LONGEST_WORD or not word.isprintable():
+                raise ValueError("An entry of the audit log names things in at most 200 printable characters.")
+        if len(self.detail_json().encode()) > LARGEST_DETAIL:
+            raise ValueError(f"The detail of an audit entry is larger than {LARGEST_DETAIL} bytes.")
+
+    def detail_json(self) -> str:
+        return json.dumps(self.detail, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEntry:
+    """An entry as the log shows it; ``number`` grows."""
+
+    number: int
+    entry: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries a listing wants; empty fields do not narrow."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a request that was made with an idempotency key; the body may hold a secret, and is sealed as one."""
+
+    status: int
+    content_type: str
+    body: str = field(repr=False)
+
+
+class ClaimState(StrEnum):
+    """``NEW``: make the request, and give its answer.  ``RUNNING``: it is being made.  ``ANSWERED``: it was.
+    ``OTHER``: another request was made with this key."""
+
+    NEW = "new"
+    RUNNING = "running"
+    ANSWERED = "answered"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``started_at``: of the request that is being made; names it when it is answered."""
+
+    state: ClaimState
+    started_at: datetime
+    answer: Answer | None = None
+
+
+def user_key(name: str) -> str:
+    """What makes two names the same: case, white space around, and the ways to write a character do not count."""
+    return unicodedata.normalize("NFKC", clean_name(name).casefold())
+
+
+def clean_name(name: str) -> str:
+    """As it may be kept, if it is a name.  What no store can hold (NUL, halves of characters) is replaced."""
+    text = name.replace("\0", _NO_CHARACTER).encode("utf-8", "replace").decode()
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def check_name(name: str, what: str) -> str:
+    """The name as it is kept.  ``what``: for the sentence.  Raises `UsageError`, which does not repeat the name: it may
+    be a secret in the wrong place."""
+    cleaned = clean_name(name)
+    if len(cleaned) > LONGEST_NAME or not _NAME.fullmatch(cleaned) or cleaned.casefold().startswith(_OURS):
+        raise UsageError(
+            f"That cannot be the name of a {what}.",
+            f"Take up to {LONGEST_NAME} letters, digits and . _ @ + -, a letter or digit first, such as ann or shop-1.",
+        )
+    return cleaned

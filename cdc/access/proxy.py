@@ -1,0 +1,76 @@
+"""Who is on the other side when a proxy stands between: its address, and the user that the proxy vouches for.
+
+Headers count only when the connection comes from a proxy that the configuration names; anybody else could write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from cdc.access.nouns import clean_name
+from cdc.errors import AccessRefused
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+_CUSTOMER_BITS: Final = 64
+
+
+def trusts(proxies: Sequence[Network], peer: str) -> bool:
+    """``peer``: the address of the connection's other end."""
+    address = _address(peer)
+    return address is not None and any(address in network for network in proxies)
+
+
+def client_address(proxies: Sequence[Network], peer: str, forwarded_for: Sequence[str]) -> str:
+    """Who really asks.  ``forwarded_for``: the values of all X-Forwarded-For headers.  Each proxy appends whom it was
+    asked by, so the last that is no proxy of ours is the client; what stands before it the client itself may have
+    written."""
+    if not trusts(proxies, peer):
+        return peer
+    hops = [hop.strip() for value in forwarded_for for hop in value.split(",") if hop.strip()]
+    client = peer
+    for hop in reversed(hops):
+        if _address(hop) is None:
+            break
+        client = hop
+        if not trusts(proxies, hop):
+            break
+    return client
+
+
+def vouched_name(proxies: Sequence[Network], peer: str, values: Sequence[str]) -> str | None:
+    """The user's name that a proxy of ours gives, None when it gives none.  ``values``: of all headers of the name that
+    is configured.  Raises `AccessRefused` when there are several (the client sent one, and the proxy let it pass)."""
+    if not trusts(proxies, peer):
+        return None
+    if len(values) > 1:
+        raise AccessRefused(
+            "The request names more than one user.", "Have the proxy remove the header of [web] trusted_header first."
+        )
+    return clean_name(values[0]) or None if values else None
+
+
+def is_local(peer: str, forwarded: bool) -> bool:
+    """Whether somebody on this machine asks.  ``forwarded``: a header says that a proxy passed the request on
+    (Forwarded, X-Forwarded-For, Via …): the client may then be anywhere."""
+    address = _address(peer)
+    return address is not None and address.is_loopback and not forwarded
+
+
+def network_of(address: str) -> str:
+    """What of an address tells customers apart: all of IPv4, the first 64 bits of IPv6; other texts as they are."""
+    parsed = _address(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, _CUSTOMER_BITS), strict=False))
+    return str(parsed or address)
+
+
+def _address(text: str) -> Address | None:
+    """IPv4 within IPv6 as IPv4; without a scope (fe80::1%eth0); None when it is none."""
+    try:
+        parsed = ip_address(text.partition("%")[0].strip("[]"))
+    except ValueError:
+        return None
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed

@@ -1,0 +1,70 @@
+"""What every store of access does alike: when a session has ended, what a claim is, sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from cdc.access.nouns import (
+    IDEMPOTENCY_KEPT,
+    REQUEST_LEASE,
+    USE_NOTED,
+    Answer,
+    Claim,
+    ClaimState,
+    Origin,
+    Session,
+    User,
+)
+from cdc.errors import NotFound, UsageError
+
+
+def alive(session: Session, user: User | None, now: datetime, idle: timedelta) -> Session | None:
+    """The session with its user's present role, unless it has ended.  ``user``: ours of that name, if any."""
+    if session.expires_at <= now or session.last_used_at + idle <= now:
+        return None
+    if session.origin is Origin.FACTURASCRIPTS:
+        return session if user is None else None
+    if user is None or user.stamp != session.stamp:
+        return None
+    return replace(session, role=user.role)
+
+
+def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:
+    """Whether a use is to be written."""
+    return last_used_at is None or last_used_at + USE_NOTED <= now
+
+
+def claim_of(found: tuple[str, datetime, Answer | None] | None, fingerprint: str, now: datetime) -> Claim:
+    """``found``: fingerprint, start and answer of the request that was made with the key, if any.  A claim that is
+    `ClaimState.NEW` begins now, and takes its place."""
+    if found is None or found[1] + IDEMPOTENCY_KEPT <= now:
+        return Claim(ClaimState.NEW, now)
+    former, started_at, answer = found
+    if answer is None and started_at + REQUEST_LEASE <= now:
+        return Claim(ClaimState.NEW, now)
+    if former != fingerprint:
+        return Claim(ClaimState.OTHER, started_at)
+    return Claim(ClaimState.RUNNING if answer is None else ClaimState.ANSWERED, started_at, answer)
+
+
+def user_exists(name: str) -> UsageError:
+    return UsageError(f"There is a user {name} already.", "Case does not count; `cdc user list` shows all.")
+
+
+def token_exists(name: str) -> UsageError:
+    return UsageError(f"There is a token {name} already.", "Case does not count; `cdc token list` shows all.")
+
+
+def no_user(name: str) -> NotFound:
+    return NotFound(f"There is no user {_shown(name)}.", "`cdc user list` shows the users.")
+
+
+def no_token(token: str) -> NotFound:
+    return NotFound(f"There is no token {_shown(token)}.", "`cdc token list` shows ids and names of all.")
+
+
+def _shown(text: str) -> str:
+    """Not if it is a secret in the wrong place, or too long to be a name."""
+    most = 64
+    return "of that name" if text.startswith("cdct_") or len(text) > most else repr(text)

@@ -1,0 +1,220 @@
+"""Who asks: by a password (and a code), by a proxy that vouches for a user, by a session's cookie, or by a token.
+
+Every attempt with a password does the same work, whoever is named: one check of a hash of ours and, where
+FacturaScripts' administrators may sign in, one look into its table and one check of a hash of PHP's.  So neither the
+time nor the sentence tells which names there are, or what was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from cdc.access.base import AccessStore
+from cdc.access.credential import Random, new_secret, secret_digest, token_digest
+from cdc.access.facturascripts import FacturaScriptsUser, FacturaScriptsUsers, PhpPasswords
+from cdc.access.nouns import ApiToken, AuditEntry, Origin, Role, Session, User, clean_name, user_key
+from cdc.access.password import Passwords
+from cdc.access.throttle import Throttle
+from cdc.access.totp import owner_of, step_of
+from cdc.clock import Clock
+from cdc.errors import AccessRefused, SourceError
+
+#: Unless a session is used, it ends after this long.
+IDLE: Final = timedelta(hours=2)
+#: Hashes that are checked at once: each takes a core and some memory.
+_CHECKS_AT_ONCE: Final = 2
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """``cookie``: the value of the session's cookie, which is kept nowhere else."""
+
+    session: Session
+    cookie: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Somebody whose password was right."""
+
+    name: str
+    role: Role
+    origin: Origin
+    stamp: str = ""
+    totp_secret: str = field(default="", repr=False)
+
+
+class SignIn:
+    """``lifetime``: of a session, however much it is used.  ``theirs``: FacturaScripts' users, when its administrators
+    may sign in; a user of ours with the same name takes precedence."""
+
+    def __init__(
+        self,
+        store: AccessStore,
+        clock: Clock,
+        *,
+        lifetime: timedelta = timedelta(hours=12),
+        idle: timedelta = IDLE,
+        theirs: FacturaScriptsUsers | None = None,
+        throttle: Throttle | None = None,
+        passwords: Passwords | None = None,
+        random: Random = secrets.token_bytes,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lifetime = lifetime
+        self._idle = idle
+        self._theirs = theirs
+        self._throttle = throttle or Throttle()
+        self._passwords = passwords or Passwords()
+        self._php = PhpPasswords()
+        self._random = random
+        self._free = asyncio.Semaphore(_CHECKS_AT_ONCE)
+
+    async def with_password(
+        self, name: str, password: str, code: str = "", *, address: str, former_cookie: str = ""
+    ) -> SignedIn:
+        """``address``: where the attempt is from.  ``former_cookie``: what the browser had before; that session ends.
+
+        Raises `TooManyAttempts`, `AccessRefused`; `SourceError` when FacturaScripts' users cannot be asked and nobody
+        of ours fits."""
+        self._throttle.begin(name, address, self._clock.now())
+        found = await self._candidate(clean_name(name), password)
+        if found is None or not await self._second_factor(found, code):
+            log.warning("sign-in refused", address=address, user=found.name if found else None)
+            raise AccessRefused(
+                "Name, password or code is wrong.", "See that Caps Lock is off, and the clock is right."
+            )
+        self._throttle.succeeded(name, address)
+        return await self._begin(found, address, former_cookie)
+
+    async def with_header(self, name: str, *, address: str, cookie: str = "") -> SignedIn:
+        """For a user of ours for whom a proxy vouches (`proxy.vouched_name`): the session of ``cookie`` while it is
+        this user's, else a new one.  Raises `AccessRefused` when there is no such user."""
+        present = await self.session(cookie)
+        if present is not None and present.origin is Origin.HEADER and present.key == user_key(name):
+            return SignedIn(present, cookie)
+        user = await self._store.user(name)
+        if user is None:
+            raise AccessRefused(
+                "The proxy names a user that is not known here.", "cdc user add NAME --role viewer --no-password"
+            )
+        found = _Candidate(user.name, user.role, Origin.HEADER, user.stamp)
+        return await self._begin(found, address, cookie)
+
+    async def session(self, cookie: str) -> Session | None:
+        """The session with this cookie unless it has ended, used."""
+        digest = secret_digest(cookie)
+        now = self._clock.now()
+        found = None if digest is None else await self._store.use_session(digest, now, self._idle)
+        if found is None or found.origin is not Origin.FACTURASCRIPTS:
+            return found
+        if self._theirs is None or (found.last_used_at == now and not await self._still_admin(found.user)):
+            await self._store.end_session(found.digest)
+            return None
+        return found
+
+    async def sign_out(self, cookie: str) -> None:
+        digest = secret_digest(cookie)
+        if digest is not None:
+            await self._store.end_session(digest)
+
+    async def token(self, token: str) -> ApiToken | None:
+        """Whose token it is, used; None when it is none, was removed or has expired."""
+        digest = token_digest(token)
+        return None if digest is None else await self._store.use_token(digest, self._clock.now())
+
+    # -- a password -------------------------------------------------------------------------------------------------
+
+    async def _candidate(self, name: str, password: str) -> _Candidate | None:
+        user = await self._store.user(name)
+        ours = await self._ours(user, password)
+        if self._theirs is None:
+            return ours
+        unasked: SourceError | None = None
+        found: FacturaScriptsUser | None = None
+        try:
+            found = await self._theirs.find(name)
+        except SourceError as error:
+            unasked = error
+        # Names that the database takes for equal (accents, blanks) would each have pauses of their own.
+        fits = await self._fits_theirs(found if found is not None and found.nick == name else None, password)
+        if user is not None or not fits or found is None:
+            if ours is None and unasked is not None:
+                raise unasked
+            return ours
+        return _Candidate(found.nick, Role.MANAGER, Origin.FACTURASCRIPTS, totp_secret=found.totp_secret)
+
+    async def _ours(self, user: User | None, password: str) -> _Candidate | None:
+        stored = "" if user is None else user.password_hash
+        async with self._free:
+            fits = await asyncio.to_thread(self._passwords.fits, password, stored)
+        if user is None or not fits:
+            return None
+        if self._passwords.outdated(stored):
+            async with self._free:
+                better = await asyncio.to_thread(self._passwords.hash, password)
+            await self._store.replace_hash(user.name, stored, better)
+        return _Candidate(user.name, user.role, Origin.PASSWORD, user.stamp, user.totp_secret)
+
+    async def _fits_theirs(self, found: FacturaScriptsUser | None, password: str) -> bool:
+        allowed = found is not None and found.admin and found.enabled
+        async with self._free:
+            stored = found.password_hash if found is not None else ""
+            return await asyncio.to_thread(self._php.fits, password, stored) and allowed
+
+    async def _second_factor(self, found: _Candidate, code: str) -> bool:
+        if not found.totp_secret:
+            return True
+        step = step_of(found.totp_secret, code, self._clock.now())
+        owner = owner_of(found.origin, user_key(found.name))
+        return step is not None and await self._store.take_totp_step(owner, step)
+
+    async def _still_admin(self, nick: str) -> bool:
+        try:
+            found = await self._theirs.find(nick) if self._theirs is not None else None
+        except SourceError as error:
+            # While the ERP's database is away, who signed in before may look on, until the session ends by itself.
+            log.warning("a session's user cannot be looked up", error=str(error))
+            return True
+        return found is not None and found.nick == nick and found.admin and found.enabled
+
+    # -- a session --------------------------------------------------------------------------------------------------
+
+    async def _begin(self, found: _Candidate, address: str, former_cookie: str) -> SignedIn:
+        """Always with a new cookie: one that was planted in the browser before is worth nothing."""
+        now = self._clock.now()
+        await self.sign_out(former_cookie)
+        cookie = new_secret(self._random)
+        digest = secret_digest(cookie)
+        assert digest is not None
+        session = self._new_session(found, digest, address, now)
+        await self._store.add_session(session)
+        entry = AuditEntry(now, f"user:{found.name}", "session.begin", f"user:{found.name}", _how(session))
+        await self._store.append(entry)
+        return SignedIn(session, cookie)
+
+    def _new_session(self, found: _Candidate, digest: str, address: str, now: datetime) -> Session:
+        return Session(
+            digest=digest,
+            user=found.name,
+            role=found.role,
+            origin=found.origin,
+            stamp=found.stamp,
+            address=address,
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + self._lifetime,
+        )
+
+
+def _how(session: Session) -> dict[str, str]:
+    return {"by": session.origin.value, "address": session.address}
