@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -202,7 +203,7 @@ class DispatchConfig(Section):
     @classmethod
     def _proxies_are_http(cls, value: dict[str, str]) -> dict[str, str]:
         for name, url in value.items():
-            if not re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", url):
+            if not _is_proxy(url):
                 raise ValueError(
                     f"has no usable URL for {name!r}: write http://host:port or http://user:password@host:port"
                 )
@@ -378,6 +379,14 @@ def _password(file: Path) -> str:
         raise ConfigError(
             f"The password file {file} cannot be read: {_reason(error)}.", "It holds the password and nothing else."
         ) from error
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        port = urlsplit(url).port  # parsed, and refused, only when asked for
+    except ValueError:
+        return False
+    return re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", url) is not None and port != 0
 
 
 def _words(text: str) -> tuple[str, ...]:

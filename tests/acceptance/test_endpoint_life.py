@@ -40,6 +40,27 @@ async def test_an_endpoint_added_at_work_is_served_at_once(reading: Consumer, po
     assert [event["key"]["id"] for event in inbox.events] == [2], "what happened before it was added is not sent"
 
 
+async def test_an_endpoint_gets_what_it_asked_for_and_how(reading: Consumer, postgres_db: Database) -> None:
+    """Its filter, fields, headers and order, of an endpoint that is changed while it is served."""
+    (reading.folder / "token").write_text("abc")
+    how = ["--fields", "valor", "--bearer", f"@{reading.folder / 'token'}", "--order", "endpoint"]
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        added = await _add(reading, url, "--filter", "data.id % 2 == 0", *how)
+        for number in range(1, 7):
+            postgres_db.execute(INSERT, [number])
+        await inbox.until_count(3)
+        await reading.call("endpoint", "update", added["id"], "--filter", "data.id > 7", "--fields", "", "--no-headers")
+        await asyncio.sleep(1)  # the running consumer looks at the endpoints twice a second
+        for number in (7, 8):
+            postgres_db.execute(INSERT, [number])
+        await inbox.until_count(4)
+    assert [event["key"]["id"] for event in inbox.events] == [2, 4, 6, 8]
+    assert [event["data"] for event in inbox.events] == [{"valor": 0}] * 3 + [{"id": 8, "valor": 0, "nota": None}]
+    assert [received.headers.get("Authorization") for received in inbox.received] == ["Bearer abc"] * 3 + [None]
+    assert all(_signed(received, added["secret"]) for received in inbox.received)
+
+
 async def test_disabled_keeps_and_enabled_lets_flow(reading: Consumer, postgres_db: Database) -> None:
     inbox, other = Inbox(), Inbox()
     async with receiving(inbox) as url, receiving(other) as other_url:
