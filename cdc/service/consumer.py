@@ -21,7 +21,7 @@ from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.service.outboxes import open_outbox
 from cdc.service.rules import catalogue
-from cdc.service.sending import http_sender
+from cdc.service.sending import sending
 from cdc.service.sources import probe_of, source_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> Non
     try:
         if not await _open_in_time(store, stop):
             return
-        async with http_sender(config) as sender, observing(config, reported) as observer:
+        async with sending(config) as sender, observing(config, reported) as observer:
             settings = DispatchSettings(
                 worker=_worker(config),
                 concurrency=config.dispatch.concurrency,

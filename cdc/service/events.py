@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 
 def event_types(config: Config) -> list[EventType]:
-    """Every event of every source, by name, once.  Tables of FacturaScripts itself are described as it creates them."""
+    """Every event of every source, by name, once, and the operational ones.  Tables of FacturaScripts itself are
+    described as it creates them."""
     from cdc.facturascripts.schema import tables
     from cdc.mapping import schema
+    from cdc.mapping.operations import operation_event_types
 
     found = {kind.name: kind for rules in catalogues(config) for kind in schema.event_types(rules, tables())}
-    return list(found.values())
+    return [*found.values(), *(kind for kind in operation_event_types() if kind.name not in found)]
 
 
 async def event_types_of(source: SourceConfig) -> list[EventType]:

@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cdc.config import Config
+from cdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from cdc.dispatch.address import Reach
-    from cdc.dispatch.sender import HttpSender
+    from cdc.dispatch.mail import MailSender
+    from cdc.dispatch.sender import HttpSender, Sender
+
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+
+@asynccontextmanager
+async def sending(config: Config) -> AsyncIterator[Sender]:
+    """What every endpoint is sent to with.  Raises `ConfigError` for what is not usable."""
+    from cdc.dispatch.by_scheme import BySchemeSender
+
+    mail = mail_sender(config)
+    async with http_sender(config) as http:
+        yield BySchemeSender(http, mail)
+
+
+def mail_sender(config: Config) -> MailSender:
+    """Reads password and certificate now.  Raises `ConfigError` for one that is not usable."""
+    from cdc.dispatch.mail import MailSender, MailServer
+
+    mail = config.mail
+    if not mail.host:
+        return MailSender(None)
+    server = MailServer(
+        host=mail.host,
+        port=mail.port or _PORTS[mail.security],
+        sender=mail.sender,
+        tls=None if mail.security == "none" else _authorities(config),
+        at_once=mail.security == "tls",
+        user=mail.user,
+        password=mail.password(),
+    )
+    return MailSender(server)
+
+
+def _authorities(config: Config) -> ssl.SSLContext:
+    path = config.mail.ca_file
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError is one
+        reason = "it is no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"The ca_file {path} under [mail] cannot be used: {reason}.",
+            "It holds, as PEM, the certificate of the authority that issued the mail server's.",
+        ) from error
 
 
 def http_sender(config: Config) -> HttpSender:
@@ -31,4 +79,6 @@ def reach(config: Config) -> Reach:
     from cdc.dispatch.address import Reach
 
     dispatch = config.dispatch
-    return Reach(dispatch.allow_private, dispatch.allow_networks, plain=dispatch.http_allowed)
+    return Reach(
+        dispatch.allow_private, dispatch.allow_networks, plain=dispatch.http_allowed, mail=bool(config.mail.host)
+    )

@@ -13,7 +13,7 @@ from cdc.delivery import Attempt
 from cdc.event import TESTS, Event
 from cdc.outbox.shared import no_endpoint
 from cdc.service.outboxes import open_outbox
-from cdc.service.sending import http_sender
+from cdc.service.sending import sending
 
 
 async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attempt:
@@ -38,7 +38,7 @@ async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attemp
         now = clock.now()
         until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
         delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until)
-        async with http_sender(config) as sender:
+        async with sending(config) as sender:
             outcome = await attempt_once(sender, delivery, endpoint, clock)
         ended = clock.now()
         announcements = await disablings(store, [Finished(outcome, endpoint_id)], ended)

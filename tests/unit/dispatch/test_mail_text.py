@@ -1,0 +1,84 @@
+"""What a mail says: sentences of operational events, changed fields of others, all of it bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cdc.dispatch.by_scheme import BySchemeSender
+from cdc.dispatch.mail_text import MARK, mail_text
+from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.retry import Answer
+from cdc.operation import examples
+from cdc.payload import event_payload
+
+
+def payload(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "evt_1",
+        "event": "invoice.paid",
+        "timestamp": "2026-11-24T21:48:00.000000Z",
+        "source": "main",
+        "key": {"idfactura": 12},
+        "data": {"idfactura": 12, "pagada": True, "total": 121.0, "nota": "", "baja": None},
+        "previous": {"pagada": False, "nota": "x"},
+        "transaction": "7301",
+    } | changes
+
+
+def test_a_change_says_what_changed() -> None:
+    found = mail_text(orjson.dumps(payload()))
+    assert found.subject == f"{MARK} invoice.paid: idfactura 12"
+    assert found.text == (
+        'invoice.paid: idfactura 12 (source main)\n\npagada: false → true\nnota: x → ""\n\n'
+        "time: 2026-11-24T21:48:00.000000Z\nevent: evt_1\n"
+    )
+
+
+def test_a_new_record_says_what_it_holds() -> None:
+    lines = [{"referencia": "A"}, {"referencia": "B"}]
+    created = payload(event="invoice.created", data={"idfactura": 12, "lines": lines, "nota": "a\nb"})
+    del created["previous"]
+    assert "\nidfactura: 12\nlines: 2 rows\nnota: a b\n" in mail_text(orjson.dumps(created)).text
+
+
+def test_a_conclusion_is_called_one() -> None:
+    assert "A conclusion" in mail_text(orjson.dumps(payload(event="user.login", inferred=True))).text
+
+
+def test_a_truncated_table_has_no_key() -> None:
+    gone = payload(event="invoice.truncated", key={}, data={})
+    del gone["previous"]
+    assert mail_text(orjson.dumps(gone)).subject == f"{MARK} invoice.truncated: all"
+
+
+def test_every_operational_event_begins_with_its_message() -> None:
+    for event in examples().values():
+        found = mail_text(event_payload(event))
+        assert found.text.startswith(f"{event.data['message']}\n\n{event.name}\n")
+        assert found.subject.startswith(f"{MARK} {event.name}: ")
+        assert f"event: {event.id}\n" in found.text
+
+
+def test_size_is_bounded() -> None:
+    wide = payload(data={f"c{number}": "x" * 10_000 for number in range(5_000)}, key={"id": "k" * 10_000})
+    del wide["previous"]
+    found = mail_text(orjson.dumps([wide] * 1_000))
+    assert len(found.text) < 2_000_000
+    assert found.text.endswith("lines more")
+    assert len(mail_text(orjson.dumps(wide)).subject) == 150
+    assert "… and 4900 more" in mail_text(orjson.dumps(wide)).text
+
+
+async def test_the_scheme_says_how_it_goes() -> None:
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def send(self, request: WebhookRequest) -> Answer:
+            return Answer(200, 0.0, body=f"{self.name} {request.url}".encode())
+
+    sender = BySchemeSender(Named("http"), Named("mail"))
+    for url, how in {"https://a.example.com": "http", "mailto:a@b": "mail", "MAILTO:a@b": "mail"}.items():
+        assert (await sender.send(WebhookRequest(url, {}, b"", 1.0))).body == f"{how} {url}".encode()
