@@ -82,6 +82,22 @@ class Outcome(NamedTuple):
         return self.state not in (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 
 
+class Hold(StrEnum):
+    """What holds an endpoint's due deliveries back: its ``RATE``, a ``PAUSE`` that it asked for, or its ``BREAKER``,
+    which is open, for it does not work."""
+
+    RATE = "rate"
+    PAUSE = "pause"
+    BREAKER = "breaker"
+
+
+class Held(NamedTuple):
+    """Due deliveries are held back ``until`` then, at least; with ``BREAKER`` it is when the next one is tried."""
+
+    by: Hold
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
     """A delivery as the log shows it.  ``expunged``: what it carried is gone, so that it cannot be sent again."""

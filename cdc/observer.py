@@ -5,11 +5,11 @@ Called for each batch or each write, never for each event: an observer must cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from cdc.change import Batch
-from cdc.delivery import Outcome
+from cdc.delivery import Held, Outcome
 from cdc.errors import CdcError
 from cdc.event import Event
 from cdc.position import Position
@@ -59,6 +59,10 @@ class Observer(Protocol):
         """Attempts that ended, each with its endpoint's id; those of one request stand together (`requests`)."""
         ...
 
+    def held(self, endpoints: Mapping[str, Held]) -> None:
+        """Endpoints, by id, of which dispatch holds due deliveries back: all that there are."""
+        ...
+
 
 class Silent:
     """Observes nothing."""
@@ -78,6 +82,8 @@ class Silent:
     def dispatching(self, active: bool) -> None: ...
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None: ...
+
+    def held(self, endpoints: Mapping[str, Held]) -> None: ...
 
 
 SILENT: Observer = Silent()
@@ -120,3 +126,7 @@ class Several:
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         for each in self._observers:
             each.attempted(finished)
+
+    def held(self, endpoints: Mapping[str, Held]) -> None:
+        for each in self._observers:
+            each.held(endpoints)

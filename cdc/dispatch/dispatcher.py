@@ -1,13 +1,14 @@
 """Leases due deliveries, sends them, and has what came of them recorded.
 
 Invariants: a delivery is sent only while its lease lasts longer than its endpoint's timeout; what was sent is recorded
-or its lease expires (it is then sent again); no endpoint waits for another.
+or its lease expires (it is then sent again); what was not sent is given back, uncounted; no endpoint waits for another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ from cdc.dispatch.recorder import Recorder
 from cdc.dispatch.request import WebhookRequest, build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge
 from cdc.dispatch.sender import Sender
+from cdc.dispatch.valves import Passage, Valves
 from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
 from cdc.observer import SILENT, Observer
@@ -36,8 +38,11 @@ from cdc.outbox.base import OutboxStore
 LEASE_MARGIN = 30.0
 #: How often at most the outbox is asked whether another process wrote (seconds).
 POLL = 0.5
-#: Due already, but nothing was leased although nothing is on its way: look again this soon (seconds).
+#: Due already, but nothing was leased although there is room, or an endpoint's rate admits the next: look again no
+#: sooner than this (seconds).
 SOON = 0.05
+#: What is leased for an endpoint that lets nothing through for longer than this (seconds) is given back.
+PATIENCE = 1.0
 #: Deliveries that wait at most (about) where there are endpoints that want batches.
 WAITING = 2000
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
@@ -62,6 +67,7 @@ class _Flight(NamedTuple):
     load: Load
     endpoint: Endpoint
     token: int
+    passage: Passage
 
 
 class Dispatcher:
@@ -94,6 +100,9 @@ class Dispatcher:
         self._endpoints_stale = True
         self._changed_asked = 0.0
         self._ready = Ready()
+        self._valves = Valves(clock, rand)
+        self._surplus: list[LeasedDelivery] = []  # leased, and to be given back
+        self._any_held = False
         self._quick: set[str] = set()  # endpoints whose last attempt was a quick success
         self._batched: set[str] = set()  # endpoints that want batches
         self._together: set[str] = set()  # those of them of which no delivery came last that travels alone
@@ -125,8 +134,10 @@ class Dispatcher:
                     await self._store.release(self._settings.worker, self._clock.now())
                     mine_released = True
                 await self._refresh_endpoints()
+                await self._give_back()
                 due = await self._lease()
                 await self._start_ready(group)
+                self._report_held()
                 backoff.reset()
                 self._observer.outbox_worked("leasing")
                 await self._pause(due)
@@ -143,6 +154,7 @@ class Dispatcher:
             self._endpoints = {endpoint.id: endpoint for endpoint in await self._store.endpoints()}
             self._public_urls = {endpoint.id: public_url(endpoint.url) for endpoint in self._endpoints.values()}
             self._batched = {endpoint.id for endpoint in self._endpoints.values() if endpoint.batched}
+            self._valves.follow(self._endpoints)
             self._endpoints_stale = False
 
     async def _ask_changed(self) -> bool:
@@ -154,14 +166,18 @@ class Dispatcher:
     async def _lease(self) -> datetime | None:
         """Lease what there is room for; when the next delivery is due, None when the room was filled or is unknown."""
         wanted = [] if self._recorder.failing else [*self._wanted_alone(), *self._wanted_for_batches()]
-        filled = not wanted
+        filled, hungry = not wanted, set[str]()
         for limit, room in wanted:
             now = self._clock.now()
             leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
             self._ready.add(leased, self._endpoints, self._clock.now())
             self._learn(leased)
             filled = filled or len(leased) == limit
-        return None if filled else await self._store.next_due(self._clock.now())
+            got = Counter(each.endpoint_id for each in leased)
+            hungry |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
+        if filled:
+            return None
+        return await self._store.next_due(self._clock.now(), self._endpoints.keys() - hungry)
 
     def _wanted_alone(self) -> Iterator[tuple[int, dict[str, int]]]:
         """How many deliveries to lease, and of which endpoint at most how many, that go out one a request."""
@@ -184,9 +200,10 @@ class Dispatcher:
 
     def _room(self, endpoint: Endpoint) -> int:
         """How many requests to have deliveries for beside those that are: what may start now, and for an endpoint that
-        answers quickly as many again."""
+        answers quickly as many again, if its rate admits them."""
         ahead = endpoint.concurrency if endpoint.id in self._quick else 0
-        return max(self._flights.room(endpoint) - self._ready.count(endpoint.id) + ahead, 0)
+        most = min(self._flights.room(endpoint) + ahead, self._valves.room(endpoint.id))
+        return max(most - self._ready.count(endpoint.id), 0)
 
     def _room_for_batches(self, endpoint: Endpoint) -> int:
         """How many deliveries to have beside those that are: full batches for each request, or, where deliveries come
@@ -245,22 +262,43 @@ class Dispatcher:
                 load = load[: endpoint.batch_size]
             lease_until = load[0].lease_until if len(load) == 1 else min(each.lease_until for each in load)
             if lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
-                return _Flight(load, endpoint, self._flights.start(endpoint.id))
-            # They expire.
+                return _Flight(load, endpoint, self._flights.start(endpoint.id), self._valves.start(endpoint.id))
             self._log.warning("lease too short to send", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
+            self._surplus += load
+            self._wake.set()
         return None
 
     def _may_start(self, endpoint_id: str) -> bool:
         endpoint = self._endpoints.get(endpoint_id)
-        return endpoint is not None and self._flights.free() > 0 and self._flights.room(endpoint) > 0
+        if endpoint is None or self._flights.free() <= 0 or self._flights.room(endpoint) <= 0:
+            return False
+        return not self._valves.wait(endpoint_id)
+
+    async def _give_back(self) -> None:
+        """Leases that nothing will be sent on soon: others must not wait for them, and their attempts do not count."""
+        shut = {each for each in self._ready.endpoints() & self._endpoints.keys() if self._valves.wait(each) > PATIENCE}
+        if shut:
+            self._surplus += self._ready.drop_all_but(self._ready.endpoints() - shut)
+        if self._surplus:
+            await self._store.give_back(self._settings.worker, self._surplus, self._clock.now())
+            self._surplus = []
+
+    def _report_held(self) -> None:
+        held = self._valves.held()
+        if held or self._any_held:
+            self._observer.held(held)
+        self._any_held = bool(held)
 
     async def _pause(self, due: datetime | None) -> None:
-        """Until there is something to lease: notified, recorded, due, written by another process, or a slot counts as
-        stalled."""
+        """Until there is something to lease: notified, recorded, due, written by another process, a valve opens, or a
+        slot counts as stalled."""
         while True:
-            woken = await self._clock.wait(self._wake, self._pause_seconds(due))
+            opens_at = self._valves.opens_at()
+            seconds = max(opens_at - self._clock.monotonic(), SOON)
+            woken = await self._clock.wait(self._wake, min(seconds, self._pause_seconds(due)))
             self._wake.clear()
             reached = any(moment <= self._clock.now() for moment in (due, self._ready.next_complete()) if moment)
+            reached = reached or opens_at <= self._clock.monotonic()
             if woken or reached or self._flights or await self._ask_changed():
                 return
 
@@ -270,9 +308,7 @@ class Dispatcher:
         if due is None:
             return most
         seconds = (due - self._clock.now()).total_seconds()
-        if seconds <= 0:  # its endpoint has no room: the end of an attempt wakes; else it fell due this very moment
-            return most if self._flights else min(SOON, most)
-        return min(seconds, most)
+        return min(seconds if seconds > 0 else SOON, most)  # else it fell due this very moment
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 
@@ -280,7 +316,7 @@ class Dispatcher:
         """Attempts one after the other for as long as there is something to send: a task for each would cost more."""
         while flight is not None:
             try:
-                made = await self._send(flight.load, flight.endpoint)
+                made = await self._send(flight)
             finally:
                 self._flights.end(flight.token, flight.endpoint.id)
                 if not self._flights:
@@ -288,15 +324,18 @@ class Dispatcher:
             self._recorder.add(made, flight.endpoint.id)
             flight = self._take_off()
 
-    async def _send(self, load: Load, endpoint: Endpoint) -> list[Outcome]:
+    async def _send(self, flight: _Flight) -> list[Outcome]:
         """All deliveries of a load have the same attempt number, so that one verdict holds for them all."""
+        load, endpoint = flight.load, flight.endpoint
         started_at = self._clock.now()
         try:
             answer = await self._sender.send(_request(load, endpoint, started_at))
         except Exception as defect:  # noqa: BLE001 - one delivery that cannot be sent must not stop the others
             self._log.exception("attempt broke off", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
-        verdict = judge(answer, endpoint.retry_schedule, load[0].attempt, self._clock.now(), self._rand)
+        doubt = flight.passage.ended(answer, self._clock)
+        now = self._clock.now()
+        verdict = judge(answer, endpoint.retry_schedule, load[0].attempt, now, self._rand, doubt=doubt)
         if verdict.disable_reason and await self._url_changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
         if verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
+
+from cdc.delivery import Hold
 
 #: The breaker judges results no older than this (seconds) …
 WINDOW = 60.0
@@ -34,12 +35,8 @@ ANY_NUMBER = 1 << 20
 Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
-class Hold(StrEnum):
-    """What holds an endpoint's due deliveries back."""
-
-    RATE = "rate"
-    PAUSE = "pause"
-    BREAKER = "breaker"
+def _time(seconds: float) -> float:
+    return seconds if seconds > _NO_TIME else 0.0
 
 
 class Pace:
@@ -60,8 +57,7 @@ class Pace:
         self._booked_until = max(self._booked_until, now) + self._interval
 
     def wait(self, now: float) -> float:
-        seconds = self._booked_until - self._slack - now
-        return seconds if seconds > _NO_TIME else 0.0
+        return _time(self._booked_until - self._slack - now)
 
     def room(self, now: float) -> int:
         if self.wait(now):
@@ -95,7 +91,7 @@ class Breaker:
     def wait(self, now: float) -> float:
         if self._probe_at is None:
             return 0.0
-        return math.inf if self._probing else max(self._probe_at - now, 0.0)
+        return math.inf if self._probing else _time(self._probe_at - now)
 
     def start(self) -> int:
         """The turn."""
@@ -127,7 +123,7 @@ class Breaker:
         """None where a failure speaks of its event.  Else it may speak of the endpoint: seconds until that is looked
         into again; infinite when the breaker has not been closed again for long enough to tell."""
         if self._probe_at is not None:
-            return max(self._probe_at - now, 0.0)
+            return _time(self._probe_at - now)
         return math.inf if now < self._sure_at else None
 
     def _too_many(self, now: float) -> bool:
@@ -167,8 +163,8 @@ class Valve:
 
     def wait(self, now: float) -> float:
         """Seconds until a request may start; infinite while a probe is on its way."""
-        seconds = max(self._paused_until - now, self._breaker.wait(now))
-        return max(seconds, self._pace.wait(now) if self._pace else 0.0)
+        seconds = max(_time(self._paused_until - now), self._breaker.wait(now))
+        return max(seconds, self._pace.wait(now)) if self._pace else seconds
 
     def room(self, now: float) -> int:
         """How many requests may start now."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cdc.change import Batch, Operation
 from cdc.clock import Clock
-from cdc.delivery import DeliveryState, Outcome
+from cdc.delivery import DeliveryState, Held, Outcome
 from cdc.errors import CdcError
 from cdc.event import Event
 from cdc.observer import requests
@@ -81,6 +81,7 @@ class Reported:
         self.outbox_failures: dict[str, Failure] = {}
         self.outbox_failed_times = 0
         self.active: bool | None = None  # whether this process dispatches; None: it is not known yet
+        self.held_back: dict[str, Held] = {}  # by endpoint id
         self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
         self.activity = Activity()
         self.durations: dict[str, Durations] = {}  # by endpoint id
@@ -136,6 +137,9 @@ class Reported:
 
     def dispatching(self, active: bool) -> None:
         self.active = active
+
+    def held(self, endpoints: Mapping[str, Held]) -> None:
+        self.held_back = dict(endpoints)
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         """Attempts are counted by delivery, their durations by request."""

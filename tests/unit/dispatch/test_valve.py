@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc.delivery import Hold
 from cdc.dispatch.valve import (
     ANY_NUMBER,
     FIRST_PROBE,
@@ -16,7 +17,6 @@ from cdc.dispatch.valve import (
     LEAST_RESULTS,
     LONGEST_PAUSE,
     WINDOW,
-    Hold,
     Pace,
     Valve,
 )
