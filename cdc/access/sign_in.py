@@ -96,6 +96,14 @@ class SignIn:
         self._throttle.succeeded(name, address)
         return await self._begin(found, address, former_cookie)
 
+    async def check_password(self, name: str, password: str, *, address: str) -> None:
+        """Whether who uses a session of this user of ours knows the password.  Raises `TooManyAttempts`,
+        `AccessRefused`."""
+        self._throttle.begin(name, address, self._clock.now())
+        if await self._ours(await self._store.user(name), password) is None:
+            raise AccessRefused("The present password is wrong.")
+        self._throttle.succeeded(name, address)
+
     async def with_header(self, name: str, *, address: str, cookie: str = "") -> SignedIn:
         """For a user of ours for whom a proxy vouches (`proxy.vouched_name`): the session of ``cookie`` while it is
         this user's, else a new one.  Raises `AccessRefused` when there is no such user."""

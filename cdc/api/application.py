@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from cdc.api.desk import Desk
+from cdc.api.gate import Gate
 from cdc.api.openapi import document
-from cdc.api.operation import Answer, Call, Caller, Operation
+from cdc.api.operation import Answer, Call, Operation
 from cdc.api.problem import Problem, of_validation, problems
 
 PREFIX = "/api/v1"
@@ -20,25 +21,6 @@ PREFIX = "/api/v1"
 LARGEST_BODY = 64 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Gate(Protocol):
-    """Who may come in."""
-
-    async def caller(self, request: web.Request) -> Caller:
-        """Raises `Problem` (401, 429) when it is nobody, or asks too often."""
-        ...
-
-    async def once(
-        self, request: web.Request, caller: Caller, body: bytes, work: Callable[[], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """The answer of ``work``, or of the same request that was made before with the same ``Idempotency-Key``.
-        Raises `Problem` (400, 409) when the key is no key, or belongs to another request."""
-        ...
-
-    async def done(self, caller: Caller, operation: str, subject: str) -> None:
-        """Note who changed what."""
-        ...
 
 
 def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> web.Application:
@@ -57,7 +39,7 @@ def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> 
 def _route(operation: Operation, desk: Desk, gate: Gate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def route(request: web.Request) -> web.StreamResponse:
         caller = await gate.caller(request)
-        if not caller.may(operation.scope):
+        if not caller.scope.allows(operation.scope):
             raise Problem(HTTPStatus.FORBIDDEN, f"This needs the scope {operation.scope}, and the token has less.")
         raw = await request.read()
 

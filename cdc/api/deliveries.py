@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdc.api.operation import Answer, Call, Operation, Scope
+from cdc.access.nouns import Scope
+from cdc.api.operation import Answer, Call, Operation
 from cdc.api.resource import DeliveryDetail, DeliveryPage, DeliveryResource, PageQuery
 from cdc.delivery import DeliveryState
 from cdc.outbox.base import DeliveryFilter

@@ -6,6 +6,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
+from cdc.access.nouns import Scope
 from cdc.api.endpoint_resource import (
     Disabling,
     EndpointList,
@@ -19,7 +20,7 @@ from cdc.api.endpoint_resource import (
     TestEvent,
     TestResult,
 )
-from cdc.api.operation import Answer, Call, Operation, Scope
+from cdc.api.operation import Answer, Call, Operation
 from cdc.api.resource import AttemptResource, EventResource
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.outbox.shared import no_endpoint

@@ -10,8 +10,9 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
+from cdc.access.nouns import Scope
 from cdc.api.desk import EventKind
-from cdc.api.operation import Answer, Call, Operation, Scope
+from cdc.api.operation import Answer, Call, Operation
 from cdc.api.problem import Problem
 from cdc.api.resource import (
     EventPage,

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
 
+from cdc.access.nouns import Scope
 from cdc.api.desk import Desk
 
 Query_co = TypeVar("Query_co", bound=BaseModel | None, covariant=True)
 Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
-
-
-class Scope(StrEnum):
-    """What a caller may do: ``READ`` looks, ``MANAGE`` changes (and looks)."""
-
-    READ = "read"
-    MANAGE = "manage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +22,6 @@ class Caller:
 
     name: str
     scope: Scope
-
-    def may(self, scope: Scope) -> bool:
-        return self.scope is Scope.MANAGE or scope is Scope.READ
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cdc.api.operation import Answer, Call, Operation, Scope
+from cdc.access.nouns import Scope
+from cdc.api.operation import Answer, Call, Operation
 from cdc.api.resource import Moment, Shown
 
 

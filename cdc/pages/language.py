@@ -51,7 +51,7 @@ class Language:
     def percent(self, part: float) -> str:
         """``part``: 0 to 1.  Not rounded up to 100 %."""
         shown = 0.9999 if 0.9999 < part < 1 else part  # noqa: PLR2004 - 99.99 %
-        return format_percent(shown, format="#,##0.##%", locale=self.locale)
+        return format_percent(round(shown, 4), locale=self.locale, decimal_quantization=False)
 
     def moment(self, time: datetime | None) -> str:
         """Date and time to the second."""

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 from multidict import MultiMapping
 
-from cdc.access.nouns import Role
+from cdc.access.nouns import Origin, Role
 from cdc.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.notices import NOTICES
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who signed in.  ``csrf``: what forms must carry."""
+    """Somebody who signed in.  ``csrf``: what forms must carry.  ``cookie``: a new one, for the browser to remember."""
 
     name: str
     role: Role
     csrf: str
+    origin: Origin = Origin.PASSWORD
+    cookie: str = ""
 
     @property
     def manages(self) -> bool:

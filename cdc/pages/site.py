@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import structlog
@@ -17,8 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from cdc.api.desk import Desk
 from cdc.dispatch.address import public_url
 from cdc.errors import CdcError, NotFound, OutboxError
+from cdc.pages.door import Door
 from cdc.pages.language import Language, language, negotiate
-from cdc.pages.page import Page, Refused, Route, Visitor
+from cdc.pages.page import Page, Refused, Route
 
 LANGUAGE_COOKIE = "cdc_language"
 #: No form of ours is larger (bytes).
@@ -40,22 +40,6 @@ _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/sv
 _FORM = "application/x-www-form-urlencoded"
 
 log = structlog.get_logger()
-
-
-class Door(Protocol):
-    """Who comes in."""
-
-    async def visitor(self, request: web.Request) -> Visitor | None:
-        """Who sent this request, if they signed in."""
-        ...
-
-    def proves(self, visitor: Visitor, token: str) -> bool:
-        """Whether a form with this CSRF token is the visitor's own."""
-        ...
-
-    def welcome(self, request: web.Request) -> str:
-        """Where to send those who have not signed in: the path of the sign-in, or of the set-up."""
-        ...
 
 
 def environment() -> Environment:
@@ -105,11 +89,8 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
     async def handle(request: web.Request) -> web.StreamResponse:
         visitor = await site.door.visitor(request)
         page = Page(request, site, _language(site, request), visitor)
-        if route.role is not None and visitor is None:
-            return page.see(site.door.welcome(request))
         try:
-            await _check(page, route)
-            return await route.view(page)
+            return await _answer(page, route)
         except Refused as error:
             return page.problem(error)
         except CdcError as error:
@@ -124,6 +105,24 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
     return handle
 
 
+async def _answer(page: Page, route: Route) -> web.StreamResponse:
+    visitor = page.visitor
+    if route.role is not None and visitor is None:
+        return await _welcome(page)
+    await _check(page, route)
+    response = await route.view(page)
+    if visitor is not None and visitor.cookie and not response.prepared:
+        page.site.door.set_cookie(page.request, response, visitor.cookie)
+    return response
+
+
+async def _welcome(page: Page) -> web.StreamResponse:
+    """Where those are sent who have not signed in."""
+    if not await page.site.door.open_to_others():
+        return page.see("/set-up")
+    return page.see("/sign-in", **({"to": page.request.path_qs} if page.request.method == "GET" else {}))
+
+
 async def _check(page: Page, route: Route) -> None:
     visitor = page.visitor
     if route.role is not None and (visitor is None or not visitor.role.scope.allows(route.role.scope)):
@@ -135,7 +134,7 @@ async def _check(page: Page, route: Route) -> None:
         if origin and urlsplit(origin).netloc != page.request.host:
             raise Refused(HTTPStatus.FORBIDDEN, "This form was sent from another site.")
         token = (await page.form()).get("csrf", "")
-        if visitor is not None and not page.site.door.proves(visitor, token):
+        if visitor is not None and not page.site.door.proves(page.request, visitor, token):
             raise Refused(HTTPStatus.FORBIDDEN, "This form is not yours, or too old: go back, reload, and try again.")
 
 

@@ -86,13 +86,13 @@ async def read(page: Page) -> Form:
     fields: dict[str, Any] = {
         "url": values["url"],
         "description": values["description"],
-        "events": reader.get(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])])),
+        "events": reader.parse(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])])),
         "sources": tuple(sorted(sources)),
         "condition": values["condition"],
-        "format": reader.get(lambda: PayloadFormat(values["format"])),
-        "order": reader.get(lambda: Order(values["order"])),
+        "format": reader.parse(lambda: PayloadFormat(values["format"])),
+        "order": reader.parse(lambda: Order(values["order"])),
         "timeout": reader.number(values["timeout"], "Timeout"),
-        "retry_schedule": reader.get(lambda: tuple(float(word) for word in _words(values["retries"])), "Retries"),
+        "retry_schedule": reader.parse(lambda: tuple(float(word) for word in _words(values["retries"])), "Retries"),
         "concurrency": int(reader.number(values["concurrency"], "Requests at once")),
         "rate": reader.number(values["rate"], "Requests a second"),
         "batch_size": int(reader.number(values["batch_size"], "Events in one request")),
@@ -102,7 +102,7 @@ async def read(page: Page) -> Form:
         "client_certificate": values["client_certificate"],
         "disable_after": reader.number(values["disable_after"], "Disable after") * _HOUR,
     }
-    headers = reader.get(lambda: _headers(sent))
+    headers = reader.parse(lambda: _headers(sent))
     if headers is not None:
         fields["headers"] = headers
     return Form(values, ticked, sources, tuple(reader.wrong), fields)
@@ -115,7 +115,7 @@ class _Reader:
         self._text = page.language.text
         self.wrong: list[str] = []
 
-    def get(self, read: Callable[[], Any], name: str = "") -> Any:
+    def parse(self, read: Callable[[], Any], name: str = "") -> Any:
         try:
             return read()
         except UsageError as error:
@@ -125,7 +125,7 @@ class _Reader:
         return None
 
     def number(self, text: str, name: str) -> float:
-        value: float | None = self.get(lambda: float(text.replace(",", ".")), name)
+        value: float | None = self.parse(lambda: float(text.replace(",", ".")), name)
         return 0.0 if value is None else value
 
 

@@ -87,14 +87,14 @@ async def change_language(page: Page) -> web.StreamResponse:
     code, back = sent.get("language", ""), sent.get("back", "/")
     if code not in LANGUAGES:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such language.")
-    response = page.see(back if _own(back) else "/")
+    response = page.see(back if own_path(back) else "/")
     response.set_cookie(
         LANGUAGE_COOKIE, code, max_age=_YEAR, httponly=True, samesite="Lax", secure=page.request.secure, path="/"
     )
     return response
 
 
-def _own(path: str) -> bool:
+def own_path(path: str) -> bool:
     """A path of this site: neither another site's address nor a way around that check."""
     return path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
 

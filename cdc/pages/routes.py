@@ -1,0 +1,30 @@
+"""Every path of the site, and its navigation."""
+
+from __future__ import annotations
+
+from cdc.pages.page import Route
+from cdc.pages.site import Section
+from cdc.pages.views import deliveries, endpoints, entrance, events, live, overview, people, sources
+
+#: Titles are texts of the catalogues.
+SECTIONS = (
+    Section("/", "Overview"),
+    Section("/endpoints", "Endpoints"),
+    Section("/deliveries", "Deliveries"),
+    Section("/events", "Events"),
+    Section("/sources", "Sources"),
+    Section("/people", "Users and tokens", managers_only=True),
+)
+
+
+def routes() -> tuple[Route, ...]:
+    return (
+        *overview.ROUTES,
+        *endpoints.ROUTES,
+        *deliveries.ROUTES,
+        *events.ROUTES,
+        *sources.ROUTES,
+        *people.ROUTES,
+        *entrance.ROUTES,
+        *live.routes(),
+    )

@@ -1,0 +1,167 @@
+"""Users and tokens, the audit log, and one's own account."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from http import HTTPStatus
+
+from aiohttp import web
+
+from cdc.access import totp
+from cdc.access.nouns import AuditFilter, Origin, Role, Scope
+from cdc.errors import CdcError, UsageError
+from cdc.pages.page import Page, Route
+
+_PAGE = 100
+
+
+async def people(page: Page) -> web.StreamResponse:
+    return await _people(page)
+
+
+async def _people(page: Page, *, wrong: str = "", token: str = "") -> web.StreamResponse:
+    """``token``: a new one, shown this once."""
+    store = page.site.door.store
+    return page.render(
+        "people.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
+        users=await store.users(),
+        tokens=await store.tokens(),
+        roles=list(Role),
+        scopes=list(Scope),
+        now=page.site.desk.clock.now(),
+        wrong=wrong,
+        token=token,
+    )
+
+
+async def add_user(page: Page) -> web.StreamResponse:
+    sent = await page.form()
+    try:
+        role = _role(sent.get("role", ""))
+        await page.site.door.accounts.add_user(page.actor, sent.get("name", ""), role, sent.get("password", ""))
+    except UsageError as error:
+        return await _people(page, wrong=str(error))
+    return page.see("/people", notice="created")
+
+
+async def change_role(page: Page) -> web.StreamResponse:
+    role = _role((await page.form()).get("role", ""))
+    await page.site.door.accounts.change_role(page.actor, page.path("name"), role)
+    return page.see("/people", notice="saved")
+
+
+async def remove_user(page: Page) -> web.StreamResponse:
+    name = page.path("name")
+    if name == page.visitor_name:
+        return await _people(page, wrong=page.language.text("You cannot remove yourself."))
+    await page.site.door.accounts.remove_user(page.actor, name)
+    return page.see("/people", notice="removed")
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        raise UsageError("There is no such role.") from None
+
+
+async def add_token(page: Page) -> web.StreamResponse:
+    sent = await page.form()
+    try:
+        scope = Scope(sent.get("scope", ""))
+        days = float(sent.get("days", "") or 0)
+        lifetime = timedelta(days=days) if days > 0 else None
+        _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime)
+    except CdcError as error:
+        return await _people(page, wrong=str(error))
+    except (ValueError, OverflowError):
+        return await _people(page, wrong=page.language.text("A value is not what is expected there."))
+    return await _people(page, token=token)
+
+
+async def remove_token(page: Page) -> web.StreamResponse:
+    await page.site.door.accounts.remove_token(page.actor, page.path("id"))
+    return page.see("/people", notice="removed")
+
+
+async def audit(page: Page) -> web.StreamResponse:
+    before = page.query("before")
+    which = AuditFilter(actor=page.query("actor") or None, subject=page.query("subject") or None)
+    number = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None  # noqa: PLR2004 - 64 bits
+    found = await page.site.door.store.audit(which, _PAGE + 1, number)
+    given = {"actor": which.actor or "", "subject": which.subject or ""}
+    older = page.link("audit", **given, before=str(found[_PAGE - 1].number)) if len(found) > _PAGE else ""
+    return page.render("audit.html", entries=found[:_PAGE], given=given, older=older)
+
+
+async def account(page: Page) -> web.StreamResponse:
+    return await _account(page)
+
+
+async def _account(page: Page, *, wrong: str = "", totp_secret: str = "") -> web.StreamResponse:
+    user = await page.site.door.store.user(page.visitor_name)
+    own = page.visitor is not None and page.visitor.origin is Origin.PASSWORD
+    secret = totp_secret or totp.new_secret(secrets.token_bytes)
+    return page.render(
+        "account.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
+        user=user if own else None,
+        totp_secret=secret,
+        totp_uri=totp.uri(secret, page.visitor_name),
+        wrong=wrong,
+    )
+
+
+async def change_password(page: Page) -> web.StreamResponse:
+    """Whoever sits at an open browser does not know the present password."""
+    sent, door = await page.form(), page.site.door
+    try:
+        if sent.get("password", "") != sent.get("again", ""):
+            raise UsageError(page.language.text("The two passwords differ."))
+        await door.sign_in.check_password(
+            page.visitor_name, sent.get("present", ""), address=door.address(page.request)
+        )
+        await door.accounts.change_password(page.actor, page.visitor_name, sent.get("password", ""))
+    except CdcError as error:
+        return await _account(page, wrong=str(error))
+    return page.see("/sign-in", notice="saved")
+
+
+async def totp_on(page: Page) -> web.StreamResponse:
+    sent = await page.form()
+    secret = sent.get("secret", "")
+    try:
+        code = sent.get("code", "")
+        await page.site.door.accounts.switch_totp_on(page.actor, page.visitor_name, secret, code)
+    except CdcError as error:
+        return await _account(page, wrong=str(error), totp_secret=secret)
+    return page.see("/sign-in", notice="saved")
+
+
+async def totp_off(page: Page) -> web.StreamResponse:
+    sent, door = await page.form(), page.site.door
+    try:
+        await door.sign_in.check_password(
+            page.visitor_name, sent.get("present", ""), address=door.address(page.request)
+        )
+        await door.accounts.switch_totp_off(page.actor, page.visitor_name)
+    except CdcError as error:
+        return await _account(page, wrong=str(error))
+    return page.see("/sign-in", notice="saved")
+
+
+ROUTES = (
+    Route("GET", "/people", people, Role.MANAGER),
+    Route("POST", "/people/users", add_user, Role.MANAGER),
+    Route("POST", "/people/users/{name}/role", change_role, Role.MANAGER),
+    Route("POST", "/people/users/{name}/remove", remove_user, Role.MANAGER),
+    Route("POST", "/people/tokens", add_token, Role.MANAGER),
+    Route("POST", "/people/tokens/{id}/remove", remove_token, Role.MANAGER),
+    Route("GET", "/audit", audit, Role.MANAGER),
+    Route("GET", "/account", account),
+    Route("POST", "/account/password", change_password),
+    Route("POST", "/account/totp-on", totp_on),
+    Route("POST", "/account/totp-off", totp_off),
+)
