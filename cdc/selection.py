@@ -9,20 +9,22 @@ another way (it compares a text with a number) holds: what somebody mistyped los
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import structlog
 
+from cdc.condition_text import check_names, columns_of, depth, fields_of_lines, syntax_sentence
 from cdc.errors import UsageError
 from cdc.event import Event
 from cdc.payload import format_time
 
 #: The longest condition (characters): the parser's and the evaluation's stacks are bounded by it.
 LONGEST = 2000
+#: How deep ``exists`` and the like may be nested: each level multiplies the time by the number of lines, and all events
+#: wait for it.
+DEEPEST = 2
 
 _log = structlog.get_logger()
 
@@ -40,16 +42,6 @@ _VARIABLES: dict[str, Callable[[Event], Any]] = {
     "inferred": lambda event: event.inferred,
 }
 _ROWS = ("key", "data", "previous")
-_TYPES = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
-_FUNCTIONS = (
-    *("size", "contains", "startsWith", "endsWith", "matches"),
-    *("string", "bytes", "int", "uint", "double", "timestamp", "duration", "type", "dyn"),
-    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
-    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
-)
-#: ``rows.exists(row, …)`` makes a variable ``row``.
-_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
-_PARSE_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): ((?:Syntax error: )?)(.*?)(?: expecting .*)?$", re.MULTILINE)
 _EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(_VARIABLES) + "."
 
 
@@ -74,15 +66,17 @@ class Condition:
 
         if len(text) > LONGEST:
             raise UsageError(f"The filter has {len(text)} characters.", f"It has at most {LONGEST}.")
+        if depth(text) > DEEPEST:
+            raise UsageError("The filter nests exists, all, map or filter too deep.", f"{DEEPEST} levels are possible.")
         try:
             self._program = cel.compile(text)
         except ValueError as error:
-            raise UsageError(_syntax(str(error)), _EXPLAINED) from None
+            raise UsageError(syntax_sentence(str(error)), _EXPLAINED) from None
         self.text = text
         references = self._program.references()
-        _check_names(text, references["variables"], references["functions"])
+        check_names(text, references["variables"], references["functions"], _VARIABLES)
         self._needed = tuple((name, _VARIABLES[name]) for name in references["variables"] if name in _VARIABLES)
-        self._columns = {row: columns for row in _ROWS if (columns := _columns_of(row, text)) is not None}
+        self._columns = {row: _narrowing(row, text) for row in _ROWS}
         self._told = False
         self._check_result()
 
@@ -117,7 +111,13 @@ class Condition:
     def _narrowed(self, name: str, value: Any) -> Any:
         """Only the columns asked for, where all that are asked for are known: the others need not be converted."""
         columns = self._columns.get(name)
-        return value if columns is None else {column: value[column] for column in columns if column in value}
+        if columns is None:
+            return value
+        return {
+            column: value[column] if fields is None else _with_fields(value[column], fields)
+            for column, fields in columns.items()
+            if column in value
+        }
 
     def _without_nulls(self, given: Mapping[str, Any]) -> Judgement | None:
         """Whether null was what the evaluation failed of: then null counts as missing, as in SQL; else None."""
@@ -133,6 +133,21 @@ class Condition:
 
 
 _SAMPLE = {"timestamp": "2026-11-24T21:48:00.123456Z", "inferred": False}
+
+
+def _narrowing(row: str, text: str) -> dict[str, frozenset[str] | None] | None:
+    """Column → the fields of its rows, if it has rows and all that are asked for are known; None: all columns."""
+    columns = columns_of(row, text)
+    return None if columns is None else {column: fields_of_lines(row, column, text) for column in columns}
+
+
+def _with_fields(value: Any, fields: frozenset[str]) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [
+        {name: inner for name, inner in each.items() if name in fields} if isinstance(each, Mapping) else each
+        for each in value
+    ]
 
 
 def _dropped(value: Any) -> Any:
@@ -160,37 +175,6 @@ def _problem(error: Exception) -> str:
     if isinstance(error, ArithmeticError):
         return "The filter computes a number that there is not."
     return "The filter gives a function a value that it does not take."
-
-
-def _columns_of(row: str, text: str) -> frozenset[str] | None:
-    """The columns of ``data`` (…) that the text asks for; None when it may ask for others (``size(data)``)."""
-    columns = re.findall(rf"\b{row}\.([A-Za-z_]\w*)\b(?!\s*\()", text)
-    return frozenset(columns) if len(columns) == len(re.findall(rf"\b{row}\b", text)) else None
-
-
-def _syntax(told: str) -> str:
-    """The sentence for what the parser says; of several places, the one that it calls a syntax error."""
-    found = sorted(_PARSE_ERROR.findall(told), key=lambda place: not place[2])
-    if not found:
-        return "The filter is no expression."
-    line, column, _, what = found[0]
-    what = what.replace("mismatched input '<EOF>'", "it ends where more is needed").rstrip(".")
-    return f"The filter is no expression: {what} (line {line}, character {column})."
-
-
-def _check_names(text: str, variables: list[str], functions: list[str]) -> None:
-    known = {*_VARIABLES, *_TYPES, *_BOUND.findall(text)}
-    for name in variables:
-        if name not in known:
-            raise UsageError(f"The filter asks for {name}, which events do not have.", _near(name, _VARIABLES))
-    for name in functions:
-        if name.isidentifier() and not name.startswith("_") and name not in _FUNCTIONS:
-            raise UsageError(f"The filter calls {name}(), which there is not.", _near(name, _FUNCTIONS))
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, tuple(known), n=1)
-    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
 
 
 @lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from cdc import selection
+from cdc.condition_text import columns_of, fields_of_lines
 from cdc.errors import UsageError
 from cdc.event import Event
 from cdc.selection import Condition, Judgement
@@ -64,6 +65,7 @@ def judged(text: str, of: Event = INVOICE) -> Judgement:
         "size(data) == 10",
         "data.missing > 1 || data.total > 100",
         "has(previous.pagada)",
+        "data.lines.all(a, data.lines.exists(b, b.cantidad >= a.cantidad)) && data.lines.exists(c, c.cantidad == 1)",
     ],
 )  # fmt: skip
 def test_what_holds(text: str) -> None:
@@ -163,6 +165,11 @@ def test_a_failure_is_logged_once_for_each_condition_and_without_payload() -> No
         ("[data]", "neither true nor false, but a list"),
         ("data.total > 1 && " * 200 + "true", "has 3604 characters"),
         ("(" * 1000, "no expression"),
+        (
+            "data.lines.exists(a, data.lines.all(b, data.lines.exists_one(c, a.x + b.x == c.x)))",
+            "nests exists, all, map or filter too deep",
+        ),
+        ("data.lines.map(a, '(' + a.x).exists(b, b.filter(c, ')' == c).all(d, d.map(e, e) == []))", "too deep"),
     ],
 )
 def test_what_is_no_condition(text: str, told: str) -> None:
@@ -192,7 +199,9 @@ VALUES = st.one_of(
 def test_every_value_of_a_row_is_itself(value: Any) -> None:
     """As it is, and within the lists that documents carry."""
     of = INVOICE._replace(data={"x": value, "y": value, "rows": [{"x": value}], "total": 1.5})
-    assert judged("data.x == data.y && data.rows.all(row, row.x == data.x) && data.total == 1.5", of) == Judgement(holds=True)
+    assert judged("data.x == data.y && data.rows.all(row, row.x == data.x) && data.total == 1.5", of) == Judgement(
+        holds=True
+    )
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
@@ -214,4 +223,46 @@ def test_integers_compare_as_integers(one: int, other: int) -> None:
     ],
 )
 def test_only_the_columns_asked_for_are_converted(text: str, columns: set[str] | None) -> None:
-    assert selection._columns_of("data", text) == columns
+    assert columns_of("data", text) == columns
+
+
+LINES = [
+    "data.lines.exists(line, line.a > 1 && line.b.c == data.total)",
+    "size(data.lines) == 2 && data.lines.all(line, has(line.a))",
+    "data.lines.size() > 1 && data.lines.exists(x, data.lines.exists(y, x.a == y.b))",
+]
+WHOLE_LINES = [
+    "data.lines.exists(line, line == line)",
+    "data.lines.exists(line, size(line) == 2)",
+    'data.lines.exists(line, line["a" + "b"] == 1)',
+    "data.lines.exists(line, line.all(name, name != 'a'))",
+    "data.lines[0] == data.lines[1]",
+    "size(data.lines[0]) == 2",
+    "data.lines == previous.lines",
+    "data.lines.filter(line, line.a == 1) == []",
+    "data.lines.map(line, line.a) == [1]",
+]
+
+
+@pytest.mark.parametrize("text", LINES)
+def test_of_lines_only_the_fields_asked_for_are_converted(text: str) -> None:
+    fields = fields_of_lines("data", "lines", text)
+    assert fields is not None
+    assert {"a"} <= fields
+    assert "other" not in fields
+
+
+@pytest.mark.parametrize("text", WHOLE_LINES)
+def test_of_whole_lines_everything_is_converted(text: str) -> None:
+    assert fields_of_lines("data", "lines", text) is None
+
+
+ROWS = st.dictionaries(st.sampled_from(["a", "b", "ab", "other", "total"]), st.integers(0, 2), max_size=4)
+
+
+@given(st.sampled_from(LINES + WHOLE_LINES), st.lists(ROWS, max_size=3), st.integers(0, 2))
+def test_what_is_left_out_changes_no_judgement(text: str, lines: list[dict[str, int]], total: int) -> None:
+    of = INVOICE._replace(data={"lines": lines, "total": total, "other": 1}, previous={"lines": []})
+    whole = Condition(text)
+    whole._columns = dict.fromkeys(whole._columns)
+    assert Condition(text).judge(of) == whole.judge(of)
