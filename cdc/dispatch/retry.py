@@ -105,10 +105,12 @@ def is_trouble(answer: Answer) -> bool:
     """Whether it speaks of the endpoint (it does not answer, sends elsewhere, is overrun or broken) rather than of the
     event that it was sent."""
     status = answer.status
-    if status is None or status < HTTPStatus.OK or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status is None:
         return True
-    redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
-    return redirect or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return False
+    client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return not client_error or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def judge(
