@@ -73,6 +73,9 @@ def add(
     """Add a URL, and print its id and signing secret or public key.
 
     The secret is shown this once.  From now on every event that fits is sent there.
+
+    @FILE, env:NAME and - say where a secret is that the receiver wants to see: in a file, in the environment, on
+    standard input (a prompt on a terminal).
     """
     config = quiet_configuration(session)
     fields = given_fields(config, **given)
@@ -196,11 +199,12 @@ def update(
 
 
 def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that change as the endpoint agrees to get events: no more of them than it says, unless a rate is
-    given."""
+    """The fields that change as the endpoint agrees to get events.  Its rate becomes what it allows, unless one is
+    given or it is lower already."""
     agreed = agreement(config, wanted)
-    rate = {} if agreed.rate is None or "rate" in fields else {"rate": agreed.rate / 60}
-    return {"origin": agreed.origin, **rate}
+    if agreed.rate is None or "rate" in fields or 0 < wanted.rate <= agreed.rate / 60:
+        return {"origin": agreed.origin}
+    return {"origin": agreed.origin, "rate": agreed.rate / 60}
 
 
 @endpoint.command()

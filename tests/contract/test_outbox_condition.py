@@ -43,6 +43,12 @@ async def test_a_condition_that_fails_selects(outbox: OutboxStore) -> None:
     assert (await store(outbox, event(1))).deliveries == 1
 
 
+async def test_a_condition_that_is_not_understood_selects(outbox: OutboxStore) -> None:
+    """As one that a later version saved: what was committed is stored and delivered all the same."""
+    await outbox.add_endpoint(endpoint(condition="data.total >"))
+    assert (await store(outbox, event(1))).deliveries == 1
+
+
 async def test_a_changed_condition_counts_from_then_on(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint(condition="data.total > 100"))
     await store(outbox, event(1))

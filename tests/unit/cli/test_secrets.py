@@ -167,6 +167,19 @@ def test_an_endpoint_is_asked_and_agrees(run_cdc: Callable, monkeypatch: pytest.
     assert shown(run_cdc, identity)["origin"] is None
 
 
+@pytest.mark.parametrize(("allowed", "given", "rate"), [("60", [], 1.0), ("60", ["--rate", "5"], 5.0), ("*", [], 0.0)])
+def test_the_rate_that_is_allowed_is_kept_to_unless_one_is_given(
+    run_cdc: Callable, allowed: str, given: list[str], rate: float
+) -> None:
+    with answering(webhook_allowed_origin="*", webhook_allowed_rate=allowed) as url:
+        result = run_cdc("endpoint", "add", url, "--events", "*", "--validate", "--json", *given)
+        assert json.loads(result.stdout)["rate"] == rate
+        identity = json.loads(result.stdout)["id"]
+        run_cdc("endpoint", "update", identity, "--rate", "0.5")
+        run_cdc("endpoint", "update", identity, "--validate")
+        assert shown(run_cdc, identity)["rate"] == 0.5, "lower than what is allowed"
+
+
 def test_an_endpoint_that_does_not_agree_is_not_added(run_cdc: Callable) -> None:
     with answering(allow="POST") as url:
         refused = run_cdc("endpoint", "add", url, "--events", "*", "--validate", code=1)
