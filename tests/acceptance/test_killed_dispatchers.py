@@ -1,0 +1,143 @@
+"""A backlog for five endpoints, and dispatchers that are killed every few seconds until it is gone: everything arrives,
+in the order of its record at first sight, and next to nothing twice.
+
+CDC_TEST_KILLED=200000 for the full number of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cdc.delivery import DeliveryState
+from cdc.dispatch.signing import new_secret
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.sqlite import SqliteOutbox
+from cdc.position import Position
+from support.consumer import database_url
+from support.database import Database
+from support.first_sight import FirstSight, watching
+from support.outboxes import endpoint, event
+
+EVENTS = int(os.environ.get("CDC_TEST_KILLED", "4000"))
+FULL = EVENTS >= 100_000
+ENDPOINTS = 5
+RECORDS = EVENTS // 20
+PAUSE = (3.0, 7.0) if FULL else (0.3, 1.0)  # seconds between a dispatcher's first request and its end
+CONCURRENCY = 64  # requests on their way at once, of each process
+
+
+@dataclass
+class Dispatcher:
+    """``cdc run --role dispatch``, with a name that it keeps when it is started again."""
+
+    folder: Path
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "cdc", "--config", str(self.folder / "cdc.toml"), "run", "--role", "dispatch"]
+        environment = os.environ | {"CDC_DISPATCH_WORKER": self.name}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return await asyncio.to_thread(self.process.wait, 60)
+
+
+def configure(folder: Path, url: str) -> None:
+    text = f'[outbox]\nurl = "{url}"\n[dispatch]\nallow_private = true\nconcurrency = {CONCURRENCY}\n'
+    (folder / "cdc.toml").write_text(f'{text}[web]\nlisten = ""\n[log]\nlevel = "warning"\n')
+
+
+async def fill(outbox: OutboxStore, url: str) -> None:
+    """Each record has twenty events, as far apart as they can be."""
+    await outbox.open()
+    for number in range(ENDPOINTS):
+        await outbox.add_endpoint(endpoint(f"ep_{number}", url=f"{url}/{number}", secret=new_secret()))
+    for start in range(0, EVENTS, 500):
+        batch = [event(number, f"a:{number % RECORDS}") for number in range(start, min(start + 500, EVENTS))]
+        await outbox.store("main", Position(str(start)), batch, {}, datetime.now(UTC))
+
+
+async def kill_until(sight: FirstSight, dispatchers: Sequence[Dispatcher]) -> int:
+    """Until everything has arrived, one after the other, whoever it is; how many."""
+    dice, kills = random.Random(20261125), 0
+    complete = asyncio.create_task(sight.complete.wait())
+    while not complete.done():
+        await sight.another()
+        await asyncio.wait([complete], timeout=dice.uniform(*PAUSE))
+        if not complete.done():
+            victim = dice.choice(dispatchers)
+            await victim.kill()
+            victim.start()
+            kills += 1
+    return kills
+
+
+async def until_recorded(outbox: OutboxStore) -> dict[str, dict[DeliveryState, int]]:
+    """What was on its way when its dispatcher was killed is sent again, and recorded."""
+    async with asyncio.timeout(120):
+        while await outbox.next_due(datetime.now(UTC)) is not None:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.1)
+    return await outbox.counts()
+
+
+async def killed(outbox: OutboxStore, folder: Path, dispatchers: int) -> None:
+    sight = FirstSight(EVENTS, ENDPOINTS, RECORDS)
+    members = [Dispatcher(folder, f"dispatch-{number}") for number in range(dispatchers)]
+    async with watching(sight) as url:
+        await fill(outbox, url)
+        began = time.monotonic()
+        for member in members:
+            member.start()
+        try:
+            kills = await kill_until(sight, members)
+            took = time.monotonic() - began
+            counts = await until_recorded(outbox)
+        finally:
+            codes = [await member.stop() for member in members]
+    await outbox.close()
+    print(f"{sight.first} deliveries, {sight.again} sent again, {kills} kills, {took:.0f} s")
+    assert set(codes) == {0}
+    assert counts == {f"ep_{number}": {DeliveryState.DELIVERED: EVENTS} for number in range(ENDPOINTS)}
+    assert sight.faults == []
+    assert kills >= 2
+    assert 0 < sight.again <= kills * 2 * CONCURRENCY, "what was on its way, or answered but not yet recorded"
+    if FULL:
+        assert sight.again < sight.first / 100
+
+
+@pytest.mark.timeout(14_400 if FULL else 300)
+async def test_one_process_on_sqlite(tmp_path: Path) -> None:
+    configure(tmp_path, f"sqlite:///{tmp_path / 'cdc.db'}")
+    await killed(SqliteOutbox(tmp_path / "cdc.db"), tmp_path, 1)
+
+
+@pytest.mark.timeout(14_400 if FULL else 300)
+async def test_three_processes_on_postgresql(postgres_db: Database, tmp_path: Path) -> None:
+    configure(tmp_path, database_url(postgres_db.info))
+    await killed(PostgresOutbox(postgres_db.info), tmp_path, 3)
