@@ -41,7 +41,7 @@ GAP_HOURS: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class OperationType:
-    """``subject``: what it is about, ``endpoint`` or ``source``.  ``when``: the end of a sentence that begins with it.
+    """``subject``: what it is about, ``endpoint`` or ``source``.  ``when``: it happens, for people.
     ``fields``: what its ``data`` holds, all of it always."""
 
     name: str
@@ -55,32 +55,34 @@ OPERATION_TYPES: Final = (
     OperationType(
         "endpoint.failing",
         "endpoint",
-        "has accepted nothing for 50, 70 or 90 % of the time after which it is disabled",
+        "an endpoint has accepted nothing for 50, 70 or 90 % of the time after which it is disabled",
         (*_ENDPOINT, "failing_since", "percent", "disabled_at", "last_error", "message"),
     ),
     OperationType(
         "endpoint.disabled",
         "endpoint",
-        "was disabled by the program: it answered 410 Gone, or accepted nothing for too long; its deliveries wait",
+        "an endpoint was disabled: it answered 410 Gone, or accepted nothing for too long; its deliveries wait",
         (*_ENDPOINT, "failing_since", "reason", "last_error", "message"),
     ),
     OperationType(
         "endpoint.recovered",
         "endpoint",
-        "accepts deliveries again (or was enabled anew), after `endpoint.failing`",
+        "an endpoint accepts deliveries again (or was enabled anew), after `endpoint.failing`",
         (*_ENDPOINT, "failing_since", "message"),
     ),
     OperationType(
         "source.stalled",
         "source",
-        "cannot be read, or stands still although its database has changes",
+        "a source cannot be read, or stands still although its database has changes",
         ("source", "since", "message"),
     ),
-    OperationType("source.resumed", "source", "is read again, after `source.stalled`", ("source", "since", "message")),
+    OperationType(
+        "source.resumed", "source", "a source is read again, after `source.stalled`", ("source", "since", "message")
+    ),
     OperationType(
         "source.gap",
         "source",
-        "could not record a change, or has lost a part of the log: the table is read again (once a table and hour)",
+        "a change could not be recorded, or was not in the log: the table is read again (once a table and hour)",
         ("source", "table", "operation", "message"),
     ),
 )

@@ -64,6 +64,8 @@ def _checks(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
     yield Check("configuration", Finding("read", Severity.OK, str(config.file or "from the environment")))
     if config.dispatch.client_certificates:
         yield _check_certificates(config)
+    if config.mail.host:
+        yield _check_mail(config)
     checks, positions = run_async(_check_outbox(config))
     yield from checks
     for source in sources:
@@ -78,6 +80,15 @@ def _check_certificates(config: Config) -> Check:
         return _failed("dispatch", "client certificates", error)
     names = ", ".join(config.dispatch.client_certificates)
     return Check("dispatch", Finding("client certificates", Severity.OK, names))
+
+
+def _check_mail(config: Config) -> Check:
+    """What is needed to send; whether the server takes it, `cdc endpoint test` tells."""
+    try:
+        service.mail_sender(config)
+    except ConfigError as error:
+        return _failed("mail", "server", error)
+    return Check("mail", Finding("server", Severity.OK, config.mail.host))
 
 
 async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position]]:

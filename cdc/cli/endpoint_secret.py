@@ -17,6 +17,7 @@ from cdc.dispatch.handshake import Agreement, ask
 from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
 from cdc.endpoint import Endpoint
 from cdc.errors import UsageError
+from cdc.mail_address import is_mail
 
 _STANDARD_INPUT = "-"
 
@@ -99,6 +100,8 @@ def secret_json(endpoint: Endpoint) -> dict[str, str]:
 
 def agreement(config: Config, endpoint: Endpoint) -> Agreement:
     """Ask the endpoint.  Raises `EndpointRefused`."""
+    if is_mail(endpoint.url):
+        raise UsageError("An endpoint that is an e-mail address cannot be asked.", "Leave --validate out.")
     origin = config.dispatch.origin or socket.gethostname()
     agreed = run_async(_ask(config, endpoint, origin))
     rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"

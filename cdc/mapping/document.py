@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.document_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, ORDER, RULES, SESSIONS
+from cdc.mapping.document_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, OPERATIONS, ORDER, RULES, SESSIONS
+from cdc.mapping.operations import operation_event_types
 from cdc.mapping.schema import EventType, event_types
 
 
@@ -23,6 +24,7 @@ def document(catalogue: Catalogue) -> str:
         SESSIONS,
         RULES.replace("@NOISE@", _columns(catalogue.noise)).replace("@SECRET@", _columns(catalogue.secrets)),
         MODEL_EVENTS,
+        OPERATIONS + _described(operation_event_types()),
         EVERY_EVENT,
         *(_entity(list(group)) for _, group in groupby(types, key=lambda kind: kind.entity)),
     ]
@@ -46,8 +48,12 @@ def _what(kind: EventType) -> str:
 
 def _entity(types: list[EventType]) -> str:
     first = types[0]
-    lines = [f"### {first.entity}", "", f"The {first.title}: table `{first.table}`.", ""]
-    lines += ["| event | when |", "| --- | --- |"]
+    return f"### {first.entity}\n\nThe {first.title}: table `{first.table}`.\n\n{_described(types)}"
+
+
+def _described(types: Sequence[EventType]) -> str:
+    """A table of when each fires, and an example of each."""
+    lines = ["| event | when |", "| --- | --- |"]
     lines += [f"| `{kind.name}` | {kind.when} |" for kind in types]
     for kind in types:
         lines += ["", f"`{kind.name}`", "", "```json", _payload(kind.example), "```"]

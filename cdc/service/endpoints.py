@@ -15,6 +15,7 @@ from cdc.dispatch.address import check_url, public_url
 from cdc.dispatch.own_headers import check_headers
 from cdc.endpoint import Endpoint, check
 from cdc.errors import UsageError
+from cdc.mail_address import is_mail
 from cdc.operation import OPERATION_TYPES
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, restored
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
 #: The most requests a second, and the most fields of an endpoint.
 FASTEST, MOST_FIELDS = 100_000.0, 500
+#: Unless a ``mailto:`` endpoint says otherwise.
+MAILS_AT_ONCE = 2
 
 
 def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpoint:
-    """With an id of its own."""
-    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **fields)
+    """With an id of its own.  One by mail gets little at once: each mail has a connection of its own."""
+    chosen = {"concurrency": MAILS_AT_ONCE} | dict(fields) if is_mail(fields["url"]) else fields
+    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **chosen)
 
 
 def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
