@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cdc.errors import CdcError
 from cdc.source.probe import Ahead
-from cdc.web.monitor import Answers, Monitor
+from cdc.web.monitor import Answers, Monitor, Queue
 from cdc.web.reported import SourceReport
 
 
@@ -122,14 +122,24 @@ def _outbox(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
 
 def _deliveries(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
     """Overdue at two looks in a row: a delivery that waited for an earlier one of its record is due at once, and long
-    since, when its turn comes."""
+    since, when its turn comes.  What is held back on purpose is not overdue."""
     last, before = monitor.queue.last, monitor.queue.before
     if last is None or before is None:
         return
     for endpoint, since in sorted(last.due_since.items()):
         earlier = before.due_since.get(endpoint)
-        if now - since >= bounds.overdue and earlier is not None and now - earlier >= bounds.overdue:
+        late = now - since >= bounds.overdue and earlier is not None and now - earlier >= bounds.overdue
+        if late and not _held(monitor, last, endpoint, bounds, now):
             yield f"A delivery to endpoint {endpoint} is overdue: it is due since {_since(since, now)} and not sent."
+
+
+def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: Bounds, now: datetime) -> bool:
+    """Whether deliveries are held back, and the time for the next one is not long past.  Where another process
+    dispatches, which tells nothing: whether they may be."""
+    if not monitor.reported.active:
+        return endpoint in queue.holdable
+    held = monitor.reported.held_back.get(endpoint)
+    return held is not None and now - held.until < bounds.overdue
 
 
 def _since(moment: datetime, now: datetime) -> str:

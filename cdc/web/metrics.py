@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from cdc import __version__
 from cdc.clock import Clock
-from cdc.delivery import DeliveryState
+from cdc.delivery import DeliveryState, Hold
 from cdc.web.health import Bounds, lag, reasons, state
 from cdc.web.monitor import Monitor
 from cdc.web.reported import BOUNDS, SourceReport
@@ -122,6 +122,13 @@ class _Consumer(Collector):
             "0: its deliveries are kept, not sent.",
             ("endpoint",),
             _single(queue.enabled.items()),
+        )
+        held = monitor.reported.held_back
+        yield _gauge(
+            "cdc_endpoint_held",
+            "1 while this process holds due deliveries back, by the rate, a pause asked for, or an open breaker.",
+            ("endpoint", "by"),
+            [((name, by.value), name in held and held[name].by is by) for name in queue.enabled for by in Hold],
         )
 
     def _attempt_metrics(self) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ they never wait for a database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -32,11 +32,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Of the endpoints that there are, by id.  ``due_since``: of the longest due delivery."""
+    """Of the endpoints that there are, by id.  ``due_since``: of the longest due delivery.  ``holdable``: those whose
+    deliveries whoever dispatches may hold back: they fail, or have a rate."""
 
     counts: Mapping[str, Mapping[DeliveryState, int]]
     enabled: Mapping[str, bool]
     due_since: Mapping[str, datetime]
+    holdable: Collection[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -119,6 +121,7 @@ class Monitor:
             counts=await self._store.counts(),
             enabled={endpoint.id: endpoint.enabled for endpoint in endpoints},
             due_since=await self._store.oldest_due(self._clock.now()),
+            holdable={each.id for each in endpoints if each.rate or each.failing_since is not None},
         )
 
     def _question(self, source: str) -> Callable[[], Awaitable[Ahead | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -65,10 +66,11 @@ class Watch:
         """The source's probe."""
         self.monitor.ahead["main"].came(Ahead(seconds, transactions), self.clock.now())
 
-    def queue(self, **due_since: datetime) -> None:
+    def queue(self, holdable: Collection[str] = (), **due_since: datetime) -> None:
         """The outbox; the endpoints that are named have something due."""
         counts = {name: {DeliveryState.PENDING: 3} for name in due_since}
-        self.monitor.queue.came(Queue(counts, dict.fromkeys(due_since, True), due_since), self.clock.now())
+        queue = Queue(counts, dict.fromkeys(due_since, True), due_since, frozenset(holdable))
+        self.monitor.queue.came(queue, self.clock.now())
 
     def reading(self) -> None:
         """As a consumer that is well."""

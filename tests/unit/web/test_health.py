@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from cdc.delivery import Held, Hold
 from cdc.errors import OutboxError, SourceUnavailable
 from cdc.web.health import state
 from support.manual_clock import START
+from support.outboxes import endpoint
 from support.watching import AskedProbe, Watch, batch, change
 
 GONE = SourceUnavailable("The database does not answer.", "Is it up?")
@@ -155,6 +157,50 @@ def test_a_delivery_is_overdue_when_it_is_so_at_two_looks(watch: Watch) -> None:
     watch.clock.advance(5)
     watch.queue(ep_b=watch.clock.now())
     assert watch.reasons() == []
+
+
+def overdue(watch: Watch, *, holdable: bool = False) -> list[str]:
+    """The reasons when a delivery to ``ep_a`` has been due for ten minutes, at two looks in a row."""
+    watch.clock.advance(600)
+    watch.answer()
+    for _ in range(2):
+        watch.queue(holdable=["ep_a"] if holdable else [], ep_a=START)
+    return watch.reasons()
+
+
+@pytest.mark.parametrize("by", list(Hold))
+def test_what_is_held_back_is_not_overdue(watch: Watch, by: Hold) -> None:
+    watch.reported.held({"ep_a": Held(by, START + timedelta(seconds=600))})
+    assert overdue(watch) == []
+    watch.reported.held({"ep_b": Held(by, START + timedelta(seconds=600))})
+    assert "ep_a is overdue" in watch.reasons()[0]
+
+
+def test_what_should_have_been_let_go_long_since_is_overdue(watch: Watch) -> None:
+    watch.reported.held({"ep_a": Held(Hold.BREAKER, START + timedelta(seconds=300))})
+    assert "ep_a is overdue" in overdue(watch)[0]
+
+
+def test_where_another_process_dispatches_it_may_hold_back_who_fails_or_has_a_rate(watch: Watch) -> None:
+    watch.reported.dispatching(active=False)
+    assert overdue(watch, holdable=True) == []
+    assert "ep_a is overdue" in overdue(watch)[0]
+    watch.reported.dispatching(active=True)
+    assert "ep_a is overdue" in overdue(watch, holdable=True)[0]
+
+
+async def test_the_monitor_knows_who_may_be_held_back(watch: Watch) -> None:
+    await watch.store.open()
+    for name, more in {"ep_well": {}, "ep_fails": {"failing_since": START}, "ep_rate": {"rate": 2.0}}.items():
+        await watch.store.add_endpoint(endpoint(name, **more))
+    stop = asyncio.Event()
+    running = asyncio.create_task(watch.monitor.run(stop))
+    while watch.monitor.queue.last is None or len(watch.monitor.queue.last.enabled) < 3:
+        await asyncio.sleep(0)
+        watch.clock.advance(5)
+    stop.set()
+    await running
+    assert watch.monitor.queue.last.holdable == {"ep_fails", "ep_rate"}
 
 
 async def test_the_monitor_asks_for_what_is_behind_the_position(watch: Watch) -> None:

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from cdc.change import Gap, Operation
-from cdc.delivery import DeliveryState
+from cdc.delivery import DeliveryState, Held, Hold
 from cdc.errors import OutboxError, SourceUnavailable
 from cdc.web.server import health_app
 from support.manual_clock import START
@@ -35,6 +35,7 @@ def watch() -> Watch:
     made.reported.attempted([(outcome(), "ep_a"), (outcome(duration=0.3), "ep_a")])
     made.reported.attempted([(outcome(DeliveryState.PENDING, 503, 31.0), "ep_b")])
     made.reported.attempted([(outcome(DeliveryState.DEAD, None, 10.0), "ep_b")])
+    made.reported.held({"ep_b": Held(Hold.BREAKER, START)})
     made.clock.advance(30)
     made.queue(ep_a=START, ep_b=START)
     made.answer(4.5, 3)
@@ -77,6 +78,8 @@ async def test_numbers_are_what_was_reported(watch: Watch) -> None:
         ("ep_b", "retried", "5xx"): 1,
         ("ep_b", "dead", "none"): 1,
     }
+    assert {key for key, value in found["cdc_endpoint_held"].items() if value} == {("ep_b", "breaker")}
+    assert len(found["cdc_endpoint_held"]) == 2 * len(Hold)
     assert (found["cdc_outbox_up"], found["cdc_dispatch_active"]) == ({(): 1}, {(): 1})
 
 
