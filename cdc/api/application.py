@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> web.Application:
-    app = web.Application(middlewares=[problems], client_max_size=LARGEST_BODY)
+    app = web.Application(middlewares=[problems])
     described = orjson.dumps(document(operations, PREFIX), option=orjson.OPT_INDENT_2)
 
     async def openapi(_request: web.Request) -> web.Response:
@@ -41,7 +41,8 @@ def _route(operation: Operation, desk: Desk, gate: Gate) -> Callable[[web.Reques
         caller = await gate.caller(request)
         if not caller.scope.allows(operation.scope):
             raise Problem(HTTPStatus.FORBIDDEN, f"This needs the scope {operation.scope}, and the token has less.")
-        raw = await request.read()
+        if (request.content_length or 0) > LARGEST_BODY or len(raw := await request.read()) > LARGEST_BODY:
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {LARGEST_BODY} bytes.")
 
         async def work() -> web.StreamResponse:
             call = Call(

@@ -12,8 +12,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from cdc.config.php import read_config_php
 from cdc.config.url import parse_database_url
@@ -188,16 +189,7 @@ class DispatchConfig(Section):
     @field_validator("allow_networks", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
-        if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-            raise ValueError('is not a list of networks such as ["10.1.0.0/16", "192.168.1.5/32"]')
-        for each in value:
-            try:
-                ip_network(each)
-            except ValueError:
-                raise ValueError(
-                    f"has {each!r}, which is no network such as 10.1.0.0/16, 192.168.1.5/32 or fd12::/48"
-                ) from None
-        return value
+        return _network_list(value)
 
     @field_validator("proxies")
     @classmethod
@@ -244,6 +236,11 @@ class WebConfig(Section):
     listen: str = "127.0.0.1:8600"
     stalled_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
     overdue_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+    timezone: str = ""
+    session_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 12.0
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_header: str = ""
+    facturascripts_login: str = ""
 
     @field_validator("listen")
     @classmethod
@@ -254,6 +251,35 @@ class WebConfig(Section):
         if not colon or not host or not port.isdecimal() or int(port) >= 2**16:
             raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600 (or 'off')")
         return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _proxies(cls, value: object) -> object:
+        return _network_list(value)
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        if value and value not in available_timezones():
+            raise ValueError("is not a time zone such as Europe/Madrid")
+        return value
+
+    @field_validator("trusted_header")
+    @classmethod
+    def _header_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]*", value) or value.lower() in ("authorization", "cookie"):
+            raise ValueError("is not the name of a header such as X-Remote-User")
+        return value
+
+    @model_validator(mode="after")
+    def _a_header_needs_its_proxies(self) -> Self:
+        if self.trusted_header and not self.trusted_proxies:
+            raise ValueError(
+                "has a trusted_header and no trusted_proxies: anybody could send it; name the proxy's address"
+            )
+        if any(network.prefixlen == 0 for network in self.trusted_proxies):
+            raise ValueError("has trusted_proxies that hold every address: anybody would be believed")
+        return self
 
 
 class MailConfig(Section):
@@ -339,6 +365,15 @@ class Config(Section):
             source._name = name  # noqa: SLF001 - a source's name is its key here; nobody else sets it
         return self
 
+    @field_validator("web")
+    @classmethod
+    def _login_names_a_source(cls, web: WebConfig, info: ValidationInfo) -> WebConfig:
+        sources = info.data.get("source")  # absent when they are wrong themselves
+        if web.facturascripts_login and sources is not None and web.facturascripts_login not in sources:
+            there_are = ", ".join(sorted(sources)) or "none at all"
+            raise ValueError(f"has facturascripts_login = {web.facturascripts_login!r}; the sources are: {there_are}")
+        return web
+
     @property
     def file(self) -> Path | None:
         return self._file
@@ -387,6 +422,20 @@ def _is_proxy(url: str) -> bool:
     except ValueError:
         return False
     return re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", url) is not None and port != 0
+
+
+def _network_list(value: object) -> object:
+    """Raises `ValueError`, as validators do."""
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise ValueError('is not a list of networks such as ["10.1.0.0/16", "192.168.1.5/32"]')
+    for each in value:
+        try:
+            ip_network(each)
+        except ValueError:
+            raise ValueError(
+                f"has {each!r}, which is no network such as 10.1.0.0/16, 192.168.1.5/32 or fd12::/48"
+            ) from None
+    return value
 
 
 def _words(text: str) -> tuple[str, ...]:

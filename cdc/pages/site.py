@@ -75,14 +75,18 @@ class Site:
     templates: Environment = field(default_factory=environment)
 
 
-def site_application(site: Site, routes: Sequence[Route]) -> web.Application:
-    app = web.Application(client_max_size=LARGEST_FORM, middlewares=[_headers])
+def application() -> web.Application:
+    """Without a route: whatever is added to it is answered with `HEADERS`."""
+    return web.Application(client_max_size=LARGEST_FORM, middlewares=[_headers])
+
+
+def add_site(app: web.Application, site: Site, routes: Sequence[Route]) -> None:
+    """After all other routes: what is none of them is a page, or there is nothing."""
     for each in routes:
         app.router.add_route(each.method, each.path, _handler(site, each))
     for name, body in _static_files().items():
         app.router.add_get(f"/static/{name}", _static(name, body))
     app.router.add_route("*", "/{anything:.*}", _handler(site, Route("*", "", _nothing, None)))
-    return app
 
 
 def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

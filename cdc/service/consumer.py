@@ -42,6 +42,10 @@ def _relay(source: SourceConfig, store: OutboxStore, stored: Callable[[], None],
     return Relay(source_of(source), Mapper(catalogue(source)), store, SystemClock(), stored, observer)
 
 
+#: Told to whoever started the process: a link that lets in.
+Say = Callable[[str], None]
+
+
 class Role(StrEnum):
     """What of the consumer's work a process does."""
 
@@ -50,8 +54,10 @@ class Role(StrEnum):
     DISPATCH = "dispatch"
 
 
-async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> None:
-    """Relay every source and dispatch, or one of both, until ``stop`` is set, then end within ten seconds."""
+async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL, say: Say = print) -> None:
+    """Relay every source and dispatch, or one of both, until ``stop`` is set, then end within ten seconds.
+
+    ``say``: what is for whoever started the process, and not for the log."""
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.endurance import Endurance, Failures
     from cdc.web.reported import Reported
@@ -82,7 +88,7 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL) -> Non
                 works.append(_dispatch(dispatcher, store, stop, observer))
                 works.append(Endurance(store, failures, SystemClock(), dispatcher.notify).run(stop))
             if relays or config.web.listen:
-                works.append(_watch(config, store, relays, reported, stop, announced=dispatcher.notify))
+                works.append(_watch(config, store, relays, reported, stop, announced=dispatcher.notify, say=say))
             await _run_all(relays, dispatcher, works, stop)
     finally:
         await store.close()
@@ -152,6 +158,7 @@ async def _watch(
     stop: asyncio.Event,
     *,
     announced: Callable[[], None],
+    say: Say,
 ) -> None:
     """Whether the sources stand still, for operators; health and metrics, where they are to be served."""
     from cdc.web.alarm import Alarm
@@ -168,9 +175,9 @@ async def _watch(
         group.create_task(monitor.run(stop))
         group.create_task(Alarm(monitor, bounds, store, clock, announced).run(stop))
         if config.web.listen:
-            from cdc.web.server import health_app, serve
+            from cdc.service.web import serve_web
 
-            group.create_task(serve(health_app(monitor, bounds, clock), config.web.listen, stop))
+            group.create_task(serve_web(config, store, monitor, bounds, clock=clock, stop=stop, say=say))
 
 
 async def _run_all(

@@ -1,4 +1,4 @@
-"""Serves health and metrics over HTTP, in the process that captures and sends.
+"""Serves over HTTP, in the process that captures and sends: health and metrics here, the rest by who adds it.
 
 It never stops that: an address that cannot be had is one sentence in the log, and the consumer works without it.
 """
@@ -25,7 +25,7 @@ NOT_READY = 503
 log = structlog.get_logger()
 
 
-def health_app(monitor: Monitor, bounds: Bounds, clock: Clock) -> web.Application:
+def add_health(app: web.Application, monitor: Monitor, bounds: Bounds, clock: Clock) -> None:
     metrics = registry(monitor, bounds, clock)
 
     async def ready(_request: web.Request) -> web.Response:
@@ -39,11 +39,9 @@ def health_app(monitor: Monitor, bounds: Bounds, clock: Clock) -> web.Applicatio
         }
         return _json(told, NOT_READY if why else 200)
 
-    app = web.Application()
     app.router.add_get("/health/live", _live)
     app.router.add_get("/health/ready", ready)
     app.router.add_get("/metrics", _metrics(metrics))
-    return app
 
 
 async def _live(_request: web.Request) -> web.Response:
@@ -64,8 +62,8 @@ def _json(told: object, status: int) -> web.Response:
     return web.Response(body=orjson.dumps(told) + b"\n", status=status, headers=headers)
 
 
-async def serve(app: web.Application, listen: str, stop: asyncio.Event) -> None:
-    """Until ``stop``.  ``listen``: HOST:PORT."""
+async def serve(app: web.Application, listen: str, stop: asyncio.Event, listening: Callable[[], None]) -> None:
+    """Until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
     host, _, port = listen.rpartition(":")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
@@ -74,13 +72,14 @@ async def serve(app: web.Application, listen: str, stop: asyncio.Event) -> None:
             await web.TCPSite(runner, host.strip("[]"), int(port)).start()
         except OSError as error:
             log.error(
-                "health and metrics are not served",
+                "page, API, health and metrics are not served",
                 listen=listen,
                 error=f"The address cannot be had: {_reason(error)}.",
                 mend="Give [web] listen another port, or stop what uses it; the consumer works without.",
             )
         else:
-            log.info("serving health and metrics", url=f"http://{listen}/")
+            log.info("serving the page, the API, health and metrics", url=f"http://{listen}/")
+            listening()
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -86,11 +86,11 @@ async def read(page: Page) -> Form:
     fields: dict[str, Any] = {
         "url": values["url"],
         "description": values["description"],
-        "events": reader.parse(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])])),
+        "events": reader.parse(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])]), "Events"),
         "sources": tuple(sorted(sources)),
         "condition": values["condition"],
-        "format": reader.parse(lambda: PayloadFormat(values["format"])),
-        "order": reader.parse(lambda: Order(values["order"])),
+        "format": reader.parse(lambda: PayloadFormat(values["format"]), "Format"),
+        "order": reader.parse(lambda: Order(values["order"]), "Order"),
         "timeout": reader.number(values["timeout"], "Timeout"),
         "retry_schedule": reader.parse(lambda: tuple(float(word) for word in _words(values["retries"])), "Retries"),
         "concurrency": int(reader.number(values["concurrency"], "Requests at once")),
@@ -102,7 +102,7 @@ async def read(page: Page) -> Form:
         "client_certificate": values["client_certificate"],
         "disable_after": reader.number(values["disable_after"], "Disable after") * _HOUR,
     }
-    headers = reader.parse(lambda: _headers(sent))
+    headers = reader.parse(lambda: _headers(sent), "Headers")
     if headers is not None:
         fields["headers"] = headers
     return Form(values, ticked, sources, tuple(reader.wrong), fields)
@@ -115,13 +115,13 @@ class _Reader:
         self._text = page.language.text
         self.wrong: list[str] = []
 
-    def parse(self, read: Callable[[], Any], name: str = "") -> Any:
+    def parse(self, read: Callable[[], Any], name: str) -> Any:
         try:
             return read()
         except UsageError as error:
             self.wrong.append(str(error))
         except ValueError:
-            self.wrong.append(self._text("%(name)s is not what is expected there.", name=self._text(name or "A value")))
+            self.wrong.append(self._text("%(name)s is not what is expected there.", name=self._text(name)))
         return None
 
     def number(self, text: str, name: str) -> float:

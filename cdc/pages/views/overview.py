@@ -76,8 +76,9 @@ def _attention(page: Page, endpoints: list[Endpoint], counts: Counts) -> list[At
             found.append(Attention("warn", told, here))
         dead = counts.get(each.id, {}).get(DeliveryState.DEAD, 0)
         if dead:
-            one, many = "%(name)s: %(number)s dead letter.", "%(name)s: %(number)s dead letters."
-            told = page.language.plural(one, many, dead, name=name)
+            told = page.language.plural(
+                "%(name)s: %(number)s dead letter.", "%(name)s: %(number)s dead letters.", dead, name=name
+            )
             found.append(Attention("warn", told, link("deliveries", endpoint=each.id, state="dead")))
     return found
 

@@ -1,0 +1,75 @@
+"""The texts of the page: those that code and templates use, and the catalogues that translate them.
+
+PYTHONPATH=tests python -m support.messages     writes each cdc/pages/locale/*.po anew; what is new is empty
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+import cdc.pages
+from cdc.pages.language import DEFAULT, LANGUAGES
+from cdc.pages.notices import NOTICES
+from cdc.pages.routes import SECTIONS
+
+_FOLDER = Path(cdc.pages.__file__).parent
+#: Function → which of its arguments are texts.
+_KEYWORDS: dict[str, tuple[int, ...] | None] = {
+    "_": None,
+    "text": None,
+    "_text": None,
+    "plural": (1, 2),
+    "Refused": (2,),
+    "number": (2,),
+    "parse": (2,),
+}
+_METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
+
+Message = str | tuple[str, ...]
+
+
+def used() -> set[Message]:
+    """One and many of a plural are a pair."""
+    return {message for message in _extracted() if message} | set(NOTICES.values()) | {each.title for each in SECTIONS}
+
+
+def _extracted() -> Iterator[Message]:
+    options = {"**.html": {"silent": "false"}}
+    found = extract_from_dir(_FOLDER, method_map=_METHODS, options_map=options, keywords=_KEYWORDS)
+    for _, _, message, _, _ in found:
+        yield message
+
+
+def catalogue(language: str) -> Catalog:
+    with (_FOLDER / "locale" / f"{language}.po").open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def renewed(language: str) -> bytes:
+    """The catalogue with exactly the texts in use, in order."""
+    known, made = catalogue(language), Catalog(locale=language, charset="utf-8", header_comment="", fuzzy=False)
+    for message in sorted(used(), key=str):
+        kept = known.get(message if isinstance(message, str) else message[0])
+        made.add(message, kept.string if kept else None)
+    buffer = BytesIO()
+    write_po(buffer, made, omit_header=False, width=120, sort_output=True, no_location=True)
+    lines = buffer.getvalue().splitlines(keepends=True)
+    return b"".join(
+        line
+        for line in lines
+        if not line.startswith(
+            (b'"POT-', b'"PO-', b'"Generated', b'"Report', b'"Last-', b'"Project', b'"Language-Team')
+        )
+    )
+
+
+if __name__ == "__main__":
+    for code in LANGUAGES:
+        if code != DEFAULT:
+            (_FOLDER / "locale" / f"{code}.po").write_bytes(renewed(code))
