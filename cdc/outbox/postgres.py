@@ -1,8 +1,9 @@
 """The outbox in a PostgreSQL database: any number of processes store, dispatch and look.
 
-Four connections and a listening one for each process, made when they are first used: one stores and changes (durably),
-one leases, one records outcomes, one reads the log, so that a slow listing delays nobody and a lease does not wait for
-a record.  What they do is in the ``postgres_….py`` files beside this one, and ``sql/postgres/outbox``.
+Five connections and a listening one for each process, made when they are first used: one stores and changes
+(durably), one leases, one records outcomes, one reads the log, one removes what is too old, so that a slow listing
+delays nobody and a lease does not wait for a record.  What they do is in the ``postgres_….py`` files beside this one,
+and ``sql/postgres/outbox``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,15 @@ from cdc.connection import ConnectionInfo
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
-from cdc.outbox import postgres_dispatch, postgres_endpoints, postgres_log, postgres_relay
-from cdc.outbox.base import DeliveryFilter, Stored, StoredEvent
+from cdc.outbox import (
+    postgres_dispatch,
+    postgres_endpoints,
+    postgres_log,
+    postgres_relay,
+    postgres_replay,
+    postgres_retention,
+)
+from cdc.outbox.base import DeliveryFilter, EventFilter, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres_listen import Listener
 from cdc.outbox.postgres_migrate import migrate_postgres
 from cdc.outbox.postgres_session import Lock, PostgresSession
@@ -36,6 +44,7 @@ class PostgresOutbox:
         self._leasing = PostgresSession(info, token, durable=False)
         self._recording = PostgresSession(info, token, durable=True)
         self._log = PostgresSession(info, token, durable=True, plain=True)
+        self._upkeep = PostgresSession(info, token, durable=False)
         self._listener = Listener(info, token)
         self._own_writes = 0
         self._seen: tuple[int, int] | None = None
@@ -47,7 +56,7 @@ class PostgresOutbox:
 
     async def close(self) -> None:
         await self._listener.close()
-        for session in (self._durable, self._leasing, self._recording, self._log):
+        for session in (self._durable, self._leasing, self._recording, self._log, self._upkeep):
             await session.close()
 
     # -- written by the relay ---------------------------------------------------------------------------------------
@@ -182,9 +191,8 @@ class PostgresOutbox:
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         return await self._log.read(postgres_log.attempts, delivery_id)
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
-        self._own_writes += 1
-        await self._durable.write(Lock.FREELY, postgres_log.retry, delivery_id, now)
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return await self._log.read(postgres_log.attempts_of, delivery_ids)
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         return await self._log.read(postgres_log.counts)
@@ -194,3 +202,29 @@ class PostgresOutbox:
 
     async def event(self, event_id: str) -> StoredEvent | None:
         return await self._log.read(postgres_log.event, event_id)
+
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        return await self._log.read(postgres_log.find_events, which, limit, after)
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, postgres_replay.retry, delivery_id, now)
+
+    async def replay(
+        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+    ) -> Replayed:
+        found = await self._log.read(postgres_replay.find, which, limit, after)
+        if dry_run:
+            return found.planned()
+        self._own_writes += 1
+        return await self._durable.write(Lock.FREELY, postgres_replay.apply, found, now)
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        self._own_writes += 1
+        return await self._upkeep.write(Lock.IN_TURN, postgres_retention.retain, what, limit, after)
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+        self._own_writes += 1
+        return await self._durable.write(Lock.FREELY, postgres_retention.expunge, event_ids, now)

@@ -1,66 +1,57 @@
-"""The log of the PostgreSQL outbox: listings and counts (reading), and the retry by hand (under `Lock.FREELY`)."""
+"""The log of the PostgreSQL outbox: listings and counts; all of it reads."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.endpoint import Order
-from cdc.outbox.base import DeliveryFilter, StoredEvent
-from cdc.outbox.postgres_lanes import current_lane, settle
-from cdc.outbox.postgres_rows import ACTIVE, STATES, attempt_from, event_from, storable, view_from
-from cdc.outbox.postgres_session import Db, Tell
-from cdc.outbox.shared import delivery_number, endpoint_removed, no_delivery, not_finished
+from cdc.outbox.base import DeliveryFilter, EventFilter, StoredEvent
+from cdc.outbox.postgres_rows import ACTIVE, STATES, attempt_from, event_from, view_from
+from cdc.outbox.postgres_search import Search, of_deliveries, of_events
+from cdc.outbox.postgres_session import Db
+from cdc.outbox.shared import delivery_number, no_delivery
 from cdc.pattern import check_pattern
-from cdc.sqlfile import render
 
 #: the state with which ``counts.sql`` reports the leased among the active
 _LEASED_AMONG_ACTIVE: Final = 5
-#: the term of ``deliveries.sql`` for each state; literals, so that partial indexes serve
-STATE_TERMS: Final = {
-    DeliveryState.WAITING: "delivery.state < 2 AND delivery.state = 0",
-    DeliveryState.PENDING: "delivery.state = 1 AND delivery.worker IS NULL",
-    DeliveryState.LEASED: "delivery.state = 1 AND delivery.worker IS NOT NULL",
-    DeliveryState.DELIVERED: "delivery.state = 2",
-    DeliveryState.DEAD: "delivery.state = 3",
-    DeliveryState.CANCELLED: "delivery.state = 4",
-}
+_PLACE: Final = "SELECT event, id FROM cdc_outbox.delivery WHERE id = %(id)s"
 
 
 async def deliveries(db: Db, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
-    terms = ["true"]
-    parameters: dict[str, object] = {"limit": limit}
-
-    def add(term: str, **values: object) -> None:
-        terms.append(term)
-        parameters.update(values)
-
-    if which.endpoint_id is not None:
-        add("endpoint.id = %(endpoint)s", endpoint=which.endpoint_id)
-    if which.event_id is not None:
-        add("event.id = %(event)s", event=which.event_id)
-    if which.event_pattern is not None:
-        add("event.name LIKE %(pattern)s", pattern=_like(which.event_pattern))
-    if which.record is not None:
-        add("event.record = %(record)s", record=storable(which.record))
-    if which.state is not None:
-        add(STATE_TERMS[which.state])
+    search = await of_deliveries(db, which)
     if before is not None:
-        add("delivery.id < %(before)s", before=delivery_number(before) or 0)
-    query = render("postgres/outbox/deliveries.sql", where=" AND ".join(terms))
-    return [view_from(row) for row in await db.query(query, parameters)]
+        sequence, number = await _place_of(db, before)
+        search.add("(delivery.event, delivery.id) < (%(place)s, %(behind)s)", place=sequence, behind=number)
+    return [view_from(row) for row in await db.query(search.text("deliveries"), search.parameters | {"limit": limit})]
+
+
+async def _place_of(db: Db, delivery_id: str) -> tuple[int, int]:
+    """Sequence of its event, and its number."""
+    rows = await db.query(_PLACE, {"id": delivery_number(delivery_id)})
+    if not rows:
+        raise no_delivery(delivery_id)
+    return rows[0][0], rows[0][1]
 
 
 async def delivery(db: Db, delivery_id: str) -> DeliveryView | None:
-    query = render("postgres/outbox/deliveries.sql", where="delivery.id = %(id)s")
-    rows = await db.query(query, {"id": delivery_number(delivery_id), "limit": 1})
+    one = Search()
+    one.add("delivery.id = %(id)s", id=delivery_number(delivery_id), limit=1)
+    rows = await db.query(one.text("deliveries"), one.parameters)
     return view_from(rows[0]) if rows else None
 
 
 async def attempts(db: Db, delivery_id: str) -> list[Attempt]:
     return [attempt_from(row) for row in await db.rows("attempts", id=delivery_number(delivery_id))]
+
+
+async def attempts_of(db: Db, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    found: dict[str, list[Attempt]] = defaultdict(list)
+    for row in await db.rows("attempts_of", ids=[delivery_number(each) for each in delivery_ids]):
+        attempt = attempt_from(row)
+        found[attempt.delivery_id].append(attempt)
+    return dict(found)
 
 
 async def counts(db: Db) -> dict[str, dict[DeliveryState, int]]:
@@ -92,20 +83,10 @@ async def event(db: Db, event_id: str) -> StoredEvent | None:
     return event_from(rows[0]) if rows else None
 
 
-async def retry(db: Db, delivery_id: str, now: datetime) -> None:
-    number = delivery_number(delivery_id)
-    rows = await db.rows("retriable", id=number)
-    if not rows:
-        raise no_delivery(delivery_id)
-    state, endpoint, source, record, removed, order, event_id = rows[0]
-    if state <= ACTIVE:
-        raise not_finished(delivery_id)
-    if removed:
-        raise endpoint_removed(delivery_id)
-    lane = await current_lane(db, Order(order), source, record, event_id)
-    await db.write("reopen", id=number, now=now, lane=lane, endpoint=endpoint, state=state)
-    await settle(db, {(endpoint, lane)})
-    db.tell = Tell.DUE
+async def find_events(db: Db, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
+    search = await of_events(db, which)
+    search.add("event.sequence > %(after)s", after=after)
+    return [event_from(row) for row in await db.query(search.text("find_events"), search.parameters | {"limit": limit})]
 
 
 def _like(pattern: str) -> str:

@@ -92,6 +92,7 @@ def view_from(row: tuple[Any, ...]) -> DeliveryView:
         finished_at=finished,
         last_status=row[12],
         last_error=row[13] or "",
+        expunged=row[14],
     )
 
 
@@ -103,4 +104,5 @@ def attempt_from(row: tuple[Any, ...]) -> Attempt:
 def event_from(row: tuple[Any, ...]) -> StoredEvent:
     """From ``event.sql`` and ``events_….sql``."""
     sequence, event_id, name, source, record, time, payload = row
-    return StoredEvent(sequence, event_id, name, source, record, time, orjson.loads(payload))
+    parsed = orjson.loads(payload) if payload else {}  # emptied when it was expunged
+    return StoredEvent(sequence, event_id, name, source, record, time, parsed)

@@ -10,10 +10,12 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from cdc.endpoint import Order
+from cdc.outbox import replay
 from cdc.outbox.base import DeliveryFilter, Replayed
+from cdc.outbox.replay import Candidate, Found
 from cdc.outbox.shared import (
     Subscriber,
     delivery_number,
@@ -24,29 +26,11 @@ from cdc.outbox.shared import (
     no_endpoint,
     not_finished,
     place_of,
-    place_text,
-    wanted_still,
 )
 from cdc.outbox.sqlite_lanes import current_lane, settle
 from cdc.outbox.sqlite_rows import ACTIVE, event_from, micros
 from cdc.outbox.sqlite_search import of_deliveries, of_events, rows_of
 from cdc.sqlfile import load
-
-#: Events of one endpoint that a step looks at, at most.
-LOOK: Final = 500
-
-
-class Found(NamedTuple):
-    """What a step is to do.  ``reopened``: deliveries.  ``made``: sequences of events that get one to ``endpoint``."""
-
-    reopened: list[int]
-    made: list[int]
-    endpoint: int | None
-    expunged: int
-    after: str | None
-
-    def planned(self) -> Replayed:
-        return Replayed(len(self.reopened) + len(self.made), self.expunged, self.after)
 
 
 def retry(db: sqlite3.Connection, delivery_id: str, now: datetime) -> None:
@@ -84,40 +68,24 @@ def _subscriber(db: sqlite3.Connection, endpoint_id: str) -> Subscriber:
 def _finished(db: sqlite3.Connection, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> Found:
     searches = [search.after(*place) for search in of_deliveries(db, which)]
     rows = rows_of(db, "replayable", searches, lambda row: row[:2], limit=limit)
-    kept = [number for _, number, expunged in rows if not expunged]
-    behind = place_text(*rows[-1][:2]) if len(rows) == limit else None
-    return Found(kept, [], None, len(rows) - len(kept), behind)
+    return replay.of_deliveries([(sequence, number, bool(expunged)) for sequence, number, expunged in rows], limit)
 
 
 def _of_endpoint(
     db: sqlite3.Connection, which: DeliveryFilter, subscriber: Subscriber, *, limit: int, after: int
 ) -> Found:
     """Of one endpoint, also what it wants and never got."""
-    searches = [
-        search.narrowed("$sequence > :after", after=after, endpoint=subscriber.number)
-        for search in of_events(db, which)
-    ]
-    rows = rows_of(db, "replayable_events", searches, lambda row: row[0], limit=LOOK)
-    found = Found([], [], subscriber.number, 0, None)
-    expunged = 0
-    for row in rows:
-        if len(found.reopened) + len(found.made) == limit:
-            return found._replace(expunged=expunged, after=place_text(row[0] - 1, 0))
-        wanted = _wanted(row, subscriber)
-        if wanted and row[2]:
-            expunged += 1
-        elif wanted:
-            (found.made if row[1] is None else found.reopened).append(row[0] if row[1] is None else row[1])
-    behind = place_text(rows[-1][0], 0) if len(rows) == LOOK else None
-    return found._replace(expunged=expunged, after=behind)
+    given = {"after": after, "endpoint": subscriber.number}
+    searches = [search.narrowed("$sequence > :after", **given) for search in of_events(db, which)]
+    rows = rows_of(db, "replayable_events", searches, lambda row: row[0], limit=replay.LOOK)
+    return replay.of_endpoint(map(_candidate, rows), subscriber, limit)
 
 
-def _wanted(row: tuple[Any, ...], subscriber: Subscriber) -> bool:
-    """Of ``replayable_events.sql``."""
-    sequence, delivery, _, state, *columns = row
-    if delivery is not None:
-        return bool(state > ACTIVE)
-    return wanted_still(subscriber, event_from((sequence, *columns)))
+def _candidate(row: tuple[Any, ...]) -> Candidate:
+    """From ``replayable_events.sql``."""
+    sequence, delivery, expunged, state, *columns = row
+    event = event_from((sequence, *columns)) if delivery is None else None
+    return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)
 
 
 def apply(db: sqlite3.Connection, found: Found, now: datetime) -> Replayed:

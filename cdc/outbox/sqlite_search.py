@@ -28,7 +28,7 @@ _WINDOW: Final = (
 )
 _IN_WINDOW: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE time >= :since AND time < :until LIMIT :most)"
 _UNFINISHED: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state < 2 LIMIT :most)"
-_ENDPOINT: Final = "delivery.endpoint = (SELECT number FROM endpoint WHERE id = :endpoint_id)"
+_ENDPOINT: Final = "delivery.endpoint + 0 = (SELECT number + 0 FROM endpoint WHERE id = :endpoint_id)"
 
 #: the term for each state; "+": no index serves it
 _STATES: Final = {
@@ -94,7 +94,7 @@ def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter) -> list[Search]
     """The ways whose findings, together and in order, are the deliveries meant.  Raises `UsageError`."""
     terms, parameters = _event_terms(which)
     if which.endpoint_id is not None:
-        terms.append(f"+{_ENDPOINT}")
+        terms.append(f"+({_ENDPOINT})")
         parameters["endpoint_id"] = which.endpoint_id
     if which.state is not None:
         terms.append(_STATES[which.state])

@@ -4,7 +4,7 @@ FROM endpoint
 LEFT JOIN (
     SELECT endpoint, state, COUNT(*) AS deliveries FROM delivery WHERE state < 2 GROUP BY endpoint, state
     UNION ALL
-    SELECT endpoint, 5, COUNT(*) FROM delivery INDEXED BY delivery_worker WHERE worker IS NOT NULL GROUP BY endpoint
+    SELECT endpoint, 5, COUNT(*) FROM delivery WHERE worker IS NOT NULL GROUP BY endpoint
     UNION ALL
     SELECT endpoint, state, deliveries FROM finished_count
 ) AS counted ON counted.endpoint = endpoint.number

@@ -1,2 +1,2 @@
 -- Before `promote_endpoint.sql`: `demote.sql` for every lane of an endpoint.
-UPDATE delivery INDEXED BY delivery_due SET state = 0 WHERE endpoint = :endpoint AND state = 1 AND worker IS NULL
+UPDATE delivery SET state = 0 WHERE endpoint = :endpoint AND state < 2 AND state = 1 AND worker IS NULL

@@ -1,7 +1,7 @@
--- Deliveries as the log shows them, newest first; $where holds fixed terms with named parameters.
+-- Deliveries as the log shows them, those of the newest events first; $where holds fixed terms with named parameters.
 SELECT delivery.id, endpoint.id, event.id, event.name, event.record, event.source, delivery.state,
        delivery.worker IS NOT NULL, delivery.attempts, delivery.due, delivery.created_at, delivery.finished_at,
-       last.status, last.error
+       last.status, last.error, octet_length(event.payload) = 0
 FROM cdc_outbox.delivery
 JOIN cdc_outbox.event ON event.sequence = delivery.event
 JOIN cdc_outbox.endpoint ON endpoint.number = delivery.endpoint
@@ -12,5 +12,5 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last ON true
 WHERE $where
-ORDER BY delivery.id DESC
+ORDER BY delivery.event DESC, delivery.id DESC
 LIMIT %(limit)s

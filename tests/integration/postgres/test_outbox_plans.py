@@ -19,7 +19,7 @@ from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.delivery import DeliveryState
 from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.postgres_log import STATE_TERMS
+from cdc.outbox.postgres_search import ENDPOINT_TERM, STATE_TERMS
 from cdc.position import Position
 from cdc.sqlfile import load, render
 from support.database import Database
@@ -28,10 +28,14 @@ from support.outboxes import NOW, endpoint, event, finish, lease
 #: tables with few rows, which any statement may walk
 FEW = {"endpoint"}
 #: statements that walk more on purpose: a page of the log from its end, the last ids
-WALKS = {"store_begin": {"event", "delivery"}, "events_newest": {"event"}}
+WALKS = {
+    "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
+    "event_names": {"event"},
+}  # fmt: skip
 #: may walk these, which hold unfinished rows, or none but what is asked for
-NARROW = {"delivery_lane", "delivery_due", "delivery_dead"}
-SCRIPTS = {"begin", "session", "versions", "grants", "installed", "deliveries"}
+NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"}
+SEARCHES = {"deliveries", "find_events", "replayable", "replayable_events"}
+SCRIPTS = {"begin", "session", "versions", "grants", "installed"} | SEARCHES
 STATEMENTS = sorted(
     file.name.removesuffix(".sql")
     for file in (files("cdc.sql") / "postgres" / "outbox").iterdir()
@@ -40,6 +44,7 @@ STATEMENTS = sorted(
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}), "created_at": NOW,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
+    "before": NOW, "newest": 9,
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payloads": [b"x"], "times": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
@@ -164,12 +169,46 @@ def test_a_lane_is_found_by_all_that_names_it(planner: Planner, name: str) -> No
         assert step.get("Index Name") != "delivery_due", step
 
 
-@pytest.mark.parametrize("state", list(DeliveryState))
-def test_a_listing_reads_no_more_than_it_must(planner: Planner, state: DeliveryState) -> None:
-    """From the end of the log, or from the few unfinished or dead ones."""
-    text = render("postgres/outbox/deliveries.sql", where=f"delivery.id < %(before)s AND {STATE_TERMS[state]}")
-    steps = planner.steps(text, {"before": 1000, "limit": 20})
-    assert not [step for step in steps if step["Node Type"] == "Seq Scan"], steps
+@pytest.mark.parametrize(
+    ("where", "indexes"),
+    [
+        ("true", {"delivery_event"}),
+        ("event.id = %(x)s", {"event_id_key"}),
+        ("event.record = %(x)s", {"event_record"}),
+        ("event.name = ANY (%(names)s::text[])", {"event_name", "delivery_event"}),
+        ('event."time" >= %(now)s AND event."time" < %(now)s', {"event_time", "delivery_event"}),
+        (ENDPOINT_TERM.replace("endpoint)s", "x)s"), {"delivery_endpoint"}),
+        (STATE_TERMS[DeliveryState.DEAD], {"delivery_dead"}),
+        (STATE_TERMS[DeliveryState.CANCELLED], {"delivery_cancelled"}),
+        (STATE_TERMS[DeliveryState.LEASED], {"delivery_due", "delivery_lane", "delivery_event"}),
+        (STATE_TERMS[DeliveryState.PENDING], {"delivery_due", "delivery_event"}),
+        (STATE_TERMS[DeliveryState.WAITING], {"delivery_lane", "delivery_event"}),
+        (STATE_TERMS[DeliveryState.DELIVERED], {"delivery_event"}),
+    ],
+)
+def test_a_listing_reads_no_more_than_it_must(planner: Planner, where: str, indexes: set[str]) -> None:
+    """By the index of what is asked for, or from the end of the log where that is dense."""
+    text = render("postgres/outbox/deliveries.sql", where=where)
+    steps = planner.steps(text, {"x": "x", "names": ["invoice.paid"], "now": NOW, "limit": 20})
+    assert not [step for step in steps if step["Node Type"] == "Seq Scan" and step["Relation Name"] != "endpoint"]
+    assert indexes & {step.get("Index Name") for step in steps}, steps
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("event.record = %(x)s AND event.sequence > %(after)s", "event_record"),
+        ("event.name = ANY (%(names)s::text[]) AND event.sequence > %(after)s", "event_name"),
+        ("event.sequence > %(after)s", "event_pkey"),
+    ],
+)
+def test_events_are_searched_by_index(planner: Planner, where: str, index: str) -> None:
+    for name in ("find_events", "replayable_events"):
+        text = render(f"postgres/outbox/{name}.sql", where=where)
+        values = {"x": "a:1", "names": ["order.paid"], "after": 7, "subscriber": 1, "limit": 20}
+        scans = [step for step in planner.steps(text, values) if "Scan" in step["Node Type"]]
+        assert {step.get("Index Name") for step in scans} & {index, "event_pkey"}, scans
+        assert not [step for step in scans if step["Node Type"] == "Seq Scan"], scans
 
 
 async def test_due_deliveries_are_found_behind_a_long_log(postgres_db: Database) -> None:

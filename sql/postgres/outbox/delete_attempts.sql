@@ -1,0 +1,2 @@
+-- All attempts of deliveries.
+DELETE FROM cdc_outbox.attempt WHERE delivery = ANY (%(ids)s::bigint[])
