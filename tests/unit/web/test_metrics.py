@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from cdc.change import Gap, Operation
 from cdc.delivery import DeliveryState, Held, Hold
 from cdc.errors import OutboxError, SourceUnavailable
-from cdc.web.server import health_app
+from cdc.web.server import add_health
 from support.manual_clock import START
 from support.watching import BOUNDS, Watch, batch, change, outcome
 
@@ -42,8 +43,14 @@ def watch() -> Watch:
     return made
 
 
+def _health(watch: Watch) -> web.Application:
+    app = web.Application()
+    add_health(app, watch.monitor, BOUNDS, watch.clock)
+    return app
+
+
 async def scrape(watch: Watch, accept: str = "") -> str:
-    app = health_app(watch.monitor, BOUNDS, watch.clock)
+    app = _health(watch)
     async with TestClient(TestServer(app)) as client:
         answer = await client.get("/metrics", headers={"Accept": accept} if accept else {})
         assert answer.status == 200
@@ -133,7 +140,7 @@ async def test_nothing_personal_and_no_address_is_in_it(watch: Watch) -> None:
 
 
 async def test_ready_and_live(watch: Watch) -> None:
-    async with TestClient(TestServer(health_app(watch.monitor, BOUNDS, watch.clock))) as client:
+    async with TestClient(TestServer(_health(watch))) as client:
         ready = await client.get("/health/ready")
         expected = {"ready": True, "reasons": [], "sources": {"main": "reading"}, "dispatch": "active"}
         assert (ready.status, await ready.json()) == (200, expected)
