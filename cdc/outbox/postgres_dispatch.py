@@ -65,12 +65,12 @@ async def finish(
     """``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
     if not freely and (announcements or any(outcome.disable_reason for outcome in outcomes)):
         raise Crowded
+    if announcements:  # first: it may merge lanes
+        await announce(db, announcements, payloads_of(announcements), now)
     held = await _hold(db, outcomes)
     await _record(db, [outcome.attempt for outcome in outcomes])
     ending = [(held[outcome.attempt.delivery_id], outcome) for outcome in outcomes]
     await _note_health(db, ending)
-    if announcements:
-        await announce(db, announcements, payloads_of(announcements), now)
     ending = [
         (each, outcome) for each, outcome in ending if (each.worker, each.number) == (worker, outcome.attempt.number)
     ]

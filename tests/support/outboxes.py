@@ -105,13 +105,13 @@ async def delivery_of(outbox: OutboxStore, number: int) -> DeliveryView:
     return view
 
 
-async def check_order(outbox: OutboxStore, apart: Collection[str] = ()) -> None:
+async def check_order(outbox: OutboxStore, apart: Collection[str] = (), without: Collection[str] = ()) -> None:
     """Of what must go one after the other at an endpoint, if its order was never changed: at most one unfinished
-    delivery is active, and unless it is leased, the oldest.  ``apart``: the ids of tests."""
+    delivery is active, and unless it is leased, the oldest.  ``apart``: ids of tests; ``without``: of endpoints."""
     orders = {one.id: one.order for one in await outbox.endpoints()}
     lines: dict[tuple[str, ...], list[DeliveryView]] = defaultdict(list)
     for view in reversed(await outbox.deliveries(EVERYTHING, 1_000_000)):
-        if view.state in UNFINISHED:
+        if view.state in UNFINISHED and view.endpoint_id not in without:
             order = Order.RECORD if view.id in apart else orders[view.endpoint_id]
             line = {Order.RECORD: (view.source, view.record), Order.ENDPOINT: (), Order.NONE: (view.id,)}[order]
             lines[view.endpoint_id, *line].append(view)

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
-from cdc.endpoint import EndpointChange
-from cdc.event import Event
+from cdc.endpoint import EndpointChange, Order
+from cdc.event import OPERATIONS, Event
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.position import Position
 from support.database import Database
@@ -54,10 +54,10 @@ class Work:
             await outbox.store(source, Position(str(batch)), events, {}, NOW)
         self._relays -= 1
 
-    def _event(self, source: str) -> Event:
+    def _event(self, source: str, name: str = "invoice.updated") -> Event:
         record, former = (f"c:{self._random.randrange(5)}" for _ in range(2))
         renamed = former if former != record and self._random.random() < 0.1 else None
-        return event(next(self._numbers), record, source=source, renamed_from=renamed)
+        return event(next(self._numbers), record, source=source, name=name, renamed_from=renamed)
 
     async def dispatch(self, outbox: PostgresOutbox, worker: str) -> None:
         idle = 0
@@ -66,7 +66,8 @@ class Work:
             if self._random.random() < 0.05:
                 await outbox.release(worker, at(1))
             else:
-                await outbox.finish(worker, [self._ended(delivery) for delivery in leased], at(1))
+                told = [self._event(OPERATIONS, "endpoint.failing")] if leased and self._random.random() < 0.1 else []
+                await outbox.finish(worker, [self._ended(delivery) for delivery in leased], at(1), told)
             idle = 0 if leased or self._relays else idle + 1
 
     def _ended(self, delivery: LeasedDelivery) -> Outcome:
@@ -80,20 +81,22 @@ class Work:
                     await outbox.retry(view.id, at(1))
             for enabled in (False, True):
                 await outbox.change_endpoint("ep_b", EndpointChange(enabled=enabled))
-            await check_order(outbox)
+            await outbox.change_endpoint("ep_c", EndpointChange(order=self._random.choice(list(Order))))
+            await check_order(outbox, without=["ep_c"])
 
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_order_holds_whatever_happens_at_the_same_time(seed: int, processes: Processes) -> None:
-    """Two that store (with renames), three that dispatch, one that retries, disables, enables, and looks."""
+    """Two that store (with renames), three that dispatch, one that retries, disables, enables, changes orders, and
+    looks."""
     one, two, operator, *workers = await processes(6)
-    for name in ("ep_a", "ep_b"):
-        await one.add_endpoint(endpoint(name))
+    for name in ("ep_a", "ep_b", "ep_c"):
+        await one.add_endpoint(endpoint(name, events=("*", "endpoint.*")))
     work = Work(seed)
     dispatching = (work.dispatch(each, f"w{number}") for number, each in enumerate(workers))
     async with asyncio.timeout(100):
         await asyncio.gather(work.relay(one, "main"), work.relay(two, "shop"), work.operate(operator), *dispatching)
-    await check_order(one)
+    await check_order(one, without=["ep_c"])
     while leased := await lease(one, at(500), worker="last"):
         await one.finish("last", [outcome(delivery) for delivery in leased], at(500))
     views = await one.deliveries(EVERYTHING, 10_000)
