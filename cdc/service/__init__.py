@@ -3,6 +3,7 @@
 Drivers are imported where they are chosen, so that a command loads only what it needs.
 """
 
+from cdc.service.access import open_access, sign_in
 from cdc.service.capture import captures, checked, plan_cascades, readable
 from cdc.service.consumer import Role, observing, run
 from cdc.service.doctor import examine
@@ -55,6 +56,7 @@ __all__ = [
     "observing",
     "of_mysql",
     "of_postgres",
+    "open_access",
     "open_outbox",
     "outbox_script",
     "plan_cascades",
@@ -65,6 +67,7 @@ __all__ = [
     "run",
     "send_test",
     "sending_problem",
+    "sign_in",
     "slot_installer",
     "source_of",
     "tried",

@@ -22,12 +22,12 @@ class ProbeLink:
         self._info = info
         self._link: Link | None = None
 
-    async def query(self, sql: str) -> list[Any]:
+    async def query(self, sql: str, parameters: list[Any] | None = None) -> list[Any]:
         try:
             if self._link is None:
                 self._link = Link(self._info)
                 await self._link.connect()
-            return await self._link.query(sql, seconds=SECONDS)
+            return await self._link.query(sql, parameters, seconds=SECONDS)
         except CdcError:
             await self.close()
             raise

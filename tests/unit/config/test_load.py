@@ -138,6 +138,12 @@ def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
         ("[dispatch]\nlease_seconds = 30\n", "must be more than max_timeout_seconds", ""),
         ("[dispatch]\nconcurrency = 0\n", "line 2, [dispatch] concurrency: ", "CDC_DISPATCH_CONCURRENCY"),
         ('[outbox]\nurl = "mysql://a:hunter2@h/c"\n', "line 2, [outbox] url is not a place", ""),
+        ('[web]\ntrusted_header = "X-User"\n', "line 1, [web] has a trusted_header and no trusted_proxies", ""),
+        ('[web]\ntrusted_proxies = ["0.0.0.0/0"]\n', "anybody would be believed", ""),
+        ('[web]\ntrusted_proxies = ["proxy"]\n', "line 2, [web] trusted_proxies has 'proxy', which is no network", ""),
+        ('[web]\ntrusted_header = "Cookie"\n', "line 2, [web] trusted_header is not the name of a header", ""),
+        ("[web]\nsession_hours = 0\n", "line 2, [web] session_hours: ", "CDC_WEB_SESSION_HOURS"),
+        ('[web]\nfacturascripts_login = "main"\n', "has facturascripts_login = 'main'; the sources are: none", ""),
         ('[web]\nlisten = "8600"\n', "line 2, [web] listen is not HOST:PORT", ""),
         ('[tracing]\nendpoint = "collector:4318"\n', "[tracing] endpoint is not the URL of an OTLP collector", ""),
         ('[tracing]\nendpoint = "http://u:hunter2@h/v1"\n', "OTEL_EXPORTER_OTLP_HEADERS", ""),
@@ -263,3 +269,13 @@ def test_a_password_of_the_mail_server_that_cannot_be_read(tmp_path: Path) -> No
 def test_no_source_is_called_as_operational_events_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cdc.toml line 1, \[source.cdc\]: no source may be called 'cdc'"):
         load(tmp_path, f'[source.cdc]\nurl = "{URL}"\n')
+
+
+def test_who_may_sign_in_besides(tmp_path: Path) -> None:
+    text = f'[source.main]\nurl = "{URL}"\n[web]\nfacturascripts_login = "main"\ntrusted_header = "X-User"\n'
+    config = load(tmp_path, f'{text}trusted_proxies = ["10.0.0.5", "fd12::/48"]\n')
+    assert [str(network) for network in config.web.trusted_proxies] == ["10.0.0.5/32", "fd12::/48"]
+    assert (config.web.facturascripts_login, config.web.trusted_header) == ("main", "X-User")
+    variables = {"CDC_WEB_TRUSTED_PROXIES": "10.1.0.0/16, ::1"}
+    networks = load_config(environment=variables, folder=tmp_path / "nowhere").web.trusted_proxies
+    assert [str(network) for network in networks] == ["10.1.0.0/16", "::1/128"]
