@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -77,11 +78,11 @@ class Inbox:
 async def demo(once: bool, say: Say) -> int:
     """Play the story; with ``once`` end after it, else stay until cancelled.  0 when every event arrived, verified."""
     say("Starting a private PostgreSQL with FacturaScripts' tables …")
-    with demo_server() as server, _configured(server.info) as config:
+    with demo_server() as server, _configured(server.info, page=not once) as config:
         say(f"PostgreSQL {server.version} runs.  cdc install-triggers:")
         await asyncio.to_thread(_install, config, say)
         inbox = Inbox(say)
-        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret):
+        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, say):
             say(f"Receiver on {url}, consumer started.\n")
             problems = await _play(server.info, inbox)
             _sum_up(say, inbox, problems)
@@ -91,8 +92,9 @@ async def demo(once: bool, say: Say) -> int:
 
 
 @contextmanager
-def _configured(info: ConnectionInfo) -> Iterator[Config]:
-    """A configuration in a temporary folder."""
+def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[Config]:
+    """A configuration in a temporary folder.  ``page``: whether the page is served, on a free port: several demos may
+    run at once."""
     url = f"postgresql://{info.user}@localhost/{info.database}?socket={info.socket}"
     with tempfile.TemporaryDirectory(prefix="cdc-outbox-") as folder:
         yield Config.model_validate(
@@ -100,9 +102,16 @@ def _configured(info: ConnectionInfo) -> Iterator[Config]:
                 "source": {"demo": SourceConfig(url=url)},
                 "outbox": {"url": f"sqlite:///{Path(folder) / 'cdc.db'}"},
                 "dispatch": {"allow_private": True},
-                "web": {"listen": ""},  # several demos may run at once
+                "web": {"listen": f"127.0.0.1:{_free_port()}" if page else ""},
             }
         )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _install(config: Config, say: Say) -> None:
@@ -132,14 +141,14 @@ async def _receiver(inbox: Inbox) -> AsyncIterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def _consumer(config: Config, url: str, secret: str) -> AsyncIterator[None]:
+async def _consumer(config: Config, url: str, secret: str, say: Say) -> AsyncIterator[None]:
     """`cdc run` in this process, with one endpoint for every event."""
     store = service.open_outbox(config)
     await store.open()
     await store.add_endpoint(Endpoint("ep_demo", url, ("*",), secret, datetime.now(UTC), retry_schedule=RETRIES))
     await store.close()
     stop = asyncio.Event()
-    running = asyncio.create_task(service.run(config, stop))
+    running = asyncio.create_task(service.run(config, stop, say=say))
     try:
         yield
     finally:

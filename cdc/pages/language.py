@@ -65,7 +65,7 @@ class Language:
         if seconds is None:
             return "–"  # noqa: RUF001 - an en dash is meant
         if seconds < 1:
-            return f"{self.number(seconds * 1000)} ms"
+            return f"{self.number(seconds * 1000, 1 if seconds < 0.01 else 0)} ms"  # noqa: PLR2004 - ten milliseconds
         if seconds < 120:  # noqa: PLR2004 - two minutes
             return f"{self.number(seconds, 1)} s"
         return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=self.locale)
