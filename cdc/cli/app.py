@@ -33,6 +33,9 @@ COMMANDS = {
     "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
     "event": ("cdc.cli.event:event", "Which events there are, and which have happened."),
     "outbox": ("cdc.cli.outbox:outbox", "Where events, deliveries and endpoints are kept."),
+    "user": ("cdc.cli.user:user", "The users of the management page."),
+    "token": ("cdc.cli.token:token", "The tokens by which programs use the HTTP API."),
+    "audit": ("cdc.cli.audit:audit", "Who changed what, and when."),
     "listen": ("cdc.cli.listen:listen", "Receive webhooks here, verify their signatures and print them."),
     "config": ("cdc.cli.config:config", "Print a default or the effective configuration."),
 }

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from cdc import service
+from cdc.cli.accounts import opened_access
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
@@ -55,8 +56,8 @@ def rekey(session: Session, as_json: bool) -> None:
 
 
 async def _rekey(config: Config) -> int:
-    async with opened_outbox(config) as store:
-        return await store.seal_secrets()
+    async with opened_outbox(config) as store, opened_access(config) as access:
+        return await store.seal_secrets() + await access.seal_secrets()
 
 
 @outbox.command("sql")
@@ -119,7 +120,8 @@ async def check_secrets(config: Config, store: OutboxStore) -> Finding:
     if not keys:
         detail = "The endpoints' signing secrets are kept as they are: no key is configured to encrypt them with."
         return Finding("secrets", Severity.WARNING, detail, _KEY_HINT)
-    former = await store.seal_secrets(dry_run=True)
+    async with opened_access(config) as access:
+        former = await store.seal_secrets(dry_run=True) + await access.seal_secrets(dry_run=True)
     if former:
         detail = f"{former} signing secrets are encrypted with a former key, which must not be taken away yet."
         return Finding("secrets", Severity.WARNING, detail, "cdc outbox rekey")

@@ -1,0 +1,94 @@
+"""``token …``: what programs show to the HTTP API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from cdc.access.nouns import ApiToken, Scope
+from cdc.cli.accounts import actor, opened_access, opened_accounts
+from cdc.cli.asynchronous import run_async
+from cdc.cli.log_json import time_as_json
+from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.config import Config
+
+
+@click.group()
+def token() -> None:
+    """The tokens by which programs use the HTTP API."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--scope", type=click.Choice([each.value for each in Scope]), required=True, help="What it may do.")
+@click.option(
+    "--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="It works for so many days [until it is removed]."
+)
+@json_option
+@pass_session
+def add(session: Session, name: str, scope: str, expires: int | None, as_json: bool) -> None:
+    """Make a token for a program, and print it.
+
+    The token is shown this once.  Each program has one of its own, so that it can be removed alone, and the audit log
+    says by its NAME what the program changed.
+    """
+    lifetime = None if expires is None else timedelta(days=expires)
+    made, text = run_async(_add(quiet_configuration(session), name, Scope(scope), lifetime))
+    if as_json:
+        print_json(_as_json(made) | {"token": text})
+        return
+    print_fields([("id", made.id), ("token", text)])
+    say("Keep the token: it is not shown again.  Programs send it as  Authorization: Bearer cdct_…")
+
+
+async def _add(config: Config, name: str, scope: Scope, lifetime: timedelta | None) -> tuple[ApiToken, str]:
+    async with opened_accounts(config) as accounts:
+        return await accounts.add_token(actor(), name, scope, lifetime)
+
+
+@token.command("list")
+@json_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List all tokens and when they were used."""
+    tokens = run_async(_all(quiet_configuration(session)))
+    if as_json:
+        print_json({"tokens": [_as_json(each) for each in tokens]})
+        return
+    rows = [(t.id, t.name, t.scope, t.created_at, t.expires_at, t.last_used_at) for t in tokens]
+    titles = ("id", "name", "scope", "created", "expires", "last used")
+    print_table(titles, rows, "There is no token yet: cdc token add NAME --scope read")
+
+
+async def _all(config: Config) -> list[ApiToken]:
+    async with opened_access(config) as store:
+        return await store.tokens()
+
+
+@token.command()
+@click.argument("named", metavar="ID|NAME")
+@pass_session
+def remove(session: Session, named: str) -> None:
+    """Remove a token; it works no more from this moment on."""
+    removed = run_async(_remove(quiet_configuration(session), named))
+    say(f"{removed.id} ({removed.name}): Removed.")
+
+
+async def _remove(config: Config, named: str) -> ApiToken:
+    async with opened_accounts(config) as accounts:
+        return await accounts.remove_token(actor(), named)
+
+
+def _as_json(each: ApiToken) -> dict[str, Any]:
+    return {
+        "id": each.id,
+        "name": each.name,
+        "scope": each.scope,
+        "created_at": time_as_json(each.created_at),
+        "expires_at": time_as_json(each.expires_at),
+        "last_used_at": time_as_json(each.last_used_at),
+    }

@@ -1,0 +1,150 @@
+"""``user …``: who may use the management page."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+
+from cdc.access import totp as codes
+from cdc.access.accounts import Accounts
+from cdc.access.nouns import Role, User
+from cdc.cli.accounts import actor, opened_access, opened_accounts, password_option, read_password
+from cdc.cli.asynchronous import run_async
+from cdc.cli.log_json import time_as_json
+from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.config import Config
+from cdc.errors import UsageError
+
+T = TypeVar("T")
+
+name_argument = click.argument("name")
+role_option = click.option(
+    "--role",
+    type=click.Choice([each.value for each in Role]),
+    required=True,
+    help="viewer: looks; manager: changes, too.",
+)
+
+
+@click.group()
+def user() -> None:
+    """The users of the management page."""
+
+
+@user.command()
+@name_argument
+@role_option
+@password_option
+@click.option("--no-password", is_flag=True, help="Signed in by a proxy only ([web] trusted_header).")
+@json_option
+@pass_session
+def add(session: Session, *, name: str, role: str, password_file: str | None, no_password: bool, as_json: bool) -> None:
+    """Add a user; the password is asked for."""
+    if no_password and password_file is not None:
+        raise UsageError("--no-password and --password-file exclude each other.", "Give one of them.")
+    config = quiet_configuration(session)
+    password = None if no_password else read_password(password_file)
+    made = _with_accounts(config, lambda accounts: accounts.add_user(actor(), name, Role(role), password))
+    if as_json:
+        print_json(_as_json(made))
+    say(f"{made.name}: Added as {made.role}.")
+
+
+@user.command("list")
+@json_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List all users."""
+    users = run_async(_all(quiet_configuration(session)))
+    if as_json:
+        print_json({"users": [_as_json(each) for each in users]})
+        return
+    rows = [(each.name, each.role, bool(each.password_hash), bool(each.totp_secret), each.created_at) for each in users]
+    titles = ("name", "role", "password", "second factor", "created")
+    print_table(titles, rows, "There is no user yet: cdc user add NAME --role manager")
+
+
+async def _all(config: Config) -> list[User]:
+    async with opened_access(config) as store:
+        return await store.users()
+
+
+@user.command()
+@name_argument
+@password_option
+@pass_session
+def password(session: Session, name: str, password_file: str | None) -> None:
+    """Give a user a new password; all sessions of the user end."""
+    config = quiet_configuration(session)
+    new = read_password(password_file)
+    _with_accounts(config, lambda accounts: accounts.change_password(actor(), name, new))
+    say(f"{name}: The password is changed, and all sessions have ended.")
+
+
+@user.command("role")
+@name_argument
+@role_option
+@pass_session
+def change_role(session: Session, name: str, role: str) -> None:
+    """Change what a user may do, at once."""
+    config = quiet_configuration(session)
+    _with_accounts(config, lambda accounts: accounts.change_role(actor(), name, Role(role)))
+    say(f"{name}: Now {role}.")
+
+
+@user.command()
+@name_argument
+@pass_session
+def remove(session: Session, name: str) -> None:
+    """Remove a user; all sessions of the user end."""
+    config = quiet_configuration(session)
+    _with_accounts(config, lambda accounts: accounts.remove_user(actor(), name))
+    say(f"{name}: Removed.")
+
+
+@user.command()
+@name_argument
+@click.option("--off", is_flag=True, help="Ask this user for no code any more.")
+@json_option
+@pass_session
+def totp(session: Session, name: str, off: bool, as_json: bool) -> None:
+    """Ask a user for the code of an authenticator app, and print what the app needs.
+
+    It is shown this once.  All sessions of the user end.
+    """
+    config = quiet_configuration(session)
+    if off:
+        _with_accounts(config, lambda accounts: accounts.switch_totp_off(actor(), name))
+        say(f"{name}: No code is asked for any more.")
+        return
+    secret = codes.new_secret(secrets.token_bytes)
+    _with_accounts(config, lambda accounts: accounts.switch_totp_on(actor(), name, secret))
+    shown = {"secret": secret, "uri": codes.uri(secret, name)}
+    if as_json:
+        print_json(shown)
+        return
+    print_fields(shown.items())
+    say("Type the secret into the app, or show it the URI as a QR code; neither is shown again.")
+
+
+def _with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with opened_accounts(config) as accounts:
+            return await work(accounts)
+
+    return run_async(run())
+
+
+def _as_json(each: User) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "role": each.role,
+        "password": bool(each.password_hash),
+        "totp": bool(each.totp_secret),
+        "created_at": time_as_json(each.created_at),
+    }

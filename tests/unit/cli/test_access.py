@@ -1,0 +1,227 @@
+"""Users, tokens and the audit log, as whoever administers them sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyotp
+import pytest
+
+from cdc.access.sign_in import SignIn
+from cdc.clock import SystemClock
+from cdc.config import load_config
+from cdc.errors import AccessRefused
+from cdc.outbox.secret_box import new_key
+from cdc.service import open_access
+from support.manual_clock import ManualClock
+
+GOOD = "correct horse battery"
+
+
+def signed_in(folder: Path, name: str, password: str, code: str = "", now: datetime | None = None) -> str:
+    """As whom: ``name role``; `no` when refused."""
+
+    async def enter() -> str:
+        store = open_access(load_config(environment={}, folder=folder))
+        await store.open()
+        try:
+            clock = ManualClock(now or datetime.now(UTC))
+            session = (await SignIn(store, clock).with_password(name, password, code, address="192.0.2.1")).session
+        except AccessRefused:
+            return "no"
+        finally:
+            await store.close()
+        return f"{session.user} {session.role}"
+
+    return asyncio.run(enter())
+
+
+def scope_of(folder: Path, token: str) -> str | None:
+    async def ask() -> str | None:
+        store = open_access(load_config(environment={}, folder=folder))
+        await store.open()
+        found = await SignIn(store, SystemClock()).token(token)
+        await store.close()
+        return found and found.scope
+
+    return asyncio.run(ask())
+
+
+def test_a_token_from_beginning_to_end(run_cdc: Callable, folder: Path) -> None:
+    assert "no token yet" in run_cdc("token", "list").stderr
+    added = json.loads(run_cdc("token", "add", "shop", "--scope", "manage", "--expires", "30", "--json").stdout)
+    assert re.fullmatch(r"cdct_[A-Za-z0-9_-]{43}", added["token"])
+    assert (added["name"], added["scope"], added["last_used_at"]) == ("shop", "manage", None)
+    expires = datetime.fromisoformat(added["expires_at"]) - datetime.fromisoformat(added["created_at"])
+    assert expires.days == 30
+    assert scope_of(folder, added["token"]) == "manage"
+
+    for_people = run_cdc("token", "add", "till", "--scope", "read")
+    text = re.search(r"cdct_\S+", for_people.stdout)
+    assert text is not None
+    assert "not shown again" in for_people.stderr
+    for command in (["list"], ["list", "--json"]):
+        shown = run_cdc("token", *command).stdout
+        assert added["id"] in shown
+        assert "till" in shown
+        assert "cdct_" not in shown
+    listed = json.loads(run_cdc("token", "list", "--json").stdout)["tokens"]
+    assert [(each["name"], each["last_used_at"] is None) for each in listed] == [("shop", False), ("till", True)]
+
+    assert "already" in run_cdc("token", "add", "Shop", "--scope", "read", code=2).stderr
+    assert "(shop): Removed" in run_cdc("token", "remove", added["id"]).stderr
+    run_cdc("token", "remove", "TILL")
+    assert "no token" in run_cdc("token", "remove", "till", code=2).stderr
+    assert scope_of(folder, added["token"]) is scope_of(folder, text[0]) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["shop"], ["shop", "--scope", "all"], ["shop", "--scope", "read", "--expires", "0"], ["", "--scope", "read"]],
+)
+def test_tokens_that_cannot_be(run_cdc: Callable, arguments: list[str]) -> None:
+    run_cdc("token", "add", *arguments, code=2)
+    assert json.loads(run_cdc("token", "list", "--json").stdout) == {"tokens": []}
+
+
+def test_a_token_in_the_place_of_a_name_is_not_repeated(run_cdc: Callable) -> None:
+    text = json.loads(run_cdc("token", "add", "shop", "--scope", "read", "--json").stdout)["token"]
+    for command in (["remove", text], ["add", text, "--scope", "read"]):
+        assert text not in run_cdc("token", *command, code=2).output
+
+
+def test_a_user_from_beginning_to_end(run_cdc: Callable, folder: Path) -> None:
+    assert "no user yet" in run_cdc("user", "list").stderr
+    asked = run_cdc("user", "add", "Ann", "--role", "viewer", stdin=f"{GOOD}\n{GOOD}\n")
+    assert (asked.stdout, "Added as viewer" in asked.stderr) == ("", True)
+    assert GOOD not in asked.output
+    assert signed_in(folder, "ann", GOOD) == "Ann viewer"
+    run_cdc("user", "role", "ann", "--role", "manager")
+    assert signed_in(folder, "ann", GOOD) == "Ann manager"
+
+    (folder / "password").write_text("another good one\n")
+    run_cdc("user", "password", "ann", "--password-file", "password")
+    assert (signed_in(folder, "ann", GOOD), signed_in(folder, "ann", "another good one")) == ("no", "Ann manager")
+    run_cdc("user", "password", "ann", "--password-file", "-", stdin=f"{GOOD}\nmore\n")
+    assert signed_in(folder, "ann", GOOD) == "Ann manager"
+
+    listed = json.loads(run_cdc("user", "list", "--json").stdout)["users"]
+    assert [(each["name"], each["role"], each["password"], each["totp"]) for each in listed] == [
+        ("Ann", "manager", True, False)
+    ]
+    assert run_cdc("user", "list").stdout.split("\n")[1].split()[:4] == ["Ann", "manager", "yes", "no"]
+    run_cdc("user", "remove", "ANN")
+    assert signed_in(folder, "ann", GOOD) == "no"
+    for command in (["role", "ann", "--role", "viewer"], ["remove", "ann"], ["totp", "ann"]):
+        assert "no user" in run_cdc("user", *command, code=2).stderr
+
+
+def test_a_user_without_a_password_and_what_excludes_it(run_cdc: Callable, folder: Path) -> None:
+    made = json.loads(run_cdc("user", "add", "ann", "--role", "viewer", "--no-password", "--json").stdout)
+    assert made["password"] is False
+    assert signed_in(folder, "ann", "") == "no"
+    both = ["--no-password", "--password-file", "x"]
+    assert "exclude each other" in run_cdc("user", "add", "bob", "--role", "viewer", *both, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "message"),
+    [
+        ("ann", "short\nshort\n", "at least 10 characters"),
+        ("annabella", "annabella1\nannabella1\n", "would be guessed"),
+        ("a b", f"{GOOD}\n{GOOD}\n", "cannot be the name"),
+    ],
+)
+def test_users_that_cannot_be(run_cdc: Callable, name: str, typed: str, message: str) -> None:
+    refused = run_cdc("user", "add", name, "--role", "viewer", stdin=typed, code=2)
+    assert message in refused.stderr
+    assert typed.split("\n", maxsplit=1)[0] not in refused.stdout
+    assert json.loads(run_cdc("user", "list", "--json").stdout) == {"users": []}
+
+
+def test_a_password_that_is_typed_differently_the_second_time_is_asked_for_again(
+    run_cdc: Callable, folder: Path
+) -> None:
+    run_cdc("user", "add", "ann", "--role", "viewer", stdin=f"{GOOD}\nother\n{GOOD}\n{GOOD}\n")
+    assert signed_in(folder, "ann", GOOD) == "ann viewer"
+
+
+def test_a_password_file_that_cannot_be_read(run_cdc: Callable, folder: Path) -> None:
+    (folder / "binary").write_bytes(b"\xff\xfe")
+    for name, reason in (("nowhere", "No such file"), ("binary", "not UTF-8")):
+        refused = run_cdc("user", "add", "ann", "--role", "viewer", "--password-file", name, code=2)
+        assert reason in refused.stderr
+
+
+def test_the_second_factor(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = new_key()
+    (folder / "key").write_text(key)
+    (folder / "cdc.toml").write_text('[outbox]\nsecret_key_file = "key"\n')
+    run_cdc("user", "add", "ann", "--role", "viewer", "--password-file", "-", stdin=GOOD)
+    shown = json.loads(run_cdc("user", "totp", "ann", "--json").stdout)
+    now = datetime.now(UTC)
+    code = pyotp.TOTP(shown["secret"]).at(now)
+    assert shown["uri"] == pyotp.parse_uri(shown["uri"]).provisioning_uri()
+    assert signed_in(folder, "ann", GOOD) == "no"
+    assert signed_in(folder, "ann", GOOD, code, now) == "ann viewer"
+    assert signed_in(folder, "ann", GOOD, code, now) == "no", "a code is taken once, by all processes"
+    with closing(sqlite3.connect(folder / "cdc.db")) as db:
+        assert shown["secret"] not in "\n".join(db.iterdump())
+
+    monkeypatch.setenv("CDC_SECRET_KEY", f"{new_key()},{key}")
+    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 1}
+    monkeypatch.delenv("CDC_SECRET_KEY")
+    assert "encrypted with another key" in run_cdc("user", "list", code=1).stderr
+
+
+def test_the_second_factor_is_switched_off(run_cdc: Callable, folder: Path) -> None:
+    run_cdc("user", "add", "ann", "--role", "viewer", "--password-file", "-", stdin=GOOD)
+    assert "otpauth://totp/" in run_cdc("user", "totp", "ann").stdout
+    run_cdc("user", "totp", "ann", "--off")
+    assert signed_in(folder, "ann", GOOD) == "ann viewer"
+
+
+def test_the_audit_log(run_cdc: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "No entry fits." in run_cdc("audit", "list").stderr
+    monkeypatch.setenv("LOGNAME", "rosa")
+    text = json.loads(run_cdc("token", "add", "shop", "--scope", "read", "--json").stdout)["token"]
+    monkeypatch.setenv("LOGNAME", "ev\x1bil")
+    run_cdc("user", "add", "ann", "--role", "viewer", "--password-file", "-", stdin=GOOD)
+
+    def listed(*filters: str) -> list[tuple[str, str, str]]:
+        entries = json.loads(run_cdc("audit", "list", "--json", *filters).stdout)["entries"]
+        return [(each["actor"], each["action"], each["subject"]) for each in entries]
+
+    both = [("cli:ev?il", "user.add", "user:ann"), ("cli:rosa", "token.add", "token:shop")]
+    assert listed() == both
+    assert (
+        listed("--actor", "cli:rosa")
+        == listed("--action", "token.add")
+        == listed("--subject", "token:shop")
+        == both[1:]
+    )
+    assert listed("--limit", "1") == both[:1]
+    newest = json.loads(run_cdc("audit", "list", "--json").stdout)["entries"][0]
+    assert listed("--before", str(newest["number"])) == both[1:]
+    assert newest["detail"] == {"role": "viewer"}
+    shown = run_cdc("audit", "list").output
+    assert '{"role":"viewer"}' in shown
+    assert text not in shown + run_cdc("audit", "list", "--json").stdout
+
+
+def test_nothing_that_opens_a_door_is_in_the_outbox(run_cdc: Callable, folder: Path) -> None:
+    run_cdc("user", "add", "ann", "--role", "viewer", "--password-file", "-", stdin=GOOD)
+    text = json.loads(run_cdc("token", "add", "shop", "--scope", "read", "--json").stdout)["token"]
+    signed_in(folder, "ann", GOOD)
+    content = b"".join(path.read_bytes() for path in folder.glob("cdc.db*"))
+    assert b"$argon2id$" in content
+    for secret in (GOOD, text, text.removeprefix("cdct_")):
+        assert secret.encode() not in content
+    assert (folder / "cdc.db").stat().st_mode & 0o077 == 0
