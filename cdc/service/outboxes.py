@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from cdc.access.base import AccessStore
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.config.model import OutboxConfig, SecretKeys
@@ -34,20 +33,6 @@ def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:
     from cdc.outbox.sqlite import SqliteOutbox
 
     return SqliteOutbox(outbox.path, box=box)
-
-
-def open_access(config: Config) -> AccessStore:
-    """Users, tokens and the audit log, which are kept where the outbox is; not opened yet."""
-    from cdc.outbox.secret_box import SecretBox
-
-    box = SecretBox(*config.outbox.secret_keys())
-    if config.outbox.path is None:
-        from cdc.access.postgres import PostgresAccess
-
-        return PostgresAccess(config.outbox.connection(), box=box)
-    from cdc.access.sqlite import SqliteAccess
-
-    return SqliteAccess(config.outbox.path, box=box)
 
 
 async def migrate_outbox(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cdc.access.accounts import Accounts
@@ -13,13 +12,15 @@ from cdc.access.sign_in import SignIn
 from cdc.clock import Clock
 from cdc.config import Config
 from cdc.outbox.base import OutboxStore
+from cdc.service.access import open_access, sign_in
 from cdc.service.desk import ServiceDesk
-from cdc.service.outboxes import open_access
 from cdc.web.health import Bounds
 from cdc.web.monitor import Monitor
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from cdc.api.desk import Desk
 
 
 async def serve_web(
@@ -33,19 +34,24 @@ async def serve_web(
     say: Callable[[str], None],
 ) -> None:
     """Until ``stop``.  ``say``: who is told of the set-up link, while nobody can sign in."""
-    from cdc.web.server import serve
+    from cdc.pages.site import application
+    from cdc.web.server import add_health, serve
 
     access = open_access(config)
     await access.open()
     try:
-        app = web_application(config, store, access, monitor, bounds, clock=clock)
-        link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
+        async with sign_in(config, access, clock) as ways_in:
+            desk = ServiceDesk(config=config, store=store, access=access, monitor=monitor, bounds=bounds, clock=clock)
+            app = application()
+            add_health(app, monitor, bounds, clock)
+            add_management(app, config, desk, access, ways_in)
+            link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
 
-        def listening() -> None:
-            if link is not None:
-                say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
+            def listening() -> None:
+                if link is not None:
+                    say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
-        await serve(app, config.web.listen, stop, listening)
+            await serve(app, config.web.listen, stop, listening)
     finally:
         await access.close()
 
@@ -54,9 +60,8 @@ def _opened_otherwise(config: Config) -> bool:
     return bool(config.web.trusted_header or config.web.facturascripts_login)
 
 
-def web_application(
-    config: Config, store: OutboxStore, access: AccessStore, monitor: Monitor, bounds: Bounds, *, clock: Clock
-) -> web.Application:
+def add_management(app: web.Application, config: Config, desk: Desk, access: AccessStore, ways_in: SignIn) -> None:
+    """The API and the page, after what else there is: what is none of them is a page, or nothing."""
     from babel.dates import LOCALTZ, get_timezone
 
     from cdc.api.application import PREFIX, api_application
@@ -64,17 +69,11 @@ def web_application(
     from cdc.api.operations import OPERATIONS
     from cdc.pages.door import Door, Proxies
     from cdc.pages.routes import SECTIONS, routes
-    from cdc.pages.site import Site, add_site, application
-    from cdc.web.server import add_health
+    from cdc.pages.site import Site, add_site
 
     web = config.web
-    sign_in = SignIn(access, clock, lifetime=timedelta(hours=web.session_hours))
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
-    door = Door(access, Accounts(access, clock), sign_in, proxies, theirs=bool(web.facturascripts_login))
-    desk = ServiceDesk(config=config, store=store, access=access, monitor=monitor, bounds=bounds, clock=clock)
+    door = Door(access, Accounts(access, desk.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
     zone = get_timezone(web.timezone) if web.timezone else LOCALTZ
-    app = application()
-    add_health(app, monitor, bounds, clock)
-    app.add_subapp(PREFIX, api_application(desk, Gate(access, sign_in, clock, door.address), OPERATIONS))
+    app.add_subapp(PREFIX, api_application(desk, Gate(access, ways_in, desk.clock, door.address), OPERATIONS))
     add_site(app, Site(desk, door, zone, SECTIONS), routes())
-    return app
