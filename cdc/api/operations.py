@@ -1,0 +1,13 @@
+"""Every operation of the API."""
+
+from __future__ import annotations
+
+from cdc.api import deliveries, endpoints, events, sources
+from cdc.api.operation import Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    *endpoints.OPERATIONS,
+    *events.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *sources.OPERATIONS,
+)
