@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cdc.errors import CdcError
 from cdc.source.probe import Ahead
-from cdc.web.monitor import Answers, Monitor, Queue
+from cdc.web.monitor import INTERVAL, Answers, Monitor, Queue
 from cdc.web.reported import SourceReport
 
 
@@ -50,6 +50,10 @@ def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall |
     return found
 
 
+#: However short the bounds: no answer comes before the next question.
+_ASKED_TWICE = timedelta(seconds=2 * INTERVAL)
+
+
 def _stores(report: SourceReport, bounds: Bounds, now: datetime) -> bool:
     """It is open, and its position has moved not long ago."""
     moved = report.moved_at or report.since
@@ -85,7 +89,7 @@ def _source(
         return
     if answers is None:
         return
-    if now - answers.answered_at >= bounds.stalled:
+    if now - answers.answered_at >= max(bounds.stalled, _ASKED_TWICE):
         why = _told(answers.failure.error) if answers.failure else "its database does not answer."
         since = answers.answered_at
         yield Stall(since, f"Whether source {name} keeps up is not known since {_since(since, now)}: {why}")

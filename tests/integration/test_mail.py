@@ -24,7 +24,7 @@ from cdc.payload import event_payload
 from support.dispatching import endpoint
 from support.dispatching import event as row_event
 from support.http_faults import receiver, refusing
-from support.mail_server import Mailbox, mail_server
+from support.mail_server import PASSWORD, Mailbox, mail_server
 from support.manual_clock import START
 
 DISABLED = examples()["endpoint.disabled"]
@@ -111,8 +111,8 @@ async def test_a_batch_is_one_mail() -> None:
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_encrypted_with_a_login(at_once: bool) -> None:
     async with encrypted(at_once=at_once, login=True) as (mailbox, server):
-        assert (await send(replace(server, user="cdc", password="right"))).status == 250
-        assert mailbox.logins == ["cdc:right"]
+        assert (await send(replace(server, user="cdc", password=PASSWORD))).status == 250
+        assert mailbox.logins == [f"cdc:{PASSWORD}"]
         assert mailbox.encrypted == [True]
         answer = await send(replace(server, user="cdc", password="planted"))
     assert answer.status == 535

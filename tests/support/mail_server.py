@@ -15,6 +15,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+PASSWORD = "correct-horse-7"
+
 
 @dataclass
 class Mailbox:
@@ -53,7 +55,7 @@ class Mailbox:
     def log_in(self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)
         self.logins.append(f"{data.login.decode()}:{data.password.decode()}")
-        return AuthResult(success=data.password == b"right", handled=False)
+        return AuthResult(success=data.password == PASSWORD.encode(), handled=False)
 
     async def until(self, count: int) -> None:
         """Until so many mails have been taken."""
@@ -67,7 +69,7 @@ class Mailbox:
 async def mail_server(
     mailbox: Mailbox, *, tls: ssl.SSLContext | None = None, at_once: bool = False, login: bool = False
 ) -> AsyncIterator[int]:
-    """Its port.  ``tls``: by STARTTLS, or ``at_once``.  ``login``: the password is ``right``."""
+    """Its port.  ``tls``: by STARTTLS, or ``at_once``.  ``login``: the password is `PASSWORD`."""
     loop = asyncio.get_running_loop()
     connections: list[SMTP] = []
 
