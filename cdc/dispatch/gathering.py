@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
 
 from cdc.delivery import LeasedDelivery
@@ -15,8 +15,9 @@ Load = tuple[LeasedDelivery, ...]
 ALONE_FROM = 3
 
 
-def travels_alone(delivery: LeasedDelivery, endpoint: Endpoint) -> bool:
-    return not endpoint.batched or delivery.attempt >= ALONE_FROM
+def travels_alone(attempt: int, endpoint: Endpoint) -> bool:
+    """Whether a delivery with this attempt number does."""
+    return not endpoint.batched or attempt >= ALONE_FROM
 
 
 class _Batch:
@@ -48,15 +49,22 @@ class Gathering:
     def endpoints(self) -> set[str]:
         return set(self._by_endpoint)
 
-    def add(self, delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> Load | None:
-        """The batch that this delivery made full, or None."""
-        key = (delivery.endpoint_id, delivery.attempt)
-        batch = self._batches.get(key)
-        if batch is None:
-            batch = self._batches[key] = _Batch(now + timedelta(seconds=endpoint.batch_wait))
-        batch.deliveries.append(delivery)
-        self._by_endpoint[delivery.endpoint_id] += 1
-        return self._pop(key) if len(batch.deliveries) >= endpoint.batch_size else None
+    def add(self, deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> list[Load]:
+        """Deliveries of one endpoint with one attempt number, at least one: the batches that they made full."""
+        key = (endpoint.id, deliveries[0].attempt)
+        full: list[Load] = []
+        taken = 0
+        while taken < len(deliveries):
+            batch = self._batches.get(key)
+            if batch is None:
+                batch = self._batches[key] = _Batch(now + timedelta(seconds=endpoint.batch_wait))
+            joining = deliveries[taken : taken + max(endpoint.batch_size - len(batch.deliveries), 0)]
+            batch.deliveries += joining
+            self._by_endpoint[endpoint.id] += len(joining)
+            taken += len(joining)
+            if len(batch.deliveries) >= endpoint.batch_size:
+                full.append(self._pop(key))
+        return full
 
     def due(self, now: datetime) -> list[Load]:
         """Batches whose first delivery has waited long enough; they are no longer here."""

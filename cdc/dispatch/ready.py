@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 
 from cdc.delivery import LeasedDelivery
 from cdc.dispatch.gathering import Gathering, Load, travels_alone
@@ -43,12 +45,14 @@ class Ready:
 
     def add(self, deliveries: Iterable[LeasedDelivery], endpoints: Mapping[str, Endpoint], now: datetime) -> None:
         """Those of an endpoint that is not in ``endpoints`` travel alone."""
-        for delivery in deliveries:
-            endpoint = endpoints.get(delivery.endpoint_id)
-            if endpoint is None or travels_alone(delivery, endpoint):
-                self._append((delivery,))
-            elif load := self._gathering.add(delivery, endpoint, now):
-                self._append(load)
+        for (endpoint_id, attempt), alike in groupby(deliveries, attrgetter("endpoint_id", "attempt")):
+            endpoint = endpoints.get(endpoint_id)
+            if endpoint is None or travels_alone(attempt, endpoint):
+                for delivery in alike:
+                    self._append((delivery,))
+            else:
+                for load in self._gathering.add(list(alike), endpoint, now):
+                    self._append(load)
 
     def complete(self, now: datetime, *, at_once: bool = False) -> None:
         """Batches whose time has come are complete, however few they hold; ``at_once``: all are."""

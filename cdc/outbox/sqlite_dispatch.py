@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any
+
+import orjson
 
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.event import Event
@@ -33,16 +34,7 @@ def lease(
     due = _due(db, now, limit, room)
     db.execute(load("sqlite/lease.sql"), (worker, micros(until), _list([row[1] for _, row in due])))
     return [
-        LeasedDelivery(
-            id=delivery_id(number),
-            endpoint_id=endpoint_id,
-            event_id=event_id,
-            event_name=name,
-            record=record,
-            attempt=attempts + 1,
-            lease_until=until,
-            body_event=payload,
-        )
+        LeasedDelivery(delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload)
         for endpoint_id, (_, number, attempts, event_id, name, record, payload) in due
     ]
 
@@ -108,12 +100,13 @@ def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
     """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
     single = []
     try:
-        for of_all, attempts in groupby(numbered, _of_all):
-            numbers = [number for number, _ in attempts]
-            if len(numbers) == 1:
-                single.append((*of_all, numbers[0]))
+        for (number, url, status, started_at, *rest), attempts in groupby(numbered, _of_all):
+            of_all = number, url, status, micros(started_at), *rest
+            deliveries = [delivery for delivery, _ in attempts]
+            if len(deliveries) == 1:
+                single.append((*of_all, deliveries[0]))
             else:
-                db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(numbers)))
+                db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
         db.executemany(load("sqlite/insert_attempt.sql"), single)
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
         for _, outcome in numbered:
@@ -122,9 +115,9 @@ def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
 
 
 def _of_all(numbered: _Numbered) -> tuple[Any, ...]:
-    """What attempts of one request have in common: the parameters of both statements but the last."""
+    """What attempts of one request have in common."""
     _, number, _, _, url, status, started_at, duration, error, answer = numbered[1].attempt
-    return number, url, status, micros(started_at), duration, error, answer
+    return number, url, status, started_at, duration, error, answer
 
 
 def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
@@ -137,30 +130,30 @@ def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
     return row
 
 
-def _conclude_all(db: sqlite3.Connection, worker: str, numbered: Sequence[_Numbered], now: datetime) -> None:
-    """Deliveries that are finished for good, nearly all of them: a few statements for the whole lot."""
+def _conclude_all(db: sqlite3.Connection, worker: str, numbered: Sequence[_Numbered], now: datetime) -> int:
+    """Deliveries that are finished for good, nearly all of them: a few statements for the whole lot; how many."""
     finished_at = micros(now)
-    alike: defaultdict[tuple[DeliveryState, int], list[int | None]] = defaultdict(list)
-    for number, outcome in numbered:
-        alike[outcome.state, outcome.attempt.number].append(number)
-    for (state, attempt), numbers in alike.items():
+    concluded = 0
+    for (state, attempt), alike in groupby(numbered, lambda each: (each[1].state, each[1].attempt.number)):
         new = (ROW_STATE[state], finished_at, finished_at)
-        db.execute(load("sqlite/finish.sql"), (*new, _list(numbers), worker, attempt))
+        numbers = _list([number for number, _ in alike])
+        concluded += db.execute(load("sqlite/finish.sql"), (*new, numbers, worker, attempt)).rowcount
     ended = _list([number for number, _ in numbered])
     for endpoint, lane in db.execute(load("sqlite/lanes_behind.sql"), (ended,)).fetchall():
         promote(db, endpoint, lane)
+    return concluded
 
 
-def _list(numbers: Sequence[int | None]) -> str:
+def _list(numbers: list[int | None] | list[int]) -> str:
     """For `json_each`: a statement on many rows costs less for each than one statement a row."""
-    return json.dumps(numbers)
+    return orjson.dumps(numbers).decode()
 
 
-def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> None:
-    """A delivery that is due again, or whose endpoint must be disabled."""
+def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> bool:
+    """A delivery that is due again, or whose endpoint must be disabled; whether the worker still had it."""
     number, endpoint, lane, holder, attempts = _delivery(db, outcome)
     if (holder, attempts) != (worker, outcome.attempt.number):
-        return
+        return False
     finished_at = micros(now) if outcome.state.final else None
     due = micros(outcome.due_at or now)
     new = (ROW_STATE[outcome.state], due, finished_at)
@@ -168,6 +161,7 @@ def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: dateti
     settle(db, endpoint, lane)  # an older one of the lane may have been retried meanwhile
     if outcome.disable_reason:
         db.execute(load("sqlite/disable_endpoint.sql"), (outcome.disable_reason, endpoint))
+    return True
 
 
 def release(db: sqlite3.Connection, worker: str, now: datetime) -> int:

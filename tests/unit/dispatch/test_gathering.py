@@ -35,13 +35,19 @@ class GatheringMachine(RuleBasedStateMachine):
         self.came: dict[str, datetime] = {}
         self.gone: list[str] = []
 
-    @rule(endpoint_id=st.sampled_from(list(ENDPOINTS)), attempt=st.integers(1, ALONE_FROM - 1))
-    def add(self, endpoint_id: str, attempt: int) -> None:
-        delivery = leased(len(self.came), endpoint_id, attempt)
-        self.came[delivery.id] = self.now
-        if load := self.gathering.add(delivery, ENDPOINTS[endpoint_id], self.now):
+    @rule(
+        endpoint_id=st.sampled_from(list(ENDPOINTS)),
+        attempt=st.integers(1, ALONE_FROM - 1),
+        count=st.integers(1, 20),
+    )
+    def add(self, endpoint_id: str, attempt: int, count: int) -> None:
+        first = len(self.came)
+        deliveries = [leased(number, endpoint_id, attempt) for number in range(first, first + count)]
+        self.came |= dict.fromkeys([each.id for each in deliveries], self.now)
+        for load in self.gathering.add(deliveries, ENDPOINTS[endpoint_id], self.now):
             assert len(load) == ENDPOINTS[endpoint_id].batch_size
             self._go(load)
+        assert self.gathering.count(endpoint_id) <= 2 * (ENDPOINTS[endpoint_id].batch_size - 1)
 
     @rule(seconds=st.floats(0, 1.5))
     def pass_time(self, seconds: float) -> None:
@@ -91,5 +97,5 @@ TestGathering = GatheringMachine.TestCase
 
 @given(attempt=st.integers(1, 60), batch_size=st.integers(1, 1000))
 def test_who_travels_alone(attempt: int, batch_size: int) -> None:
-    alone = travels_alone(leased(1, "ep", attempt), endpoint("http://ep", "ep", batch_size=batch_size))
+    alone = travels_alone(attempt, endpoint("http://ep", "ep", batch_size=batch_size))
     assert alone == (batch_size == 1 or attempt >= 3)

@@ -27,6 +27,7 @@ WALKS = {
     "known_events.sql": {"json_each"},
     "note_success.sql": {"json_each"},
     "lanes_behind.sql": {"finished"},  # the ids given
+    **{f"{name}.sql": {"json_each"} for name in ("lease", "finish", "insert_attempts")},
     "event_names.sql": {"found"},  # its own findings
     **{f"{name}.sql": {"given"} for name in ("attempts_of", "retriable_of", "undelivered", "finished_of_events")},
     **{f"delete_{name}.sql": {"json_each"} for name in ("attempts", "deliveries", "events")},
