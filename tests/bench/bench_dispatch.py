@@ -1,10 +1,14 @@
 """Dispatch against a bare aiohttp + uvloop loop that signs and posts the same bodies, to an nginx that answers 204.
 
     python tests/bench/bench_dispatch.py [--requests 3000] [--rounds 9] [--outbox memory sqlite postgresql] [--logs off]
+    python tests/bench/bench_dispatch.py --batch 100 --one-core --outbox sqlite [--requests 10000]
 
 Both sides run in turn in one process, 64 requests at once, bodies of 1.5 kB; printed are medians and the median of the
 rounds' ratios, in requests a second and in CPU time of this process (all threads), which a busy machine disturbs less.
 Ours includes leasing, the attempt log, what metrics are made of, and (unless ``--logs off``) a log line an attempt.
+
+``--batch N`` adds, for each outbox, the same events to an endpoint that wants N of them in a request, and says how many
+times as many it gets; ``--one-core`` keeps this process to one core, and nginx to another.
 """
 
 from __future__ import annotations
@@ -61,6 +65,7 @@ pid {folder}/nginx.pid;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
+    client_max_body_size 0;
     keepalive_requests 1000000;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -73,8 +78,8 @@ http {{
 
 
 @contextmanager
-def nginx() -> Iterator[str]:
-    """Its URL."""
+def nginx(core: int | None = None) -> Iterator[str]:
+    """Its URL.  ``core``: the one it is kept to."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     with tempfile.TemporaryDirectory() as folder:
         with socket.socket() as probe:
@@ -83,6 +88,8 @@ def nginx() -> Iterator[str]:
         configuration = Path(folder, "nginx.conf")
         configuration.write_text(NGINX.format(folder=folder, port=port))
         process = subprocess.Popen([program, "-p", folder, "-c", str(configuration)])
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})  # before it has workers, which inherit it
         try:
             _wait_until_listening(port, process)
             yield f"http://127.0.0.1:{port}/hook"
@@ -124,7 +131,7 @@ def make_events(count: int, start: int) -> list[Event]:
 
 
 class Rate(NamedTuple):
-    """Requests a second, and microseconds of CPU for each."""
+    """Events a second, and microseconds of CPU for each."""
 
     rate: float
     cpu: float
@@ -225,11 +232,11 @@ async def postgresql_outbox() -> AsyncIterator[OutboxStore]:
 OUTBOXES = {"memory": memory_outbox, "sqlite": sqlite_outbox, "postgresql": postgresql_outbox}
 
 
-async def ours(outbox: str, url: str, secret: str, events: Sequence[Event]) -> Rate:
-    """From a full outbox until every outcome is recorded."""
+async def ours(outbox: str, batch: int, url: str, secret: str, events: Sequence[Event]) -> Rate:
+    """From a full outbox until every outcome is recorded; ``batch`` events a request."""
     async with OUTBOXES[outbox]() as store, HttpSender(allow_private=True) as sender:
         now = datetime.now(UTC)
-        await store.add_endpoint(Endpoint("ep_1", url, ("*",), secret, now, concurrency=AT_ONCE))
+        await store.add_endpoint(Endpoint("ep_1", url, ("*",), secret, now, concurrency=AT_ONCE, batch_size=batch))
         await store.store("main", Position("1"), events, {}, now)
         counted = Counted(store, len(events))
         store.finish = counted.finish  # type: ignore[method-assign]  # counts, passes on
@@ -244,24 +251,27 @@ async def ours(outbox: str, url: str, secret: str, events: Sequence[Event]) -> R
         return rate
 
 
+BATCHED = " x"
 Side = Callable[[str, str, Sequence[Event]], Awaitable[Rate]]
 
 
 def side(name: str) -> Side:
+    """``name``: bare, or an outbox, with `` xN`` behind it for batches of N."""
     if name == "bare":
         return bare
+    outbox, _, batch = name.partition(BATCHED)
 
     async def run(url: str, secret: str, events: Sequence[Event]) -> Rate:
-        return await ours(name, url, secret, events)
+        return await ours(outbox, int(batch or 1), url, secret, events)
 
     return run
 
 
-def measure(names: Sequence[str], requests: int, rounds: int) -> dict[str, list[Rate]]:
+def measure(names: Sequence[str], requests: int, rounds: int, core: int | None) -> dict[str, list[Rate]]:
     """Name → what each round gave; the first round warms up and is not kept."""
     secret = new_secret()
     results: dict[str, list[Rate]] = {name: [] for name in names}
-    with nginx() as url:
+    with nginx(core) as url:
         for turn in range(rounds + 1):
             events = make_events(requests, turn * requests + 1)
             order = names if turn % 2 else list(reversed(names))
@@ -293,20 +303,40 @@ def main() -> None:
     parser.add_argument("--outbox", nargs="*", default=list(OUTBOXES), choices=list(OUTBOXES))
     parser.add_argument("--logs", choices=["on", "off"], default="on")
     parser.add_argument("--profile", choices=["bare", *OUTBOXES])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--one-core", action="store_true")
     options: Any = parser.parse_args()
+    core = _one_core() if options.one_core else None
+    batched = [f"{name}{BATCHED}{options.batch}" for name in options.outbox] if options.batch > 1 else []
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
         configure_logs("json", "info" if options.logs == "on" else "error", nowhere)
         if options.profile:
-            profile(options.profile, options.requests)
+            profile(options.profile + (f"{BATCHED}{options.batch}" if batched else ""), options.requests)
             return
-        results = measure(["bare", *options.outbox], options.requests, options.rounds)
+        results = measure(["bare", *options.outbox, *batched], options.requests, options.rounds, core)
     structlog.reset_defaults()
+    report(results)
+
+
+def _one_core() -> int:
+    """Keep this process to one core; the one for nginx."""
+    mine, other, *_ = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {mine})
+    return other
+
+
+def report(results: dict[str, list[Rate]]) -> None:
     base = results["bare"]
     for name, rates in results.items():
         rate, cpu = statistics.median(one.rate for one in rates), statistics.median(one.cpu for one in rates)
         faster = statistics.median(one.rate / other.rate for one, other in zip(rates, base, strict=True))
         leaner = statistics.median(other.cpu / one.cpu for one, other in zip(rates, base, strict=True))
-        print(f"{name:8} {rate:7.0f} requests/s ({faster:6.1%} of bare)   {cpu:6.1f} us CPU ({leaner:6.1%} of bare)")
+        line = f"{name:12} {rate:7.0f} events/s ({faster:6.1%} of bare)   {cpu:6.1f} us CPU ({leaner:6.1%} of bare)"
+        if BATCHED in name:
+            singly = results[name.partition(BATCHED)[0]]
+            times = statistics.median(one.rate / other.rate for one, other in zip(rates, singly, strict=True))
+            line += f"   {times:.2f} times as many as unbatched"
+        print(line)
 
 
 if __name__ == "__main__":
