@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,8 @@ _LARGEST_BODY = 64 * 1024 * 1024  # a document with very many lines is one event
 @dataclass(frozen=True, slots=True)
 class Received:
     """``event``: the body, parsed; empty when it is no JSON object.  ``reason``: why it is not verified, one sentence.
-    ``received_at``: aware UTC, taken before the body was read.  ``answered``: the status sent back."""
+    ``received_at``: aware UTC, taken before the body was read.  ``answered``: the status sent back.  ``batch``: the
+    events of a body that is an array."""
 
     event: Mapping[str, Any]
     headers: Mapping[str, str]
@@ -28,6 +29,7 @@ class Received:
     reason: str
     body: bytes
     answered: int
+    batch: tuple[Mapping[str, Any], ...] = ()
 
 
 Callback = Callable[[Received], Awaitable[None]]
@@ -44,8 +46,8 @@ class Refusals:
     headers: Mapping[str, str] | None = None
     events: tuple[str, ...] = ()
 
-    def concern(self, event: Mapping[str, Any]) -> bool:
-        return not self.events or event.get("event") in self.events
+    def concern(self, events: Iterable[Mapping[str, Any]]) -> bool:
+        return not self.events or any(event.get("event") in self.events for event in events)
 
 
 def receiver_app(
@@ -65,13 +67,15 @@ def receiver_app(
             verification = Verification(False, "No secret was given to verify with.")
         else:
             verification = verify(secret, request.headers, body, received_at)
-        event = _parse(body)
+        event, batch = _parse(body)
         accepted = verification.verified or secret is None
-        refused = accepted and left > 0 and refusals.concern(event)
+        refused = accepted and left > 0 and refusals.concern((event, *batch))
         left -= refused
         status = refusals.status if refused else 204 if accepted else 401
         await callback(
-            Received(event, request.headers, received_at, verification.verified, verification.reason, body, status)
+            Received(
+                event, request.headers, received_at, verification.verified, verification.reason, body, status, batch
+            )
         )
         return web.Response(status=status, headers=refusals.headers if refused else None)
 
@@ -80,9 +84,12 @@ def receiver_app(
     return app
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes) -> tuple[dict[str, Any], tuple[dict[str, Any], ...]]:
+    """The event that the body is, and those of the batch that it is: one of them is empty."""
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
+        return {}, ()
+    if isinstance(parsed, list):
+        return {}, tuple(each for each in parsed if isinstance(each, dict))
+    return parsed if isinstance(parsed, dict) else {}, ()

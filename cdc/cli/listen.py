@@ -88,7 +88,7 @@ def _as_json(received: Received) -> dict[str, object]:
         "answered": received.answered,
         "webhook_id": received.headers.get("webhook-id"),
         "event": received.headers.get("X-Webhook-Event"),
-        "body": received.event,
+        "body": received.batch or received.event,
     }
 
 
@@ -97,5 +97,6 @@ def _for_people(received: Received) -> str:
     name = received.headers.get("X-Webhook-Event", "no event name")
     head = f"{format_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} {mark}"
     reason = f"\n  {received.reason}" if received.reason else ""
-    body = orjson.dumps(received.event, option=orjson.OPT_INDENT_2).decode() if received.event else repr(received.body)
+    content = received.batch or received.event
+    body = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() if content else repr(received.body)
     return f"{head} → answered {received.answered}{reason}\n{body}"

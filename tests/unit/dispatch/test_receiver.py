@@ -39,6 +39,29 @@ async def test_a_delivery_arrives_verified_and_a_refused_one_is_retried() -> Non
     assert got[0].body == got[1].body
 
 
+async def test_a_batch_arrives_verified_and_is_refused_as_one() -> None:
+    got: list[Received] = []
+
+    async def note(received: Received) -> None:
+        got.append(received)
+
+    secret, clock, store = new_secret(), ManualClock(), WatchedOutbox()
+    refusals = Refusals(1, 503, events=("invoice.paid",))
+    async with served(receiver_app(secret, note, refusals, clock)) as url, HttpSender(allow_private=True) as sender:
+        await store.add_endpoint(endpoint(url, secret=secret, batch_size=2))
+        await store_events(store, [event(1, name="invoice.updated"), event(2)])
+        async with dispatching(store, sender, clock):
+            states = [(await store.next_recorded()).state for _ in range(2)]
+            clock.advance(5)
+            states += [(await store.next_recorded()).state for _ in range(2)]
+    assert states == [DeliveryState.PENDING] * 2 + [DeliveryState.DELIVERED] * 2
+    assert [(each.verified, each.answered, dict(each.event)) for each in got] == [(True, 503, {}), (True, 204, {})]
+    for each in got:
+        assert [one["id"] for one in each.batch] == ["evt_1", "evt_2"]
+        assert each.headers["X-Webhook-Event"] == "batch"
+    assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
+
+
 async def test_a_wrong_secret_is_answered_401_and_a_large_event_passes() -> None:
     got: list[Received] = []
 
