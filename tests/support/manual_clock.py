@@ -28,6 +28,10 @@ class ManualClock:
             if deadline <= self._now and not timer.done():
                 timer.set_result(None)
 
+    def next_wake(self) -> datetime | None:
+        """The earliest time, not come yet, that somebody waits for; None when nobody waits for any."""
+        return min((deadline for deadline, timer in self._timers if not timer.done()), default=None)
+
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         if event.is_set():
             return True

@@ -1,0 +1,117 @@
+"""A dispatcher whose clock jumps from one moment at which it has something to do to the next: days in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.retry import Answer
+from cdc.event import Event
+from cdc.observer import SILENT, Observer
+from cdc.outbox.base import OutboxStore
+from cdc.position import Position
+from support.dispatching import no_jitter
+from support.manual_clock import START, ManualClock
+
+REFUSED = Answer(None, 0.01, error="It refused the connection.")
+TAKEN = Answer(204, 0.01)
+
+
+class Sent(NamedTuple):
+    """``at``: seconds since the start of the simulation."""
+
+    at: float
+    url: str
+    event_id: str
+    well: bool
+
+
+class Receivers:
+    """A `cdc.dispatch.sender.Sender`: ``answer`` says what comes back, ``sent`` what they were sent."""
+
+    def __init__(self, clock: ManualClock, answer: Callable[[WebhookRequest], Answer]) -> None:
+        self._clock = clock
+        self.answer = answer
+        self.sent: list[Sent] = []
+
+    async def send(self, request: WebhookRequest) -> Answer:
+        answer = self.answer(request)
+        at = (self._clock.now() - START).total_seconds()
+        self.sent.append(Sent(at, request.url, request.headers["webhook-id"], answer.status == TAKEN.status))
+        await asyncio.sleep(0)
+        return answer
+
+    def to(self, url: str) -> list[Sent]:
+        return [each for each in self.sent if each.url == url]
+
+    def attempts(self, url: str) -> Counter[str]:
+        """How often each event was sent there."""
+        return Counter(each.event_id for each in self.to(url))
+
+
+@dataclass
+class Simulation:
+    store: OutboxStore
+    clock: ManualClock
+    receivers: Receivers
+    dispatcher: Dispatcher
+
+    async def idle(self) -> None:
+        """Until the dispatcher has done all that there is to do at this moment, and waits."""
+        dispatcher = self.dispatcher
+        async with asyncio.timeout(20):
+            while (  # noqa: ASYNC110 - what it waits for has no event
+                self.clock.next_wake() is None
+                or dispatcher._wake.is_set()
+                or dispatcher._flights
+                or dispatcher._recorder.unrecorded
+            ):
+                await asyncio.sleep(0)
+
+    async def run(self, seconds: float, step: float = 0.0) -> None:
+        """Let time pass.  ``step``: the shortest jump; 0: no moment is passed over."""
+        end = self.clock.now() + timedelta(seconds=seconds)
+        await self.idle()
+        while self.clock.now() < end:
+            wake = self.clock.next_wake() or end
+            at = min(max(wake, self.clock.now() + timedelta(seconds=step)), end)
+            self.clock.advance((at - self.clock.now()).total_seconds())
+            await self.idle()
+
+    async def store_events(self, events: Sequence[Event]) -> None:
+        """As the relay of this process does."""
+        await self.store.store("main", Position(str(self.clock.now())), events, {}, self.clock.now())
+        self.dispatcher.notify()
+        await self.idle()
+
+    def now(self) -> float:
+        """Seconds since the start."""
+        return (self.clock.now() - START).total_seconds()
+
+
+@asynccontextmanager
+async def simulated(
+    store: OutboxStore,
+    answer: Callable[[WebhookRequest], Answer],
+    *,
+    start: datetime = START,
+    observer: Observer = SILENT,
+) -> AsyncIterator[Simulation]:
+    clock = ManualClock(start)
+    receivers = Receivers(clock, answer)
+    settings = DispatchSettings("worker-1")
+    dispatcher = Dispatcher(store, receivers, clock, settings, no_jitter, observer=observer)
+    running = asyncio.create_task(dispatcher.run())
+    simulation = Simulation(store, clock, receivers, dispatcher)
+    try:
+        yield simulation
+    finally:
+        dispatcher.stop()
+        await running
