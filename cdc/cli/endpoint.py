@@ -35,6 +35,7 @@ from cdc.delivery import DeliveryState
 from cdc.dispatch.signing import Signature, signature_of
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import UsageError
+from cdc.mail_address import is_mail
 from cdc.outbox.shared import no_endpoint
 
 id_argument = click.argument("endpoint_id", metavar="ID")
@@ -72,7 +73,8 @@ def add(
 ) -> None:
     """Add a URL, and print its id and signing secret or public key.
 
-    The secret is shown this once.  From now on every event that fits is sent there.
+    The secret is shown this once.  From now on every event that fits is sent there.  A URL is https://…, or
+    mailto:ADDRESS,… where a mail server is configured ([mail]).
 
     @FILE, env:NAME and - say where a secret is that the receiver wants to see: in a file, in the environment, on
     standard input (a prompt on a terminal).
@@ -92,9 +94,11 @@ def add(
     if as_json:
         print_json(endpoint_json(made) | secret_json(made))
         return
-    print_fields([("id", made.id), revealed(made)])
+    mail = is_mail(made.url)  # which is not signed
+    print_fields([("id", made.id), *([] if mail else [revealed(made)])])
     say(f"Added: {', '.join(made.events)} to {made.url}.")
-    say_revealed(made)
+    if not mail:
+        say_revealed(made)
 
 
 async def _add(config: Config, made: Endpoint) -> None:
