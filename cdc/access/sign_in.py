@@ -107,7 +107,7 @@ class SignIn:
     async def with_header(self, name: str, *, address: str, cookie: str = "") -> SignedIn:
         """For a user of ours for whom a proxy vouches (`proxy.vouched_name`): the session of ``cookie`` while it is
         this user's, else a new one.  Raises `AccessRefused` when there is no such user."""
-        present = await self.session(cookie)
+        present = await self._used(cookie, self._clock.now())
         if present is not None and present.origin is Origin.HEADER and present.key == user_key(name):
             return SignedIn(present, cookie)
         user = await self._store.user(name)
@@ -119,16 +119,13 @@ class SignIn:
         return await self._begin(found, address, cookie)
 
     async def session(self, cookie: str) -> Session | None:
-        """The session with this cookie unless it has ended, used."""
-        digest = secret_digest(cookie)
+        """The session with this cookie unless it has ended, used.  One that a proxy vouched for counts only while it
+        does (`with_header`): whoever signs out there is signed out here."""
         now = self._clock.now()
-        found = None if digest is None else await self._store.use_session(digest, now, self._idle)
-        if found is None or found.origin is not Origin.FACTURASCRIPTS:
+        found = await self._used(cookie, now)
+        if found is None or found.origin is Origin.PASSWORD:
             return found
-        if self._theirs is None or (found.last_used_at == now and not await self._still_admin(found.user)):
-            await self._store.end_session(found.digest)
-            return None
-        return found
+        return found if found.origin is Origin.FACTURASCRIPTS and await self._still_admitted(found, now) else None
 
     async def sign_out(self, cookie: str) -> None:
         digest = secret_digest(cookie)
@@ -186,9 +183,17 @@ class SignIn:
         owner = owner_of(found.origin, user_key(found.name))
         return step is not None and await self._store.take_totp_step(owner, step)
 
-    async def _still_admin(self, nick: str) -> bool:
+    async def _still_admitted(self, session: Session, now: datetime) -> bool:
+        """A user of FacturaScripts, who is looked up when the use is noted, once a minute; else the session ends."""
+        looked_up = session.last_used_at != now
+        if self._theirs is not None and (looked_up or await self._still_admin(self._theirs, session.user)):
+            return True
+        await self._store.end_session(session.digest)
+        return False
+
+    async def _still_admin(self, theirs: FacturaScriptsUsers, nick: str) -> bool:
         try:
-            found = await self._theirs.find(nick) if self._theirs is not None else None
+            found = await theirs.find(nick)
         except SourceError as error:
             # While the ERP's database is away, who signed in before may look on, until the session ends by itself.
             log.warning("a session's user cannot be looked up", error=str(error))
@@ -196,6 +201,10 @@ class SignIn:
         return found is not None and found.nick == nick and found.admin and found.enabled
 
     # -- a session --------------------------------------------------------------------------------------------------
+
+    async def _used(self, cookie: str, now: datetime) -> Session | None:
+        digest = secret_digest(cookie)
+        return None if digest is None else await self._store.use_session(digest, now, self._idle)
 
     async def _begin(self, found: _Candidate, address: str, former_cookie: str) -> SignedIn:
         """Always with a new cookie: one that was planted in the browser before is worth nothing."""
@@ -206,8 +215,9 @@ class SignIn:
         assert digest is not None
         session = self._new_session(found, digest, address, now)
         await self._store.add_session(session)
-        entry = AuditEntry(now, f"user:{found.name}", "session.begin", f"user:{found.name}", _how(session))
-        await self._store.append(entry)
+        if found.origin is not Origin.HEADER:  # the proxy has a log, and clients without cookies begin one each time
+            actor = f"user:{found.name}"
+            await self._store.append(AuditEntry(now, actor, "session.begin", actor, _how(session)))
         return SignedIn(session, cookie)
 
     def _new_session(self, found: _Candidate, digest: str, address: str, now: datetime) -> Session:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
 from cdc.access.sign_in import SignIn
+from cdc.access.upkeep import keep_tidy
 from cdc.clock import Clock
 from cdc.config import Config
 from cdc.outbox.base import OutboxStore
@@ -51,7 +52,8 @@ async def serve_web(
                 if link is not None:
                     say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
-            await serve(app, config.web.listen, stop, listening)
+            serving = serve(app, config.web.listen, stop, listening)
+            await asyncio.gather(serving, keep_tidy(access, clock, stop))
     finally:
         await access.close()
 

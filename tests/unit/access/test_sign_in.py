@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import datetime
 
 import pyotp
 import pytest
@@ -13,6 +14,7 @@ from cdc.access.nouns import AuditFilter, Origin, Role, Scope
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignIn
 from cdc.errors import AccessRefused, SourceUnavailable, TooManyAttempts
+from support.manual_clock import ManualClock
 from support.signing_in import ADDRESS, GOOD, Door, Theirs
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -282,6 +284,7 @@ async def test_a_proxy_vouches_for_users_of_ours_only() -> None:
     assert (entered.session.origin, entered.session.role) == (Origin.HEADER, Role.VIEWER)
     again = await door.sign_in.with_header("ann", address=ADDRESS, cookie=entered.cookie)
     assert again == entered
+    assert await door.sign_in.session(entered.cookie) is None, "not without the proxy"
     with pytest.raises(AccessRefused, match="not known here"):
         await door.sign_in.with_header("nobody", address=ADDRESS)
 
@@ -380,6 +383,30 @@ async def test_a_session_of_theirs_ends_when_they_are_no_administrator_any_more(
     assert await door.sign_in.session(entered.cookie) is None
     theirs.add("admin", "their password")
     assert await door.sign_in.session(entered.cookie) is None, "it has ended for good"
+
+
+async def test_they_are_looked_up_whatever_the_clock_does_meanwhile() -> None:
+    """A real clock never says the same twice."""
+    theirs = Theirs()
+    theirs.add("admin", "their password")
+    door = Door(theirs)
+    entered = await door.enter("admin", "their password")
+
+    class Ticking(ManualClock):
+        def now(self) -> datetime:
+            self.advance(0.001)
+            return super().now()
+
+    clock = Ticking(door.clock.now())
+    sign_in = SignIn(door.store, clock, theirs=theirs)
+    asked = len(theirs.asked)
+    for _ in range(3):
+        assert await sign_in.session(entered.cookie) is not None
+    assert len(theirs.asked) == asked
+    clock.advance(60)
+    for _ in range(3):
+        assert await sign_in.session(entered.cookie) is not None
+    assert len(theirs.asked) == asked + 1
 
 
 async def test_a_session_of_theirs_goes_on_while_their_database_is_away_and_ends_when_the_way_is_closed() -> None:
