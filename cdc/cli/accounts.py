@@ -14,6 +14,7 @@ import click
 from cdc import service
 from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
+from cdc.access.nouns import AuditEntry
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.errors import UsageError
@@ -41,6 +42,15 @@ async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
 async def opened_accounts(config: Config) -> AsyncIterator[Accounts]:
     async with opened_access(config) as store:
         yield Accounts(store, SystemClock())
+
+
+async def note(config: Config, action: str, *subjects: str) -> None:
+    """Enter into the audit log what was just done here to each of these."""
+    if not subjects:
+        return
+    async with opened_access(config) as store:
+        for subject in subjects:
+            await store.append(AuditEntry(SystemClock().now(), actor(), action, subject))
 
 
 def actor() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
@@ -123,10 +124,15 @@ def retry(session: Session, delivery_ids: tuple[str, ...]) -> None:
 
 
 async def _retry(config: Config, delivery_ids: tuple[str, ...]) -> None:
-    async with opened_outbox(config) as store:
-        for delivery_id in delivery_ids:
-            await store.retry(delivery_id, SystemClock().now())
-            say(f"{delivery_id}: Due now; `cdc run` sends it.")
+    done: list[str] = []
+    try:
+        async with opened_outbox(config) as store:
+            for delivery_id in delivery_ids:
+                await store.retry(delivery_id, SystemClock().now())
+                done.append(delivery_id)
+                say(f"{delivery_id}: Due now; `cdc run` sends it.")
+    finally:  # also of those before one that is refused
+        await note(config, "delivery.retry", *done)
 
 
 def _one_line(answer: str, most: int = 80) -> str:

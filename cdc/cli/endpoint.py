@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cdc import service
+from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_headers import changed_headers, given_headers
 from cdc.cli.endpoint_input import endpoint_options, given_fields
@@ -104,6 +105,7 @@ def add(
 async def _add(config: Config, made: Endpoint) -> None:
     async with opened_outbox(config) as store:
         await store.add_endpoint(made)
+    await note(config, "endpoint.add", made.id)
 
 
 @endpoint.command("list")
@@ -244,6 +246,7 @@ def remove(session: Session, endpoint_id: str) -> None:
 async def _remove(config: Config, endpoint_id: str) -> None:
     async with opened_outbox(config) as store:
         await store.remove_endpoint(endpoint_id, SystemClock().now())
+    await note(config, "endpoint.remove", endpoint_id)
 
 
 @endpoint.command("rotate-secret")
@@ -307,7 +310,18 @@ def _change(config: Config, endpoint_id: str, wanted: EndpointChange, as_json: b
 
 async def _changed(config: Config, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     async with opened_outbox(config) as store:
-        return await store.change_endpoint(endpoint_id, wanted)
+        changed = await store.change_endpoint(endpoint_id, wanted)
+    await note(config, _action(wanted), endpoint_id)
+    return changed
+
+
+def _action(wanted: EndpointChange) -> str:
+    """As the audit log calls it."""
+    if wanted.secret is not None:
+        return "endpoint.rotate-secret"
+    if wanted.enabled is not None:
+        return "endpoint.enable" if wanted.enabled else "endpoint.disable"
+    return "endpoint.update"
 
 
 def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:

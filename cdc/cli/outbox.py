@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from cdc import service
-from cdc.cli.accounts import opened_access
+from cdc.cli.accounts import note, opened_access
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
@@ -57,7 +57,9 @@ def rekey(session: Session, as_json: bool) -> None:
 
 async def _rekey(config: Config) -> int:
     async with opened_outbox(config) as store, opened_access(config) as access:
-        return await store.seal_secrets() + await access.seal_secrets()
+        sealed = await store.seal_secrets() + await access.seal_secrets()
+    await note(config, "outbox.rekey", "outbox")
+    return sealed
 
 
 @outbox.command("sql")

@@ -216,6 +216,20 @@ def test_the_audit_log(run_cdc: Callable, monkeypatch: pytest.MonkeyPatch) -> No
     assert text not in shown + run_cdc("audit", "list", "--json").stdout
 
 
+def test_changes_of_endpoints_are_in_the_log(run_cdc: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "rosa")
+    url = "http://127.0.0.1:9/hook"
+    made = json.loads(run_cdc("endpoint", "add", url, "--events", "*", "--json").stdout)["id"]
+    for command in (["update", "--timeout", "3"], ["disable"], ["enable"], ["rotate-secret"], ["remove"]):
+        run_cdc("endpoint", command[0], made, *command[1:])
+    run_cdc("endpoint", "remove", made, code=2)
+    entries = json.loads(run_cdc("audit", "list", "--subject", made, "--json").stdout)["entries"]
+    assert {each["actor"] for each in entries} == {"cli:rosa"}
+    assert [each["action"].removeprefix("endpoint.") for each in reversed(entries)] == [
+        "add", "update", "disable", "enable", "rotate-secret", "remove",
+    ]  # fmt: skip
+
+
 def test_nothing_that_opens_a_door_is_in_the_outbox(run_cdc: Callable, folder: Path) -> None:
     run_cdc("user", "add", "ann", "--role", "viewer", "--password-file", "-", stdin=GOOD)
     text = json.loads(run_cdc("token", "add", "shop", "--scope", "read", "--json").stdout)["token"]
