@@ -88,7 +88,7 @@ async def kill_until(sight: FirstSight, dispatchers: Sequence[Dispatcher]) -> in
     dice, kills = random.Random(20261125), 0
     complete = asyncio.create_task(sight.complete.wait())
     while not complete.done():
-        await sight.another()
+        await _progress(sight, dispatchers)
         await asyncio.wait([complete], timeout=dice.uniform(*PAUSE))
         if not complete.done():
             victim = dice.choice(dispatchers)
@@ -96,6 +96,15 @@ async def kill_until(sight: FirstSight, dispatchers: Sequence[Dispatcher]) -> in
             victim.start()
             kills += 1
     return kills
+
+
+async def _progress(sight: FirstSight, dispatchers: Sequence[Dispatcher]) -> None:
+    try:
+        async with asyncio.timeout(60):
+            await sight.another()
+    except TimeoutError:
+        told = "\n".join(dispatcher.log.read_text() for dispatcher in dispatchers)
+        raise AssertionError(f"Nothing more arrives: {sight.first} did, the logs say\n{told}") from None
 
 
 async def until_recorded(outbox: OutboxStore) -> dict[str, dict[DeliveryState, int]]:
