@@ -1,6 +1,6 @@
 """The libraries of others read what we send: CloudEvents' SDK, and the JavaScript one of Standard Webhooks.
 
-The Python one of Standard Webhooks is in ``tests/unit/dispatch/test_signing.py``.
+What the Python one of Standard Webhooks says of single events is in ``tests/unit/dispatch/test_signing.py``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 import orjson
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event, from_structured_event
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from cdc.dispatch.signing import new_secret
 from cdc.endpoint import PayloadFormat
 from support.programs import CACHE
-from support.signed import leased, signed_request
+from support.signed import leased, signed_batch, signed_request
 
 #: Node's library is no dependency of ours: it is fetched once, where node and npm are and a registry answers.
 NODE_FOLDER = CACHE / "standardwebhooks-node"
@@ -38,6 +39,33 @@ def test_the_sdk_of_cloudevents_parses_ours() -> None:
         assert parsed.get_datacontenttype() == "application/json"
         assert parsed.get_extension("transaction") == stored["transaction"]
         assert parsed.get_data() == stored["data"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_sdk_of_cloudevents_parses_each_event_of_a_batch(count: int) -> None:
+    """The SDK reads single events: JSON's batch format is, as CloudEvents defines it, an array of what it reads."""
+    request = signed_batch(count, format=PayloadFormat.CLOUDEVENTS)
+    assert request.headers["Content-Type"] == "application/cloudevents-batch+json"
+    elements = orjson.loads(request.body)
+    assert len(elements) == count
+    single = {"Content-Type": "application/cloudevents+json"}
+    for number, element in enumerate(elements, 1):
+        parsed = from_structured_event(HTTPMessage(headers=single, body=orjson.dumps(element)))
+        stored = orjson.loads(leased(number).body_event)
+        assert (parsed.get_specversion(), parsed.get_id(), parsed.get_type()) == ("1.0", stored["id"], stored["event"])
+        assert (parsed.get_subject(), parsed.get_data()) == (leased(number).record, stored["data"])
+
+
+@pytest.mark.parametrize("payload", list(PayloadFormat))
+def test_the_python_reference_library_verifies_a_batch(payload: PayloadFormat) -> None:
+    secret = new_secret()
+    request = signed_batch(3, datetime.now(UTC), secret=secret, format=payload)
+    headers = dict(request.headers)
+    assert [each["id"] for each in Webhook(secret).verify(request.body, headers)] == ["evt_1", "evt_2", "evt_3"]
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(request.body, {**headers, "webhook-id": "evt_1"})
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(request.body.replace(b"evt_3", b"evt_4"), headers)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +105,7 @@ def test_the_javascript_reference_library_verifies_ours(node_modules: Path) -> N
     cases = [
         (secret, right, True),
         (secret, rotated, True),
+        (secret, signed_batch(3, now, secret=secret), True),
         (former, rotated, True),
         (new_secret(), right, False),
         (secret, right._replace(body=right.body + b" "), False),

@@ -15,6 +15,7 @@ from cdc.dispatch.signing import new_secret
 from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
 from cdc.event import Event
+from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
 from cdc.position import Position
 from support.manual_clock import START, ManualClock
@@ -82,7 +83,7 @@ async def store_events(store: MemoryOutbox, events: Sequence[Event], now: dateti
 
 @asynccontextmanager
 async def dispatching(
-    store: MemoryOutbox, sender: Sender, clock: ManualClock, **settings: Any
+    store: OutboxStore, sender: Sender, clock: ManualClock, **settings: Any
 ) -> AsyncIterator[Dispatcher]:
     dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1", **settings), no_jitter)
     running = asyncio.create_task(dispatcher.run())

@@ -12,12 +12,16 @@ import pytest
 
 from cdc.config import Config
 from cdc.delivery import DeliveryState, DeliveryView
+from cdc.dispatch.request import batch_id
+from cdc.dispatch.signing import new_secret
 from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter, OutboxStore
 from cdc.position import Position
+from cdc.receiver import Received, receiver_app
 from cdc.service import open_outbox, send_test
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets
+from support.http_servers import served
 
 
 @pytest.fixture
@@ -49,6 +53,24 @@ async def deliveries(config: Config) -> list[DeliveryView]:
     """Newest first."""
     async with outbox(config) as store:
         return await store.deliveries(DeliveryFilter(), 10)
+
+
+async def test_a_receiver_of_batches_is_tested_with_an_array(config: Config) -> None:
+    got: list[Received] = []
+
+    async def take(received: Received) -> None:
+        got.append(received)
+
+    secret = new_secret()
+    async with served(receiver_app(secret, take)) as url:
+        async with outbox(config) as store:
+            await store.add_endpoint(endpoint(url, secret=secret, batch_size=100, batch_wait=60.0))
+        attempt = await send_test(config, "ep_1", "endpoint.test")
+    assert (attempt.status, attempt.event_name) == (204, "endpoint.test")
+    (received,) = got
+    assert received.verified
+    assert [(each["id"], each["event"]) for each in received.batch] == [(attempt.event_id, "endpoint.test")]
+    assert received.headers["webhook-id"] == batch_id([attempt.event_id])
 
 
 async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
