@@ -14,7 +14,7 @@ _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf
 _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "53100": ("has no room: the server's disk is full", "Free space on that disk; nothing was half-written."),
     "53200": ("has no memory left", "See the server's log."),
-    "53300": ("takes no more connections", "Raise max_connections on the server: each process of cdc needs five."),
+    "53300": ("takes no more connections", "Raise max_connections on the server: each process of cdc needs six."),
     "55P03": ("is locked by another process", "It is tried again; pg_locks shows who holds the lock."),
     "42501": (
         "refuses this user a table or schema",

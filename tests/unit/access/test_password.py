@@ -32,6 +32,12 @@ def test_nothing_fits_what_is_no_hash(stored: str) -> None:
     assert not QUICK.fits("", stored)
 
 
+def test_nobody_fits_where_there_is_no_hash_not_even_by_the_decoys_password() -> None:
+    passwords = Passwords(passes=1, kibibytes=64)
+    passwords._decoy = passwords.hash(GOOD)
+    assert not passwords.fits(GOOD, "")
+
+
 def test_long_passwords_are_refused_before_they_are_hashed() -> None:
     longest = "abcdefgh" * 32
     stored = QUICK.hash(longest)

@@ -117,6 +117,15 @@ async def test_too_many_attempts_are_not_even_looked_at() -> None:
     await door.enter("ann", GOOD)
 
 
+async def test_an_office_that_signs_in_does_not_wait() -> None:
+    door = Door()
+    names = [f"user-{number}" for number in range(20)]
+    for name in names:
+        await door.add(name)
+    for name in names:
+        assert (await door.enter(name)).session.user == name
+
+
 async def test_a_burst_of_guesses_at_once_gets_few_looked_at() -> None:
     door = Door()
     await door.add()
