@@ -74,6 +74,8 @@ async def finish(
     ending = [
         (each, outcome) for each, outcome in ending if (each.worker, each.number) == (worker, outcome.attempt.number)
     ]
+    if len(ending) < len(outcomes):
+        await db.write("forget_answers", ids=[each.id for each in held.values()])
     if not ending:
         return
     if not freely and any(each.crowded for each, _ in ending):

@@ -21,6 +21,7 @@ from cdc.event import Event
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite_lanes import promote, settle
 from cdc.outbox.sqlite_relay import announce
+from cdc.outbox.sqlite_retention import forget_answers
 from cdc.outbox.sqlite_rows import ROW_STATE, micros, moment
 from cdc.sqlfile import load
 
@@ -76,11 +77,13 @@ def finish(
     _record(db, numbered)
     _note_health(db, numbered)
     final = [each for each in numbered if each[1].state.final and not each[1].disable_reason]
-    _conclude_all(db, worker, final, now)
+    concluded = _conclude_all(db, worker, final, now)
     if len(final) < len(outcomes):
         for outcome in outcomes:
             if outcome.disable_reason or not outcome.state.final:
-                _conclude(db, worker, outcome, now)
+                concluded += _conclude(db, worker, outcome, now)
+    if concluded < len(outcomes):
+        forget_answers(db, [number for number, _ in numbered])
     if announcements:
         announce(db, announcements, now)
 

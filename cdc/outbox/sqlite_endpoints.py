@@ -18,6 +18,7 @@ from cdc.outbox.shared import (
     no_endpoint,
     record_busy,
 )
+from cdc.outbox.sqlite_file import overwriting
 from cdc.outbox.sqlite_lanes import reorder
 from cdc.outbox.sqlite_relay import announce, insert_deliveries, insert_events
 from cdc.outbox.sqlite_rows import ACTIVE, endpoint_from, endpoint_row, micros
@@ -35,10 +36,8 @@ def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_ru
     found = db.execute(load("sqlite/stored_secrets.sql")).fetchall()
     sealed, rows = box.reseal(found, former=former)
     if not dry_run:
-        (before,) = db.execute("PRAGMA secure_delete").fetchone()
-        db.execute("PRAGMA secure_delete = ON")  # what was there is overwritten with zeros, not only left unused
-        db.executemany(load("sqlite/set_secrets.sql"), [(*secrets, number) for number, *secrets in rows])
-        db.execute(f"PRAGMA secure_delete = {before}")
+        with overwriting(db):
+            db.executemany(load("sqlite/set_secrets.sql"), [(*secrets, number) for number, *secrets in rows])
     return sealed
 
 

@@ -1,12 +1,26 @@
-"""The file of a SQLite outbox: nobody but its owner reads it, for it holds secrets."""
+"""The file of a SQLite outbox: nobody but its owner reads it, for it holds secrets; and what is to be gone is gone."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cdc.errors import OutboxError
+
+
+@contextmanager
+def overwriting(db: sqlite3.Connection) -> Iterator[None]:
+    """What is deleted or replaced meanwhile is overwritten with zeros, not only left unused."""
+    (before,) = db.execute("PRAGMA secure_delete").fetchone()
+    db.execute("PRAGMA secure_delete = ON")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA secure_delete = {before}")
 
 
 def keep_private(path: Path) -> None:

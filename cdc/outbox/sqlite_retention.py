@@ -11,6 +11,7 @@ from typing import Any, Final
 from cdc.outbox.base import Retained, Retention
 from cdc.outbox.retention import Looked, sort_out
 from cdc.outbox.shared import no_event
+from cdc.outbox.sqlite_file import overwriting
 from cdc.outbox.sqlite_lanes import settle
 from cdc.outbox.sqlite_rows import micros, moment
 from cdc.sqlfile import load
@@ -60,8 +61,12 @@ def expunge(db: sqlite3.Connection, event_ids: Sequence[str], now: datetime) -> 
     ended = db.execute(load("sqlite/cancel_events.sql"), given).fetchall()
     for endpoint, lane in set(ended):
         settle(db, endpoint, lane)
-    (before,) = db.execute("PRAGMA secure_delete").fetchone()
-    db.execute("PRAGMA secure_delete = ON")  # what was there is overwritten with zeros, not only left unused
-    _empty(db, list(found.values()))
-    db.execute(f"PRAGMA secure_delete = {before}")
+    with overwriting(db):
+        _empty(db, list(found.values()))
     return len(ended)
+
+
+def forget_answers(db: sqlite3.Connection, deliveries: Sequence[int | None]) -> None:
+    """To what was expunged while it was being sent."""
+    with overwriting(db):
+        db.execute(load("sqlite/forget_answers.sql"), (json.dumps(deliveries),))

@@ -30,6 +30,7 @@ WALKS = {
     **{f"{name}.sql": {"json_each"} for name in ("lease", "finish", "insert_attempts")},
     "event_names.sql": {"found"},  # its own findings
     **{f"{name}.sql": {"given"} for name in ("attempts_of", "retriable_of", "undelivered", "finished_of_events")},
+    "forget_answers.sql": {"given"},
     **{f"delete_{name}.sql": {"json_each"} for name in ("attempts", "deliveries", "events")},
     **{f"{name}.sql": {"json_each"} for name in ("empty_answers", "empty_payloads", "sequences", "cancel_events")},
 }

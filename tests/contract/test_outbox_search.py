@@ -1,0 +1,126 @@
+"""What every outbox holds: searching the log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from cdc.delivery import DeliveryState
+from cdc.errors import UsageError
+from cdc.outbox.base import DeliveryFilter, EventFilter, OutboxStore
+from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
+
+
+async def found(outbox: OutboxStore, **fields: object) -> list[str]:
+    return [view.event_id for view in await outbox.deliveries(DeliveryFilter(**fields), 100)]  # type: ignore[arg-type] # a test's shorthand
+
+
+async def events_found(outbox: OutboxStore, after: int = 0, **fields: object) -> list[str]:
+    return [one.id for one in await outbox.find_events(EventFilter(**fields), 100, after)]  # type: ignore[arg-type] # as above
+
+
+async def filled(outbox: OutboxStore) -> None:
+    """Six events, a second apart; the last change happened first."""
+    await outbox.add_endpoint(endpoint())
+    await store(
+        outbox,
+        event(1, "a:1", name="invoice.created"),
+        event(2, "a:1", name="invoice.paid", source="shop"),
+        event(3, "b:1", name="invoice.paid"),
+        event(4, "a:1", name="stock.changed"),
+        event(5, "b:1", name="invoice_line.created"),
+        event(6, "a:1", name="invoice.paid", time=at(0)),
+    )
+
+
+async def test_time_is_the_event_s_own(outbox: OutboxStore) -> None:
+    await filled(outbox)
+    assert await found(outbox, since=at(3)) == ["evt_5", "evt_4", "evt_3"]
+    assert await found(outbox, until=at(3)) == ["evt_6", "evt_2", "evt_1"]
+    assert await found(outbox, since=at(2), until=at(4)) == ["evt_3", "evt_2"]
+    assert await found(outbox, since=at(2), until=at(2)) == []
+    assert await found(outbox, since=at(2) + timedelta(microseconds=1), until=at(4)) == ["evt_3"]
+
+
+async def test_a_source_narrows(outbox: OutboxStore) -> None:
+    await filled(outbox)
+    assert await found(outbox, source="shop") == ["evt_2"]
+    assert await found(outbox, source="none") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [
+        ({"event_pattern": "invoice.paid"}, [6, 3, 2]),
+        ({"event_pattern": "invoice.*"}, [6, 3, 2, 1]),
+        ({"event_pattern": "*.created"}, [5, 1]),
+        ({"event_pattern": "invoice_line.*"}, [5]),
+        ({"event_pattern": "*"}, [6, 5, 4, 3, 2, 1]),
+        ({"event_pattern": "order.*"}, []),
+        ({"event_pattern": "invoice.*", "record": "a:1", "since": at(1)}, [2, 1]),
+        ({"event_pattern": "invoice.*", "source": "main", "until": at(3)}, [6, 1]),
+        ({"event_pattern": "invoice.paid", "since": at(1), "event_id": "evt_3"}, [3]),
+    ],
+)
+async def test_all_that_is_asked_for_holds_at_once(
+    outbox: OutboxStore, fields: dict[str, object], numbers: list[int]
+) -> None:
+    await filled(outbox)
+    wanted = [f"evt_{number}" for number in numbers]
+    assert await found(outbox, **fields) == await found(outbox, endpoint_id="ep_a", **fields) == wanted
+    assert await found(outbox, state=DeliveryState.WAITING, endpoint_id="ep_a", **fields) == [
+        each for each in wanted if each not in ("evt_1", "evt_2", "evt_3")
+    ]
+    assert await events_found(outbox, **fields) == wanted[::-1]
+
+
+async def test_a_search_is_the_same_page_by_page(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.add_endpoint(endpoint("ep_b"))
+    names = ("invoice.paid", "invoice.created", "stock.changed")
+    await store(outbox, *[event(number, f"a:{number % 4}", name=names[number % 3]) for number in range(1, 25)])
+    leased = await lease(outbox)
+    await outbox.finish(
+        "w", [outcome(each, list(DeliveryState)[3 + number % 3]) for number, each in enumerate(leased)], NOW
+    )
+    filters = [
+        DeliveryFilter(endpoint_id=endpoint_id, event_pattern=pattern, record=record, state=state, since=since)
+        for endpoint_id in (None, "ep_b")
+        for pattern in (None, "invoice.*")
+        for record in (None, "a:2")
+        for state in (None, *DeliveryState)
+        for since in (None, at(5))
+    ]
+    for which in filters:
+        whole = await outbox.deliveries(which, 100)
+        pages, before = [], None
+        while page := await outbox.deliveries(which, 3, before):
+            pages += page
+            before = page[-1].id
+        assert pages == whole, which
+        assert len({view.id for view in whole}) == len(whole)
+
+
+async def test_events_are_found_behind_a_sequence(outbox: OutboxStore) -> None:
+    await filled(outbox)
+    assert await events_found(outbox, after=4) == ["evt_5", "evt_6"]
+    assert await events_found(outbox, after=2, record="a:1") == ["evt_4", "evt_6"]
+    assert await events_found(outbox, after=2, event_pattern="invoice.*") == ["evt_3", "evt_6"]
+    assert [one.id for one in await outbox.find_events(EventFilter(), 2)] == ["evt_1", "evt_2"]
+    assert await outbox.find_events(EventFilter(), 9) == await outbox.events(9)
+    with pytest.raises(UsageError, match="not an event pattern"):
+        await events_found(outbox, event_pattern="invoice.?")
+
+
+async def test_attempts_of_many_deliveries(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1), event(2), event(3))
+    for seconds in (0, 10):
+        leased = await lease(outbox, at(seconds), limit=2)
+        await finish(outbox, *leased, state=DeliveryState.PENDING, due_at=at(seconds + 10), now=at(seconds))
+    views = await outbox.deliveries(EVERYTHING, 10)
+    found = await outbox.attempts_of([*(view.id for view in views), "dlv_99", "nonsense"])
+    assert found == {view.id: await outbox.attempts(view.id) for view in views if view.attempts}
+    assert {delivery: len(attempts) for delivery, attempts in found.items()} == {"dlv_1": 2, "dlv_2": 1, "dlv_3": 1}
+    assert await outbox.attempts_of([]) == {}
