@@ -322,6 +322,14 @@ class MailConfig(Section):
         return _password(self.password_file) if self.user and self.password_file is not None else ""
 
 
+class RetentionConfig(Section):
+    """How long what was sent is kept."""
+
+    days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    events: Annotated[int, Field(ge=0)] = 0
+    payload_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
+
 class TracingConfig(Section):
     """Where traces are sent."""
 
@@ -354,6 +362,7 @@ class Config(Section):
     dispatch: DispatchConfig = DispatchConfig()
     mail: MailConfig = MailConfig()
     web: WebConfig = WebConfig()
+    retention: RetentionConfig = RetentionConfig()
     tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
     _file: Path | None = PrivateAttr(default=None)
@@ -398,6 +407,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "dispatch": DispatchConfig,
     "mail": MailConfig,
     "web": WebConfig,
+    "retention": RetentionConfig,
     "tracing": TracingConfig,
     "log": LogConfig,
 }

@@ -19,6 +19,7 @@ from cdc.config import Config, SourceConfig
 from cdc.errors import ConfigError, OutboxUnavailable
 from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.upkeep import Kept, keep_tidy
 from cdc.service.outboxes import open_outbox
 from cdc.service.rules import catalogue
 from cdc.service.sending import sending
@@ -87,6 +88,7 @@ async def run(config: Config, stop: asyncio.Event, role: Role = Role.ALL, say: S
                 store.on_write(dispatcher.notify)
                 works.append(_dispatch(dispatcher, store, stop, observer))
                 works.append(Endurance(store, failures, SystemClock(), dispatcher.notify).run(stop))
+                works.append(keep_tidy(store, Kept(**config.retention.model_dump()), SystemClock(), stop))
             if relays or config.web.listen:
                 works.append(_watch(config, store, relays, reported, stop, announced=dispatcher.notify, say=say))
             await _run_all(relays, dispatcher, works, stop)

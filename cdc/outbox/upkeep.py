@@ -1,0 +1,71 @@
+"""Keeps the outbox from growing for ever: what is too old, or too much, goes in small steps, with pauses between."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from cdc.clock import Clock
+from cdc.errors import OutboxError
+from cdc.outbox.base import OutboxStore, Retention
+
+#: Events of a step: it takes a few milliseconds, for which others wait.
+BATCH: Final = 200
+#: Seconds: between two steps; from the end of a round to the next one; after the outbox failed.
+PAUSE: Final = 0.05
+EVERY: Final = 3_600.0
+AGAIN: Final = 60.0
+#: Events of a number too great are left alone for so long: attempts at them may still be recorded.
+SETTLED: Final = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long things are kept, as `[retention]` says; 0 for ever, or any number."""
+
+    days: int
+    events: int
+    payload_days: int
+
+    def at(self, now: datetime) -> Retention:
+        return Retention(
+            settled_before=now - SETTLED,
+            finished_before=now - timedelta(days=self.days) if self.days else None,
+            most_events=self.events,
+            payloads_before=now - timedelta(days=self.payload_days) if self.payload_days else None,
+        )
+
+
+async def keep_tidy(store: OutboxStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
+    """Until ``stop``: a round now, and one every hour."""
+    if not (kept.days or kept.events or kept.payload_days):
+        return
+    while not stop.is_set():
+        try:
+            await _round(store, kept, clock, stop)
+        except OutboxError as error:
+            log.warning("retention failed", error=str(error))
+            await clock.wait(stop, AGAIN)
+        else:
+            await clock.wait(stop, EVERY)
+
+
+async def _round(store: OutboxStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
+    """All there is to be removed now, oldest first."""
+    what, after = kept.at(clock.now()), 0
+    events = deliveries = payloads = 0
+    while not stop.is_set():
+        step = await store.retain(what, BATCH, after)
+        events, deliveries, payloads = events + step.events, deliveries + step.deliveries, payloads + step.payloads
+        if step.after is None:
+            break
+        after = step.after
+        await clock.wait(stop, PAUSE)
+    if events or deliveries or payloads:
+        log.info("retention", events=events, deliveries=deliveries, payloads_emptied=payloads)
