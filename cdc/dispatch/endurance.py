@@ -32,8 +32,9 @@ WARNINGS: Final = (50, 70, 90)
 END: Final = 100
 #: The least part of its time between the last warning and the end.
 NOTICE: Final = 0.05
-#: Between two looks (seconds).
+#: Between two looks (seconds) lie at most the one, and as much less as short times need, down to the other.
 INTERVAL: Final = 30.0
+SHORTEST: Final = 1.0
 #: A failure is recent for at least so long, and for twice the longest pause of the endpoint's schedule.
 RECENT: Final = timedelta(hours=1)
 
@@ -102,14 +103,16 @@ class Endurance:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``."""
-        while not await self._clock.wait(stop, INTERVAL):
+        pause = 0.0
+        while not await self._clock.wait(stop, pause):
             try:
-                await self.look()
+                pause = await self.look()
             except OutboxError as error:
-                log.error("endpoints not looked at", error=str(error), retry_in=INTERVAL)
+                pause = INTERVAL
+                log.error("endpoints not looked at", error=str(error), retry_in=pause)
 
-    async def look(self) -> None:
-        """Once at all endpoints.  Raises `OutboxError`."""
+    async def look(self) -> float:
+        """Once at all endpoints; seconds to the next look.  Raises `OutboxError`."""
         endpoints = await self._store.endpoints()
         self._forget(endpoints)
         for endpoint in endpoints:
@@ -120,6 +123,8 @@ class Endurance:
             if percent and last is not None and endpoint.failing_since is not None:
                 failing = Failing(endpoint, public_url(endpoint.url), endpoint.failing_since, last.error)
                 await self._judge(failing, percent, now)
+        shortest = min((each.disable_after for each in endpoints if each.disable_after), default=INTERVAL / NOTICE)
+        return max(min(INTERVAL, NOTICE * shortest), SHORTEST)
 
     def _forget(self, endpoints: Sequence[Endpoint]) -> None:
         """Those that are gone; and of those that are disabled what was seen, for enabling begins anew."""
@@ -137,6 +142,7 @@ class Endurance:
         reason = given_up(failing.endpoint)
         event = endpoint_disabled(failing, reason, now)
         if await self._store.disable_failing(failing.endpoint.id, failing.since, reason, event, now):
+            self._warned.pop(failing.endpoint.id, None)
             log.warning("endpoint disabled", endpoint=failing.endpoint.id, reason=reason)
             self._announced()
 

@@ -60,6 +60,30 @@ async def _until_stored(consumer: Consumer, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
+async def test_an_endpoint_that_fails_for_long_is_warned_of_and_disabled(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    ops, shop = Inbox(), Inbox()
+    status = 500
+
+    async def answer(_: dict[str, Any]) -> int:
+        return status
+
+    async with receiving(ops) as ops_url, answering(answer, shop) as shop_url:
+        options = ("--disable-after", "0.005", "--retries", ",".join(["0.5"] * 50))  # 18 seconds
+        fails = (await asyncio.to_thread(consumer.add_endpoint, shop_url, "contadores.*", *options))["id"]
+        await asyncio.to_thread(consumer.add_endpoint, ops_url, "endpoint.*")
+        async with consumer.running():
+            postgres_db.execute(INSERT, [1])
+            await ops.until_count(4)
+            status = 204
+            await consumer.call("endpoint", "enable", fails)
+            await shop.until(lambda inbox: len(inbox.accepted) == 1)
+    assert events(ops) == [("endpoint.failing", fails)] * 3 + [("endpoint.disabled", fails)]
+    assert [event["data"].get("percent") for event in ops.events] == [50, 70, 90, None]
+    assert ops.events[3]["data"]["reason"] == "It has accepted nothing for 18 seconds."
+    assert ops.events[3]["data"]["last_error"] == "The endpoint answered 500 Internal Server Error."
+
+
 @pytest.mark.parametrize("flavour", ["mariadb"])
 async def test_a_gap_is_told_of(own_server: Any, tmp_path: Path, flavour: str) -> None:
     """A trigger that names a column which is gone writes a gap row; the ERP's write goes through."""

@@ -261,6 +261,14 @@ async def test_enabled_again_it_has_all_its_time_again() -> None:
     assert await bench.told() == 2 * [*WARNED, ("endpoint.disabled", None)]
 
 
+@pytest.mark.parametrize(
+    ("disable_after", "pause"), [(432_000.0, 30.0), (600.0, 30.0), (200.0, 10.0), (5.0, 1.0), (0.0, 30.0)]
+)
+async def test_short_times_are_looked_at_more_often(disable_after: float, pause: float) -> None:
+    bench = await Bench(disable_after=disable_after).prepare()
+    assert await bench.endurances[0].look() == pause
+
+
 async def test_it_looks_now_and_then_and_survives_an_outbox_that_fails() -> None:
     class Failing(WatchedOutbox):
         looked = asyncio.Event()
