@@ -48,9 +48,7 @@ def describe_error(error: Exception, request: WebhookRequest) -> str:
         where, name = f"The proxy {request.proxy}", f"The host name of the proxy {request.proxy}"
     cause = _cause(error)
     sentence = next(text for kind, text in _SENTENCES if isinstance(error, kind) or isinstance(cause, kind))
-    return sentence.format(
-        where=where, name=name, proxy=request.proxy, timeout=request.timeout, detail=_detail(cause)
-    )
+    return sentence.format(where=where, name=name, proxy=request.proxy, timeout=request.timeout, detail=_detail(cause))
 
 
 # Through a proxy, its is the only name that is looked up here.
