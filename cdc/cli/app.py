@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say what mends what is wrong."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "The URLs that receive events."),
     "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
+    "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
     "event": ("cdc.cli.event:event", "Which events there are, and which have happened."),
     "outbox": ("cdc.cli.outbox:outbox", "Where events, deliveries and endpoints are kept."),
     "user": ("cdc.cli.user:user", "The users of the management page."),

@@ -6,18 +6,16 @@ import click
 
 from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.delivery import Attempt, DeliveryView
 from cdc.outbox.base import DeliveryFilter
 from cdc.outbox.shared import no_delivery
-from cdc.pattern import check_pattern
-
-_EVENT_ID = "evt_"
 
 id_argument = click.argument("delivery_id", metavar="ID")
 
@@ -28,34 +26,17 @@ def delivery() -> None:
 
 
 @delivery.command("list")
-@click.option("--endpoint", "endpoint_id", metavar="ID", help="Only to this endpoint.")
-@click.option("--event", metavar="PATTERN|ID", help="Only of these events (invoice.*), or of one (evt_…).")
-@click.option("--record", metavar="TABLE:KEY", help="Only of this record (facturascli:12).")
-@click.option("--state", type=click.Choice([state.value for state in DeliveryState]), help="Only in this state.")
+@endpoint_option
+@event_options
+@state_option
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--before", metavar="ID", help="The next page: those behind this one, the last of the page before.")
 @json_option
 @pass_session
-def list_(
-    session: Session,
-    /,
-    *,
-    endpoint_id: str | None,
-    event: str | None,
-    record: str | None,
-    state: str | None,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """List deliveries, newest first."""
-    is_id = event is not None and event.startswith(_EVENT_ID)
-    which = DeliveryFilter(
-        endpoint_id=endpoint_id,
-        event_id=event if is_id else None,
-        event_pattern=None if event is None or is_id else check_pattern(event),
-        record=record,
-        state=DeliveryState(state) if state else None,
-    )
-    views = run_async(_list(quiet_configuration(session), which, limit))
+def list_(session: Session, /, *, limit: int, before: str | None, as_json: bool, **which: str | None) -> None:
+    """List deliveries, those of the newest events first."""
+    config = quiet_configuration(session)
+    views = run_async(_list(config, delivery_filter(SystemClock().now(), **which), limit, before))
     if as_json:
         print_json({"deliveries": [delivery_as_json(view) for view in views]})
         return
@@ -67,9 +48,9 @@ def list_(
     print_table(titles, rows, "No delivery fits.")
 
 
-async def _list(config: Config, which: DeliveryFilter, limit: int) -> list[DeliveryView]:
+async def _list(config: Config, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
     async with opened_outbox(config) as store:
-        return await store.deliveries(which, limit)
+        return await store.deliveries(which, limit, before)
 
 
 @delivery.command()
@@ -93,6 +74,7 @@ def show(session: Session, delivery_id: str, as_json: bool) -> None:
             ("due", view.due_at),
             ("created", view.created_at),
             ("finished", view.finished_at),
+            *([("expunged", "its payload is gone: it cannot be sent again")] if view.expunged else []),
         ]
     )
     click.echo()
@@ -118,7 +100,7 @@ async def _one(config: Config, delivery_id: str) -> tuple[DeliveryView, list[Att
 def retry(session: Session, delivery_ids: tuple[str, ...]) -> None:
     """Send finished deliveries again, their attempts counted anew.
 
-    Meant for dead letters; a delivered one is sent once more, with the same webhook-id.
+    Meant for dead letters; a delivered one is sent once more, with the same webhook-id.  Many at once: cdc replay.
     """
     run_async(_retry(quiet_configuration(session), delivery_ids))
 

@@ -39,6 +39,7 @@ def delivery_as_json(view: DeliveryView) -> dict[str, Any]:
         "finished_at": time_as_json(view.finished_at),
         "last_status": view.last_status,
         "last_error": view.last_error or None,
+        "expunged": view.expunged,
     }
 
 
