@@ -20,7 +20,7 @@ def php_bcrypt(password: bytes, cost: int = 4) -> str:
     return bcrypt.hashpw(password, bcrypt.gensalt(cost)).decode().replace("$2b$", "$2y$")
 
 
-@pytest.mark.parametrize("stored", [BY_PHP, BY_PHP_7, ARGON2])
+@pytest.mark.parametrize("stored", [BY_PHP, BY_PHP_7, ARGON2], ids=["bcrypt", "bcrypt of PHP 7", "argon2"])
 def test_hashes_of_php_fit_their_password(stored: str) -> None:
     php = PhpPasswords()
     assert php.fits("rasmuslerdorf", stored)
@@ -52,7 +52,7 @@ def test_nothing_fits_what_is_no_hash_or_would_take_the_server_down(stored: str)
         assert not php.fits(password, stored)
 
 
-@pytest.mark.parametrize("stored", [BY_PHP, ARGON2])
+@pytest.mark.parametrize("stored", [BY_PHP, ARGON2], ids=["bcrypt", "argon2"])
 def test_a_decoy_is_as_much_work_and_fits_nothing(stored: str) -> None:
     """Whoever is not there takes as long as the last who was."""
     decoy = decoy_of(stored)
