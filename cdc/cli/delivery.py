@@ -8,7 +8,7 @@ from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
-from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.output import json_option, print_fields, print_json, print_json_line, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
@@ -16,6 +16,9 @@ from cdc.config import Config
 from cdc.delivery import Attempt, DeliveryView
 from cdc.outbox.base import DeliveryFilter
 from cdc.outbox.shared import no_delivery
+
+#: Deliveries of an export that are held at once.
+_PAGE = 500
 
 id_argument = click.argument("delivery_id", metavar="ID")
 
@@ -115,6 +118,28 @@ async def _retry(config: Config, delivery_ids: tuple[str, ...]) -> None:
                 say(f"{delivery_id}: Due now; `cdc run` sends it.")
     finally:  # also of those before one that is refused
         await note(config, "delivery.retry", *done)
+
+
+@delivery.command()
+@endpoint_option
+@event_options
+@state_option
+@pass_session
+def export(session: Session, /, **which: str | None) -> None:
+    """Print deliveries with their attempts as JSON lines, those of the newest events first."""
+    config = quiet_configuration(session)
+    run_async(_export(config, delivery_filter(SystemClock().now(), **which)))
+
+
+async def _export(config: Config, which: DeliveryFilter) -> None:
+    async with opened_outbox(config) as store:
+        before = None
+        while page := await store.deliveries(which, _PAGE, before):
+            attempts = await store.attempts_of([view.id for view in page])
+            for view in page:
+                log = [attempt_as_json(attempt) for attempt in attempts.get(view.id, [])]
+                print_json_line(delivery_as_json(view) | {"log": log})
+            before = page[-1].id
 
 
 def _one_line(answer: str, most: int = 80) -> str:

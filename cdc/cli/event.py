@@ -10,6 +10,8 @@ import orjson
 
 from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
+from cdc.cli.event_log import export, expunge
+from cdc.cli.log_json import event_as_json
 from cdc.cli.output import json_option, print_json, print_json_line, print_table
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -46,6 +48,10 @@ def list_(session: Session, pattern: str, as_json: bool) -> None:
         print_json({"events": events})
         return
     print_table(("event", "table", "when"), [(k.name, k.table, k.when) for k in chosen], f"No event fits {pattern}.")
+
+
+event.add_command(export)
+event.add_command(expunge)
 
 
 @event.command()
@@ -97,7 +103,7 @@ class _Printer:
     def print(self, stored: StoredEvent) -> bool:
         """Whether that was enough."""
         if self._as_json:
-            print_json_line(stored.payload)
+            print_json_line(stored.payload if not stored.expunged else event_as_json(stored))
         else:
             click.echo(_line(stored))
         if self._left is not None:
@@ -137,7 +143,9 @@ async def _stream(
 
 
 def _line(stored: StoredEvent) -> str:
+    head = f"{format_time(stored.time)} {stored.name} {stored.source} {stored.record} {stored.id}"
+    if stored.expunged:
+        return f"{head} (expunged)"
     payload = stored.payload
     what = {"previous": payload["previous"]} if payload.get("previous") else {"key": payload["key"]}
-    head = f"{format_time(stored.time)} {stored.name} {stored.source} {stored.record} {stored.id}"
     return f"{head} {orjson.dumps(what).decode()}"

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from cdc.delivery import Attempt, DeliveryView
+from cdc.outbox.base import StoredEvent
 from cdc.payload import format_time
 
 
@@ -40,6 +41,20 @@ def delivery_as_json(view: DeliveryView) -> dict[str, Any]:
         "last_status": view.last_status,
         "last_error": view.last_error or None,
         "expunged": view.expunged,
+    }
+
+
+def event_as_json(stored: StoredEvent) -> dict[str, Any]:
+    """``payload``: as it was sent to endpoints that ask for no other format; null once it was expunged."""
+    return {
+        "sequence": stored.sequence,
+        "id": stored.id,
+        "event": stored.name,
+        "source": stored.source,
+        "record": stored.record,
+        "timestamp": format_time(stored.time),
+        "expunged": stored.expunged,
+        "payload": stored.payload or None,
     }
 
 

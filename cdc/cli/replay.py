@@ -69,9 +69,10 @@ def replay(
 ) -> None:
     """Send finished deliveries again, with the same ids.
 
-    Events of one record keep their order.  What is not finished, and removed endpoints, are left alone.  With --endpoint,
-    events that it wants and never got are sent as well: history for an endpoint that is new, or wants more than before.
-    Dead letters alone: --dead.
+    Events of one record keep their order.  What is not finished, and removed endpoints, are left alone.
+
+    With --endpoint, events that it wants and never got are sent as well: history for an endpoint that is new, or wants
+    more than before.  Dead letters alone: --dead.
 
     `cdc run` sends what this makes due.  Ctrl-C stops it; what is due by then is sent.
     """

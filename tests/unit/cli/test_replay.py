@@ -4,56 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from cdc.cli import replay as replaying
 from cdc.cli.log_filter import moment
 from cdc.cli.replay import Plan, run_plan
-from cdc.config import load_config
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.outbox.base import DeliveryFilter
 from cdc.outbox.memory import MemoryOutbox
-from cdc.service import open_outbox
+from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock
 from support.outboxes import endpoint, event, finish, lease, store
-
-T = TypeVar("T")
-DAY = timedelta(days=1)
-NOW = datetime.now(UTC)
-
-
-def on_outbox(folder: Path, work: Callable[[OutboxStore], Awaitable[T]]) -> T:
-    async def call() -> T:
-        outbox = open_outbox(load_config(environment={}, folder=folder))
-        await outbox.open()
-        try:
-            return await work(outbox)
-        finally:
-            await outbox.close()
-
-    return asyncio.run(call())
-
-
-async def fill(outbox: OutboxStore) -> None:
-    """Events 1 to 4 of four days, delivered to ep_a but for a dead letter (2); ep_new comes after them."""
-    await outbox.add_endpoint(endpoint("ep_a"))
-    events = [event(number, time=NOW - (5 - number) * DAY, name="invoice.paid") for number in range(1, 5)]
-    await store(outbox, *events, now=NOW)
-    leased = await lease(outbox, NOW)
-    await finish(outbox, leased[1], state=DeliveryState.DEAD, now=NOW)
-    await finish(outbox, leased[0], *leased[2:], now=NOW)
-    await outbox.add_endpoint(endpoint("ep_new"))
-
-
-def states(run_cdc: Callable, *options: str) -> dict[str, str]:
-    listed = json.loads(run_cdc("delivery", "list", "--json", *options).stdout)["deliveries"]
-    return {each["event_id"]: each["state"] for each in listed}
 
 
 def test_a_listing_by_time_and_in_pages(run_cdc: Callable, folder: Path) -> None:
