@@ -1,4 +1,9 @@
-"""How the PostgreSQL outbox finds events and deliveries in a long log: the terms; the way is the server's to choose."""
+"""How the PostgreSQL outbox finds events and deliveries in a long log.
+
+The way is the server's to choose, but for one thing: it takes for granted that what is asked for is spread evenly, and
+walks from the newest event on to what happened long ago.  So the events of a record, and those of a name or of a time
+when they are few, are looked up first.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,14 @@ STATE_TERMS: Final = {
     DeliveryState.DEAD: "delivery.state = 3",
     DeliveryState.CANCELLED: "delivery.state = 4",
 }
+#: Events that are looked up first, at most.
+FEW: Final = 20_000
+_LOOKED_UP: Final = "{column} = ANY (ARRAY(SELECT chosen.sequence FROM cdc_outbox.event AS chosen WHERE {terms}))"
+_COUNT: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.event AS chosen WHERE {terms} LIMIT %(most)s) AS found"
+_RECORD: Final = "chosen.record = %(record)s"
+_NAMES: Final = "chosen.name = ANY (%(names)s::text[])"
+_SINCE: Final = 'chosen."time" >= %(since)s'
+_UNTIL: Final = 'chosen."time" < %(until)s'
 ENDPOINT_TERM: Final = "delivery.endpoint + 0 = (SELECT number FROM cdc_outbox.endpoint WHERE id = %(endpoint)s)"
 
 
@@ -41,6 +54,12 @@ class Search:
 
 async def of_events(db: Db, which: EventFilter) -> Search:
     """Raises `UsageError`."""
+    search = await _terms(db, which)
+    await _look_up(db, which, search, "event.sequence")
+    return search
+
+
+async def _terms(db: Db, which: EventFilter) -> Search:
     search = Search()
     if which.event_id is not None:
         search.add("event.id = %(event)s", event=which.event_id)
@@ -60,12 +79,35 @@ async def of_events(db: Db, which: EventFilter) -> Search:
 
 async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
     """Raises `UsageError`."""
-    search = await of_events(db, which)
+    search = await _terms(db, which)
+    await _look_up(db, which, search, "delivery.event")
     if which.endpoint_id is not None:
         search.add(ENDPOINT_TERM, endpoint=which.endpoint_id)
     if which.state is not None:
         search.add(STATE_TERMS[which.state])
     return search
+
+
+async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> None:
+    """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
+    if which.event_id is not None:
+        return  # there is one
+    if which.record is not None:
+        search.add(_LOOKED_UP.format(column=column, terms=_RECORD))
+        return
+    time = [term for term, given in ((_SINCE, which.since), (_UNTIL, which.until)) if given is not None]
+    names = [_NAMES] if "names" in search.parameters else []
+    for terms in (time, names):
+        narrow = " AND ".join(terms)
+        if terms and await _few(db, narrow, search):
+            search.add(_LOOKED_UP.format(column=column, terms=narrow))
+            return
+
+
+async def _few(db: Db, terms: str, search: Search) -> bool:
+    query = _COUNT.format(terms=terms)
+    ((found,),) = await db.query(query, {**search.parameters, "most": FEW + 1})
+    return int(found) <= FEW
 
 
 async def _names(db: Db, pattern: str) -> Sequence[str]:
