@@ -98,11 +98,16 @@ class Consumer:
     def log(self) -> Path:
         return self.folder / self.log_name
 
+    @property
+    def said(self) -> Path:
+        """What `cdc run` told whoever started it, not the log: a set-up link."""
+        return self.log.with_suffix(".out")
+
     def start(self, style: str = "json") -> None:
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, self.said.open("ab") as said:
             self.process = subprocess.Popen(
                 self.command("--verbose", "--log-format", style, "run"),
-                stdout=log,
+                stdout=said,
                 stderr=log,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )

@@ -116,7 +116,7 @@ async def test_a_port_in_use_is_said_and_the_consumer_works(postgres_db: Databas
         async with receiving(inbox) as url:
             await asyncio.to_thread(consumer.add_endpoint, url)
             async with consumer.running():
-                said = await consumer.logged("health and metrics are not served")
+                said = await consumer.logged("page, API, health and metrics are not served")
                 assert said["error"] == "The address cannot be had: Address already in use."
                 postgres_db.execute(INSERT, [1])
                 await inbox.until_count(1)
