@@ -49,8 +49,9 @@ def test_every_data_file_is_installed() -> None:
         path = Path(name)
         if path.suffix == ".py":
             continue
-        package = "cdc.sql" if path.parts[0] == "sql" else ".".join(path.parent.parts)
-        inside = path.relative_to("sql") if package == "cdc.sql" else Path(path.name)
+        folder = next(each for each in path.parents if (ROOT / each / "__init__.py").exists())
+        package = "cdc.sql" if path.parts[0] == "sql" else ".".join(folder.parts)
+        inside = path.relative_to(folder)
         assert any(inside.match(pattern.removeprefix("**/")) for pattern in patterns.get(package, [])), name
 
 
