@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
@@ -36,10 +36,15 @@ class Stored:
     deliveries: int
 
 
+#: So many of the newest events are searched for a text.
+TEXT_EVENTS: Final = 20_000
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which events are meant; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
-    change, is not before the one and before the other."""
+    change, is not before the one and before the other.  ``text``: stands in the payload, letter by letter, of one of
+    the `TEXT_EVENTS` newest events: no index serves it."""
 
     event_id: str | None = None
     event_pattern: str | None = None
@@ -47,6 +52,7 @@ class EventFilter:
     source: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

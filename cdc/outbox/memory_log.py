@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
+import orjson
+
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.outbox.base import DeliveryFilter, EventFilter, StoredEvent
+from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, EventFilter, StoredEvent
 from cdc.outbox.memory_tables import Delivery, MemoryTables
-from cdc.outbox.shared import delivery_number
+from cdc.outbox.shared import delivery_number, text_in_payload
 from cdc.pattern import check_pattern, matches
 
 
@@ -28,8 +30,16 @@ class MemoryLog(MemoryTables):
     def _found(self, which: DeliveryFilter) -> list[Delivery]:
         """Oldest events first."""
         check(which)
-        found = [each for each in self._deliveries.values() if self._fits_delivery(each, which)]
+        searched = self._searched(which)
+        found = [
+            each for each in self._deliveries.values() if each.sequence > searched and self._fits_delivery(each, which)
+        ]
         return sorted(found, key=place_in_log)
+
+    def _searched(self, which: EventFilter) -> int:
+        """The sequence behind which events are looked at."""
+        newest = max((each.sequence for each in self._events.values()), default=0)
+        return 0 if which.text is None else newest - TEXT_EVENTS
 
     def _fits_delivery(self, delivery: Delivery, which: DeliveryFilter) -> bool:
         return (
@@ -68,7 +78,8 @@ class MemoryLog(MemoryTables):
 
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         check(which)
-        found = (event for event in self._events.values() if event.sequence > after and fits(event, which))
+        behind = max(after, self._searched(which))
+        found = (event for event in self._events.values() if event.sequence > behind and fits(event, which))
         return list(islice(found, limit))
 
 
@@ -86,6 +97,7 @@ def fits(event: StoredEvent, which: EventFilter) -> bool:
         and (which.event_pattern is None or matches(event.name, [which.event_pattern]))
         and (which.since is None or event.time >= which.since)
         and (which.until is None or event.time < which.until)
+        and (which.text is None or text_in_payload(which.text) in orjson.dumps(event.payload))
     )
 
 

@@ -1,8 +1,8 @@
 """How the PostgreSQL outbox finds events and deliveries in a long log.
 
 The way is the server's to choose, but for one thing: it takes for granted that what is asked for is spread evenly, and
-walks from the newest event on to what happened long ago.  So the events of a record, and those of a name or of a time
-when they are few, are looked up first.
+walks from the newest event on to what happened long ago.  So the events of a record, those of a name or of a time
+when they are few, and the unfinished deliveries when these are, are looked up first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.base import DeliveryFilter, EventFilter
+from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.outbox.postgres_rows import storable
 from cdc.outbox.postgres_session import Db
+from cdc.outbox.shared import text_in_payload
 from cdc.pattern import check_pattern, matches
 from cdc.sqlfile import render
 
@@ -34,6 +35,14 @@ _RECORD: Final = "chosen.record = %(record)s"
 _NAMES: Final = "chosen.name = ANY (%(names)s::text[])"
 _SINCE: Final = 'chosen."time" >= %(since)s'
 _UNTIL: Final = 'chosen."time" < %(until)s'
+_TEXT: Final = (
+    "chosen.sequence > (SELECT max(sequence) FROM cdc_outbox.event) - %(text_events)s"
+    " AND position(%(text)s::bytea IN chosen.payload) > 0"
+)
+_UNFINISHED: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.delivery WHERE state < 2 LIMIT %(most)s) AS found"
+_UNFINISHED_FIRST: Final = (
+    "delivery.id = ANY (ARRAY(SELECT chosen.id FROM cdc_outbox.delivery AS chosen WHERE chosen.state < 2))"
+)
 ENDPOINT_TERM: Final = "delivery.endpoint + 0 = (SELECT number FROM cdc_outbox.endpoint WHERE id = %(endpoint)s)"
 
 
@@ -85,11 +94,16 @@ async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
         search.add(ENDPOINT_TERM, endpoint=which.endpoint_id)
     if which.state is not None:
         search.add(STATE_TERMS[which.state])
+        if not which.state.final and int((await db.query(_UNFINISHED, {"most": FEW + 1}))[0][0]) <= FEW:
+            search.add(_UNFINISHED_FIRST)
     return search
 
 
 async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> None:
     """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
+    if which.text is not None:
+        text = text_in_payload(which.text)
+        search.add(_LOOKED_UP.format(column=column, terms=_TEXT), text=text, text_events=TEXT_EVENTS)
     if which.event_id is not None:
         return  # there is one
     if which.record is not None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+import orjson
+
 from cdc.endpoint import Endpoint, Order
 from cdc.errors import NotFound, UsageError
 from cdc.event import OPERATIONS, TESTS, Event
@@ -43,6 +45,11 @@ class Subscriber:
     def _holds(self, event: Event) -> bool:
         condition = stored(self.condition) if self.condition else None
         return condition is None or condition.holds(event)
+
+
+def text_in_payload(text: str) -> bytes:
+    """As it stands in a payload: JSON escapes some signs."""
+    return orjson.dumps(text.encode(errors="replace").decode())[1:-1]
 
 
 def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:

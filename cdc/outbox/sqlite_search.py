@@ -1,7 +1,7 @@
 """How the SQLite outbox finds events and deliveries in a long log: by the index that narrows most, in their order.
 
-SQLite keeps no statistics here, so the way is chosen by what is asked for: an event, a record, a short stretch of time,
-a rare state, a name, an endpoint, in this order.  Everything else that is asked for is looked at on the way.
+SQLite keeps no statistics here, so the way is chosen by what is asked for: an event, a record, a text, a short stretch
+of time, a rare state, a name, an endpoint, in this order.  Everything else that is asked for is looked at on the way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from itertools import islice
 from typing import Any, Final
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.base import DeliveryFilter, EventFilter
+from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.outbox.shared import text_in_payload
 from cdc.outbox.sqlite_rows import micros
 from cdc.pattern import check_pattern, matches
 from cdc.sqlfile import load, render
@@ -25,6 +26,10 @@ FEW: Final = 20_000
 _ALWAYS: Final = 2**62
 _WINDOW: Final = (
     "event.sequence IN (SELECT sequence FROM event INDEXED BY event_time WHERE time >= :since AND time < :until)"
+)
+_TEXT: Final = (
+    "event.sequence IN (SELECT sequence FROM event WHERE sequence > (SELECT MAX(sequence) FROM event) - :text_events"
+    " AND instr(payload, :text) > 0)"
 )
 _IN_WINDOW: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE time >= :since AND time < :until LIMIT :most)"
 _UNFINISHED: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state < 2 LIMIT :most)"
@@ -111,7 +116,7 @@ def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter) -> list[Search]
 
 
 def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
-    """None of which an index serves: the way is chosen apart."""
+    """None of which an index serves: the way is chosen apart, and with it the term of a text."""
     terms: list[str] = []
     parameters: dict[str, object] = {}
     for name, column in (("event_id", "id"), ("record", "record"), ("source", "source")):
@@ -126,14 +131,19 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
         terms.append("+event.time >= :since AND +event.time < :until")
         parameters["since"] = -_ALWAYS if which.since is None else micros(which.since)
         parameters["until"] = _ALWAYS if which.until is None else micros(which.until)
+    if which.text is not None:
+        parameters |= {"text": text_in_payload(which.text), "text_events": TEXT_EVENTS}
     return terms, parameters
 
 
 def _by_event(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:
+    text = () if which.text is None else (f"+{_TEXT}",)
     if which.event_id is not None:
-        return [every.narrowed("event.id = :event_id")]
+        return [every.narrowed("event.id = :event_id", *text)]
     if which.record is not None:
-        return [every.narrowed("event.record = :record")]
+        return [every.narrowed("event.record = :record", *text)]
+    if text:
+        return [every.narrowed(_TEXT)]
     if "since" in every.parameters and _few(db, _IN_WINDOW, every.parameters):
         return [every.narrowed(_WINDOW)]
     return []

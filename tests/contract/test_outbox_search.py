@@ -8,6 +8,7 @@ import pytest
 
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
+from cdc.outbox import memory_log, postgres_search, sqlite_search
 from cdc.outbox.base import DeliveryFilter, EventFilter, OutboxStore
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
@@ -111,6 +112,38 @@ async def test_events_are_found_behind_a_sequence(outbox: OutboxStore) -> None:
     assert await outbox.find_events(EventFilter(), 9) == await outbox.events(9)
     with pytest.raises(UsageError, match="not an event pattern"):
         await events_found(outbox, event_pattern="invoice.?")
+
+
+async def test_a_text_is_looked_for_in_payloads(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    names = ("FAC2026A1", 'Casa "Peña" 100%', "FAC2026A12", "back\\slash", "")
+    events = [event(number, f"a:{number % 2}", data={"codigo": name}) for number, name in enumerate(names, 1)]
+    await store(outbox, *events)
+    assert await found(outbox, text="FAC2026A1") == ["evt_3", "evt_1"]
+    for text, number in (('"Peña" 100%', 2), ("back\\s", 4), ("A12", 3)):
+        assert await found(outbox, text=text) == await events_found(outbox, text=text) == [f"evt_{number}"]
+    assert await found(outbox, text="fac2026a1") == await found(outbox, text="\ud800\x00") == []
+    assert await found(outbox, text="FAC2026A1", record="a:1") == ["evt_3", "evt_1"]
+    assert await found(outbox, text="FAC2026A1", record="a:0") == []
+    assert await found(outbox, text="FAC2026A1", event_id="evt_3", endpoint_id="ep_a") == ["evt_3"]
+    assert await found(outbox, text="FAC2026A1", event_id="evt_2") == []
+    assert await events_found(outbox, text="FAC2026A1", after=1) == ["evt_3"]
+    first = await outbox.deliveries(DeliveryFilter(text="FAC2026A1"), 1)
+    second = await outbox.deliveries(DeliveryFilter(text="FAC2026A1"), 9, before=first[0].id)
+    assert [view.event_id for view in (*first, *second)] == ["evt_3", "evt_1"]
+    await outbox.expunge(["evt_3"], NOW)
+    assert await found(outbox, text="FAC2026A1") == ["evt_1"]
+
+
+async def test_a_text_is_looked_for_in_the_newest_events_only(
+    outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory_log, postgres_search, sqlite_search):
+        monkeypatch.setattr(module, "TEXT_EVENTS", 2)
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, *[event(number, "a:1", data={"codigo": "same"}) for number in range(1, 5)])
+    assert await found(outbox, text="same") == await found(outbox, text="same", record="a:1") == ["evt_4", "evt_3"]
+    assert await events_found(outbox, text="same") == ["evt_3", "evt_4"]
 
 
 async def test_attempts_of_many_deliveries(outbox: OutboxStore) -> None:

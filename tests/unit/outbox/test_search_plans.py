@@ -60,6 +60,9 @@ DELIVERIES: list[tuple[dict[str, Any], str, bool]] = [
     ({"record": "a:1"}, "SEARCH event USING INDEX event_record (record=?)", True),
     ({"event_pattern": "invoice.paid"}, "SEARCH event USING INDEX event_name (name=?)", True),
     ({"event_pattern": "*"}, "SCAN delivery USING INDEX delivery_event", True),
+    ({"text": "A1"}, BY_EVENT, True),
+    ({"text": "A1", "record": "a:1"}, "SEARCH event USING INDEX event_record (record=?)", True),
+    ({"text": "A1", "endpoint_id": "ep_a", "since": at(0)}, BY_EVENT, True),
     ({"endpoint_id": "ep_a"}, "SEARCH delivery USING INDEX delivery_endpoint (<expr>=?)", False),
     ({"state": DeliveryState.DEAD}, "SCAN delivery USING INDEX delivery_dead", False),
     ({"state": DeliveryState.CANCELLED}, "SCAN delivery USING INDEX delivery_cancelled", False),
@@ -119,6 +122,7 @@ def test_what_would_not_narrow_is_looked_at_on_the_way(
         ({"record": "a:1"}, "SEARCH event USING INDEX event_record (record=?"),
         ({"event_pattern": "invoice.paid"}, "SEARCH event USING INDEX event_name (name=?"),
         ({"since": at(0)}, BY_EVENT),
+        ({"text": "A1"}, BY_EVENT),
     ],
 )
 def test_events_are_found_in_order(db: sqlite3.Connection, fields: dict[str, Any], start: str) -> None:
