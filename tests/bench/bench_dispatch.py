@@ -335,7 +335,8 @@ def report(results: dict[str, list[Rate]]) -> None:
         if BATCHED in name:
             singly = results[name.partition(BATCHED)[0]]
             times = statistics.median(one.rate / other.rate for one, other in zip(rates, singly, strict=True))
-            line += f"   {times:.2f} times as many as unbatched"
+            less = statistics.median(other.cpu / one.cpu for one, other in zip(rates, singly, strict=True))
+            line += f"   {times:.2f} times as many as unbatched, {less:.2f} by CPU"
         print(line)
 
 
