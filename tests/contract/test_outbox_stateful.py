@@ -19,7 +19,7 @@ from cdc.delivery import DeliveryState, DeliveryView, LeasedDelivery
 from cdc.endpoint import EndpointChange, Order
 from cdc.errors import UsageError
 from cdc.event import OPERATIONS, Event
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import DeliveryFilter, OutboxStore
 from cdc.outbox.memory import MemoryOutbox
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
@@ -200,6 +200,33 @@ class Outboxes(RuleBasedStateMachine):
         if self.both("retry", delivery_id, self.now) is None:
             self.apart.discard(delivery_id)
 
+    @rule(endpoint_id=st.none() | endpoint_ids, dead=st.booleans(), limit=st.integers(1, 4))
+    def replay(self, endpoint_id: str | None, dead: bool, limit: int) -> None:
+        which = DeliveryFilter(endpoint_id=endpoint_id, state=DeliveryState.DEAD if dead else None)
+        before = {view.id for view in self._views() if view.state not in UNFINISHED}
+        done = [self.run(self._replayed(outbox, which, limit)) for outbox in (self.memory, self.durable)]
+        assert done[0] == done[1]
+        views = self._views()
+        self.wanted = len(views)
+        self.apart -= {view.id for view in views if view.id in before and view.state in UNFINISHED}
+
+    async def _replayed(self, outbox: OutboxStore, which: DeliveryFilter, limit: int) -> tuple[int, int] | str:
+        """Step by step: how many deliveries, and how many were expunged; or the refusal."""
+        deliveries, expunged, after = 0, 0, None
+        try:
+            while True:
+                step = await outbox.replay(which, limit, self.now, after)
+                deliveries, expunged, after = deliveries + step.deliveries, expunged + step.expunged, step.after
+                if after is None:
+                    return deliveries, expunged
+        except UsageError as refusal:
+            return str(refusal)
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def expunge(self, data: st.DataObject) -> None:
+        self.both("expunge", [f"evt_{data.draw(st.integers(1, self.events))}"], self.now)
+
     @rule()
     def reopen(self) -> None:
         self.run(self.durable.close())
@@ -259,7 +286,7 @@ class Outboxes(RuleBasedStateMachine):
         sent: dict[tuple[str, str], int] = {}
         while leased := self.both("lease", "w1", self.now, self.now + timedelta(seconds=30), 5, None):
             for delivery in leased:
-                number = int(delivery.id.removeprefix("dlv_"))
+                number = int(delivery.event_id.removeprefix("evt_"))
                 line = delivery.endpoint_id, self._line(delivery)
                 assert sent.get(line, 0) < number
                 sent[line] = number
