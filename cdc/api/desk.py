@@ -26,6 +26,9 @@ class EventKind(Protocol):
     def entity(self) -> str: ...
 
     @property
+    def title(self) -> str: ...
+
+    @property
     def table(self) -> str: ...
 
     @property
@@ -46,7 +49,7 @@ class SignatureKind(Protocol):
 
 
 class Minute(Protocol):
-    """``failed``: attempts.  ``seconds``: what all attempts took."""
+    """``failed``: attempts.  ``seconds``: what all attempts took.  ``lags``: source → the longest lag seen (seconds)."""
 
     @property
     def at(self) -> datetime: ...
@@ -60,16 +63,22 @@ class Minute(Protocol):
     @property
     def seconds(self) -> float: ...
 
+    @property
+    def lags(self) -> Mapping[str, float]: ...
+
 
 class SourceState(Protocol):
     """``state``: ``reading``, ``standby``, ``failed`` or ``opening``.  ``lag``: seconds that the oldest change which is
-    not stored has waited; None while unknown."""
+    not stored has waited; None while unknown.  ``server``: engine and version, empty before it was first reached."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def capture(self) -> str: ...
+
+    @property
+    def server(self) -> str: ...
 
     @property
     def state(self) -> str: ...

@@ -12,6 +12,9 @@ from cdc.api.resource import Moment, Shown
 class SourceResource(Shown):
     name: str
     capture: str = Field(examples=["triggers", "binlog", "logical"])
+    server: str = Field(
+        description="Engine and version; empty before it was first reached.", examples=["MariaDB 11.8.3"]
+    )
     state: str = Field(examples=["reading", "standby", "failed", "opening"])
     since: Moment = Field(description="Since when it is so.")
     lag: float | None = Field(description="Seconds that the oldest change which is not stored waits; null: not known.")

@@ -43,6 +43,7 @@ _HIDDEN = "…"
 class SourceState:
     name: str
     capture: str
+    server: str
     state: str
     since: datetime
     lag: float | None
@@ -166,6 +167,7 @@ class ServiceDesk:
         return SourceState(
             name=name,
             capture=self._config.source[name].capture,
+            server=self._monitor.server(name),
             state=state(self._monitor, name, now),
             since=failure.since if failure else report.open_since or report.since,
             lag=answers.last.seconds if answers is not None and answers.last is not None else None,

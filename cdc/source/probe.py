@@ -29,6 +29,11 @@ class Ahead:
 
 
 class Probe(Protocol):
+    @property
+    def server(self) -> str:
+        """Engine and version, for people: ``PostgreSQL 18.4``; empty before it was first reached."""
+        ...
+
     async def ask(self, position: Position | None) -> Ahead | None:
         """``position``: the last that the outbox holds.  None: it does not tell.  Raises `SourceError`; the next call
         connects again."""

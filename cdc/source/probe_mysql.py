@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.connection import ConnectionInfo
-from cdc.database.mysql_connection import rows
+from cdc.database.mysql_connection import Flavour, rows, server_of
 from cdc.errors import CdcError
 from cdc.position import Position
 from cdc.source.mysql_session import MySQLSession
@@ -19,24 +19,30 @@ from cdc.source.probe import Ahead
 T = TypeVar("T")
 #: Seconds that the server gets for an answer.
 SECONDS = 5.0
+TITLES: Final = {Flavour.MARIADB: "MariaDB", Flavour.MYSQL: "MySQL"}
 
 
 class ProbeSession:
-    """A connection that is made when it is first needed, and again after it failed."""
+    """A connection that is made when it is first needed, and again after it failed.  ``server``: as of `Probe`."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._session = MySQLSession(info, read_timeout=SECONDS)
         self._connected = False
+        self.server = ""
 
     async def run(self, work: Callable[[Connection[Any]], T]) -> T:
         try:
             if not self._connected:
-                await self._session.connect(lambda _connection: None)
+                await self._session.connect(self._look)
                 self._connected = True
             return await self._session.run(work)
         except CdcError:
             await self.close()
             raise
+
+    def _look(self, connection: Connection[Any]) -> None:
+        found = server_of(connection)
+        self.server = f"{TITLES[found.flavour]} {found.version.partition('-')[0]}"
 
     async def close(self) -> None:
         self._connected = False
@@ -48,6 +54,10 @@ class MySQLJournalProbe:
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._session = ProbeSession(info)
+
+    @property
+    def server(self) -> str:
+        return self._session.server
 
     async def ask(self, position: Position | None) -> Ahead:  # noqa: ARG002 -- the protocol's; what is stored is not there
         sql = sqlfile.load("mysql/journal_waiting.sql")

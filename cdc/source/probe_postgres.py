@@ -16,17 +16,20 @@ SECONDS = 5.0
 
 
 class ProbeLink:
-    """A connection that is made when it is first needed, and again after it failed."""
+    """A connection that is made when it is first needed, and again after it failed.  ``server``: as of `Probe`."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._info = info
         self._link: Link | None = None
+        self.server = ""
 
     async def query(self, sql: str, parameters: list[Any] | None = None) -> list[Any]:
         try:
             if self._link is None:
                 self._link = Link(self._info)
                 await self._link.connect()
+                ((version,),) = await self._link.query("SHOW server_version", seconds=SECONDS)
+                self.server = f"PostgreSQL {version.partition(' ')[0]}"
             return await self._link.query(sql, parameters, seconds=SECONDS)
         except CdcError:
             await self.close()
@@ -43,6 +46,10 @@ class PostgresJournalProbe:
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._link = ProbeLink(info)
+
+    @property
+    def server(self) -> str:
+        return self._link.server
 
     async def ask(self, position: Position | None) -> Ahead:  # noqa: ARG002 -- the protocol's; what is stored is not there
         ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))

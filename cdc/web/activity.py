@@ -1,10 +1,10 @@
-"""How much was sent, minute by minute: a day of plain numbers in memory, of this process, since its start."""
+"""How much was sent, and how far sources were behind, minute by minute: a day of plain numbers in memory, of this process, since its start."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cdc.delivery import DeliveryState, Outcome
@@ -15,12 +15,14 @@ _MINUTE = 60
 
 @dataclass(slots=True)
 class Minute:
-    """``start``: seconds since 1970.  ``failed``: attempts.  ``seconds``: what all attempts took."""
+    """``start``: seconds since 1970.  ``failed``: attempts.  ``seconds``: what all attempts took.  ``lags``: source →
+    the longest lag seen (seconds)."""
 
     start: int
     delivered: int = 0
     failed: int = 0
     seconds: float = 0.0
+    lags: dict[str, float] = field(default_factory=dict)
 
     @property
     def at(self) -> datetime:
@@ -39,6 +41,10 @@ class Activity:
             elif outcome.state is not DeliveryState.CANCELLED:
                 minute.failed += 1
             minute.seconds += outcome.attempt.duration
+
+    def lagged(self, source: str, seconds: float, now: datetime) -> None:
+        lags = self._minute(now).lags
+        lags[source] = max(seconds, lags.get(source, 0.0))
 
     def _minute(self, now: datetime) -> Minute:
         start = int(now.timestamp()) // _MINUTE * _MINUTE

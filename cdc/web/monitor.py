@@ -88,6 +88,10 @@ class Monitor:
     def standby(self, source: str) -> bool:
         return source in self._watched and self._watched[source].source.standby
 
+    def server(self, source: str) -> str:
+        """Engine and version; empty before it was first reached."""
+        return self._watched[source].probe.server if source in self._watched else ""
+
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``: a question that is under way is given up."""
         async with asyncio.TaskGroup() as group:
@@ -127,6 +131,9 @@ class Monitor:
     def _question(self, source: str) -> Callable[[], Awaitable[Ahead | None]]:
         async def ask() -> Ahead | None:
             report = self.reported.sources.get(source)
-            return await self._watched[source].probe.ask(report.position if report else None)
+            ahead = await self._watched[source].probe.ask(report.position if report else None)
+            if ahead is not None:
+                self.reported.activity.lagged(source, ahead.seconds, self._clock.now())
+            return ahead
 
         return ask

@@ -29,6 +29,7 @@ class AskedProbe:
     error: SourceUnavailable | None = None
     asked: list[Position | None] = field(default_factory=list)
     closed: bool = False
+    server: str = "PostgreSQL 18.4"
 
     async def ask(self, position: Position | None) -> Ahead | None:
         self.asked.append(position)

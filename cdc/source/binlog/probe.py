@@ -19,6 +19,10 @@ class BinlogProbe:
         self._session = ProbeSession(info)
         self._ends: Ends[LogPosition] = Ends(holds)
 
+    @property
+    def server(self) -> str:
+        return self._session.server
+
     async def ask(self, position: Position | None) -> Ahead | None:
         end = await self._session.run(log_head)
         stands = log_part(position)

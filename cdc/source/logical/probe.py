@@ -20,6 +20,10 @@ class LogicalProbe:
         self._link = ProbeLink(info)
         self._ends: Ends[int] = Ends(ge)
 
+    @property
+    def server(self) -> str:
+        return self._link.server
+
     async def ask(self, position: Position | None) -> Ahead | None:
         ((end,),) = await self._link.query("SELECT pg_current_wal_flush_lsn()::text")
         stands = log_part(position)

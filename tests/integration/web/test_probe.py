@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 
 from cdc import service
 from cdc.config import load_config
+from cdc.connection import Engine
 from cdc.errors import SourceError
 from cdc.source.probe import Ahead, Probe
 from support.consumer import Consumer
 from support.database import Database
 
+SERVER = {Engine.POSTGRESQL: r"PostgreSQL \d+\.\d+", Engine.MYSQL: r"(MariaDB|MySQL) \d+\.\d+\.\d+"}
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 
 
@@ -48,7 +51,9 @@ async def caught_up(consumer: Consumer, probe: Probe) -> None:
 async def test_a_journal_tells_how_many_wait_and_since_when(database: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, database)
     async with probing(consumer) as probe:
+        assert probe.server == ""
         assert await probe.ask(None) == Ahead(0.0, 0)
+        assert re.fullmatch(SERVER[database.info.engine], probe.server)
         database.execute(INSERT, [1])
         await asyncio.sleep(0.3)  # what is looked at is how old it gets
         connection = database.connect()
@@ -74,7 +79,9 @@ async def test_a_log_tells_since_when_it_has_been_longer(
     if capture == "logical":
         await consumer.call("install-slot")
     async with probing(consumer) as probe:
+        assert probe.server == ""
         assert await behind(consumer, probe) is None  # nothing was ever stored
+        assert re.fullmatch(SERVER[database.info.engine], probe.server)
         async with consumer.running():
             database.execute(INSERT, [1])
             await caught_up(consumer, probe)
