@@ -49,7 +49,7 @@ class SignatureKind(Protocol):
 
 
 class Minute(Protocol):
-    """``failed``: attempts.  ``seconds``: what all attempts took.  ``lags``: source → the longest lag seen (seconds)."""
+    """``failed``: attempts.  ``seconds``: what all attempts took.  ``lags``: source → the longest lag seen, seconds."""
 
     @property
     def at(self) -> datetime: ...

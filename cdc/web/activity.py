@@ -1,4 +1,4 @@
-"""How much was sent, and how far sources were behind, minute by minute: a day of plain numbers in memory, of this process, since its start."""
+"""What was sent, and how far sources were behind: minute by minute, a day of it, in memory, since this process began."""
 
 from __future__ import annotations
 
