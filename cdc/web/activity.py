@@ -1,4 +1,4 @@
-"""What was sent, and how far sources were behind: minute by minute, a day of it, in memory, since this process began."""
+"""What was sent, and how far sources were behind: minute by minute, a day of it, in memory, of this process."""
 
 from __future__ import annotations
 
