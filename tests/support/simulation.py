@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import NamedTuple
 
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
@@ -64,16 +65,18 @@ class Simulation:
     dispatcher: Dispatcher
 
     async def idle(self) -> None:
-        """Until the dispatcher has done all that there is to do at this moment, and waits."""
-        dispatcher = self.dispatcher
+        """Until the dispatcher has done all that there is to do at this moment, and waits.  Of that no event tells; and
+        a loop that only spins would keep the outbox's thread from its work."""
         async with asyncio.timeout(20):
-            while (  # noqa: ASYNC110 - what it waits for has no event
-                self.clock.next_wake() is None
-                or dispatcher._wake.is_set()
-                or dispatcher._flights
-                or dispatcher._recorder.unrecorded
-            ):
-                await asyncio.sleep(0)
+            for turn in count():
+                if self._is_idle():
+                    return
+                await asyncio.sleep(0 if turn < 20 else 0.0001)
+
+    def _is_idle(self) -> bool:
+        dispatcher = self.dispatcher
+        at_work = dispatcher._wake.is_set() or dispatcher._flights or dispatcher._recorder.unrecorded
+        return not at_work and self.clock.next_wake() is not None
 
     async def run(self, seconds: float, step: float = 0.0) -> None:
         """Let time pass.  ``step``: the shortest jump; 0: no moment is passed over."""
