@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
-from typing import TypeVar
 
 import orjson
 from aiohttp import web
@@ -13,17 +14,21 @@ from pydantic import BaseModel, ValidationError
 from cdc.api.desk import Desk
 from cdc.api.gate import Gate
 from cdc.api.openapi import document
-from cdc.api.operation import Answer, Call, Operation
+from cdc.api.operation import Answer, Call, Caller, Operation
 from cdc.api.problem import Problem, of_validation, problems
 
 PREFIX = "/api/v1"
 #: No request needs more (bytes).
 LARGEST_BODY = 64 * 1024
+#: Who takes longer to send a body is slow on purpose, or gone.
+BODY_SECONDS = 15.0
 
-Model = TypeVar("Model", bound=BaseModel)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> web.Application:
+def api_application(
+    desk: Desk, gate: Gate, operations: Sequence[Operation], body_seconds: float = BODY_SECONDS
+) -> web.Application:
     app = web.Application(middlewares=[problems])
     described = orjson.dumps(document(operations, PREFIX), option=orjson.OPT_INDENT_2)
 
@@ -32,35 +37,63 @@ def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> 
 
     app.router.add_get("/openapi.json", openapi)
     for each in operations:
-        app.router.add_route(each.method, each.path, _route(each, desk, gate))
+        route = _route(each, desk, gate, body_seconds)
+        app.router.add_route(each.method, each.path, route)
+        if each.method == "GET" and not each.stream:
+            app.router.add_route("HEAD", each.path, route)
     return app
 
 
-def _route(operation: Operation, desk: Desk, gate: Gate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _route(operation: Operation, desk: Desk, gate: Gate, body_seconds: float) -> Handler:
     async def route(request: web.Request) -> web.StreamResponse:
         caller = await gate.caller(request)
         if not caller.scope.allows(operation.scope):
             raise Problem(HTTPStatus.FORBIDDEN, f"This needs the scope {operation.scope}, and the token has less.")
-        if (request.content_length or 0) > LARGEST_BODY or len(raw := await request.read()) > LARGEST_BODY:
-            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {LARGEST_BODY} bytes.")
+        raw = await _read(request, body_seconds)
 
         async def work() -> web.StreamResponse:
-            call = Call(
-                request=request,
-                desk=desk,
-                caller=caller,
-                path=dict(request.match_info),
-                query=_query(operation, request),
-                body=_body(operation, request, raw),
-            )
+            call = _call(operation, request, raw, desk=desk, gate=gate, caller=caller)
             answered = await operation.handle(call)
-            if operation.method != "GET":
-                await gate.done(caller, operation.name, "/".join(request.match_info.values()))
-            return _encoded(answered, operation) if isinstance(answered, Answer) else answered
+            if not isinstance(answered, Answer):
+                return answered
+            if operation.action:
+                await gate.done(caller, operation.action, answered.subject or "/".join(request.match_info.values()))
+            return _encoded(answered, operation)
 
-        return await (gate.once(request, caller, raw, work) if operation.method == "POST" else work())
+        with gate.streaming(caller) if operation.stream else nullcontext():
+            return await (gate.once(request, caller, raw, work) if operation.method == "POST" else work())
 
     return route
+
+
+async def _read(request: web.Request, seconds: float) -> bytes:
+    raw = b""
+    if (request.content_length or 0) <= LARGEST_BODY:
+        try:
+            async with asyncio.timeout(seconds):
+                raw = await request.read()
+        except TimeoutError:
+            raise Problem(HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time.") from None
+    if (request.content_length or len(raw)) > LARGEST_BODY:
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {LARGEST_BODY} bytes.")
+    return raw
+
+
+def _call(
+    operation: Operation, request: web.Request, raw: bytes, *, desk: Desk, gate: Gate, caller: Caller
+) -> Call[BaseModel | None, BaseModel | None]:
+    path = dict(request.match_info)
+    if not all(value.isprintable() for value in path.values()):
+        raise Problem(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
+    return Call(
+        request=request,
+        desk=desk,
+        caller=caller,
+        path=path,
+        query=_query(operation, request),
+        body=_body(operation, request, raw),
+        admitted=lambda: gate.admitted(request),
+    )
 
 
 def _query(operation: Operation, request: web.Request) -> BaseModel | None:
@@ -71,6 +104,8 @@ def _query(operation: Operation, request: web.Request) -> BaseModel | None:
     repeated = [name for name in request.query if len(request.query.getall(name)) > 1]
     if repeated:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "A query parameter is given twice.")
+    if not _storable(dict(request.query)):
+        raise _no_text("query")
     try:
         return operation.query.model_validate_strings(dict(request.query))
     except ValidationError as error:
@@ -87,17 +122,38 @@ def _body(operation: Operation, request: web.Request, raw: bytes) -> BaseModel |
     elif request.content_type != "application/json":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.")
     try:
-        return operation.body.model_validate(orjson.loads(raw))
+        given = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise Problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.") from None
+    if not _storable(given):
+        raise _no_text("body")
+    try:
+        return operation.body.model_validate(given)
     except ValidationError as error:
         raise of_validation(error, "body") from None
 
 
+def _storable(value: object) -> bool:
+    """Whether every outbox can keep its texts as they are: without NUL, and of whole characters."""
+    left = [value]  # not by recursion: it may be nested deeply
+    while left:
+        each = left.pop()
+        if isinstance(each, str) and ("\0" in each or any("\ud800" <= sign <= "\udfff" for sign in each)):
+            return False
+        if isinstance(each, dict):
+            left += [*each, *each.values()]
+        elif isinstance(each, list):
+            left += each
+    return True
+
+
+def _no_text(kind: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"A text of the {kind} holds a NUL or half a character.")
+
+
 def _encoded(answer: Answer, operation: Operation) -> web.Response:
     headers = {"Cache-Control": "no-store", **answer.headers}
-    status = answer.status if answer.status != HTTPStatus.OK else operation.status
     if answer.content is None:
-        return web.Response(status=status, headers=headers)
+        return web.Response(status=operation.status, headers=headers)
     body = orjson.dumps(answer.content.model_dump(mode="json", by_alias=True))
-    return web.Response(body=body, status=status, headers={"Content-Type": "application/json", **headers})
+    return web.Response(body=body, status=operation.status, headers={"Content-Type": "application/json", **headers})

@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated
-
-from pydantic import Field
 
 from cdc.access.nouns import Scope
 from cdc.api.operation import Answer, Call, Operation
-from cdc.api.resource import DeliveryDetail, DeliveryPage, DeliveryResource, PageQuery
-from cdc.delivery import DeliveryState
-from cdc.outbox.base import DeliveryFilter
+from cdc.api.resource import DeliveriesMeant, DeliveryDetail, DeliveryPage, DeliveryResource, PageQuery
 from cdc.outbox.shared import no_delivery
-from cdc.pattern import check_pattern
 
 _TAG = "deliveries"
-_EVENT_ID = "evt_"
 
 
-class DeliveriesQuery(PageQuery):
-    endpoint: Annotated[str | None, Field(description="Only to this endpoint.")] = None
-    event: Annotated[
-        str | None, Field(description="Only of these events (`invoice.*`), or of one (`evt_…`).", max_length=200)
-    ] = None
-    record: Annotated[str | None, Field(description="Only of this record (`facturascli:12`).")] = None
-    source: Annotated[str | None, Field(description="Only of this source.")] = None
-    state: Annotated[DeliveryState | None, Field(description="Only in this state.")] = None
-    since: Annotated[datetime | None, Field(description="Only made at this time or later.")] = None
-    until: Annotated[datetime | None, Field(description="Only made before this time.")] = None
+class DeliveriesQuery(DeliveriesMeant, PageQuery):
+    pass
 
 
 async def _list(call: Call[DeliveriesQuery, None]) -> Answer:
     query = call.query
-    is_id = query.event is not None and query.event.startswith(_EVENT_ID)
-    which = DeliveryFilter(
-        endpoint_id=query.endpoint,
-        event_id=query.event if is_id else None,
-        event_pattern=None if query.event is None or is_id else check_pattern(query.event),
-        record=query.record,
-        state=query.state,
-    )
-    views = await call.desk.store.deliveries(which, query.limit + 1, query.cursor)
+    views = await call.desk.store.deliveries(query.filter(), query.limit + 1, query.cursor)
     more = len(views) > query.limit
     shown = views[: query.limit]
     items = [DeliveryResource.of(view) for view in shown]
@@ -71,7 +47,7 @@ OPERATIONS = (
         "GET",
         "/deliveries",
         "listDeliveries",
-        "Deliveries, newest first.",
+        "Deliveries, those of the newest events first.",
         Scope.READ,
         _list,
         answer=DeliveryPage,
@@ -98,5 +74,6 @@ OPERATIONS = (
         answer=DeliveryDetail,
         tag=_TAG,
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY,),
+        action="delivery.retry",
     ),
 )

@@ -130,6 +130,8 @@ class EndpointResource(Shown):
     disable_after: float
     signature: Literal["v1", "v1a"]
     public_key: str | None = Field(description="Of `v1a`: what receivers verify with.")
+    former_public_key: str | None = Field(description="While the former secret signs too.")
+    origin: str | None = Field(description="The name that we gave when it was asked whether it agrees to get events.")
     former_secret_until: Moment | None = Field(description="Until then the former secret signs too.")
     created_at: Moment
     deliveries: dict[DeliveryState, int] = Field(description="How many by state.")
@@ -170,10 +172,16 @@ def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str,
         "headers": [name for name, _ in endpoint.headers],
         "proxy": endpoint.proxy or None,
         "client_certificate": endpoint.client_certificate or None,
+        "origin": endpoint.origin or None,
         "deliveries": {state: counts.get(state, 0) for state in DeliveryState},
         **_signature(endpoint),
     }
 
 
 def _signature(endpoint: Endpoint) -> dict[str, Any]:
-    return {"signature": signature_of(endpoint.secret).value, "public_key": public_key(endpoint.secret)}
+    former = endpoint.former_secret
+    return {
+        "signature": signature_of(endpoint.secret).value,
+        "public_key": public_key(endpoint.secret),
+        "former_public_key": None if former is None else public_key(former),
+    }

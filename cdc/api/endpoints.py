@@ -39,7 +39,7 @@ async def _create(call: Call[None, NewEndpoint]) -> Answer:
     made = call.desk.made(body.given(), secret, body.signature if "signature" in body.model_fields_set else None)
     await call.desk.store.add_endpoint(made)
     created = EndpointWithSecret.revealing(made, {})
-    return Answer(created, HTTPStatus.CREATED, {"Location": f"{call.request.path}/{made.id}"})
+    return Answer(created, {"Location": f"{call.request.path}/{made.id}"}, subject=made.id)
 
 
 async def _show(call: Call[None, None]) -> Answer:
@@ -120,6 +120,7 @@ OPERATIONS = (
         body=NewEndpoint,
         status=HTTPStatus.CREATED,
         tag=_TAG,
+        action="endpoint.add",
     ),
     Operation(
         "POST",
@@ -152,6 +153,7 @@ OPERATIONS = (
         answer=EndpointResource,
         body=EndpointPatch,
         tag=_TAG,
+        action="endpoint.update",
     ),
     Operation(
         "DELETE",
@@ -162,6 +164,7 @@ OPERATIONS = (
         _remove,
         status=HTTPStatus.NO_CONTENT,
         tag=_TAG,
+        action="endpoint.remove",
     ),
     Operation(
         "POST",
@@ -172,6 +175,7 @@ OPERATIONS = (
         _enable,
         answer=EndpointResource,
         tag=_TAG,
+        action="endpoint.enable",
     ),
     Operation(
         "POST",
@@ -184,6 +188,7 @@ OPERATIONS = (
         body=Disabling,
         body_optional=True,
         tag=_TAG,
+        action="endpoint.disable",
     ),
     Operation(
         "POST",
@@ -196,6 +201,7 @@ OPERATIONS = (
         body=Rotation,
         body_optional=True,
         tag=_TAG,
+        action="endpoint.rotate-secret",
     ),
     Operation(
         "POST",
@@ -208,5 +214,6 @@ OPERATIONS = (
         body=TestEvent,
         body_optional=True,
         tag=_TAG,
+        action="endpoint.test",
     ),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import orjson
@@ -12,7 +14,7 @@ from aiohttp import web
 
 from cdc.access import nouns
 from cdc.access.base import AccessStore
-from cdc.access.nouns import AuditEntry, Claim, ClaimState
+from cdc.access.nouns import ApiToken, AuditEntry, Claim, ClaimState
 from cdc.access.rate import RateLimit
 from cdc.access.sign_in import SignIn
 from cdc.api.operation import Caller
@@ -22,6 +24,8 @@ from cdc.clock import Clock
 #: Requests a second of one token, and at once after a quiet time; an address without a token has less.
 TOKEN_RATE, TOKEN_BURST = 20.0, 100.0
 ADDRESS_RATE, ADDRESS_BURST = 1.0, 20.0
+#: Streams that are open at once: of one token, and of all.
+TOKEN_STREAMS, ALL_STREAMS = 5, 100
 _BEARER = "bearer "
 _LONGEST_KEY = 255
 
@@ -38,13 +42,11 @@ class Gate:
         self._address = address
         self._tokens = RateLimit(TOKEN_RATE, TOKEN_BURST)
         self._addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
+        self._streams: Counter[str] = Counter()  # open ones, by token
 
     async def caller(self, request: web.Request) -> Caller:
         """Raises `Problem` (401, 429) when it is nobody, or asks too often."""
-        given = request.headers.get("Authorization", "")
-        token = None
-        if given.lower().startswith(_BEARER):
-            token = await self._sign_in.token(given[len(_BEARER) :].strip())
+        token = await self._token(request)
         if token is None:
             self._limit(self._addresses, self._address(request))
             raise Problem(
@@ -54,7 +56,33 @@ class Gate:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         self._limit(self._tokens, token.id)
-        return Caller(f"token:{token.name}", token.scope)
+        return Caller(token.id, f"token:{token.name}", token.scope)
+
+    async def _token(self, request: web.Request) -> ApiToken | None:
+        given = request.headers.get("Authorization", "")
+        return await self._sign_in.token(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None
+
+    async def admitted(self, request: web.Request) -> bool:
+        """Whether the token of a request that takes long still works."""
+        return await self._token(request) is not None
+
+    @contextmanager
+    def streaming(self, caller: Caller) -> Iterator[None]:
+        """While a stream is open.  Raises `Problem` (429) when there are too many."""
+        if self._streams[caller.id] >= TOKEN_STREAMS or self._streams.total() >= ALL_STREAMS:
+            retry = {"Retry-After": "10"}
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many streams are open.",
+                f"At most {TOKEN_STREAMS} a token.",
+                headers=retry,
+            )
+        self._streams[caller.id] += 1
+        try:
+            yield
+        finally:
+            self._streams[caller.id] -= 1
+            self._streams += Counter()  # those that are at 0 are dropped
 
     def _limit(self, bucket: RateLimit, key: str) -> None:
         wait = bucket.take(key, self._clock.now())
@@ -72,7 +100,7 @@ class Gate:
             return await work()
         if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise Problem(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 printable characters.")
-        claim = await self._store.claim(caller.name, key, _fingerprint(request, body), self._clock.now())
+        claim = await self._store.claim(caller.id, key, _fingerprint(request, body), self._clock.now())
         if claim.state is ClaimState.OTHER:
             raise Problem(HTTPStatus.CONFLICT, "This Idempotency-Key was used for another request.")
         if claim.state is ClaimState.RUNNING:
@@ -91,11 +119,11 @@ class Gate:
                 answer = nouns.Answer(response.status, response.content_type, response.text or "")
             return response
         finally:  # a request that failed may be made again with the same key
-            await self._store.answer(caller.name, key, claim, answer)
+            await self._store.answer(caller.id, key, claim, answer)
 
-    async def done(self, caller: Caller, operation: str, subject: str) -> None:
+    async def done(self, caller: Caller, action: str, subject: str) -> None:
         """Note who changed what."""
-        await self._store.append(AuditEntry(self._clock.now(), caller.name, f"api.{operation}", subject))
+        await self._store.append(AuditEntry(self._clock.now(), caller.name, action, subject))
 
 
 def _fingerprint(request: web.Request, body: bytes) -> str:

@@ -19,6 +19,9 @@ _REFERENCE = "#/components/schemas/{model}"
 _ALWAYS = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
@@ -28,6 +31,13 @@ _IDEMPOTENCY = {
     "required": False,
     "description": "The same key with the same request gives the same answer for 24 hours, and is done once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the last message that was read, to go on behind it.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
 
 
@@ -104,6 +114,8 @@ def _parameters(each: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]
             if "description" in values:
                 told["description"] = values["description"]
             found.append(told)
+    if each.stream:
+        found.append(_LAST_EVENT_ID)
     if each.method == "POST":
         found.append(_IDEMPOTENCY)
     return found
@@ -119,12 +131,10 @@ def _responses(each: Operation) -> dict[str, Any]:
     wrong = {*_ALWAYS, *each.problems}
     if "{" in each.path:
         wrong.add(HTTPStatus.NOT_FOUND)
-    if each.query is not None or each.body is not None:
-        wrong.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if each.body is not None:
-        wrong |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+        wrong |= {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
     if each.method == "POST":
-        wrong |= {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT}
+        wrong.add(HTTPStatus.CONFLICT)
     return found | {str(int(status)): description(status) for status in sorted(wrong)}
 
 

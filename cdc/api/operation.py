@@ -18,15 +18,17 @@ Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: ``name`` for the audit log."""
+    """Who asks: ``name`` for the audit log; ``id``: of the token."""
 
+    id: str
     name: str
     scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Query_co, Body_co]):
-    """One request, checked: values of the path by name, query and body as the operation declares them."""
+    """One request, checked: values of the path by name, query and body as the operation declares them.  ``admitted``:
+    whether the caller's token still works, for what takes long."""
 
     request: web.Request
     desk: Desk
@@ -34,21 +36,24 @@ class Call(Generic[Query_co, Body_co]):
     path: Mapping[str, str]
     query: Query_co
     body: Body_co
+    admitted: Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``content``: None for an answer without a body."""
+    """``content``: None for an answer without a body.  ``subject``: what was made, for the audit log, where the path
+    does not name it."""
 
     content: BaseModel | None
-    status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """``path``: with ``{name}`` for values.  ``name``: of the operation, unique.  ``problems``: statuses besides those
-    that every operation may answer.  ``stream``: it writes its answer itself, of this content type."""
+    that every operation may answer.  ``action``: its name in the audit log; empty, it changes nothing.  ``stream``: it
+    writes its answer itself, of this content type."""
 
     method: str
     path: str
@@ -64,4 +69,5 @@ class Operation:
     description: str = ""
     tag: str = ""
     problems: tuple[int, ...] = ()
+    action: str = ""
     stream: str = ""

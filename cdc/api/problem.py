@@ -100,6 +100,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return of_error(error).answer()
     except web.HTTPException as error:
         return _of_http(error)
+    except ConnectionError:
+        raise  # whoever asked is gone
     except Exception:
         log.exception("a request broke off", method=request.method, path=request.path)
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request broke off; see the log.").answer()
@@ -107,7 +109,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def _of_http(error: web.HTTPException) -> web.Response:
     """aiohttp's own refusals: no such path, no such method, too large a body."""
-    headers = {name: value for name, value in error.headers.items() if name in ("Allow", "Location")}
+    headers = {name: value for name, value in error.headers.items() if name == "Allow"}
     return Problem(error.status, _SENTENCES.get(error.status, f"{error.reason}."), headers=headers).answer()
 
 

@@ -1,4 +1,4 @@
-"""What the API shows and takes: the keys are a promise to programs (``--json`` of the command line prints the same)."""
+"""What the API shows and takes: the keys are a promise to programs (``--json`` of the command line prints these)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.outbox.base import StoredEvent
+from cdc.outbox.base import DeliveryFilter, StoredEvent
+from cdc.pattern import check_pattern
 from cdc.payload import format_time
 
 #: UTC, always six digits and a Z.
 Moment = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
 #: Most items of a page.
 MOST = 200
+_EVENT_ID = "evt_"
 
 
 class Shown(BaseModel):
@@ -33,6 +35,44 @@ class Taken(BaseModel):
 class PageQuery(Taken):
     limit: Annotated[int, Field(ge=1, le=MOST, description="At most so many.")] = 50
     cursor: Annotated[str | None, Field(max_length=40, description="`next` of the page before.")] = None
+
+
+class EventsMeant(Taken):
+    """Which events are meant; what is left out does not narrow."""
+
+    event: Annotated[
+        str | None, Field(description="Only these (`invoice.*`), or one (`evt_…`).", min_length=1, max_length=200)
+    ] = None
+    record: Annotated[str | None, Field(description="Only of this record (`facturascli:12`).", max_length=1000)] = None
+    source: Annotated[str | None, Field(description="Only of this source.", max_length=200)] = None
+    since: Annotated[AwareDatetime | None, Field(description="Only of changes at this time or later.")] = None
+    until: Annotated[AwareDatetime | None, Field(description="Only of changes before this time.")] = None
+
+    def fields(self) -> dict[str, Any]:
+        """Of `EventFilter`.  Raises `UsageError` for what is no pattern."""
+        is_id = self.event is not None and self.event.startswith(_EVENT_ID)
+        return {
+            "event_id": self.event if is_id else None,
+            "event_pattern": None if self.event is None or is_id else check_pattern(self.event),
+            "record": self.record,
+            "source": self.source,
+            "since": self.since,
+            "until": self.until,
+        }
+
+
+class StreamQuery(Taken):
+    event: Annotated[str | None, Field(description="Only these (`invoice.*`).", min_length=1, max_length=200)] = None
+
+
+class DeliveriesMeant(EventsMeant):
+    """Which deliveries are meant: of such events, to this endpoint, in this state."""
+
+    endpoint: Annotated[str | None, Field(description="Only to this endpoint.", max_length=200)] = None
+    state: Annotated[DeliveryState | None, Field(description="Only in this state.")] = None
+
+    def filter(self) -> DeliveryFilter:
+        return DeliveryFilter(endpoint_id=self.endpoint, state=self.state, **self.fields())
 
 
 class AttemptResource(Shown):
@@ -81,6 +121,7 @@ class DeliveryResource(Shown):
     finished_at: Moment | None
     last_status: int | None
     last_error: str | None
+    expunged: bool = Field(description="What it carried is gone: it cannot be sent again.")
 
     @classmethod
     def of(cls, view: DeliveryView) -> Self:
@@ -110,6 +151,7 @@ def _delivery(view: DeliveryView) -> dict[str, Any]:
         "finished_at": view.finished_at,
         "last_status": view.last_status,
         "last_error": view.last_error or None,
+        "expunged": view.expunged,
     }
 
 
@@ -121,22 +163,26 @@ class DeliveryPage(Shown):
 class EventResource(Shown):
     """An event as it is stored."""
 
+    sequence: int = Field(description="Grows with storing.")
     id: str = Field(examples=["evt_9b0dd2531f4887cef743e2cc87841e1c"])
     event: str = Field(examples=["invoice.paid"])
     source: str
     record: str
     timestamp: Moment
-    payload: Mapping[str, Any] = Field(description="As it is sent in the default format.")
+    expunged: bool = Field(description="Its payload was removed.")
+    payload: Mapping[str, Any] | None = Field(description="As it is sent in the default format; null once expunged.")
 
     @classmethod
     def of(cls, stored: StoredEvent) -> Self:
         return cls(
+            sequence=stored.sequence,
             id=stored.id,
             event=stored.name,
             source=stored.source,
             record=stored.record,
             timestamp=stored.time,
-            payload=stored.payload,
+            expunged=stored.expunged,
+            payload=stored.payload or None,
         )
 
 

@@ -82,17 +82,6 @@ def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
     ]
 
 
-def signature_json(endpoint: Endpoint) -> dict[str, Any]:
-    """For programs: nothing secret."""
-    former = endpoint.former_secret
-    return {
-        "signature": signature_of(endpoint.secret),
-        "public_key": public_key(endpoint.secret),
-        "former_public_key": None if former is None else public_key(former),
-        "origin": endpoint.origin or None,
-    }
-
-
 def secret_json(endpoint: Endpoint) -> dict[str, str]:
     """What is printed this once, when the secret is made."""
     return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cdc.api.endpoint_resource import EndpointResource
 from cdc.cli.endpoint_input import retries_text
-from cdc.cli.endpoint_secret import signature_fields, signature_json
-from cdc.cli.log_json import time_as_json
+from cdc.cli.endpoint_secret import signature_fields
 from cdc.delivery import DeliveryState
 from cdc.endpoint import Endpoint
 
@@ -44,34 +44,6 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
 
 
 def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
-    """For programs."""
-    values: dict[str, Any] = {
-        "id": found.id,
-        "url": found.url,
-        "events": found.events,
-        "sources": found.sources,
-        "filter": found.condition,
-        "fields": found.fields,
-        "enabled": found.enabled,
-        "disabled_reason": found.disabled_reason or None,
-        "failing_since": time_as_json(found.failing_since),
-        "description": found.description,
-        "format": found.format,
-        "order": found.order,
-        "timeout": found.timeout,
-        "retries": found.retry_schedule,
-        "concurrency": found.concurrency,
-        "rate": found.rate,
-        "batch": found.batch_size,
-        "batch_wait": found.batch_wait,
-        "headers": [name for name, _ in found.headers],
-        "proxy": found.proxy or None,
-        "client_certificate": found.client_certificate or None,
-        "disable_after": found.disable_after,
-        "created_at": time_as_json(found.created_at),
-        "former_secret_until": time_as_json(found.former_secret_until),
-        **signature_json(found),
-    }
-    if counts is not None:
-        values["deliveries"] = {state.value: counts.get(state, 0) for state in DeliveryState}
-    return values
+    """For programs, as the HTTP API shows it."""
+    left_out = {"deliveries"} if counts is None else None
+    return EndpointResource.of(found, counts or {}).model_dump(mode="json", exclude=left_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +19,9 @@ from cdc.pages.notices import NOTICES
 
 if TYPE_CHECKING:
     from cdc.pages.site import Site
+
+#: Who takes longer to send a form is slow on purpose, or gone.
+FORM_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,11 @@ class Page:
 
     async def form(self) -> MultiMapping[str]:
         """The fields of the form that was sent (no files).  Read once, and then again from memory."""
+        try:
+            async with asyncio.timeout(FORM_SECONDS):
+                await self.request.read()
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "The form did not come in time.") from None
         return await self.request.post()  # type: ignore[return-value]  # files are refused by the content type
 
     def render(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> web.Response:

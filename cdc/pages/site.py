@@ -77,7 +77,9 @@ class Site:
 
 def application() -> web.Application:
     """Without a route: whatever is added to it is answered with `HEADERS`."""
-    return web.Application(client_max_size=LARGEST_FORM, middlewares=[_headers])
+    app = web.Application(client_max_size=LARGEST_FORM)
+    app.on_response_prepare.append(_add_headers)
+    return app
 
 
 def add_site(app: web.Application, site: Site, routes: Sequence[Route]) -> None:
@@ -99,10 +101,10 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
             return page.problem(error)
         except CdcError as error:
             return page.problem(error, _status(error))
-        except web.HTTPException:
+        except (web.HTTPException, ConnectionError):  # aiohttp's own refusals; whoever asked is gone
             raise
         except Exception:
-            log.exception("a page broke off", method=request.method, path=request.path)
+            log.exception("a page broke off", method=request.method, path=route.path)  # a real path may hold a link
             broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "This page broke off; the log says why.")
             return page.problem(broken)
 
@@ -157,19 +159,10 @@ async def _nothing(_page: Page) -> web.StreamResponse:
     raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")
 
 
-@web.middleware
-async def _headers(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        response = await handler(request)
-    except web.HTTPException as refusal:  # aiohttp's own: too large a body and the like
-        refusal.headers.update(HEADERS)
-        raise
-    if not response.prepared:
-        response.headers.update(HEADERS)
-        response.headers.setdefault("Cache-Control", "no-store")
-    return response
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """To streams and to aiohttp's own refusals, too."""
+    response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 def _static_files() -> dict[str, bytes]:

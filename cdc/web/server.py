@@ -6,12 +6,14 @@ It never stops that: an address that cannot be had is one sentence in the log, a
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -21,6 +23,8 @@ from cdc.web.metrics import registry
 from cdc.web.monitor import Monitor
 
 NOT_READY = 503
+#: A connection on which no request comes, or none is complete, is closed after this.
+QUIET_SECONDS = 30.0
 
 log = structlog.get_logger()
 
@@ -65,7 +69,9 @@ def _json(told: object, status: int) -> web.Response:
 async def serve(app: web.Application, listen: str, stop: asyncio.Event, listening: Callable[[], None]) -> None:
     """Until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_said_in_http)
+    runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=0.5, keepalive_timeout=QUIET_SECONDS)
     await runner.setup()
     try:
         try:
@@ -83,6 +89,11 @@ async def serve(app: web.Application, listen: str, stop: asyncio.Event, listenin
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+def _said_in_http(record: logging.LogRecord) -> bool:
+    """What is no HTTP is answered, and not repeated in the log: anybody can send it, and it may hold a token."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _reason(error: OSError) -> str:
