@@ -143,6 +143,7 @@ def test_no_statement_walks_a_table(planner: Planner) -> None:
         ("cancel_deliveries", "delivery_lane"),
         ("unfinished_of_endpoint", "delivery_lane"),
         ("promote_endpoint", "delivery_lane"),
+        ("promote_endpoint", "delivery_pkey"),
         ("demote_endpoint", "delivery_due"),
         ("reorder", "delivery_pkey"),
         ("hold", "delivery_pkey"),
