@@ -16,7 +16,8 @@ from cdc.delivery import Hold
 WINDOW = 60.0
 #: … of these the newest …
 MOST_RESULTS = 20
-#: … and not fewer than these; it opens when half of them speak of trouble.
+#: … and not fewer than these; it opens when half of them speak of trouble.  It also opens when so many in a row do,
+#: however old they are: with few events a day they are all that tells.
 LEAST_RESULTS = 10
 #: Seconds until the first probe; each that fails doubles them …
 FIRST_PROBE = 5.0
@@ -66,14 +67,14 @@ class Pace:
 
 
 class Breaker:
-    """Opens when half of the last results speak of trouble; then lets one probe at a time through, ever more rarely,
-    until one succeeds.
+    """Opens when half of the last results speak of trouble, or many in a row; then lets one probe at a time through,
+    ever more rarely, until one succeeds.
 
     ``trying``: begin with a probe.  A result counts only in the ``turn`` in which its request started: what started
     before the breaker opened says nothing new.
     """
 
-    __slots__ = ("_failed_probes", "_probe_at", "_probing", "_rand", "_results", "_sure_at", "turn")
+    __slots__ = ("_failed_probes", "_in_a_row", "_probe_at", "_probing", "_rand", "_results", "_sure_at", "turn")
 
     def __init__(self, rand: Random, *, trying: bool = False) -> None:
         self._rand = rand
@@ -81,6 +82,7 @@ class Breaker:
         self._probe_at: float | None = -math.inf if trying else None  # None: it is closed
         self._probing = False
         self._failed_probes = 0
+        self._in_a_row = 0
         self._sure_at = -math.inf
         self.turn = 0
 
@@ -105,6 +107,7 @@ class Breaker:
             return
         if self._probe_at is None:
             self._results.append((now, trouble))
+            self._in_a_row = self._in_a_row + 1 if trouble else 0
             if trouble and self._too_many(now):
                 self._open(now)
         elif trouble:
@@ -127,6 +130,8 @@ class Breaker:
         return math.inf if now < self._sure_at else None
 
     def _too_many(self, now: float) -> bool:
+        if self._in_a_row >= LEAST_RESULTS:
+            return True
         recent = [trouble for when, trouble in self._results if when > now - WINDOW]
         return len(recent) >= LEAST_RESULTS and 2 * sum(recent) >= len(recent)
 
@@ -134,6 +139,7 @@ class Breaker:
         seconds = min(FIRST_PROBE * 2 ** min(self._failed_probes, 10), LAST_PROBE)
         self._probe_at, self._probing = now + seconds * (1 + JITTER * self._rand()), False
         self._results.clear()
+        self._in_a_row = 0
         self.turn += 1
 
     def _close(self, now: float) -> None:

@@ -144,6 +144,15 @@ async def test_no_probe_makes_a_dead_letter_and_all_flows_after_the_first_succes
         await assert_attempts_are_exact(simulation)
 
 
+async def test_an_event_an_hour_is_enough_to_tell_that_the_endpoint_is_down() -> None:
+    async with simulated(await outbox(), always(REFUSED)) as simulation:
+        for number in range(1, 25):
+            await simulation.store_events([event(number)])
+            await simulation.run(3600, step=5)
+        assert len(await views(simulation, DeliveryState.PENDING)) == 24
+        await assert_attempts_are_exact(simulation)
+
+
 async def test_a_relapse_right_after_the_recovery_makes_no_dead_letters() -> None:
     async with simulated(await outbox(), always(REFUSED)) as simulation:
         await simulation.store_events(events(1, 15))

@@ -155,8 +155,16 @@ def test_it_stays_closed_while_more_than_half_are_well() -> None:
 def test_old_results_do_not_count() -> None:
     one = valve()
     for number in range(100):
-        assert result(one, number * (WINDOW / (LEAST_RESULTS - 1)), trouble=True) is None
+        trouble = number % LEAST_RESULTS > 0  # nine in a row, and then a success
+        assert result(one, number * (WINDOW / (LEAST_RESULTS - 1)), trouble=trouble) is None
     assert one.hold(1e4) is None
+
+
+def test_ten_in_a_row_count_however_old_they_are() -> None:
+    one = valve()
+    for number in range(LEAST_RESULTS - 1):
+        assert result(one, number * 3600.0, trouble=True) is None
+    assert result(one, LEAST_RESULTS * 3600.0, trouble=True) == FIRST_PROBE
 
 
 def test_only_the_newest_results_count() -> None:
