@@ -1,0 +1,103 @@
+"""The management page and the HTTP API over an outbox, with a clock that the test moves and tokens of each scope."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
+from cdc.access.accounts import Accounts
+from cdc.access.base import AccessStore
+from cdc.access.memory import MemoryAccess
+from cdc.access.nouns import Role, Scope
+from cdc.access.password import Passwords
+from cdc.access.sign_in import SignIn
+from cdc.config import Config
+from cdc.outbox.base import OutboxStore
+from cdc.pages.site import application
+from cdc.service.desk import ServiceDesk
+from cdc.service.web import add_management
+from support.manual_clock import ManualClock
+from support.watching import BOUNDS, Watch
+
+CONFIGURATION: Mapping[str, Any] = {
+    "source": {"main": {"url": "postgresql://cdc@db.example.com/erp"}},
+    "dispatch": {"allow_http": True, "allow_private": True},
+}
+PASSWORD = "correct horse battery"
+#: Where the API is.
+API = "/api/v1"
+
+
+class Managed:
+    """``tokens``: by scope."""
+
+    def __init__(
+        self, client: TestClient[Any, Any], desk: ServiceDesk, watch: Watch, access: AccessStore, accounts: Accounts
+    ) -> None:
+        self.client = client
+        self.desk = desk
+        self.watch = watch
+        self.access = access
+        self.accounts = accounts
+        self.tokens: dict[Scope, str] = {}
+
+    @property
+    def store(self) -> OutboxStore:
+        return self.desk.store
+
+    @property
+    def clock(self) -> ManualClock:
+        return self.watch.clock
+
+    async def token(self, name: str, scope: Scope) -> str:
+        return (await self.accounts.add_token("cli:root", name, scope, None))[1]
+
+    async def ask(self, method: str, path: str, scope: Scope | None = Scope.MANAGE, **more: Any) -> Answered:
+        """One request to the API.  ``scope``: of the token that goes with it; None: none does."""
+        headers = {"Authorization": f"Bearer {self.tokens[scope]}"} if scope else {}
+        headers |= more.pop("headers", {})
+        async with self.client.request(method, f"{API}{path}", headers=headers, **more) as answer:
+            return await Answered.of(answer)
+
+
+@dataclass(frozen=True)
+class Answered:
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+    text: str
+
+    @staticmethod
+    async def of(answer: ClientResponse) -> Answered:
+        kind = answer.content_type
+        told = await answer.json(content_type=kind) if kind.endswith("json") and answer.method != "HEAD" else None
+        return Answered(answer.status, answer.headers, told, await answer.text())
+
+
+@asynccontextmanager
+async def managing(store: OutboxStore, *, access: AccessStore | None = None, **config: Any) -> AsyncIterator[Managed]:
+    """Served on loopback, with a manager ``ann``, a viewer ``bob`` and a token of each scope.  ``config``: sections."""
+    watch = Watch()
+    watch.reading()
+    access = access or MemoryAccess()
+    passwords = Passwords(passes=1, kibibytes=64)
+    accounts = Accounts(access, watch.clock, passwords=passwords)
+    ways_in = SignIn(access, watch.clock, passwords=passwords)
+    chosen = Config.model_validate({**CONFIGURATION, **config})
+    desk = ServiceDesk(
+        config=chosen, store=store, access=access, monitor=watch.monitor, bounds=BOUNDS, clock=watch.clock
+    )
+    app = application()
+    add_management(app, chosen, desk, access, ways_in)
+    async with TestClient(TestServer(app)) as client:
+        managed = Managed(client, desk, watch, access, accounts)
+        await accounts.add_user("cli:root", "ann", Role.MANAGER, PASSWORD)
+        await accounts.add_user("cli:root", "bob", Role.VIEWER, PASSWORD)
+        for scope in Scope:
+            managed.tokens[scope] = await managed.token(scope.value, scope)
+        yield managed

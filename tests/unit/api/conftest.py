@@ -1,0 +1,16 @@
+"""The API over an outbox in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cdc.outbox.memory import MemoryOutbox
+from support.managing import Managed, managing
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Managed]:
+    async with managing(MemoryOutbox()) as managed:
+        yield managed
