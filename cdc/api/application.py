@@ -26,9 +26,7 @@ BODY_SECONDS = 15.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def api_application(
-    desk: Desk, gate: Gate, operations: Sequence[Operation], body_seconds: float = BODY_SECONDS
-) -> web.Application:
+def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> web.Application:
     app = web.Application(middlewares=[problems])
     described = orjson.dumps(document(operations, PREFIX), option=orjson.OPT_INDENT_2)
 
@@ -37,19 +35,19 @@ def api_application(
 
     app.router.add_get("/openapi.json", openapi)
     for each in operations:
-        route = _route(each, desk, gate, body_seconds)
+        route = _route(each, desk, gate)
         app.router.add_route(each.method, each.path, route)
         if each.method == "GET" and not each.stream:
             app.router.add_route("HEAD", each.path, route)
     return app
 
 
-def _route(operation: Operation, desk: Desk, gate: Gate, body_seconds: float) -> Handler:
+def _route(operation: Operation, desk: Desk, gate: Gate) -> Handler:
     async def route(request: web.Request) -> web.StreamResponse:
         caller = await gate.caller(request)
         if not caller.scope.allows(operation.scope):
             raise Problem(HTTPStatus.FORBIDDEN, f"This needs the scope {operation.scope}, and the token has less.")
-        raw = await _read(request, body_seconds)
+        raw = await _read(request)
 
         async def work() -> web.StreamResponse:
             call = _call(operation, request, raw, desk=desk, gate=gate, caller=caller)
@@ -66,11 +64,11 @@ def _route(operation: Operation, desk: Desk, gate: Gate, body_seconds: float) ->
     return route
 
 
-async def _read(request: web.Request, seconds: float) -> bytes:
+async def _read(request: web.Request) -> bytes:
     raw = b""
     if (request.content_length or 0) <= LARGEST_BODY:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(BODY_SECONDS):
                 raw = await request.read()
         except TimeoutError:
             raise Problem(HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time.") from None
