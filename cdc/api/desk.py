@@ -99,6 +99,22 @@ class SourceState(Protocol):
     def position(self) -> str | None: ...
 
 
+class ShownRequest(Protocol):
+    """``headers``: without secret values.  ``command``: all of it for a shell, with curl."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body(self) -> str: ...
+
+    @property
+    def command(self) -> str: ...
+
+
 class Desk(Protocol):
     @property
     def store(self) -> OutboxStore: ...
@@ -144,9 +160,10 @@ class Desk(Protocol):
 
     def signature(self, endpoint: Endpoint) -> SignatureKind: ...
 
-    def request_of(self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint) -> str:
-        """The delivery's request as a command for a shell, signed now, without the values of secret headers; empty
-        where it is no request (mail)."""
+    def request_of(
+        self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime
+    ) -> ShownRequest | None:
+        """The delivery's request as it is sent ``at`` that time; None where it is no request: mail."""
         ...
 
     async def changed(self, actor: str, action: str, subject: str) -> None:

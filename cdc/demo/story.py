@@ -82,12 +82,13 @@ async def demo(once: bool, say: Say) -> int:
         say(f"PostgreSQL {server.version} runs.  cdc install-triggers:")
         await asyncio.to_thread(_install, config, say)
         inbox = Inbox(say)
-        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, say):
+        told: list[str] = []
+        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, told.append):
             say(f"Receiver on {url}, consumer started.\n")
             problems = await _play(server.info, inbox)
             _sum_up(say, inbox, problems)
             if not once:
-                await _stay(say, server)
+                await _stay(say, server, told)
     return 1 if problems else 0
 
 
@@ -196,7 +197,9 @@ def _sum_up(say: Say, inbox: Inbox, problems: list[str]) -> None:
         say(f"\n{len(inbox.accepted)} events delivered, every signature verified.")
 
 
-async def _stay(say: Say, server: DemoServer) -> None:
+async def _stay(say: Say, server: DemoServer, told: Sequence[str]) -> None:
+    for line in told:
+        say(f"\nThe management page: {line}")
     say("\nThe ERP, the consumer and the receiver stay up.  Change a row and watch; in another terminal:")
     say(f"    {server.psql}")
     say("    UPDATE clientes SET nombre = 'Someone else' WHERE codcliente = '1';")

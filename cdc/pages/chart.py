@@ -67,9 +67,10 @@ def stacked(series: Sequence[Bars]) -> tuple[list[Bar], float]:
     return bars, most
 
 
-def line(values: Sequence[float | None]) -> tuple[str, float]:
-    """The path of a line, with gaps where there is no value, and the value at the top of the plot."""
-    most = top([value for value in values if value is not None])
+def line(values: Sequence[float | None], most: float = 0.0) -> tuple[str, float]:
+    """The path of a line, with gaps where there is no value, and the value at the top of the plot: ``most``, or without
+    it a round number above all."""
+    most = most or top([value for value in values if value is not None])
     step = WIDTH / max(len(values) - 1, 1)
     path, pen = [], "M"
     for place, value in enumerate(values):

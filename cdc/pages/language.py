@@ -38,7 +38,7 @@ class Language:
 
     def text(self, message: str, **values: object) -> str:
         """Translated; ``values`` for its ``%(name)s``."""
-        translated = self.translations.ugettext(message)
+        translated = self.translations.ugettext(message) if message else ""  # of nothing it tells its own head
         return translated % values if values else translated
 
     def plural(self, one: str, many: str, number: int, **values: object) -> str:

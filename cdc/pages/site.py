@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from http import HTTPStatus
@@ -18,7 +18,7 @@ from cdc.dispatch.address import public_url
 from cdc.errors import CdcError, NotFound, OutboxError
 from cdc.pages.door import Door
 from cdc.pages.language import Language, language, negotiate
-from cdc.pages.page import Page, Refused, Route
+from cdc.pages.page import Page, Refused, Route, View
 
 LANGUAGE_COOKIE = "cdc_language"
 #: No form of ours is larger (bytes).
@@ -52,7 +52,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["public_url"] = public_url
+    made.filters["plain"] = _plain
     return made
+
+
+def _plain(text: str) -> str:
+    """Sentences of the catalogue are Markdown."""
+    return text.replace("`", "")
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,29 @@ def application() -> web.Application:
 
 def add_site(app: web.Application, site: Site, routes: Sequence[Route]) -> None:
     """After all other routes: what is none of them is a page, or there is nothing."""
-    for each in routes:
+    for each in (*routes, *_ways_back(routes)):
         app.router.add_route(each.method, each.path, _handler(site, each))
     for name, body in _static_files().items():
         app.router.add_get(f"/static/{name}", _static(name, body))
     app.router.add_route("*", "/{anything:.*}", _handler(site, Route("*", "", _nothing, None)))
+
+
+def _ways_back(routes: Sequence[Route]) -> Iterator[Route]:
+    """A page that answers a form has an address that only forms are sent to: who asks for it again, reloads it or
+    changes its language, gets the page that is nearest above."""
+    shown = {each.path for each in routes if each.method == "GET"}
+    for path in sorted({each.path for each in routes} - shown):
+        above, length = path, 0
+        while above not in shown:
+            above, length = above.rpartition("/")[0] or "/", length + 1
+        yield Route("GET", path, _up(length), None)
+
+
+def _up(length: int) -> View:
+    async def up(page: Page) -> web.StreamResponse:
+        return page.see(page.request.rel_url.raw_path.rsplit("/", length)[0] or "/")
+
+    return up
 
 
 def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

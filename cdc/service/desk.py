@@ -58,6 +58,19 @@ class SignatureKind:
     public_key: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ShownRequest:
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def command(self) -> str:
+        headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers.items()]
+        parts = [f"curl -X POST {shlex.quote(self.url)}", *headers, f"--data-raw {shlex.quote(self.body)}"]
+        return " \\\n  ".join(parts)
+
+
 class ServiceDesk:
     def __init__(
         self,
@@ -131,10 +144,11 @@ class ServiceDesk:
     async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
         return await send_test(self._config, endpoint_id, event_name)
 
-    def request_of(self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint) -> str:
+    def request_of(
+        self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime
+    ) -> ShownRequest | None:
         if is_mail(endpoint.url):
-            return ""
-        now = self.clock.now()
+            return None
         leased = LeasedDelivery(
             id=view.id,
             endpoint_id=endpoint.id,
@@ -142,14 +156,12 @@ class ServiceDesk:
             event_name=event.name,
             record=event.record,
             attempt=view.attempts,
-            lease_until=now,
+            lease_until=at,
             body_event=orjson.dumps(event.payload),
         )
         shown = replace(endpoint, headers=tuple((name, _HIDDEN) for name, _ in endpoint.headers))
-        request = build_request(leased, shown, now)
-        headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in request.headers.items()]
-        body = shlex.quote(request.body.decode())
-        return " \\\n  ".join([f"curl -X POST {shlex.quote(endpoint.url)}", *headers, f"--data-raw {body}"])
+        request = build_request(leased, shown, at)
+        return ShownRequest(endpoint.url, request.headers, request.body.decode())
 
     # -- sources ----------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,11 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 import cdc.pages
+from cdc.config import Config
 from cdc.pages.language import DEFAULT, LANGUAGES
 from cdc.pages.notices import NOTICES
 from cdc.pages.routes import SECTIONS
+from cdc.service.events import event_types
 
 _FOLDER = Path(cdc.pages.__file__).parent
 #: Function → which of its arguments are texts.
@@ -36,7 +38,14 @@ Message = str | tuple[str, ...]
 
 def used() -> set[Message]:
     """One and many of a plural are a pair."""
-    return {message for message in _extracted() if message} | set(NOTICES.values()) | {each.title for each in SECTIONS}
+    extracted = {message for message in _extracted() if message}
+    return extracted | set(NOTICES.values()) | {each.title for each in SECTIONS} | _of_events()
+
+
+def _of_events() -> set[str]:
+    """What the packaged rules say of events; rules of one's own are shown as they are written."""
+    kinds = event_types(Config())
+    return {kind.when for kind in kinds} | {kind.title for kind in kinds}
 
 
 def _extracted() -> Iterator[Message]:

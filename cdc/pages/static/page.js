@@ -28,6 +28,9 @@
   // A field that narrows a list as one types; groups without a hit are hidden, groups with one are opened.
   document.querySelectorAll("input[data-filter]").forEach((field) => {
     const list = document.getElementById(field.dataset.filter);
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && field.form.method === "post") event.preventDefault(); // it narrows, it sends nothing
+    });
     field.addEventListener("input", () => {
       const wanted = field.value.trim().toLowerCase();
       list.querySelectorAll("[data-filter-text]").forEach((each) => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -13,14 +14,14 @@ from aiohttp import web
 from cdc.access.nouns import Role
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, StoredEvent
+from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, StoredEvent
 from cdc.outbox.shared import no_delivery
-from cdc.pages.page import Page, Route
+from cdc.pages.page import Page, Refused, Route
 from cdc.pattern import check_pattern
 
 _PAGE = 50
 _EVENT_ID = "evt_"
-_FILTERS = ("event", "record", "endpoint", "state", "since", "until")
+_FILTERS = ("event", "record", "endpoint", "state", "since", "until", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
         older=older,
         newest=page.link("deliveries", **given) if page.query("before") else "",
         problem=problem,
+        searched=TEXT_EVENTS,
     )
 
 
@@ -59,6 +61,8 @@ def _filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
     event = given["event"]
     is_id = event.startswith(_EVENT_ID)
     state = given["state"]
+    if given["text"] and not page.manages:  # what is found tells what payloads hold
+        raise Refused(HTTPStatus.FORBIDDEN, "This is for managers only.")
     if state and state not in list(DeliveryState):
         raise UsageError(page.language.text("There is no such state."))
     return DeliveryFilter(
@@ -69,6 +73,7 @@ def _filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
         state=DeliveryState(state) if state else None,
         since=_time(page, given["since"]),
         until=_time(page, given["until"]),
+        text=given["text"] or None,
     )
 
 
@@ -91,7 +96,8 @@ async def delivery(page: Page) -> web.StreamResponse:
     event = await store.event(view.event_id)
     endpoint = await store.endpoint(view.endpoint_id)
     shown = event if page.manages else None
-    request = page.site.desk.request_of(view, event, endpoint) if shown and endpoint and event else None
+    now = page.site.desk.clock.now()
+    request = page.site.desk.request_of(view, event, endpoint, now) if shown and endpoint and event else None
     return page.render(
         "delivery.html",
         delivery=view,

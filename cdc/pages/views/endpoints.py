@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 
 from aiohttp import web
 
 from cdc.access.nouns import Role
-from cdc.delivery import DeliveryState
+from cdc.api.desk import ShownRequest
+from cdc.delivery import Attempt, DeliveryState
 from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
 from cdc.errors import UsageError
 from cdc.outbox.base import DeliveryFilter
@@ -16,7 +18,6 @@ from cdc.outbox.shared import no_endpoint
 from cdc.pages.page import Page, Route
 from cdc.pages.snippets import snippets
 from cdc.pages.views import endpoint_form
-from cdc.pages.views.deliveries import pretty
 from cdc.pages.views.endpoint_form import Form
 
 _LAST = 10
@@ -31,8 +32,19 @@ async def endpoints(page: Page) -> web.StreamResponse:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """``request``: None where it was a mail."""
+
+    attempt: Attempt
+    request: ShownRequest | None
+
+
 async def endpoint(page: Page) -> web.StreamResponse:
-    found = await _found(page)
+    return await _endpoint(page, await _found(page))
+
+
+async def _endpoint(page: Page, found: Endpoint, trial: Trial | None = None) -> web.StreamResponse:
     store = page.site.desk.store
     return page.render(
         "endpoint.html",
@@ -41,7 +53,7 @@ async def endpoint(page: Page) -> web.StreamResponse:
         State=DeliveryState,
         last=await store.deliveries(DeliveryFilter(endpoint_id=found.id), _LAST),
         signature=page.site.desk.signature(found),
-        test=None,
+        trial=trial,
     )
 
 
@@ -164,16 +176,9 @@ async def test(page: Page) -> web.StreamResponse:
     attempt = await page.site.desk.send_test(found.id, "endpoint.test")
     await page.site.desk.changed(page.actor, "endpoint.test", found.id)
     store = page.site.desk.store
-    event = await store.event(attempt.event_id)
-    return page.render(
-        "endpoint.html",
-        endpoint=await _found(page),
-        counts=(await store.counts()).get(found.id, {}),
-        State=DeliveryState,
-        last=await store.deliveries(DeliveryFilter(endpoint_id=found.id), _LAST),
-        signature=page.site.desk.signature(found),
-        test=(attempt, pretty(event.payload) if event else ""),
-    )
+    view, event = await store.delivery(attempt.delivery_id), await store.event(attempt.event_id)
+    sent = page.site.desk.request_of(view, event, found, attempt.started_at) if view and event else None
+    return await _endpoint(page, await _found(page), Trial(attempt, sent))
 
 
 async def _found(page: Page) -> Endpoint:

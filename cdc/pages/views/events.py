@@ -45,11 +45,9 @@ async def event(page: Page) -> web.StreamResponse:
 
 
 async def catalogue(page: Page) -> web.StreamResponse:
-    wanted = page.query("q").lower()
+    wanted, text = page.query("q").lower(), page.language.text
     kinds = [
-        kind
-        for kind in page.site.desk.event_kinds()
-        if wanted in kind.name or wanted in kind.table or wanted in kind.when.lower()
+        kind for kind in page.site.desk.event_kinds() if wanted in f"{kind.name} {kind.table} {text(kind.when)}".lower()
     ]
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     return page.render("catalogue.html", groups=groups, wanted=page.query("q"))

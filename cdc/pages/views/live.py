@@ -6,6 +6,7 @@ So a page never gets more than it can show: of 500 events a second it shows the 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from http import HTTPStatus
 
 import orjson
@@ -35,10 +36,11 @@ class Live:
         if self._open >= _MOST:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages are open: reload this one by hand.")
         self._open += 1
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         try:
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
             await response.prepare(page.request)
-            await _follow(page, what, response)
+            with suppress(ConnectionError):  # whoever watched is gone: how nearly all of these end
+                await _follow(page, what, response)
             return response
         finally:
             self._open -= 1

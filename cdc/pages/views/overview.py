@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
+from cdc.api.desk import Minute
 from cdc.delivery import DeliveryState
 from cdc.endpoint import Endpoint
 from cdc.pages import chart
-from cdc.pages.chart import Bars
+from cdc.pages.chart import Bar, Bars
 from cdc.pages.language import LANGUAGES
 from cdc.pages.page import Page, Refused, Route
 from cdc.pages.site import LANGUAGE_COOKIE
@@ -34,28 +35,48 @@ class Attention:
 async def overview(page: Page) -> web.StreamResponse:
     desk = page.site.desk
     endpoints, counts = await desk.store.endpoints(), await desk.store.counts()
-    minutes = desk.activity(_MINUTES)
-    bars, most = chart.stacked(
-        [Bars("delivered", [each.delivered for each in minutes]), Bars("failed", [each.failed for each in minutes])]
-    )
-    answered = [each.seconds / total if (total := each.delivered + each.failed) else None for each in minutes]
-    path, slowest = chart.line(answered)
+    minutes, sources = desk.activity(_MINUTES), desk.sources()
     delivered, failed = sum(each.delivered for each in minutes), sum(each.failed for each in minutes)
     return page.render(
         "overview.html",
         attention=_attention(page, endpoints, counts),
-        bars=bars,
-        most=most,
-        path=path,
-        slowest=slowest,
+        plots=_plots(minutes, [source.name for source in sources]),
         first=minutes[0].at,
         last=minutes[-1].at,
         delivered=delivered,
         failed=failed,
         seconds=sum(each.seconds for each in minutes) / (delivered + failed) if delivered + failed else None,
         waiting=sum(_unfinished(each) for each in counts.values()),
-        sources=desk.sources(),
+        sources=sources,
         endpoints=endpoints,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """Of each a path, or bars, and the value at its top.  ``lags``: by source, on one scale (seconds)."""
+
+    sent: tuple[Sequence[Bar], float]
+    success: tuple[str, float]
+    answer: tuple[str, float]
+    lags: Mapping[str, str]
+    lag: float
+
+
+def _plots(minutes: Sequence[Minute], sources: Sequence[str]) -> Plots:
+    totals = [each.delivered + each.failed for each in minutes]
+    delivered, failed = [each.delivered for each in minutes], [each.failed for each in minutes]
+    lag = chart.top([seconds for each in minutes for seconds in each.lags.values()])
+    return Plots(
+        sent=chart.stacked([Bars("delivered", delivered), Bars("failed", failed)]),
+        success=chart.line(
+            [part / total if total else None for part, total in zip(delivered, totals, strict=True)], most=1.0
+        ),
+        answer=chart.line(
+            [each.seconds / total if total else None for each, total in zip(minutes, totals, strict=True)]
+        ),
+        lags={name: chart.line([each.lags.get(name) for each in minutes], lag)[0] for name in sources},
+        lag=lag,
     )
 
 
