@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -107,18 +107,23 @@ def _parameters(each: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]
     ]
     if each.query is not None:
         schema = schemas[each.query.__name__]
-        for name, values in schema["properties"].items():
-            shown = {key: value for key, value in values.items() if key not in ("description", "title")}
-            required = name in schema.get("required", ())
-            told = {"name": name, "in": "query", "required": required, "schema": shown}
-            if "description" in values:
-                told["description"] = values["description"]
-            found.append(told)
+        required = schema.get("required", ())
+        found += [_query_parameter(name, values, name in required) for name, values in schema["properties"].items()]
     if each.stream:
         found.append(_LAST_EVENT_ID)
     if each.method == "POST":
         found.append(_IDEMPOTENCY)
     return found
+
+
+def _query_parameter(name: str, values: Mapping[str, Any], required: bool) -> dict[str, Any]:
+    """``values``: the schema of the field.  A parameter that is not given is left out: it is never null."""
+    schema = {key: value for key, value in values.items() if key not in ("description", "title")}
+    if "anyOf" in schema:
+        (given,) = (each for each in schema.pop("anyOf") if each.get("type") != "null")
+        schema = given | {key: value for key, value in schema.items() if value is not None}
+    told = {"name": name, "in": "query", "required": required, "schema": schema}
+    return told | {key: values[key] for key in ("description",) if key in values}
 
 
 def _responses(each: Operation) -> dict[str, Any]:
