@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.dispatch.sender import Sender
 from cdc.event import Event
 from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
@@ -58,10 +59,11 @@ class Receivers:
 
 
 @dataclass
-class Simulation:
+class Stepping:
+    """A dispatcher on any outbox, with any sender, whose clock moves when the test says so."""
+
     store: OutboxStore
     clock: ManualClock
-    receivers: Receivers
     dispatcher: Dispatcher
 
     async def idle(self) -> None:
@@ -99,6 +101,26 @@ class Simulation:
         return (self.clock.now() - START).total_seconds()
 
 
+@dataclass
+class Simulation(Stepping):
+    """With receivers in memory."""
+
+    receivers: Receivers
+
+
+@asynccontextmanager
+async def stepping(
+    store: OutboxStore, sender: Sender, clock: ManualClock, observer: Observer = SILENT
+) -> AsyncIterator[Stepping]:
+    dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1"), no_jitter, observer=observer)
+    running = asyncio.create_task(dispatcher.run())
+    try:
+        yield Stepping(store, clock, dispatcher)
+    finally:
+        dispatcher.stop()
+        await running
+
+
 @asynccontextmanager
 async def simulated(
     store: OutboxStore,
@@ -109,12 +131,5 @@ async def simulated(
 ) -> AsyncIterator[Simulation]:
     clock = ManualClock(start)
     receivers = Receivers(clock, answer)
-    settings = DispatchSettings("worker-1")
-    dispatcher = Dispatcher(store, receivers, clock, settings, no_jitter, observer=observer)
-    running = asyncio.create_task(dispatcher.run())
-    simulation = Simulation(store, clock, receivers, dispatcher)
-    try:
-        yield simulation
-    finally:
-        dispatcher.stop()
-        await running
+    async with stepping(store, receivers, clock, observer) as made:
+        yield Simulation(store, clock, made.dispatcher, receivers)
