@@ -35,7 +35,7 @@ FULL = EVENTS >= 100_000
 ENDPOINTS = 5
 RECORDS = EVENTS // 20
 PAUSE = (3.0, 7.0) if FULL else (0.3, 1.0)  # seconds between a dispatcher's first request and its end
-CONCURRENCY = 64  # requests on their way at once, of each process
+AGAIN = 0.01 if FULL else 0.2  # share of deliveries that may come again: a short run has many kills for its deliveries
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Dispatcher:
 
 
 def configure(folder: Path, url: str) -> None:
-    text = f'[outbox]\nurl = "{url}"\n[dispatch]\nallow_private = true\nconcurrency = {CONCURRENCY}\n'
+    text = f'[outbox]\nurl = "{url}"\n[dispatch]\nallow_private = true\n'
     (folder / "cdc.toml").write_text(f'{text}[web]\nlisten = ""\n[log]\nlevel = "warning"\n')
 
 
@@ -135,9 +135,7 @@ async def killed(outbox: OutboxStore, folder: Path, dispatchers: int) -> None:
     assert counts == {f"ep_{number}": {DeliveryState.DELIVERED: EVENTS} for number in range(ENDPOINTS)}
     assert sight.faults == []
     assert kills >= 2
-    assert 0 < sight.again <= kills * 2 * CONCURRENCY, "what was on its way, or answered but not yet recorded"
-    if FULL:
-        assert sight.again < sight.first / 100
+    assert 0 < sight.again < sight.first * AGAIN, "what was on its way, or answered but not yet recorded"
 
 
 @pytest.mark.timeout(14_400 if FULL else 300)
