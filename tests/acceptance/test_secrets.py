@@ -129,7 +129,7 @@ async def test_secrets_are_nowhere(erp: Database, tmp_path: Path) -> None:
 
 
 async def _refuse(_event: dict[str, Any]) -> int:
-    return 500
+    return 400  # a 500 would open the breaker, and make no dead letter
 
 
 def _last(database: Database) -> set[str]:
