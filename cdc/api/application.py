@@ -126,7 +126,7 @@ def _body(operation: Operation, request: web.Request, raw: bytes) -> BaseModel |
     if not _storable(given):
         raise _no_text("body")
     try:
-        return operation.body.model_validate(given)
+        return operation.body.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise of_validation(error, "body") from None
 

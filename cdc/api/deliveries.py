@@ -6,7 +6,9 @@ from http import HTTPStatus
 
 from cdc.access.nouns import Scope
 from cdc.api.operation import Answer, Call, Operation
+from cdc.api.problem import Problem
 from cdc.api.resource import DeliveriesMeant, DeliveryDetail, DeliveryPage, DeliveryResource, PageQuery
+from cdc.errors import NotFound
 from cdc.outbox.shared import no_delivery
 
 _TAG = "deliveries"
@@ -18,7 +20,12 @@ class DeliveriesQuery(DeliveriesMeant, PageQuery):
 
 async def _list(call: Call[DeliveriesQuery, None]) -> Answer:
     query = call.query
-    views = await call.desk.store.deliveries(query.filter(), query.limit + 1, query.cursor)
+    try:
+        views = await call.desk.store.deliveries(query.filter(), query.limit + 1, query.cursor)
+    except NotFound:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours (any more).", "Begin again without it."
+        ) from None
     more = len(views) > query.limit
     shown = views[: query.limit]
     items = [DeliveryResource.of(view) for view in shown]

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.outbox.base import DeliveryFilter, StoredEvent
 from cdc.pattern import check_pattern
 from cdc.payload import format_time
 
+
+def _written(value: object) -> object:
+    """A date and a time of day with an offset, as RFC 3339 writes them: what else pydantic would take is a mistake."""
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError("is not a time such as 2026-11-24T21:48:00Z")
+    return value
+
+
+#: From a caller.
+Time = Annotated[AwareDatetime, BeforeValidator(_written)]
 #: UTC, always six digits and a Z.
 Moment = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
 #: Most items of a page.
 MOST = 200
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EVENT_ID = "evt_"
 
 
@@ -45,8 +57,8 @@ class EventsMeant(Taken):
     ] = None
     record: Annotated[str | None, Field(description="Only of this record (`facturascli:12`).", max_length=1000)] = None
     source: Annotated[str | None, Field(description="Only of this source.", max_length=200)] = None
-    since: Annotated[AwareDatetime | None, Field(description="Only of changes at this time or later.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Only of changes before this time.")] = None
+    since: Annotated[Time | None, Field(description="Only of changes at this time or later.")] = None
+    until: Annotated[Time | None, Field(description="Only of changes before this time.")] = None
 
     def fields(self) -> dict[str, Any]:
         """Of `EventFilter`.  Raises `UsageError` for what is no pattern."""
