@@ -1,4 +1,5 @@
-"""``make databases``: the servers that the tests need, installed where they are missing; one line for each."""
+"""``make databases``: the servers and the browser that the tests need, installed where they are missing; one line for
+each."""
 
 from __future__ import annotations
 
@@ -8,17 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.browser import chromium
 from support.programs import IMAGE_VERSIONS, TITLES, UNPACKED_MYSQL, NoServerError, docker_answers, find, version_of
 from support.programs import wanted_version as wanted
 
 #: The programs without the package that starts a service; the installer script needs one of the client's.
 MARIADB_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
+#: With a font: without one a page has no letters.
+CHROMIUM_PACKAGES = ("chromium", "fonts-dejavu-core")
 
 
 def main() -> int:
     try:
         for flavour in TITLES:
             print(provide(flavour), file=sys.stderr)
+        print(provide_chromium(), file=sys.stderr)
     except NoServerError as error:
         print(error, file=sys.stderr)
         return 1
@@ -40,16 +45,31 @@ def provide(flavour: str) -> str:
     return f"{title} {version_of(program.server)}: {program.server} ({program.origin})"
 
 
+def provide_chromium() -> str:
+    """Have a browser here; what is said of it."""
+    program = chromium()
+    if program is None:
+        _install("Chromium", CHROMIUM_PACKAGES, otherwise="")
+        program = chromium()
+    if program is None:
+        message = f"Chromium was installed ({' '.join(CHROMIUM_PACKAGES)}), and no program of that name is here."
+        raise NoServerError(message)
+    return f"Chromium: {program}"
+
+
 def _install_mariadb() -> None:
+    _install("MariaDB", MARIADB_PACKAGES, otherwise=", or start Docker")
+
+
+def _install(title: str, packages: tuple[str, ...], *, otherwise: str) -> None:
+    """``otherwise``: what may be done instead."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        message = (
-            f"MariaDB is missing: install it (Debian: apt-get install {' '.join(MARIADB_PACKAGES)}), or start Docker."
-        )
+        message = f"{title} is missing: install it (Debian: apt-get install {' '.join(packages)}){otherwise}."
         raise NoServerError(message)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *MARIADB_PACKAGES]
+    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *packages]
     for command in (["apt-get", "-qq", "update"], install):
-        _run(command, "MariaDB cannot be installed", environment)
+        _run(command, f"{title} cannot be installed", environment)
 
 
 def _unpack_mysql() -> None:

@@ -1,0 +1,196 @@
+"""Each page as it is met: on a desk and on a phone, in light and dark, in both languages, by keyboard, without
+JavaScript, by those who may only look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from support.browser import PHONE, WIDE, Tab, browsing
+from support.consumer import Inbox, receiving
+from support.database import Database
+from support.site import MANAGER, PASSWORD, VIEWER, Site, play_story, serving
+
+#: Bytes of a first view, at most.
+MOST = 200_000
+PATHS = (
+    "/",
+    "/endpoints",
+    "/endpoints/new",
+    "/deliveries",
+    "/events",
+    "/catalogue",
+    "/catalogue/invoice.paid",
+    "/sources",
+    "/people",
+    "/audit",
+    "/account",
+    "/nothing/here",
+)
+#: Chromium tells the console of each answer that is no 2xx.
+_NOT_FOUND = "/nothing/here"
+
+
+@pytest.fixture
+async def site(postgres_erp: Database, tmp_path: Path) -> AsyncIterator[Site]:
+    """With a manager, a viewer, one endpoint, and the deliveries of the demo's story."""
+    inbox = Inbox()
+    async with serving(postgres_erp, tmp_path) as site, receiving(inbox) as url:
+        await asyncio.to_thread(site.user, MANAGER, "manager")
+        await asyncio.to_thread(site.user, VIEWER, "viewer")
+        await asyncio.to_thread(site.consumer.add_endpoint, url, "*", "--description", "Tienda")
+        count = await asyncio.to_thread(play_story, postgres_erp)
+        await inbox.until_count(count)
+        yield site
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with browsing() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize(
+    ("code", "size", "dark"), [("en", WIDE, False), ("es", PHONE, True)], ids=["desk", "phone in the dark"]
+)
+async def test_each_page_is_fit_to_be_met(
+    site: Site, browser: Browser, code: str, size: tuple[int, int], dark: bool
+) -> None:
+    tab = await Tab.open(browser, site.base, code, size, dark=dark)
+    await tab.go("/sign-in")
+    found = [*await _faults(tab)]
+    await tab.sign_in(MANAGER, PASSWORD)
+    for path in PATHS:
+        await tab.go(path)
+        found += await _faults(tab)
+    for path in await _deeper(tab):
+        await tab.go(path)
+        await tab.page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
+        found += await _faults(tab)
+    found += await _answers_to_forms(tab)
+    assert found == []
+    assert [error for error in tab.errors if _NOT_FOUND not in error] == []
+    assert tab.hosts == {site.base.removeprefix("http://")}
+
+
+async def _faults(tab: Tab) -> list[str]:
+    """What is wrong with the page that is open."""
+    found = await tab.barriers()
+    if (wider := await tab.too_wide()) > 0:
+        found.append(f"{wider} pixels wider than the window")
+    if (weight := await tab.weight()) > MOST:
+        found.append(f"{weight} bytes")
+    if await tab.page.locator("html").get_attribute("lang") != tab.code:
+        found.append("another language")
+    return [f"{tab.page.url}: {each}" for each in found]
+
+
+async def _deeper(tab: Tab) -> list[str]:
+    """A delivery that was tried twice would not differ; an event, an endpoint and its form."""
+    await tab.go("/deliveries?event=invoice.paid")
+    delivery = await tab.link("invoice.paid").get_attribute("href")
+    endpoint = await tab.link("Tienda").get_attribute("href")
+    await tab.go("/events?event=invoice.paid")
+    event = await tab.link("invoice.paid").get_attribute("href")
+    assert delivery and endpoint and event  # noqa: PT018 - each is a link that is there
+    return [delivery, event, endpoint, f"{endpoint}/edit"]
+
+
+async def _answers_to_forms(tab: Tab) -> list[str]:
+    """What is only shown to who sent something; its address leads back when it is asked for again."""
+    found: list[str] = []
+    endpoint = (await _deeper(tab))[2]
+    for path, button, back in (
+        ("/sources", "Examine", "/sources"),
+        (endpoint, "Send a test", endpoint),
+        (endpoint, "Make a new secret", endpoint),
+    ):
+        await tab.go(path)
+        tab.page.once("dialog", lambda dialog: dialog.accept())
+        async with tab.page.expect_navigation():
+            await tab.button(button).click()
+        found += await _faults(tab)
+        await tab.go(tab.page.url)
+        await expect(tab.page).to_have_url(tab.base + back)
+    return found
+
+
+async def test_everything_works_by_keyboard(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base)
+    await tab.sign_in(MANAGER, PASSWORD)
+    await tab.page.keyboard.press("Tab")
+    await expect(tab.link("Skip to the content")).to_be_focused()
+    await tab.page.keyboard.press("Enter")
+    await tab.page.keyboard.press("Tab")
+    assert await tab.page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    await tab.go("/endpoints/new")
+    await tab.field("Search").focus()
+    await tab.page.keyboard.type("invoice.paid")
+    await tab.page.keyboard.press("Tab")
+    await tab.page.keyboard.press("Tab")
+    await tab.page.keyboard.press("Space")
+    await expect(tab.page.get_by_label("invoice.paid", exact=True)).to_be_checked()
+    await tab.page.get_by_label("Patterns").focus()
+    await tab.page.keyboard.press("Enter")  # sends the form to be looked at; the URL is missing
+    assert await tab.page.evaluate("document.activeElement.id") == "url"
+    await tab.page.keyboard.type("https://tienda.example.com/hook")
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.get_by_role("status")).to_contain_text("Of the last 20 events, 1 would have come.")
+    assert tab.errors == []
+
+
+async def test_pages_do_without_javascript(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base, script=False)
+    await tab.sign_in(MANAGER, PASSWORD)
+    await tab.go("/endpoints/new")
+    await tab.field("URL").fill("https://tienda.example.com/hook")
+    await tab.page.get_by_text("stock of a product in a warehouse").click()
+    await tab.page.get_by_label("stock.changed", exact=True).check()
+    await tab.button("Add").click()
+    await expect(tab.page.locator("#secret")).to_be_visible()
+    await expect(tab.button("Copy")).to_have_count(0)
+    await tab.go("/deliveries")
+    await tab.field("Text").fill("FAC2026A1")
+    await tab.button("Search").click()
+    await expect(tab.page.locator("#rows tbody tr").first).to_contain_text("facturascli:1")
+    await tab.button("Español").click()
+    await expect(tab.page.get_by_role("heading", name="Entregas")).to_be_visible()
+    await expect(tab.page).to_have_url(f"{site.base}/deliveries?{tab.page.url.partition('?')[2]}")
+    assert "text=FAC2026A1" in tab.page.url
+
+
+async def test_the_language_and_the_theme_that_were_chosen_stay(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base)
+    await tab.sign_in(MANAGER, PASSWORD)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = await tab.page.evaluate(paper)
+    await tab.button("Dark or light").click()
+    dark = await tab.page.evaluate(paper)
+    assert dark != light
+    await tab.button("Español").click()
+    await tab.go("/sources")
+    await expect(tab.page.get_by_role("heading", name="Orígenes")).to_be_visible()
+    assert await tab.page.evaluate(paper) == dark
+    assert tab.errors == []
+
+
+async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base)
+    await tab.sign_in(VIEWER, PASSWORD)
+    await tab.go("/deliveries?event=customer.created")
+    await expect(tab.page.get_by_label("Text", exact=True)).to_have_count(0)
+    await tab.link("customer.created").click()
+    await expect(tab.page.get_by_text("The payload is shown to managers only.")).to_be_visible()
+    assert "Brien" not in await tab.page.content()
+    await expect(tab.button("Send again")).to_have_count(0)
+    await tab.link("Tienda").click()
+    await expect(tab.page.get_by_role("heading", name="Tienda")).to_be_visible()
+    await expect(tab.page.locator("main form")).to_have_count(0)
+    assert tab.errors == []
+    for path in ("/people", "/audit", "/endpoints/new", "/deliveries?text=Brien"):
+        await tab.go(path)
+        await expect(tab.page.get_by_role("alert")).to_have_text("This is for managers only.")
