@@ -59,7 +59,7 @@ COPY: Mapping[str, Mapping[str, str]] = {
 }
 NUMBER = {"event": "sequence", "delivery": "id", "attempt": "id"}
 #: the statements that look for what is due, and parameters of theirs
-PLANS = {
+PLANS: Mapping[str, Mapping[str, Any]] = {
     "sqlite": {"due_of_endpoint": (1, 1, 64), "next_due": ("[]",)},
     "postgres/outbox": {
         "lease": {"worker": "w", "now": NOW, "until": NOW, "limit": 64, "rooms": "{}"},
