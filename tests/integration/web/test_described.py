@@ -1,0 +1,95 @@
+"""Requests that follow the API's description, and such that do not: every answer is one that it promises."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import checks
+
+from cdc.access.nouns import Scope
+from cdc.access.sqlite import SqliteAccess
+from cdc.api import gate
+from cdc.api.openapi import document
+from cdc.api.operations import OPERATIONS
+from cdc.delivery import DeliveryState
+from cdc.outbox.sqlite import SqliteOutbox
+from support.managing import API, Managed, managing
+from support.outboxes import endpoint, event, finish, lease, store
+
+
+class Served:
+    """The API over SQLite, in a loop of its own, until `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self.url = self.token = ""
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(folder / "cdc.db"),))
+        self._thread.start()
+        assert self._ready.wait(30)
+
+    async def _serve(self, path: Path) -> None:
+        outbox, access = SqliteOutbox(path), SqliteAccess(path)
+        await outbox.open()
+        await access.open()
+        try:
+            async with managing(outbox, access=access, outbox={"url": f"sqlite:///{path}"}) as api:
+                await _fill(api)
+                self.url, self.token = str(api.client.make_url("")).rstrip("/"), api.tokens[Scope.MANAGE]
+                self._ready.set()
+                await self._stop.wait()
+        finally:
+            self._ready.set()
+            await access.close()
+            await outbox.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+        self._loop.close()
+
+
+async def _fill(api: Managed) -> None:
+    """Deliveries of every kind, some with ids that the description gives as examples."""
+    await api.store.add_endpoint(endpoint("ep_5f2d1c0b9a8e7f60", enabled=False))
+    await api.store.add_endpoint(endpoint("ep_b"))
+    await store(api.store, *[event(number, name="invoice.paid") for number in range(1, 30)])
+    for number, each in enumerate(await lease(api.store, limit=20, seconds=1e6)):
+        state = (DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING)[number % 3]
+        await finish(api.store, each, state=state, due_at=each.lease_until)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TOKEN_BURST", "ADDRESS_BURST"):  # how often one may ask is another test
+            patch.setattr(gate, name, 1e9)
+        made = Served(tmp_path_factory.mktemp("described"))
+        yield made
+        made.close()
+
+
+#: All but the stream, whose answer has no end.
+DESCRIPTION = schemathesis.openapi.from_dict(document(OPERATIONS, API)).exclude(operation_id="streamEvents")
+
+
+@DESCRIPTION.parametrize()
+@settings(
+    max_examples=30,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_are_as_described(case: Any, served: Served) -> None:
+    """What a schema cannot say (a URL, a filter, a name that is configured) may be refused, with 422."""
+    headers = {"Authorization": f"Bearer {served.token}"}
+    case.call_and_validate(served.url, headers=headers, excluded_checks=[checks.positive_data_acceptance])
