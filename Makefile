@@ -5,7 +5,7 @@
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
-#   make docs    write docs/events.md and docs/cli.md again
+#   make docs    write docs/events.md, docs/cli.md and docs/api.md again
 #   make clean   remove what these commands made
 
 SHELL := /bin/bash
@@ -16,7 +16,7 @@ JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ARGS ?=
 SECONDS ?= 600
 # Generated documentation: each page with the module that prints it.
-PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference
+PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.document
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore

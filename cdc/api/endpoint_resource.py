@@ -94,7 +94,7 @@ class TestEvent(Taken):
     event: Annotated[Name, Field(description="Its event name.")] = "endpoint.test"
 
 
-class PreviewQuery(Taken):
+class PreviewWanted(Taken):
     """Which of the last events an endpoint like this one would get."""
 
     events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]

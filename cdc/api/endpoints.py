@@ -15,7 +15,7 @@ from cdc.api.endpoint_resource import (
     EndpointWithSecret,
     NewEndpoint,
     Preview,
-    PreviewQuery,
+    PreviewWanted,
     Rotation,
     TestEvent,
     TestResult,
@@ -82,7 +82,7 @@ async def _test(call: Call[None, TestEvent]) -> Answer:
     return Answer(TestResult(**shown, accepted=not attempt.error))
 
 
-async def _preview(call: Call[None, PreviewQuery]) -> Answer:
+async def _preview(call: Call[None, PreviewWanted]) -> Answer:
     body = call.body
     wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
     last = await call.desk.store.events(body.last)
@@ -124,13 +124,13 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/endpoints/preview",
+        "/endpoint-preview",
         "previewEndpoint",
         "Which of the last events an endpoint like this one would get.",
         Scope.READ,
         _preview,
         answer=Preview,
-        body=PreviewQuery,
+        body=PreviewWanted,
         tag=_TAG,
     ),
     Operation(

@@ -44,6 +44,7 @@ _LAST_EVENT_ID = {
 def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
     """``prefix``: what all paths begin with."""
     schemas = _schemas(operations)
+    queries = {each.query.__name__ for each in operations if each.query is not None}
     paths: dict[str, Any] = {}
     for each in operations:
         paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each, schemas)
@@ -58,15 +59,12 @@ def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
         "security": [{"token": []}],
         "paths": paths,
         "components": {
-            "schemas": {name: schema for name, schema in schemas.items() if not name.endswith(_QUERY)},
+            "schemas": {name: schema for name, schema in schemas.items() if name not in queries},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "Made by `cdc token add`."},
             },
         },
     }
-
-
-_QUERY = "Query"
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:

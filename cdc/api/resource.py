@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.outbox.base import DeliveryFilter, StoredEvent
@@ -25,7 +25,11 @@ def _written(value: object) -> object:
 #: From a caller.
 Time = Annotated[AwareDatetime, BeforeValidator(_written)]
 #: UTC, always six digits and a Z.
-Moment = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
+Moment = Annotated[
+    datetime,
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 #: Most items of a page.
 MOST = 200
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

@@ -149,7 +149,7 @@ async def test_a_preview_changes_nothing(api: Managed) -> None:
     dear = event(2, data={"idfactura": 2, "total": 2000.0})
     await store(api.store, cheap, dear, event(3, name="stock.changed"))
     body = {"events": ["invoice.*"], "filter": "data.total > 1000.0"}
-    answer = await api.ask("POST", "/endpoints/preview", Scope.READ, json=body)
+    answer = await api.ask("POST", "/endpoint-preview", Scope.READ, json=body)
     assert answer.status == 200
     assert answer.json["looked_at"] == 3
     assert [each["id"] for each in answer.json["fitting"]] == ["evt_2"]

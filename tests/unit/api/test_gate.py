@@ -93,7 +93,7 @@ async def test_the_same_request_with_the_same_key_is_made_once(api: Managed) -> 
 
 async def test_another_request_with_the_same_key_is_refused(api: Managed) -> None:
     await api.ask("POST", "/endpoints", json=NEW, headers=KEY)
-    for path, body in (("/endpoints", NEW | {"rate": 1}), ("/endpoints/preview", {"events": ["*"]})):
+    for path, body in (("/endpoints", NEW | {"rate": 1}), ("/endpoint-preview", {"events": ["*"]})):
         answer = await api.ask("POST", path, json=body, headers=KEY)
         assert (answer.status, "another request" in answer.json["detail"]) == (409, True)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from cdc.access.nouns import Scope
 from cdc.api.application import PREFIX
+from cdc.api.document import text
 from cdc.api.openapi import document
 from cdc.api.operations import OPERATIONS
 from support.managing import API, Managed
@@ -55,7 +58,14 @@ def test_every_operation_is_named_once_and_says_what_it_needs() -> None:
 
 
 def test_whatever_is_referred_to_is_there_and_nothing_else() -> None:
-    schemas = DOCUMENT["components"]["schemas"]
-    text = str(DOCUMENT)
-    for name in schemas:
-        assert f"#/components/schemas/{name}'" in text, name
+    referred = set(re.findall(r"'#/components/schemas/(\w+)'", str(DOCUMENT)))
+    assert referred == DOCUMENT["components"]["schemas"].keys()
+
+
+def test_the_page_of_the_documentation_has_all_of_it() -> None:
+    """And is what it would be if it was written now."""
+    page = Path(__file__).parents[3] / "docs" / "api.md"
+    assert page.read_text("utf-8") == text() + "\n"
+    for method, path, told in described():
+        assert f"### {method.upper()} {path}\n" in text()
+        assert told["summary"] in text()

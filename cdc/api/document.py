@@ -1,0 +1,155 @@
+"""docs/api.md, from the operations: `python -m cdc.api.document`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from cdc.api.application import LARGEST_BODY, PREFIX
+from cdc.api.gate import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE, TOKEN_STREAMS
+from cdc.api.openapi import document
+from cdc.api.operation import Operation
+from cdc.api.operations import OPERATIONS
+
+_HEAD = f"""\
+# HTTP API
+
+<!-- Written by `python -m cdc.api.document` (make docs); do not edit. -->
+
+`cdc run` serves it beside the management page (`[web] listen`), under `{PREFIX}`. Its OpenAPI 3.1 description is at
+`{PREFIX}/openapi.json`, for everyone. Objects have the same keys as with `--json` on the command line.
+
+```sh
+cdc token add shop --scope manage            # prints the token, this once
+curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8600{PREFIX}/endpoints
+```
+
+**Tokens.** Every request carries `Authorization: Bearer cdct_…`. The scope `read` looks; `manage` changes, too. Tokens
+are kept as digests, may expire, and end at once when they are removed (`cdc token remove`). What a token changes is in
+the audit log under its name.
+
+**Errors** are `application/problem+json` (RFC 9457): `title`, `status`, `detail` (one sentence), often `hint` (how to
+mend it) and `errors` (which value).
+
+| status | why |
+| --- | --- |
+| 400 | what should be JSON is not, there is a body where none is taken, or the `Idempotency-Key` is none |
+| 401, 403 | no token that works; its scope is too small |
+| 404, 405 | nothing is there; the path does not know the method |
+| 408, 413, 415 | the body did not come in time, has more than {LARGEST_BODY // 1024} KB, is not `application/json` |
+| 409 | the `Idempotency-Key` is another request's, or its request is being made |
+| 422 | a value is wrong |
+| 429 | too often; after `Retry-After` seconds again |
+| 503 | the outbox does not answer |
+
+**Pages.** Listings give `items` and `next`: the `cursor` of the page behind, null on the last one.
+
+**Once.** With an `Idempotency-Key` (1 to 255 printable characters) a POST is done once in 24 hours, however often it is
+sent: the same request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409.
+
+**How often.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and {TOKEN_STREAMS}
+open streams; an address without a token that works {ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once.
+
+**Times** are RFC 3339; in answers UTC with six digits: `2026-11-24T21:48:00.123456Z`.
+"""
+
+
+@cache
+def _described() -> Mapping[str, Any]:
+    return document(OPERATIONS, PREFIX)
+
+
+def text() -> str:
+    described = _described()
+    schemas: Mapping[str, Any] = described["components"]["schemas"]
+    parts = [_HEAD, *_contents()]
+    for tag, operations in groupby(OPERATIONS, key=lambda each: each.tag):
+        parts.append(f"\n## {tag.capitalize()}")
+        for each in operations:
+            parts += _operation(each, described["paths"][PREFIX + each.path][each.method.lower()])
+    parts.append("\n## Objects\n\nA star marks what is always there, or must be.")
+    for name, schema in schemas.items():
+        if "properties" in schema:
+            parts += _object(name, schema)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip("\n")
+
+
+def _contents() -> Iterator[str]:
+    yield "| request | scope | does |\n| --- | --- | --- |"
+    for each in OPERATIONS:
+        anchor = re.sub(r"[^a-z0-9 -]", "", f"{each.method} {PREFIX}{each.path}".lower()).replace(" ", "-")
+        yield f"| [`{each.method} {each.path}`](#{anchor}) | {each.scope} | {each.summary} |"
+
+
+def _operation(each: Operation, told: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n### {each.method} {PREFIX}{each.path}\n"
+    yield f"{each.summary} {each.description}".strip() + f" Scope: `{each.scope}`.\n"
+    rows = [
+        (one["name"], one["schema"], one.get("description", "")) for one in told["parameters"] if one["in"] == "query"
+    ]
+    if rows:
+        yield from _table("parameter", rows, ())
+    answered = f"Answer: {each.status:d}, {each.stream or 'without a body'}."
+    if each.answer is not None:
+        answered = f"Answer: {each.status:d}, {_link(each.answer.__name__)}."
+    if each.body is not None:
+        optional = " (may be left out)" if each.body_optional else ""
+        answered = f"Body{optional}: {_link(each.body.__name__)}. {answered}"
+    yield answered
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
+
+
+def _object(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n### {name}\n"
+    if "description" in schema:
+        yield f"{schema['description']}\n"
+    rows = [(key, values, values.get("description", "")) for key, values in schema["properties"].items()]
+    yield from _table("key", rows, schema.get("required", ()))
+
+
+def _table(title: str, rows: Iterable[tuple[str, Mapping[str, Any], str]], required: Iterable[str]) -> Iterator[str]:
+    yield f"| {title} | type | |\n| --- | --- | --- |"
+    for name, schema, description in rows:
+        told = " ".join(description.split()).replace("|", "\\|")
+        default = schema.get("default")
+        known = f" Default: `{default}`." if default not in (None, "", []) else ""
+        mark = " *" if title == "key" and name in required else ""
+        yield f"| `{name}`{mark} | {_kind(schema)} | {told}{known} |"
+    yield ""
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A type in a few words."""
+    if "$ref" in schema:
+        return _named(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " or ".join(_kind(each) for each in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{each}`" for each in schema.get("enum", [schema.get("const")]))
+    kind = "time" if schema.get("format") == "date-time" else str(schema.get("type", "any"))
+    if kind == "array":
+        return f"list of {_kind(schema.get('items', {}))}"
+    return kind + _range(schema)
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    """Of a number that has one."""
+    least, most = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    if least is None or most is None:
+        return ""
+    return f", {'over ' if 'exclusiveMinimum' in schema else ''}{least:.15g} to {most:.15g}"
+
+
+def _named(name: str) -> str:
+    schema = _described()["components"]["schemas"][name]
+    return _kind(schema) if "enum" in schema else _link(name)
+
+
+if __name__ == "__main__":
+    print(text())  # noqa: T201 - what it is for
