@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, StorageState, async_playwright
 
 from cdc.pages.language import Language, language
 
@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-lcd-text",
 )
 WIDE, PHONE = (1280, 800), (360, 740)
 #: Of axe's verdicts, those that a test fails for.
@@ -76,14 +77,16 @@ class Tab:
         dark: bool = False,
         script: bool = True,
         copies: bool = False,
+        state: StorageState | None = None,
     ) -> Tab:
-        """``copies``: the page may use the clipboard, and the test may read it."""
+        """``copies``: the page may use the clipboard, and the test may read it.  ``state``: of a tab that signed in."""
         width, height = size
         context = await browser.new_context(
             viewport={"width": width, "height": height},
             locale={"en": "en-US", "es": "es-ES"}[code],
             color_scheme="dark" if dark else "light",
             java_script_enabled=script,
+            storage_state=state,
             permissions=["clipboard-read", "clipboard-write"] if copies else [],
         )
         context.set_default_timeout(15_000)

@@ -30,7 +30,7 @@ class Site:
     def user(self, name: str, role: str) -> None:
         password = self.consumer.folder / "password"
         password.write_text(PASSWORD)
-        self.consumer.run("user", "add", name, "--role", role, "--password", f"@{password}")
+        self.consumer.run("user", "add", name, "--role", role, "--password-file", str(password))
 
 
 @asynccontextmanager

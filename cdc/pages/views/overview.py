@@ -101,7 +101,7 @@ def _attention(page: Page, endpoints: list[Endpoint], counts: Counts) -> list[At
                 "%(name)s: %(number)s dead letter.", "%(name)s: %(number)s dead letters.", dead, name=name
             )
             found.append(Attention("warn", told, link("deliveries", endpoint=each.id, state="dead")))
-    return found
+    return sorted(found, key=lambda each: each.kind != "bad")
 
 
 async def change_language(page: Page) -> web.StreamResponse:
