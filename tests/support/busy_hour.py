@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 from cdc.config import Config
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
@@ -103,7 +104,11 @@ class _Hour:
         took = self._random.gammavariate(3, 0.03)
         if delivery.endpoint_id != BOOKS or number not in _DOWN:
             return outcome(delivery, status=204, started_at=now, duration=took, answer="")
-        told = {"status": 503, "error": "The endpoint answered 503 Service Unavailable.", "answer": "Mantenimiento"}
+        told: dict[str, Any] = {
+            "status": 503,
+            "error": "The endpoint answered 503 Service Unavailable.",
+            "answer": "Mantenimiento",
+        }
         if delivery.attempt > len(_RETRIES):
             return outcome(delivery, DeliveryState.DEAD, started_at=now, duration=took, **told)
         due = now + timedelta(seconds=_RETRIES[delivery.attempt - 1])

@@ -41,6 +41,10 @@ def test_a_line_breaks_where_there_is_no_value() -> None:
     assert path == "M0.0 96.0 h0.1 L200.0 72.0 M600.0 24.0 h0.1"
 
 
+def test_a_line_may_be_told_its_top() -> None:
+    assert line([0.5, 1.0], most=1.0) == ("M0.0 60.0 h0.1 L600.0 0.0", 1.0)
+
+
 def test_nothing_is_a_plot_as_well() -> None:
     assert stacked([Bars("a", [0, 0])]) == ([], 1.0)
     assert line([None, None]) == ("", 1.0)
