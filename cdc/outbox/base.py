@@ -25,6 +25,7 @@ from typing import Any, Final, Protocol
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.outbox.replays import Replay, ReplayState
 from cdc.position import Position
 
 
@@ -290,6 +291,30 @@ class OutboxStore(Protocol):
         ended).  Unfinished ones and those of removed endpoints are left alone.  Where an endpoint is named, and no
         state, also make the deliveries that it never got of events that it wants now.  ``dry_run`` changes nothing, and
         tells what would be.  Raises `UsageError` when there is no such endpoint."""
+        ...
+
+    async def add_replay(self, replay: Replay) -> None:
+        """Keep a replay that is to go on by itself."""
+        ...
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        """Newest first.  ``before``: the last id of the page before; nothing when there is no such replay."""
+        ...
+
+    async def find_replay(self, replay_id: str) -> Replay | None: ...
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        """Take the oldest running replay that no other process is at (any more), until then; None when there is
+        none."""
+        ...
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        """Add a step (`replay`) to what was done; without a place to go on it is done.  False, and nothing is changed,
+        when ``worker`` is not at it, or it has ended."""
+        ...
+
+    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+        """End one that runs; as it is then.  Raises `NotFound`."""
         ...
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:

@@ -12,6 +12,7 @@ from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.event import Event
 from cdc.outbox.base import Stored
+from cdc.outbox.memory_replays import MemoryReplays
 from cdc.outbox.memory_tables import Delivery, lane_for, sequence_of, settle
 from cdc.outbox.memory_upkeep import MemoryUpkeep
 from cdc.outbox.shared import (
@@ -27,7 +28,7 @@ from cdc.payload import event_payload
 from cdc.position import Position
 
 
-class MemoryOutbox(MemoryUpkeep):
+class MemoryOutbox(MemoryUpkeep, MemoryReplays):
     """`OutboxStore` in dictionaries and lists."""
 
     def __init__(self) -> None:

@@ -90,6 +90,7 @@ class MemoryTables:
     """Events, endpoints, deliveries, and the unfinished of these in the order in which they go."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._positions: dict[str, Position] = {}
         self._states: dict[str, dict[str, str]] = defaultdict(dict)
         self._events: dict[str, StoredEvent] = {}  # in the order of their sequences

@@ -22,12 +22,14 @@ from cdc.outbox import (
     postgres_log,
     postgres_relay,
     postgres_replay,
+    postgres_replays,
     postgres_retention,
 )
 from cdc.outbox.base import DeliveryFilter, EventFilter, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres_listen import Listener
 from cdc.outbox.postgres_migrate import migrate_postgres
 from cdc.outbox.postgres_session import Lock, PostgresSession
+from cdc.outbox.replays import Replay, ReplayState
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.payload import event_payload
 from cdc.position import Position
@@ -220,6 +222,24 @@ class PostgresOutbox:
             return found.planned()
         self._own_writes += 1
         return await self._durable.write(Lock.FREELY, postgres_replay.apply, found, now)
+
+    async def add_replay(self, replay: Replay) -> None:
+        await self._durable.write(Lock.IN_TURN, postgres_replays.add, replay)
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        return await self._log.read(postgres_replays.newest, limit, before)
+
+    async def find_replay(self, replay_id: str) -> Replay | None:
+        return await self._log.read(postgres_replays.find, replay_id)
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        return await self._durable.read(postgres_replays.lease, worker, now, until)
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        return await self._durable.read(postgres_replays.advance, replay_id, worker, step, now=now, until=until)
+
+    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+        return await self._durable.write(Lock.IN_TURN, postgres_replays.end, replay_id, state, error, now)
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
         self._own_writes += 1

@@ -21,10 +21,12 @@ from cdc.outbox import (
     sqlite_log,
     sqlite_relay,
     sqlite_replay,
+    sqlite_replays,
     sqlite_retention,
 )
 from cdc.outbox.base import DeliveryFilter, EventFilter, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.replays import Replay, ReplayState
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite_file import keep_private
 from cdc.outbox.sqlite_lock import DispatchLock
@@ -194,6 +196,24 @@ class SqliteOutbox:
     ) -> Replayed:
         found = await self._reader.read(sqlite_replay.find, which, limit, after)
         return found.planned() if dry_run else await self._writer.write(sqlite_replay.apply, found, now)
+
+    async def add_replay(self, replay: Replay) -> None:
+        await self._writer.write(sqlite_replays.add, replay)
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        return await self._reader.read(sqlite_replays.newest, limit, before)
+
+    async def find_replay(self, replay_id: str) -> Replay | None:
+        return await self._reader.read(sqlite_replays.find, replay_id)
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        return await self._writer.write(sqlite_replays.lease, worker, now, until)
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        return await self._writer.write(sqlite_replays.advance, replay_id, worker, step, now=now, until=until)
+
+    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+        return await self._writer.write(sqlite_replays.end, replay_id, state, error, now)
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
         return await self._writer.write_relaxed(sqlite_retention.retain, what, limit, after)

@@ -28,6 +28,7 @@ class Part(StrEnum):
     LANES = "lane_alias"
     POSITIONS = "source_position"
     STATES = "source_state"
+    REPLAYS = "replay"
     USERS = "access_user"
     TOTP_STEPS = "access_totp_step"
     SETUP = "access_setup"
@@ -48,6 +49,10 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
     Part.LANES: ("lane", "root"),
     Part.POSITIONS: ("source", "position"),
     Part.STATES: ("source", "name", "value"),
+    Part.REPLAYS: (
+        "id", "created_at", "actor", "selection", "rate", "total", "state", "deliveries", "expunged", "place", "worker",
+        "leased_until", "finished_at", "error",
+    ),
     Part.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
     Part.TOTP_STEPS: ("owner", "step"),
     Part.SETUP: ("digest", "created_at", "expires_at"),
@@ -61,7 +66,17 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
 }  # fmt: skip
 #: Columns that hold a time.
 TIMES: Final = frozenset(
-    {"time", "due", "created_at", "finished_at", "started_at", "expires_at", "last_used_at", "recorded_at"}
+    {
+        "time",
+        "due",
+        "created_at",
+        "finished_at",
+        "started_at",
+        "expires_at",
+        "last_used_at",
+        "recorded_at",
+        "leased_until",
+    }
 )
 
 

@@ -22,6 +22,7 @@ WALKS = {
     "next_due.sql": {"endpoint", "json_each"},
     "oldest_due.sql": {"endpoint"},
     "events_newest.sql": {"event", "(subquery-1)"},
+    "replays.sql": {"replay"},
     "counts.sql": {"endpoint", "finished_count", "counted"},
     "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
     "known_events.sql": {"json_each"},

@@ -1,0 +1,54 @@
+"""A replay that goes on by itself: what it sends again, how far it is, who is at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cdc.errors import NotFound
+
+if TYPE_CHECKING:  # the filter is of the Protocol that speaks of replays
+    from cdc.outbox.base import DeliveryFilter
+
+
+class ReplayState(StrEnum):
+    """``RUNNING`` until it is one of the others, also while no process is at it."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """``actor``: who wants it, as in the audit log.  ``which``: what is sent again.  ``rate``: deliveries made due a
+    second.  ``total``: how many there were when it was asked for; None: too many to be counted then.  ``deliveries``
+    were made due so far, ``expunged`` passed over, and it goes on behind ``after`` (`Replayed.after`).  ``worker``: the
+    process that is, or was, at it, until ``leased_until`` unless it says more.  ``error``: why it failed."""
+
+    id: str
+    actor: str
+    which: DeliveryFilter
+    rate: float
+    total: int | None
+    created_at: datetime
+    state: ReplayState = ReplayState.RUNNING
+    deliveries: int = 0
+    expunged: int = 0
+    after: str | None = None
+    worker: str | None = None
+    leased_until: datetime | None = None
+    finished_at: datetime | None = None
+    error: str = ""
+
+    def free(self, worker: str, now: datetime) -> bool:
+        """Whether this process may go on with it."""
+        leased = self.leased_until is not None and self.leased_until > now
+        return self.state is ReplayState.RUNNING and (not leased or self.worker == worker)
+
+
+def no_replay(text: str) -> NotFound:
+    return NotFound(f"There is no replay {text}.", "GET /api/v1/replays lists those that there were.")

@@ -1,0 +1,3 @@
+-- A replay that was asked for.
+INSERT INTO replay (id, created_at, actor, selection, rate, total, state)
+VALUES (:id, :created_at, :actor, :selection, :rate, :total, :state)
