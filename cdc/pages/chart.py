@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,9 @@ class Tick:
 
 
 def top(values: Sequence[float]) -> float:
-    """A round number that is no less than the greatest value; 1 when all are 0."""
+    """A round number that is no less than the greatest value; 1 when all are 0, or as good as."""
     most = max(values, default=0.0)
-    if most <= 0:
+    if most < sys.float_info.min:
         return 1.0
     size = 10.0 ** len(str(int(most))) / 10 if most >= 1 else 0.1
     while size > most:
