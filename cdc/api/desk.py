@@ -10,7 +10,8 @@ from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryView
 from cdc.endpoint import Endpoint
 from cdc.finding import Finding
-from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.outbox.base import DeliveryFilter, OutboxStore, StoredEvent
+from cdc.outbox.replays import Replay
 
 
 class EventKind(Protocol):
@@ -164,6 +165,10 @@ class Desk(Protocol):
         self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime
     ) -> ShownRequest | None:
         """The delivery's request as it is sent ``at`` that time; None where it is no request: mail."""
+        ...
+
+    async def begin_replay(self, which: DeliveryFilter, rate: float, total: int | None, actor: str) -> Replay:
+        """Keep a new replay (fields of `Replay`); this process goes on with it, or another one that serves."""
         ...
 
     async def changed(self, actor: str, action: str, subject: str) -> None:

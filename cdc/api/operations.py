@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from cdc.api import deliveries, endpoints, events, sources
+from cdc.api import deliveries, endpoints, events, replays, sources
 from cdc.api.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *endpoints.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
+    *replays.OPERATIONS,
     *sources.OPERATIONS,
 )

@@ -179,7 +179,7 @@ async def _watch(
         if config.web.listen:
             from cdc.service.web import serve_web
 
-            group.create_task(serve_web(config, store, monitor, bounds, clock=clock, stop=stop, say=say))
+            group.create_task(serve_web(config, store, monitor, bounds, clock=clock, stop=stop, say=say, due=announced))
 
 
 async def _run_all(

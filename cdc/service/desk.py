@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -23,7 +24,8 @@ from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import NotFound, UsageError
 from cdc.finding import Finding
 from cdc.mail_address import is_mail
-from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.outbox.base import DeliveryFilter, OutboxStore, StoredEvent
+from cdc.outbox.replays import Replay
 from cdc.outbox.shared import Subscriber
 from cdc.service.doctor import examine
 from cdc.service.endpoints import check_endpoint, check_patterns, new_endpoint, preview
@@ -81,8 +83,11 @@ class ServiceDesk:
         monitor: Monitor,
         bounds: Bounds,
         clock: Clock,
+        replay_asked: Callable[[], None],
     ) -> None:
+        """``replay_asked``: called when there is a new replay to go on with."""
         self._config = config
+        self._replay_asked = replay_asked
         self._access = access
         self._monitor = monitor
         self._bounds = bounds
@@ -162,6 +167,14 @@ class ServiceDesk:
         shown = replace(endpoint, headers=tuple((name, _HIDDEN) for name, _ in endpoint.headers))
         request = build_request(leased, shown, at)
         return ShownRequest(endpoint.url, request.headers, request.body.decode())
+
+    # -- replays ----------------------------------------------------------------------------------------------------
+
+    async def begin_replay(self, which: DeliveryFilter, rate: float, total: int | None, actor: str) -> Replay:
+        begun = Replay(f"rpl_{secrets.token_hex(8)}", actor, which, rate, total, self.clock.now())
+        await self.store.add_replay(begun)
+        self._replay_asked()
+        return begun
 
     # -- sources ----------------------------------------------------------------------------------------------------
 

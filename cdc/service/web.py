@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from cdc.access.sign_in import SignIn
 from cdc.access.upkeep import keep_tidy
 from cdc.clock import Clock
 from cdc.config import Config
+from cdc.dispatch.replaying import Replaying
 from cdc.outbox.base import OutboxStore
 from cdc.service.access import open_access, sign_in
 from cdc.service.desk import ServiceDesk
@@ -33,8 +36,10 @@ async def serve_web(
     clock: Clock,
     stop: asyncio.Event,
     say: Callable[[str], None],
+    due: Callable[[], None],
 ) -> None:
-    """Until ``stop``.  ``say``: who is told of the set-up link, while nobody can sign in."""
+    """Until ``stop``.  ``say``: who is told of the set-up link, while nobody can sign in.  ``due``: called when a
+    replay made something due."""
     from cdc.pages.site import application
     from cdc.web.server import add_health, serve
 
@@ -42,7 +47,16 @@ async def serve_web(
     await access.open()
     try:
         async with sign_in(config, access, clock) as ways_in:
-            desk = ServiceDesk(config=config, store=store, access=access, monitor=monitor, bounds=bounds, clock=clock)
+            replaying = Replaying(store, clock, f"{socket.gethostname()}-{os.getpid()}", due)
+            desk = ServiceDesk(
+                config=config,
+                store=store,
+                access=access,
+                monitor=monitor,
+                bounds=bounds,
+                clock=clock,
+                replay_asked=replaying.asked,
+            )
             app = application()
             add_health(app, monitor, bounds, clock)
             add_management(app, config, desk, access, ways_in)
@@ -53,7 +67,7 @@ async def serve_web(
                     say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
             serving = serve(app, config.web.listen, stop, listening)
-            await asyncio.gather(serving, keep_tidy(access, clock, stop))
+            await asyncio.gather(serving, keep_tidy(access, clock, stop), replaying.run(stop))
     finally:
         await access.close()
 

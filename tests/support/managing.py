@@ -17,6 +17,7 @@ from cdc.access.nouns import Role, Scope
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignIn
 from cdc.config import Config
+from cdc.dispatch.replaying import Replaying
 from cdc.outbox.base import OutboxStore
 from cdc.pages.site import application
 from cdc.service.desk import ServiceDesk
@@ -34,16 +35,24 @@ API = "/api/v1"
 
 
 class Managed:
-    """``tokens``: by scope."""
+    """``tokens``: by scope.  ``replaying``: does not run unless the test has it run."""
 
     def __init__(
-        self, client: TestClient[Any, Any], desk: ServiceDesk, watch: Watch, access: AccessStore, accounts: Accounts
+        self,
+        *,
+        client: TestClient[Any, Any],
+        desk: ServiceDesk,
+        watch: Watch,
+        access: AccessStore,
+        accounts: Accounts,
+        replaying: Replaying,
     ) -> None:
         self.client = client
         self.desk = desk
         self.watch = watch
         self.access = access
         self.accounts = accounts
+        self.replaying = replaying
         self.tokens: dict[Scope, str] = {}
 
     @property
@@ -89,13 +98,20 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     accounts = Accounts(access, watch.clock, passwords=passwords)
     ways_in = SignIn(access, watch.clock, passwords=passwords)
     chosen = Config.model_validate({**CONFIGURATION, **config})
+    replaying = Replaying(store, watch.clock, "test", lambda: None)
     desk = ServiceDesk(
-        config=chosen, store=store, access=access, monitor=watch.monitor, bounds=BOUNDS, clock=watch.clock
+        config=chosen,
+        store=store,
+        access=access,
+        monitor=watch.monitor,
+        bounds=BOUNDS,
+        clock=watch.clock,
+        replay_asked=replaying.asked,
     )
     app = application()
     add_management(app, chosen, desk, access, ways_in)
     async with TestClient(TestServer(app)) as client:
-        managed = Managed(client, desk, watch, access, accounts)
+        managed = Managed(client=client, desk=desk, watch=watch, access=access, accounts=accounts, replaying=replaying)
         await accounts.add_user("cli:root", "ann", Role.MANAGER, PASSWORD)
         await accounts.add_user("cli:root", "bob", Role.VIEWER, PASSWORD)
         for scope in Scope:

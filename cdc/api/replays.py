@@ -1,0 +1,219 @@
+"""Replays: many deliveries sent again, or an endpoint's history, by the process that serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from cdc.access.nouns import Scope
+from cdc.api.operation import Answer, Call, Operation
+from cdc.api.problem import Problem
+from cdc.api.resource import DeliveriesMeant, Moment, PageQuery, Shown
+from cdc.delivery import DeliveryState
+from cdc.dispatch.replaying import count
+from cdc.errors import NotFound, UsageError
+from cdc.outbox.base import DeliveryFilter, Replayed
+from cdc.outbox.replays import Replay, ReplayState, no_replay
+
+_TAG = "replays"
+_NOTHING = DeliveryFilter()
+#: Deliveries a second, unless it is said; as `cdc replay` has it.
+RATE = 50.0
+
+
+class ReplayWanted(DeliveriesMeant):
+    """What to send again: at least one of these; `{"event": "*"}` is all.  Only what is finished is sent again."""
+
+    def meant(self, now: datetime) -> DeliveryFilter:
+        """What happens from now on is not part of it.  Raises `UsageError`."""
+        found = self.filter()
+        if found == _NOTHING:
+            raise UsageError("Nothing says what to send again.", 'Name an endpoint, a record, a time …; "*" is all.')
+        return found if found.until is not None else replace(found, until=now)
+
+
+class NewReplay(ReplayWanted):
+    rate: Annotated[float, Field(gt=0, le=10_000, description="Deliveries made due a second.")] = RATE
+
+
+class ReplayCount(Shown):
+    deliveries: int = Field(description="How many would be sent again.")
+    expunged: int = Field(description="How many would be passed over: there is nothing to send any more.")
+    complete: bool = Field(description="False: there are more, too many to be counted at once.")
+
+
+class ReplaySelection(Shown):
+    """What is sent again; null does not narrow."""
+
+    event: str | None
+    record: str | None
+    source: str | None
+    since: Moment | None
+    until: Moment | None
+    endpoint: str | None
+    state: DeliveryState | None
+
+    @classmethod
+    def of(cls, which: DeliveryFilter) -> Self:
+        return cls(
+            event=which.event_id or which.event_pattern,
+            record=which.record,
+            source=which.source,
+            since=which.since,
+            until=which.until,
+            endpoint=which.endpoint_id,
+            state=which.state,
+        )
+
+
+class ReplayResource(Shown):
+    """A replay, and how far it is."""
+
+    id: str = Field(examples=["rpl_5f2d1c0b9a8e7f60"])
+    state: ReplayState
+    waiting: bool = Field(description="It runs, and no process is at it: one that serves goes on with it soon.")
+    selection: ReplaySelection
+    rate: float
+    total: int | None = Field(description="How many there were when it was asked for; null: too many to be counted.")
+    deliveries: int = Field(description="Made due so far.")
+    expunged: int = Field(description="Passed over so far.")
+    requested_by: str
+    created_at: Moment
+    finished_at: Moment | None
+    error: str | None
+
+    @classmethod
+    def of(cls, replay: Replay, now: datetime) -> Self:
+        leased = replay.leased_until is not None and replay.leased_until > now
+        return cls(
+            id=replay.id,
+            state=replay.state,
+            waiting=replay.state is ReplayState.RUNNING and not leased,
+            selection=ReplaySelection.of(replay.which),
+            rate=replay.rate,
+            total=replay.total,
+            deliveries=replay.deliveries,
+            expunged=replay.expunged,
+            requested_by=replay.actor,
+            created_at=replay.created_at,
+            finished_at=replay.finished_at,
+            error=replay.error or None,
+        )
+
+
+class ReplayPage(Shown):
+    items: list[ReplayResource]
+    next: str | None = Field(description="The cursor of the page behind; null on the last one.")
+
+
+class ReplaysQuery(PageQuery):
+    pass
+
+
+async def _count(call: Call[None, ReplayWanted]) -> Answer:
+    found = await _counted(call, call.body.meant(call.desk.clock.now()))
+    return Answer(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
+
+
+async def _counted(call: Call[None, Any], which: DeliveryFilter) -> Replayed:
+    try:
+        return await count(call.desk.store, which, call.desk.clock)
+    except NotFound as error:  # the endpoint, which is not what the path names
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
+
+
+async def _begin(call: Call[None, NewReplay]) -> Answer:
+    desk = call.desk
+    which = call.body.meant(desk.clock.now())
+    found = await _counted(call, which)
+    total = found.deliveries if found.after is None else None
+    begun = await desk.begin_replay(which, call.body.rate, total, call.caller.name)
+    headers = {"Location": f"{call.request.path}/{begun.id}"}
+    return Answer(ReplayResource.of(begun, desk.clock.now()), headers, subject=begun.id)
+
+
+async def _list(call: Call[ReplaysQuery, None]) -> Answer:
+    query, now = call.query, call.desk.clock.now()
+    found = await call.desk.store.replays(query.limit + 1, query.cursor)
+    shown = found[: query.limit]
+    items = [ReplayResource.of(each, now) for each in shown]
+    return Answer(ReplayPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
+
+
+async def _show(call: Call[None, None]) -> Answer:
+    replay_id = call.path["id"]
+    found = await call.desk.store.find_replay(replay_id)
+    if found is None:
+        raise no_replay(replay_id)
+    return Answer(ReplayResource.of(found, call.desk.clock.now()))
+
+
+async def _cancel(call: Call[None, None]) -> Answer:
+    now = call.desk.clock.now()
+    ended = await call.desk.store.end_replay(call.path["id"], ReplayState.CANCELLED, "", now)
+    return Answer(ReplayResource.of(ended, now))
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/replay-count",
+        "countReplay",
+        "How many deliveries a replay would send again.",
+        Scope.READ,
+        _count,
+        answer=ReplayCount,
+        body=ReplayWanted,
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/replays",
+        "beginReplay",
+        "Send finished deliveries again, with the same ids, in the order of their events.",
+        Scope.MANAGE,
+        _begin,
+        answer=ReplayResource,
+        body=NewReplay,
+        status=HTTPStatus.ACCEPTED,
+        tag=_TAG,
+        description="With an endpoint, and no state, events that it wants and never got are sent as well.",
+        action="delivery.replay",
+    ),
+    Operation(
+        "GET",
+        "/replays",
+        "listReplays",
+        "Replays, newest first.",
+        Scope.READ,
+        _list,
+        answer=ReplayPage,
+        query=ReplaysQuery,
+        tag=_TAG,
+    ),
+    Operation(
+        "GET",
+        "/replays/{id}",
+        "showReplay",
+        "One replay, and how far it is.",
+        Scope.READ,
+        _show,
+        answer=ReplayResource,
+        tag=_TAG,
+    ),
+    Operation(
+        "DELETE",
+        "/replays/{id}",
+        "cancelReplay",
+        "End a replay; what it made due by then is sent.",
+        Scope.MANAGE,
+        _cancel,
+        answer=ReplayResource,
+        tag=_TAG,
+        action="delivery.cancel-replay",
+    ),
+)
