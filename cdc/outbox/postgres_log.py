@@ -12,7 +12,6 @@ from cdc.outbox.postgres_rows import ACTIVE, STATES, attempt_from, event_from, v
 from cdc.outbox.postgres_search import Search, of_deliveries, of_events
 from cdc.outbox.postgres_session import Db
 from cdc.outbox.shared import delivery_number, no_delivery
-from cdc.pattern import check_pattern
 
 #: the state with which ``counts.sql`` reports the leased among the active
 _LEASED_AMONG_ACTIVE: Final = 5
@@ -23,6 +22,8 @@ async def deliveries(db: Db, which: DeliveryFilter, limit: int, before: str | No
     search = await of_deliveries(db, which)
     if before is not None:
         sequence, number = await _place_of(db, before)
+        # whichever of the two tables it begins with, and goes along, it begins at the place
+        search.add("delivery.event <= %(place)s AND event.sequence <= %(place)s")
         search.add("(delivery.event, delivery.id) < (%(place)s, %(behind)s)", place=sequence, behind=number)
     return [view_from(row) for row in await db.query(search.text("deliveries"), search.parameters | {"limit": limit})]
 
@@ -70,12 +71,20 @@ def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
 
 
 async def events(db: Db, limit: int, after: int | None, pattern: str | None) -> list[StoredEvent]:
-    wanted = None if pattern is None else _like(pattern)
+    if pattern is not None:
+        which = EventFilter(event_pattern=pattern)
+        return await (_newest(db, which, limit) if after is None else find_events(db, which, limit, after))
     if after is None:
-        rows = await db.rows("events_newest", limit=limit, pattern=wanted)
+        rows = await db.rows("events_newest", limit=limit)
     else:
-        rows = await db.rows("events_after", limit=limit, pattern=wanted, after=after)
+        rows = await db.rows("events_after", limit=limit, after=after)
     return [event_from(row) for row in rows]
+
+
+async def _newest(db: Db, which: EventFilter, limit: int) -> list[StoredEvent]:
+    search = await of_events(db, which)
+    rows = await db.query(search.text("find_newest"), search.parameters | {"limit": limit})
+    return [event_from(row) for row in reversed(rows)]
 
 
 async def event(db: Db, event_id: str) -> StoredEvent | None:
@@ -87,8 +96,3 @@ async def find_events(db: Db, which: EventFilter, limit: int, after: int) -> lis
     search = await of_events(db, which)
     search.add("event.sequence > %(after)s", after=after)
     return [event_from(row) for row in await db.query(search.text("find_events"), search.parameters | {"limit": limit})]
-
-
-def _like(pattern: str) -> str:
-    """The LIKE pattern of an event pattern; raises `UsageError`."""
-    return check_pattern(pattern).replace("_", r"\_").replace("*", "%")

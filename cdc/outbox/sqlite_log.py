@@ -12,7 +12,6 @@ from cdc.outbox.base import DeliveryFilter, EventFilter, StoredEvent
 from cdc.outbox.shared import delivery_number, no_delivery
 from cdc.outbox.sqlite_rows import ACTIVE, LEASED_AMONG_ACTIVE, attempt_from, event_from, state_of, view_from
 from cdc.outbox.sqlite_search import Search, of_deliveries, of_events, rows_of
-from cdc.pattern import check_pattern
 from cdc.sqlfile import load
 
 
@@ -71,12 +70,19 @@ def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
 
 
 def events(db: sqlite3.Connection, limit: int, after: int | None, pattern: str | None) -> list[StoredEvent]:
-    parameters: dict[str, object] = {"limit": limit, "pattern": None if pattern is None else check_pattern(pattern)}
+    if pattern is not None:
+        which = EventFilter(event_pattern=pattern)
+        return _newest(db, which, limit) if after is None else find_events(db, which, limit, after)
     if after is None:
-        rows = db.execute(load("sqlite/events_newest.sql"), parameters)
+        rows = db.execute(load("sqlite/events_newest.sql"), {"limit": limit})
     else:
-        rows = db.execute(load("sqlite/events_after.sql"), parameters | {"after": after})
+        rows = db.execute(load("sqlite/events_after.sql"), {"limit": limit, "after": after})
     return [event_from(row) for row in rows]
+
+
+def _newest(db: sqlite3.Connection, which: EventFilter, limit: int) -> list[StoredEvent]:
+    rows = rows_of(db, "find_newest", of_events(db, which), lambda row: row[0], limit=limit, reverse=True)
+    return [event_from(row) for row in reversed(rows)]
 
 
 def event(db: sqlite3.Connection, event_id: str) -> StoredEvent | None:

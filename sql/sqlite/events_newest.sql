@@ -1,7 +1,4 @@
 -- The newest events, in the order stored.
 SELECT * FROM (
-    SELECT sequence, id, name, source, record, time, payload FROM event
-    WHERE :pattern IS NULL OR name GLOB :pattern
-    ORDER BY sequence DESC
-    LIMIT :limit
+    SELECT sequence, id, name, source, record, time, payload FROM event ORDER BY sequence DESC LIMIT :limit
 ) ORDER BY sequence

@@ -1,7 +1,6 @@
 -- The newest events, in the order stored.
 SELECT * FROM (
     SELECT sequence, id, name, source, record, "time", payload FROM cdc_outbox.event
-    WHERE %(pattern)s::text IS NULL OR name LIKE %(pattern)s
     ORDER BY sequence DESC
     LIMIT %(limit)s
 ) AS newest

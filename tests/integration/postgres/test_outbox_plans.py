@@ -34,7 +34,7 @@ WALKS = {
 }  # fmt: skip
 #: may walk these, which hold unfinished rows, or none but what is asked for
 NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"}
-SEARCHES = {"deliveries", "find_events", "replayable", "replayable_events"}
+SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}
 SCRIPTS = {"begin", "session", "versions", "grants", "installed"} | SEARCHES
 STATEMENTS = sorted(
     file.name.removesuffix(".sql")
@@ -204,7 +204,7 @@ def test_a_listing_reads_no_more_than_it_must(planner: Planner, where: str, inde
     ],
 )
 def test_events_are_searched_by_index(planner: Planner, where: str, index: str) -> None:
-    for name in ("find_events", "replayable_events"):
+    for name in ("find_events", "find_newest", "replayable_events"):
         text = render(f"postgres/outbox/{name}.sql", where=where)
         values = {"x": "a:1", "names": ["order.paid"], "after": 7, "subscriber": 1, "limit": 20}
         scans = [step for step in planner.steps(text, values) if "Scan" in step["Node Type"]]

@@ -36,7 +36,7 @@ WALKS = {
     **{f"{name}.sql": {"json_each"} for name in ("empty_answers", "empty_payloads", "sequences", "cancel_events")},
 }
 #: searches are looked at in test_search_plans.py
-SEARCHES = {"deliveries.sql", "find_events.sql", "replayable.sql", "replayable_events.sql"}
+SEARCHES = {"deliveries.sql", "find_events.sql", "find_newest.sql", "replayable.sql", "replayable_events.sql"}
 NOT_FOR_THE_OUTBOX = {"record_index.sql"} | SEARCHES
 STATEMENTS = sorted(
     file.name
