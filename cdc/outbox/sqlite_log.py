@@ -16,7 +16,7 @@ from cdc.sqlfile import load
 
 
 def deliveries(db: sqlite3.Connection, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
-    searches = of_deliveries(db, which)
+    searches = of_deliveries(db, which, newest_first=True)
     if before is not None:
         place = _place_of(db, before)
         searches = [search.before(*place) for search in searches]

@@ -95,8 +95,9 @@ def of_events(db: sqlite3.Connection, which: EventFilter) -> list[Search]:
     return _by_event(db, which, every) or _by_name(db, which, every) or _by_time(every) or [every]
 
 
-def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter) -> list[Search]:
+def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter, *, newest_first: bool = False) -> list[Search]:
     """The ways whose findings, together and in order, are the deliveries meant.  Raises `UsageError`."""
+    ends_now = newest_first and which.until is None  # of a long time that ends now the newest are at the log's end
     terms, parameters = _event_terms(which)
     if which.endpoint_id is not None:
         terms.append(f"+({_ENDPOINT})")
@@ -110,7 +111,7 @@ def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter) -> list[Search]
         or _by_state(db, which, by_delivery)
         or _by_name(db, which, by_event)
         or ([by_delivery.narrowed(_ENDPOINT)] if which.endpoint_id is not None else [])
-        or _by_time(by_event)
+        or ([] if ends_now else _by_time(by_event))
         or [by_delivery]
     )
 
