@@ -17,7 +17,7 @@ from cdc.access.base import AccessStore
 from cdc.access.nouns import AuditEntry
 from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.errors import UsageError
+from cdc.config.section import read_password as read_password_file
 
 _STANDARD_INPUT = "-"
 
@@ -69,10 +69,4 @@ def read_password(file: str | None) -> str:
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     if file == _STANDARD_INPUT:
         return sys.stdin.readline().rstrip("\r\n")
-    try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(
-            f"The password file {file} cannot be read: {reason}.", "It holds the password and nothing else."
-        ) from error
+    return read_password_file(Path(file))

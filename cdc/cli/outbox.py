@@ -14,7 +14,7 @@ from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.config.model import OutboxConfig
+from cdc.config.outbox import OutboxConfig
 from cdc.config.url import mask_url
 from cdc.errors import ConfigError, UsageError
 from cdc.finding import Finding, Severity

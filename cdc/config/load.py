@@ -18,7 +18,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.config.environment import WHICH_FILE, Variable, read_variables, variable_name
-from cdc.config.model import KEY_VARIABLE, SECTIONS, SQLITE, Config, RulesText
+from cdc.config.model import SECTIONS, Config
+from cdc.config.outbox import KEY_VARIABLE, SQLITE
+from cdc.config.source import RulesText
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
 from cdc.event import OPERATIONS

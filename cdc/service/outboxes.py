@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.config.model import OutboxConfig, SecretKeys
+from cdc.config.outbox import OutboxConfig, SecretKeys
 from cdc.errors import UsageError
 from cdc.outbox.base import OutboxStore
 

@@ -1,0 +1,87 @@
+"""``[outbox]`` and ``[retention]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from cdc.config.section import Section, reason, with_password
+from cdc.config.url import parse_database_url
+from cdc.connection import ConnectionInfo
+from cdc.errors import ConfigError
+
+SQLITE = "sqlite:///"
+POSTGRESQL = ("postgresql://", "postgres://")
+#: The variable that holds the key (after a change of keys: the new and the old one) that seals secrets in the outbox.
+KEY_VARIABLE = "CDC_SECRET_KEY"
+
+
+class SecretKeys(NamedTuple):
+    """The arguments of `cdc.outbox.secret_box.SecretBox`: keys, the present one first, and where they are from."""
+
+    keys: tuple[str, ...] = ()
+    where: str = "The key"
+
+
+class OutboxConfig(Section):
+    """Where events and deliveries are kept."""
+
+    url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
+    password_file: Path | None = None
+    secret_key_file: Path | None = None
+    _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
+
+    @field_validator("url")
+    @classmethod
+    def _a_place_to_write_to(cls, url: str) -> str:
+        if not url.startswith((SQLITE, *POSTGRESQL)) or url == SQLITE:
+            raise ValueError(
+                f"is not a place that this version can write to; write {SQLITE} and the path of a file, or "
+                "postgresql://user:password@host:5432/database"
+            )
+        return url
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None when the outbox is in PostgreSQL."""
+        return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+
+    def connection(self) -> ConnectionInfo:
+        """To PostgreSQL.  Reads the password file now; raises `ConfigError`."""
+        return with_password(parse_database_url(self.url, "The url of [outbox]"), self.password_file)
+
+    def describe(self) -> str:
+        """For people; never the password."""
+        return str(self.path or self.connection().describe())
+
+    def secret_keys(self) -> SecretKeys:
+        """From the environment, else from the file (read now).  Raises `ConfigError`."""
+        if self._secret_key:
+            return SecretKeys(_words(self._secret_key), KEY_VARIABLE)
+        if self.secret_key_file is None:
+            return SecretKeys()
+        where = f"The secret key file {self.secret_key_file}"
+        hint = (
+            "It holds the key and nothing else: cdc outbox new-key makes one. After a change of keys: the new, the old."
+        )
+        try:
+            keys = _words(self.secret_key_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where} cannot be read: {reason(error)}.", hint) from error
+        if not keys:
+            raise ConfigError(f"{where} is empty.", hint)
+        return SecretKeys(keys, where)
+
+
+class RetentionConfig(Section):
+    """How long what was sent is kept."""
+
+    days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    events: Annotated[int, Field(ge=0)] = 0
+    payload_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())

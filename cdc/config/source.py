@@ -1,0 +1,94 @@
+"""``[source.NAME]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from cdc.config.php import read_config_php
+from cdc.config.section import Section, reason, with_password
+from cdc.config.url import parse_database_url
+from cdc.connection import ConnectionInfo
+from cdc.errors import ConfigError
+
+LATER_CAPTURES = ("rest",)
+
+
+class RulesText(NamedTuple):
+    """The user's rules: a TOML text, the path of its file for errors, and where in it the rules are (empty: all of it).
+    These are the arguments of `cdc.mapping.catalogue.load_catalogue`."""
+
+    text: str
+    path: str
+    section: tuple[str, ...] = ()
+
+
+class SourceConfig(Section):
+    """One FacturaScripts database."""
+
+    url: str | None = Field(default=None, repr=False)
+    facturascripts: Path | None = None
+    password_file: Path | None = None
+    admin_url: str | None = Field(default=None, repr=False)
+    admin_password_file: Path | None = None
+    capture: Literal["triggers", "binlog", "logical"] = "triggers"
+    reader: Literal["native", "mysql-replication"] = "native"
+    on_purged: Literal["stop", "reread"] = "stop"
+    slot_limit_mb: Annotated[int, Field(ge=0)] = 0
+    html: Literal["decode", "raw"] = "decode"
+    rules: Path | dict[str, Any] | None = None
+    include: tuple[Literal["lines", "receipts"], ...] = ()
+    repair: bool = True
+    _name: str = PrivateAttr(default="")
+    _inline_rules: RulesText | None = PrivateAttr(default=None)
+
+    @field_validator("capture", mode="before")
+    @classmethod
+    def _captures_of_later_versions(cls, value: object) -> object:
+        if value in LATER_CAPTURES:
+            known = 'write capture = "triggers", "binlog" or "logical"'
+            raise ValueError(f"{value!r} is not available in this version; {known}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_connect(self) -> Self:
+        if (self.url is None) == (self.facturascripts is None):
+            count = "neither" if self.url is None else "both"
+            raise ValueError(f"needs `url` or `facturascripts` (the path of its config.php), and has {count}")
+        if self.admin_password_file is not None and self.admin_url is None:
+            raise ValueError("has an `admin_password_file` but no `admin_url` that it belongs to")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def rules_text(self) -> RulesText | None:
+        """The user's own rules, from their file (read now; raises `ConfigError`) or from the configuration itself."""
+        if not isinstance(self.rules, Path):
+            return self._inline_rules
+        try:
+            return RulesText(self.rules.read_text(encoding="utf-8-sig"), str(self.rules))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"The rules of source {self.name!r} in {self.rules} cannot be read: {reason(error)}.",
+                "`rules` is the path of a TOML file, relative to the configuration's.",
+            ) from error
+
+    def connection(self) -> ConnectionInfo:
+        """The consumer's account.  Reads ``config.php`` and the password file now; raises `ConfigError`."""
+        if self.url is not None:
+            info = parse_database_url(self.url, f"The url of source {self.name!r}")
+        else:
+            assert self.facturascripts is not None, "guaranteed by _one_way_to_connect"
+            info = read_config_php(self.facturascripts)
+        return with_password(info, self.password_file)
+
+    def admin_connection(self) -> ConnectionInfo:
+        """The account that installs and removes triggers: ``admin_url`` when given, else the consumer's."""
+        if self.admin_url is None:
+            return self.connection()
+        info = parse_database_url(self.admin_url, f"The admin_url of source {self.name!r}")
+        return with_password(info, self.admin_password_file)
