@@ -10,8 +10,9 @@ from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryView
 from cdc.endpoint import Endpoint
 from cdc.finding import Finding
-from cdc.outbox.base import DeliveryFilter, OutboxStore, StoredEvent
-from cdc.outbox.replays import Replay
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.replay import Replay
 
 
 class EventKind(Protocol):

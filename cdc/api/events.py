@@ -17,7 +17,7 @@ from cdc.api.resource import (
 )
 from cdc.api.stream import sequence_of, stream
 from cdc.errors import NotFound
-from cdc.outbox.base import EventFilter
+from cdc.log_filter import EventFilter
 
 _TAG = "events"
 

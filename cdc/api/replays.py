@@ -16,8 +16,10 @@ from cdc.api.resource import DeliveriesMeant, Moment, PageQuery, Shown
 from cdc.delivery import DeliveryState
 from cdc.dispatch.replaying import count
 from cdc.errors import NotFound, UsageError
-from cdc.outbox.base import DeliveryFilter, Replayed
-from cdc.outbox.replays import Replay, ReplayState, no_replay
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import Replayed
+from cdc.outbox.shared import no_replay
+from cdc.replay import Replay, ReplayState
 
 _TAG = "replays"
 _NOTHING = DeliveryFilter()

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.outbox.base import DeliveryFilter, StoredEvent
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import StoredEvent
 from cdc.pattern import check_pattern
 from cdc.payload import format_time
 

@@ -14,7 +14,7 @@ from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.delivery import Attempt, DeliveryView
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_delivery
 
 #: Deliveries of an export that are held at once.

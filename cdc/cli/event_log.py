@@ -17,7 +17,7 @@ from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.errors import UsageError
-from cdc.outbox.base import EventFilter
+from cdc.log_filter import EventFilter
 
 #: Events that are held at once.
 _PAGE: Final = 500

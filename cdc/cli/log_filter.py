@@ -11,7 +11,7 @@ import click
 
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, EventFilter
+from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.pattern import check_pattern
 
 _EVENT_ID: Final = "evt_"

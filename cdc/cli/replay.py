@@ -22,7 +22,8 @@ from cdc.clock import Clock, SystemClock
 from cdc.config import Config
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Replayed
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Replayed
 
 INTERRUPTED = 130
 #: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.

@@ -16,8 +16,9 @@ import structlog
 
 from cdc.clock import Clock
 from cdc.errors import OutboxError, UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Replayed
-from cdc.outbox.replays import Replay, ReplayState
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Replayed
+from cdc.replay import Replay, ReplayState
 
 #: Between two looks for a replay that another process was asked for, or left (seconds).
 LOOK_EVERY: Final = 5.0

@@ -20,13 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
-from cdc.outbox.replays import Replay, ReplayState
+from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.position import Position
+from cdc.replay import Replay, ReplayState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +36,6 @@ class Stored:
 
     events: int
     deliveries: int
-
-
-#: So many of the newest events are searched for a text.
-TEXT_EVENTS: Final = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events are meant; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
-    change, is not before the one and before the other.  ``text``: stands in the payload, letter by letter, of one of
-    the `TEXT_EVENTS` newest events: no index serves it."""
-
-    event_id: str | None = None
-    event_pattern: str | None = None
-    record: str | None = None
-    source: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    text: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryFilter(EventFilter):
-    """Which deliveries are meant: of such events, to this endpoint, in this state."""
-
-    endpoint_id: str | None = None
-    state: DeliveryState | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from itertools import islice
 import orjson
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, EventFilter, StoredEvent
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.outbox.base import StoredEvent
 from cdc.outbox.memory_tables import Delivery, MemoryTables
 from cdc.outbox.shared import delivery_number, text_in_payload
 from cdc.pattern import check_pattern, matches

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from cdc.outbox.base import Replayed
-from cdc.outbox.replays import Replay, ReplayState, no_replay
+from cdc.outbox.shared import no_replay
+from cdc.replay import Replay, ReplayState
 
 
 class MemoryReplays:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.base import DeliveryFilter, Replayed, Retained, Retention
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import Replayed, Retained, Retention
 from cdc.outbox.memory_log import MemoryLog, check, fits, place_in_log
 from cdc.outbox.memory_tables import Delivery, lane_for, settle
 from cdc.outbox.retention import Looked, sort_out

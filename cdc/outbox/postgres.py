@@ -16,6 +16,7 @@ from cdc.connection import ConnectionInfo
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox import (
     postgres_dispatch,
     postgres_endpoints,
@@ -25,14 +26,14 @@ from cdc.outbox import (
     postgres_replays,
     postgres_retention,
 )
-from cdc.outbox.base import DeliveryFilter, EventFilter, Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres_listen import Listener
 from cdc.outbox.postgres_migrate import migrate_postgres
 from cdc.outbox.postgres_session import Lock, PostgresSession
-from cdc.outbox.replays import Replay, ReplayState
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.payload import event_payload
 from cdc.position import Position
+from cdc.replay import Replay, ReplayState
 
 
 class PostgresOutbox:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.outbox.base import DeliveryFilter, EventFilter, StoredEvent
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import StoredEvent
 from cdc.outbox.postgres_rows import ACTIVE, STATES, attempt_from, event_from, view_from
 from cdc.outbox.postgres_search import Search, of_deliveries, of_events
 from cdc.outbox.postgres_session import Db

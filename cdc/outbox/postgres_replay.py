@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from cdc.endpoint import Order
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox import replay
-from cdc.outbox.base import DeliveryFilter, Replayed
+from cdc.outbox.base import Replayed
 from cdc.outbox.postgres_lanes import settle
 from cdc.outbox.postgres_rows import ACTIVE, event_from
 from cdc.outbox.postgres_search import of_deliveries, of_events

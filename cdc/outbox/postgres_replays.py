@@ -8,7 +8,8 @@ from cdc.outbox.base import Replayed
 from cdc.outbox.postgres_rows import storable
 from cdc.outbox.postgres_session import Db
 from cdc.outbox.replay_rows import replay_from, replay_row
-from cdc.outbox.replays import Replay, ReplayState, no_replay
+from cdc.outbox.shared import no_replay
+from cdc.replay import Replay, ReplayState
 
 
 def _same(time: datetime) -> datetime:

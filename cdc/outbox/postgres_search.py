@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.outbox.postgres_rows import storable
 from cdc.outbox.postgres_session import Db
 from cdc.outbox.shared import text_in_payload

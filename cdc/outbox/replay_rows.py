@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.base import DeliveryFilter
-from cdc.outbox.replays import Replay, ReplayState
+from cdc.log_filter import DeliveryFilter
+from cdc.replay import Replay, ReplayState
 
 
 def replay_row(replay: Replay, time: Callable[[datetime], Any]) -> dict[str, Any]:

@@ -143,6 +143,10 @@ def no_delivery(text: str) -> NotFound:
     return NotFound(f"There is no delivery {text}.", "`cdc delivery list` shows the deliveries.")
 
 
+def no_replay(text: str) -> NotFound:
+    return NotFound(f"There is no replay {text}.", "GET /api/v1/replays lists those that there were.")
+
+
 def no_endpoint(text: str) -> NotFound:
     return NotFound(f"There is no endpoint {text}.", "`cdc endpoint list` shows the endpoints.")
 

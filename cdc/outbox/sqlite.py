@@ -14,6 +14,7 @@ from pathlib import Path
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox import (
     sqlite_dispatch,
     sqlite_endpoints,
@@ -24,14 +25,14 @@ from cdc.outbox import (
     sqlite_replays,
     sqlite_retention,
 )
-from cdc.outbox.base import DeliveryFilter, EventFilter, Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
-from cdc.outbox.replays import Replay, ReplayState
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite_file import keep_private
 from cdc.outbox.sqlite_lock import DispatchLock
 from cdc.outbox.sqlite_thread import SqliteThread
 from cdc.position import Position
+from cdc.replay import Replay, ReplayState
 
 
 class SqliteOutbox:

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.outbox.base import DeliveryFilter, EventFilter, StoredEvent
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import delivery_number, no_delivery
 from cdc.outbox.sqlite_rows import ACTIVE, LEASED_AMONG_ACTIVE, attempt_from, event_from, state_of, view_from
 from cdc.outbox.sqlite_search import Search, of_deliveries, of_events, rows_of

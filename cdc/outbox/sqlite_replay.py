@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from cdc.endpoint import Order
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox import replay
-from cdc.outbox.base import DeliveryFilter, Replayed
+from cdc.outbox.base import Replayed
 from cdc.outbox.replay import Candidate, Found
 from cdc.outbox.shared import (
     Subscriber,

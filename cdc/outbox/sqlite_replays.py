@@ -7,8 +7,9 @@ from datetime import datetime
 
 from cdc.outbox.base import Replayed
 from cdc.outbox.replay_rows import replay_from, replay_row
-from cdc.outbox.replays import Replay, ReplayState, no_replay
+from cdc.outbox.shared import no_replay
 from cdc.outbox.sqlite_rows import micros, moment
+from cdc.replay import Replay, ReplayState
 from cdc.sqlfile import load
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.sqlite_rows import micros
 from cdc.pattern import check_pattern, matches

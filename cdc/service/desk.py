@@ -23,10 +23,11 @@ from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import NotFound, UsageError
 from cdc.finding import Finding
+from cdc.log_filter import DeliveryFilter
 from cdc.mail_address import is_mail
-from cdc.outbox.base import DeliveryFilter, OutboxStore, StoredEvent
-from cdc.outbox.replays import Replay
+from cdc.outbox.base import OutboxStore, StoredEvent
 from cdc.outbox.shared import Subscriber
+from cdc.replay import Replay
 from cdc.service.doctor import examine
 from cdc.service.endpoints import check_endpoint, check_patterns, new_endpoint, preview
 from cdc.service.events import event_types

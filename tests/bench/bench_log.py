@@ -18,7 +18,8 @@ from bench_outbox import NOW, delivered, endpoint, event, opened, say
 from cdc.delivery import DeliveryState
 from cdc.endpoint import Endpoint
 from cdc.event import Event
-from cdc.outbox.base import DeliveryFilter, EventFilter, OutboxStore, Retention
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import OutboxStore, Retention
 from cdc.outbox.upkeep import BATCH
 from cdc.position import Position
 

@@ -34,7 +34,8 @@ from cdc.access.sqlite import SqliteAccess
 from cdc.api import gate
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.event import Event
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cdc.endpoint import EndpointChange
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from support.outboxes import EVERYTHING, endpoint, event, lease, store
 
 

@@ -11,7 +11,8 @@ import pytest
 from cdc.delivery import DeliveryState, LeasedDelivery
 from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Stored
 from cdc.payload import event_payload
 from support.outboxes import (
     NOW,

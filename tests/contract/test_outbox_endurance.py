@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from cdc.delivery import DeliveryState
 from cdc.dispatch.endurance import Endurance, Failures
 from cdc.endpoint import EndpointChange
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from support.manual_clock import ManualClock
 from support.outboxes import endpoint, event, event_ids, outcome, store
 

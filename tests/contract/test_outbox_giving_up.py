@@ -10,7 +10,8 @@ import pytest
 from cdc.delivery import DeliveryState
 from cdc.endpoint import EndpointChange
 from cdc.event import OPERATIONS, Event
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from support.outboxes import at, delivery_of, endpoint, event, event_ids, finish, lease, outcome, store
 
 SINCE = datetime(2026, 11, 24, 12, 0, 0, 123457, tzinfo=UTC)

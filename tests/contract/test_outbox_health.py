@@ -11,7 +11,8 @@ from cdc.delivery import DeliveryState
 from cdc.endpoint import EndpointChange, Order
 from cdc.errors import UsageError
 from cdc.event import OPERATIONS, Event
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Stored
 from support.outboxes import (
     EVERYTHING,
     NOW,

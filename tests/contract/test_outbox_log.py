@@ -6,7 +6,8 @@ import pytest
 
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     EVERYTHING,
     NOW,

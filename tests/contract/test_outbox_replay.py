@@ -8,7 +8,8 @@ from cdc.delivery import DeliveryState
 from cdc.endpoint import EndpointChange, Order
 from cdc.errors import UsageError
 from cdc.event import OPERATIONS
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     EVERYTHING,
     NOW,

@@ -8,8 +8,9 @@ import pytest
 
 from cdc.delivery import DeliveryState
 from cdc.errors import NotFound
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Replayed
-from cdc.outbox.replays import Replay, ReplayState
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Replayed
+from cdc.replay import Replay, ReplayState
 from support.outboxes import EVERYTHING, at
 
 RUNNING, DONE, CANCELLED, FAILED = ReplayState

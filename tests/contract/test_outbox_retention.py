@@ -8,7 +8,8 @@ import pytest
 
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Retained, Retention
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Retained, Retention
 from support.outboxes import (
     EVERYTHING,
     NOW,

@@ -8,8 +8,9 @@ import pytest
 
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
+from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox import memory_log, postgres_search, sqlite_search
-from cdc.outbox.base import DeliveryFilter, EventFilter, OutboxStore
+from cdc.outbox.base import OutboxStore
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
 

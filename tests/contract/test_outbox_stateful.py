@@ -19,7 +19,8 @@ from cdc.delivery import DeliveryState, DeliveryView, LeasedDelivery
 from cdc.endpoint import EndpointChange, Order
 from cdc.errors import UsageError
 from cdc.event import OPERATIONS, Event
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory import MemoryOutbox
 from cdc.outbox.postgres import PostgresOutbox
 from cdc.outbox.sqlite import SqliteOutbox

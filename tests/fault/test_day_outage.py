@@ -14,7 +14,7 @@ from cdc.delivery import DeliveryState
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.valve import LAST_PROBE
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.sqlite import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.manual_clock import START

@@ -26,7 +26,7 @@ from cdc.delivery import DeliveryState, DeliveryView
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.valve import FIRST_PROBE, LEAST_RESULTS
 from cdc.endpoint import EndpointChange
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.sqlite import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams

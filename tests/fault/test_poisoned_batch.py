@@ -14,7 +14,7 @@ from aiohttp import web
 from cdc.delivery import DeliveryState, Outcome
 from cdc.dispatch.sender import HttpSender
 from cdc.endpoint import PayloadFormat
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position
 from support.dispatching import dispatching, endpoint, event

@@ -10,7 +10,8 @@ from typing import Any
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, Order
 from cdc.event import Event
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Stored
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Stored
 from cdc.position import Position
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -15,7 +15,8 @@ from cdc.delivery import DeliveryState, DeliveryView
 from cdc.dispatch.request import batch_id
 from cdc.dispatch.signing import new_secret
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter, OutboxStore
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.receiver import Received, receiver_app
 from cdc.service import open_outbox, send_test

@@ -14,7 +14,8 @@ from aiohttp import web
 from cdc.access.nouns import Role
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import TEXT_EVENTS, DeliveryFilter, StoredEvent
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter
+from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import no_delivery
 from cdc.pages.page import Page, Refused, Route
 from cdc.pattern import check_pattern

@@ -13,7 +13,7 @@ from cdc.api.desk import ShownRequest
 from cdc.delivery import Attempt, DeliveryState
 from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_endpoint
 from cdc.pages.page import Page, Route
 from cdc.pages.snippets import snippets

@@ -7,7 +7,7 @@ from itertools import groupby
 from aiohttp import web
 
 from cdc.errors import NotFound, UsageError
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.pages.page import Page, Route
 from cdc.pages.views.deliveries import differences, pretty
 from cdc.pattern import check_pattern

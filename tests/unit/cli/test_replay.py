@@ -15,7 +15,7 @@ from cdc.cli.log_filter import moment
 from cdc.cli.replay import Plan, run_plan
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.memory import MemoryOutbox
 from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock

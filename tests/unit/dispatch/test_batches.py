@@ -15,7 +15,7 @@ from cdc.dispatch.dispatcher import WAITING
 from cdc.dispatch.request import WebhookRequest, batch_id
 from cdc.dispatch.retry import Answer
 from cdc.endpoint import EndpointChange
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 

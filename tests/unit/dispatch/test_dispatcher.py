@@ -15,7 +15,7 @@ from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.endpoint import EndpointChange, PayloadFormat
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 

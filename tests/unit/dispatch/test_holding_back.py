@@ -15,8 +15,8 @@ from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.valve import FIRST_PROBE, LAST_PROBE, LEAST_RESULTS
 from cdc.endpoint import Endpoint, EndpointChange, Order
+from cdc.log_filter import DeliveryFilter
 from cdc.observer import Silent
-from cdc.outbox.base import DeliveryFilter
 from cdc.outbox.memory import MemoryOutbox
 from support.dispatching import endpoint, event
 from support.manual_clock import START

@@ -11,7 +11,7 @@ from cdc.delivery import DeliveryState
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position
 from cdc.receiver import Received, receiver_app

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.errors import OutboxError
-from cdc.outbox.base import DeliveryFilter, OutboxStore, Retention
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import OutboxStore, Retention
 from cdc.outbox.sqlite import SqliteOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store
 

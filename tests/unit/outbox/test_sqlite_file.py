@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cdc.errors import OutboxError
-from cdc.outbox.base import DeliveryFilter, Stored
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from cdc.errors import NotFound
-
-if TYPE_CHECKING:  # the filter is of the Protocol that speaks of replays
-    from cdc.outbox.base import DeliveryFilter
+from cdc.log_filter import DeliveryFilter
 
 
 class ReplayState(StrEnum):
@@ -48,7 +44,3 @@ class Replay:
         """Whether this process may go on with it."""
         leased = self.leased_until is not None and self.leased_until > now
         return self.state is ReplayState.RUNNING and (not leased or self.worker == worker)
-
-
-def no_replay(text: str) -> NotFound:
-    return NotFound(f"There is no replay {text}.", "GET /api/v1/replays lists those that there were.")
