@@ -16,7 +16,7 @@ from cdc.access.nouns import Session
 from cdc.access.proxy import Network, client_address, is_local, trusts, vouched_name
 from cdc.access.sign_in import SignedIn, SignIn
 from cdc.errors import AccessRefused
-from cdc.pages.page import Visitor
+from cdc.pages.visitor import Visitor
 
 COOKIE: Final = "cdc_session"
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")

@@ -22,6 +22,8 @@ from babel.support import NullTranslations, Translations
 #: By code; the first is for those who ask for none of them.
 LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
+#: Keeps what a visitor has chosen.
+LANGUAGE_COOKIE = "cdc_language"
 
 
 @dataclass(frozen=True)

@@ -6,37 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 from multidict import MultiMapping
 
-from cdc.access.nouns import Origin, Role
+from cdc.access.nouns import Role
 from cdc.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.notices import NOTICES
-
-if TYPE_CHECKING:
-    from cdc.pages.site import Site
+from cdc.pages.site import Site
+from cdc.pages.visitor import Visitor
 
 #: Who takes longer to send a form is slow on purpose, or gone.
 FORM_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Somebody who signed in.  ``csrf``: what forms must carry.  ``cookie``: a new one, for the browser to remember."""
-
-    name: str
-    role: Role
-    csrf: str
-    origin: Origin = Origin.PASSWORD
-    cookie: str = ""
-
-    @property
-    def manages(self) -> bool:
-        return self.role is Role.MANAGER
 
 
 class Refused(Exception):

@@ -40,7 +40,7 @@ async def serve_web(
 ) -> None:
     """Until ``stop``.  ``say``: who is told of the set-up link, while nobody can sign in.  ``due``: called when a
     replay made something due."""
-    from cdc.pages.site import application
+    from cdc.pages.application import application
     from cdc.web.server import add_health, serve
 
     access = open_access(config)
@@ -83,9 +83,10 @@ def add_management(app: web.Application, config: Config, desk: Desk, access: Acc
     from cdc.api.application import PREFIX, api_application
     from cdc.api.gate import Gate
     from cdc.api.operations import OPERATIONS
+    from cdc.pages.application import add_site
     from cdc.pages.door import Door, Proxies
     from cdc.pages.routes import SECTIONS, routes
-    from cdc.pages.site import Site, add_site
+    from cdc.pages.site import Site
 
     web = config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)

@@ -19,7 +19,7 @@ from cdc.access.sign_in import SignIn
 from cdc.config import Config
 from cdc.dispatch.replaying import Replaying
 from cdc.outbox.base import OutboxStore
-from cdc.pages.site import application
+from cdc.pages.application import application
 from cdc.service.desk import ServiceDesk
 from cdc.service.web import add_management
 from support.manual_clock import ManualClock

@@ -13,9 +13,8 @@ from cdc.delivery import DeliveryState
 from cdc.endpoint import Endpoint
 from cdc.pages import chart
 from cdc.pages.chart import Bar, Bars
-from cdc.pages.language import LANGUAGES
+from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from cdc.pages.page import Page, Refused, Route
-from cdc.pages.site import LANGUAGE_COOKIE
 
 _MINUTES = 60
 _YEAR = 365 * 86_400

@@ -1,0 +1,160 @@
+"""The site as an aiohttp application: who visits, in which language, may they; then the view.  Closed by default."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from cdc.errors import CdcError, NotFound, OutboxError
+from cdc.pages.language import LANGUAGE_COOKIE, Language, language, negotiate
+from cdc.pages.page import Page, Refused, Route, View
+from cdc.pages.site import Site
+
+#: No form of ours is larger (bytes).
+LARGEST_FORM = 256 * 1024
+#: Nothing from anywhere else, nothing inline, in nobody's frame.
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_FORM = "application/x-www-form-urlencoded"
+
+log = structlog.get_logger()
+
+
+def application() -> web.Application:
+    """Without a route: whatever is added to it is answered with `HEADERS`."""
+    app = web.Application(client_max_size=LARGEST_FORM)
+    app.on_response_prepare.append(_add_headers)
+    return app
+
+
+def add_site(app: web.Application, site: Site, routes: Sequence[Route]) -> None:
+    """After all other routes: what is none of them is a page, or there is nothing."""
+    for each in (*routes, *_ways_back(routes)):
+        app.router.add_route(each.method, each.path, _handler(site, each))
+    for name, body in _static_files().items():
+        app.router.add_get(f"/static/{name}", _static(name, body))
+    app.router.add_route("*", "/{anything:.*}", _handler(site, Route("*", "", _nothing, None)))
+
+
+def _ways_back(routes: Sequence[Route]) -> Iterator[Route]:
+    """A page that answers a form has an address that only forms are sent to: who asks for it again, reloads it or
+    changes its language, gets the page that is nearest above."""
+    shown = {each.path for each in routes if each.method == "GET"}
+    for path in sorted({each.path for each in routes} - shown):
+        above, length = path, 0
+        while above not in shown:
+            above, length = above.rpartition("/")[0] or "/", length + 1
+        yield Route("GET", path, _up(length), None)
+
+
+def _up(length: int) -> View:
+    async def up(page: Page) -> web.StreamResponse:
+        return page.see(page.request.rel_url.raw_path.rsplit("/", length)[0] or "/")
+
+    return up
+
+
+def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        visitor = await site.door.visitor(request)
+        page = Page(request, site, _language(site, request), visitor)
+        try:
+            return await _answer(page, route)
+        except Refused as error:
+            return page.problem(error)
+        except CdcError as error:
+            return page.problem(error, _status(error))
+        except (web.HTTPException, ConnectionError):  # aiohttp's own refusals; whoever asked is gone
+            raise
+        except Exception:
+            log.exception("a page broke off", method=request.method, path=route.path)  # a real path may hold a link
+            broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "This page broke off; the log says why.")
+            return page.problem(broken)
+
+    return handle
+
+
+async def _answer(page: Page, route: Route) -> web.StreamResponse:
+    visitor = page.visitor
+    if route.role is not None and visitor is None:
+        return await _welcome(page)
+    await _check(page, route)
+    response = await route.view(page)
+    if visitor is not None and visitor.cookie and not response.prepared:
+        page.site.door.set_cookie(page.request, response, visitor.cookie)
+    return response
+
+
+async def _welcome(page: Page) -> web.StreamResponse:
+    """Where those are sent who have not signed in."""
+    if not await page.site.door.open_to_others():
+        return page.see("/set-up")
+    return page.see("/sign-in", **({"to": page.request.path_qs} if page.request.method == "GET" else {}))
+
+
+async def _check(page: Page, route: Route) -> None:
+    visitor = page.visitor
+    if route.role is not None and (visitor is None or not visitor.role.scope.allows(route.role.scope)):
+        raise Refused(HTTPStatus.FORBIDDEN, "This is for managers only.")
+    if page.request.method == "POST":
+        if page.request.content_type != _FORM:
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "This takes a form.")
+        origin = page.request.headers.get("Origin", "")
+        if origin and urlsplit(origin).netloc != page.request.host:
+            raise Refused(HTTPStatus.FORBIDDEN, "This form was sent from another site.")
+        token = (await page.form()).get("csrf", "")
+        if visitor is not None and not page.site.door.proves(page.request, visitor, token):
+            raise Refused(HTTPStatus.FORBIDDEN, "This form is not yours, or too old: go back, reload, and try again.")
+
+
+def _status(error: CdcError) -> HTTPStatus:
+    if isinstance(error, NotFound):
+        return HTTPStatus.NOT_FOUND
+    return HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, OutboxError) else HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _language(site: Site, request: web.Request) -> Language:
+    code = negotiate(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language", ""))
+    return language(code, site.zone)
+
+
+async def _nothing(_page: Page) -> web.StreamResponse:
+    raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """To streams and to aiohttp's own refusals, too."""
+    response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _static_files() -> dict[str, bytes]:
+    folder = files("cdc.pages") / "static"
+    return {
+        file.name: file.read_bytes() for file in folder.iterdir() if file.name[file.name.rfind(".") :] in _STATIC_TYPES
+    }
+
+
+def _static(name: str, body: bytes) -> Callable[[web.Request], Awaitable[web.Response]]:
+    kind = _STATIC_TYPES[name[name.rfind(".") :]]
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": "max-age=300"})
+
+    return serve
