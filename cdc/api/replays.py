@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Self
@@ -14,17 +13,16 @@ from cdc.api.operation import Answer, Call, Operation
 from cdc.api.problem import Problem
 from cdc.api.resource import DeliveriesMeant, Moment, PageQuery, Shown
 from cdc.delivery import DeliveryState
-from cdc.dispatch.replaying import count
-from cdc.errors import NotFound, UsageError
+from cdc.dispatch.replay_steps import RATE, Plan, count, meant
+from cdc.errors import NotFound
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import Replayed
 from cdc.outbox.shared import no_replay
 from cdc.replay import Replay, ReplayState
 
 _TAG = "replays"
-_NOTHING = DeliveryFilter()
-#: Deliveries a second, unless it is said; as `cdc replay` has it.
-RATE = 50.0
+#: Counting ends after so long (seconds): whoever asks waits for it.
+COUNT_SECONDS = 5.0
 
 
 class ReplayWanted(DeliveriesMeant):
@@ -32,10 +30,7 @@ class ReplayWanted(DeliveriesMeant):
 
     def meant(self, now: datetime) -> DeliveryFilter:
         """What happens from now on is not part of it.  Raises `UsageError`."""
-        found = self.filter()
-        if found == _NOTHING:
-            raise UsageError("Nothing says what to send again.", 'Name an endpoint, a record, a time …; "*" is all.')
-        return found if found.until is not None else replace(found, until=now)
+        return meant(self.filter(), now, 'Name an endpoint, a record, a time …; "*" is all.')
 
 
 class NewReplay(ReplayWanted):
@@ -123,7 +118,7 @@ async def _count(call: Call[None, ReplayWanted]) -> Answer:
 
 async def _counted(call: Call[None, Any], which: DeliveryFilter) -> Replayed:
     try:
-        return await count(call.desk.store, which, call.desk.clock)
+        return await count(call.desk.store, Plan(which, rate=0), call.desk.clock, COUNT_SECONDS)
     except NotFound as error:  # the endpoint, which is not what the path names
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
 

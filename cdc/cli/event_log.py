@@ -10,8 +10,7 @@ from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
-from cdc.cli.output import json_option, print_json, print_json_line, say
-from cdc.cli.replay import confirm
+from cdc.cli.output import confirm, json_option, print_json, print_json_line, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock

@@ -1,4 +1,4 @@
-"""How results are printed: data on standard output, talk on standard error.
+"""How results are printed and questions asked: data on standard output, talk on standard error.
 
 Tables are drawn with rich when a person looks at a terminal, and as plain aligned text otherwise.
 """
@@ -16,6 +16,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from cdc.errors import UsageError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -71,3 +73,16 @@ def _cell(value: object) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(_cell, value)) or "-"
     return str(value)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Raises `UsageError` when there is nobody to ask."""
+    if yes:
+        return
+    if not _somebody_there():
+        raise UsageError(f"{question} Nobody is there to ask.", "Say --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def _somebody_there() -> bool:
+    return sys.stdin.isatty()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -15,33 +14,17 @@ from rich.progress import Progress
 from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options
-from cdc.cli.output import json_option, print_json, say
+from cdc.cli.output import confirm, json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import Clock, SystemClock
 from cdc.config import Config
 from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
+from cdc.dispatch.replay_steps import RATE, Plan, count, meant, steps
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Replayed
 
 INTERRUPTED = 130
-#: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.
-RATE = 50.0
-#: Deliveries of a step, at most; of a step that only counts.
-_MOST = 500
-_COUNTED = 1000
-
-_NOTHING = DeliveryFilter()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """``rate``: deliveries a second, 0 for any.  ``after``: where a former one stood."""
-
-    which: DeliveryFilter
-    rate: float
-    after: str | None
 
 
 @click.command()
@@ -98,44 +81,21 @@ def replay(
         raise click.exceptions.Exit(INTERRUPTED)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Raises `UsageError` when there is nobody to ask."""
-    if yes:
-        return
-    if not _somebody_there():
-        raise UsageError(f"{question} Nobody is there to ask.", "Say --yes.")
-    click.confirm(question, abort=True, err=True)
-
-
-def _somebody_there() -> bool:
-    return sys.stdin.isatty()
-
-
 def _meant(which: dict[str, str | None], *, dead: bool) -> DeliveryFilter:
-    """What happens from now on is not part of it.  Raises `UsageError`."""
+    """Raises `UsageError`."""
     now = SystemClock().now()
-    found = delivery_filter(now, **which)
-    found = replace(found, state=DeliveryState.DEAD if dead else None)
-    if found == _NOTHING:
-        raise UsageError(
-            "Nothing says what to send again.", "Name an endpoint, a record, a time …; --event '*' is all."
-        )
-    return found if found.until is not None else replace(found, until=now)
+    found = replace(delivery_filter(now, **which), state=DeliveryState.DEAD if dead else None)
+    return meant(found, now, "Name an endpoint, a record, a time …; --event '*' is all.")
 
 
 async def _count(config: Config, plan: Plan) -> Replayed:
     """All there is."""
     async with opened_outbox(config) as store:
-        deliveries, expunged, after = 0, 0, plan.after
-        while True:
-            step = await store.replay(plan.which, _COUNTED, SystemClock().now(), after, dry_run=True)
-            deliveries, expunged, after = deliveries + step.deliveries, expunged + step.expunged, step.after
-            if after is None:
-                break
+        found = await count(store, plan, SystemClock())
         endpoint = await store.endpoint(plan.which.endpoint_id) if plan.which.endpoint_id else None
         if endpoint is not None and not endpoint.enabled:
             say(f"The endpoint {endpoint.id} is disabled: what is replayed waits until it is enabled.")
-        return Replayed(deliveries, expunged, None)
+        return found
 
 
 async def _replay(config: Config, plan: Plan, total: int, *, quiet: bool) -> Replayed:
@@ -152,15 +112,11 @@ async def _replay(config: Config, plan: Plan, total: int, *, quiet: bool) -> Rep
 async def run_plan(
     store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
 ) -> Replayed:
-    """Step by step until all is due or ``stop`` is set; what was done, and where it stands if it was stopped.
+    """What was done until all is due or ``stop`` is set, and where it stands then.
 
     ``progress``: is told how many each step made due."""
-    limit = _MOST if plan.rate == 0 else max(1, min(_MOST, math.ceil(plan.rate)))
-    deliveries, expunged, after = 0, 0, plan.after
-    while True:
-        step = await store.replay(plan.which, limit, clock.now(), after)
-        deliveries, expunged, after = deliveries + step.deliveries, expunged + step.expunged, step.after
+    done = Replayed(0, 0, plan.after)
+    async for step in steps(store, plan, clock, stop):
+        done = done.and_then(step)
         progress(step.deliveries)
-        pause = step.deliveries / plan.rate if plan.rate else 0.0
-        if after is None or await clock.wait(stop, pause):
-            return Replayed(deliveries, expunged, after)
+    return done

@@ -7,7 +7,6 @@ since, is sent once more, with the same id.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -15,20 +14,15 @@ from typing import Final
 import structlog
 
 from cdc.clock import Clock
+from cdc.dispatch.replay_steps import Plan, steps
 from cdc.errors import OutboxError, UsageError
-from cdc.log_filter import DeliveryFilter
-from cdc.outbox.base import OutboxStore, Replayed
+from cdc.outbox.base import OutboxStore
 from cdc.replay import Replay, ReplayState
 
 #: Between two looks for a replay that another process was asked for, or left (seconds).
 LOOK_EVERY: Final = 5.0
 #: A process that says nothing of its replay for so long has left it.
 LEASE: Final = timedelta(seconds=30)
-#: Deliveries of a step, at most.
-_MOST: Final = 500
-_COUNTED: Final = 1000
-#: Counting ends after so long (seconds): whoever asks waits for it.
-COUNT_SECONDS: Final = 5.0
 
 log = structlog.get_logger()
 
@@ -74,35 +68,16 @@ class Replaying:
 
     async def _go_on(self, replay: Replay, stop: asyncio.Event) -> None:
         """Until it is done or was ended, or ``stop``; then the next process, or this one's next life, goes on."""
-        after, limit = replay.after, max(1, min(_MOST, math.ceil(replay.rate)))
-        while not stop.is_set():
-            began = self._clock.monotonic()
-            try:
-                step = await self._store.replay(replay.which, limit, self._clock.now(), after)
-            except UsageError as error:  # its endpoint was removed
-                await self._store.end_replay(replay.id, ReplayState.FAILED, str(error), self._clock.now())
-                log.warning("replay failed", replay=replay.id, error=str(error))
-                return
-            if step.deliveries:
-                self._due()
-            now = self._clock.now()
-            if not await self._store.advance_replay(replay.id, self._worker, step, now, now + LEASE):
-                return
-            if step.after is None:
-                log.info("replay done", replay=replay.id)
-                return
-            after = step.after
-            spent = self._clock.monotonic() - began
-            await self._clock.wait(stop, max(0.0, step.deliveries / replay.rate - spent))
-
-
-async def count(store: OutboxStore, which: DeliveryFilter, clock: Clock) -> Replayed:
-    """How many there are; ``after`` is not None when they are too many to be counted in `COUNT_SECONDS`.  Raises
-    `UsageError`."""
-    began = clock.monotonic()
-    counted = Replayed(0, 0, None)
-    while True:
-        step = await store.replay(which, _COUNTED, clock.now(), counted.after, dry_run=True)
-        counted = Replayed(counted.deliveries + step.deliveries, counted.expunged + step.expunged, step.after)
-        if counted.after is None or clock.monotonic() - began >= COUNT_SECONDS:
-            return counted
+        plan = Plan(replay.which, replay.rate, replay.after)
+        try:
+            async for step in steps(self._store, plan, self._clock, stop):
+                if step.deliveries:
+                    self._due()
+                now = self._clock.now()
+                if not await self._store.advance_replay(replay.id, self._worker, step, now, now + LEASE):
+                    return
+                if step.after is None:
+                    log.info("replay done", replay=replay.id)
+        except UsageError as error:  # its endpoint was removed
+            await self._store.end_replay(replay.id, ReplayState.FAILED, str(error), self._clock.now())
+            log.warning("replay failed", replay=replay.id, error=str(error))

@@ -47,6 +47,10 @@ class Replayed:
     expunged: int
     after: str | None
 
+    def and_then(self, step: Replayed) -> Replayed:
+        """This and the step behind it."""
+        return Replayed(self.deliveries + step.deliveries, self.expunged + step.expunged, step.after)
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from cdc.access.nouns import AuditFilter, Scope
-from cdc.api.replays import RATE
+from cdc.api import replays
 from cdc.delivery import DeliveryState
-from cdc.dispatch import replaying
+from cdc.dispatch import replay_steps
+from cdc.dispatch.replay_steps import RATE
 from cdc.dispatch.replaying import LEASE, Replaying
 from cdc.errors import OutboxError
 from cdc.outbox.memory import MemoryOutbox
@@ -72,8 +73,8 @@ async def test_it_is_counted_first(api: Managed) -> None:
 
 async def test_what_is_too_much_is_not_counted_to_the_end(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
     await delivered(api, "ep_a")
-    monkeypatch.setattr(replaying, "COUNT_SECONDS", 0.0)
-    monkeypatch.setattr(replaying, "_COUNTED", 5)
+    monkeypatch.setattr(replays, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(replay_steps, "_COUNTED", 5)
     answer = await api.ask("POST", "/replay-count", json={"event": "*"})
     assert answer.json == {"deliveries": 5, "expunged": 0, "complete": False}
     assert (await begun(api, event="*"))["total"] is None

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cdc.cli import replay as replaying
+from cdc.cli import output
 from cdc.cli.log_filter import moment
-from cdc.cli.replay import Plan, run_plan
+from cdc.cli.replay import run_plan
 from cdc.delivery import DeliveryState
+from cdc.dispatch.replay_steps import Plan
 from cdc.errors import UsageError
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.memory import MemoryOutbox
@@ -91,7 +92,7 @@ def test_a_replay_asks_first(run_cdc: Callable, folder: Path, monkeypatch: pytes
     refused = run_cdc("replay", "--event", "*", code=2).stderr
     assert "Send 4 deliveries? Nobody is there to ask." in refused
     assert "--yes" in refused
-    monkeypatch.setattr(replaying, "_somebody_there", lambda: True)
+    monkeypatch.setattr(output, "_somebody_there", lambda: True)
     run_cdc("replay", "--event", "*", code=130, stdin="n\n")
     assert "pending" not in states(run_cdc).values()
     assert "4 deliveries are due" in run_cdc("replay", "--event", "*", stdin="y\n").stderr
