@@ -128,7 +128,7 @@ class Condition:
             return _judged(self._program.execute(without))
         except LookupError:
             return _MISSING
-        except Exception:  # noqa: BLE001 -- as above: it was not null, the first error says what it was
+        except Exception:  # noqa: BLE001 -- it was not null then: the first error says what it was
             return None
 
 

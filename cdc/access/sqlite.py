@@ -90,8 +90,8 @@ class SqliteAccess:
 
     # -- the first user ---------------------------------------------------------------------------------------------
 
-    async def offer_setup(self, digest: str, now: datetime, until: datetime) -> bool:
-        return await self._writer.write(sqlite_users.offer_setup, digest, now, until)
+    async def offer_setup(self, digest: str, until: datetime) -> bool:
+        return await self._writer.write(sqlite_users.offer_setup, digest, until)
 
     async def take_setup(self, digest: str, user: User, entry: AuditEntry, now: datetime) -> bool:
         return await self._writer.write(sqlite_users.take_setup, digest, self._sealed(user), entry, now)
@@ -149,7 +149,7 @@ class SqliteAccess:
     # -- idempotency ------------------------------------------------------------------------------------------------
 
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        return await self._writer.write(sqlite_log.claim, self._box, actor, key, fingerprint, now)
+        return await self._writer.write(sqlite_log.claim, self._box, actor, key, fingerprint=fingerprint, now=now)
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: Answer | None) -> None:
         sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))

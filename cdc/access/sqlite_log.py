@@ -10,6 +10,7 @@ from cdc.access.rows import audit_from, audit_query, request_from
 from cdc.access.shared import claim_of
 from cdc.access.sqlite_users import statement
 from cdc.outbox.secret_box import SecretBox
+from cdc.outbox.sqlite_file import overwriting
 from cdc.outbox.sqlite_rows import micros, moment
 
 # -- the audit log --------------------------------------------------------------------------------------------------
@@ -26,7 +27,7 @@ def forget_audit(db: sqlite3.Connection, until: datetime, limit: int) -> int:
 # -- idempotency ----------------------------------------------------------------------------------------------------
 
 
-def claim(db: sqlite3.Connection, box: SecretBox, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:  # noqa: PLR0917 - positional for SqliteThread
+def claim(db: sqlite3.Connection, box: SecretBox, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
     db.execute("DELETE FROM idempotency WHERE started_at <= ?", (micros(now - IDEMPOTENCY_KEPT),))
     request = {"actor": actor, "request_key": key}
     row = statement(db, "request", request).fetchone()
@@ -56,12 +57,10 @@ def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_ru
     stale_users = [row for row in users if box.stale(row[1], former=former)]
     stale_answers = [row for row in answers if box.stale(row[2], former=former)]
     if not dry_run:
-        (before,) = db.execute("PRAGMA secure_delete").fetchone()
-        db.execute("PRAGMA secure_delete = ON")  # what was there is overwritten with zeros, not only left unused
-        for key, secret in stale_users:
-            update = "UPDATE access_user SET totp_secret = ? WHERE name_key = ?"
-            db.execute(update, (box.seal(box.open(secret)), key))
-        for actor, key, body in stale_answers:
-            statement(db, "set_body", {"actor": actor, "request_key": key, "body": box.seal(box.open(body))})
-        db.execute(f"PRAGMA secure_delete = {before}")
+        with overwriting(db):
+            for key, secret in stale_users:
+                update = "UPDATE access_user SET totp_secret = ? WHERE name_key = ?"
+                db.execute(update, (box.seal(box.open(secret)), key))
+            for actor, key, body in stale_answers:
+                statement(db, "set_body", {"actor": actor, "request_key": key, "body": box.seal(box.open(body))})
     return len(stale_users) + len(stale_answers)

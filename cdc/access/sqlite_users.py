@@ -67,11 +67,11 @@ def take_totp_step(db: sqlite3.Connection, owner: str, step: int) -> bool:
     return statement(db, "take_totp_step", {"owner": owner, "step": step}).rowcount > 0
 
 
-def offer_setup(db: sqlite3.Connection, digest: str, now: datetime, until: datetime) -> bool:
+def offer_setup(db: sqlite3.Connection, digest: str, until: datetime) -> bool:
     db.execute("DELETE FROM access_setup")
     if _occupied(db):
         return False
-    statement(db, "insert_setup", {"digest": digest, "created_at": micros(now), "expires_at": micros(until)})
+    statement(db, "insert_setup", {"digest": digest, "expires_at": micros(until)})
     return True
 
 

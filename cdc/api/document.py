@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import groupby
@@ -152,4 +153,4 @@ def _named(name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(text())  # noqa: T201 - what it is for
+    sys.stdout.write(text() + "\n")

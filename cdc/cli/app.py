@@ -45,7 +45,7 @@ COMMANDS = {
 class Application(LazyGroup):
     """Turns every way to end into an exit code and, on standard error, one sentence and a hint."""
 
-    def main(  # type: ignore[override]  # it never returns: click's two overloads say so for one flag only
+    def main(  # type: ignore[override]  # click's overloads tell by a flag whether it returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         session = Session()

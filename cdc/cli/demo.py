@@ -27,8 +27,7 @@ def demo(session: Session, once: bool) -> int:
             "The demo needs a PostgreSQL, which is not installed.",
             f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
         )
-    # Loaded only now: without its PostgreSQL the demo's modules cannot even be imported.
-    from cdc.demo.story import demo as play  # noqa: PLC0415 - as said above
+    from cdc.demo.story import demo as play  # noqa: PLC0415 - without its PostgreSQL it cannot even be imported
 
     configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
     return run_async(play(once, click.echo))

@@ -136,12 +136,12 @@ class _Draft:
             raise self._explained(error) from None  # pydantic's own text would add nothing but noise
         config.outbox._secret_key = self.secret_key  # noqa: SLF001 - only the loader sets it
         config._file = self.file  # noqa: SLF001 - only the loader sets it
-        config._origins = self._origins()  # noqa: SLF001 - as above
+        config._origins = self._origins()  # noqa: SLF001 - only the loader sets it
         if config.outbox.path is None:
             parse_database_url(config.outbox.url, self._where(("outbox", "url")))
         for name, source in config.source.items():
             if isinstance(source.rules, dict):
-                source._inline_rules = RulesText(self.text, str(self.file), ("source", name, "rules"))  # noqa: SLF001 - as above
+                source._inline_rules = RulesText(self.text, str(self.file), ("source", name, "rules"))  # noqa: SLF001 - only the loader sets it
             for option in ("url", "admin_url"):
                 url = getattr(source, option)
                 if url is not None:

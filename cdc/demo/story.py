@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
 import psycopg
@@ -46,7 +47,7 @@ class Inbox:
     async def take(self, received: Received) -> None:
         self.say(self._line(received))
         self.unverified += not received.verified
-        if received.answered < 300:  # noqa: PLR2004 - the 2xx range
+        if received.answered < HTTPStatus.MULTIPLE_CHOICES:
             self.accepted.append(received)
             self.arrived.set()
 
@@ -57,7 +58,8 @@ class Inbox:
         after = (
             "" if commit is None else f"{(received.received_at - commit).total_seconds() * 1000:8.1f} ms after commit"
         )
-        answer = "" if received.answered < 300 else f"  answered {received.answered}: it will come again"  # noqa: PLR2004
+        taken = received.answered < HTTPStatus.MULTIPLE_CHOICES
+        answer = "" if taken else f"  answered {received.answered}: it will come again"
         key = " ".join(f"{name}={value}" for name, value in dict(event.get("key", {})).items())
         return f"    {event.get('event', '?'):24} {key:18} {signature}  {after}{answer}"
 

@@ -177,7 +177,7 @@ def verify(
     signed = _signed(event_id, int(timestamp), body)
     fits = _v1(secret, signed) if symmetric else _v1a(secret, signed)
     # Every signature of the list is looked at, so that the time taken does not tell which one fits.
-    if not any([fits(given) for given in standard.split(" ")]):  # noqa: C419 - see above
+    if not any([fits(given) for given in standard.split(" ")]):  # noqa: C419 - a generator would stop at the first that fits
         what = "secret" if symmetric else "public key"
         return Verification(False, f"No signature in webhook-signature fits id, time, body and {what}.")
     if symmetric and not _same(plain_signature(secret, body), lowered[_PLAIN_HEADER]):

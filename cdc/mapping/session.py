@@ -19,7 +19,7 @@ LOGOUT = "logout"
 
 _PREFIX = "session:"
 _SESSION_COLUMN = "logkey"
-_PASSWORD_COLUMN = "password"  # noqa: S105  # a column's name
+_PASSWORD_COLUMN = "password"  # noqa: S105 - a column's name
 _PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
 
 

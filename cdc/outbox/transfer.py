@@ -55,7 +55,7 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
     ),
     Part.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
     Part.TOTP_STEPS: ("owner", "step"),
-    Part.SETUP: ("digest", "created_at", "expires_at"),
+    Part.SETUP: ("digest", "expires_at"),
     Part.SESSIONS: (
         "digest", "user_key", "user_name", "role", "origin", "stamp", "address", "created_at", "last_used_at",
         "expires_at",

@@ -24,6 +24,11 @@ LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
 #: Keeps what a visitor has chosen.
 LANGUAGE_COOKIE = "cdc_language"
+_NOTHING = "–"  # noqa: RUF001 - an en dash is meant
+#: 100 % is all of it.
+_NEARLY_ALL = 0.9999
+#: Seconds below which parts of a millisecond are shown, and from which on minutes.
+_SHORT, _LONG = 0.01, 120.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,12 @@ class Language:
 
     def percent(self, part: float) -> str:
         """``part``: 0 to 1.  Not rounded up to 100 %."""
-        shown = 0.9999 if 0.9999 < part < 1 else part  # noqa: PLR2004 - 99.99 %
+        shown = min(part, _NEARLY_ALL) if part < 1 else part
         return format_percent(round(shown, 4), locale=self.locale, decimal_quantization=False)
 
     def moment(self, time: datetime | None) -> str:
         """Date and time to the second."""
-        return "–" if time is None else format_datetime(time, "medium", tzinfo=self.zone, locale=self.locale)  # noqa: RUF001
+        return _NOTHING if time is None else format_datetime(time, "medium", tzinfo=self.zone, locale=self.locale)
 
     def clock(self, time: datetime) -> str:
         return format_time(time, "short", tzinfo=self.zone, locale=self.locale)
@@ -65,10 +70,10 @@ class Language:
     def span(self, seconds: float | None) -> str:
         """How long: ``20 ms``, ``3.5 s``, ``2 hours``."""
         if seconds is None:
-            return "–"  # noqa: RUF001 - an en dash is meant
+            return _NOTHING
         if seconds < 1:
-            return f"{self.number(seconds * 1000, 1 if seconds < 0.01 else 0)} ms"  # noqa: PLR2004 - ten milliseconds
-        if seconds < 120:  # noqa: PLR2004 - two minutes
+            return f"{self.number(seconds * 1000, 1 if seconds < _SHORT else 0)} ms"
+        if seconds < _LONG:
             return f"{self.number(seconds, 1)} s"
         return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=self.locale)
 

@@ -122,7 +122,7 @@ def _converter(column: Column, zone: Zone) -> _Convert:
         try:
             return convert(value)
         except ValueError:
-            return value  # type: ignore[no-any-return]  # as above
+            return value  # type: ignore[no-any-return]  # JSON gives nothing but a Value for a scalar
 
     return lenient
 

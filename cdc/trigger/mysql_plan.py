@@ -222,7 +222,7 @@ def _equal(found: FoundTrigger, wanted: WantedTrigger) -> bool:
 
 def _record(tokens: Tokens, captures: str) -> str:
     return (
-        f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608
+        f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608 -- quoted here
         "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "
         "`captures` = VALUES(`captures`)"
     )
@@ -230,7 +230,7 @@ def _record(tokens: Tokens, captures: str) -> str:
 
 def _record_mode(*, cascades_only: bool) -> str:
     if cascades_only:
-        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608
+        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608 -- constants
     return f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 -- a constant name
 
 

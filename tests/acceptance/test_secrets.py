@@ -190,7 +190,7 @@ async def _log_as_text(consumer: Consumer) -> str:
     consumer.log.unlink()
     consumer.start("text")
     async with asyncio.timeout(60):
-        while b"source failed" not in (consumer.log.read_bytes() if consumer.log.exists() else b""):  # noqa: ASYNC110
+        while b"source failed" not in (consumer.log.read_bytes() if consumer.log.exists() else b""):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.02)  # a file tells nobody that it grew
     assert await consumer.stop() == 0
     return consumer.log.read_text()

@@ -88,7 +88,7 @@ async def test_a_totp_step_is_taken_once_and_only_forward(access: AccessStore) -
 
 
 async def test_the_set_up_link_makes_the_first_user_once(access: AccessStore) -> None:
-    assert await access.offer_setup("link", NOW, at(60))
+    assert await access.offer_setup("link", at(60))
     assert not await access.take_setup("guess", user(), entry(), at(1))
     assert await access.take_setup("link", user(), entry("setup"), at(1))
     assert not await access.take_setup("link", user("eve"), entry(), at(2))
@@ -97,24 +97,24 @@ async def test_the_set_up_link_makes_the_first_user_once(access: AccessStore) ->
 
 
 async def test_only_the_newest_set_up_link_works_and_not_for_ever(access: AccessStore) -> None:
-    await access.offer_setup("old", NOW, at(60))
-    await access.offer_setup("new", NOW, at(60))
+    await access.offer_setup("old", at(60))
+    await access.offer_setup("new", at(60))
     assert not await access.take_setup("old", user(), entry(), NOW)
     assert not await access.take_setup("new", user(), entry(), at(60))
     assert await access.users() == []
 
 
 async def test_no_set_up_where_somebody_is(access: AccessStore) -> None:
-    await access.offer_setup("link", NOW, at(60))
+    await access.offer_setup("link", at(60))
     await access.add_user(user(), entry())
     assert not await access.take_setup("link", user("eve"), entry(), NOW)
-    assert not await access.offer_setup("link", NOW, at(60))
+    assert not await access.offer_setup("link", at(60))
     await access.remove_user("ann", entry())
     assert not await access.take_setup("link", user("eve"), entry(), NOW), "the refused offer left nothing"
 
 
 async def test_one_set_up_link_used_by_many_at_once_makes_one_user(access: AccessStore) -> None:
-    await access.offer_setup("link", NOW, at(60))
+    await access.offer_setup("link", at(60))
     names = [f"user-{number}" for number in range(8)]
     taken = await asyncio.gather(*(access.take_setup("link", user(name), entry(), NOW) for name in names))
     assert sum(taken) == 1

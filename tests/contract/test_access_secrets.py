@@ -94,7 +94,7 @@ async def test_the_first_user_is_sealed_too(kept: Kept) -> None:
     async with kept.opened(ONE) as store:
         await fill(store)
         await store.remove_user("ann", entry())
-        await store.offer_setup("link", NOW, at(60))
+        await store.offer_setup("link", at(60))
         assert await store.take_setup("link", user(totp_secret=SECRET), entry(), NOW)
     assert kept.stored()[0].startswith(SEALED)
 
@@ -150,9 +150,9 @@ async def test_several_processes_do_not_both_do_what_can_be_done_once(kept: Kept
     }
     try:
         await asyncio.gather(*(store.open() for store in stores))
-        await stores[0].offer_setup("link", NOW, at(60))
+        await stores[0].offer_setup("link", at(60))
         done = await asyncio.gather(
-            *(works[what](store, number) for number, store in enumerate(stores)),  # type: ignore[call-overload]
+            *(works[what](store, number) for number, store in enumerate(stores)),  # type: ignore[call-overload]  # each work has its own result
             return_exceptions=True,
         )
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from aiohttp import web
 from cdc.delivery import DeliveryState, Outcome
 from cdc.dispatch.sender import HttpSender
 from cdc.endpoint import PayloadFormat
+from cdc.event import Event
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.sqlite import SqliteOutbox
 from cdc.position import Position
@@ -54,8 +56,10 @@ class Recording(SqliteOutbox):
         super().__init__(path)
         self.recorded: asyncio.Queue[Outcome] = asyncio.Queue()
 
-    async def finish(self, worker: str, outcomes: list[Outcome], *rest: object) -> None:  # type: ignore[override]
-        await super().finish(worker, outcomes, *rest)  # type: ignore[arg-type]
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        await super().finish(worker, outcomes, now, announcements)
         for outcome in outcomes:
             self.recorded.put_nowait(outcome)
 

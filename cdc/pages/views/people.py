@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import timedelta
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from cdc.errors import CdcError, UsageError
 from cdc.pages.page import Page, Route
 
 _PAGE = 100
+_NUMBER = re.compile(r"[0-9]{1,18}")  # of 64 bits
 
 
 async def people(page: Page) -> web.StreamResponse:
@@ -89,7 +91,7 @@ async def remove_token(page: Page) -> web.StreamResponse:
 async def audit(page: Page) -> web.StreamResponse:
     before = page.query("before")
     which = AuditFilter(actor=page.query("actor") or None, subject=page.query("subject") or None)
-    number = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None  # noqa: PLR2004 - 64 bits
+    number = int(before) if _NUMBER.fullmatch(before) else None
     found = await page.site.door.store.audit(which, _PAGE + 1, number)
     given = {"actor": which.actor or "", "subject": which.subject or ""}
     older = page.link("audit", **given, before=str(found[_PAGE - 1].number)) if len(found) > _PAGE else ""

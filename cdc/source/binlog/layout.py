@@ -68,7 +68,7 @@ class Layout:
     def rows(
         self,
         body: bytes,  # noqa: ARG002 - for the layouts that can read
-        event_type: int,  # noqa: ARG002 - as above
+        event_type: int,  # noqa: ARG002 - for the layouts that can read
     ) -> list[tuple[Image | None, Image | None]]:
         """(before, after) of each row of a WRITE, UPDATE or DELETE_ROWS event, version 1 or 2 (compressed ones
         decompressed, with the event type of the plain one).

@@ -102,7 +102,7 @@ class LibraryConnection(LogConnection):
                 self._received.append(bytes(packet.get_all_data()))
             return packet
 
-        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - as above
+        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - it has no other way to listen
 
     def chunks(self) -> Iterator[bytes]:
         try:
@@ -114,7 +114,7 @@ class LibraryConnection(LogConnection):
                     return
         finally:
             for connection in self._given:
-                connection._force_close()  # noqa: SLF001 - as in `close`
+                connection._force_close()  # noqa: SLF001 - a word of farewell would not be heard
 
     def _next(self) -> Any:
         """Something when a packet has arrived; None at the end."""

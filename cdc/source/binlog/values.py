@@ -194,7 +194,7 @@ def inet6(data: bytes) -> str:
     groups = [int.from_bytes(data[start : start + 2], "big") for start in range(0, 16, 2)]
     length, start = _longest_zeros(groups)
     if start == 0 and (length == 6 or (length == 5 and groups[5] == 0xFFFF)):  # noqa: PLR2004 - of the 8 groups
-        return ("::ffff:" if length == 5 else "::") + inet4(data[12:])  # noqa: PLR2004 - as above
+        return ("::ffff:" if length == 5 else "::") + inet4(data[12:])  # noqa: PLR2004 - of the 8 groups
     texts = [f"{group:x}" for group in groups]
     return f"{':'.join(texts[:start])}::{':'.join(texts[start + length :])}" if length else ":".join(texts)
 

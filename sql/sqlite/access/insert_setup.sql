@@ -1,2 +1,2 @@
 -- The link that makes the first user.
-INSERT INTO access_setup (digest, created_at, expires_at) VALUES (:digest, :created_at, :expires_at)
+INSERT INTO access_setup (digest, expires_at) VALUES (:digest, :expires_at)

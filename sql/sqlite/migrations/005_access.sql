@@ -19,7 +19,6 @@ CREATE TABLE access_totp_step (
 -- The link that makes the first user, while there is none.
 CREATE TABLE access_setup (
     digest     TEXT    PRIMARY KEY,
-    created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 

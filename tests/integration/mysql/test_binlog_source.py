@@ -14,6 +14,7 @@ import pytest
 from cdc.change import Operation, RowChange
 from cdc.column import Capture
 from cdc.errors import LogPurged, SourceError, SourceUnavailable
+from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection
 from cdc.source.binlog.library import LibraryConnection
 from cdc.source.binlog.position import BinlogPosition
@@ -210,7 +211,7 @@ async def test_a_position_of_another_source_is_refused(items: Database) -> None:
     source = binlog_source(items, "articulos")
     for wrong in ('{"done":[],"huge":null,"rereads":[]}', "text", "[]", '{"log":["a",1,""]}'):
         with pytest.raises(SourceError, match="was not written by a binlog source"):
-            await source.open(wrong)  # type: ignore[arg-type]
+            await source.open(Position(wrong))
         await source.close()
 
 

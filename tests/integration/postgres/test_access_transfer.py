@@ -22,7 +22,7 @@ BOX = SecretBox([new_key()])
 
 async def fill(store: AccessStore) -> None:
     await store.open()
-    await store.offer_setup("link", NOW, at(60))
+    await store.offer_setup("link", at(60))
     await store.add_user(user(totp_secret="JBSWY3DPEHPK3PXP", password_hash="$argon2id$x"), entry())
     await store.take_totp_step("password:ann", 7)
     await store.add_session(session())

@@ -331,7 +331,7 @@ async def test_administrators_of_facturascripts_manage() -> None:
 @pytest.mark.parametrize("kind", [{"admin": False}, {"enabled": False}])
 async def test_nobody_else_of_facturascripts_enters(kind: dict[str, bool]) -> None:
     theirs = Theirs()
-    theirs.add("clerk", "their password", **kind)  # type: ignore[arg-type]
+    theirs.add("clerk", "their password", **kind)  # type: ignore[arg-type]  # mypy takes each name for any field
     with pytest.raises(AccessRefused):
         await Door(theirs).enter("clerk", "their password")
 

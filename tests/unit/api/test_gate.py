@@ -10,6 +10,7 @@ import pytest
 
 from cdc.access.nouns import AuditFilter, Scope
 from cdc.api.gate import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
+from cdc.api.operation import Operation
 from cdc.api.operations import OPERATIONS
 from cdc.outbox.memory import MemoryOutbox
 from support.managing import Managed
@@ -19,8 +20,8 @@ KEY = {"Idempotency-Key": "order-1"}
 EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 
 
-def path_of(operation: Any) -> str:
-    return operation.path.replace("{id}", "x").replace("{name}", "x")  # type: ignore[no-any-return]
+def path_of(operation: Operation) -> str:
+    return operation.path.replace("{id}", "x").replace("{name}", "x")
 
 
 @EACH

@@ -198,9 +198,9 @@ async def test_a_success_while_it_is_being_disabled_wins() -> None:
     class Late(MemoryOutbox):
         """Lists what was before the success."""
 
-        disable_failing = bench.store.disable_failing  # type: ignore[assignment]
-        event = bench.store.event  # type: ignore[assignment]
-        announce = bench.store.announce  # type: ignore[assignment]
+        disable_failing = bench.store.disable_failing
+        event = bench.store.event
+        announce = bench.store.announce
 
         async def endpoints(self) -> list[Endpoint]:
             return former

@@ -72,9 +72,9 @@ async def test_it_is_one_write() -> None:
         calls.append(found.enabled)
         if len(calls) == 2:
             store.failures = 1
-        await original(*args)  # type: ignore[arg-type]
+        await original(*args)  # type: ignore[arg-type]  # whatever it was called with
 
-    store.finish = finish  # type: ignore[method-assign, assignment]
+    store.finish = finish  # type: ignore[method-assign, assignment]  # looks before it goes on
     async with dispatching(store, sender, clock), asyncio.timeout(10):
         while sender.accepted.empty():
             clock.advance(0.2)

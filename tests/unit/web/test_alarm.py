@@ -190,11 +190,11 @@ async def test_it_looks_now_and_then_and_survives_an_outbox_that_fails(bench: Be
     announce, refused = watch.store.announce, asyncio.Event()
 
     async def refuse_once(*args: object) -> object:
-        watch.store.announce = announce  # type: ignore[method-assign]
+        watch.store.announce = announce  # type: ignore[method-assign]  # as it was
         refused.set()
         raise OutboxError("The disk is full.")
 
-    watch.store.announce = refuse_once  # type: ignore[method-assign, assignment]
+    watch.store.announce = refuse_once  # type: ignore[method-assign, assignment]  # a store that fails once
     watch.reported.source_failed("main", GONE)
     running = asyncio.create_task(bench.alarm.run(stop))
     async with asyncio.timeout(10):

@@ -19,7 +19,6 @@ CREATE TABLE cdc_outbox.access_totp_step (
 -- The link that makes the first user, while there is none.
 CREATE TABLE cdc_outbox.access_setup (
     digest     text        PRIMARY KEY,
-    created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL
 );
 
