@@ -107,10 +107,6 @@ class ReplayPage(Shown):
     next: str | None = Field(description="The cursor of the page behind; null on the last one.")
 
 
-class ReplaysQuery(PageQuery):
-    pass
-
-
 async def _count(call: Call[None, ReplayWanted]) -> Answer:
     found = await _counted(call, call.body.meant(call.desk.clock.now()))
     return Answer(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
@@ -133,7 +129,7 @@ async def _begin(call: Call[None, NewReplay]) -> Answer:
     return Answer(ReplayResource.of(begun, desk.clock.now()), headers, subject=begun.id)
 
 
-async def _list(call: Call[ReplaysQuery, None]) -> Answer:
+async def _list(call: Call[PageQuery, None]) -> Answer:
     query, now = call.query, call.desk.clock.now()
     found = await call.desk.store.replays(query.limit + 1, query.cursor)
     shown = found[: query.limit]
@@ -189,7 +185,7 @@ OPERATIONS = (
         Scope.READ,
         _list,
         answer=ReplayPage,
-        query=ReplaysQuery,
+        query=PageQuery,
         tag=_TAG,
     ),
     Operation(

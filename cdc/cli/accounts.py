@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from cdc import service
 from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
 from cdc.access.nouns import AuditEntry
+from cdc.cli.asynchronous import opened
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.config.section import read_password as read_password_file
@@ -28,14 +29,8 @@ password_option = click.option(
 )
 
 
-@asynccontextmanager
-async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
-    store = service.open_access(config)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+def opened_access(config: Config) -> AbstractAsyncContextManager[AccessStore]:
+    return opened(service.open_access(config))
 
 
 @asynccontextmanager

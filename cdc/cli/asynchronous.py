@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol, TypeVar
 
 from cdc import service
 from cdc.config import Config
@@ -33,11 +33,23 @@ def set_on_signal(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
+class Store(Protocol):
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Store)
+
+
 @asynccontextmanager
-async def opened_outbox(config: Config) -> AsyncIterator[OutboxStore]:
-    store = service.open_outbox(config)
+async def opened(store: S) -> AsyncIterator[S]:
     await store.open()
     try:
         yield store
     finally:
         await store.close()
+
+
+def opened_outbox(config: Config) -> AbstractAsyncContextManager[OutboxStore]:
+    return opened(service.open_outbox(config))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -21,7 +20,8 @@ from cdc.clock import Clock
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
 from cdc.dispatch.flights import Flights
-from cdc.dispatch.gathering import ALONE_FROM, Load
+from cdc.dispatch.gathering import Load
+from cdc.dispatch.lease_room import WAITING, LeaseRoom
 from cdc.dispatch.outcomes import outcomes, removed
 from cdc.dispatch.ready import Ready
 from cdc.dispatch.recorder import Recorder
@@ -43,8 +43,6 @@ POLL = 0.5
 SOON = 0.05
 #: What is leased for an endpoint that lets nothing through for longer than this (seconds) is given back.
 PATIENCE = 1.0
-#: Deliveries that wait at most (about) where there are endpoints that want batches.
-WAITING = 2000
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
 QUICK = 0.25
 #: What recording, and releasing leases, may each take at a stop (seconds).
@@ -92,8 +90,7 @@ class Dispatcher:
         self._stop = asyncio.Event()
         self._landed = asyncio.Event()
         self._recorder = Recorder(store, settings.worker, clock, self._wake.set, observer)
-        self._monotonic = asyncio.get_running_loop().time
-        self._flights = Flights(settings.concurrency, self._monotonic)
+        self._flights = Flights(settings.concurrency, clock.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoints: dict[str, Endpoint] = {}
         self._public_urls: dict[str, str] = {}
@@ -103,9 +100,7 @@ class Dispatcher:
         self._valves = Valves(clock, rand)
         self._surplus: list[LeasedDelivery] = []  # leased, and to be given back
         self._any_held = False
-        self._quick: set[str] = set()  # endpoints whose last attempt was a quick success
-        self._batched: set[str] = set()  # endpoints that want batches
-        self._together: set[str] = set()  # those of them of which no delivery came last that travels alone
+        self._lease_room = LeaseRoom(settings.concurrency, self._flights, self._ready, self._valves)
 
     def notify(self) -> None:
         """Something may be due: look now."""
@@ -148,88 +143,37 @@ class Dispatcher:
                 await self._clock.wait(self._stop, delay)
 
     async def _refresh_endpoints(self) -> None:
-        if not self._endpoints_stale and self._monotonic() - self._changed_asked >= POLL:
+        if not self._endpoints_stale and self._clock.monotonic() - self._changed_asked >= POLL:
             await self._ask_changed()
         if self._endpoints_stale:
             self._endpoints = {endpoint.id: endpoint for endpoint in await self._store.endpoints()}
             self._public_urls = {endpoint.id: public_url(endpoint.url) for endpoint in self._endpoints.values()}
-            self._batched = {endpoint.id for endpoint in self._endpoints.values() if endpoint.batched}
             self._valves.follow(self._endpoints)
+            self._lease_room.follow(self._endpoints)
             self._endpoints_stale = False
 
     async def _ask_changed(self) -> bool:
-        self._changed_asked = self._monotonic()
+        self._changed_asked = self._clock.monotonic()
         changed = await self._store.changed()
         self._endpoints_stale = self._endpoints_stale or changed
         return changed
 
     async def _lease(self) -> datetime | None:
         """Lease what there is room for; when the next delivery is due, None when the room was filled or is unknown."""
-        wanted = [] if self._recorder.failing else [*self._wanted_alone(), *self._wanted_for_batches()]
+        wanted = [] if self._recorder.failing else list(self._lease_room.wanted())
         filled, hungry = not wanted, set[str]()
         for limit, room in wanted:
             now = self._clock.now()
             leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
             self._ready.add(leased, self._endpoints, self._clock.now())
-            self._learn(leased)
+            if self._lease_room.learn(leased):
+                self._wake.set()
             filled = filled or len(leased) == limit
             got = Counter(each.endpoint_id for each in leased)
             hungry |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
         if filled:
             return None
         return await self._store.next_due(self._clock.now(), self._endpoints.keys() - hungry)
-
-    def _wanted_alone(self) -> Iterator[tuple[int, dict[str, int]]]:
-        """How many deliveries to lease, and of which endpoint at most how many, that go out one a request."""
-        limit = self._flights.free() + self._settings.concurrency - len(self._ready)
-        if self._all_busy() or limit <= 0 or (self._endpoints and len(self._batched) == len(self._endpoints)):
-            return
-        yield limit, {each.id: 0 if each.batched else self._room(each) for each in self._endpoints.values()}
-
-    def _wanted_for_batches(self) -> Iterator[tuple[int, dict[str, int]]]:
-        """The same for those that go out many a request: there memory is the bound, not the number of requests."""
-        limit = WAITING - self._ready.deliveries
-        if self._all_busy() or limit <= 0 or not self._batched:
-            return
-        rooms = {each.id: self._room_for_batches(each) if each.batched else 0 for each in self._endpoints.values()}
-        if any(rooms.values()):
-            yield limit, rooms
-
-    def _all_busy(self) -> bool:
-        return not self._flights.free() and len(self._ready) > self._settings.concurrency // 2
-
-    def _room(self, endpoint: Endpoint) -> int:
-        """How many requests to have deliveries for beside those that are: what may start now, and for an endpoint that
-        answers quickly as many again, if its rate admits them."""
-        ahead = endpoint.concurrency if endpoint.id in self._quick else 0
-        most = min(self._flights.room(endpoint) + ahead, self._valves.room(endpoint.id))
-        return max(most - self._ready.count(endpoint.id), 0)
-
-    def _room_for_batches(self, endpoint: Endpoint) -> int:
-        """How many deliveries to have beside those that are: full batches for each request, or, where deliveries come
-        that travel alone, one.
-
-        Of the memory an endpoint gets half of what it leaves to the others, but enough for one batch where a request
-        may start: so one that stops answering never has it all."""
-        requests = self._room(endpoint)
-        gathered = self._ready.gathered(endpoint.id)
-        if endpoint.id not in self._together:
-            return max(requests - gathered, 0)
-        waiting = gathered + self._ready.count(endpoint.id) * endpoint.batch_size
-        share = (WAITING - self._ready.deliveries - waiting) // 2
-        if self._flights.room(endpoint) > self._ready.count(endpoint.id):
-            share = max(share, endpoint.batch_size - gathered)
-        return max(min(requests * endpoint.batch_size - gathered, share), 0)
-
-    def _learn(self, leased: Sequence[LeasedDelivery]) -> None:
-        """See of which endpoints deliveries go out together: the others' room is counted in requests."""
-        if not self._batched:
-            return
-        came = {each.endpoint_id for each in leased if each.endpoint_id in self._batched}
-        alone = {each.endpoint_id for each in leased if each.attempt >= ALONE_FROM}
-        if came - alone - self._together:
-            self._wake.set()  # there is more room than there was
-        self._together = (self._together - alone) | (came - alone)
 
     def _lease_time(self) -> timedelta:
         """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs; and for the
@@ -338,10 +282,8 @@ class Dispatcher:
         verdict = judge(answer, endpoint.retry_schedule, load[0].attempt, now, self._rand, doubt=doubt)
         if verdict.disable_reason and await self._url_changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
-        if verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK:
-            self._quick.add(endpoint.id)
-        else:
-            self._quick.discard(endpoint.id)
+        quickly = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
+        self._lease_room.answered(endpoint.id, quickly=quickly)
         url = self._public_urls.get(endpoint.id) or public_url(endpoint.url)
         return outcomes(load, url, answer, verdict, started_at)
 

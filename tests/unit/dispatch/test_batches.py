@@ -11,7 +11,7 @@ import orjson
 from structlog.testing import capture_logs
 
 from cdc.delivery import DeliveryState
-from cdc.dispatch.dispatcher import WAITING
+from cdc.dispatch.lease_room import WAITING
 from cdc.dispatch.request import WebhookRequest, batch_id
 from cdc.dispatch.retry import Answer
 from cdc.endpoint import EndpointChange
