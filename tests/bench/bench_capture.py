@@ -116,13 +116,22 @@ def debezium_there(flavour: str) -> bool:
     return True
 
 
+def program_there(flavour: str) -> bool:
+    if flavour != "mariadb":
+        return False
+    if shutil.which("mariadb-binlog") is None:
+        print("mariadb-binlog is left out: it is not on this machine (Debian: apt-get install mariadb-client).")
+        return False
+    return True
+
+
 def compare(name: str, columns: int, transactions: int, rounds: int, *, updates: bool) -> None:
     with erp_database(SERVERS[name]) as (database, server):
         table = capture_log.make_table(database, columns)
         task = task_of(database, server, table, transactions)
         debezium = Debezium(task) if debezium_there(database.flavour) else None
         capture_log.write(database, columns, transactions, updates=updates)
-        readers = [reader for reader in PARTS if reader != "binlog-tool" or database.flavour == "mariadb"]
+        readers = [reader for reader in PARTS if reader != "binlog-tool" or program_there(database.flavour)]
         rates: dict[str, list[float]] = defaultdict(list)
         for turn in range(rounds):
             for reader in readers if turn % 2 else reversed(readers):
