@@ -25,8 +25,8 @@ from cdc.access.nouns import (
 from cdc.access.postgres_users import transaction
 from cdc.access.shared import alive, worth_noting
 from cdc.connection import ConnectionInfo
-from cdc.outbox.postgres_migrate import migrate_postgres
-from cdc.outbox.postgres_session import Db, PostgresSession
+from cdc.outbox.postgres.migrate import migrate_postgres
+from cdc.outbox.postgres.session import Db, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
 
 P = ParamSpec("P")

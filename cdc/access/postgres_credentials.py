@@ -9,7 +9,7 @@ from cdc.access.nouns import USE_NOTED, ApiToken, AuditEntry, Session, User, cle
 from cdc.access.postgres_users import append, rows, write
 from cdc.access.rows import same, session_from, session_row, token_from, token_row
 from cdc.access.shared import no_token, token_exists
-from cdc.outbox.postgres_session import Db
+from cdc.outbox.postgres.session import Db
 
 _FORGET_SESSIONS: Final = "DELETE FROM cdc_outbox.access_session WHERE expires_at <= %(now)s"
 _END_SESSION: Final = "DELETE FROM cdc_outbox.access_session WHERE digest = %(digest)s"

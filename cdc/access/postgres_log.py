@@ -9,7 +9,7 @@ from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, Claim
 from cdc.access.postgres_users import rows, write
 from cdc.access.rows import audit_from, audit_query, request_from, same
 from cdc.access.shared import claim_of
-from cdc.outbox.postgres_session import Db
+from cdc.outbox.postgres.session import Db
 from cdc.outbox.secret_box import SecretBox
 
 _FORGET: Final = "DELETE FROM cdc_outbox.idempotency WHERE started_at <= %(before)s"

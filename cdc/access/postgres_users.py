@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from cdc.access.nouns import AuditEntry, User, UserChange, user_key
 from cdc.access.rows import audit_row, same, user_from, user_row
 from cdc.access.shared import no_user, user_exists
-from cdc.outbox.postgres_session import Db
+from cdc.outbox.postgres.session import Db
 
 T = TypeVar("T")
 

@@ -24,9 +24,9 @@ from cdc.access.nouns import (
 from cdc.access.shared import alive, worth_noting
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.sqlite_endpoints import forget_log
-from cdc.outbox.sqlite_file import keep_private
-from cdc.outbox.sqlite_thread import SqliteThread
+from cdc.outbox.sqlite.endpoints import forget_log
+from cdc.outbox.sqlite.file import keep_private
+from cdc.outbox.sqlite.thread import SqliteThread
 
 
 class SqliteAccess:

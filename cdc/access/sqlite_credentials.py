@@ -9,7 +9,7 @@ from cdc.access.nouns import USE_NOTED, ApiToken, AuditEntry, Session, User, cle
 from cdc.access.rows import session_from, session_row, token_from, token_row
 from cdc.access.shared import no_token, token_exists
 from cdc.access.sqlite_users import append, statement
-from cdc.outbox.sqlite_rows import micros, moment
+from cdc.outbox.sqlite.rows import micros, moment
 
 # -- sessions -------------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from cdc.access.rows import audit_from, audit_query, request_from
 from cdc.access.shared import claim_of
 from cdc.access.sqlite_users import statement
 from cdc.outbox.secret_box import SecretBox
-from cdc.outbox.sqlite_file import overwriting
-from cdc.outbox.sqlite_rows import micros, moment
+from cdc.outbox.sqlite.file import overwriting
+from cdc.outbox.sqlite.rows import micros, moment
 
 # -- the audit log --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 from cdc.access.nouns import AuditEntry, User, UserChange, user_key
 from cdc.access.rows import audit_row, user_from, user_row
 from cdc.access.shared import no_user, user_exists
-from cdc.outbox.sqlite_rows import micros, moment
+from cdc.outbox.sqlite.rows import micros, moment
 from cdc.sqlfile import load
 
 

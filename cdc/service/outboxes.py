@@ -27,10 +27,10 @@ def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:
 
     box = SecretBox(*keys)
     if outbox.path is None:
-        from cdc.outbox.postgres import PostgresOutbox
+        from cdc.outbox.postgres.outbox import PostgresOutbox
 
         return PostgresOutbox(outbox.connection(), box=box)
-    from cdc.outbox.sqlite import SqliteOutbox
+    from cdc.outbox.sqlite.outbox import SqliteOutbox
 
     return SqliteOutbox(outbox.path, box=box)
 
@@ -61,16 +61,16 @@ async def migrate_outbox(
 
 def _transfer_side(outbox: OutboxConfig) -> AbstractContextManager[Side]:
     if outbox.path is None:
-        from cdc.outbox.postgres_transfer import postgres_side
+        from cdc.outbox.postgres.transfer import postgres_side
 
         return postgres_side(outbox.connection())
-    from cdc.outbox.sqlite_transfer import sqlite_side
+    from cdc.outbox.sqlite.transfer import sqlite_side
 
     return sqlite_side(outbox.path)
 
 
 def outbox_script() -> str:
     """What a DBA runs to make the outbox's tables in PostgreSQL."""
-    from cdc.outbox.postgres_migrate import migration_script
+    from cdc.outbox.postgres.migrate import migration_script
 
     return migration_script()

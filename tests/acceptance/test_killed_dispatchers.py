@@ -22,8 +22,8 @@ import pytest
 from cdc.delivery import DeliveryState
 from cdc.dispatch.signing import new_secret
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.consumer import database_url
 from support.database import Database

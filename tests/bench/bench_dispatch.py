@@ -47,9 +47,9 @@ from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.logs import configure_logs
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory import MemoryOutbox
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.web.reported import Reported

@@ -28,7 +28,7 @@ from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.dispatch.signing import new_secret
 from cdc.endpoint import Endpoint
-from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.position import Position
 from support.consumer import database_url
 from support.server import postgres_server

@@ -32,8 +32,8 @@ from measure import percentile
 from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from cdc.sqlfile import load, render
 from support.server import postgres_server

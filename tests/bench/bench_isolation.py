@@ -35,7 +35,7 @@ from cdc.dispatch.signing import new_secret
 from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.logs import configure_logs
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from cdc.web.reported import Reported
 from support.http_faults import Behaviour, answer, drips, hangs, receiver, refusing, resets, streams

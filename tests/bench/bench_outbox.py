@@ -19,8 +19,8 @@ from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.server import postgres_server
 

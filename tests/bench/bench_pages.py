@@ -36,8 +36,8 @@ from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.event import Event
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.browsing import Visitor, visiting
 from support.managing import API, Managed, managing

@@ -20,7 +20,7 @@ from cdc import service
 from cdc.config import Config
 from cdc.connection import ConnectionInfo
 from cdc.demo.server import demo_server
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.browser import PHONE, Tab, browsing
 from support.busy_hour import BOOKS, live_through
 from support.managing import PASSWORD, Managed, managing

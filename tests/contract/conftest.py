@@ -12,9 +12,9 @@ from cdc.access.memory import MemoryAccess
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory import MemoryOutbox
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])

@@ -16,9 +16,9 @@ from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.errors import OutboxError
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SEALED, SecretBox, new_key
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.accesses import entry, token, user
 from support.database import Database
 from support.outboxes import NOW, at

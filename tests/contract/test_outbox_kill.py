@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 
 from cdc.delivery import DeliveryState
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, check_order, endpoint, event, lease, outcome
 

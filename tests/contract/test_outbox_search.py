@@ -9,8 +9,10 @@ import pytest
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
 from cdc.log_filter import DeliveryFilter, EventFilter
-from cdc.outbox import memory_log, postgres_search, sqlite_search
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.memory import log as memory_log
+from cdc.outbox.postgres import search as postgres_search
+from cdc.outbox.sqlite import search as sqlite_search
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
 

@@ -14,9 +14,9 @@ import pytest
 from cdc.endpoint import EndpointChange
 from cdc.errors import OutboxError, UsageError
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SEALED, SecretBox, new_key
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.database import Database
 from support.outboxes import NOW, at, endpoint
 

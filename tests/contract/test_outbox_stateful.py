@@ -21,9 +21,9 @@ from cdc.errors import UsageError
 from cdc.event import OPERATIONS, Event
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory import MemoryOutbox
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.database import Database
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, check_order, endpoint, event, outcome

@@ -15,7 +15,7 @@ from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.valve import LAST_PROBE
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.manual_clock import START
 from support.outboxes import check_order

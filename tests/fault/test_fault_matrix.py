@@ -27,7 +27,7 @@ from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.valve import FIRST_PROBE, LEAST_RESULTS
 from cdc.endpoint import EndpointChange
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams
 from support.manual_clock import ManualClock

@@ -15,7 +15,7 @@ from cdc.access.nouns import Scope
 from cdc.api import stream
 from cdc.api.gate import TOKEN_STREAMS
 from cdc.config import Config, WebConfig
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.web import server
 from support.consumer import Consumer
 from support.health import Health, free_port

@@ -11,7 +11,7 @@ from yarl import URL
 
 from cdc.access.nouns import AuditFilter, Role
 from cdc.delivery import DeliveryState
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.pages.door import COOKIE
 from cdc.pages.routes import routes
 from support.browsing import Markup, Visitor, visiting

@@ -17,7 +17,7 @@ from cdc.dispatch.sender import HttpSender
 from cdc.endpoint import PayloadFormat
 from cdc.event import Event
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.dispatching import dispatching, endpoint, event
 from support.http_servers import served

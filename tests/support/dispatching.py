@@ -16,7 +16,7 @@ from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
 from cdc.event import Event
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
 from support.manual_clock import START, ManualClock
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cdc.change import Batch, Gap, Operation, RowChange, Transaction
 from cdc.delivery import Attempt, DeliveryState, Outcome
 from cdc.errors import SourceUnavailable
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
 from cdc.source.probe import Ahead
 from cdc.web.health import Bounds, reasons

@@ -19,7 +19,7 @@ from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
 from cdc.observer import Silent
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
 from cdc.relay import Relay
 

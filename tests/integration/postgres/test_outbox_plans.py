@@ -18,8 +18,8 @@ from psycopg.types.json import Jsonb
 from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.delivery import DeliveryState
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.postgres_search import ENDPOINT_TERM, STATE_TERMS
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
 from cdc.position import Position
 from cdc.sqlfile import load, render
 from support.database import Database

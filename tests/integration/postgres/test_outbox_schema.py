@@ -11,8 +11,8 @@ import pytest
 from cdc.endpoint import EndpointChange, Order
 from cdc.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.migrate import Migration, migrations
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.postgres_migrate import ENGINE, migrate_postgres
+from cdc.outbox.postgres.migrate import ENGINE, migrate_postgres
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.shared import lane_of
 from support.database import Database
 from support.outboxes import NOW, endpoint, event, states_of, store

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from cdc.delivery import DeliveryState
 from cdc.outbox.base import Retention
-from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 

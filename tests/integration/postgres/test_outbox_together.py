@@ -13,7 +13,7 @@ import pytest
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import EndpointChange, Order
 from cdc.event import OPERATIONS, Event
-from cdc.outbox.postgres import PostgresOutbox
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.position import Position
 from support.database import Database
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, at, check_order, endpoint, event, lease, outcome

@@ -16,9 +16,9 @@ from cdc.delivery import DeliveryState
 from cdc.endpoint import Order
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.migrate import migrations
-from cdc.outbox.postgres import PostgresOutbox
-from cdc.outbox.postgres_migrate import ENGINE
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.postgres.migrate import ENGINE
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.transfer import COLUMNS, Part
 from cdc.position import Position
 from support.consumer import Consumer, database_url

@@ -19,7 +19,7 @@ from cdc.api import gate
 from cdc.api.openapi import document
 from cdc.api.operations import OPERATIONS
 from cdc.delivery import DeliveryState
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.managing import API, Managed, managing
 from support.outboxes import endpoint, event, finish, lease, store
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from cdc.access.nouns import AuditFilter, Scope
 from cdc.dispatch.signing import new_secret
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.http_servers import served
 from support.managing import API, Managed, managing
 from support.manual_clock import START

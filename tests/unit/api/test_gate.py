@@ -12,7 +12,7 @@ from cdc.access.nouns import AuditFilter, Scope
 from cdc.api.gate import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
 from cdc.api.operation import Operation
 from cdc.api.operations import OPERATIONS
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import Managed
 
 NEW = {"url": "https://shop.example.com/webhooks", "events": ["*"]}

@@ -8,7 +8,7 @@ import pytest
 from cdc.access.nouns import Scope
 from cdc.delivery import DeliveryState
 from cdc.errors import OutboxError, SourceUnavailable
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import Managed
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 from support.watching import batch, change

@@ -16,7 +16,7 @@ from cdc.dispatch import replay_steps
 from cdc.dispatch.replay_steps import RATE
 from cdc.dispatch.replaying import LEASE, Replaying
 from cdc.errors import OutboxError
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import API, Managed
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 

@@ -10,7 +10,7 @@ import pytest
 from cdc.access.nouns import Scope
 from cdc.api import application
 from cdc.api.application import LARGEST_BODY
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import API, Managed, managing
 
 JSON = {"Content-Type": "application/json"}

@@ -15,7 +15,7 @@ from cdc.access.nouns import Scope
 from cdc.api.gate import TOKEN_STREAMS
 from cdc.api.stream import LOOK_EVERY, SILENCE
 from cdc.errors import OutboxError
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import API, Managed
 from support.outboxes import event, store
 

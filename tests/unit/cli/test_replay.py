@@ -17,7 +17,7 @@ from cdc.delivery import DeliveryState
 from cdc.dispatch.replay_steps import Plan
 from cdc.errors import UsageError
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock
 from support.outboxes import endpoint, event, finish, lease, store

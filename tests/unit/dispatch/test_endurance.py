@@ -13,7 +13,7 @@ from cdc.delivery import Attempt, DeliveryState, Outcome
 from cdc.dispatch.endurance import INTERVAL, Endurance, Failure, Failures, notice_given, percent_due
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 

@@ -17,7 +17,7 @@ from cdc.dispatch.valve import FIRST_PROBE, LAST_PROBE, LEAST_RESULTS
 from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.log_filter import DeliveryFilter
 from cdc.observer import Silent
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from support.dispatching import endpoint, event
 from support.manual_clock import START
 from support.simulation import REFUSED, TAKEN, Simulation, simulated

@@ -12,7 +12,7 @@ from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event

@@ -10,7 +10,7 @@ import pytest
 from cdc.errors import OutboxError
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Retention
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store
 
 PLANTED = "planted-personal-data"

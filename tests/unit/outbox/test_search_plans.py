@@ -14,9 +14,9 @@ import pytest
 from cdc.delivery import DeliveryState
 from cdc.errors import UsageError
 from cdc.log_filter import DeliveryFilter, EventFilter
-from cdc.outbox import sqlite_search
 from cdc.outbox.migrate import migrate_sqlite
-from cdc.outbox.sqlite_search import Search, of_deliveries, of_events
+from cdc.outbox.sqlite import search as sqlite_search
+from cdc.outbox.sqlite.search import Search, of_deliveries, of_events
 from support.outboxes import at
 
 NAMES = ("invoice.created", "invoice.paid", "stock.changed")

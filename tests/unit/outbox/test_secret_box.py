@@ -15,7 +15,7 @@ from cdc.dispatch.signing import new_secret
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import ConfigError, OutboxError
 from cdc.outbox.secret_box import PLAIN, SEALED, SecretBox, new_key
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.outboxes import at, endpoint, event, lease, store
 

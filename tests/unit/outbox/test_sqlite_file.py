@@ -15,7 +15,7 @@ from cdc.errors import OutboxError
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
-from cdc.outbox.sqlite import SqliteOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
 

@@ -11,7 +11,7 @@ import pytest
 
 from cdc.errors import OutboxError
 from cdc.outbox.base import Retained, Retention
-from cdc.outbox.memory import MemoryOutbox
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, keep_tidy
 from support.manual_clock import START, ManualClock
 from support.outboxes import event, store

@@ -1,0 +1,106 @@
+"""The log of the outbox in memory: listings and counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+import orjson
+
+from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.memory.tables import Delivery, MemoryTables
+from cdc.outbox.shared import delivery_number, text_in_payload
+from cdc.pattern import check_pattern, matches
+
+
+class MemoryLog(MemoryTables):
+    """What reads."""
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        below = None if before is None else place_in_log(self._find(before))
+        found = (
+            delivery.view()
+            for delivery in reversed(self._found(which))
+            if below is None or place_in_log(delivery) < below
+        )
+        return list(islice(found, limit))
+
+    def _found(self, which: DeliveryFilter) -> list[Delivery]:
+        """Oldest events first."""
+        check(which)
+        searched = self._searched(which)
+        found = [
+            each for each in self._deliveries.values() if each.sequence > searched and self._fits_delivery(each, which)
+        ]
+        return sorted(found, key=place_in_log)
+
+    def _searched(self, which: EventFilter) -> int:
+        """The sequence behind which events are looked at."""
+        newest = max((each.sequence for each in self._events.values()), default=0)
+        return 0 if which.text is None else newest - TEXT_EVENTS
+
+    def _fits_delivery(self, delivery: Delivery, which: DeliveryFilter) -> bool:
+        return (
+            which.endpoint_id in {None, delivery.endpoint_id}
+            and which.state in {None, delivery.state}
+            and fits(self._events[delivery.event.id], which)
+        )
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        found = self._deliveries.get(delivery_number(delivery_id) or 0)
+        return None if found is None else found.view()
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return (await self.attempts_of([delivery_id])).get(delivery_id, [])
+
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        found = {each: self._deliveries.get(delivery_number(each) or 0) for each in delivery_ids}
+        return {each: list(delivery.log) for each, delivery in found.items() if delivery and delivery.log}
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        counted = Counter((delivery.endpoint_id, delivery.state) for delivery in self._deliveries.values())
+        return {
+            endpoint.id: {state: counted[endpoint.id, state] for state in DeliveryState if counted[endpoint.id, state]}
+            for endpoint in sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
+        }
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        patterns = ["*" if pattern is None else check_pattern(pattern)]
+        fitting = [event for event in self._events.values() if matches(event.name, patterns)]
+        if after is None:
+            return fitting[max(0, len(fitting) - limit) :]
+        return [event for event in fitting if event.sequence > after][:limit]
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        return self._events.get(event_id)
+
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        check(which)
+        behind = max(after, self._searched(which))
+        found = (event for event in self._events.values() if event.sequence > behind and fits(event, which))
+        return list(islice(found, limit))
+
+
+def check(which: EventFilter) -> None:
+    """Raises `UsageError`."""
+    if which.event_pattern is not None:
+        check_pattern(which.event_pattern)
+
+
+def fits(event: StoredEvent, which: EventFilter) -> bool:
+    return (
+        which.event_id in {None, event.id}
+        and which.record in {None, event.record}
+        and which.source in {None, event.source}
+        and (which.event_pattern is None or matches(event.name, [which.event_pattern]))
+        and (which.since is None or event.time >= which.since)
+        and (which.until is None or event.time < which.until)
+        and (which.text is None or text_in_payload(which.text) in orjson.dumps(event.payload))
+    )
+
+
+def place_in_log(delivery: Delivery) -> tuple[int, int]:
+    return delivery.sequence, delivery.number

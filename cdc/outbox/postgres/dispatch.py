@@ -1,0 +1,168 @@
+"""The dispatcher's half of the PostgreSQL outbox: lease, finish, release; for any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.outbox.postgres.lanes import Lane, promote, settle
+from cdc.outbox.postgres.relay import announce, payloads_of
+from cdc.outbox.postgres.rows import ROW_STATE, storable
+from cdc.outbox.postgres.session import Db, Tell
+from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
+
+
+class Crowded(Exception):
+    """A lane has several active deliveries, or an older one that waits, an endpoint is to be disabled, or there is
+    something to announce: to be finished under `Lock.FREELY`."""
+
+
+class _Held(NamedTuple):
+    """A delivery that an outcome is for, locked; ``number``: of the attempt that its lease counted."""
+
+    id: int
+    lane: Lane
+    worker: str | None
+    number: int
+    crowded: bool
+
+
+async def lease(
+    db: Db, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
+) -> list[LeasedDelivery]:
+    """One statement, which needs no lock of lanes."""
+    rooms = orjson.dumps(dict(room)).decode()
+    rows = await db.rows("lease", worker=worker, now=now, until=until, limit=limit, rooms=rooms)
+    return [
+        LeasedDelivery(
+            id=delivery_id(number),
+            endpoint_id=endpoint_id,
+            event_id=event_id,
+            event_name=name,
+            record=record,
+            attempt=attempts,
+            lease_until=until,
+            body_event=payload,
+        )
+        for number, endpoint_id, event_id, name, record, attempts, payload in rows
+    ]
+
+
+async def finish(
+    db: Db,
+    worker: str,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    *,
+    announcements: Sequence[Event],
+    freely: bool,
+) -> None:
+    """``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
+    if not freely and (announcements or any(outcome.disable_reason for outcome in outcomes)):
+        raise Crowded
+    if announcements:  # first: it may merge lanes
+        await announce(db, announcements, payloads_of(announcements), now)
+    held = await _hold(db, outcomes)
+    await _record(db, [outcome.attempt for outcome in outcomes])
+    ending = [(held[outcome.attempt.delivery_id], outcome) for outcome in outcomes]
+    await _note_health(db, ending)
+    ending = [
+        (each, outcome) for each, outcome in ending if (each.worker, each.number) == (worker, outcome.attempt.number)
+    ]
+    if len(ending) < len(outcomes):
+        await db.write("forget_answers", ids=[each.id for each in held.values()])
+    if not ending:
+        return
+    if not freely and any(each.crowded for each, _ in ending):
+        raise Crowded
+    await db.write(
+        "finish",
+        ids=[each.id for each, _ in ending],
+        states=[ROW_STATE[outcome.state] for _, outcome in ending],
+        dues=[now if outcome.state.final else outcome.due_at or now for _, outcome in ending],
+        now=now,
+    )
+    for each, outcome in ending:
+        if outcome.disable_reason:
+            await db.write("disable_endpoint", number=each.lane[0], reason=storable(outcome.disable_reason))
+            db.tell = Tell.DUE
+    if freely:
+        await settle(db, {each.lane for each, _ in ending})
+    else:
+        await promote(db, {each.lane for each, outcome in ending if outcome.state.final})
+
+
+async def _note_health(db: Db, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
+    """Since when each endpoint fails: set by its first failure, cleared by a success."""
+    well: set[int] = set()
+    failed: dict[int, datetime] = {}
+    for held, outcome in attempted:
+        endpoint = held.lane[0]
+        if outcome.state is DeliveryState.DELIVERED:
+            well.add(endpoint)
+        elif outcome.failed:
+            started = outcome.attempt.started_at
+            failed[endpoint] = min(failed.get(endpoint, started), started)
+    failing = {endpoint: since for endpoint, since in failed.items() if endpoint not in well}
+    await db.write("note_health", well=list(well), failing=list(failing), since=list(failing.values()))
+
+
+async def _hold(db: Db, outcomes: Sequence[Outcome]) -> dict[str, _Held]:
+    """Delivery id → what it is now, and stays until the transaction ends.  Raises `UsageError` when one is unknown."""
+    numbers = {delivery_number(outcome.attempt.delivery_id) for outcome in outcomes} - {None}
+    rows = await db.rows("hold", ids=list(numbers))
+    held = {
+        delivery_id(number): _Held(number, (endpoint, lane), worker, attempts, crowded)
+        for number, endpoint, lane, worker, attempts, crowded in rows
+    }
+    for outcome in outcomes:
+        if outcome.attempt.delivery_id not in held:
+            raise no_delivery(outcome.attempt.delivery_id)
+    return held
+
+
+async def _record(db: Db, attempts: Sequence[Attempt]) -> None:
+    await db.write(
+        "insert_attempts",
+        deliveries=[delivery_number(attempt.delivery_id) for attempt in attempts],
+        numbers=[attempt.number for attempt in attempts],
+        urls=[storable(attempt.url) for attempt in attempts],
+        statuses=[attempt.status for attempt in attempts],
+        starts=[attempt.started_at for attempt in attempts],
+        durations=[attempt.duration for attempt in attempts],
+        errors=[storable(attempt.error) for attempt in attempts],
+        answers=[storable(attempt.answer) for attempt in attempts],
+    )
+
+
+async def release(db: Db, worker: str, now: datetime) -> int:
+    """Under `Lock.FREELY`."""
+    held = await db.rows("release", worker=worker, now=now)
+    await settle(db, {(endpoint, lane) for endpoint, lane in held})
+    if held:
+        db.tell = Tell.DUE
+    return len(held)
+
+
+async def give_back(db: Db, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+    """Under `Lock.FREELY`."""
+    ids = [delivery_number(each.id) for each in deliveries]
+    held = await db.rows("give_back", worker=worker, now=now, ids=ids, numbers=[each.attempt for each in deliveries])
+    await settle(db, {(endpoint, lane) for endpoint, lane in held})
+    if held:
+        db.tell = Tell.DUE
+    return len(held)
+
+
+async def oldest_due(db: Db, now: datetime) -> dict[str, datetime]:
+    return dict(await db.rows("oldest_due", now=now))
+
+
+async def next_due(db: Db, without: Collection[str]) -> datetime | None:
+    ((due,),) = await db.rows("next_due", without=list(without))
+    return due if isinstance(due, datetime) else None

@@ -1,0 +1,83 @@
+"""The schema of the PostgreSQL outbox: ``sql/postgres/outbox/migrations``, applied in one transaction.
+
+The table ``cdc_outbox.migration`` names those that were applied.  Several processes may start at once: one migrates
+under an advisory lock, the others wait for it and find nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+
+from cdc.connection import ConnectionInfo
+from cdc.errors import OutboxError
+from cdc.outbox.migrate import Migration, migrations
+from cdc.outbox.postgres.errors import sentence
+from cdc.outbox.postgres.session import Db, connect_plainly
+from cdc.sqlfile import load
+
+ENGINE = "postgres/outbox"
+_LOCK = "SELECT pg_advisory_xact_lock(1667523328, 3)"
+_CREATE_SCHEMA = "CREATE SCHEMA cdc_outbox"
+_VERSION = "SELECT COALESCE(max(number), 0) FROM cdc_outbox.migration"
+_APPLIED = "INSERT INTO cdc_outbox.migration (number, name) VALUES ({number}, '{name}')"
+
+
+async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | None = None) -> None:
+    """Bring the database to the newest schema.  Raises `OutboxError`."""
+    wanted = migrations(ENGINE) if steps is None else steps
+    connection = await connect_plainly(info)
+    try:
+        db = Db(connection)
+        if await _version(db, info) < len(wanted):
+            async with connection.transaction():
+                await db.script("SET LOCAL lock_timeout = '60s'")
+                await db.script(_LOCK)
+                await _apply(db, info, wanted)
+        if await _version(db, info) > len(wanted):
+            raise OutboxError(
+                f"The outbox in {info.describe()} has schema version {await _version(db, info)}, newer than this "
+                f"program's {len(wanted)}.",
+                "Upgrade facturascripts-cdc, or name another database in [outbox] url.",
+            )
+    except psycopg.Error as error:
+        raise sentence(error, info) from error
+    finally:
+        await connection.close()
+
+
+async def _version(db: Db, info: ConnectionInfo) -> int:
+    """0: there is nothing of ours yet."""
+    ((_, versions, occupied, encoding),) = await db.rows("installed")
+    if encoding != "UTF8":
+        raise OutboxError(
+            f"The outbox cannot be in {info.describe()}, which keeps text as {encoding}.",
+            "Create a database with ENCODING 'UTF8' for it.",
+        )
+    if occupied and not versions:
+        raise OutboxError(
+            f"The schema cdc_outbox of {info.describe()} belongs to another program.",
+            "Name another database in [outbox] url.",
+        )
+    return int((await db.query(_VERSION, {}))[0][0]) if versions else 0
+
+
+async def _apply(db: Db, info: ConnectionInfo, steps: Sequence[Migration]) -> None:
+    version = await _version(db, info)
+    ((schema, versions, _, _),) = await db.rows("installed")
+    if not schema:
+        await db.script(_CREATE_SCHEMA)
+    if not versions:
+        await db.script(load(f"{ENGINE}/versions.sql"))
+    for step in steps[version:]:
+        await db.script(step.script)
+        await db.script(_APPLIED.format(number=step.number, name=step.name))
+
+
+def migration_script() -> str:
+    """All of it as one script for a DBA, who then lets the consumer's user write."""
+    parts = ["BEGIN;", f"{_CREATE_SCHEMA};", load(f"{ENGINE}/versions.sql")]
+    for step in migrations(ENGINE):
+        parts += [step.script, f"{_APPLIED.format(number=step.number, name=step.name)};\n"]
+    return "\n".join([*parts, load(f"{ENGINE}/grants.sql"), "COMMIT;"])

@@ -1,0 +1,251 @@
+"""The outbox in a PostgreSQL database: any number of processes store, dispatch and look.
+
+Five connections and a listening one for each process, made when they are first used: one stores and changes
+(durably), one leases, one records outcomes, one reads the log, one removes what is too old, so that a slow listing
+delays nobody and a lease does not wait for a record.  What they do is in the ``postgres_….py`` files beside this one,
+and ``sql/postgres/outbox``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+
+from cdc.connection import ConnectionInfo
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint, EndpointChange
+from cdc.event import Event
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.postgres import (
+    dispatch,
+    endpoints,
+    log,
+    relay,
+    replay,
+    replays,
+    retention,
+)
+from cdc.outbox.postgres.listen import Listener
+from cdc.outbox.postgres.migrate import migrate_postgres
+from cdc.outbox.postgres.session import Lock, PostgresSession
+from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.payload import event_payload
+from cdc.position import Position
+from cdc.replay import Replay, ReplayState
+
+
+class PostgresOutbox:
+    """`OutboxStore` in the schema ``cdc_outbox`` of a database.  ``box``: seals the endpoints' secrets in it."""
+
+    def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
+        self._info = info
+        self._box = box
+        token = secrets.token_hex(8)
+        self._durable = PostgresSession(info, token, durable=True)
+        self._leasing = PostgresSession(info, token, durable=False)
+        self._recording = PostgresSession(info, token, durable=True)
+        self._log = PostgresSession(info, token, durable=True, plain=True)
+        self._upkeep = PostgresSession(info, token, durable=False)
+        self._listener = Listener(info, token)
+        self._own_writes = 0
+        self._seen: tuple[int, int] | None = None
+
+    async def open(self) -> None:
+        await migrate_postgres(self._info)
+        if await self._log.read(endpoints.seal_secrets, self._box, former=False, dry_run=True):
+            await self._durable.write(Lock.FREELY, endpoints.seal_secrets, self._box, former=False)
+
+    async def close(self) -> None:
+        await self._listener.close()
+        for session in (self._durable, self._leasing, self._recording, self._log, self._upkeep):
+            await session.close()
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    async def position(self, source: str) -> Position | None:
+        return await self._durable.read(relay.position, source)
+
+    async def states(self, source: str) -> dict[str, str]:
+        return await self._durable.read(relay.states, source)
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+    ) -> Stored:
+        payloads = relay.payloads_of(events)
+        self._own_writes += 1
+        return await self._durable.write(
+            Lock.FREELY, relay.store, source, position, events, payloads, changed_states=states, now=now
+        )
+
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        payloads = relay.payloads_of(events)
+        self._own_writes += 1
+        return await self._durable.write(Lock.FREELY, relay.announce, events, payloads, now)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, endpoints.add, self._box.seal_endpoint(endpoint))
+
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        self._own_writes += 1
+        wanted = self._box.seal_change(change)
+        changed = await self._durable.write(Lock.FREELY, endpoints.change, endpoint_id, wanted)
+        return self._box.open_endpoint(changed)
+
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        self._own_writes += 1
+        disable = endpoints.disable_failing
+        announced = (announcement, event_payload(announcement))
+        return await self._durable.write(Lock.FREELY, disable, endpoint_id, failing_since, reason, announced, now=now)
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, endpoints.remove, endpoint_id, now)
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        found = await self._leasing.read(endpoints.endpoints, endpoint_id)
+        return self._box.open_endpoint(found[0]) if found else None
+
+    async def endpoints(self) -> list[Endpoint]:
+        found = await self._leasing.read(endpoints.endpoints, None)
+        return [self._box.open_endpoint(each) for each in found]
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        self._own_writes += 1
+        seal = endpoints.seal_secrets
+        return await self._durable.write(Lock.FREELY, seal, self._box, former=True, dry_run=dry_run)
+
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+    ) -> LeasedDelivery:
+        self._own_writes += 1
+        send_test = endpoints.send_test
+        return await self._durable.write(Lock.FREELY, send_test, endpoint_id, event, worker, now=now, until=until)
+
+    # -- dispatch: a crash of the server may undo the newest leases, so that something is sent once more ------------
+
+    async def become_dispatcher(self) -> bool:
+        return True  # any number of processes share the work
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        self._listener.wake = wake
+
+    async def lease(
+        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+    ) -> list[LeasedDelivery]:
+        leased = await self._leasing.read(dispatch.lease, worker, now, until, limit=limit, room=room or {})
+        self._own_writes += len(leased)
+        return leased
+
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        self._own_writes += 1
+        write, finish = self._recording.write, dispatch.finish
+        try:
+            await write(Lock.IN_TURN, finish, worker, outcomes, now, announcements=announcements, freely=False)
+        except dispatch.Crowded:
+            await write(Lock.FREELY, finish, worker, outcomes, now, announcements=announcements, freely=True)
+
+    async def release(self, worker: str, now: datetime) -> int:
+        self._own_writes += 1
+        return await self._recording.write(Lock.FREELY, dispatch.release, worker, now)
+
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        self._own_writes += 1
+        return await self._recording.write(Lock.FREELY, dispatch.give_back, worker, deliveries, now)
+
+    async def next_due(
+        self,
+        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute
+        without: Collection[str] = (),
+    ) -> datetime | None:
+        return await self._leasing.read(dispatch.next_due, without)
+
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        return await self._log.read(dispatch.oldest_due, now)
+
+    async def changed(self) -> bool:
+        """Leases of other processes do not count; of what else they do they tell.  Unless it hears them: always."""
+        await self._listener.start()
+        now = (self._listener.writes, self._own_writes)
+        changed, self._seen = now != self._seen or not self._listener.hearing, now
+        return changed
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        return await self._log.read(log.deliveries, which, limit, before)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        return await self._log.read(log.delivery, delivery_id)
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return await self._log.read(log.attempts, delivery_id)
+
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return await self._log.read(log.attempts_of, delivery_ids)
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        return await self._log.read(log.counts)
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        return await self._log.read(log.events, limit, after, pattern)
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        return await self._log.read(log.event, event_id)
+
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        return await self._log.read(log.find_events, which, limit, after)
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        self._own_writes += 1
+        await self._durable.write(Lock.FREELY, replay.retry, delivery_id, now)
+
+    async def replay(
+        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+    ) -> Replayed:
+        found = await self._log.read(replay.find, which, limit, after)
+        if dry_run:
+            return found.planned()
+        self._own_writes += 1
+        return await self._durable.write(Lock.FREELY, replay.apply, found, now)
+
+    async def add_replay(self, replay: Replay) -> None:
+        await self._durable.write(Lock.IN_TURN, replays.add, replay)
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        return await self._log.read(replays.newest, limit, before)
+
+    async def find_replay(self, replay_id: str) -> Replay | None:
+        return await self._log.read(replays.find, replay_id)
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        return await self._durable.read(replays.lease, worker, now, until)
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        return await self._durable.read(replays.advance, replay_id, worker, step, now=now, until=until)
+
+    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+        return await self._durable.write(Lock.IN_TURN, replays.end, replay_id, state, error, now)
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        self._own_writes += 1
+        return await self._upkeep.write(Lock.IN_TURN, retention.retain, what, limit, after)
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+        self._own_writes += 1
+        return await self._durable.write(Lock.FREELY, retention.expunge, event_ids, now)

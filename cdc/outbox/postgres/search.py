@@ -1,0 +1,129 @@
+"""How the PostgreSQL outbox finds events and deliveries in a long log.
+
+The way is the server's to choose, but for one thing: it takes for granted that what is asked for is spread evenly, and
+walks from the newest event on to what happened long ago.  So the events of a record, those of a name or of a time
+when they are few, and the unfinished deliveries when these are, are looked up first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cdc.delivery import DeliveryState
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.outbox.postgres.rows import storable
+from cdc.outbox.postgres.session import Db
+from cdc.outbox.shared import text_in_payload
+from cdc.pattern import check_pattern, matches
+from cdc.sqlfile import render
+
+#: the term for each state; literals, so that partial indexes serve
+STATE_TERMS: Final = {
+    DeliveryState.WAITING: "delivery.state < 2 AND delivery.state = 0",
+    DeliveryState.PENDING: "delivery.state = 1 AND delivery.worker IS NULL",
+    DeliveryState.LEASED: "delivery.state = 1 AND delivery.worker IS NOT NULL",
+    DeliveryState.DELIVERED: "delivery.state = 2",
+    DeliveryState.DEAD: "delivery.state = 3",
+    DeliveryState.CANCELLED: "delivery.state = 4",
+}
+#: Events that are looked up first, at most.
+FEW: Final = 20_000
+_LOOKED_UP: Final = "{column} = ANY (ARRAY(SELECT chosen.sequence FROM cdc_outbox.event AS chosen WHERE {terms}))"
+_COUNT: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.event AS chosen WHERE {terms} LIMIT %(most)s) AS found"
+_RECORD: Final = "chosen.record = %(record)s"
+_NAMES: Final = "chosen.name = ANY (%(names)s::text[])"
+_SINCE: Final = 'chosen."time" >= %(since)s'
+_UNTIL: Final = 'chosen."time" < %(until)s'
+_TEXT: Final = (
+    "chosen.sequence > (SELECT max(sequence) FROM cdc_outbox.event) - %(text_events)s"
+    " AND position(%(text)s::bytea IN chosen.payload) > 0"
+)
+_UNFINISHED: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.delivery WHERE state < 2 LIMIT %(most)s) AS found"
+_UNFINISHED_FIRST: Final = (
+    "delivery.id = ANY (ARRAY(SELECT chosen.id FROM cdc_outbox.delivery AS chosen WHERE chosen.state < 2))"
+)
+ENDPOINT_TERM: Final = "delivery.endpoint + 0 = (SELECT number FROM cdc_outbox.endpoint WHERE id = %(endpoint)s)"
+
+
+class Search:
+    """Fixed terms with named parameters, for a statement's ``$where``."""
+
+    def __init__(self) -> None:
+        self._terms = ["true"]
+        self.parameters: dict[str, object] = {}
+
+    def add(self, term: str, **parameters: object) -> None:
+        self._terms.append(term)
+        self.parameters.update(parameters)
+
+    def text(self, name: str) -> str:
+        return render(f"postgres/outbox/{name}.sql", where=" AND ".join(self._terms))
+
+
+async def of_events(db: Db, which: EventFilter) -> Search:
+    """Raises `UsageError`."""
+    search = await _terms(db, which)
+    await _look_up(db, which, search, "event.sequence")
+    return search
+
+
+async def _terms(db: Db, which: EventFilter) -> Search:
+    search = Search()
+    if which.event_id is not None:
+        search.add("event.id = %(event)s", event=which.event_id)
+    if which.event_pattern is not None and check_pattern(which.event_pattern) != "*":
+        names = await _names(db, which.event_pattern)
+        search.add("event.name = ANY (%(names)s::text[])", names=names)
+    if which.record is not None:
+        search.add("event.record = %(record)s", record=storable(which.record))
+    if which.source is not None:
+        search.add("event.source = %(source)s", source=which.source)
+    if which.since is not None:
+        search.add('event."time" >= %(since)s', since=which.since)
+    if which.until is not None:
+        search.add('event."time" < %(until)s', until=which.until)
+    return search
+
+
+async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
+    """Raises `UsageError`."""
+    search = await _terms(db, which)
+    await _look_up(db, which, search, "delivery.event")
+    if which.endpoint_id is not None:
+        search.add(ENDPOINT_TERM, endpoint=which.endpoint_id)
+    if which.state is not None:
+        search.add(STATE_TERMS[which.state])
+        if not which.state.final and int((await db.query(_UNFINISHED, {"most": FEW + 1}))[0][0]) <= FEW:
+            search.add(_UNFINISHED_FIRST)
+    return search
+
+
+async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> None:
+    """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
+    if which.text is not None:
+        text = text_in_payload(which.text)
+        search.add(_LOOKED_UP.format(column=column, terms=_TEXT), text=text, text_events=TEXT_EVENTS)
+    if which.event_id is not None:
+        return  # there is one
+    if which.record is not None:
+        search.add(_LOOKED_UP.format(column=column, terms=_RECORD))
+        return
+    time = [term for term, given in ((_SINCE, which.since), (_UNTIL, which.until)) if given is not None]
+    names = [_NAMES] if "names" in search.parameters else []
+    for terms in (time, names):
+        narrow = " AND ".join(terms)
+        if terms and await _few(db, narrow, search):
+            search.add(_LOOKED_UP.format(column=column, terms=narrow))
+            return
+
+
+async def _few(db: Db, terms: str, search: Search) -> bool:
+    query = _COUNT.format(terms=terms)
+    ((found,),) = await db.query(query, {**search.parameters, "most": FEW + 1})
+    return int(found) <= FEW
+
+
+async def _names(db: Db, pattern: str) -> Sequence[str]:
+    """Those of stored events that fit."""
+    return [name for (name,) in await db.rows("event_names") if matches(name, [pattern])]

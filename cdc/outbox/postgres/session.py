@@ -1,0 +1,173 @@
+"""One connection of the PostgreSQL outbox: made when it is needed, and again after it broke.
+
+Whoever calls gets it alone; the others wait.  PostgreSQL's errors come out as `OutboxError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from cdc.connection import ConnectionInfo
+from cdc.database.hang_up import hang_up
+from cdc.database.libpq import conninfo
+from cdc.outbox.postgres.errors import sentence
+from cdc.sqlfile import load, render
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds that a call may take; then the connection is cut: the server is deaf, or lost.
+CALL_SECONDS = 90.0
+CHANNEL = "cdc_outbox"
+
+
+class Lock(StrEnum):
+    """What a transaction may do to lanes.  ``FREELY``: put deliveries into any, change which is active; alone.
+    ``IN_TURN``: end deliveries that its worker leased and let the next of their lanes go; many at once, but not beside
+    the former.  Leasing needs neither: it changes nothing in a lane."""
+
+    FREELY = "pg_advisory_xact_lock"
+    IN_TURN = "pg_advisory_xact_lock_shared"
+
+
+class Tell(StrEnum):
+    """What the other processes are told with a commit.  ``DUE``: something may be due.  ``WRITTEN``: see the log."""
+
+    DUE = "due"
+    WRITTEN = "written"
+
+
+class Db:
+    """Runs the statements of ``sql/postgres/outbox`` by name."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self.connection = connection
+        self.tell = Tell.WRITTEN  # what `PostgresSession.write` ends with
+
+    async def rows(self, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
+        return await self.query(load(f"postgres/outbox/{name}.sql"), parameters)
+
+    async def query(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        cursor = await self.connection.execute(text.encode(), parameters, binary=True)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def write(self, name: str, /, **parameters: Any) -> int:
+        """How many rows the statement changed."""
+        statement = load(f"postgres/outbox/{name}.sql").encode()
+        return (await self.connection.execute(statement, parameters)).rowcount
+
+    async def script(self, text: str) -> None:
+        """Several statements, sent as one; no parameters."""
+        await self.connection.execute(text.encode())
+
+
+class PostgresSession:
+    """``durable``: a commit waits for the server's disk; otherwise a crash of the server may undo the newest ones (each
+    as a whole).  ``plain``: statements are planned as PostgreSQL sees fit.  ``token``: this process in notifications.
+    """
+
+    def __init__(self, info: ConnectionInfo, token: str, *, durable: bool, plain: bool = False) -> None:
+        self._info = info
+        self._token = token
+        self._settings = {"commit": "on" if durable else "off", "plain": "on" if plain else "off"}
+        self._connection: AsyncConnection[Any] | None = None
+        self._free = asyncio.Lock()
+
+    async def close(self) -> None:
+        async with self._free:
+            await self._drop()
+
+    async def read(self, work: Callable[Concatenate[Db, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """``work`` outside a transaction: for single statements."""
+        return await self._alone(lambda db: work(db, *args, **kwargs))
+
+    async def write(
+        self, lock: Lock, work: Callable[Concatenate[Db, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """``work`` in a transaction, of which the other processes are told."""
+        return await self._alone(lambda db: self._transaction(db, lock, lambda: work(db, *args, **kwargs)))
+
+    async def _transaction(self, db: Db, lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
+        begin = render("postgres/outbox/begin.sql", lock=lock.value, commit=self._settings["commit"])
+        await db.script(begin)
+        result = await work()
+        await db.script(f"NOTIFY {CHANNEL}, '{self._token} {db.tell}'; COMMIT")
+        return result
+
+    async def _alone(self, work: Callable[[Db], Awaitable[T]]) -> T:
+        async with self._free:
+            running = asyncio.ensure_future(self._attempt(work))
+            timer = asyncio.get_running_loop().call_later(CALL_SECONDS, self._cut)
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                # whoever stops must not wait for the server, which undoes what was begun
+                if not self._cut():
+                    running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                await self._drop()
+                raise
+            finally:
+                timer.cancel()
+
+    async def _attempt(self, work: Callable[[Db], Awaitable[T]]) -> T:
+        """Work, if need be on a new connection.  What a lost connection left undone is not tried again here."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = await connect(self._info, self._settings)
+            return await work(Db(self._connection))
+        except psycopg.Error as error:
+            await self._tidy()
+            raise sentence(error, self._info) from error
+        except BaseException:
+            await self._tidy()
+            raise
+
+    async def _tidy(self) -> None:
+        """Undo an open transaction; without a sound connection the server does."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if not connection.closed and connection.info.transaction_status is not TransactionStatus.IDLE:
+                await connection.rollback()
+        except psycopg.Error:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _cut(self) -> bool:
+        """Whether there was a connection to cut."""
+        if self._connection is None or self._connection.closed:
+            return False
+        hang_up(self._connection.fileno())
+        return True
+
+
+async def connect(info: ConnectionInfo, settings: Mapping[str, str]) -> AsyncConnection[Any]:
+    """Raises `psycopg.Error`."""
+    connection = await AsyncConnection.connect(conninfo(info, "cdc outbox"), autocommit=True)
+    try:
+        await Db(connection).script(render("postgres/outbox/session.sql", **settings))
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def connect_plainly(info: ConnectionInfo) -> AsyncConnection[Any]:
+    """For migrations and moves.  Raises `OutboxError`."""
+    try:
+        return await connect(info, {"commit": "on", "plain": "on"})
+    except psycopg.Error as error:
+        raise sentence(error, info) from error

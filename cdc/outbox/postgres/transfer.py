@@ -1,0 +1,87 @@
+"""A PostgreSQL outbox as one side of a move (`cdc.outbox.transfer`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc.connection import ConnectionInfo
+from cdc.database.libpq import conninfo
+from cdc.outbox.postgres.errors import sentence
+from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
+from cdc.outbox.transfer import BATCH, COLUMNS, Part, Row
+from cdc.sqlfile import load
+
+#: Nobody stores or finishes meanwhile (it is the lock of sql/postgres/outbox/begin.sql), and nobody moves at once.
+_ALONE = "SET lock_timeout = '10s'; SET TIME ZONE 'UTC'; SELECT pg_advisory_lock(1667523328, 4)"
+_LEASED = "SELECT count(*) FROM cdc_outbox.delivery WHERE state = 1 AND worker IS NOT NULL AND due > %s"
+_RENUMBER = "UPDATE cdc_outbox.endpoint SET number = %s, removed_at = %s WHERE id = %s"
+
+
+class PostgresSide:
+    def __init__(self, info: ConnectionInfo, connection: psycopg.Connection[Any]) -> None:
+        self.name = f"The outbox in {info.describe()}"
+        self._db = connection
+
+    def counts(self) -> dict[Part, int]:
+        return {part: self._one(sql.SQL("SELECT count(*) FROM {}").format(_table(part))) for part in Part}
+
+    def leased(self, now: datetime) -> int:
+        return self._one(sql.SQL(_LEASED), now)
+
+    def _one(self, query: sql.SQL | sql.Composed, *parameters: object) -> int:
+        row = self._db.execute(query, parameters).fetchone()
+        assert row is not None, "a count is a row"
+        return int(row[0])
+
+    def read(self, part: Part) -> Iterator[list[Row]]:
+        with self._db.cursor(name=f"move_{part}", withhold=False) as cursor:
+            if part is Part.ENDPOINTS:
+                cursor.execute(load("postgres/outbox/transfer/endpoints.sql").encode())
+            else:
+                columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
+                cursor.execute(sql.SQL("SELECT {} FROM {} ORDER BY 1").format(columns, _table(part)))
+            while rows := cursor.fetchmany(BATCH):
+                yield [_endpoint(row) for row in rows] if part is Part.ENDPOINTS else rows
+
+    def write(self, part: Part, rows: Sequence[Row]) -> None:
+        if part is Part.ENDPOINTS:
+            for number, endpoint, removed_at in rows:
+                self._db.execute(load("postgres/outbox/insert_endpoint.sql").encode(), endpoint_row(endpoint))
+                self._db.execute(_RENUMBER, (number, removed_at, endpoint.id))
+            return
+        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
+        command = sql.SQL("COPY {} ({}) FROM STDIN").format(_table(part), columns)
+        with self._db.cursor() as cursor, cursor.copy(command) as copy:
+            for row in rows:
+                copy.write_row([storable(value) if isinstance(value, str) else value for value in row])
+
+    def complete(self) -> None:
+        self._db.execute(load("postgres/outbox/transfer/complete.sql").encode())
+        self._db.execute("COMMIT")
+
+
+def _table(part: Part) -> sql.Identifier:
+    return sql.Identifier("cdc_outbox", part.value)
+
+
+def _endpoint(row: Row) -> Row:
+    number, removed_at, *columns = row
+    return number, endpoint_from(tuple(columns)), removed_at
+
+
+@contextmanager
+def postgres_side(info: ConnectionInfo) -> Iterator[PostgresSide]:
+    """Of an outbox whose schema is up to date.  Raises `OutboxError`."""
+    try:
+        with psycopg.connect(conninfo(info, "cdc outbox migrate"), autocommit=True) as connection:
+            connection.execute(_ALONE)
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            yield PostgresSide(info, connection)
+    except psycopg.Error as error:
+        raise sentence(error, info) from error

@@ -1,0 +1,195 @@
+"""The dispatcher's half of the SQLite outbox: lease, finish, release.
+
+These functions run inside a transaction of `SqliteThread` (`next_due` and `oldest_due` need none).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from datetime import datetime
+from heapq import merge
+from itertools import groupby, islice
+from typing import Any
+
+import orjson
+
+from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.event import Event
+from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
+from cdc.outbox.sqlite.lanes import promote, settle
+from cdc.outbox.sqlite.relay import announce
+from cdc.outbox.sqlite.retention import forget_answers
+from cdc.outbox.sqlite.rows import ROW_STATE, micros, moment
+from cdc.sqlfile import load
+
+#: An outcome with the number of its delivery; None when the delivery's id is none.
+_Numbered = tuple[int | None, Outcome]
+
+
+def lease(
+    db: sqlite3.Connection, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
+) -> list[LeasedDelivery]:
+    due = _due(db, now, limit, room)
+    db.execute(load("sqlite/lease.sql"), (worker, micros(until), _list([row[1] for _, row in due])))
+    return [
+        LeasedDelivery(delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload)
+        for endpoint_id, (_, number, attempts, event_id, name, record, payload) in due
+    ]
+
+
+def _due(
+    db: sqlite3.Connection, now: datetime, limit: int, room: Mapping[str, int]
+) -> list[tuple[str, tuple[Any, ...]]]:
+    """Up to ``limit`` due deliveries as (endpoint id, row of ``due_of_endpoint.sql``), oldest due first.
+
+    Each endpoint's are read in order and merged, and only as far as needed: how much waits at one endpoint does not
+    matter to the others.
+    """
+    endpoints = db.execute("SELECT number, id FROM endpoint WHERE enabled AND removed_at IS NULL").fetchall()
+    with ExitStack() as stack:
+        heads = []
+        for number, endpoint_id in endpoints:
+            allowed = min(limit, room.get(endpoint_id, limit))
+            if allowed > 0:
+                rows = stack.enter_context(closing(db.cursor()))
+                rows.execute(load("sqlite/due_of_endpoint.sql"), (number, micros(now), allowed))
+                heads.append(_tagged(endpoint_id, rows))
+        if len(heads) == 1:
+            return list(heads[0])
+        return list(islice(merge(*heads, key=lambda head: head[1][:2]), limit))
+
+
+def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    return ((endpoint_id, row) for row in rows)
+
+
+def finish(
+    db: sqlite3.Connection,
+    worker: str,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    announcements: Sequence[Event],
+) -> None:
+    numbered = [(delivery_number(outcome.attempt.delivery_id), outcome) for outcome in outcomes]
+    _record(db, numbered)
+    _note_health(db, numbered)
+    final = [each for each in numbered if each[1].state.final and not each[1].disable_reason]
+    concluded = _conclude_all(db, worker, final, now)
+    if len(final) < len(outcomes):
+        for outcome in outcomes:
+            if outcome.disable_reason or not outcome.state.final:
+                concluded += _conclude(db, worker, outcome, now)
+    if concluded < len(outcomes):
+        forget_answers(db, [number for number, _ in numbered])
+    if announcements:
+        announce(db, announcements, now)
+
+
+def _note_health(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
+    """Since when each endpoint fails: set by its first failure, cleared by a success."""
+    failed = [(micros(outcome.attempt.started_at), number) for number, outcome in numbered if outcome.failed]
+    if failed:
+        failed.sort()
+        db.executemany(load("sqlite/note_failure.sql"), failed)
+    if db.execute("SELECT EXISTS (SELECT 1 FROM endpoint WHERE failing_since IS NOT NULL)").fetchone()[0]:
+        delivered = [number for number, outcome in numbered if outcome.state is DeliveryState.DELIVERED]
+        db.execute(load("sqlite/note_success.sql"), (_list(delivered),))
+
+
+def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
+    """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
+    single = []
+    try:
+        for (number, url, status, started_at, *rest), attempts in groupby(numbered, _of_all):
+            of_all = number, url, status, micros(started_at), *rest
+            deliveries = [delivery for delivery, _ in attempts]
+            if len(deliveries) == 1:
+                single.append((*of_all, deliveries[0]))
+            else:
+                db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
+        db.executemany(load("sqlite/insert_attempt.sql"), single)
+    except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
+        for _, outcome in numbered:
+            _delivery(db, outcome)
+        raise error from None
+
+
+def _of_all(numbered: _Numbered) -> tuple[Any, ...]:
+    """What attempts of one request have in common."""
+    _, number, _, _, url, status, started_at, duration, error, answer = numbered[1].attempt
+    return number, url, status, started_at, duration, error, answer
+
+
+def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
+    """(number, endpoint, lane, worker, attempts)"""
+    number = delivery_number(outcome.attempt.delivery_id)
+    found = db.execute("SELECT id, endpoint, lane, worker, attempts FROM delivery WHERE id = ?", (number,)).fetchone()
+    if found is None:
+        raise no_delivery(outcome.attempt.delivery_id)
+    row: tuple[Any, ...] = found
+    return row
+
+
+def _conclude_all(db: sqlite3.Connection, worker: str, numbered: Sequence[_Numbered], now: datetime) -> int:
+    """Deliveries that are finished for good, nearly all of them: a few statements for the whole lot; how many."""
+    finished_at = micros(now)
+    concluded = 0
+    for (state, attempt), alike in groupby(numbered, lambda each: (each[1].state, each[1].attempt.number)):
+        new = (ROW_STATE[state], finished_at, finished_at)
+        numbers = _list([number for number, _ in alike])
+        concluded += db.execute(load("sqlite/finish.sql"), (*new, numbers, worker, attempt)).rowcount
+    ended = _list([number for number, _ in numbered])
+    for endpoint, lane in db.execute(load("sqlite/lanes_behind.sql"), (ended,)).fetchall():
+        promote(db, endpoint, lane)
+    return concluded
+
+
+def _list(numbers: list[int | None] | list[int]) -> str:
+    """For `json_each`: a statement on many rows costs less for each than one statement a row."""
+    return orjson.dumps(numbers).decode()
+
+
+def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> bool:
+    """A delivery that is due again, or whose endpoint must be disabled; whether the worker still had it."""
+    number, endpoint, lane, holder, attempts = _delivery(db, outcome)
+    if (holder, attempts) != (worker, outcome.attempt.number):
+        return False
+    finished_at = micros(now) if outcome.state.final else None
+    due = micros(outcome.due_at or now)
+    new = (ROW_STATE[outcome.state], due, finished_at)
+    db.execute(load("sqlite/finish.sql"), (*new, _list([number]), worker, attempts))
+    settle(db, endpoint, lane)  # an older one of the lane may have been retried meanwhile
+    if outcome.disable_reason:
+        db.execute(load("sqlite/disable_endpoint.sql"), (outcome.disable_reason, endpoint))
+    return True
+
+
+def release(db: sqlite3.Connection, worker: str, now: datetime) -> int:
+    held = db.execute("SELECT DISTINCT endpoint, lane FROM delivery WHERE worker = ?", (worker,)).fetchall()
+    released = db.execute(load("sqlite/release.sql"), (micros(now), worker)).rowcount
+    for endpoint, lane in held:
+        settle(db, endpoint, lane)
+    return released
+
+
+def give_back(db: sqlite3.Connection, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+    held = []
+    for each in deliveries:
+        named = (delivery_number(each.id), worker, each.attempt)
+        held += db.execute(load("sqlite/held.sql"), named).fetchall()
+    db.executemany(load("sqlite/give_back.sql"), [(micros(now), number) for number, _, _ in held])
+    for endpoint, lane in {(endpoint, lane) for _, endpoint, lane in held}:
+        settle(db, endpoint, lane)
+    return len(held)
+
+
+def next_due(db: sqlite3.Connection, without: Collection[str]) -> datetime | None:
+    (due,) = db.execute(load("sqlite/next_due.sql"), (json.dumps(list(without)),)).fetchone()
+    return None if due is None else moment(due)
+
+
+def oldest_due(db: sqlite3.Connection, now: datetime) -> dict[str, datetime]:
+    return {endpoint: moment(due) for endpoint, due in db.execute(load("sqlite/oldest_due.sql"), (micros(now),))}

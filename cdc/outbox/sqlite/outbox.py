@@ -1,0 +1,231 @@
+"""The embedded outbox: one SQLite file, several processes.
+
+Two connections, each in its own thread: one writes (and reads what the hot paths need), the other reads the log, so
+that a slow listing delays nobody.  What they do is in the ``sqlite_….py`` files beside this one, and ``sql/sqlite``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.endpoint import Endpoint, EndpointChange
+from cdc.event import Event
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.sqlite import (
+    dispatch,
+    endpoints,
+    errors,
+    log,
+    relay,
+    replay,
+    replays,
+    retention,
+)
+from cdc.outbox.sqlite.file import keep_private
+from cdc.outbox.sqlite.lock import DispatchLock
+from cdc.outbox.sqlite.thread import SqliteThread
+from cdc.position import Position
+from cdc.replay import Replay, ReplayState
+
+
+class SqliteOutbox:
+    """`OutboxStore` in the file ``path`` (made with mode 0600 when absent: it holds secrets).
+
+    ``busy_timeout``: seconds to wait for another process's write.  ``box``: seals the endpoints' secrets in it.
+    """
+
+    def __init__(self, path: Path | str, *, busy_timeout: float = 5.0, box: SecretBox = PLAIN) -> None:
+        self._path = Path(path)
+        self._box = box
+        self._writer = SqliteThread(self._path, busy_timeout)
+        self._reader = SqliteThread(self._path, busy_timeout)
+        self._seen: tuple[int, int] | None = None
+        self._dispatch_lock = DispatchLock(self._path)
+
+    async def open(self) -> None:
+        keep_private(self._path)
+        await self._writer.open()
+        try:
+            await self._writer.read(migrate_sqlite, self._path)
+            await self._reader.open()
+            if await self._reader.read(endpoints.seal_secrets, self._box, former=False, dry_run=True):
+                await self._writer.write(endpoints.seal_secrets, self._box, former=False)
+                await self._writer.read(endpoints.forget_log)
+        except BaseException:
+            await self._reader.close()
+            await self._writer.close()
+            raise
+
+    async def close(self) -> None:
+        self._dispatch_lock.release()
+        await self._reader.close()
+        await self._writer.close()
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    async def position(self, source: str) -> Position | None:
+        return await self._writer.read(relay.position, source)
+
+    async def states(self, source: str) -> dict[str, str]:
+        return await self._writer.read(relay.states, source)
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+    ) -> Stored:
+        return await self._writer.write(relay.store, source, position, events, changed_states=states, now=now)
+
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        return await self._writer.write(relay.announce, events, now)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        await self._writer.write(endpoints.add, self._box.seal_endpoint(endpoint))
+
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        wanted = self._box.seal_change(change)
+        return self._box.open_endpoint(await self._writer.write(endpoints.change, endpoint_id, wanted))
+
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        disable = endpoints.disable_failing
+        return await self._writer.write(disable, endpoint_id, failing_since, reason, announcement, now=now)
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+        await self._writer.write(endpoints.remove, endpoint_id, now)
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        found = await self._reader.read(endpoints.endpoints, endpoint_id)
+        return self._box.open_endpoint(found[0]) if found else None
+
+    async def endpoints(self) -> list[Endpoint]:
+        return [self._box.open_endpoint(each) for each in await self._reader.read(endpoints.endpoints, None)]
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        return await self._writer.write(endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
+
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+    ) -> LeasedDelivery:
+        return await self._writer.write(endpoints.send_test, endpoint_id, event, worker, now=now, until=until)
+
+    # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
+
+    async def become_dispatcher(self) -> bool:
+        return self._dispatch_lock.take()
+
+    async def lease(
+        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+    ) -> list[LeasedDelivery]:
+        return await self._writer.write_relaxed(dispatch.lease, worker, now, until, limit=limit, room=room or {})
+
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        await self._writer.write_relaxed(dispatch.finish, worker, outcomes, now, announcements)
+
+    async def release(self, worker: str, now: datetime) -> int:
+        return await self._writer.write_relaxed(dispatch.release, worker, now)
+
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        return await self._writer.write_relaxed(dispatch.give_back, worker, deliveries, now)
+
+    async def next_due(
+        self,
+        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute here
+        without: Collection[str] = (),
+    ) -> datetime | None:
+        return await self._writer.read(dispatch.next_due, without)
+
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        return await self._reader.read(dispatch.oldest_due, now)
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        pass  # a file tells nobody
+
+    async def changed(self) -> bool:
+        now = await self._writer.read(_versions)
+        changed, self._seen = now != self._seen, now
+        return changed
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        return await self._reader.read(log.deliveries, which, limit, before)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        return await self._reader.read(log.delivery, delivery_id)
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return await self._reader.read(log.attempts, delivery_id)
+
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return await self._reader.read(log.attempts_of, delivery_ids)
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        return await self._reader.read(log.counts)
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        return await self._reader.read(log.events, limit, after, pattern)
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        return await self._reader.read(log.event, event_id)
+
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        return await self._reader.read(log.find_events, which, limit, after)
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        await self._writer.write(replay.retry, delivery_id, now)
+
+    async def replay(
+        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+    ) -> Replayed:
+        found = await self._reader.read(replay.find, which, limit, after)
+        return found.planned() if dry_run else await self._writer.write(replay.apply, found, now)
+
+    async def add_replay(self, replay: Replay) -> None:
+        await self._writer.write(replays.add, replay)
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        return await self._reader.read(replays.newest, limit, before)
+
+    async def find_replay(self, replay_id: str) -> Replay | None:
+        return await self._reader.read(replays.find, replay_id)
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        return await self._writer.write(replays.lease, worker, now, until)
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        return await self._writer.write(replays.advance, replay_id, worker, step, now=now, until=until)
+
+    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+        return await self._writer.write(replays.end, replay_id, state, error, now)
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        return await self._writer.write_relaxed(retention.retain, what, limit, after)
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+        cancelled = await self._writer.write(retention.expunge, event_ids, now)
+        if not await self._writer.read(endpoints.forget_log):
+            raise errors.log_in_use(self._path)
+        return cancelled
+
+
+def _versions(db: sqlite3.Connection) -> tuple[int, int]:
+    """Two numbers that move: with the commits of other connections, and with the writes of this one."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0]), db.total_changes

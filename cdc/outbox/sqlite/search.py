@@ -1,0 +1,196 @@
+"""How the SQLite outbox finds events and deliveries in a long log: by the index that narrows most, in their order.
+
+SQLite keeps no statistics here, so the way is chosen by what is asked for: an event, a record, a text, a short stretch
+of time, a rare state, a name, an endpoint, in this order.  Everything else that is asked for is looked at on the way.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from cdc.delivery import DeliveryState
+from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.outbox.shared import text_in_payload
+from cdc.outbox.sqlite.rows import micros
+from cdc.pattern import check_pattern, matches
+from cdc.sqlfile import load, render
+
+#: A stretch of time, or the unfinished deliveries, are begun with when they are at most so many.
+FEW: Final = 20_000
+_ALWAYS: Final = 2**62
+_WINDOW: Final = (
+    "event.sequence IN (SELECT sequence FROM event INDEXED BY event_time WHERE time >= :since AND time < :until)"
+)
+_TEXT: Final = (
+    "event.sequence IN (SELECT sequence FROM event WHERE sequence > (SELECT MAX(sequence) FROM event) - :text_events"
+    " AND instr(payload, :text) > 0)"
+)
+_IN_WINDOW: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE time >= :since AND time < :until LIMIT :most)"
+_UNFINISHED: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state < 2 LIMIT :most)"
+_ENDPOINT: Final = "delivery.endpoint + 0 = (SELECT number + 0 FROM endpoint WHERE id = :endpoint_id)"
+
+#: the term for each state; "+": no index serves it
+_STATES: Final = {
+    DeliveryState.WAITING: "+delivery.state = 0",
+    DeliveryState.PENDING: "+delivery.state = 1 AND delivery.worker IS NULL",
+    DeliveryState.LEASED: "+delivery.state = 1 AND delivery.worker IS NOT NULL",
+    DeliveryState.DELIVERED: "+delivery.state = 2",
+    DeliveryState.DEAD: "+delivery.state = 3",
+    DeliveryState.CANCELLED: "+delivery.state = 4",
+}
+#: states that partial indexes hold: how to begin with them
+_RARE: Final = {
+    DeliveryState.LEASED: "delivery.id IN (SELECT id FROM delivery WHERE worker IS NOT NULL)",
+    DeliveryState.DEAD: "delivery.state = 3",
+    DeliveryState.CANCELLED: "delivery.state = 4",
+}
+_UNFINISHED_IDS: Final = "delivery.id IN (SELECT id FROM delivery WHERE state < 2)"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One way through the log.  ``first``: the table to begin with, ``event`` or ``delivery``.  ``terms``: fixed texts
+    with named parameters."""
+
+    first: str
+    terms: tuple[str, ...]
+    parameters: Mapping[str, object]
+
+    @property
+    def sequence(self) -> str:
+        """The column that the order goes by."""
+        return "event.sequence" if self.first == "event" else "delivery.event"
+
+    def narrowed(self, *terms: str, **parameters: object) -> Search:
+        """``$sequence`` in a term is the column that the order goes by."""
+        added = tuple(term.replace("$sequence", self.sequence) for term in terms)
+        return replace(self, terms=self.terms + added, parameters={**self.parameters, **parameters})
+
+    def before(self, sequence: int, delivery: int) -> Search:
+        return self.narrowed(
+            "$sequence <= :place", "($sequence < :place OR delivery.id < :behind)", place=sequence, behind=delivery
+        )
+
+    def after(self, sequence: int, delivery: int) -> Search:
+        return self.narrowed(
+            "$sequence >= :place", "($sequence > :place OR delivery.id > :behind)", place=sequence, behind=delivery
+        )
+
+    def text(self, name: str) -> str:
+        second = "delivery" if self.first == "event" else "event"
+        where = " AND ".join(self.terms)
+        return render(f"sqlite/{name}.sql", first=self.first, second=second, sequence=self.sequence, where=where)
+
+
+def of_events(db: sqlite3.Connection, which: EventFilter) -> list[Search]:
+    """The ways whose findings, together and in order, are the events meant.  Raises `UsageError`."""
+    terms, parameters = _event_terms(which)
+    every = Search("event", tuple(terms) or ("1",), parameters)
+    return _by_event(db, which, every) or _by_name(db, which, every) or _by_time(every) or [every]
+
+
+def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter, *, newest_first: bool = False) -> list[Search]:
+    """The ways whose findings, together and in order, are the deliveries meant.  Raises `UsageError`."""
+    ends_now = newest_first and which.until is None  # of a long time that ends now the newest are at the log's end
+    terms, parameters = _event_terms(which)
+    if which.endpoint_id is not None:
+        terms.append(f"+({_ENDPOINT})")
+        parameters["endpoint_id"] = which.endpoint_id
+    if which.state is not None:
+        terms.append(_STATES[which.state])
+    by_event = Search("event", tuple(terms) or ("1",), parameters)
+    by_delivery = replace(by_event, first="delivery")
+    return (
+        _by_event(db, which, by_event)
+        or _by_state(db, which, by_delivery)
+        or _by_name(db, which, by_event)
+        or ([by_delivery.narrowed(_ENDPOINT)] if which.endpoint_id is not None else [])
+        or ([] if ends_now else _by_time(by_event))
+        or [by_delivery]
+    )
+
+
+def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
+    """None of which an index serves: the way is chosen apart, and with it the term of a text."""
+    terms: list[str] = []
+    parameters: dict[str, object] = {}
+    for name, column in (("event_id", "id"), ("record", "record"), ("source", "source")):
+        value = getattr(which, name)
+        if value is not None:
+            terms.append(f"+event.{column} = :{name}")
+            parameters[name] = value
+    if which.event_pattern is not None:  # GLOB's * is ours; its other signs cannot occur in a pattern
+        terms.append("+event.name GLOB :pattern")
+        parameters["pattern"] = check_pattern(which.event_pattern)
+    if which.since is not None or which.until is not None:
+        terms.append("+event.time >= :since AND +event.time < :until")
+        parameters["since"] = -_ALWAYS if which.since is None else micros(which.since)
+        parameters["until"] = _ALWAYS if which.until is None else micros(which.until)
+    if which.text is not None:
+        parameters |= {"text": text_in_payload(which.text), "text_events": TEXT_EVENTS}
+    return terms, parameters
+
+
+def _by_event(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:
+    text = () if which.text is None else (f"+{_TEXT}",)
+    if which.event_id is not None:
+        return [every.narrowed("event.id = :event_id", *text)]
+    if which.record is not None:
+        return [every.narrowed("event.record = :record", *text)]
+    if text:
+        return [every.narrowed(_TEXT)]
+    if "since" in every.parameters and _few(db, _IN_WINDOW, every.parameters):
+        return [every.narrowed(_WINDOW)]
+    return []
+
+
+def _by_state(db: sqlite3.Connection, which: DeliveryFilter, every: Search) -> list[Search]:
+    if which.state is None or which.state is DeliveryState.DELIVERED:
+        return []
+    rare = _RARE.get(which.state)
+    if rare is not None:
+        return [every.narrowed(rare)]
+    return [every.narrowed(_UNFINISHED_IDS)] if _few(db, _UNFINISHED, {}) else []
+
+
+def _by_name(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:
+    """One way for each name that fits, to be merged: each is in order."""
+    if which.event_pattern is None or which.event_pattern == "*":
+        return []
+    names = [name for (name,) in db.execute(load("sqlite/event_names.sql")) if matches(name, [which.event_pattern])]
+    nothing = [every.narrowed("0")]
+    return [every.narrowed("event.name = :name", name=name) for name in names] or nothing
+
+
+def _by_time(every: Search) -> list[Search]:
+    return [every.narrowed(_WINDOW)] if "since" in every.parameters else []
+
+
+def _few(db: sqlite3.Connection, count: str, parameters: Mapping[str, object]) -> bool:
+    wanted = {name: parameters[name] for name in ("since", "until") if name in parameters}
+    return int(db.execute(count, wanted | {"most": FEW + 1}).fetchone()[0]) <= FEW
+
+
+def rows_of(
+    db: sqlite3.Connection,
+    name: str,
+    searches: Sequence[Search],
+    key: Callable[[tuple[Any, ...]], Any],
+    *,
+    limit: int,
+    reverse: bool = False,
+) -> list[tuple[Any, ...]]:
+    """The first rows of a statement over all ways, merged; each way is read only as far as needed.  ``key``: what the
+    statement orders by."""
+    with ExitStack() as stack:
+        found: list[Iterator[tuple[Any, ...]]] = []
+        for search in searches:
+            cursor = stack.enter_context(closing(db.cursor()))
+            found.append(cursor.execute(search.text(name), {**search.parameters, "limit": limit}))
+        return list(islice(merge(*found, key=key, reverse=reverse), limit))

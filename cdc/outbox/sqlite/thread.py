@@ -1,0 +1,101 @@
+"""One SQLite connection in a thread of its own, so that the event loop never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from cdc.errors import OutboxError
+from cdc.outbox.sqlite.errors import sentence
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CACHE_KIB = 16_384
+_LARGEST_IDLE_LOG = 64 * 1024 * 1024  # bytes: the write-ahead log is cut to this after a burst
+
+
+class SqliteThread:
+    """Runs functions that take the connection, one after the other.  SQLite's errors come out as `OutboxError`."""
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._executor: ThreadPoolExecutor | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        try:
+            await self._call(self._connect)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Also after a failed `open`, and twice."""
+        if self._executor is not None:
+            await self._call(self._disconnect)
+            self._executor.shutdown(wait=False)
+            self._executor = None
+
+    async def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``work`` outside a transaction: for single statements that read."""
+        return await self._call(lambda: work(self._open_connection(), *args, **kwargs))
+
+    async def write(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """``work`` in a transaction that is on the disk when this returns."""
+        return await self._call(lambda: self._transaction("FULL", lambda db: work(db, *args, **kwargs)))
+
+    async def write_relaxed(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """``work`` in a transaction that survives the end of this process, but perhaps not a power failure (then it is
+        undone as a whole, with all that came after it)."""
+        return await self._call(lambda: self._transaction("NORMAL", lambda db: work(db, *args, **kwargs)))
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        if self._executor is None:
+            raise OutboxError(f"The outbox {self.path} is not open.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        except sqlite3.Error as error:
+            raise sentence(error, self.path) from error
+
+    def _connect(self) -> None:
+        self._connection = connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout, isolation_level=None, cached_statements=256
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise OutboxError(f"The outbox {self.path} is not open.")
+        return self._connection
+
+    def _transaction(self, synchronous: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._open_connection()
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # SQLite ends it itself on some errors, a full disk for one
+                connection.execute("ROLLBACK")
+            raise
+        return result
