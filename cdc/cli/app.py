@@ -38,6 +38,7 @@ COMMANDS = {
     "token": ("cdc.cli.token:token", "The tokens by which programs use the HTTP API."),
     "audit": ("cdc.cli.audit:audit", "Who changed what, and when."),
     "listen": ("cdc.cli.listen:listen", "Receive webhooks here, verify their signatures and print them."),
+    "service": ("cdc.cli.service:service", "Run as a service of the system."),
     "config": ("cdc.cli.config:config", "Print a default or the effective configuration."),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 
 import click
 import structlog
@@ -34,17 +35,24 @@ def run(session: Session, role: service.Role) -> None:
     With an outbox in PostgreSQL any number of processes may dispatch; they share the work.  Of those that capture from
     one database, and of those that dispatch from one SQLite outbox, one works and the others wait to take its place.
 
-    Until SIGTERM or Ctrl-C, which finish what is on its way; a second one ends at once.  Logs go to standard error.
+    Until SIGTERM or Ctrl-C, which finish what is on its way; a second one ends at once.  SIGHUP has the configuration
+    read again: what did not change goes on undisturbed; a wrong one is refused, and the present one stays in force.
+    Logs go to standard error.
     """
     config = configuration(session)
-    configure_logs(config.log.format, config.log.level)
+    _log_as(config)
     if role is not service.Role.DISPATCH:
         select_sources(config, ())
-    run_async(_until_signal(config, role))
+    run_async(_until_signal(config, role, lambda: configuration(session)))
 
 
-async def _until_signal(config: Config, role: service.Role) -> None:
+def _log_as(config: Config) -> None:
+    configure_logs(config.log.format, config.log.level)
+
+
+async def _until_signal(config: Config, role: service.Role, read: Callable[[], Config]) -> None:
     stop = asyncio.Event()
+    reload = service.Reload(asyncio.Event(), read, _log_as)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 
@@ -57,8 +65,9 @@ async def _until_signal(config: Config, role: service.Role) -> None:
 
     for each in signals:
         loop.add_signal_handler(each, on_signal, each)
+    loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
     try:
-        await service.run(config, stop, role)
+        await service.run(config, stop, role, reload=reload)
     finally:
-        for each in signals:
+        for each in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(each)

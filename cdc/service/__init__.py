@@ -5,7 +5,7 @@ Drivers are imported where they are chosen, so that a command loads only what it
 
 from cdc.service.access import open_access, sign_in
 from cdc.service.capture import captures, checked, plan_cascades, readable
-from cdc.service.consumer import Role, observing, run
+from cdc.service.consumer import observing, run
 from cdc.service.doctor import examine
 from cdc.service.endpoints import (
     Previewed,
@@ -27,6 +27,8 @@ from cdc.service.installers import (
     slot_installer,
 )
 from cdc.service.outboxes import migrate_outbox, open_outbox, outbox_script
+from cdc.service.reload import Reload
+from cdc.service.roles import Role
 from cdc.service.rules import catalogue, catalogues
 from cdc.service.sending import http_sender, mail_sender, reach
 from cdc.service.sources import journal_of, probe_of, source_of
@@ -34,6 +36,7 @@ from cdc.service.trial import send_test
 
 __all__ = [
     "Previewed",
+    "Reload",
     "Role",
     "binlog_inspector",
     "captures",

@@ -16,10 +16,11 @@ from cdc.web.reported import SourceReport
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """``stalled``: how long a source that has something may store nothing, and a question may go unanswered.
-    ``overdue``: how long a delivery may be due without being sent."""
+    ``overdue``: how long a delivery may be due without being sent.  ``attempt``: how long one attempt may take."""
 
     stalled: timedelta = timedelta(seconds=60)
     overdue: timedelta = timedelta(seconds=300)
+    attempt: timedelta = timedelta(seconds=30)
 
 
 def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
@@ -48,6 +49,29 @@ def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall |
             wrong = _source(name, report, monitor.ahead.get(name), bounds, now)
             found[name] = None if _stores(report, bounds, now) else next(wrong, None)
     return found
+
+
+def hangs(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
+    """What of this process hangs, a sentence each: what a restart would mend.
+
+    Less than `reasons`: a database that is away, a full disk or a slow receiver is not mended by a restart; a source
+    that stands still may be reading one great transaction, which a restart would begin anew."""
+    asked = {"The outbox": monitor.queue} | {f"Source {name}": each for name, each in monitor.ahead.items()}
+    found = [
+        f"{what} has been asked since {_since(answers.silent_since(), now)}, and the question does not end."
+        for what, answers in asked.items()
+        if now - answers.silent_since() >= max(2 * bounds.stalled, 2 * _ASKED_TWICE)
+    ]
+    if _nothing_is_sent(monitor, bounds, now):
+        found += _deliveries(monitor, bounds, now)
+    return found
+
+
+def _nothing_is_sent(monitor: Monitor, bounds: Bounds, now: datetime) -> bool:
+    """This process dispatches, the outbox does what it asks, and no attempt has ended for longer than one may take."""
+    reported = monitor.reported
+    quiet = reported.attempted_at is None or now - reported.attempted_at >= bounds.overdue + bounds.attempt
+    return bool(reported.active) and not reported.outbox_failures and quiet
 
 
 #: However short the bounds: no answer comes before the next question.

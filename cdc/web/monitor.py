@@ -44,19 +44,26 @@ class Queue:
 @dataclass(slots=True)
 class Answers(Generic[T]):
     """``last`` and the one ``before`` it; ``answered_at``: when the last came, or when asking began.
-    ``failure``: since the last answer."""
+    ``failure``: since the last answer.  ``ended_at``: when a question last ended, by an answer or a failure."""
 
     answered_at: datetime
     last: T | None = None
     before: T | None = None
     failure: Failure | None = None
+    ended_at: datetime | None = None
 
     def came(self, answer: T, now: datetime) -> None:
         self.last, self.before = answer, self.last
         self.answered_at, self.failure = now, None
+        self.ended_at = now
 
     def failed(self, error: CdcError, now: datetime) -> None:
         self.failure = Failure(self.failure.since if self.failure else now, error)
+        self.ended_at = now
+
+    def silent_since(self) -> datetime:
+        """When a question last ended, or asking began."""
+        return self.ended_at or self.answered_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -83,6 +83,7 @@ class Reported:
         self.active: bool | None = None  # whether this process dispatches; None: it is not known yet
         self.held_back: dict[str, Held] = {}  # by endpoint id
         self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
+        self.attempted_at: datetime | None = None  # when an attempt last ended
         self.activity = Activity()
         self.durations: dict[str, Durations] = {}  # by endpoint id
 
@@ -90,6 +91,11 @@ class Reported:
 
     def _source(self, name: str) -> SourceReport:
         return self.sources.setdefault(name, SourceReport(self._clock.now()))
+
+    def follow(self, sources: Collection[str]) -> None:
+        """These are the sources from now on: others are forgotten."""
+        now = self._clock.now()
+        self.sources = {name: self.sources.get(name) or SourceReport(now) for name in sources}
 
     def opening(self, source: str) -> None:
         self._source(source).open_since = None
@@ -143,7 +149,8 @@ class Reported:
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         """Attempts are counted by delivery, their durations by request."""
-        self.activity.attempted(finished, self._clock.now())
+        self.attempted_at = self._clock.now()
+        self.activity.attempted(finished, self.attempted_at)
         for (attempt, state, _, _, batch), endpoint_id in requests(finished):
             status = attempt.status
             self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += batch

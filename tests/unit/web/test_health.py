@@ -9,10 +9,10 @@ import pytest
 
 from cdc.delivery import Held, Hold
 from cdc.errors import OutboxError, SourceUnavailable
-from cdc.web.health import state
+from cdc.web.health import hangs, state
 from support.manual_clock import START
 from support.outboxes import endpoint
-from support.watching import AskedProbe, Watch, batch, change
+from support.watching import BOUNDS, AskedProbe, Watch, batch, change, outcome
 
 GONE = SourceUnavailable("The database does not answer.", "Is it up?")
 FULL = OutboxError("The disk is full.")
@@ -243,3 +243,55 @@ async def test_a_question_that_fails_is_asked_again_and_a_defect_stops_nothing(w
     assert GONE.message in failures
     assert "The question broke off: ZeroDivisionError; see the log." in failures
     assert watch.monitor.ahead["main"].failure is None
+
+
+def _hangs(watch: Watch) -> list[str]:
+    return hangs(watch.monitor, BOUNDS, watch.clock.now())
+
+
+def test_what_others_do_wrong_is_nothing_that_hangs(watch: Watch) -> None:
+    """A database that is away, a full disk, a source that stands still, a receiver that is slow."""
+    watch.pass_time(600, ahead=1)
+    assert "stands still" in watch.reasons()[0]
+    assert _hangs(watch) == []
+    for _ in range(60):
+        watch.clock.advance(10)
+        watch.monitor.queue.failed(FULL, watch.clock.now())
+        watch.monitor.ahead["main"].failed(GONE, watch.clock.now())
+    assert len(watch.reasons()) == 2
+    assert _hangs(watch) == []
+
+
+def test_a_question_that_does_not_end_hangs(watch: Watch) -> None:
+    watch.clock.advance(119)
+    assert _hangs(watch) == []
+    watch.clock.advance(1)
+    since = "has been asked since 2026-11-24 21:48:00 UTC (120 s), and the question does not end."
+    assert _hangs(watch) == [f"The outbox {since}", f"Source main {since}"]
+    watch.queue()
+    assert _hangs(watch) == [f"Source main {since}"]
+
+
+def test_a_dispatch_that_sends_nothing_hangs(watch: Watch) -> None:
+    due = watch.clock.now()
+    for _ in range(34):
+        watch.clock.advance(10)
+        watch.queue(ep_a=due)
+        watch.answer()
+    assert [sentence[:40] for sentence in _hangs(watch)] == ["A delivery to endpoint ep_a is overdue: "]
+    watch.reported.attempted([(outcome(), "ep_b")])
+    assert watch.reasons() != []
+    assert _hangs(watch) == [], "the endpoint is slow, not dispatch"
+
+
+def test_a_dispatch_whose_outbox_fails_does_not_hang(watch: Watch) -> None:
+    due = watch.clock.now()
+    for _ in range(34):
+        watch.clock.advance(10)
+        watch.queue(ep_a=due)
+        watch.answer()
+    watch.reported.outbox_failed("leasing", FULL)
+    assert _hangs(watch) == []
+    watch.reported.outbox_worked("leasing")
+    watch.reported.dispatching(active=False)
+    assert _hangs(watch) == [], "another process dispatches"

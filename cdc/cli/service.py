@@ -1,0 +1,57 @@
+"""``service …``: running under systemd."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from cdc.cli.output import say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.service.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
+
+
+@click.group()
+def service() -> None:
+    """Run as a service of the system."""
+
+
+@service.command()
+@click.option("--user", default="facturascripts-cdc", show_default=True, help="The account that it runs as.")
+@click.option(
+    "--systemd", type=click.IntRange(240), metavar="VERSION", help="For this version of systemd [the one here]."
+)
+@pass_session
+def unit(session: Session, user: str, systemd: int | None) -> None:
+    """Print a systemd unit that runs this configuration.
+
+    Save it as /etc/systemd/system/facturascripts-cdc.service.  It is hardened; files with secrets that the
+    configuration names are read by systemd and given to the service alone.
+    """
+    config = quiet_configuration(session)
+    select_sources(config, ())
+    settings = UnitSettings(program_words(), user, systemd or systemd_here())
+    click.echo(unit_text(config, settings), nl=False)
+    for path in homes_of(config, settings):
+        say(f"{path} is in a home folder: the account {user} must be able to read it there, or move it elsewhere.")
+
+
+def program_words() -> tuple[str, ...]:
+    """The command that runs this very installation."""
+    beside = Path(sys.executable).with_name("cdc")
+    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "cdc")
+
+
+def systemd_here() -> int:
+    """The version of systemd on this machine, or the first that reloads by itself where there is none."""
+    program = shutil.which("systemctl")
+    if program is None:
+        return RELOADS_SINCE
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 -- a program of the system, no input
+    found = re.match(r"systemd (\d+)", told)
+    return int(found[1]) if found else RELOADS_SINCE

@@ -1,0 +1,220 @@
+"""The parts of a consumer: a relay for each source, dispatch, retention, and what watches them and is served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from cdc.clock import SystemClock
+from cdc.config import Config, SourceConfig
+from cdc.observer import Observer, Several
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.upkeep import Kept, keep_tidy
+from cdc.service.parts import Part
+from cdc.service.reload import sending_key, source_key
+from cdc.service.roles import Role
+from cdc.service.rules import catalogue
+from cdc.service.sending import http_sender, mail_sender
+from cdc.service.sources import probe_of, source_of
+from cdc.service.supervisor import Supervisor, keep_alive
+
+if TYPE_CHECKING:
+    from cdc.dispatch.dispatcher import Dispatcher
+    from cdc.dispatch.sender import Sender
+    from cdc.relay import Relay
+    from cdc.web.monitor import Monitor
+    from cdc.web.reported import Reported
+
+log = structlog.get_logger()
+
+#: Between two tries to become the process that dispatches from an outbox.
+STANDBY_SECONDS = 1.0
+DISPATCH, RETENTION, WATCH = "dispatch", "retention", "watch"
+
+#: Told to whoever started the process: a link that lets in.
+Say = Callable[[str], None]
+
+
+def sources_of(config: Config, role: Role) -> Mapping[str, SourceConfig]:
+    """Those that a process of this role reads."""
+    return {} if role is Role.DISPATCH else config.source
+
+
+@dataclass
+class Wake:
+    """Wakes whoever dispatches now; called when something is due."""
+
+    dispatcher: Dispatcher | None = None
+
+    def __call__(self) -> None:
+        if self.dispatcher is not None:
+            self.dispatcher.notify()
+
+
+@dataclass
+class ConsumerParts:
+    """Makes the parts that a configuration means.  A relay that did not change is the one that there is."""
+
+    store: OutboxStore
+    reported: Reported
+    observer: Observer
+    role: Role
+    say: Say
+    supervisor: Supervisor
+    _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
+    _wake: Wake = field(default_factory=Wake)
+    _watch: tuple[Monitor, Config] | None = None
+
+    def of(self, config: Config) -> dict[str, Part]:
+        """By name.  Everything that can be wrong in a configuration is found here, before anything runs or ends:
+        raises `CdcError`."""
+        relays = {name: self._relay(name, source) for name, source in sources_of(config, self.role).items()}
+        parts = {f"source {name}": Part(key, relay.run) for name, (key, relay) in relays.items()}
+        if self.role is not Role.CAPTURE:
+            parts[DISPATCH] = self._dispatch(config)
+            kept = Kept(**config.retention.model_dump())
+            parts[RETENTION] = Part(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
+        watched = {name: relay for name, (_, relay) in relays.items()}
+        if watched or config.web.listen or self.supervisor.patience is not None:
+            sources = [key for key, _ in relays.values()]
+            parts[WATCH] = Part((config, sources), lambda stop: self._watched(config, watched, stop))
+        self._relays = relays
+        return parts
+
+    def status(self, now: datetime) -> str:
+        """One line for people: what is wrong first, else that nothing is."""
+        if self._watch is None:
+            return "Running."
+        from cdc.web.health import reasons
+
+        monitor, config = self._watch
+        return next(iter(reasons(monitor, _bounds(config), now)), "All is well.")
+
+    # -- capture ----------------------------------------------------------------------------------------------------
+
+    def _relay(self, name: str, source: SourceConfig) -> tuple[object, Relay]:
+        from cdc.mapping.mapper import Mapper
+        from cdc.relay import Relay
+
+        key = source_key(source)
+        known = self._relays.get(name)
+        if known is not None and known[0] == key:
+            return known
+        rules = Mapper(catalogue(source))
+        return key, Relay(source_of(source), rules, self.store, SystemClock(), self._wake, self.observer)
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, config: Config) -> Part:
+        from cdc.dispatch.by_scheme import BySchemeSender
+
+        http, mail = http_sender(config), mail_sender(config)
+
+        async def work(stop: asyncio.Event) -> None:
+            async with http:
+                await self._dispatched(config, BySchemeSender(http, mail), stop)
+
+        return Part(sending_key(config), work)
+
+    async def _dispatched(self, config: Config, sender: Sender, stop: asyncio.Event) -> None:
+        from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+        from cdc.dispatch.endurance import Endurance, Failures
+
+        settings = DispatchSettings(
+            worker=_worker(config),
+            concurrency=config.dispatch.concurrency,
+            lease=config.dispatch.lease_seconds,
+            grace=config.dispatch.stop_seconds,
+        )
+        failures = Failures()
+        observer = Several(self.observer, failures)
+        dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer)
+        self.observer.held({})  # by whoever dispatched before
+        self._wake.dispatcher = dispatcher
+        self.store.on_write(self._wake)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_stopping(dispatcher, stop))
+            group.create_task(Endurance(self.store, failures, SystemClock(), self._wake).run(stop))
+            await _become_dispatcher(dispatcher, self.store, stop, self.observer)
+
+    # -- what watches -----------------------------------------------------------------------------------------------
+
+    async def _watched(self, config: Config, relays: Mapping[str, Relay], stop: asyncio.Event) -> None:
+        """Whether the sources stand still, for operators; health and metrics, where they are to be served."""
+        from cdc.web.alarm import Alarm
+        from cdc.web.health import hangs
+        from cdc.web.monitor import Monitor, Watched
+
+        clock, bounds = SystemClock(), _bounds(config)
+        self.reported.follow(relays)
+        if self.role is Role.CAPTURE:
+            self.reported.dispatching(active=False)
+        watched = {name: Watched(relay.source, probe_of(config.select_source(name))) for name, relay in relays.items()}
+        monitor = Monitor(self.store, watched, self.reported, clock)
+        self._watch = monitor, config
+        async with asyncio.TaskGroup() as group:
+            group.create_task(monitor.run(stop))
+            group.create_task(Alarm(monitor, bounds, self.store, clock, self._wake).run(stop))
+            alive = keep_alive(self.supervisor, lambda now: hangs(monitor, bounds, now), self.status, clock, stop)
+            group.create_task(alive)
+            if config.web.listen:
+                group.create_task(self._served(config, monitor, stop))
+
+    def _served(self, config: Config, monitor: Monitor, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        from cdc.service.web import serve_web
+
+        return serve_web(
+            config,
+            self.store,
+            monitor,
+            _bounds(config),
+            clock=SystemClock(),
+            stop=stop,
+            say=self.say,
+            due=self._wake,
+        )
+
+
+def _bounds(config: Config) -> Any:
+    from cdc.web.health import Bounds
+
+    return Bounds(
+        stalled=timedelta(seconds=config.web.stalled_seconds),
+        overdue=timedelta(seconds=config.web.overdue_seconds),
+        attempt=timedelta(seconds=config.dispatch.max_timeout_seconds),
+    )
+
+
+def _worker(config: Config) -> str:
+    """This process's name in leases: the same after a restart, where that cannot be the name of another one."""
+    host = socket.gethostname()
+    return config.dispatch.worker or (f"{host}-{os.getpid()}" if config.outbox.path is None else host)
+
+
+async def _stopping(dispatcher: Dispatcher, stop: asyncio.Event) -> None:
+    await stop.wait()
+    dispatcher.stop()
+
+
+async def _become_dispatcher(
+    dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event, observer: Observer
+) -> None:
+    """Dispatch, as soon as no other process does from this outbox: nothing tells when that one ends."""
+    clock = SystemClock()
+    if not await store.become_dispatcher():
+        observer.dispatching(active=False)
+        log.info("standby for dispatch", reason="another process dispatches from this outbox")
+        while not await store.become_dispatcher():
+            if await clock.wait(stop, STANDBY_SECONDS):
+                return
+        log.info("took over dispatch")
+    observer.dispatching(active=True)
+    log.info("dispatching")
+    await dispatcher.run()

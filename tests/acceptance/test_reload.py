@@ -1,0 +1,159 @@
+"""``cdc run`` reads its configuration again on SIGHUP: nothing is lost or doubled, and what did not change goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+from support.consumer import TABLE, Consumer, Inbox, answering, receiving
+from support.database import Database
+from support.notify_socket import notify_socket
+
+RULE_SETS = ('tables = ["contadores"]\n', 'tables = ["contadores", "otros"]\n')
+RELOADED, REFUSED = "configuration reloaded", "configuration not reloaded: the present one stays in force"
+
+
+def _insert(database: Database, number: int, table: str = "contadores") -> None:
+    database.execute(f"INSERT INTO {table} VALUES (%s, 0, NULL)", [number])
+
+
+def _edit(consumer: Consumer, old: str, new: str, name: str = "cdc.toml") -> None:
+    path = consumer.folder / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+async def _reload(consumer: Consumer, message: str = RELOADED, times: int = 1) -> dict[str, Any]:
+    assert consumer.process is not None
+    consumer.process.send_signal(signal.SIGHUP)
+    return await consumer.logged(message, times)
+
+
+def _opened(consumer: Consumer, source: str) -> int:
+    return sum(line["message"] == "reading" and line["source"] == source for line in consumer.messages())
+
+
+async def test_nothing_is_lost_while_sources_change(database: Database, tmp_path: Path) -> None:
+    """Under writes, the rules of a source change again and again, in a file of their own."""
+    database.execute(TABLE.replace("contadores", "otros"))
+    consumer = Consumer.of_one_table(tmp_path, database)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            for round_ in range(1, 4):
+                _insert(database, 2 * round_)
+                (consumer.folder / "rules.toml").write_text(RULE_SETS[round_ % 2], encoding="utf-8")
+                told = await _reload(consumer, times=round_)
+                assert told["changed"] == ["source main", "watch"]
+                _insert(database, 2 * round_ + 1)
+            await inbox.until_count(6)
+            opened = _opened(consumer, "main")
+            assert (await _reload(consumer, times=4))["changed"] == [], "the same file again"
+            assert _opened(consumer, "main") == opened
+    assert [event["key"]["id"] for event in inbox.events] == [2, 3, 4, 5, 6, 7]
+    assert len({event["id"] for event in inbox.events}) == 6
+
+
+async def test_a_wrong_configuration_changes_nothing(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    inbox = Inbox()
+    wrong = {
+        "no TOML": ("[outbox]", "[outbox"),
+        "no such option": ("[outbox]", "[outbox]\nulr = 1"),
+        "no usable rules": ('"rules.toml"', '"nowhere.toml"'),
+        "takes a restart": ("sqlite:///cdc.db", "sqlite:///other.db"),
+        "no source": ("[source.main]", "[mail]"),
+        "no certificate": ("allow_private = true", 'client_certificates = { x = "nowhere.pem" }'),
+    }
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            good = (consumer.folder / "cdc.toml").read_text(encoding="utf-8")
+            told = []
+            for number, (old, new) in enumerate(wrong.values(), start=1):
+                _edit(consumer, old, new)
+                told.append((await _reload(consumer, REFUSED, number))["error"])
+                (consumer.folder / "cdc.toml").write_text(good, encoding="utf-8")
+            assert all("nowhere" in error or "cdc.toml" in error or "[" in error for error in told), told
+            assert "cannot change while cdc run is running" in told[3]
+            _insert(postgres_db, 1)
+            await inbox.until_count(1)
+            assert _opened(consumer, "main") == 1
+            assert [line for line in consumer.messages() if line["message"] == RELOADED] == []
+
+
+async def test_sources_come_and_go_and_the_others_go_on(
+    postgres_db: Database, mariadb_db: Database, tmp_path: Path
+) -> None:
+    consumer = Consumer.of_one_table(tmp_path / "one", postgres_db)
+    other = Consumer.of_one_table(tmp_path / "two", mariadb_db)
+    source = (other.folder / "cdc.toml").read_text(encoding="utf-8").partition("[outbox]")[0]
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            _edit(consumer, "[outbox]", source.replace("main", "bilbao") + "[outbox]")
+            assert (await _reload(consumer))["changed"] == ["source bilbao", "watch"]
+            _insert(mariadb_db, 1)
+            await inbox.until_count(1)
+            _edit(consumer, source.replace("main", "bilbao"), "")
+            assert (await _reload(consumer, times=2))["changed"] == ["source bilbao", "watch"]
+            _insert(mariadb_db, 2)  # waits in its journal
+            _insert(postgres_db, 3)
+            await inbox.until_count(2)
+            _edit(consumer, "[outbox]", source.replace("main", "bilbao") + "[outbox]")
+            await _reload(consumer, times=3)
+            await inbox.until_count(3)
+            assert _opened(consumer, "main") == 1
+    told = [(event["source"], event["key"]["id"]) for event in inbox.events]
+    assert told == [("bilbao", 1), ("main", 3), ("bilbao", 2)]
+
+
+async def test_dispatch_takes_on_what_changed_and_finishes_what_is_on_its_way(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    may_answer, arrived, inbox = asyncio.Event(), asyncio.Event(), Inbox()
+
+    async def answer(_event: dict[str, Any]) -> int:
+        arrived.set()
+        await may_answer.wait()
+        return 204
+
+    async with answering(answer, inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            _insert(postgres_db, 1)
+            await asyncio.wait_for(arrived.wait(), 30)
+            _edit(consumer, "allow_private = true", "allow_private = true\nconcurrency = 3")
+            reloading = asyncio.create_task(_reload(consumer))
+            _insert(postgres_db, 2)
+            may_answer.set()
+            assert (await reloading)["changed"] == ["dispatch", "watch"]
+            await inbox.until_count(2)
+            assert _opened(consumer, "main") == 1
+        delivered = await consumer.deliveries()
+    assert [(each["state"], each["attempts"]) for each in delivered] == [("delivered", 1)] * 2
+    assert [event["key"]["id"] for event in inbox.events] == [1, 2]
+
+
+async def test_the_service_manager_is_told(postgres_db: Database, tmp_path: Path, monkeypatch: Any) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    with notify_socket(tmp_path) as listening:
+        monkeypatch.setenv("NOTIFY_SOCKET", listening.address)
+        monkeypatch.setenv("WATCHDOG_USEC", "900000")
+        consumer.start()
+        try:
+            await listening.until(lambda told: told.get("READY") == "1")
+            await listening.until(lambda told: told.get("WATCHDOG") == "1" and told["STATUS"] == "All is well.")
+            assert consumer.process is not None
+            consumer.process.send_signal(signal.SIGHUP)
+            reload = await listening.until(lambda told: told.get("READY") == "1")
+            assert any(told.get("RELOADING") == "1" and told["MONOTONIC_USEC"].isdecimal() for told in reload)
+        finally:
+            assert await consumer.stop() == 0
+        assert [told["STATUS"] for told in listening.told() if told.get("STOPPING") == "1"] == ["Stopping."] * 2

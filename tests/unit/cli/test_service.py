@@ -1,0 +1,91 @@
+"""The systemd unit that is printed, judged by systemd's own programs where they are."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+[source.main]
+facturascripts = "/var/www/html/config.php"
+[source.bilbao]
+url = "mysql://cdc@db/facturascripts"
+password_file = "/etc/facturascripts-cdc/100%/bilbao"
+[outbox]
+url = "sqlite:////srv/out box/cdc.db"
+secret_key_file = "/etc/facturascripts-cdc/key"
+[dispatch]
+client_certificates = { bank = "/etc/facturascripts-cdc/bank.pem" }
+[mail]
+host = "mail.example.com"
+sender = "cdc@example.com"
+user = "cdc"
+password_file = "/etc/facturascripts-cdc/mail"
+"""
+
+
+@pytest.fixture
+def unit(run_cdc: Callable, tmp_path: Path) -> Callable[..., str]:
+    (tmp_path / "cdc.toml").write_text(CONFIG, encoding="utf-8")
+
+    def printed(*options: str) -> str:
+        return str(run_cdc("--config", str(tmp_path / "cdc.toml"), "service", "unit", *options).stdout)
+
+    return printed
+
+
+def test_secrets_are_credentials_and_only_the_outbox_is_written(unit: Callable[..., str]) -> None:
+    lines = unit().splitlines()
+    assert [line for line in lines if line.startswith(("LoadCredential=", "Environment=", "ReadWritePaths="))] == [
+        'ReadWritePaths="/srv/out box"',
+        "LoadCredential=main.facturascripts:/var/www/html/config.php",
+        "Environment=CDC_SOURCE_MAIN_FACTURASCRIPTS=%d/main.facturascripts",
+        "LoadCredential=bilbao.password_file:/etc/facturascripts-cdc/100%%/bilbao",
+        "Environment=CDC_SOURCE_BILBAO_PASSWORD_FILE=%d/bilbao.password_file",
+        "LoadCredential=outbox.secret_key_file:/etc/facturascripts-cdc/key",
+        "Environment=CDC_OUTBOX_SECRET_KEY_FILE=%d/outbox.secret_key_file",
+        "LoadCredential=mail.password_file:/etc/facturascripts-cdc/mail",
+        "Environment=CDC_MAIL_PASSWORD_FILE=%d/mail.password_file",
+        "LoadCredential=certificate.bank:/etc/facturascripts-cdc/bank.pem",
+        'Environment="CDC_DISPATCH_CLIENT_CERTIFICATES=bank=%d/certificate.bank"',
+    ]
+
+
+def test_an_older_systemd_is_told_how_to_reload(unit: Callable[..., str]) -> None:
+    assert "Type=notify-reload\n" in unit("--systemd", "253")
+    older = unit("--systemd", "252")
+    assert "Type=notify\nExecReload=/bin/kill -HUP $MAINPID\n" in older
+
+
+def test_it_runs_this_program_with_this_configuration(unit: Callable[..., str], tmp_path: Path) -> None:
+    start = next(line for line in unit("--user", "www").splitlines() if line.startswith("ExecStart="))
+    program = Path(sys.executable).with_name("cdc")
+    assert start == f"ExecStart={program} --config {tmp_path / 'cdc.toml'} --log-format json run"
+    assert "User=www\n" in unit("--user", "www")
+
+
+def test_systemd_finds_nothing_wrong_with_it(unit: Callable[..., str], tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("not verified: there is no systemd-analyze on this machine")
+    file = tmp_path / "facturascripts-cdc.service"
+    file.write_text(unit(), encoding="utf-8")
+    verified = subprocess.run([program, "verify", "--man=no", str(file)], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    exposed = [program, "security", "--offline=true", "--threshold=20", str(file)]
+    judged = subprocess.run(exposed, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout[-200:]
+
+
+def test_a_configuration_that_is_no_file_has_no_unit(
+    run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "cdc.toml").unlink()
+    monkeypatch.setenv("CDC_SOURCE_MAIN_URL", "mysql://cdc@db/facturascripts")
+    refused = run_cdc("service", "unit", code=2)
+    assert "needs a configuration file" in refused.stderr
