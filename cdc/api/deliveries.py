@@ -7,9 +7,17 @@ from http import HTTPStatus
 from cdc.access.nouns import Scope
 from cdc.api.operation import Answer, Call, Operation
 from cdc.api.problem import Problem
-from cdc.api.resource import DeliveriesMeant, DeliveryDetail, DeliveryPage, DeliveryResource, PageQuery
+from cdc.api.resource import (
+    SHORT_PAGES,
+    DeliveriesMeant,
+    DeliveryDetail,
+    DeliveryPage,
+    DeliveryResource,
+    PageQuery,
+)
 from cdc.errors import NotFound
 from cdc.outbox.shared import no_delivery
+from cdc.outbox.walk import Patience
 
 _TAG = "deliveries"
 
@@ -19,17 +27,14 @@ class DeliveriesQuery(DeliveriesMeant, PageQuery):
 
 
 async def _list(call: Call[DeliveriesQuery, None]) -> Answer:
-    query = call.query
+    query, patience = call.query, Patience(call.desk.clock.monotonic)
     try:
-        views = await call.desk.store.deliveries(query.filter(), query.limit + 1, query.cursor)
+        page = await call.desk.store.search_deliveries(query.filter(), query.limit, patience, query.cursor)
     except NotFound:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours (any more).", "Begin again without it."
         ) from None
-    more = len(views) > query.limit
-    shown = views[: query.limit]
-    items = [DeliveryResource.of(view) for view in shown]
-    return Answer(DeliveryPage(items=items, next=shown[-1].id if more else None))
+    return Answer(DeliveryPage(items=[DeliveryResource.of(view) for view in page.found], next=page.further))
 
 
 async def _show(call: Call[None, None]) -> Answer:
@@ -60,6 +65,7 @@ OPERATIONS = (
         answer=DeliveryPage,
         query=DeliveriesQuery,
         tag=_TAG,
+        description=SHORT_PAGES,
     ),
     Operation(
         "GET",

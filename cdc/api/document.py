@@ -46,7 +46,8 @@ mend it) and `errors` (which value).
 | 429 | too often; after `Retry-After` seconds again |
 | 503 | the outbox does not answer |
 
-**Pages.** Listings give `items` and `next`: the `cursor` of the page behind, null on the last one.
+**Pages.** Listings give `items` and `next`: the `cursor` of the page behind, null on the last one. A page of
+deliveries or events may be short or empty and have a `next`: the search goes on from there.
 
 **Once.** With an `Idempotency-Key` (1 to 255 printable characters) a POST is done once in 24 hours, however often it is
 sent: the same request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409.

@@ -6,6 +6,7 @@ from cdc.access.nouns import Scope
 from cdc.api.desk import EventKind
 from cdc.api.operation import Answer, Call, Operation
 from cdc.api.resource import (
+    SHORT_PAGES,
     EventPage,
     EventResource,
     EventsMeant,
@@ -18,6 +19,7 @@ from cdc.api.resource import (
 from cdc.api.stream import sequence_of, stream
 from cdc.errors import NotFound
 from cdc.log_filter import EventFilter
+from cdc.outbox.walk import Patience
 
 _TAG = "events"
 
@@ -43,12 +45,10 @@ def _summary(kind: EventKind) -> dict[str, str]:
 
 
 async def _list(call: Call[EventsQuery, None]) -> Answer:
-    query = call.query
-    found = await call.desk.store.find_events(EventFilter(**query.fields()), query.limit + 1, sequence_of(query.cursor))
-    more = len(found) > query.limit
-    shown = found[: query.limit]
-    items = [EventResource.of(stored) for stored in shown]
-    return Answer(EventPage(items=items, next=str(shown[-1].sequence) if more else None))
+    query, patience = call.query, Patience(call.desk.clock.monotonic)
+    which, after = EventFilter(**query.fields()), sequence_of(query.cursor)
+    page = await call.desk.store.search_events(which, query.limit, patience, after, oldest_first=True)
+    return Answer(EventPage(items=[EventResource.of(stored) for stored in page.found], next=page.further))
 
 
 async def _show(call: Call[None, None]) -> Answer:
@@ -90,6 +90,7 @@ OPERATIONS = (
         answer=EventPage,
         query=EventsQuery,
         tag=_TAG,
+        description=SHORT_PAGES,
     ),
     Operation(
         "GET",

@@ -33,6 +33,11 @@ Moment = Annotated[
 ]
 #: Most items of a page.
 MOST = 200
+NEXT = "The cursor of the page behind; null on the last one."
+SHORT_PAGES = (
+    "A search takes a bounded time: where it has to look at much, a page may be short or empty, and has a `next` all "
+    "the same, to go on from. The search is at its end when `next` is null."
+)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EVENT_ID = "evt_"
 
@@ -174,7 +179,7 @@ def _delivery(view: DeliveryView) -> dict[str, Any]:
 
 class DeliveryPage(Shown):
     items: list[DeliveryResource]
-    next: str | None = Field(description="The cursor of the page behind; null on the last one.")
+    next: str | None = Field(description=NEXT)
 
 
 class EventResource(Shown):
@@ -205,7 +210,7 @@ class EventResource(Shown):
 
 class EventPage(Shown):
     items: list[EventResource]
-    next: str | None = Field(description="The cursor of the page behind; null on the last one.")
+    next: str | None = Field(description=NEXT)
 
 
 class EventTypeResource(Shown):

@@ -26,6 +26,7 @@ from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, O
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
 from cdc.replay import Replay, ReplayState
 
@@ -232,6 +233,14 @@ class OutboxStore(Protocol):
         page before; raises `UsageError` when there is no such delivery (any more)."""
         ...
 
+    async def search_deliveries(
+        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
+    ) -> Searched[DeliveryView]:
+        """`deliveries`, no longer than ``patience`` has it: a page that may be short, and where to go on.  ``before``:
+        `Searched.further` of the page before, or the id of a delivery.  Raises `UsageError` when there is no such
+        delivery (any more)."""
+        ...
+
     async def delivery(self, delivery_id: str) -> DeliveryView | None: ...
 
     async def attempts(self, delivery_id: str) -> list[Attempt]: ...
@@ -252,6 +261,13 @@ class OutboxStore(Protocol):
 
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         """Events in the order stored, behind sequence ``after``."""
+        ...
+
+    async def search_events(
+        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
+    ) -> Searched[StoredEvent]:
+        """Events, oldest or newest first, no longer than ``patience`` has it: a page that may be short, and where to go
+        on.  ``place``: behind which sequence, in that order; `Searched.further` of the page before is its text."""
         ...
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------

@@ -128,6 +128,12 @@ def place_of(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def cursor_of(text: str) -> tuple[int, int] | None:
+    """Sequence and delivery number of `place_text`; None when the text is no such place."""
+    match = _PLACE.fullmatch(text)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
 def no_event(text: str) -> NotFound:
     return NotFound(f"There is no event {text}.", "`cdc event tail` shows the events.")
 

@@ -12,7 +12,8 @@ from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.memory.tables import Delivery, MemoryTables
-from cdc.outbox.shared import delivery_number, text_in_payload
+from cdc.outbox.shared import cursor_of, delivery_number, place_text, text_in_payload
+from cdc.outbox.walk import Patience, Searched, Stretch, Walk
 from cdc.pattern import check_pattern, matches
 
 
@@ -27,6 +28,25 @@ class MemoryLog(MemoryTables):
             if below is None or place_in_log(delivery) < below
         )
         return list(islice(found, limit))
+
+    async def search_deliveries(
+        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
+    ) -> Searched[DeliveryView]:
+        fitting, whole = self._found(which)[::-1], self._whole()
+        if before is not None:
+            place = cursor_of(before) or place_in_log(self._find(before))
+            fitting = [each for each in fitting if place_in_log(each) < place]
+            whole = whole.below(*place)
+        walk: Walk[Delivery] = Walk(whole, limit, patience, at_once=which.event_id is not None)
+        for stretch in walk:
+            walk.rows += [each for each in fitting if stretch.has(each.sequence)][: walk.wanted]
+        return walk.page(
+            Delivery.view, lambda each: place_text(*place_in_log(each)), lambda sequence: place_text(sequence, 0)
+        )
+
+    def _whole(self) -> Stretch:
+        sequences = [each.sequence for each in self._events.values()]
+        return Stretch(sequences[0] - 1, sequences[-1]) if sequences else Stretch(0, 0)
 
     def _found(self, which: DeliveryFilter) -> list[Delivery]:
         """Oldest events first."""
@@ -82,6 +102,19 @@ class MemoryLog(MemoryTables):
         behind = max(after, self._searched(which))
         found = (event for event in self._events.values() if event.sequence > behind and fits(event, which))
         return list(islice(found, limit))
+
+    async def search_events(
+        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
+    ) -> Searched[StoredEvent]:
+        fitting = await self.find_events(which, len(self._events))
+        whole = self._whole() if place is None else self._whole().behind(place, oldest_first=oldest_first)
+        walk: Walk[StoredEvent] = Walk(
+            whole, limit, patience, oldest_first=oldest_first, at_once=which.event_id is not None
+        )
+        for stretch in walk:
+            within = [event for event in fitting if stretch.has(event.sequence)]
+            walk.rows += (within if oldest_first else within[::-1])[: walk.wanted]
+        return walk.page(lambda event: event, lambda event: str(event.sequence), str)
 
 
 def check(which: EventFilter) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.log_filter import DeliveryFilter, EventFilter
@@ -12,10 +12,12 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.postgres.rows import ACTIVE, STATES, attempt_from, event_from, view_from
 from cdc.outbox.postgres.search import Search, of_deliveries, of_events
 from cdc.outbox.postgres.session import Db
-from cdc.outbox.shared import delivery_number, no_delivery
+from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
+from cdc.outbox.walk import Patience, Searched, Stretch, Walk
 
 #: the state with which ``counts.sql`` reports the leased among the active
 _LEASED_AMONG_ACTIVE: Final = 5
+_BELOW: Final = "(delivery.event, delivery.id) < (%(place)s, %(behind)s)"
 _PLACE: Final = "SELECT event, id FROM cdc_outbox.delivery WHERE id = %(id)s"
 
 
@@ -25,8 +27,29 @@ async def deliveries(db: Db, which: DeliveryFilter, limit: int, before: str | No
         sequence, number = await _place_of(db, before)
         # whichever of the two tables it begins with, and goes along, it begins at the place
         search.add("delivery.event <= %(place)s AND event.sequence <= %(place)s")
-        search.add("(delivery.event, delivery.id) < (%(place)s, %(behind)s)", place=sequence, behind=number)
+        search.add(_BELOW, place=sequence, behind=number)
     return [view_from(row) for row in await db.query(search.text("deliveries"), search.parameters | {"limit": limit})]
+
+
+async def search_deliveries(
+    db: Db, which: DeliveryFilter, limit: int, patience: Patience, before: str | None
+) -> Searched[DeliveryView]:
+    search = await of_deliveries(db, which)
+    whole = await _whole(db)
+    if before is not None:
+        sequence, number = cursor_of(before) or await _place_of(db, before)
+        search.add(_BELOW, place=sequence, behind=number)
+        whole = whole.below(sequence, number)
+    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=search.few)
+    for stretch in walk:
+        within = search.within(stretch, "delivery.event", "event.sequence")
+        walk.rows += await db.planned(within.text("deliveries"), within.parameters | {"limit": walk.wanted})
+    return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda edge: place_text(edge, 0))
+
+
+async def _whole(db: Db) -> Stretch:
+    ((oldest, newest),) = await db.rows("log_ends")
+    return Stretch(oldest - 1, newest)
 
 
 async def _place_of(db: Db, delivery_id: str) -> tuple[int, int]:
@@ -97,3 +120,18 @@ async def find_events(db: Db, which: EventFilter, limit: int, after: int) -> lis
     search = await of_events(db, which)
     search.add("event.sequence > %(after)s", after=after)
     return [event_from(row) for row in await db.query(search.text("find_events"), search.parameters | {"limit": limit})]
+
+
+async def search_events(
+    db: Db, which: EventFilter, limit: int, patience: Patience, place: int | None, *, oldest_first: bool
+) -> Searched[StoredEvent]:
+    search = await of_events(db, which)
+    whole = await _whole(db)
+    if place is not None:
+        whole = whole.behind(place, oldest_first=oldest_first)
+    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=search.few)
+    name = "find_events" if oldest_first else "find_newest"
+    for stretch in walk:
+        within = search.within(stretch, "event.sequence")
+        walk.rows += await db.planned(within.text(name), within.parameters | {"limit": walk.wanted})
+    return walk.page(event_from, lambda row: str(row[0]), str)

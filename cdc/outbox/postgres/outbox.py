@@ -31,6 +31,7 @@ from cdc.outbox.postgres.listen import Listener
 from cdc.outbox.postgres.migrate import migrate_postgres
 from cdc.outbox.postgres.session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.walk import Patience, Searched
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.replay import Replay, ReplayState
@@ -188,6 +189,11 @@ class PostgresOutbox:
     async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
         return await self._log.read(log.deliveries, which, limit, before)
 
+    async def search_deliveries(
+        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
+    ) -> Searched[DeliveryView]:
+        return await self._log.read(log.search_deliveries, which, limit, patience, before)
+
     async def delivery(self, delivery_id: str) -> DeliveryView | None:
         return await self._log.read(log.delivery, delivery_id)
 
@@ -208,6 +214,12 @@ class PostgresOutbox:
 
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         return await self._log.read(log.find_events, which, limit, after)
+
+    async def search_events(
+        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
+    ) -> Searched[StoredEvent]:
+        search = log.search_events
+        return await self._log.read(search, which, limit, patience, place, oldest_first=oldest_first)
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 

@@ -1,13 +1,13 @@
 """How the PostgreSQL outbox finds events and deliveries in a long log.
 
 The way is the server's to choose, but for one thing: it takes for granted that what is asked for is spread evenly, and
-walks from the newest event on to what happened long ago.  So the events of a record, those of a name or of a time
-when they are few, and the unfinished deliveries when these are, are looked up first.
+walks from the newest event on to what happened long ago.  So the events of a record, of a name or of a time, and the
+unfinished deliveries, are looked up first when they are few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cdc.delivery import DeliveryState
@@ -15,6 +15,7 @@ from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import text_in_payload
+from cdc.outbox.walk import Stretch
 from cdc.pattern import check_pattern, matches
 from cdc.sqlfile import render
 
@@ -43,19 +44,30 @@ _UNFINISHED: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.delivery WHER
 _UNFINISHED_FIRST: Final = (
     "delivery.id = ANY (ARRAY(SELECT chosen.id FROM cdc_outbox.delivery AS chosen WHERE chosen.state < 2))"
 )
-ENDPOINT_TERM: Final = "delivery.endpoint + 0 = (SELECT number FROM cdc_outbox.endpoint WHERE id = %(endpoint)s)"
+ENDPOINT_TERM: Final = "delivery.endpoint + 0 = %(endpoint)s"
+_ENDPOINT: Final = "SELECT number FROM cdc_outbox.endpoint WHERE id = %(id)s"
 
 
 class Search:
-    """Fixed terms with named parameters, for a statement's ``$where``."""
+    """Fixed terms with named parameters, for a statement's ``$where``.  ``few``: what is looked up first narrows it to
+    so little that it is found at once."""
 
-    def __init__(self) -> None:
-        self._terms = ["true"]
-        self.parameters: dict[str, object] = {}
+    def __init__(
+        self, terms: Sequence[str] = ("true",), parameters: Mapping[str, object] | None = None, *, few: bool = False
+    ) -> None:
+        self._terms = [*terms]
+        self.parameters = {**(parameters or {})}
+        self.few = few
 
     def add(self, term: str, **parameters: object) -> None:
         self._terms.append(term)
         self.parameters.update(parameters)
+
+    def within(self, stretch: Stretch, *columns: str) -> Search:
+        """``columns``: the sequence of an event, in each table that the statement may begin with."""
+        terms = [f"{name} > %(above)s AND {name} <= %(upto)s" for name in columns]
+        bounds = {"above": stretch.above, "upto": stretch.upto}
+        return Search([*self._terms, *terms], {**self.parameters, **bounds}, few=self.few)
 
     def text(self, name: str) -> str:
         return render(f"postgres/outbox/{name}.sql", where=" AND ".join(self._terms))
@@ -91,11 +103,13 @@ async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
     search = await _terms(db, which)
     await _look_up(db, which, search, "delivery.event")
     if which.endpoint_id is not None:
-        search.add(ENDPOINT_TERM, endpoint=which.endpoint_id)
+        numbers = await db.query(_ENDPOINT, {"id": which.endpoint_id})  # of a number it knows how many there are
+        search.add(ENDPOINT_TERM if numbers else "false", endpoint=numbers[0][0] if numbers else None)
     if which.state is not None:
         search.add(STATE_TERMS[which.state])
         if not which.state.final and int((await db.query(_UNFINISHED, {"most": FEW + 1}))[0][0]) <= FEW:
             search.add(_UNFINISHED_FIRST)
+            search.few = True
     return search
 
 
@@ -104,17 +118,18 @@ async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> N
     if which.text is not None:
         text = text_in_payload(which.text)
         search.add(_LOOKED_UP.format(column=column, terms=_TEXT), text=text, text_events=TEXT_EVENTS)
+        search.few = True
     if which.event_id is not None:
-        return  # there is one
-    if which.record is not None:
-        search.add(_LOOKED_UP.format(column=column, terms=_RECORD))
+        search.few = True
         return
+    record = [] if which.record is None else [_RECORD]
     time = [term for term, given in ((_SINCE, which.since), (_UNTIL, which.until)) if given is not None]
     names = [_NAMES] if "names" in search.parameters else []
-    for terms in (time, names):
+    for terms in (record, time, names):
         narrow = " AND ".join(terms)
         if terms and await _few(db, narrow, search):
             search.add(_LOOKED_UP.format(column=column, terms=narrow))
+            search.few = True
             return
 
 

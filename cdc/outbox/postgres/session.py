@@ -58,6 +58,11 @@ class Db:
         cursor = await self.connection.execute(text.encode(), parameters, binary=True)
         return await cursor.fetchall() if cursor.description else []
 
+    async def planned(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """`query`, planned for these parameters each time: what they narrow to differs too much for one plan."""
+        cursor = await self.connection.execute(text.encode(), parameters, prepare=False, binary=True)
+        return await cursor.fetchall()
+
     async def write(self, name: str, /, **parameters: Any) -> int:
         """How many rows the statement changed."""
         statement = load(f"postgres/outbox/{name}.sql").encode()

@@ -6,13 +6,15 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import delivery_number, no_delivery
+from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
 from cdc.outbox.sqlite.rows import ACTIVE, LEASED_AMONG_ACTIVE, attempt_from, event_from, state_of, view_from
 from cdc.outbox.sqlite.search import Search, of_deliveries, of_events, rows_of
+from cdc.outbox.walk import Patience, Searched, Stretch, Walk
 from cdc.sqlfile import load
 
 
@@ -23,6 +25,31 @@ def deliveries(db: sqlite3.Connection, which: DeliveryFilter, limit: int, before
         searches = [search.before(*place) for search in searches]
     rows = rows_of(db, "deliveries", searches, lambda row: (row[15], row[0]), limit=limit, reverse=True)
     return [view_from(row) for row in rows]
+
+
+def search_deliveries(
+    db: sqlite3.Connection, which: DeliveryFilter, limit: int, patience: Patience, before: str | None
+) -> Searched[DeliveryView]:
+    searches = of_deliveries(db, which, walked=True)
+    whole = _whole(db)
+    if before is not None:
+        sequence, number = cursor_of(before) or _place_of(db, before)
+        searches = [search.before(sequence, number) for search in searches]
+        whole = whole.below(sequence, number)
+    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=_few(searches))
+    for stretch in walk:
+        within = [search.within(stretch) for search in searches]
+        walk.rows += rows_of(db, "deliveries", within, lambda row: (row[15], row[0]), limit=walk.wanted, reverse=True)
+    return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda sequence: place_text(sequence, 0))
+
+
+def _whole(db: sqlite3.Connection) -> Stretch:
+    oldest, newest = db.execute(load("sqlite/log_ends.sql")).fetchone()
+    return Stretch(oldest - 1, newest)
+
+
+def _few(searches: Sequence[Search]) -> bool:
+    return all(search.few for search in searches)
 
 
 def _place_of(db: sqlite3.Connection, delivery_id: str) -> tuple[int, int]:
@@ -94,3 +121,18 @@ def event(db: sqlite3.Connection, event_id: str) -> StoredEvent | None:
 def find_events(db: sqlite3.Connection, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
     searches = [search.narrowed("$sequence > :after", after=after) for search in of_events(db, which)]
     return [event_from(row) for row in rows_of(db, "find_events", searches, lambda row: row[0], limit=limit)]
+
+
+def search_events(
+    db: sqlite3.Connection, which: EventFilter, limit: int, patience: Patience, place: int | None, *, oldest_first: bool
+) -> Searched[StoredEvent]:
+    searches = of_events(db, which, walked=True)
+    whole = _whole(db)
+    if place is not None:
+        whole = whole.behind(place, oldest_first=oldest_first)
+    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=_few(searches))
+    name = "find_events" if oldest_first else "find_newest"
+    for stretch in walk:
+        within = [search.within(stretch) for search in searches]
+        walk.rows += rows_of(db, name, within, lambda row: row[0], limit=walk.wanted, reverse=not oldest_first)
+    return walk.page(event_from, lambda row: str(row[0]), str)

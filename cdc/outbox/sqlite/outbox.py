@@ -31,6 +31,7 @@ from cdc.outbox.sqlite import (
 from cdc.outbox.sqlite.file import keep_private
 from cdc.outbox.sqlite.lock import DispatchLock
 from cdc.outbox.sqlite.thread import SqliteThread
+from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
 from cdc.replay import Replay, ReplayState
 
@@ -166,6 +167,11 @@ class SqliteOutbox:
     async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
         return await self._reader.read(log.deliveries, which, limit, before)
 
+    async def search_deliveries(
+        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
+    ) -> Searched[DeliveryView]:
+        return await self._reader.read(log.search_deliveries, which, limit, patience, before)
+
     async def delivery(self, delivery_id: str) -> DeliveryView | None:
         return await self._reader.read(log.delivery, delivery_id)
 
@@ -186,6 +192,12 @@ class SqliteOutbox:
 
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         return await self._reader.read(log.find_events, which, limit, after)
+
+    async def search_events(
+        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
+    ) -> Searched[StoredEvent]:
+        search = log.search_events
+        return await self._reader.read(search, which, limit, patience, place, oldest_first=oldest_first)
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 

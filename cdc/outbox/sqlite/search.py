@@ -18,6 +18,7 @@ from cdc.delivery import DeliveryState
 from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.sqlite.rows import micros
+from cdc.outbox.walk import Stretch
 from cdc.pattern import check_pattern, matches
 from cdc.sqlfile import load, render
 
@@ -56,11 +57,12 @@ _UNFINISHED_IDS: Final = "delivery.id IN (SELECT id FROM delivery WHERE state < 
 @dataclass(frozen=True, slots=True)
 class Search:
     """One way through the log.  ``first``: the table to begin with, ``event`` or ``delivery``.  ``terms``: fixed texts
-    with named parameters."""
+    with named parameters.  ``few``: what it begins with is little, and found apart from the order."""
 
     first: str
     terms: tuple[str, ...]
     parameters: Mapping[str, object]
+    few: bool = False
 
     @property
     def sequence(self) -> str:
@@ -82,22 +84,34 @@ class Search:
             "$sequence >= :place", "($sequence > :place OR delivery.id > :behind)", place=sequence, behind=delivery
         )
 
+    def within(self, stretch: Stretch) -> Search:
+        return self.narrowed("$sequence > :above AND $sequence <= :upto", above=stretch.above, upto=stretch.upto)
+
+    def of_few(self) -> Search:
+        return replace(self, few=True)
+
     def text(self, name: str) -> str:
         second = "delivery" if self.first == "event" else "event"
         where = " AND ".join(self.terms)
         return render(f"sqlite/{name}.sql", first=self.first, second=second, sequence=self.sequence, where=where)
 
 
-def of_events(db: sqlite3.Connection, which: EventFilter) -> list[Search]:
-    """The ways whose findings, together and in order, are the events meant.  Raises `UsageError`."""
+def of_events(db: sqlite3.Connection, which: EventFilter, *, walked: bool = False) -> list[Search]:
+    """The ways whose findings, together and in order, are the events meant.  ``walked``: they are looked for stretch by
+    stretch, so that a long time is no way.  Raises `UsageError`."""
     terms, parameters = _event_terms(which)
     every = Search("event", tuple(terms) or ("1",), parameters)
-    return _by_event(db, which, every) or _by_name(db, which, every) or _by_time(every) or [every]
+    by_time = [] if walked else _by_time(every)
+    return _by_event(db, which, every) or _by_name(db, which, every) or by_time or [every]
 
 
-def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter, *, newest_first: bool = False) -> list[Search]:
-    """The ways whose findings, together and in order, are the deliveries meant.  Raises `UsageError`."""
-    ends_now = newest_first and which.until is None  # of a long time that ends now the newest are at the log's end
+def of_deliveries(
+    db: sqlite3.Connection, which: DeliveryFilter, *, newest_first: bool = False, walked: bool = False
+) -> list[Search]:
+    """The ways whose findings, together and in order, are the deliveries meant.  ``walked``: as in `of_events`.  Raises
+    `UsageError`."""
+    # of a long time that ends now the newest are at the log's end
+    in_order = walked or (newest_first and which.until is None)
     terms, parameters = _event_terms(which)
     if which.endpoint_id is not None:
         terms.append(f"+({_ENDPOINT})")
@@ -111,7 +125,7 @@ def of_deliveries(db: sqlite3.Connection, which: DeliveryFilter, *, newest_first
         or _by_state(db, which, by_delivery)
         or _by_name(db, which, by_event)
         or ([by_delivery.narrowed(_ENDPOINT)] if which.endpoint_id is not None else [])
-        or ([] if ends_now else _by_time(by_event))
+        or ([] if in_order else _by_time(by_event))
         or [by_delivery]
     )
 
@@ -140,13 +154,13 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
 def _by_event(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:
     text = () if which.text is None else (f"+{_TEXT}",)
     if which.event_id is not None:
-        return [every.narrowed("event.id = :event_id", *text)]
+        return [every.narrowed("event.id = :event_id", *text).of_few()]
     if which.record is not None:
         return [every.narrowed("event.record = :record", *text)]
     if text:
-        return [every.narrowed(_TEXT)]
+        return [every.narrowed(_TEXT).of_few()]
     if "since" in every.parameters and _few(db, _IN_WINDOW, every.parameters):
-        return [every.narrowed(_WINDOW)]
+        return [every.narrowed(_WINDOW).of_few()]
     return []
 
 
@@ -155,8 +169,9 @@ def _by_state(db: sqlite3.Connection, which: DeliveryFilter, every: Search) -> l
         return []
     rare = _RARE.get(which.state)
     if rare is not None:
-        return [every.narrowed(rare)]
-    return [every.narrowed(_UNFINISHED_IDS)] if _few(db, _UNFINISHED, {}) else []
+        by_rare = every.narrowed(rare)
+        return [by_rare.of_few() if which.state is DeliveryState.LEASED else by_rare]
+    return [every.narrowed(_UNFINISHED_IDS).of_few()] if _few(db, _UNFINISHED, {}) else []
 
 
 def _by_name(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:

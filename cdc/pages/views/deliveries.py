@@ -17,6 +17,7 @@ from cdc.errors import UsageError
 from cdc.log_filter import TEXT_EVENTS, DeliveryFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import no_delivery
+from cdc.outbox.walk import Patience, Searched
 from cdc.pages.page import Page, Refused, Route
 from cdc.pattern import check_pattern
 
@@ -38,24 +39,32 @@ class Difference:
 async def deliveries(page: Page) -> web.StreamResponse:
     store = page.site.desk.store
     given = {name: page.query(name) for name in _FILTERS}
-    problem = ""
+    patience, problem = Patience(page.site.desk.clock.monotonic), ""
     try:
-        found = await store.deliveries(_filter(page, given), _PAGE + 1, page.query("before") or None)
+        searched = await store.search_deliveries(_filter(page, given), _PAGE, patience, page.query("before") or None)
     except UsageError as error:
-        found, problem = [], str(error)
+        searched, problem = Searched([], None), str(error)
     endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
-    older = page.link("deliveries", **given, before=found[_PAGE - 1].id) if len(found) > _PAGE else ""
     return page.render(
         "deliveries.html",
-        deliveries=found[:_PAGE],
+        deliveries=searched.found,
         endpoints=endpoints,
         given=given,
         states=list(DeliveryState),
-        older=older,
+        older=page.link("deliveries", **given, before=searched.further) if searched.further else "",
+        looked=await looked_back_to(page, searched),
         newest=page.link("deliveries", **given) if page.query("before") else "",
         problem=problem,
-        searched=TEXT_EVENTS,
+        text_events=TEXT_EVENTS,
     )
+
+
+async def looked_back_to(page: Page, searched: Searched[Any]) -> datetime | None:
+    """The time of the oldest event that a search looked at, when it ended there with more behind it."""
+    if searched.looked is None:
+        return None
+    oldest = await page.site.desk.store.events(1, after=searched.looked - 1)
+    return oldest[0].time if oldest else None
 
 
 def _filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 
 from aiohttp import web
 
 from cdc.errors import NotFound, UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.walk import Patience, Searched
 from cdc.pages.page import Page, Route
-from cdc.pages.views.deliveries import differences, pretty
+from cdc.pages.views.deliveries import differences, looked_back_to, pretty
 from cdc.pattern import check_pattern
 
-_NEWEST = 50
+_PAGE = 50
+_SEQUENCE = re.compile(r"[0-9]{1,18}")
 _DELIVERIES = 200
 
 
 async def events(page: Page) -> web.StreamResponse:
     """The newest that fit, newest first."""
-    given, problem = page.query("event"), ""
+    given, before, problem = page.query("event"), page.query("before"), ""
     try:
-        pattern = check_pattern(given) if given else None
-        found = await page.site.desk.store.events(_NEWEST, pattern=pattern)
+        searched = await _search(page, given, before)
     except UsageError as error:
-        found, problem = [], str(error)
-    return page.render("events.html", events=found[::-1], given=given, problem=problem)
+        searched, problem = Searched([], None), str(error)
+    return page.render(
+        "events.html",
+        events=searched.found,
+        older=page.link("events", event=given, before=searched.further) if searched.further else "",
+        looked=await looked_back_to(page, searched),
+        newest=page.link("events", event=given) if before else "",
+        given=given,
+        problem=problem,
+    )
+
+
+async def _search(page: Page, given: str, before: str) -> Searched[StoredEvent]:
+    if before and not _SEQUENCE.fullmatch(before):
+        raise UsageError(page.language.text("There is no such place in the log."))
+    return await page.site.desk.store.search_events(
+        EventFilter(event_pattern=check_pattern(given) if given else None),
+        _PAGE,
+        Patience(page.site.desk.clock.monotonic),
+        int(before) if before else None,
+        oldest_first=False,
+    )
 
 
 async def event(page: Page) -> web.StreamResponse:

@@ -8,6 +8,7 @@ import pytest
 from cdc.access.nouns import Scope
 from cdc.delivery import DeliveryState
 from cdc.errors import OutboxError, SourceUnavailable
+from cdc.outbox import walk
 from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import Managed
 from support.outboxes import NOW, endpoint, event, finish, lease, store
@@ -44,6 +45,33 @@ async def test_deliveries_come_in_pages(api: Managed) -> None:
     assert [each for page in pages for each in page] == [
         (f"evt_{number}", each) for number in (4, 3, 2, 1) for each in ("ep_b", "ep_a")
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/deliveries?source=shop", [[], ["evt_3", "evt_3"], []]), ("/events?source=shop", None)]
+)
+async def test_a_search_that_looks_at_much_goes_on_by_its_cursor(
+    api: Managed, monkeypatch: pytest.MonkeyPatch, path: str, expected: list[list[str]] | None
+) -> None:
+    """One event is looked at a page."""
+    monkeypatch.setattr(walk, "FIRST", 1)
+    monkeypatch.setattr(walk, "SECONDS", 0.0)
+    await some(api)
+    pages, cursor = [], ""
+    while True:
+        page = (await api.ask("GET", f"{path}{cursor}", Scope.READ)).json
+        pages.append([each.get("event_id", each["id"]) for each in page["items"]])
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert pages == ([[], [], ["evt_3"], []] if expected is None else [*expected, []])
+
+
+async def test_a_cursor_may_name_a_delivery(api: Managed) -> None:
+    """As those of earlier versions did."""
+    await some(api)
+    last = (await api.ask("GET", "/deliveries?limit=6", Scope.READ)).json["items"][-1]["id"]
+    assert await ids(api, f"/deliveries?cursor={last}") == ["evt_1", "evt_1"]
 
 
 @pytest.mark.parametrize(

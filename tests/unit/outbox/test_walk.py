@@ -1,0 +1,90 @@
+"""How far a search looks: by its patience, and what it says of that."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cdc.outbox.walk import GROWTH, Patience, Searched, Stretch, Walk
+from support.manual_clock import ManualClock
+
+
+def walk_of(clock: ManualClock, limit: int = 2, **kinds: bool) -> Walk[int]:
+    """Over the events 1 to 10,000, at first 10 of them, for a second."""
+    return Walk(Stretch(0, 10_000), limit, Patience(clock.monotonic, 1.0, 10), **kinds)
+
+
+def looked_at(walk: Walk[int], clock: ManualClock, *seconds: float) -> list[Stretch]:
+    """``seconds``: what each stretch takes."""
+    stretches = []
+    for stretch, took in zip(walk, seconds, strict=False):
+        stretches.append(stretch)
+        clock.advance(took)
+    return stretches
+
+
+def page_of(walk: Walk[int]) -> Searched[str]:
+    return walk.page(str, lambda row: f"row {row}", lambda sequence: f"edge {sequence}")
+
+
+def test_what_is_looked_at_quickly_is_looked_at_in_few_steps() -> None:
+    clock = ManualClock()
+    walk = walk_of(clock)
+    stretches = looked_at(walk, clock, *[0.0001] * 20)
+    sizes = [each.upto - each.above for each in stretches]
+    assert sizes[:3] == [10, 10 * GROWTH, 10 * GROWTH**2]
+    assert (stretches[0].upto, stretches[-1].above) == (10_000, 0)
+    assert all(above.above == below.upto for above, below in itertools.pairwise(stretches))
+    assert page_of(walk) == Searched([], None)
+
+
+def test_the_next_stretch_is_as_long_as_the_time_left_allows() -> None:
+    clock = ManualClock()
+    walk = walk_of(clock)
+    stretches = looked_at(walk, clock, 0.2, 0.5, 0.4, 0)
+    assert [(each.above, each.upto) for each in stretches] == [(9990, 10_000), (9950, 9990), (9926, 9950)]
+    assert page_of(walk) == Searched([], "edge 9927", 9927)
+
+
+@pytest.mark.parametrize(("oldest_first", "edge"), [(False, 9991), (True, 10)])
+def test_the_first_stretch_is_looked_at_whatever_it_takes(oldest_first: bool, edge: int) -> None:
+    clock = ManualClock()
+    walk = walk_of(clock, oldest_first=oldest_first)
+    (stretch,) = looked_at(walk, clock, 99.0, 99.0)
+    walk.rows += [7]
+    assert stretch == (Stretch(0, 10) if oldest_first else Stretch(9990, 10_000))
+    assert page_of(walk) == Searched(["7"], f"edge {edge}", edge)
+
+
+def test_a_full_page_ends_it() -> None:
+    clock = ManualClock()
+    walk = walk_of(clock)
+    steps = iter(walk)
+    next(steps)
+    assert walk.wanted == 3  # a page, and whether there is another one
+    walk.rows += [9999, 9998, 9997]
+    assert next(steps, None) is None
+    assert page_of(walk) == Searched(["9999", "9998"], "row 9998")
+
+
+def test_what_is_little_is_looked_at_at_once() -> None:
+    clock = ManualClock()
+    walk = walk_of(clock, at_once=True)
+    assert looked_at(walk, clock, 99.0, 0.0) == [Stretch(0, 10_000)]
+    assert page_of(walk) == Searched([], None)
+
+
+def test_an_empty_log_is_not_looked_at() -> None:
+    walk: Walk[int] = Walk(Stretch(0, 0), 2, Patience(ManualClock().monotonic))
+    assert list(walk) == []
+    assert page_of(walk) == Searched([], None)
+
+
+def test_what_is_left_behind_a_sequence() -> None:
+    whole = Stretch(3, 9)
+    assert [whole.behind(n, oldest_first=False) for n in (6, 99)] == [Stretch(3, 5), Stretch(3, 9)]
+    assert [whole.behind(n, oldest_first=True) for n in (6, 0)] == [Stretch(6, 9), Stretch(3, 9)]
+    assert [whole.below(6, number) for number in (0, 1)] == [Stretch(3, 5), Stretch(3, 6)]
+    assert whole.behind(4, oldest_first=False).empty
+    assert whole.behind(9, oldest_first=True).empty

@@ -1,0 +1,93 @@
+"""The log on the page: deliveries and events, searched no longer than somebody waits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from html import unescape
+
+import pytest
+
+from cdc.outbox import walk
+from cdc.outbox.memory.outbox import MemoryOutbox
+from support.browsing import Visitor, visiting
+from support.managing import managing
+from support.outboxes import endpoint, event, store
+
+EVENTS = 120
+
+
+@pytest.fixture
+async def visitor() -> AsyncIterator[Visitor]:
+    outbox = MemoryOutbox()
+    await outbox.add_endpoint(endpoint())
+    names = {2: "stock.changed", 3: "stock.changed"}
+    await store(outbox, *[event(number, name=names.get(number, "order.paid")) for number in range(1, EVENTS + 1)])
+    async with managing(outbox) as managed, visiting(managed, "bob") as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page looks at 50 events."""
+    monkeypatch.setattr(walk, "FIRST", 50)
+    monkeypatch.setattr(walk, "SECONDS", 0.0)
+
+
+def records(text: str) -> list[int]:
+    return [int(each) for each in re.findall(r"facturascli:(\d+)</", text)]
+
+
+def further(text: str) -> str:
+    """Where the link to what is older leads; empty without one."""
+    match = re.search(r'<a href="([^"]+)" rel="next">', text)
+    return unescape(match[1]) if match else ""
+
+
+@pytest.mark.parametrize("path", ["/deliveries", "/events"])
+async def test_the_log_is_read_to_its_end_page_by_page(visitor: Visitor, path: str) -> None:
+    pages = []
+    while path:
+        text = (await visitor.get(path)).text
+        pages.append(records(text))
+        assert "Search further back" not in text
+        path = further(text)
+    assert [len(page) for page in pages] == [50, 50, 20]
+    assert [number for page in pages for number in page] == list(range(EVENTS, 0, -1))
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("path", ["/deliveries?event=stock.*", "/events?event=stock.*"])
+async def test_a_page_says_how_far_it_looked(visitor: Visitor, path: str) -> None:
+    first = (await visitor.get(path)).text
+    assert (records(first), "fits" in first) == ([], False)
+    assert "since the event of Nov 24, 2026, 12:01:11" in first.replace("\u202f", " ")  # the 71st
+    assert "Search further back" in first
+    second = (await visitor.get(further(first))).text
+    assert "since the event of Nov 24, 2026, 12:00:21" in second.replace("\u202f", " ")
+    assert "Newest" in second
+    last = (await visitor.get(further(second))).text
+    assert records(last) == [3, 2]
+    assert further(last) == ""
+    assert "was looked at" not in last
+
+
+async def test_what_is_not_there_is_not_there(visitor: Visitor) -> None:
+    assert "No delivery fits." in (await visitor.get("/deliveries?event=invoice.*")).text
+    assert "No event fits." in (await visitor.get("/events?event=invoice.*")).text
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/events?before=x", "There is no such place in the log."),
+        ("/events?event=a%20b", "is not an event pattern"),
+        ("/deliveries?before=x", "There is no delivery x."),
+        ("/deliveries?before=dlv_999", "There is no delivery dlv_999."),
+        ("/deliveries?state=odd", "There is no such state."),
+    ],
+)
+async def test_a_place_that_is_none_is_told(visitor: Visitor, path: str, sentence: str) -> None:
+    shown = await visitor.get(path)
+    assert shown.status == 200
+    assert sentence in unescape(shown.text)
