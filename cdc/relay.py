@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -32,7 +33,8 @@ log = structlog.get_logger()
 
 @dataclass
 class Relay:
-    """``stored`` is called after each commit that made deliveries, to wake dispatch."""
+    """``stored`` is called after each commit that made deliveries, to wake dispatch.  ``opening``: held while the
+    source is being opened.  ``retry``: seconds before the first new try after a failure."""
 
     source: Source
     mapper: Mapper
@@ -40,10 +42,12 @@ class Relay:
     clock: Clock
     stored: Callable[[], None]
     observer: Observer = SILENT
+    opening: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
+    retry: float = 0.5
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until ``stop`` is set.  Only defects and errors that trying again cannot mend escape."""
-        backoff = Backoff(first=0.5, most=30.0)
+        backoff = Backoff(first=self.retry, most=30.0)
         while not stop.is_set():
             try:
                 await _unless(stop, self._follow(backoff))
@@ -80,7 +84,8 @@ class Relay:
         """Where the source was opened: where the outbox stands *after* waiting as a standby, while the consumer that
         had its place went on."""
         position = await self.store.position(self.source.name)
-        await self.source.open(position)
+        async with self.opening():
+            await self.source.open(position)
         while (latest := await self.store.position(self.source.name)) != position:
             await self.source.close()
             position = latest

@@ -20,16 +20,17 @@ from cdc.outbox.upkeep import Kept, keep_tidy
 from cdc.service.parts import Part
 from cdc.service.reload import sending_key, source_key
 from cdc.service.roles import Role
-from cdc.service.rules import catalogue
+from cdc.service.rules import mapper_of
 from cdc.service.sending import http_sender, mail_sender
-from cdc.service.sources import probe_of, source_of
+from cdc.service.sharing import Pace, Share, Sharing
+from cdc.service.sources import check_connections, probe_of, source_of
 from cdc.service.supervisor import Supervisor, keep_alive
 
 if TYPE_CHECKING:
     from cdc.dispatch.dispatcher import Dispatcher
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
-    from cdc.web.monitor import Monitor
+    from cdc.web.monitor import Monitor, Watched
     from cdc.web.reported import Reported
 
 log = structlog.get_logger()
@@ -68,6 +69,7 @@ class ConsumerParts:
     role: Role
     say: Say
     supervisor: Supervisor
+    sharing: Sharing = field(default_factory=Sharing)
     _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
     _wake: Wake = field(default_factory=Wake)
     _watch: tuple[Monitor, Config] | None = None
@@ -75,7 +77,10 @@ class ConsumerParts:
     def of(self, config: Config) -> dict[str, Part]:
         """By name.  Everything that can be wrong in a configuration is found here, before anything runs or ends:
         raises `CdcError`."""
-        relays = {name: self._relay(name, source) for name, source in sources_of(config, self.role).items()}
+        sources = sources_of(config, self.role)
+        check_connections(sources.values())
+        shares = self.sharing.shares(sources.values())
+        relays = {name: self._relay(name, source, shares[name]) for name, source in sources.items()}
         parts = {f"source {name}": Part(key, relay.run) for name, (key, relay) in relays.items()}
         if self.role is not Role.CAPTURE:
             parts[DISPATCH] = self._dispatch(config)
@@ -83,8 +88,9 @@ class ConsumerParts:
             parts[RETENTION] = Part(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
         watched = {name: relay for name, (_, relay) in relays.items()}
         if watched or config.web.listen or self.supervisor.patience is not None:
-            sources = [key for key, _ in relays.values()]
-            parts[WATCH] = Part((config, sources), lambda stop: self._watched(config, watched, stop))
+            keys = [key for key, _ in relays.values()]
+            paces = {name: share.pace for name, share in shares.items()}
+            parts[WATCH] = Part((config, keys), lambda stop: self._watched(config, watched, paces, stop))
         self._relays = relays
         return parts
 
@@ -99,16 +105,24 @@ class ConsumerParts:
 
     # -- capture ----------------------------------------------------------------------------------------------------
 
-    def _relay(self, name: str, source: SourceConfig) -> tuple[object, Relay]:
-        from cdc.mapping.mapper import Mapper
+    def _relay(self, name: str, source: SourceConfig, share: Share) -> tuple[object, Relay]:
         from cdc.relay import Relay
 
         key = source_key(source)
         known = self._relays.get(name)
         if known is not None and known[0] == key:
             return known
-        rules = Mapper(catalogue(source))
-        return key, Relay(source_of(source), rules, self.store, SystemClock(), self._wake, self.observer)
+        relay = Relay(
+            source_of(source, share),
+            mapper_of(source),
+            self.store,
+            SystemClock(),
+            self._wake,
+            self.observer,
+            opening=share.opening,
+            retry=share.pace.retry,
+        )
+        return key, relay
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
@@ -146,18 +160,19 @@ class ConsumerParts:
 
     # -- what watches -----------------------------------------------------------------------------------------------
 
-    async def _watched(self, config: Config, relays: Mapping[str, Relay], stop: asyncio.Event) -> None:
+    async def _watched(
+        self, config: Config, relays: Mapping[str, Relay], paces: Mapping[str, Pace], stop: asyncio.Event
+    ) -> None:
         """Whether the sources stand still, for operators; health and metrics, where they are to be served."""
         from cdc.web.alarm import Alarm
         from cdc.web.health import hangs
-        from cdc.web.monitor import Monitor, Watched
+        from cdc.web.monitor import Monitor
 
         clock, bounds = SystemClock(), _bounds(config)
         self.reported.follow(relays)
         if self.role is Role.CAPTURE:
             self.reported.dispatching(active=False)
-        watched = {name: Watched(relay.source, probe_of(config.select_source(name))) for name, relay in relays.items()}
-        monitor = Monitor(self.store, watched, self.reported, clock)
+        monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock)
         self._watch = monitor, config
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop))
@@ -180,6 +195,18 @@ class ConsumerParts:
             say=self.say,
             due=self._wake,
         )
+
+
+def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, Pace]) -> dict[str, Watched]:
+    """Those of many sources are asked one after the other."""
+    from cdc.web.monitor import INTERVAL, Watched
+
+    found: dict[str, Watched] = {}
+    for name, relay in relays.items():
+        pace = paces[name]
+        delay = pace.probe * len(found) / len(relays) if pace.probe > INTERVAL else 0.0
+        found[name] = Watched(relay.source, probe_of(config.select_source(name), pace), pace.probe, delay)
+    return found
 
 
 def _bounds(config: Config) -> Any:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
-from cdc.errors import InstallError, JournalMissing
+from cdc.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.mapping.catalogue import Catalogue
 from cdc.service.capture import captures, checked
 from cdc.service.installers import installer, of_mysql, of_postgres, slot_installer
 from cdc.service.rules import catalogue
+from cdc.service.sharing import Pace, Share, alone
 
 if TYPE_CHECKING:
     from cdc.source.base import Source
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from cdc.source.move.bridge import Bridge
     from cdc.source.probe import Probe
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 
-def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:
+def journal_of(info: ConnectionInfo, rules: Catalogue, pace: Pace | None = None) -> JournalDatabase:
     """The journal of a database that is read by these rules."""
+    pace = pace or Pace()
     captured = rules.captures()
     names = {capture.table for capture in captured}
     lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in names]
@@ -38,45 +41,80 @@ def journal_of(info: ConnectionInfo, rules: Catalogue) -> JournalDatabase:
         return PostgresJournal(info, captured, lookups)
     from cdc.source.journal_mysql import MySQLJournal
 
-    return MySQLJournal(info, [*captured, *lookups])
+    return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)
 
 
-def source_of(source: SourceConfig) -> Source:
-    """The source that a configuration names, which moves there from where it was; not opened yet."""
+def source_of(source: SourceConfig, share: Share | None = None) -> Source:
+    """The source that a configuration names, which moves there from where it was; not opened yet.
+
+    Where its database is, is read whenever it is opened: what is wrong with it then is a `SourceError`."""
     from cdc.source.move.position import Way
     from cdc.source.move.source import MovingSource
 
-    if source.capture != "triggers":
-        _ = of_postgres(source) if source.capture == "logical" else of_mysql(source)  # else it has no such log
+    shared = share or alone()
     way = Way.JOURNAL if source.capture == "triggers" else Way.LOG
-    postgres = source.connection().engine is Engine.POSTGRESQL
-    log_source = _logical_source if postgres else _binlog_source
-    bridge = _logical_bridge if postgres else _binlog_bridge
-    make = {Way.JOURNAL: lambda: _journal_source(source), Way.LOG: lambda: log_source(source)}
-    return MovingSource(source.name, way, make, lambda: bridge(source))
+    make = {
+        Way.JOURNAL: lambda: _told_as_source(lambda: _journal_source(source, shared)),
+        Way.LOG: lambda: _told_as_source(lambda: _log_source(source, shared)),
+    }
+    return MovingSource(source.name, way, make, lambda: _told_as_source(lambda: _bridge(source, shared)))
 
 
-def _journal_source(source: SourceConfig) -> Source:
-    from cdc.source.journal import JournalSource
-
-    journal = journal_of(source.connection(), catalogue(source))
-    check = _check(source) if source.repair else None
-    return JournalSource(source.name, journal, _repair(source), check=check)
-
-
-def _logical_bridge(source: SourceConfig) -> Bridge:
-    from cdc.source.logical.bridge import LogicalBridge
-
-    return LogicalBridge(source.connection(), _all_triggers(source))
+def _told_as_source(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except ConfigError as error:
+        raise SourceError(error.message, error.hint) from error
 
 
-def _binlog_bridge(source: SourceConfig) -> Bridge:
+def check_connections(sources: Collection[SourceConfig]) -> None:
+    """Raises `ConfigError` when none of them can be opened as it is configured: one that is wrong costs the others
+    nothing, and is said in the log until it is mended."""
+    wrong: list[ConfigError] = []
+    for source in sources:
+        try:
+            _check_connection(source)
+        except ConfigError as error:
+            wrong.append(error)
+    if wrong and len(wrong) == len(sources):
+        raise wrong[0]
+
+
+def _check_connection(source: SourceConfig) -> None:
+    if source.capture == "triggers":
+        source.connection()
+    else:
+        _ = of_postgres(source) if source.capture == "logical" else of_mysql(source)  # else it has no such log
+
+
+def _is_postgres(source: SourceConfig) -> bool:
+    return source.connection().engine is Engine.POSTGRESQL
+
+
+def _journal_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.source.journal import JournalSource, Limits
+
+    journal = journal_of(source.connection(), catalogue(source), share.pace)
+    check = _check(source, share) if source.repair else None
+    limits = Limits(idle=share.pace.idle, check_pause=share.pace.check)
+    return JournalSource(source.name, journal, _repair(source, share), limits, check=check)
+
+
+def _log_source(source: SourceConfig, share: Share) -> Source:
+    return _logical_source(source, share) if _is_postgres(source) else _binlog_source(source, share)
+
+
+def _bridge(source: SourceConfig, share: Share) -> Bridge:
+    if _is_postgres(source):
+        from cdc.source.logical.bridge import LogicalBridge
+
+        return LogicalBridge(source.connection(), _all_triggers(source, share))
     from cdc.source.binlog.bridge import BinlogBridge
 
-    return BinlogBridge(source.connection(), catalogue(source).captures(), _all_triggers(source))
+    return BinlogBridge(source.connection(), catalogue(source).captures(), _all_triggers(source, share))
 
 
-def _all_triggers(source: SourceConfig) -> Callable[[], Awaitable[None]]:
+def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[None]]:
     """Raises `SourceError` when a trigger is missing: what it does not see would be lost.
 
     An account that may not install may not look at triggers either: then there must be a journal at least."""
@@ -87,7 +125,7 @@ def _all_triggers(source: SourceConfig) -> Callable[[], Awaitable[None]]:
 
     async def check() -> None:
         try:
-            incomplete = await asyncio.to_thread(missing)
+            incomplete = await share.in_thread(missing)
         except InstallError as error:
             log.warning("triggers not checked", source=source.name, error=str(error))
             journal = journal_of(source.connection(), catalogue(source))
@@ -102,8 +140,8 @@ def _all_triggers(source: SourceConfig) -> Callable[[], Awaitable[None]]:
     return check
 
 
-def _binlog_source(source: SourceConfig) -> Source:
-    from cdc.source.binlog.source import BinlogSource
+def _binlog_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.source.binlog.source import BinlogSource, Limits
 
     rules = catalogue(source)
     lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups()]
@@ -114,7 +152,8 @@ def _binlog_source(source: SourceConfig) -> Source:
         lookups,
         reread_purged=source.on_purged == "reread",
         connection=_log_connection(source),
-        check=_check(source) if source.repair else None,
+        check=_check(source, share) if source.repair else None,
+        limits=Limits(idle=share.pace.idle, check_pause=share.pace.check),
     )
 
 
@@ -128,7 +167,7 @@ def _log_connection(source: SourceConfig) -> type[LogConnection]:
     return LibraryConnection
 
 
-def _logical_source(source: SourceConfig) -> Source:
+def _logical_source(source: SourceConfig, share: Share) -> Source:
     from cdc.source.logical.source import Limits, LogicalSource
 
     rules = catalogue(source)
@@ -137,14 +176,14 @@ def _logical_source(source: SourceConfig) -> Source:
         of_postgres(source),
         rules.captures(),
         [Capture(table, rules.secrets_of(table)) for table in rules.lookups()],
-        repair=_repair(source),
-        renew=_renew(source),
+        repair=_repair(source, share),
+        renew=_renew(source, share),
         reread_lost=source.on_purged == "reread",
-        limits=Limits(retained=source.slot_limit_mb << 20),
+        limits=Limits(idle=share.pace.idle, check_pause=share.pace.check, retained=source.slot_limit_mb << 20),
     )
 
 
-def _renew(source: SourceConfig) -> Callable[[], Awaitable[None]]:
+def _renew(source: SourceConfig, share: Share) -> Callable[[], Awaitable[None]]:
     """Make publication and slot again."""
 
     def install() -> None:
@@ -153,7 +192,7 @@ def _renew(source: SourceConfig) -> Callable[[], Awaitable[None]]:
 
     async def renew() -> None:
         _refuse_repair(source, "cdc install-slot")
-        await asyncio.to_thread(install)
+        await share.in_thread(install)
 
     return renew
 
@@ -163,26 +202,32 @@ def _refuse_repair(source: SourceConfig, command: str) -> None:
         raise InstallError(f"Repairing is switched off for source {source.name!r}.", f"Run {command}.")
 
 
-def _repair(source: SourceConfig) -> Callable[[Sequence[str]], Awaitable[None]]:
+def _repair(source: SourceConfig, share: Share) -> Callable[[Sequence[str]], Awaitable[None]]:
     logical = source.capture == "logical"
 
     async def repair(tables: Sequence[str]) -> None:
         _refuse_repair(source, "cdc install-slot" if logical else "cdc install-triggers")
         install = slot_installer(source) if logical else installer(source)
-        await asyncio.to_thread(install.repair, tables)
+        await share.in_thread(lambda: install.repair(tables))
 
     return repair
 
 
-def _check(source: SourceConfig) -> Callable[[], Awaitable[Sequence[str]]]:
+def _check(source: SourceConfig, share: Share) -> Callable[[], Awaitable[Sequence[str]]]:
     async def check() -> Sequence[str]:
-        return await asyncio.to_thread(lambda: installer(source).repair())
+        return await share.in_thread(lambda: installer(source).repair())
 
     return check
 
 
-def probe_of(source: SourceConfig) -> Probe:
+def probe_of(source: SourceConfig, pace: Pace | None = None) -> Probe:
     """What looks at the source from outside, over a connection of its own."""
+    from cdc.source.probe import LateProbe
+
+    return LateProbe(lambda: _told_as_source(lambda: _probe(source)), keep=(pace or Pace()).keep)
+
+
+def _probe(source: SourceConfig) -> Probe:
     if source.capture == "logical":
         from cdc.source.logical.probe import LogicalProbe
 

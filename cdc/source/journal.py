@@ -101,6 +101,7 @@ class JournalSource:
         await self._forget_done()
 
     async def close(self) -> None:
+        await self._trigger_check.close()
         await self._drop_ahead()
         await self._database.disconnect()
 
@@ -136,7 +137,7 @@ class JournalSource:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
         while True:
-            if await self._trigger_check.run():
+            if self._trigger_check.mended():
                 self._tables = await self._database.tables()
             seen = False
             async for batch in self._visible():

@@ -25,7 +25,7 @@ from cdc.source.mysql_session import SLICE, MySQLSession
 _NO_ROUTINE = frozenset({1305, 1370})
 _INTERRUPTED = 1317
 _LOCK_WAIT_TIMEOUT = 1205
-#: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and after that.
+#: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and (unless it is said) after that.
 _QUICK, _SLOW = 0.005, 0.025
 _BUSY = 2.0
 #: Deleted rows after which a system-versioned journal's history is removed (else while waiting).
@@ -35,9 +35,14 @@ _DELETE = 2000
 
 
 class MySQLJournal:
-    """``captures``: what the consumer wants; secret columns are those of these and of what is installed."""
+    """``captures``: what the consumer wants; secret columns are those of these and of what is installed.  ``look``:
+    seconds between two looks at a journal that is quiet.  ``slice_``: of one round trip of waiting."""
 
-    def __init__(self, info: ConnectionInfo, captures: Sequence[Capture] = ()) -> None:
+    def __init__(
+        self, info: ConnectionInfo, captures: Sequence[Capture] = (), *, look: float = _SLOW, slice_: float = SLICE
+    ) -> None:
+        self._look_pause = look
+        self._slice = slice_
         self._info = info
         self._captures = tuple(captures)
         self._session = MySQLSession(info)
@@ -163,15 +168,15 @@ class MySQLJournal:
     async def wait(self, seconds: float) -> None:
         rest = seconds
         while rest > 0 and not self._session.closing.is_set():
-            if await self._session.run(partial(self._look, seconds=min(rest, SLICE))):
+            if await self._session.run(partial(self._look, seconds=min(rest, self._slice))):
                 return
-            rest -= SLICE
+            rest -= self._slice
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
         """Whether the journal has rows, within about ``seconds``."""
         if self._versioned and self._history:
             self._forget_history(connection)
-        pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else _SLOW
+        pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
         if self._routine:
             try:
                 return bool(

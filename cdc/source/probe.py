@@ -44,6 +44,33 @@ class Probe(Protocol):
         ...
 
 
+class LateProbe:
+    """A `Probe` that is made when it is first asked.  ``make`` raises a `SourceError` when it cannot be made.
+    ``keep``: whether its connection stays open between two questions."""
+
+    def __init__(self, make: Callable[[], Probe], *, keep: bool) -> None:
+        self._make = make
+        self._keep = keep
+        self._probe: Probe | None = None
+
+    @property
+    def server(self) -> str:
+        return "" if self._probe is None else self._probe.server
+
+    async def ask(self, position: Position | None) -> Ahead | None:
+        if self._probe is None:
+            self._probe = self._make()
+        try:
+            return await self._probe.ask(position)
+        finally:
+            if not self._keep:
+                await self._probe.close()
+
+    async def close(self) -> None:
+        if self._probe is not None:
+            await self._probe.close()
+
+
 class Ends(Generic[Place]):
     """Since when a log has been longer than what is stored of it: its ends are remembered as they are seen.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,8 @@ log = structlog.get_logger()
 
 
 class TriggerCheck:
-    """Called by who holds the consumer lock, so that no other repair of this database is under way.
+    """Called by who holds the consumer lock, so that no other repair of this database is under way.  Reading goes on
+    meanwhile.
 
     ``pause``: between two looks.
     """
@@ -30,17 +32,32 @@ class TriggerCheck:
         self._clock = clock
         self._not_before = datetime.min.replace(tzinfo=UTC)
         self._failure = ""
+        self._under_way: asyncio.Task[bool] | None = None
 
-    async def run(self) -> bool:
-        """Whether anything was mended.  A failure is said once."""
+    def mended(self) -> bool:
+        """Whether anything was mended since this was last asked.  When it is time, the next look begins."""
+        done = False
+        if self._under_way is not None and self._under_way.done():
+            done, self._under_way = self._under_way.result(), None
         now = self._clock.now()
-        if self._check is None or now < self._not_before:
-            return False
-        self._not_before = now + self._pause
+        if self._check is not None and self._under_way is None and now >= self._not_before:
+            self._not_before = now + self._pause
+            self._under_way = asyncio.create_task(self._look(self._check))
+        return done
+
+    async def close(self) -> None:
+        """Give up a look that is under way."""
+        task, self._under_way = self._under_way, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
+
+    async def _look(self, check: Check) -> bool:
+        """A failure is said once."""
         done: Sequence[str] = ()
         failure = ""
         try:
-            done = await self._check()
+            done = await check()
         except CdcError as error:
             failure = str(error)
             if failure != self._failure:

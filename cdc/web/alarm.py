@@ -53,9 +53,10 @@ class Alarm:
         found = stalls(self._monitor, self._bounds, now)
         for source in self._told.keys() - found.keys():
             del self._told[source]  # another process reads it now
+        if new := found.keys() - self._told.keys():
+            told = await self._told_before()
+            self._told |= {source: told.get(source) for source in new}
         for source, stall in found.items():
-            if source not in self._told:
-                self._told[source] = await self._told_before(source)
             await self._tell(source, stall, self._told[source], now)
 
     async def _tell(self, source: str, stall: Stall | None, told: datetime | None, now: datetime) -> None:
@@ -72,18 +73,18 @@ class Alarm:
         if (await self._store.announce([event], now)).deliveries:
             self._announced()
 
-    async def _told_before(self, source: str) -> datetime | None:
-        """Since when, of a stall that was told of and lasts as far as the outbox knows."""
+    async def _told_before(self) -> dict[str, datetime]:
+        """Source → since when, of the stalls that were told of and last as far as the outbox knows."""
         newest = await self._store.events(1)
         after = max(newest[-1].sequence - LOOKED_BACK, 0) if newest else 0
+        told: dict[str, datetime] = {}
         stalled, resumed = [
-            [
-                event
-                for event in await self._store.events(LOOKED_BACK, after, name)
-                if event.record == f"source:{source}"
-            ]
-            for name in ("source.stalled", "source.resumed")
+            await self._store.events(LOOKED_BACK, after, name) for name in ("source.stalled", "source.resumed")
         ]
-        if not stalled or (resumed and resumed[-1].sequence > stalled[-1].sequence):
-            return None
-        return datetime.fromisoformat(stalled[-1].payload["data"]["since"])
+        for event in sorted((*stalled, *resumed), key=lambda event: event.sequence):
+            source = event.record.removeprefix("source:")
+            if event.name == "source.stalled":
+                told[source] = event.time if event.expunged else datetime.fromisoformat(event.payload["data"]["since"])
+            else:
+                told.pop(source, None)
+        return told

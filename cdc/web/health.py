@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cdc.errors import CdcError
 from cdc.source.probe import Ahead
-from cdc.web.monitor import INTERVAL, Answers, Monitor, Queue
+from cdc.web.monitor import Monitor, Queue
 from cdc.web.reported import SourceReport
 
 
@@ -28,7 +28,7 @@ def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
     found = [*_outbox(monitor, bounds, now), *_deliveries(monitor, bounds, now)]
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):  # the other one answers for itself
-            found += [each.why for each in _source(name, report, monitor.ahead.get(name), bounds, now)]
+            found += [each.why for each in _source(name, report, monitor, bounds, now)]
     return found
 
 
@@ -46,7 +46,7 @@ def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall |
     found: dict[str, Stall | None] = {}
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):
-            wrong = _source(name, report, monitor.ahead.get(name), bounds, now)
+            wrong = _source(name, report, monitor, bounds, now)
             found[name] = None if _stores(report, bounds, now) else next(wrong, None)
     return found
 
@@ -56,11 +56,14 @@ def hangs(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
 
     Less than `reasons`: a database that is away, a full disk or a slow receiver is not mended by a restart; a source
     that stands still may be reading one great transaction, which a restart would begin anew."""
-    asked = {"The outbox": monitor.queue} | {f"Source {name}": each for name, each in monitor.ahead.items()}
+    asked = [("The outbox", monitor.queue.silent_since(), timedelta(seconds=2 * INTERVAL))]
+    asked += [
+        (f"Source {name}", answers.silent_since(), monitor.asked_twice(name)) for name, answers in monitor.ahead.items()
+    ]
     found = [
-        f"{what} has been asked since {_since(answers.silent_since(), now)}, and the question does not end."
-        for what, answers in asked.items()
-        if now - answers.silent_since() >= max(2 * bounds.stalled, 2 * _ASKED_TWICE)
+        f"{what} has been asked since {_since(since, now)}, and the question does not end."
+        for what, since, twice in asked
+        if now - since >= max(2 * bounds.stalled, 2 * twice)
     ]
     if _nothing_is_sent(monitor, bounds, now):
         found += _deliveries(monitor, bounds, now)
@@ -72,10 +75,6 @@ def _nothing_is_sent(monitor: Monitor, bounds: Bounds, now: datetime) -> bool:
     reported = monitor.reported
     quiet = reported.attempted_at is None or now - reported.attempted_at >= bounds.overdue + bounds.attempt
     return bool(reported.active) and not reported.outbox_failures and quiet
-
-
-#: However short the bounds: no answer comes before the next question.
-_ASKED_TWICE = timedelta(seconds=2 * INTERVAL)
 
 
 def _stores(report: SourceReport, bounds: Bounds, now: datetime) -> bool:
@@ -100,9 +99,7 @@ def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
     return max(now - since, timedelta(0)) if since else timedelta(0)
 
 
-def _source(
-    name: str, report: SourceReport, answers: Answers[Ahead | None] | None, bounds: Bounds, now: datetime
-) -> Iterator[Stall]:
+def _source(name: str, report: SourceReport, monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[Stall]:
     failure = report.failing(now)
     if failure:
         why = f"Source {name} cannot be read since {_since(failure.since, now)}: {_told(failure.error)}"
@@ -111,9 +108,11 @@ def _source(
     if report.open_since is None:
         yield Stall(report.since, f"Source {name} is being opened.")
         return
+    answers = monitor.ahead.get(name)
     if answers is None:
         return
-    if now - answers.answered_at >= max(bounds.stalled, _ASKED_TWICE):
+    # however short the bounds: no answer comes before the next question
+    if now - answers.answered_at >= max(bounds.stalled, monitor.asked_twice(name)):
         why = _told(answers.failure.error) if answers.failure else "its database does not answer."
         since = answers.answered_at
         yield Stall(since, f"Whether source {name} keeps up is not known since {_since(since, now)}: {why}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 import structlog
@@ -68,10 +68,12 @@ class Answers(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A source and what looks at it from outside."""
+    """A source and what looks at it from outside, every ``interval`` seconds, the first time after ``delay``."""
 
     source: Source
     probe: Probe
+    interval: float = INTERVAL
+    delay: float = 0.0
 
 
 class Monitor:
@@ -81,13 +83,11 @@ class Monitor:
         sources: Mapping[str, Watched],
         reported: Reported,
         clock: Clock,
-        interval: float = INTERVAL,
     ) -> None:
         now = clock.now()
         self._store = store
         self._watched = sources
         self._clock = clock
-        self._interval = interval
         self.reported = reported
         self.queue: Answers[Queue] = Answers(now)
         self.ahead: dict[str, Answers[Ahead | None]] = {name: Answers(now) for name in sources}
@@ -99,20 +99,31 @@ class Monitor:
         """Engine and version; empty before it was first reached."""
         return self._watched[source].probe.server if source in self._watched else ""
 
+    def asked_twice(self, source: str) -> timedelta:
+        """In so long it is asked twice, however it answers."""
+        watched = self._watched.get(source)
+        return timedelta(seconds=0 if watched is None else 2 * watched.interval + watched.delay)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``: a question that is under way is given up."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._keep_asking(self.queue, self._ask_outbox))]
+            tasks = [group.create_task(self._keep_asking(self.queue, self._ask_outbox, INTERVAL))]
             for name, answers in self.ahead.items():
-                tasks.append(group.create_task(self._keep_asking(answers, self._question(name))))
+                watched = self._watched[name]
+                asking = self._keep_asking(answers, self._question(name), watched.interval, watched.delay)
+                tasks.append(group.create_task(asking))
             await stop.wait()
             for task in tasks:
                 task.cancel()
         for watched in self._watched.values():
             await watched.probe.close()
 
-    async def _keep_asking(self, answers: Answers[T], ask: Callable[[], Awaitable[T]]) -> None:
+    async def _keep_asking(
+        self, answers: Answers[T], ask: Callable[[], Awaitable[T]], interval: float, delay: float = 0.0
+    ) -> None:
         never = asyncio.Event()
+        if delay:
+            await self._clock.wait(never, delay)
         while True:
             try:
                 answers.came(await ask(), self._clock.now())
@@ -124,7 +135,7 @@ class Monitor:
                 answers.failed(
                     CdcError(f"The question broke off: {type(defect).__name__}; see the log."), self._clock.now()
                 )
-            await self._clock.wait(never, self._interval)
+            await self._clock.wait(never, interval)
 
     async def _ask_outbox(self) -> Queue:
         endpoints = await self._store.endpoints()

@@ -156,6 +156,7 @@ class BinlogSource:
 
     async def close(self) -> None:
         self._session.closing.set()
+        await self._trigger_check.close()
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
@@ -190,7 +191,7 @@ class BinlogSource:
             await self._session.check_lock()
             self._checked_at = now
             if self._asked.cascades:
-                await self._trigger_check.run()
+                self._trigger_check.mended()
 
     # -- where reading begins ---------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class MovingSource:
         self._way = way
         self._make = make
         self._make_bridge = bridge
-        self._bridge = bridge()
+        self._opened: Bridge | None = None
         self._current: Source | None = None
         self._position: Position | None = None
         self._read: asyncio.Task[Batch] | None = None
@@ -62,7 +62,7 @@ class MovingSource:
     # -- what every source offers -----------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
-        self._bridge = self._make_bridge()
+        self._opened = self._make_bridge()
         self._position = position
         stands = self._way if position is None else read_position(position)
         if isinstance(stands, Overlap):
@@ -82,12 +82,19 @@ class MovingSource:
         await self._drop_read()
         if self._current is not None:
             await self._current.close()
-        await self._bridge.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def acknowledge(self, position: Position) -> None:
         self._position = position
         stands = read_position(position)
         await self._source.acknowledge(stands.log if isinstance(stands, Overlap) else position)
+
+    @property
+    def _bridge(self) -> Bridge:
+        if self._opened is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
+        return self._opened
 
     @property
     def _source(self) -> Source:
