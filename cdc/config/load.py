@@ -29,7 +29,7 @@ from cdc.toml_lines import TomlLines, TomlPath
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules", "secret_key_file", "ca_file")
-_LIST_OPTIONS = ("include", "allow_networks", "trusted_proxies")
+_LIST_OPTIONS = ("tables", "include", "allow_networks", "trusted_proxies")
 #: Tables of names and values: in the environment ``name=value,name=value``.
 _TABLE_OPTIONS = ("proxies", "client_certificates")
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}

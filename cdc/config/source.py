@@ -39,6 +39,7 @@ class SourceConfig(Section):
     slot_limit_mb: Annotated[int, Field(ge=0)] = 0
     html: Literal["decode", "raw"] = "decode"
     rules: Path | dict[str, Any] | None = None
+    tables: tuple[str, ...] = ()
     include: tuple[Literal["lines", "receipts"], ...] = ()
     repair: bool = True
     _name: str = PrivateAttr(default="")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 from cdc.column import Capture
 from cdc.errors import ConfigError
 from cdc.mapping.entity import ROW_EVENTS, Entity, Reference
+from cdc.mapping.place import Place
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
+from cdc.mapping.tables import TablePatterns
 from cdc.pattern import matches
 
 #: Tables that `user.permissions_changed` needs beside ``users``.
@@ -32,6 +34,7 @@ class Catalogue:
     disabled: tuple[str, ...]
     decode_html: bool
     references: tuple[Reference, ...]
+    patterns: TablePatterns
 
     def enabled(self, event: str) -> bool:
         return not matches(event, self.disabled)
@@ -50,11 +53,31 @@ class Catalogue:
         return self.noise.get(table, frozenset()) | self.secrets_of(table)
 
     def captures(self, existing: Collection[str] | None = None) -> list[Capture]:
-        """What a source must capture; with ``existing`` tables given, only of those."""
-        tables = dict.fromkeys(self._captured_tables())
+        """What a source must capture; with ``existing`` tables given, only of those, and what matches a pattern."""
+        tables = dict.fromkeys((self if existing is None else self.expanded(existing)).captured_tables())
         return [Capture(table, self.secrets_of(table)) for table in tables if existing is None or table in existing]
 
-    def _captured_tables(self) -> Iterator[str]:
+    def matching(self, existing: Iterable[str]) -> list[Capture]:
+        """Of these tables, those that are captured because a pattern means them."""
+        return [Capture(table, self.secrets_of(table)) for table in sorted(existing) if self.matched(table)]
+
+    def matched(self, table: str) -> Entity | None:
+        """The entity of a table that a pattern means, if any of its events is enabled."""
+        entity = self.patterns.entity(table)
+        named = entity is not None and any(self.enabled(f"{entity.name}.{event}") for event in ROW_EVENTS)
+        return entity if named else None
+
+    def expanded(self, existing: Iterable[str]) -> Catalogue:
+        """With an entity for each of these tables that a pattern means."""
+        found = tuple(entity for table in sorted(existing) if (entity := self.matched(table)) is not None)
+        return replace(self, entities=(*self.entities, *found)) if found else self
+
+    def may_name(self, event: str) -> bool:
+        """Whether a pattern of event names may mean an event that there is, or that a table may have which matches."""
+        return any(matches(name, [event]) for name in self.event_names()) or self.patterns.may_name(event)
+
+    def captured_tables(self) -> Iterator[str]:
+        """Those that are captured by name."""
         for entity in self.entities:
             yield entity.table
             yield from (entity.children[kind].table for kind in entity.include)
@@ -121,25 +144,34 @@ def _packaged_text() -> str:
 
 
 def load_catalogue(
-    user_text: str | None = None, user_path: str = "rules.toml", section: tuple[str, ...] = ()
+    user_text: str | None = None,
+    user_path: str = "rules.toml",
+    section: tuple[str, ...] = (),
+    *,
+    tables: Sequence[str] = (),
+    models: Mapping[str, str] | None = None,
 ) -> Catalogue:
     """The packaged catalogue with the user's file on top.  Raises `ConfigError` naming file and line.
 
     ``section``: where in the user's file the rules are, for instance ``("source", "main", "rules")`` of a cdc.toml;
-    empty: the file is nothing else.
+    empty: the file is nothing else.  ``tables``: more that are captured, names or patterns.  ``models``: table → name
+    of its model, as that of an entity.
     """
-    resolver = Resolver()
+    resolver = Resolver(models or {})
     resolver.read(_packaged_text(), "catalogue.toml (packaged)", user=False)
     if user_text is not None:
         resolver.read(user_text, user_path, user=True, section=section)
+    for table in tables:
+        resolver.add(table, Place("`tables` of the source", 0, user=True))
     _check_disabled(resolver)
     return _catalogue(resolver)
 
 
 def _check_disabled(resolver: Resolver) -> None:
     names = [*resolver.rules, *(f"{entity}.{event}" for entity in resolver.entities for event in ROW_EVENTS)]
+    tables = resolver.table_patterns()
     for pattern, place in resolver.disabled.items():
-        if not any(matches(name, [pattern]) for name in names):
+        if not any(matches(name, [pattern]) for name in names) and not tables.may_name(pattern):
             raise ConfigError(f"{place}: no event is called {pattern}.", _closest(pattern, names))
 
 
@@ -166,4 +198,5 @@ def _catalogue(resolver: Resolver) -> Catalogue:
         disabled=disabled,
         decode_html=resolver.decode_html,
         references=tuple(resolver.references),
+        patterns=resolver.table_patterns(),
     )

@@ -66,6 +66,8 @@ class EventEntry(_Entry):
 class CatalogueFile(_Entry):
     html: Literal["decode", "raw"] | None = None
     tables: list[str] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
+    names: Literal["table", "model"] | None = None
     disable: list[str] = Field(default_factory=list)
     reveal: list[str] = Field(default_factory=list)
     secret: dict[str, list[str]] = Field(default_factory=dict)

@@ -23,7 +23,7 @@ from cdc.mapping.html import decode
 from cdc.mapping.merge import MergedChange, merge
 from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
 from cdc.mapping.permissions import affected_users, permissions_data, roles_of
-from cdc.mapping.plan import ANY_COLUMN, TablePlan, compile_plans
+from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, Seen
 from cdc.mapping.session import USERS_TABLE, Sessions
 
@@ -62,7 +62,7 @@ class Mapper:
     """Maps by one catalogue; has no state of its own."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._plans = compile_plans(catalogue)
+        self._plans = Plans(catalogue)
         self._permissions = next((rule.event for rule in catalogue.rules if rule.infer == "permissions"), None)
         self._decode = decode if catalogue.decode_html else _unchanged
 
@@ -73,7 +73,7 @@ class Mapper:
         children: dict[Child, set[Value]] = {}
         for transaction in transactions:
             for change in transaction.changes:
-                plan = self._plans.get(change.table)
+                plan = self._plans.of(change.table)
                 if plan is not None and (plan.states_for or plan.children):
                     _ask(plan, change, states, children)
                 elif change.table == ACCESS_TABLE and self._permissions is not None:
@@ -101,7 +101,7 @@ class Mapper:
             permissions = False
             for change in merged:
                 permissions |= change.table in PERMISSION_TABLES
-                plan = self._plans.get(change.table)
+                plan = self._plans.of(change.table)
                 if plan is not None:
                     _map_change(plan, change, context)
             if permissions and self._permissions is not None:

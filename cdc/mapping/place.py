@@ -10,14 +10,15 @@ from cdc.toml_lines import TomlLines, TomlPath
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a file; ``user`` tells the user's file from the one that ships with the package."""
+    """A line of a file (0: none in particular); ``user`` tells the user's file from the one that ships with the
+    package."""
 
     path: str
     line: int
     user: bool
 
     def __str__(self) -> str:
-        return f"{self.path}, line {self.line}"
+        return f"{self.path}, line {self.line}" if self.line else self.path
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,23 @@ _ROW_EVENT_NAMES = {
 }
 
 
-def compile_plans(catalogue: Catalogue) -> dict[str, TablePlan]:
-    return {entity.table: _plan(entity, catalogue) for entity in catalogue.entities}
+class Plans:
+    """Those of tables that match a pattern are made when they are first asked for."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._plans: dict[str, TablePlan | None] = {
+            entity.table: _plan(entity, catalogue) for entity in catalogue.entities
+        }
+
+    def of(self, table: str) -> TablePlan | None:
+        """None for a table without any event."""
+        try:
+            return self._plans[table]
+        except KeyError:
+            entity = self._catalogue.matched(table)
+            plan = self._plans[table] = None if entity is None else _plan(entity, self._catalogue)
+            return plan
 
 
 def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:

@@ -12,10 +12,13 @@ from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
 from cdc.mapping.place import Place, Places
 from cdc.mapping.rule import STATE_TABLE, Rule
+from cdc.mapping.tables import TABLE_NAME, TablePatterns
 from cdc.pattern import check_pattern
 from cdc.toml_lines import TomlPath
 
 ANY_TABLE = "*"
+#: In the name of a table: any characters.
+_ANY = "*"
 CHILD_KINDS: tuple[ChildKind, ...] = ("lines", "receipts")
 
 _ENTITY_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\Z")
@@ -26,15 +29,21 @@ _CONDITIONS = ("becomes", "from_", "to", "where", "state", "changed", "unless_ch
 
 @dataclass(slots=True)
 class Resolver:
-    """What the files read so far amount to; later files override earlier ones.  Dictionaries keep catalogue order."""
+    """What the files read so far amount to; later files override earlier ones.  Dictionaries keep catalogue order.
 
+    ``models``: table → name of its model, as that of an entity."""
+
+    models: Mapping[str, str] = field(default_factory=dict)
     decode_html: bool = True
+    by_model: bool = False
     entities: dict[str, Entity] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
     noise: dict[str, frozenset[str]] = field(default_factory=dict)
     secrets: dict[str, frozenset[str]] = field(default_factory=dict)
     revealed: dict[tuple[str, str], Place] = field(default_factory=dict)
     disabled: dict[str, Place] = field(default_factory=dict)
+    patterns: dict[str, Place] = field(default_factory=dict)
+    excluded: dict[str, Place] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
 
     def read(self, text: str, path: str, *, user: bool, section: tuple[str, ...] = ()) -> None:
@@ -42,11 +51,14 @@ class Resolver:
         file = parse(text, places)
         if file.html is not None:
             self.decode_html = file.html == "decode"
+        if file.names is not None:
+            self.by_model = file.names == "model"
         self._read_columns(file, places)
         for name, entry in file.entity.items():
             self._read_entity(name, entry, places)
         for table in file.tables:
-            self._add_table(table, places.of(("tables",), table))
+            self.add(table, places.of(("tables",), table))
+        self.excluded |= {pattern: places.of(("exclude",), pattern) for pattern in file.exclude}
         self._read_events(file, places)
         self._read_disabled(file.disable, places)
 
@@ -134,22 +146,38 @@ class Resolver:
                 self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
         return children
 
+    def add(self, table: str, place: Place) -> None:
+        """A table to be captured, or a pattern of such."""
+        if _ANY in table:
+            self.patterns.setdefault(table, place)
+        else:
+            self._add_table(table, place)
+
+    def names(self) -> Mapping[str, str]:
+        """Table → what its entity is called, where that is not the table's name."""
+        return self.models if self.by_model else {}
+
+    def table_patterns(self) -> TablePatterns:
+        entities = {entity.table: entity for entity in self.entities.values()}
+        return TablePatterns(self.patterns, tuple(self.excluded), entities, self.names())
+
     def _add_table(self, table: str, place: Place) -> Entity:
         """The entity of a table that has no name of its own."""
-        if not _EVENT_NAME.match(table):
+        if not TABLE_NAME.match(table):
             raise ConfigError(
                 f"{place}: the table name {table!r} cannot be an event name.",
                 f'Give it one: [entity.your_name] with table = "{table}".',
             )
-        owner = self.entities.get(table) or self._entity_of(table)
+        name = self.names().get(table, table)
+        owner = self.entities.get(name) or self._entity_of(table)
         if owner is not None:
             raise ConfigError(
                 f"{place}: the table {table} is already captured as {owner.name} ({owner.place}).",
                 "Leave it out here.",
             )
-        entity = Entity(table, table, f"row of {table}", place)
-        self.entities[table] = entity
-        self.references.append(Reference(table, (), f"the events {table}.*", place))
+        entity = Entity(name, table, f"row of {table}", place)
+        self.entities[name] = entity
+        self.references.append(Reference(table, (), f"the events {name}.*", place))
         return entity
 
     def _entity_of(self, table: str) -> Entity | None:

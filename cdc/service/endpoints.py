@@ -42,10 +42,12 @@ def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpo
 
 def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """The patterns themselves, or `UsageError` for one that no event of any source, and no operational one, fits."""
-    names = list(dict.fromkeys(name for rules in catalogues(config) for name in rules.event_names()))
+    known = catalogues(config)
+    names = list(dict.fromkeys(name for rules in known for name in rules.event_names()))
     names += [kind.name for kind in OPERATION_TYPES]
     for pattern in patterns:
-        if not any(matches(name, (pattern,)) for name in names):
+        possible = any(rules.patterns.may_name(pattern) for rules in known)
+        if not possible and not any(matches(name, (pattern,)) for name in names):
             whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
             near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
             hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."

@@ -23,7 +23,8 @@ def event_types(config: Config) -> list[EventType]:
     from cdc.mapping import schema
     from cdc.mapping.operations import operation_event_types
 
-    found = {kind.name: kind for rules in catalogues(config) for kind in schema.event_types(rules, tables())}
+    known = [rules.expanded(tables()) for rules in catalogues(config)]
+    found = {kind.name: kind for rules in known for kind in schema.event_types(rules, tables())}
     return [*found.values(), *(kind for kind in operation_event_types() if kind.name not in found)]
 
 

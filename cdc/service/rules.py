@@ -1,32 +1,50 @@
-"""Which rules a source goes by."""
+"""Which rules a source goes by.  Sources with the same rules share them: parsed and compiled once, never changed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from typing import Final
 
 from cdc.config import Config, SourceConfig
+from cdc.config.source import RulesText
+from cdc.facturascripts.models import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.mapping.mapper import Mapper
+
+#: Different rules that are kept: as many as sources that each have their own, in a large configuration.
+_KEPT: Final = 1024
 
 
 def catalogue(source: SourceConfig) -> Catalogue:
     """The packaged rules with the source's own on top.  Raises `ConfigError` naming file and line."""
-    rules = source.rules_text()
-    return _with_options(load_catalogue(*rules) if rules else load_catalogue(), source)
+    return _catalogue(source.rules_text(), source.tables, source.include, source.html)
 
 
-def _with_options(rules: Catalogue, source: SourceConfig) -> Catalogue:
-    entities = tuple(
-        replace(
-            entity,
-            include=tuple(
-                dict.fromkeys([*entity.include, *(kind for kind in source.include if kind in entity.children)])
-            ),
-        )
-        for entity in rules.entities
-    )
-    return replace(rules, entities=entities, decode_html=rules.decode_html and source.html == "decode")
+def mapper_of(source: SourceConfig) -> Mapper:
+    """Raises `ConfigError` naming file and line."""
+    return _mapper(source.rules_text(), source.tables, source.include, source.html)
 
 
 def catalogues(config: Config) -> list[Catalogue]:
-    """One a source; the packaged one when there is no source."""
-    return [catalogue(source) for source in config.source.values()] or [load_catalogue()]
+    """Each that a source has, once; the packaged one when there is no source."""
+    found = {id(rules): rules for rules in map(catalogue, config.source.values())}
+    return list(found.values()) or [load_catalogue()]
+
+
+@lru_cache(_KEPT)
+def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Catalogue:
+    rules = load_catalogue(*(own or ()), tables=tables, models=model_names())
+    entities = tuple(
+        replace(
+            entity,
+            include=tuple(dict.fromkeys([*entity.include, *(kind for kind in include if kind in entity.children)])),
+        )
+        for entity in rules.entities
+    )
+    return replace(rules, entities=entities, decode_html=rules.decode_html and html == "decode")
+
+
+@lru_cache(_KEPT)
+def _mapper(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Mapper:
+    return Mapper(_catalogue(own, tables, include, html))
