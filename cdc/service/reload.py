@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdc.config import Config, SourceConfig
+from cdc.connection import ConnectionInfo
 from cdc.errors import ConfigError
 from cdc.service.roles import Role
 
@@ -40,9 +41,17 @@ def check_reloadable(present: Config, wanted: Config, role: Role) -> None:
 
 
 def source_key(source: SourceConfig) -> object:
-    """Equal for equal sources, what their files hold included."""
+    """Equal for equal sources, what their files hold included.  Raises `ConfigError` for rules that cannot be read."""
     rules = source.rules_text() if isinstance(source.rules, Path) else None
-    return source.model_dump(), source.connection(), source.admin_connection(), rules
+    return source.model_dump(), _read(source.connection), _read(source.admin_connection), rules
+
+
+def _read(connection: Callable[[], ConnectionInfo]) -> ConnectionInfo | str:
+    """Or why it cannot be read: a source like that costs the others nothing."""
+    try:
+        return connection()
+    except ConfigError as error:
+        return error.message
 
 
 def sending_key(config: Config) -> object:

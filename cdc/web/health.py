@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cdc.errors import CdcError
 from cdc.source.probe import Ahead
-from cdc.web.monitor import Monitor, Queue
+from cdc.web.monitor import INTERVAL, Monitor, Queue
 from cdc.web.reported import SourceReport
 
 
