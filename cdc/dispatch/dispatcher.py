@@ -100,6 +100,7 @@ class Dispatcher:
         self._valves = Valves(clock, rand)
         self._surplus: list[LeasedDelivery] = []  # leased, and to be given back
         self._any_held = False
+        self._more_due = False  # more is due than was leased
         self._lease_room = LeaseRoom(settings.concurrency, self._flights, self._ready, self._valves)
 
     def notify(self) -> None:
@@ -171,6 +172,7 @@ class Dispatcher:
             filled = filled or len(leased) == limit
             got = Counter(each.endpoint_id for each in leased)
             hungry |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
+        self._more_due = filled
         if filled:
             return None
         return await self._store.next_due(self._clock.now(), self._endpoints.keys() - hungry)
@@ -267,6 +269,9 @@ class Dispatcher:
                     self._landed.set()
             self._recorder.add(made, flight.endpoint.id)
             flight = self._take_off()
+            if self._more_due and len(self._ready) < self._settings.concurrency // 2:
+                self._more_due = False
+                self._wake.set()
 
     async def _send(self, flight: _Flight) -> list[Outcome]:
         """All deliveries of a load have the same attempt number, so that one verdict holds for them all."""

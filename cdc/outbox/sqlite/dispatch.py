@@ -34,8 +34,12 @@ def lease(
 ) -> list[LeasedDelivery]:
     due = _due(db, now, limit, room)
     db.execute(load("sqlite/lease.sql"), (worker, micros(until), _list([row[1] for _, row in due])))
+    # tuple.__new__: as in `cdc.dispatch.outcomes`
     return [
-        LeasedDelivery(delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload)
+        tuple.__new__(
+            LeasedDelivery,
+            (delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload),
+        )
         for endpoint_id, (_, number, attempts, event_id, name, record, payload) in due
     ]
 
