@@ -33,6 +33,26 @@ def set_on_signal(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
+async def until_terminated(coroutine: Coroutine[Any, Any, T]) -> T | None:
+    """SIGTERM, and the terminal's end, cancel it as Ctrl-C does, so that it cleans up; None then."""
+    loop, task, signals = asyncio.get_running_loop(), asyncio.ensure_future(coroutine), []
+
+    def on_signal(received: signal.Signals) -> None:
+        if not signals:  # a second one does not break off the cleaning up
+            task.cancel()
+        signals.append(received)
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(each, on_signal, each)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not signals:
+            raise
+        return None
+
+
 class Store(Protocol):
     async def open(self) -> None: ...
 

@@ -7,10 +7,13 @@ from importlib.util import find_spec
 
 import click
 
-from cdc.cli.asynchronous import run_async
+from cdc.cli.asynchronous import run_async, until_terminated
 from cdc.cli.session import Session, pass_session
 from cdc.errors import UsageError
 from cdc.logs import configure_logs
+
+#: As the shell says of what SIGTERM ended.
+TERMINATED = 143
 
 
 @click.command()
@@ -30,4 +33,5 @@ def demo(session: Session, once: bool) -> int:
     from cdc.demo.story import demo as play  # noqa: PLC0415 - without its PostgreSQL it cannot even be imported
 
     configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
-    return run_async(play(once, click.echo))
+    code = run_async(until_terminated(play(once, click.echo)))
+    return TERMINATED if code is None else code

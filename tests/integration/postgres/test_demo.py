@@ -1,0 +1,48 @@
+"""``cdc demo`` leaves nothing behind, however it is ended."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+_PSQL = re.compile(r"psql -h (\S+) -U postgres facturascripts")
+
+
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
+def test_its_postgresql_ends_with_it(ended_by: signal.Signals, code: int) -> None:
+    with subprocess.Popen([sys.executable, "-m", "cdc", "demo"], stdout=subprocess.PIPE, text=True) as demo:
+        said = _until_it_stays(demo)
+        found = _PSQL.search(said)
+        assert found is not None, said
+        assert re.search(r"The management page: .* http://127\.0\.0\.1:\d+/set-up/\S+", said), said
+        socket = found[1]
+        folder = Path(_ask(socket, "SHOW data_directory"))
+        assert folder.is_dir()
+        demo.send_signal(ended_by)
+        assert demo.wait(60) == code
+    assert not folder.exists()
+    with pytest.raises(psycopg.OperationalError):
+        _ask(socket, "SELECT 1")
+
+
+def _until_it_stays(demo: subprocess.Popen[str]) -> str:
+    assert demo.stdout is not None
+    said = ""
+    for line in demo.stdout:
+        said += line
+        if line.startswith("End with"):
+            break
+    return said
+
+
+def _ask(socket: str, question: str) -> str:
+    with psycopg.connect(host=socket, user="postgres", dbname="facturascripts") as connection:
+        row = connection.execute(question.encode()).fetchone()
+    assert row is not None
+    return str(row[0])
