@@ -35,7 +35,8 @@ def set_on_signal(stop: asyncio.Event) -> None:
 
 async def until_terminated(coroutine: Coroutine[Any, Any, T]) -> T | None:
     """SIGTERM, and the terminal's end, cancel it as Ctrl-C does, so that it cleans up; None then."""
-    loop, task, signals = asyncio.get_running_loop(), asyncio.ensure_future(coroutine), []
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(coroutine)
+    signals: list[signal.Signals] = []
 
     def on_signal(received: signal.Signals) -> None:
         if not signals:  # a second one does not break off the cleaning up
