@@ -42,5 +42,9 @@ class Replay:
 
     def free(self, worker: str, now: datetime) -> bool:
         """Whether this process may go on with it."""
+        return self.waiting(now) or (self.state is ReplayState.RUNNING and self.worker == worker)
+
+    def waiting(self, now: datetime) -> bool:
+        """Whether it is to go on, and no process is at it."""
         leased = self.leased_until is not None and self.leased_until > now
-        return self.state is ReplayState.RUNNING and (not leased or self.worker == worker)
+        return self.state is ReplayState.RUNNING and not leased

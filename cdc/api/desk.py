@@ -11,7 +11,7 @@ from cdc.delivery import Attempt, DeliveryView
 from cdc.endpoint import Endpoint
 from cdc.finding import Finding
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
 from cdc.replay import Replay
 
 
@@ -168,8 +168,14 @@ class Desk(Protocol):
         """The delivery's request as it is sent ``at`` that time; None where it is no request: mail."""
         ...
 
-    async def begin_replay(self, which: DeliveryFilter, rate: float, total: int | None, actor: str) -> Replay:
-        """Keep a new replay (fields of `Replay`); this process goes on with it, or another one that serves."""
+    async def count_replay(self, which: DeliveryFilter) -> Replayed:
+        """What a replay would do; counting ends after some seconds, and then ``after`` is not None.  Raises
+        `NotFound` for its endpoint."""
+        ...
+
+    async def begin_replay(self, which: DeliveryFilter, rate: float, actor: str) -> Replay:
+        """Keep a new replay (fields of `Replay`); this process goes on with it, or another one that serves.  Raises as
+        `count_replay`."""
         ...
 
     async def changed(self, actor: str, action: str, subject: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
@@ -13,16 +15,13 @@ from cdc.api.operation import Answer, Call, Operation
 from cdc.api.problem import Problem
 from cdc.api.resource import DeliveriesMeant, Moment, PageQuery, Shown
 from cdc.delivery import DeliveryState
-from cdc.dispatch.replay_steps import RATE, Plan, count, meant
+from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
 from cdc.errors import NotFound
 from cdc.log_filter import DeliveryFilter
-from cdc.outbox.base import Replayed
 from cdc.outbox.shared import no_replay
 from cdc.replay import Replay, ReplayState
 
 _TAG = "replays"
-#: Counting ends after so long (seconds): whoever asks waits for it.
-COUNT_SECONDS = 5.0
 
 
 class ReplayWanted(DeliveriesMeant):
@@ -34,7 +33,7 @@ class ReplayWanted(DeliveriesMeant):
 
 
 class NewReplay(ReplayWanted):
-    rate: Annotated[float, Field(gt=0, le=10_000, description="Deliveries made due a second.")] = RATE
+    rate: Annotated[float, Field(gt=0, le=MOST_RATE, description="Deliveries made due a second.")] = RATE
 
 
 class ReplayCount(Shown):
@@ -85,11 +84,10 @@ class ReplayResource(Shown):
 
     @classmethod
     def of(cls, replay: Replay, now: datetime) -> Self:
-        leased = replay.leased_until is not None and replay.leased_until > now
         return cls(
             id=replay.id,
             state=replay.state,
-            waiting=replay.state is ReplayState.RUNNING and not leased,
+            waiting=replay.waiting(now),
             selection=ReplaySelection.of(replay.which),
             rate=replay.rate,
             total=replay.total,
@@ -108,23 +106,26 @@ class ReplayPage(Shown):
 
 
 async def _count(call: Call[None, ReplayWanted]) -> Answer:
-    found = await _counted(call, call.body.meant(call.desk.clock.now()))
+    which = call.body.meant(call.desk.clock.now())
+    with _endpoint_of_the_body():
+        found = await call.desk.count_replay(which)
     return Answer(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
 
 
-async def _counted(call: Call[None, Any], which: DeliveryFilter) -> Replayed:
+@contextmanager
+def _endpoint_of_the_body() -> Iterator[None]:
+    """What is not found is not what the path names."""
     try:
-        return await count(call.desk.store, Plan(which, rate=0), call.desk.clock, COUNT_SECONDS)
-    except NotFound as error:  # the endpoint, which is not what the path names
+        yield
+    except NotFound as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
 
 
 async def _begin(call: Call[None, NewReplay]) -> Answer:
     desk = call.desk
     which = call.body.meant(desk.clock.now())
-    found = await _counted(call, which)
-    total = found.deliveries if found.after is None else None
-    begun = await desk.begin_replay(which, call.body.rate, total, call.caller.name)
+    with _endpoint_of_the_body():
+        begun = await desk.begin_replay(which, call.body.rate, call.caller.name)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
     return Answer(ReplayResource.of(begun, desk.clock.now()), headers, subject=begun.id)
 
@@ -199,8 +200,8 @@ OPERATIONS = (
         tag=_TAG,
     ),
     Operation(
-        "DELETE",
-        "/replays/{id}",
+        "POST",
+        "/replays/{id}/cancel",
         "cancelReplay",
         "End a replay; what it made due by then is sent.",
         Scope.MANAGE,

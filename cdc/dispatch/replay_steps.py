@@ -16,6 +16,8 @@ from cdc.outbox.base import OutboxStore, Replayed
 
 #: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.
 RATE: Final = 50.0
+#: The greatest that page and API take.
+MOST_RATE: Final = 10_000
 #: Deliveries of a step, at most; of a step that only counts.
 _MOST: Final = 500
 _COUNTED: Final = 1000

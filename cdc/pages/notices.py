@@ -13,5 +13,7 @@ NOTICES: Final[Mapping[str, str]] = {
     "disabled": "Disabled: its events wait until it is enabled again.",
     "resent": "It is sent again now, with the same id.",
     "replaying": "The replay has begun.",
+    "replay-stopped": "The replay has stopped; what it made due by then is sent.",
+    "replay-over": "The replay was over already.",
     "signed-out": "You have signed out.",
 }

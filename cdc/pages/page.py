@@ -80,6 +80,7 @@ class Page:
             lang=self.language,
             languages=LANGUAGES,
             _=self.language.text,
+            plural=self.language.plural,
             notice=NOTICES.get(self.query("notice")),
             sections=self.site.sections,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from cdc.pages.page import Route
 from cdc.pages.site import Section
-from cdc.pages.views import deliveries, endpoints, entrance, events, live, overview, people, sources
+from cdc.pages.views import deliveries, endpoints, entrance, events, live, overview, people, replays, sources
 
 #: Titles are texts of the catalogues.
 SECTIONS = (
     Section("/", "Overview"),
     Section("/endpoints", "Endpoints"),
     Section("/deliveries", "Deliveries"),
+    Section("/replays", "Replays", managers_only=True),
     Section("/events", "Events"),
     Section("/sources", "Sources"),
     Section("/people", "Users and tokens", managers_only=True),
@@ -22,6 +23,7 @@ def routes() -> tuple[Route, ...]:
         *overview.ROUTES,
         *endpoints.ROUTES,
         *deliveries.ROUTES,
+        *replays.ROUTES,
         *events.ROUTES,
         *sources.ROUTES,
         *people.ROUTES,

@@ -18,6 +18,7 @@ from cdc.access.nouns import AuditEntry
 from cdc.clock import Clock
 from cdc.config import Config
 from cdc.delivery import Attempt, DeliveryView, LeasedDelivery
+from cdc.dispatch.replay_steps import Plan, count
 from cdc.dispatch.request import build_request
 from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
 from cdc.endpoint import Endpoint, EndpointChange
@@ -25,7 +26,7 @@ from cdc.errors import NotFound, UsageError
 from cdc.finding import Finding
 from cdc.log_filter import DeliveryFilter
 from cdc.mail_address import is_mail
-from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
 from cdc.outbox.shared import Subscriber
 from cdc.replay import Replay
 from cdc.service.doctor import examine
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
 
 _HIDDEN = "…"
+#: Counting what a replay would send ends after so long (seconds): whoever asks waits for it.
+COUNT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,12 @@ class ServiceDesk:
 
     # -- replays ----------------------------------------------------------------------------------------------------
 
-    async def begin_replay(self, which: DeliveryFilter, rate: float, total: int | None, actor: str) -> Replay:
+    async def count_replay(self, which: DeliveryFilter) -> Replayed:
+        return await count(self.store, Plan(which, rate=0), self.clock, COUNT_SECONDS)
+
+    async def begin_replay(self, which: DeliveryFilter, rate: float, actor: str) -> Replay:
+        found = await self.count_replay(which)
+        total = found.deliveries if found.after is None else None
         begun = Replay(f"rpl_{secrets.token_hex(8)}", actor, which, rate, total, self.clock.now())
         await self.store.add_replay(begun)
         self._replay_asked()

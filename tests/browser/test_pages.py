@@ -22,6 +22,8 @@ PATHS = (
     "/endpoints",
     "/endpoints/new",
     "/deliveries",
+    "/replays",
+    "/replays/new?endpoint=&event=invoice.*&rate=0.5&count=1",
     "/events",
     "/catalogue",
     "/catalogue/invoice.paid",
@@ -72,6 +74,7 @@ async def test_each_page_is_fit_to_be_met(
         await tab.page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
         found += await _faults(tab)
     found += await _answers_to_forms(tab)
+    found += await _slow_replay(tab)
     assert found == []
     assert [error for error in tab.errors if _NOT_FOUND not in error] == []
     assert tab.hosts == {site.base.removeprefix("http://")}
@@ -119,6 +122,18 @@ async def _answers_to_forms(tab: Tab) -> list[str]:
     return found
 
 
+async def _slow_replay(tab: Tab) -> list[str]:
+    """Begun, seen going on, stopped."""
+    await tab.go("/replays/new?event=*&rate=0.1&count=1")
+    await tab.button("Send them again").click()
+    row = tab.page.locator("#rows tbody tr")
+    await expect(row.get_by_role("progressbar")).to_have_attribute("value", "1")  # the first one is due at once
+    found = await _faults(tab)
+    await tab.button("Stop").click()
+    await expect(row).to_contain_text(tab.text("stopped"))
+    return found
+
+
 async def test_everything_works_by_keyboard(site: Site, browser: Browser) -> None:
     tab = await Tab.open(browser, site.base)
     await tab.sign_in(MANAGER, PASSWORD)
@@ -153,6 +168,13 @@ async def test_pages_do_without_javascript(site: Site, browser: Browser) -> None
     await tab.button("Add").click()
     await expect(tab.page.locator("#secret")).to_be_visible()
     await expect(tab.button("Copy")).to_have_count(0)
+    await tab.go("/replays/new")
+    await tab.field("Event or its id").fill("invoice.paid")
+    await tab.button("How many are there?").click()
+    await expect(tab.page.get_by_role("status")).to_contain_text("1 delivery would be sent again.")
+    await tab.button("Send them again").click()
+    await expect(tab.page.get_by_role("status")).to_contain_text("The replay has begun.")
+    await expect(tab.page.locator("#rows tbody tr")).to_contain_text(["invoice.paid"])
     await tab.go("/deliveries")
     await tab.field("Text").fill("Sevilla")
     await tab.button("Search").click()
@@ -187,10 +209,11 @@ async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser:
     await expect(tab.page.get_by_text("The payload is shown to managers only.")).to_be_visible()
     assert "Brien" not in await tab.page.content()
     await expect(tab.button("Send again")).to_have_count(0)
+    await expect(tab.link("Replays")).to_have_count(0)
     await tab.link("Tienda").click()
     await expect(tab.page.get_by_role("heading", name="Tienda")).to_be_visible()
     await expect(tab.page.locator("main form")).to_have_count(0)
     assert tab.errors == []
-    for path in ("/people", "/audit", "/endpoints/new", "/deliveries?text=Brien"):
+    for path in ("/people", "/audit", "/endpoints/new", "/replays", "/replays/new", "/deliveries?text=Brien"):
         await tab.go(path)
         await expect(tab.page.get_by_role("alert")).to_have_text("This is for managers only.")

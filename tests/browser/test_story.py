@@ -59,6 +59,7 @@ async def test_from_the_set_up_to_an_event_that_waited(code: str, postgres_erp: 
         await _see_it_live(tab, postgres_erp, receiver)
         await _break_and_mend(tab, postgres_erp, receiver)
         await _resend(tab, receiver)
+        await _replay(tab, receiver)
         await _disable_and_enable(tab, postgres_erp, receiver)
         assert tab.errors == []
         assert tab.hosts == {site.base.removeprefix("http://")}
@@ -158,6 +159,23 @@ async def _resend(tab: Tab, receiver: Receiver) -> None:
     first, again = receiver.accepted("invoice.updated")
     assert first["id"] == again["id"]
     await _state(tab, "delivered")
+
+
+async def _replay(tab: Tab, receiver: Receiver) -> None:
+    """What a search found, once more; the page shows by itself that it is done."""
+    await tab.link("Deliveries").click()
+    await tab.field("Record").fill(RECORD)
+    await tab.field("Event or its id").fill("invoice.updated")
+    await tab.button("Search").click()
+    await tab.link("Send these again").click()
+    await expect(tab.page.get_by_role("status")).to_contain_text(
+        tab.words.plural("%(number)s delivery would be sent again.", "%(number)s deliveries would be sent again.", 1)
+    )
+    await tab.button("Send them again").click()
+    await expect(tab.page.locator("#rows tbody tr")).to_contain_text(tab.text("done"))
+    await receiver.got("invoice.updated", times=3)
+    assert len({event["id"] for event in receiver.accepted("invoice.updated")}) == 1
+    await tab.go("/deliveries?event=invoice.updated")
 
 
 async def _disable_and_enable(tab: Tab, database: Database, receiver: Receiver) -> None:

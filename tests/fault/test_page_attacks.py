@@ -44,6 +44,7 @@ async def nothing_changed(site: Managed) -> None:
     assert (found.enabled, found.secret) == (True, SECRET)
     assert [user.name for user in await site.access.users()] == ["ann", "bob"]
     assert len(await site.access.tokens()) == 2
+    assert await site.store.replays(10) == []
     (view,) = await site.store.deliveries(EVERYTHING, 10)
     assert view.state is DeliveryState.DEAD
 
@@ -52,6 +53,7 @@ async def nothing_changed(site: Managed) -> None:
 
 
 PAGES = ["/", "/endpoints", "/endpoints/ep_a", "/endpoints/ep_a/edit", "/deliveries", "/deliveries/dlv_1", "/events"]
+PAGES += ["/replays", "/replays/new", "/replays/new?event=*&count=1"]
 PAGES += ["/events/evt_1", "/catalogue", "/catalogue/invoice.paid", "/sources", "/people", "/audit", "/account"]
 
 
@@ -102,6 +104,8 @@ async def test_the_policy_forbids_what_is_inline(site: Managed, path: str) -> No
         "/sign-in?to={}",
         "/people?notice={}",
         "/audit?actor={}&subject={}&before={}",
+        "/replays?before={}",
+        "/replays/new?event=*&record={}&endpoint={}&state={}&since={}&until={}&rate={}&count={}",
         "/endpoints/{}",
         "/events/{}",
         "/deliveries/{}",

@@ -4,6 +4,7 @@ disabled.  Events are the catalogue's examples; the same hour each time."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -13,6 +14,8 @@ from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.attempt_log import Finished
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import Replayed
 from cdc.position import Position
 from cdc.service.events import event_types
 from support.managing import Managed
@@ -54,6 +57,20 @@ async def live_through(managed: Managed) -> None:
         await hour.step(number)
     managed.watch.reading()
     managed.watch.reported.sources["main"].position = _POSITION
+    await _replay(managed, DeliveryFilter(event_pattern="invoice.*"), 20.0, part=1.0)
+    await _replay(managed, DeliveryFilter(endpoint_id=SHOP), 5.0, part=0.4)
+
+
+async def _replay(managed: Managed, which: DeliveryFilter, rate: float, part: float) -> None:
+    """One that is so far; nothing is sent."""
+    now = managed.clock.now()
+    begun = await managed.desk.begin_replay(replace(which, until=now), rate, "user:ann")
+    await managed.desk.changed("user:ann", "delivery.replay", begun.id)
+    until = now + timedelta(seconds=600)
+    await managed.store.lease_replay("pictures", now, until)
+    done = Replayed(round((begun.total or 0) * part), 0, None if part >= 1 else "there")
+    await managed.store.advance_replay(begun.id, "pictures", done, now, until)
+    managed.clock.advance(40)
 
 
 class _Hour:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -19,11 +18,10 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import no_delivery
 from cdc.outbox.walk import Patience, Searched
 from cdc.pages.page import Page, Refused, Route
-from cdc.pattern import check_pattern
+from cdc.pages.views.log_search import FIELDS, delivery_filter
 
 _PAGE = 50
-_EVENT_ID = "evt_"
-_FILTERS = ("event", "record", "endpoint", "state", "since", "until", "text")
+_FILTERS = (*FIELDS, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
         looked=await looked_back_to(page, searched),
         newest=page.link("deliveries", **given) if page.query("before") else "",
         problem=problem,
+        again="" if problem else _again(page, given),
         text_events=TEXT_EVENTS,
     )
 
@@ -68,34 +67,18 @@ async def looked_back_to(page: Page, searched: Searched[Any]) -> datetime | None
 
 
 def _filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
-    event = given["event"]
-    is_id = event.startswith(_EVENT_ID)
-    state = given["state"]
     if given["text"] and not page.manages:  # what is found tells what payloads hold
         raise Refused(HTTPStatus.FORBIDDEN, "This is for managers only.")
-    if state and state not in list(DeliveryState):
-        raise UsageError(page.language.text("There is no such state."))
-    return DeliveryFilter(
-        endpoint_id=given["endpoint"] or None,
-        event_id=event if is_id else None,
-        event_pattern=check_pattern(event) if event and not is_id else None,
-        record=given["record"] or None,
-        state=DeliveryState(state) if state else None,
-        since=_time(page, given["since"]),
-        until=_time(page, given["until"]),
-        text=given["text"] or None,
-    )
+    return delivery_filter(page, given)
 
 
-def _time(page: Page, text: str) -> datetime | None:
-    """As a browser's field for date and time sends it, in the time zone of the page."""
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(page.language.text("That is not a time.")) from None
-    return time if time.tzinfo else time.replace(tzinfo=page.site.zone)
+def _again(page: Page, given: Mapping[str, str]) -> str:
+    """Where all that fits is sent again; empty when that cannot be: a replay finds no text, and what is not finished is
+    not sent again."""
+    unfinished = [state for state in DeliveryState if not state.final]
+    if not page.manages or given["text"] or given["state"] in unfinished or not any(given.values()):
+        return ""
+    return page.link("replays", "new", **given, count="1")
 
 
 async def delivery(page: Page) -> web.StreamResponse:

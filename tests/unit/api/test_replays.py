@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from cdc.access.nouns import AuditFilter, Scope
-from cdc.api import replays
 from cdc.delivery import DeliveryState
 from cdc.dispatch import replay_steps
 from cdc.dispatch.replay_steps import RATE
 from cdc.dispatch.replaying import LEASE, Replaying
 from cdc.errors import OutboxError
 from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.service import desk
 from support.managing import API, Managed
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 
@@ -73,7 +73,7 @@ async def test_it_is_counted_first(api: Managed) -> None:
 
 async def test_what_is_too_much_is_not_counted_to_the_end(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
     await delivered(api, "ep_a")
-    monkeypatch.setattr(replays, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(desk, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(replay_steps, "_COUNTED", 5)
     answer = await api.ask("POST", "/replay-count", json={"event": "*"})
     assert answer.json == {"deliveries": 5, "expunged": 0, "complete": False}
@@ -113,14 +113,14 @@ async def test_it_is_ended(api: Managed) -> None:
     shown = await begun(api, endpoint="ep_a", rate=2)
     async with going_on(api):
         await until(api, shown["id"], deliveries=4)
-        ended = await api.ask("DELETE", f"/replays/{shown['id']}")
+        ended = await api.ask("POST", f"/replays/{shown['id']}/cancel")
         assert (ended.status, ended.json["state"]) == (200, "cancelled")
         api.clock.advance(60)
         other = await begun(api, record="facturascli:1")  # it turns to the next one
         await until(api, other["id"], state="done")
     after = (await api.ask("GET", f"/replays/{shown['id']}")).json
     assert (after["state"], after["deliveries"]) == ("cancelled", 4)
-    assert (await api.ask("DELETE", f"/replays/{shown['id']}")).json == after
+    assert (await api.ask("POST", f"/replays/{shown['id']}/cancel")).json == after
 
 
 async def test_a_process_that_dies_is_followed_by_another(api: Managed) -> None:
@@ -195,8 +195,8 @@ async def test_what_cannot_be_replayed(api: Managed, body: dict[str, Any]) -> No
 
 
 async def test_one_that_is_not_there(api: Managed) -> None:
-    for method in ("GET", "DELETE"):
-        assert (await api.ask(method, "/replays/rpl_none")).status == 404
+    for method, path in (("GET", "/replays/rpl_none"), ("POST", "/replays/rpl_none/cancel")):
+        assert (await api.ask(method, path)).status == 404
 
 
 async def test_where_it_is_told(api: Managed) -> None:

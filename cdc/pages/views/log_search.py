@@ -1,0 +1,46 @@
+"""Which deliveries of the log a visitor asks for: the fields that listings and replays have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from cdc.delivery import DeliveryState
+from cdc.errors import UsageError
+from cdc.log_filter import DeliveryFilter
+from cdc.pages.page import Page
+from cdc.pattern import check_pattern
+
+FIELDS: Final = ("event", "record", "endpoint", "state", "since", "until")
+_EVENT_ID = "evt_"
+
+
+def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
+    """``given``: each of `FIELDS`, empty where it does not narrow; ``text`` may be there.  Raises `UsageError`."""
+    event = given["event"]
+    is_id = event.startswith(_EVENT_ID)
+    state = given["state"]
+    if state and state not in list(DeliveryState):
+        raise UsageError(page.language.text("There is no such state."))
+    return DeliveryFilter(
+        endpoint_id=given["endpoint"] or None,
+        event_id=event if is_id else None,
+        event_pattern=check_pattern(event) if event and not is_id else None,
+        record=given["record"] or None,
+        state=DeliveryState(state) if state else None,
+        since=_time(page, given["since"]),
+        until=_time(page, given["until"]),
+        text=given.get("text") or None,
+    )
+
+
+def _time(page: Page, text: str) -> datetime | None:
+    """As a browser's field for date and time sends it, in the time zone of the page."""
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(page.language.text("That is not a time.")) from None
+    return time if time.tzinfo else time.replace(tzinfo=page.site.zone)

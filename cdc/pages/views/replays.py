@@ -1,0 +1,139 @@
+"""Replays: those that there are, and making one: what is meant, how many that is, and then doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import web
+
+from cdc.access.nouns import Role
+from cdc.delivery import DeliveryState
+from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
+from cdc.errors import UsageError
+from cdc.log_filter import DeliveryFilter
+from cdc.outbox.base import Replayed
+from cdc.outbox.shared import no_replay
+from cdc.pages.page import Page, Route
+from cdc.pages.views.log_search import FIELDS, delivery_filter
+from cdc.replay import ReplayState
+
+_PAGE = 50
+#: What is not finished comes anyway.
+_STATES = tuple(state for state in DeliveryState if state.final)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a form asks for."""
+
+    which: DeliveryFilter
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What would be done.  ``form``: the fields that ask for exactly this."""
+
+    found: Replayed
+    wanted: Wanted
+    form: Mapping[str, str]
+
+
+async def replays(page: Page) -> web.StreamResponse:
+    """Newest first."""
+    store, before = page.site.desk.store, page.query("before")
+    found = await store.replays(_PAGE + 1, before or None)
+    return page.render(
+        "replays.html",
+        replays=found[:_PAGE],
+        endpoints={endpoint.id: endpoint for endpoint in await store.endpoints()},
+        now=page.site.desk.clock.now(),
+        older=page.link("replays", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
+        newest=page.link("replays") if before else "",
+    )
+
+
+async def new(page: Page) -> web.StreamResponse:
+    """The form, and with ``count`` what it would do."""
+    given = {name: page.query(name) for name in FIELDS}
+    rate = page.query("rate") or f"{RATE:g}"
+    dry_run, problem = None, ""
+    if page.query("count"):
+        try:
+            dry_run = await _dry_run(page, given, rate)
+        except UsageError as error:
+            problem = str(error)
+    return page.render(
+        "replay_form.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
+        given=given,
+        rate=rate,
+        dry_run=dry_run,
+        problem=problem,
+        states=_STATES,
+        endpoints={endpoint.id: endpoint for endpoint in await page.site.desk.store.endpoints()},
+    )
+
+
+async def _dry_run(page: Page, given: Mapping[str, str], rate: str) -> DryRun:
+    """What happens from now on is not part of it, also when it is begun later."""
+    wanted = _wanted(page, given, rate)
+    until = wanted.which.until
+    form = {**given, "until": until.isoformat() if until else "", "rate": rate}
+    return DryRun(await page.site.desk.count_replay(wanted.which), wanted, form)
+
+
+def _wanted(page: Page, given: Mapping[str, str], rate: str) -> Wanted:
+    """Raises `UsageError`."""
+    text = page.language.text
+    if not any(given.values()):
+        raise UsageError(
+            text('Nothing says what to send again: name an endpoint, a record, a time …; the event "*" is all.')
+        )
+    which = delivery_filter(page, given)
+    if which.state is not None and which.state not in _STATES:
+        raise UsageError(text("Only what is finished can be sent again."))
+    return Wanted(meant(which, page.site.desk.clock.now(), hint=""), _rate(page, rate))
+
+
+def _rate(page: Page, text: str) -> float:
+    try:
+        rate = float(text.replace(",", "."))
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= MOST_RATE:  # nor is it NaN
+        most = page.language.number(MOST_RATE)
+        raise UsageError(
+            page.language.text("The rate is more than 0 and at most %(most)s deliveries a second.", most=most)
+        )
+    return rate
+
+
+async def begin(page: Page) -> web.StreamResponse:
+    sent, desk = await page.form(), page.site.desk
+    wanted = _wanted(page, {name: sent.get(name, "").strip() for name in FIELDS}, sent.get("rate", ""))
+    begun = await desk.begin_replay(wanted.which, wanted.rate, page.actor)
+    await desk.changed(page.actor, "delivery.replay", begun.id)
+    return page.see("/replays", notice="replaying")
+
+
+async def stop(page: Page) -> web.StreamResponse:
+    desk, replay_id = page.site.desk, page.path("id")
+    found = await desk.store.find_replay(replay_id)
+    if found is None:
+        raise no_replay(replay_id)
+    if found.state is not ReplayState.RUNNING:
+        return page.see("/replays", notice="replay-over")
+    await desk.store.end_replay(replay_id, ReplayState.CANCELLED, "", desk.clock.now())
+    await desk.changed(page.actor, "delivery.cancel-replay", replay_id)
+    return page.see("/replays", notice="replay-stopped")
+
+
+ROUTES = (
+    Route("GET", "/replays", replays, Role.MANAGER),
+    Route("POST", "/replays", begin, Role.MANAGER),
+    Route("GET", "/replays/new", new, Role.MANAGER),
+    Route("POST", "/replays/{id}/stop", stop, Role.MANAGER),
+)
