@@ -20,6 +20,10 @@ FIRST = 10_000
 SECONDS = 0.04
 #: A stretch is at most so many times as long as the one before: what lies there may be of another kind.
 GROWTH: Final = 8
+#: So much of the time left is planned for: what lies there may take longer.
+CAUTION: Final = 0.5
+#: With so much of the time left it ends: another stretch would be hardly worth its statement.
+REST: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,9 @@ class Patience:
             yield size
             now = self.monotonic()
             took, left = now - before, begun + self.seconds - now
-            if left <= 0:
+            if left <= self.seconds * REST:
                 return
-            size = max(1, int(size * min(GROWTH, left / took))) if took > 0 else size * GROWTH
+            size = max(1, int(size * min(GROWTH, CAUTION * left / took))) if took > 0 else size * GROWTH
             before = now
 
 
@@ -58,6 +62,12 @@ class Stretch:
 
     def has(self, sequence: int) -> bool:
         return self.above < sequence <= self.upto
+
+    def shared(self, first: int | None, last: int | None) -> Stretch:
+        """What of it is between these two sequences, both included; nothing when there are none."""
+        if first is None or last is None:
+            return Stretch(self.above, self.above)
+        return Stretch(max(self.above, first - 1), min(self.upto, last))
 
     def below(self, sequence: int, delivery: int) -> Stretch:
         """What of it is left below a delivery of that event; 0: below all of them."""

@@ -10,7 +10,7 @@ from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.postgres.rows import ACTIVE, STATES, attempt_from, event_from, view_from
-from cdc.outbox.postgres.search import Search, of_deliveries, of_events
+from cdc.outbox.postgres.search import Search, of_deliveries, of_events, span
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
 from cdc.outbox.walk import Patience, Searched, Stretch, Walk
@@ -35,7 +35,7 @@ async def search_deliveries(
     db: Db, which: DeliveryFilter, limit: int, patience: Patience, before: str | None
 ) -> Searched[DeliveryView]:
     search = await of_deliveries(db, which)
-    whole = await _whole(db)
+    whole = await (_whole(db) if search.few else _span(db, which))
     if before is not None:
         sequence, number = cursor_of(before) or await _place_of(db, before)
         search.add(_BELOW, place=sequence, behind=number)
@@ -45,6 +45,10 @@ async def search_deliveries(
         within = search.within(stretch, "delivery.event", "event.sequence")
         walk.rows += await db.planned(within.text("deliveries"), within.parameters | {"limit": walk.wanted})
     return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda edge: place_text(edge, 0))
+
+
+async def _span(db: Db, which: EventFilter) -> Stretch:
+    return await span(db, which, await _whole(db))
 
 
 async def _whole(db: Db) -> Stretch:
@@ -126,7 +130,7 @@ async def search_events(
     db: Db, which: EventFilter, limit: int, patience: Patience, place: int | None, *, oldest_first: bool
 ) -> Searched[StoredEvent]:
     search = await of_events(db, which)
-    whole = await _whole(db)
+    whole = await (_whole(db) if search.few else _span(db, which))
     if place is not None:
         whole = whole.behind(place, oldest_first=oldest_first)
     walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=search.few)

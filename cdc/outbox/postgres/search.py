@@ -30,6 +30,8 @@ STATE_TERMS: Final = {
 }
 #: Events that are looked up first, at most.
 FEW: Final = 20_000
+#: Of a time that has ended, so many events are looked through in its index, at most, to know where they lie.
+MANY: Final = 100_000
 _LOOKED_UP: Final = "{column} = ANY (ARRAY(SELECT chosen.sequence FROM cdc_outbox.event AS chosen WHERE {terms}))"
 _COUNT: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.event AS chosen WHERE {terms} LIMIT %(most)s) AS found"
 _RECORD: Final = "chosen.record = %(record)s"
@@ -39,6 +41,10 @@ _UNTIL: Final = 'chosen."time" < %(until)s'
 _TEXT: Final = (
     "chosen.sequence > (SELECT max(sequence) FROM cdc_outbox.event) - %(text_events)s"
     " AND position(%(text)s::bytea IN chosen.payload) > 0"
+)
+_SPAN: Final = (
+    "SELECT count(*), min(sequence), max(sequence) FROM"
+    " (SELECT chosen.sequence FROM cdc_outbox.event AS chosen WHERE {terms} LIMIT %(most)s) AS found"
 )
 _UNFINISHED: Final = "SELECT count(*) FROM (SELECT FROM cdc_outbox.delivery WHERE state < 2 LIMIT %(most)s) AS found"
 _UNFINISHED_FIRST: Final = (
@@ -131,6 +137,17 @@ async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> N
             search.add(_LOOKED_UP.format(column=column, terms=narrow))
             search.few = True
             return
+
+
+async def span(db: Db, which: EventFilter, whole: Stretch) -> Stretch:
+    """The part of the log where a time that has ended lies, so that nobody walks there from the newest event; all of it
+    when the events of that time are too many."""
+    if which.until is None:
+        return whole
+    terms = _UNTIL if which.since is None else f"{_SINCE} AND {_UNTIL}"
+    given = {"since": which.since, "until": which.until, "most": MANY + 1}
+    ((found, first, last),) = await db.planned(_SPAN.format(terms=terms), given)
+    return whole if found > MANY else whole.shared(first, last)
 
 
 async def _few(db: Db, terms: str, search: Search) -> bool:

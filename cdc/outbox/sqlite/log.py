@@ -13,7 +13,7 @@ from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
 from cdc.outbox.sqlite.rows import ACTIVE, LEASED_AMONG_ACTIVE, attempt_from, event_from, state_of, view_from
-from cdc.outbox.sqlite.search import Search, of_deliveries, of_events, rows_of
+from cdc.outbox.sqlite.search import Search, of_deliveries, of_events, rows_of, span
 from cdc.outbox.walk import Patience, Searched, Stretch, Walk
 from cdc.sqlfile import load
 
@@ -31,12 +31,13 @@ def search_deliveries(
     db: sqlite3.Connection, which: DeliveryFilter, limit: int, patience: Patience, before: str | None
 ) -> Searched[DeliveryView]:
     searches = of_deliveries(db, which, walked=True)
-    whole = _whole(db)
+    few = all(search.few for search in searches)
+    whole = _whole(db) if few else span(db, which, _whole(db))
     if before is not None:
         sequence, number = cursor_of(before) or _place_of(db, before)
         searches = [search.before(sequence, number) for search in searches]
         whole = whole.below(sequence, number)
-    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=_few(searches))
+    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=few)
     for stretch in walk:
         within = [search.within(stretch) for search in searches]
         walk.rows += rows_of(db, "deliveries", within, lambda row: (row[15], row[0]), limit=walk.wanted, reverse=True)
@@ -46,10 +47,6 @@ def search_deliveries(
 def _whole(db: sqlite3.Connection) -> Stretch:
     oldest, newest = db.execute(load("sqlite/log_ends.sql")).fetchone()
     return Stretch(oldest - 1, newest)
-
-
-def _few(searches: Sequence[Search]) -> bool:
-    return all(search.few for search in searches)
 
 
 def _place_of(db: sqlite3.Connection, delivery_id: str) -> tuple[int, int]:
@@ -127,10 +124,11 @@ def search_events(
     db: sqlite3.Connection, which: EventFilter, limit: int, patience: Patience, place: int | None, *, oldest_first: bool
 ) -> Searched[StoredEvent]:
     searches = of_events(db, which, walked=True)
-    whole = _whole(db)
+    few = all(search.few for search in searches)
+    whole = _whole(db) if few else span(db, which, _whole(db))
     if place is not None:
         whole = whole.behind(place, oldest_first=oldest_first)
-    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=_few(searches))
+    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=few)
     name = "find_events" if oldest_first else "find_newest"
     for stretch in walk:
         within = [search.within(stretch) for search in searches]

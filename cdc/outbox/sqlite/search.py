@@ -24,6 +24,8 @@ from cdc.sqlfile import load, render
 
 #: A stretch of time, or the unfinished deliveries, are begun with when they are at most so many.
 FEW: Final = 20_000
+#: Of a time that has ended, so many events are looked through in its index, at most, to know where they lie.
+MANY: Final = 100_000
 _ALWAYS: Final = 2**62
 _WINDOW: Final = (
     "event.sequence IN (SELECT sequence FROM event INDEXED BY event_time WHERE time >= :since AND time < :until)"
@@ -33,6 +35,10 @@ _TEXT: Final = (
     " AND instr(payload, :text) > 0)"
 )
 _IN_WINDOW: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE time >= :since AND time < :until LIMIT :most)"
+_SPAN: Final = (
+    "SELECT COUNT(*), MIN(sequence), MAX(sequence) FROM"
+    " (SELECT sequence FROM event INDEXED BY event_time WHERE time >= :since AND time < :until LIMIT :most)"
+)
 _UNFINISHED: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state < 2 LIMIT :most)"
 _ENDPOINT: Final = "delivery.endpoint + 0 = (SELECT number + 0 FROM endpoint WHERE id = :endpoint_id)"
 
@@ -144,8 +150,7 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
         parameters["pattern"] = check_pattern(which.event_pattern)
     if which.since is not None or which.until is not None:
         terms.append("+event.time >= :since AND +event.time < :until")
-        parameters["since"] = -_ALWAYS if which.since is None else micros(which.since)
-        parameters["until"] = _ALWAYS if which.until is None else micros(which.until)
+        parameters |= _time(which)
     if which.text is not None:
         parameters |= {"text": text_in_payload(which.text), "text_events": TEXT_EVENTS}
     return terms, parameters
@@ -185,6 +190,22 @@ def _by_name(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[
 
 def _by_time(every: Search) -> list[Search]:
     return [every.narrowed(_WINDOW)] if "since" in every.parameters else []
+
+
+def span(db: sqlite3.Connection, which: EventFilter, whole: Stretch) -> Stretch:
+    """The part of the log where a time that has ended lies, so that nobody walks there from the newest event; all of it
+    when the events of that time are too many."""
+    if which.until is None:
+        return whole
+    found, first, last = db.execute(_SPAN, {**_time(which), "most": MANY + 1}).fetchone()
+    return whole if found > MANY else whole.shared(first, last)
+
+
+def _time(which: EventFilter) -> dict[str, int]:
+    return {
+        "since": -_ALWAYS if which.since is None else micros(which.since),
+        "until": _ALWAYS if which.until is None else micros(which.until),
+    }
 
 
 def _few(db: sqlite3.Connection, count: str, parameters: Mapping[str, object]) -> bool:

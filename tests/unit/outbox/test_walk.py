@@ -43,8 +43,8 @@ def test_the_next_stretch_is_as_long_as_the_time_left_allows() -> None:
     clock = ManualClock()
     walk = walk_of(clock)
     stretches = looked_at(walk, clock, 0.2, 0.5, 0.4, 0)
-    assert [(each.above, each.upto) for each in stretches] == [(9990, 10_000), (9950, 9990), (9926, 9950)]
-    assert page_of(walk) == Searched([], "edge 9927", 9927)
+    assert [(each.above, each.upto) for each in stretches] == [(9990, 10_000), (9970, 9990), (9964, 9970)]
+    assert page_of(walk) == Searched([], "edge 9965", 9965)
 
 
 @pytest.mark.parametrize(("oldest_first", "edge"), [(False, 9991), (True, 10)])
@@ -86,5 +86,7 @@ def test_what_is_left_behind_a_sequence() -> None:
     assert [whole.behind(n, oldest_first=False) for n in (6, 99)] == [Stretch(3, 5), Stretch(3, 9)]
     assert [whole.behind(n, oldest_first=True) for n in (6, 0)] == [Stretch(6, 9), Stretch(3, 9)]
     assert [whole.below(6, number) for number in (0, 1)] == [Stretch(3, 5), Stretch(3, 6)]
+    assert [whole.shared(*each) for each in ((1, 6), (5, 99))] == [Stretch(3, 6), Stretch(4, 9)]
+    assert whole.shared(None, None).empty
     assert whole.behind(4, oldest_first=False).empty
     assert whole.behind(9, oldest_first=True).empty
