@@ -46,7 +46,7 @@ delivery_filters = st.builds(
     state=st.none() | st.sampled_from(DeliveryState),
 )
 some = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -140,12 +140,14 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
         runner.run(outbox.close())
 
 
-@pytest.fixture(params=["few", "many"])
+@pytest.fixture(params=["few", "many", "too many"])
 def _few_or_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether what an index finds counts as few."""
-    if request.param == "many":
-        for module in (postgres_search, sqlite_search):
+    """Whether what an index finds counts as few, and what it finds of a time as many, or too many."""
+    for module in (postgres_search, sqlite_search):
+        if request.param != "few":
             monkeypatch.setattr(module, "FEW", -1)
+        if request.param == "too many":
+            monkeypatch.setattr(module, "MANY", -1)
 
 
 @pytest.mark.usefixtures("_few_or_many")

@@ -36,13 +36,15 @@ async def search_deliveries(
 ) -> Searched[DeliveryView]:
     search = await of_deliveries(db, which)
     whole = await (_whole(db) if search.few else _span(db, which))
+    sequence, number = 0, 0
     if before is not None:
         sequence, number = cursor_of(before) or await _place_of(db, before)
-        search.add(_BELOW, place=sequence, behind=number)
         whole = whole.below(sequence, number)
     walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=search.few)
     for stretch in walk:
         within = search.within(stretch, "delivery.event", "event.sequence")
+        if stretch.has(sequence):  # only there: the planner would take it for another bound that narrows the others too
+            within = within.narrowed(_BELOW, place=sequence, behind=number)
         walk.rows += await db.planned(within.text("deliveries"), within.parameters | {"limit": walk.wanted})
     return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda edge: place_text(edge, 0))
 

@@ -72,8 +72,10 @@ class Search:
     def within(self, stretch: Stretch, *columns: str) -> Search:
         """``columns``: the sequence of an event, in each table that the statement may begin with."""
         terms = [f"{name} > %(above)s AND {name} <= %(upto)s" for name in columns]
-        bounds = {"above": stretch.above, "upto": stretch.upto}
-        return Search([*self._terms, *terms], {**self.parameters, **bounds}, few=self.few)
+        return self.narrowed(*terms, above=stretch.above, upto=stretch.upto)
+
+    def narrowed(self, *terms: str, **parameters: object) -> Search:
+        return Search([*self._terms, *terms], {**self.parameters, **parameters}, few=self.few)
 
     def text(self, name: str) -> str:
         return render(f"postgres/outbox/{name}.sql", where=" AND ".join(self._terms))
