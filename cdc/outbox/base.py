@@ -2,7 +2,8 @@
 
 Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
 
-* events, their deliveries, the source's position and its small states are stored in one transaction, or none is;
+* events, their deliveries, the source's position, its small states and kept rows are stored in one transaction, or
+  none is;
 * an event id is stored once: storing it again changes nothing and makes no delivery;
 * of one record (``Event.record``) at most one delivery per endpoint is ``PENDING`` or ``LEASED``: the oldest
   unfinished; the later ones are ``WAITING`` and follow in the order in which their events were stored
@@ -25,6 +26,7 @@ from typing import Any, Protocol
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.kept import KeptChange, KeptRow
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
@@ -120,9 +122,22 @@ class OutboxStore(Protocol):
         events: Sequence[Event],
         states: Mapping[str, str | None],
         now: datetime,
+        *,
+        kept: KeptChange | None = None,
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
-        position, and the changed states (None removes one), in one transaction."""
+        position, the changed states (None removes one), and what changed of the rows that are kept, in one
+        transaction."""
+        ...
+
+    async def kept_digests(
+        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """As `cdc.kept.KeptReader`."""
+        ...
+
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+        """As `cdc.kept.KeptReader`."""
         ...
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:

@@ -81,6 +81,7 @@ def restored(stored: StoredEvent) -> Event:
         time=stored.time,
         transaction=parts["transaction"],
         inferred=parts.get("inferred", False),
+        observed=parts.get("observed", False),
     )
 
 

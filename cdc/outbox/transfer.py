@@ -28,6 +28,7 @@ class Part(StrEnum):
     LANES = "lane_alias"
     POSITIONS = "source_position"
     STATES = "source_state"
+    KEPT = "kept_row"
     REPLAYS = "replay"
     USERS = "access_user"
     TOTP_STEPS = "access_totp_step"
@@ -49,6 +50,7 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
     Part.LANES: ("lane", "root"),
     Part.POSITIONS: ("source", "position"),
     Part.STATES: ("source", "name", "value"),
+    Part.KEPT: ("source", "table_name", "key", "digest", "content"),
     Part.REPLAYS: (
         "id", "created_at", "actor", "selection", "rate", "total", "state", "deliveries", "expunged", "place", "worker",
         "leased_until", "finished_at", "error",

@@ -11,6 +11,7 @@ from heapq import nsmallest
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.event import Event
+from cdc.kept import KeptChange, KeptRow
 from cdc.outbox.base import Stored
 from cdc.outbox.memory.replays import MemoryReplays
 from cdc.outbox.memory.tables import Delivery, lane_for, sequence_of, settle
@@ -56,13 +57,36 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays):
         events: Sequence[Event],
         states: Mapping[str, str | None],
         now: datetime,
+        *,
+        kept: KeptChange | None = None,
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the only step that may fail comes first
         stored = Stored(*await self._add(events, payloads, now))
         self._positions[source] = position
-        kept = {**self._states[source], **states}
-        self._states[source] = {name: value for name, value in kept.items() if value is not None}
+        merged = {**self._states[source], **states}
+        self._states[source] = {name: value for name, value in merged.items() if value is not None}
+        if kept is not None:
+            self._keep(source, kept)
         return stored
+
+    def _keep(self, source: str, change: KeptChange) -> None:
+        rows = self._kept[source, change.table]
+        if change.anew:
+            rows.clear()
+        for key in change.gone:
+            rows.pop(key, None)
+        rows.update({row.key: row for row in change.written})
+
+    async def kept_digests(
+        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        rows = self._kept[source, table]
+        wanted = (key for key in rows if (after is None or key > after) and (until is None or key <= until))
+        return [(key, rows[key].digest) for key in nsmallest(limit, wanted)]
+
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+        rows = self._kept[source, table]
+        return {key: rows[key] for key in keys if key in rows}
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         payloads = [event_payload(event) for event in events]

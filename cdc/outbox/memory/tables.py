@@ -14,6 +14,7 @@ import orjson
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.endpoint import Endpoint, Order
 from cdc.event import Event
+from cdc.kept import KeptRow
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.position import Position
@@ -93,6 +94,7 @@ class MemoryTables:
         super().__init__()
         self._positions: dict[str, Position] = {}
         self._states: dict[str, dict[str, str]] = defaultdict(dict)
+        self._kept: dict[tuple[str, str], dict[bytes, KeptRow]] = defaultdict(dict)  # by source and table
         self._events: dict[str, StoredEvent] = {}  # in the order of their sequences
         self._payloads: dict[str, bytes] = {}  # of each event
         self._endpoints: dict[str, Endpoint] = {}

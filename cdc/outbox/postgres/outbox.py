@@ -16,11 +16,13 @@ from cdc.connection import ConnectionInfo
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.kept import KeptChange, KeptRow
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres import (
     dispatch,
     endpoints,
+    kept_rows,
     log,
     relay,
     replay,
@@ -78,12 +80,22 @@ class PostgresOutbox:
         events: Sequence[Event],
         states: Mapping[str, str | None],
         now: datetime,
+        *,
+        kept: KeptChange | None = None,
     ) -> Stored:
         payloads = relay.payloads_of(events)
         self._own_writes += 1
         return await self._durable.write(
-            Lock.FREELY, relay.store, source, position, events, payloads, changed_states=states, now=now
+            Lock.FREELY, relay.store, source, position, events, payloads, changed_states=states, now=now, kept=kept
         )
+
+    async def kept_digests(
+        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        return await self._durable.read(kept_rows.digests, source, table, limit, after=after, until=until)
+
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+        return await self._durable.read(kept_rows.rows, source, table, keys)
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         payloads = relay.payloads_of(events)

@@ -1,4 +1,4 @@
-"""The relay's half of the PostgreSQL outbox: events, deliveries, position and states in one transaction.
+"""The relay's half of the PostgreSQL outbox: events, deliveries, position, states and kept rows in one transaction.
 
 What stores runs under `Lock.FREELY`: ids are given in the order of the commits.
 """
@@ -11,7 +11,9 @@ from datetime import datetime
 
 from cdc.endpoint import Order
 from cdc.event import Event
+from cdc.kept import KeptChange
 from cdc.outbox.base import Stored
+from cdc.outbox.postgres.kept_rows import keep
 from cdc.outbox.postgres.lanes import merge_lanes
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db, Tell
@@ -52,6 +54,7 @@ async def store(
     *,
     changed_states: Mapping[str, str | None],
     now: datetime,
+    kept: KeptChange | None = None,
 ) -> Stored:
     stored = Stored(0, 0)
     if events:
@@ -60,6 +63,8 @@ async def store(
         stored = Stored(len(new), await insert_deliveries(db, new, ledger, now))
     await db.write("set_position", source=source, position=reached)
     await _set_states(db, source, changed_states)
+    if kept is not None:
+        await keep(db, source, kept)
     if stored.deliveries:
         db.tell = Tell.DUE
     return stored

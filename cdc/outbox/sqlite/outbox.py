@@ -14,6 +14,7 @@ from pathlib import Path
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
+from cdc.kept import KeptChange, KeptRow
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
@@ -22,6 +23,7 @@ from cdc.outbox.sqlite import (
     dispatch,
     endpoints,
     errors,
+    kept_rows,
     log,
     relay,
     replay,
@@ -84,8 +86,19 @@ class SqliteOutbox:
         events: Sequence[Event],
         states: Mapping[str, str | None],
         now: datetime,
+        *,
+        kept: KeptChange | None = None,
     ) -> Stored:
-        return await self._writer.write(relay.store, source, position, events, changed_states=states, now=now)
+        store = relay.store
+        return await self._writer.write(store, source, position, events, changed_states=states, now=now, kept=kept)
+
+    async def kept_digests(
+        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        return await self._reader.read(kept_rows.digests, source, table, limit, after=after, until=until)
+
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+        return await self._reader.read(kept_rows.rows, source, table, keys)
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         return await self._writer.write(relay.announce, events, now)

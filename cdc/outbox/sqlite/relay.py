@@ -1,4 +1,4 @@
-"""The relay's half of the SQLite outbox: events, deliveries, position and states in one transaction.
+"""The relay's half of the SQLite outbox: events, deliveries, position, states and kept rows in one transaction.
 
 These functions run inside a transaction of `SqliteThread`.
 """
@@ -12,8 +12,10 @@ from datetime import datetime
 
 from cdc.endpoint import Order
 from cdc.event import Event
+from cdc.kept import KeptChange
 from cdc.outbox.base import Stored
 from cdc.outbox.shared import Subscriber, lane_for
+from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
 from cdc.outbox.sqlite.rows import micros
 from cdc.payload import event_payload
@@ -38,12 +40,15 @@ def store(
     *,
     changed_states: Mapping[str, str | None],
     now: datetime,
+    kept: KeptChange | None = None,
 ) -> Stored:
     new = insert_events(db, events)
     deliveries = insert_deliveries(db, new, _subscribers(db), now)
     db.execute(load("sqlite/set_position.sql"), (source, reached))
     for name, value in changed_states.items():
         _set_state(db, source, name, value)
+    if kept is not None:
+        keep(db, source, kept)
     return Stored(len(new), deliveries)
 
 

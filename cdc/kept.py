@@ -1,0 +1,43 @@
+"""Rows as a source saw them last, kept in the outbox for a source that can only compare.
+
+A store looks into none of it: a key is bytes, at least one, whose order is that of the keys; digest and row are as the
+source made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class KeptRow(NamedTuple):
+    """``digest``: of the row; two rows with one digest are the same.  ``row``: packed."""
+
+    key: bytes
+    digest: bytes
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptChange:
+    """What is to be kept of one table from now on.  ``anew``: forget all of it first.  ``gone``: keys to forget;
+    ``written``: rows to keep, in the place of those that had their keys."""
+
+    table: str
+    written: tuple[KeptRow, ...] = ()
+    gone: tuple[bytes, ...] = ()
+    anew: bool = False
+
+
+class KeptReader(Protocol):
+    async def kept_digests(
+        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Keys with their digests in the order of the keys: the first ``limit`` behind ``after``, up to ``until``
+        inclusive (None: from the first, to the last)."""
+        ...
+
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+        """Those that are kept, by their keys."""
+        ...
