@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from cdc.kept import KeptChange
 from cdc.position import Position
 
 Value = None | bool | int | float | str
@@ -50,11 +51,14 @@ class Transaction:
     ``token`` is unique within the source for ever.  A huge transaction comes as several of these with one token, cut
     between records: all changes of one record are in the same part.
     ``journalled``: of a transaction that a log tells of, what triggers beside it call it in their journal.
+    ``observed``: nothing recorded it; two looks at a row differ.  There is no database transaction then, the times are
+    those of the second look, and the token alone, not the time, names the change.
     """
 
     token: str
     changes: tuple[RowChange, ...]
     journalled: tuple[str, ...] = ()
+    observed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,11 @@ class Batch:
     """Whole transactions in commit order (per record), stored and acknowledged together.
 
     ``position`` covers everything in the batch.  ``gaps`` were found in the same stretch; the re-read that mends them
-    follows as ``READ`` changes in later batches of the same source.
+    follows as ``READ`` changes in later batches of the same source.  ``kept``: of a source that compares, what the rows
+    look like from now on.
     """
 
     transactions: tuple[Transaction, ...]
     position: Position
     gaps: tuple[Gap, ...] = ()
+    kept: KeptChange | None = None

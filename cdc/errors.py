@@ -8,6 +8,7 @@
     │   └── NotFound         what is named is not there
     ├── SourceError          the FacturaScripts database cannot be read as asked
     │   ├── SourceUnavailable  no connection now; trying again may help
+    │   ├── ApiError         FacturaScripts' API answers with an error
     │   ├── JournalMissing   the journal is not installed (or not for this version)
     │   ├── LogRefused       the server does not give its log
     │   │   └── LogPurged    what comes next is no longer, or not, in the server's log
@@ -70,6 +71,14 @@ class SourceError(CdcError):
 
 class SourceUnavailable(SourceError):
     """The database does not answer now; trying again may help."""
+
+
+class ApiError(SourceError):
+    """FacturaScripts' API answers with an error; ``status``: of its answer."""
+
+    def __init__(self, status: int, message: str, hint: str = "") -> None:
+        self.status = status
+        super().__init__(message, hint)
 
 
 class JournalMissing(SourceError):

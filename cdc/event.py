@@ -22,6 +22,7 @@ class Event(NamedTuple):
     ``renamed_from``: the record's former name when this event changed its primary key; order carries over.
     ``time``: of the change, UTC.  ``data``: the after image (before image for deletes), possibly with the record's
     lines and receipts as lists of rows; ``previous``: old values of changed columns (updates only).
+    ``observed``: concluded from two looks at the row: what it was in between is not known.
     """
 
     id: str
@@ -36,3 +37,4 @@ class Event(NamedTuple):
     transaction: str
     inferred: bool = False
     renamed_from: str | None = None
+    observed: bool = False

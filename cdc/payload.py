@@ -30,4 +30,6 @@ def event_payload(event: Event) -> bytes:
     payload["transaction"] = event.transaction
     if event.inferred:
         payload["inferred"] = True
+    if event.observed:
+        payload["observed"] = True
     return orjson.dumps(payload)

@@ -104,7 +104,9 @@ class Relay:
         events = _told(name, batch, mapped)
         while True:
             try:
-                stored = await self.store.store(name, batch.position, events, mapped.states_changed, self.clock.now())
+                stored = await self.store.store(
+                    name, batch.position, events, mapped.states_changed, self.clock.now(), kept=batch.kept
+                )
             except OutboxError as error:
                 delay = backoff.next()
                 self.observer.outbox_failed(name, error)

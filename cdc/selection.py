@@ -1,7 +1,8 @@
 """Conditions on events, in the Common Expression Language (CEL): which of the events that an endpoint names it gets.
 
-Their variables are those of the default payload, ``id event timestamp source key data previous transaction inferred``,
-and ``table`` and ``record``.  ``previous`` is empty unless the event tells of an update; ``inferred`` is always there.
+Their variables are those of the default payload, ``id event timestamp source key data previous transaction inferred
+observed``, and ``table`` and ``record``.  ``previous`` is empty unless the event tells of an update; ``inferred`` and
+``observed`` are always there.
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
 another way (it compares a text with a number) holds: what somebody mistyped loses no event, and the log says so once.
@@ -40,6 +41,7 @@ _VARIABLES: dict[str, Callable[[Event], Any]] = {
     "previous": lambda event: event.previous or {},
     "transaction": lambda event: event.transaction,
     "inferred": lambda event: event.inferred,
+    "observed": lambda event: event.observed,
 }
 _ROWS = ("key", "data", "previous")
 _EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(_VARIABLES) + "."
@@ -132,7 +134,7 @@ class Condition:
             return None
 
 
-_SAMPLE = {"timestamp": "2026-11-24T21:48:00.123456Z", "inferred": False}
+_SAMPLE = {"timestamp": "2026-11-24T21:48:00.123456Z", "inferred": False, "observed": False}
 
 
 def _narrowing(row: str, text: str) -> dict[str, frozenset[str] | None] | None:

@@ -54,7 +54,7 @@ def _paths(name: str, options: Options, sources: Collection[str]) -> Iterator[tu
             )
         return
     path = _source_path(rest, options["source"], sources) if section == "source" else (section, rest.lower())
-    if path is not None and path[-1] in options[section]:
+    if path is not None and (section == "source" or path[-1] in options[section]):
         yield path
     elif not _KUBERNETES.match(name):
         raise ConfigError(f"The environment variable {name} sets nothing.", _suggestion(name, section, options))
@@ -62,21 +62,25 @@ def _paths(name: str, options: Options, sources: Collection[str]) -> Iterator[tu
 
 def _source_path(rest: str, options: Collection[str], sources: Collection[str]) -> tuple[str, ...] | None:
     """``MAIN_ADMIN_URL`` → the source ``main``, option ``admin_url``: a source that the file has wins, then the longest
-    option."""
+    option.  ``MAIN_REST_URL`` → option ``url`` of its table ``rest``."""
     splits = [
-        (rest.removesuffix(f"_{option.upper()}"), option)
+        (rest.removesuffix(f"_{_spelt(option)}"), option)
         for option in sorted(options, key=len, reverse=True)
-        if rest.endswith(f"_{option.upper()}") and len(rest) > len(option) + 1
+        if rest.endswith(f"_{_spelt(option)}") and len(rest) > len(option) + 1
     ]
-    spelt = {source.upper().replace("-", "_"): source for source in sources}
+    spelt = {_spelt(source): source for source in sources}
     for name, option in splits:
         if name in spelt:
-            return ("source", spelt[name], option)
-    return ("source", splits[0][0].lower(), splits[0][1]) if splits else None
+            return ("source", spelt[name], *option.split("."))
+    return ("source", splits[0][0].lower(), *splits[0][1].split(".")) if splits else None
+
+
+def _spelt(name: str) -> str:
+    return name.upper().replace("-", "_").replace(".", "_")
 
 
 def _suggestion(name: str, section: str, options: Options) -> str:
     middle = "<NAME>_" if section == "source" else ""
-    known = [f"{PREFIX}{section.upper()}_{middle}{option.upper()}" for option in sorted(options[section])]
+    known = [f"{PREFIX}{section.upper()}_{middle}{_spelt(option)}" for option in sorted(options[section])]
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."

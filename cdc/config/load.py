@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.config.environment import WHICH_FILE, Variable, read_variables, variable_name
-from cdc.config.model import SECTIONS, Config
+from cdc.config.model import SECTIONS, SOURCE_TABLES, Config
 from cdc.config.outbox import KEY_VARIABLE, SQLITE
+from cdc.config.rest import RestResource
 from cdc.config.source import RulesText
 from cdc.config.url import parse_database_url
 from cdc.errors import ConfigError
@@ -28,13 +29,32 @@ from cdc.toml_lines import TomlLines, TomlPath
 
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
-_PATH_OPTIONS = ("facturascripts", "password_file", "admin_password_file", "rules", "secret_key_file", "ca_file")
+_PATH_OPTIONS = (
+    "facturascripts",
+    "password_file",
+    "admin_password_file",
+    "rules",
+    "secret_key_file",
+    "ca_file",
+    "token_file",
+)
 _LIST_OPTIONS = ("tables", "include", "allow_networks", "trusted_proxies")
 #: Tables of names and values: in the environment ``name=value,name=value``.
 _TABLE_OPTIONS = ("proxies", "client_certificates")
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}
-#: Section → its options, in the order in which they are documented.
-OPTIONS = {name: tuple(model.model_fields) for name, model in SECTIONS.items()}
+#: Section → its options, in the order in which they are documented; those of a table within it as ``table.option``.
+OPTIONS = {
+    name: (
+        *(option for option in model.model_fields if name != "source" or option not in SOURCE_TABLES),
+        *(
+            f"{table}.{option}"
+            for table, inner in SOURCE_TABLES.items()
+            if name == "source"
+            for option in inner.model_fields
+        ),
+    )
+    for name, model in SECTIONS.items()
+}
 
 
 def find_config(given: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
@@ -149,15 +169,16 @@ class _Draft:
         return config
 
     def _resolve_paths(self, base: Path) -> None:
-        sources = self.values.get("source")
-        tables = {("source", name): table for name, table in sources.items()} if isinstance(sources, dict) else {}
-        for path, table in [
-            *tables.items(),
-            *(((name,), self.values.get(name)) for name in ("outbox", "dispatch", "mail")),
-        ]:
+        for path in self._tables_with_paths():
+            table = _within(self.values, path)
             if isinstance(table, dict):
                 for option, value in table.items():
                     table[option] = _resolved(path, option, value, base)
+
+    def _tables_with_paths(self) -> list[tuple[str, ...]]:
+        sources = [("source", name) for name in self.source_names()]
+        inner = [(*source, table) for source in sources for table in SOURCE_TABLES]
+        return [*sources, *inner, ("outbox",), ("dispatch",), ("mail",)]
 
     def _origins(self) -> dict[TomlPath, str]:
         return {path: f"line {line}" for path, line in self.lines.lines.items()} | self.variables
@@ -196,8 +217,7 @@ class _Draft:
 
     def _sentence(self, detail: ErrorDetails) -> tuple[str, str]:
         path = tuple(str(part) for part in detail["loc"])
-        depth = 3 if path and path[0] == "source" else 2  # deeper parts name members of unions and lists
-        path = path[:depth]
+        path = path[: _depth(path)]
         if detail["type"] == "extra_forbidden":
             return self._unknown_key(path)
         if detail["type"] in ("dict_type", "model_type"):
@@ -208,7 +228,7 @@ class _Draft:
 
     def _unknown_key(self, path: tuple[str, ...]) -> tuple[str, str]:
         section = path[0] if len(path) > 1 else ""
-        known = OPTIONS[section] if section else tuple(OPTIONS)
+        known = _options_of(path) if section else tuple(OPTIONS)
         place = f"[{'.'.join(path[:-1])}]" if section else "the file"
         near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
         line = self.lines.of(path)
@@ -220,6 +240,35 @@ class _Draft:
         if path in self.variables or not _is_option(path):
             return ""
         return f"`cdc config init` explains every option; the variable {variable_name(path)} would win over the file."
+
+
+def _within(values: Any, path: tuple[str, ...]) -> Any:
+    """What is at ``path``, if there is anything."""
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _depth(path: tuple[str, ...]) -> int:
+    """How many parts of a path name tables and an option; deeper ones name members of unions and lists."""
+    match path:
+        case ("source", _, "rest", "resources", *_):
+            return 6
+        case ("source", _, "rest", *_):
+            return 4
+        case ("source", *_):
+            return 3
+    return 2
+
+
+def _options_of(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The options beside the one at ``path``."""
+    match path:
+        case ("source", _, "rest", "resources", *_):
+            return tuple(RestResource.model_fields)
+        case ("source", _, inner, _) if inner in SOURCE_TABLES:
+            return tuple(SOURCE_TABLES[inner].model_fields)
+    return tuple(SECTIONS[path[0]].model_fields)
 
 
 def _is_option(path: tuple[str, ...]) -> bool:

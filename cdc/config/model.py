@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from cdc.config.dispatch import DispatchConfig, MailConfig
 from cdc.config.outbox import OutboxConfig, RetentionConfig
+from cdc.config.rest import RestConfig
 from cdc.config.section import Section
 from cdc.config.source import SourceConfig
 from cdc.config.web import TracingConfig, WebConfig
@@ -74,6 +75,8 @@ class Config(Section):
         return self.source[name]
 
 
+#: Tables within the table of a source.
+SOURCE_TABLES: Mapping[str, type[Section]] = {"rest": RestConfig}
 #: Name of each table of the file → what may stand in it ("source": in each source).
 SECTIONS: Mapping[str, type[Section]] = {
     "source": SourceConfig,

@@ -22,6 +22,9 @@ def default_toml() -> str:
 def masked(config: Config) -> dict[str, Any]:
     """All values as JSON knows them, passwords replaced by ``***``."""
     values: dict[str, Any] = config.model_dump(mode="json")
+    for source in values["source"].values():
+        if source["rest"]["token"] is not None:
+            source["rest"]["token"] = "***"  # noqa: S105 - what stands for one
     for table in [*values["source"].values(), values["outbox"]]:
         for option in _URL_OPTIONS:
             if table.get(option) is not None:
@@ -49,7 +52,11 @@ def _lines(values: Mapping[str, Any], origins: Mapping[TomlPath, str]) -> Iterat
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(name, ensure_ascii=False)} = {_toml(inner)}" for name, inner in value.items())
+        pairs = (
+            f"{json.dumps(name, ensure_ascii=False)} = {_toml(inner)}"
+            for name, inner in value.items()
+            if inner is not None
+        )
         return "{ " + ", ".join(pairs) + " }" if value else "{}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"

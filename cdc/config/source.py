@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from cdc.config.php import read_config_php
+from cdc.config.rest import RestConfig
 from cdc.config.section import Section, reason, with_password
 from cdc.config.url import parse_database_url
 from cdc.connection import ConnectionInfo
 from cdc.errors import ConfigError
-
-LATER_CAPTURES = ("rest",)
 
 
 class RulesText(NamedTuple):
@@ -33,7 +32,7 @@ class SourceConfig(Section):
     password_file: Path | None = None
     admin_url: str | None = Field(default=None, repr=False)
     admin_password_file: Path | None = None
-    capture: Literal["triggers", "binlog", "logical"] = "triggers"
+    capture: Literal["triggers", "binlog", "logical", "rest"] = "triggers"
     reader: Literal["native", "mysql-replication"] = "native"
     on_purged: Literal["stop", "reread"] = "stop"
     slot_limit_mb: Annotated[int, Field(ge=0)] = 0
@@ -42,25 +41,29 @@ class SourceConfig(Section):
     tables: tuple[str, ...] = ()
     include: tuple[Literal["lines", "receipts"], ...] = ()
     repair: bool = True
+    rest: RestConfig = RestConfig()
     _name: str = PrivateAttr(default="")
     _inline_rules: RulesText | None = PrivateAttr(default=None)
 
-    @field_validator("capture", mode="before")
-    @classmethod
-    def _captures_of_later_versions(cls, value: object) -> object:
-        if value in LATER_CAPTURES:
-            known = 'write capture = "triggers", "binlog" or "logical"'
-            raise ValueError(f"{value!r} is not available in this version; {known}")
-        return value
-
     @model_validator(mode="after")
     def _one_way_to_connect(self) -> Self:
-        if (self.url is None) == (self.facturascripts is None):
-            count = "neither" if self.url is None else "both"
-            raise ValueError(f"needs `url` or `facturascripts` (the path of its config.php), and has {count}")
+        neither = self.url is None and self.facturascripts is None
+        if self.url is not None and self.facturascripts is not None:
+            raise ValueError("needs `url` or `facturascripts` (the path of its config.php), and has both")
+        if neither and self.capture != "rest":
+            raise ValueError("needs `url` or `facturascripts` (the path of its config.php), and has neither")
+        if self.capture == "rest":
+            self._check_api()
         if self.admin_password_file is not None and self.admin_url is None:
             raise ValueError("has an `admin_password_file` but no `admin_url` that it belongs to")
         return self
+
+    def _check_api(self) -> None:
+        if self.rest.url is None:
+            raise ValueError('has capture = "rest" and no `url` below [source.….rest]: the address of FacturaScripts')
+        if (self.rest.token is None) == (self.rest.token_file is None):
+            count = "neither" if self.rest.token is None else "both"
+            raise ValueError(f"needs `token` or `token_file` below [source.….rest], and has {count}")
 
     @property
     def name(self) -> str:
@@ -80,10 +83,15 @@ class SourceConfig(Section):
 
     def connection(self) -> ConnectionInfo:
         """The consumer's account.  Reads ``config.php`` and the password file now; raises `ConfigError`."""
+        if self.url is None and self.facturascripts is None:
+            raise ConfigError(
+                f"Source {self.name!r} is read through the API: its database is not known.",
+                "This needs the database itself: give the source a `url`, or `facturascripts`.",
+            )
         if self.url is not None:
             info = parse_database_url(self.url, f"The url of source {self.name!r}")
         else:
-            assert self.facturascripts is not None, "guaranteed by _one_way_to_connect"
+            assert self.facturascripts is not None, "just looked at"
             info = read_config_php(self.facturascripts)
         return with_password(info, self.password_file)
 

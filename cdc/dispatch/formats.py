@@ -71,7 +71,7 @@ def _standard(event: dict[str, Any], *, with_id: bool = False) -> bytes:
 
 def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     """CloudEvents 1.0, structured mode.  ``source`` and ``id`` together are unique, as it demands; the extension
-    attributes ``transaction`` and ``inferred`` are there when the event has them."""
+    attributes ``transaction``, ``inferred`` and ``observed`` are there when the event has them."""
     envelope = {
         "specversion": "1.0",
         "id": event["id"],
@@ -83,6 +83,7 @@ def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     }
     if event.get("transaction"):
         envelope["transaction"] = event["transaction"]
-    if event.get("inferred"):
-        envelope["inferred"] = True
+    for conclusion in ("inferred", "observed"):
+        if event.get(conclusion):
+            envelope[conclusion] = True
     return orjson.dumps({**envelope, "data": event["data"]})

@@ -70,6 +70,8 @@ def _of_record(event: Payload) -> Iterator[str]:
     yield ""
     if event.get("inferred"):
         yield "A conclusion: the row alone cannot tell for certain."
+    if event.get("observed"):
+        yield "Found by comparing: what the row was in between is not known."
     if (previous := event.get("previous")) is not None:
         data = event["data"]
         yield from _values({name: _Changed(former, data.get(name)) for name, former in previous.items()})

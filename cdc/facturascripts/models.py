@@ -1,4 +1,4 @@
-"""What FacturaScripts calls its tables: the classes of its models, ``models.tsv``, read."""
+"""What FacturaScripts calls its tables: the classes of its models, ``models.tsv``, read; its API, their plurals."""
 
 from __future__ import annotations
 
@@ -23,3 +23,17 @@ def models() -> Mapping[str, str]:
 def model_names() -> Mapping[str, str]:
     """Table → its class as the name of an entity: ``facturascli`` → ``factura_cliente``."""
     return MappingProxyType({table: _WORD.sub("_", model).lower() for table, model in models().items()})
+
+
+@cache
+def resources() -> Mapping[str, str]:
+    """Table → its resource in the API v3: ``facturascli`` → ``facturaclientes``."""
+    return MappingProxyType({table: plural(model) for table, model in models().items()})
+
+
+def plural(model: str) -> str:
+    """The resource of a class, by FacturaScripts' own rule."""
+    name = model.lower()
+    if name.endswith("s"):
+        return name
+    return f"{name}s" if name.endswith(("ser", "tion")) or name[-1] in "aeiouk" else f"{name}es"

@@ -21,6 +21,7 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 | `previous` | only for updates: the old values of the columns that changed |
 | `transaction` | names the database transaction: events with the same one were committed together |
 | `inferred` | `true` where the event is a conclusion, not a fact (see "Logins and permissions") |
+| `observed` | `true` where two looks at a row differ ([capture by API](rest.md)); `timestamp` is the second look |
 
 Values: booleans are `true`/`false`, numbers are numbers, dates `YYYY-MM-DD`, times `HH:MM:SS`, timestamps
 `YYYY-MM-DDTHH:MM:SS` in the database's local time without a zone; zero dates are `null`. FacturaScripts stores text

@@ -8,7 +8,8 @@ from hashlib import blake2b
 
 from cdc.change import Row, Value
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Names a change whose token says all.
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -18,7 +19,7 @@ def event_ids(source: str, token: str, table: str, ordinal: int, time: datetime)
     ``ordinal`` and ``time`` are those of the record's first change in its transaction: they do not depend on how
     transactions were grouped into batches.
     """
-    micros = (time - _EPOCH) // _MICROSECOND
+    micros = (time - NO_TIME) // _MICROSECOND
     return blake2b(f"{source}\0{token}\0{table}\0{ordinal}\0{micros}\0".encode(), digest_size=16)
 
 

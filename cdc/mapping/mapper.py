@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import compress
 from operator import ne
 from typing import Any
@@ -16,7 +17,7 @@ from cdc.change import Operation, Row, RowChange, Transaction, Value
 from cdc.event import Event
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import Child
-from cdc.mapping.event_id import event_id, event_ids, record_name
+from cdc.mapping.event_id import NO_TIME, event_id, event_ids, record_name
 from cdc.mapping.facts import Facts, FactsRequest
 from cdc.mapping.history import History
 from cdc.mapping.html import decode
@@ -52,6 +53,11 @@ class _Context:
     events: list[Event]
     history: History
     time: int  # the transaction's index in its batch
+    observed: bool
+
+    def named_by(self, time: datetime) -> datetime:
+        """What of the time of a change its events' ids hold: of one that was observed nothing."""
+        return NO_TIME if self.observed else time
 
     def children(self, child: Child, owner: Value, live: Mapping[Value, list[Row]]) -> list[Row]:
         """Rows of ``owner`` as the transaction left them; ``live``: as they are now."""
@@ -96,7 +102,16 @@ class Mapper:
             time = times[transaction.token]
             document_states = _states(merged, facts) if len(merged) > 1 else facts.states
             context = _Context(
-                source, transaction.token, merged, facts, document_states, sessions, events, history, time
+                source,
+                transaction.token,
+                merged,
+                facts,
+                document_states,
+                sessions,
+                events,
+                history,
+                time,
+                transaction.observed,
             )
             permissions = False
             for change in merged:
@@ -115,7 +130,9 @@ class Mapper:
         for user in affected_users(context.merged, members_of):
             first = min(user.causes, key=lambda change: change.ordinal)
             record = record_name(USERS_TABLE, {"nick": user.nick})
-            shared = event_ids(context.source, context.token, first.table, first.ordinal, first.first_time)
+            shared = event_ids(
+                context.source, context.token, first.table, first.ordinal, context.named_by(first.first_time)
+            )
             context.events.append(
                 Event(
                     id=event_id(shared, name, record),
@@ -128,6 +145,7 @@ class Mapper:
                     previous=None,
                     time=max(change.time for change in user.causes),
                     transaction=context.token,
+                    observed=context.observed,
                 )
             )
 
@@ -240,11 +258,11 @@ def _emit(
     former = None if change.former_key is None else record_name(table, change.former_key)
     data, previous = _shown(plan, change, images, context)
     key = plan.decode(change.key)
-    shared = event_ids(context.source, context.token, table, change.ordinal, change.first_time)
+    shared = event_ids(context.source, context.token, table, change.ordinal, context.named_by(change.first_time))
     context.events += [
         Event(
             event_id(shared, name, record), name, context.source, table, record, key, data, previous,
-            change.time, context.token, inferred, former,
+            change.time, context.token, inferred, former, context.observed,
         )
         for name, inferred in names
     ]  # fmt: skip

@@ -50,6 +50,7 @@ def _schema(kind: OperationType) -> dict[str, Any]:
         "transaction": "Empty: there is none.",
     }
     properties = schema["properties"]
+    del properties["observed"]  # no row was looked at
     for name, description in told.items():
         properties[name] = properties[name] | {"description": description}
     properties["source"] = {"const": OPERATIONS, "description": "Of no database."}

@@ -35,6 +35,7 @@ def payload_schema(name: str, key: Schema, data: Schema, previous: Schema | None
         "transaction": {"type": "string", "description": "Names the database transaction that made the change."},
     }
     required = list(properties)
+    properties["observed"] = {"const": True, "description": "Found by comparing two looks at the row (capture by API)."}
     if previous is not None:
         properties["previous"] = previous | {"description": "Former values of what changed; only after an update."}
     if inferred:

@@ -113,7 +113,7 @@ class ConsumerParts:
         if known is not None and known[0] == key:
             return known
         relay = Relay(
-            source_of(source, share),
+            source_of(source, self.store, share),
             mapper_of(source),
             self.store,
             SystemClock(),

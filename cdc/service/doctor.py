@@ -11,7 +11,7 @@ from cdc.finding import Finding, Severity
 from cdc.position import Position
 from cdc.service.capture import checked, readable
 from cdc.service.installers import binlog_inspector, inspector, installer, mysql_installer
-from cdc.source.move.position import log_part
+from cdc.source.move.position import captured, log_part
 
 
 def examine(source: SourceConfig, position: Position | None = None) -> list[Finding]:
@@ -19,6 +19,11 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
 
     ``position``: where its consumer stands, if that is known."""
     try:
+        if source.capture == "rest":
+            from cdc.service.rest import rest_findings
+
+            return rest_findings(source, position)
+        position = captured(position)
         inspect = inspector(source)
         wanted, notes = checked(source, inspect)
         findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]

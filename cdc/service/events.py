@@ -33,6 +33,10 @@ async def event_types_of(source: SourceConfig) -> list[EventType]:
     from cdc.mapping import schema
 
     rules = catalogue(source)
+    if source.capture == "rest":
+        from cdc.facturascripts.schema import tables
+
+        return schema.event_types(rules, tables())
     if source.capture == "binlog":
         return schema.event_types(rules, await asyncio.to_thread(binlog_inspector(source).tables, rules.captures()))
     if source.capture == "logical":

@@ -11,6 +11,7 @@ from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.errors import ConfigError, InstallError, JournalMissing, SourceError
+from cdc.kept import KeptReader
 from cdc.mapping.catalogue import Catalogue
 from cdc.service.capture import captures, checked
 from cdc.service.installers import installer, of_mysql, of_postgres, slot_installer
@@ -44,10 +45,16 @@ def journal_of(info: ConnectionInfo, rules: Catalogue, pace: Pace | None = None)
     return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)
 
 
-def source_of(source: SourceConfig, share: Share | None = None) -> Source:
-    """The source that a configuration names, which moves there from where it was; not opened yet.
+def source_of(source: SourceConfig, kept: KeptReader, share: Share | None = None) -> Source:
+    """The source that a configuration names, which moves there from where it was; not opened yet.  ``kept``: where rows
+    are kept for it.
 
     Where its database is, is read whenever it is opened: what is wrong with it then is a `SourceError`."""
+    if source.capture == "rest":
+        from cdc.service.rest import RestParts, rest_source
+
+        parts = RestParts.of(source)
+        return rest_source(source, kept, lambda: _told_as_source(parts.client))
     from cdc.source.move.position import Way
     from cdc.source.move.source import MovingSource
 
@@ -81,7 +88,9 @@ def check_connections(sources: Collection[SourceConfig]) -> None:
 
 
 def _check_connection(source: SourceConfig) -> None:
-    if source.capture == "triggers":
+    if source.capture == "rest":
+        source.rest.read_token(source.name)
+    elif source.capture == "triggers":
         source.connection()
     else:
         _ = of_postgres(source) if source.capture == "logical" else of_mysql(source)  # else it has no such log
@@ -228,6 +237,10 @@ def probe_of(source: SourceConfig, pace: Pace | None = None) -> Probe:
 
 
 def _probe(source: SourceConfig) -> Probe:
+    if source.capture == "rest":
+        from cdc.source.rest.probe import RestProbe
+
+        return RestProbe(source.rest.url or "")
     if source.capture == "logical":
         from cdc.source.logical.probe import LogicalProbe
 

@@ -85,11 +85,11 @@ class FailingOutbox(MemoryOutbox):
 
     failures = 0
 
-    async def store(self, *arguments: Any) -> Any:
+    async def store(self, *arguments: Any, **named: Any) -> Any:
         if self.failures:
             self.failures -= 1
             raise OutboxError("The disk is full.")
-        return await super().store(*arguments)
+        return await super().store(*arguments, **named)
 
 
 def batch(number: int) -> Batch:

@@ -32,6 +32,11 @@ class Overlap:
         return Position(orjson.dumps({"overlap": [self.log, self.seen, self.until]}).decode())
 
 
+def captured(position: Position | None) -> Position | None:
+    """None for one that was written by a source which only compares: it names no place that these ways know."""
+    return None if position is not None and position.startswith('{"rest":') else position
+
+
 def read_position(position: Position) -> Way | Overlap:
     """The way that wrote it.  Raises `SourceError` when none did."""
     try:

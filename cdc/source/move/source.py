@@ -26,7 +26,7 @@ from cdc.errors import SourceUnavailable
 from cdc.position import Position
 from cdc.source.base import Source
 from cdc.source.move.bridge import Bridge, Mark
-from cdc.source.move.position import Overlap, Way, read_position
+from cdc.source.move.position import Overlap, Way, captured, read_position
 
 log = structlog.get_logger()
 
@@ -63,7 +63,9 @@ class MovingSource:
 
     async def open(self, position: Position | None) -> None:
         self._opened = self._make_bridge()
-        self._position = position
+        if captured(position) != position:
+            log.warning("moving", source=self._name, to=self._way.value, reason="the API told of changes until now")
+        position = self._position = captured(position)
         stands = self._way if position is None else read_position(position)
         if isinstance(stands, Overlap):
             await self._use(Way.LOG, stands.log)

@@ -10,7 +10,7 @@ import pytest
 
 from cdc.config import Config, default_toml, load_config
 from cdc.config.load import OPTIONS
-from cdc.config.model import SECTIONS
+from cdc.config.model import SECTIONS, SOURCE_TABLES
 from cdc.config.show import effective_toml, masked
 from cdc.errors import ConfigError
 
@@ -42,14 +42,17 @@ def test_without_anything_there_are_defaults(tmp_path: Path) -> None:
 def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_path: Path) -> None:
     for section, options in OPTIONS.items():
         for option in options:
-            assert re.search(rf"^(# )?{option} = ", default_toml(), re.MULTILINE), f"{section}.{option}"
+            name = option.rpartition(".")[2]
+            assert re.search(rf"^(# )?{name} = ", default_toml(), re.MULTILINE), f"{section}.{option}"
     everything = re.sub(r"^# (?=\w+ = )", "", default_toml(), flags=re.MULTILINE)
     values = tomllib.loads(everything)
     assert {name: set(table) for name, table in values.items() if name != "source"} == {
         name: set(model.model_fields) for name, model in SECTIONS.items() if name != "source"
     }
     assert set(values["source"]["main"]) == set(SECTIONS["source"].model_fields)
-    examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules"}
+    for table, model in SOURCE_TABLES.items():
+        assert set(values["source"]["main"][table]) == set(model.model_fields)
+    examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest"}
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
     secret_files = {"password_file", "secret_key_file"}
@@ -57,6 +60,9 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
         dumps = [getattr(each, section).model_dump(exclude=secret_files) for each in (written, plain)]
         assert dumps[0] == dumps[1]
     assert written.source["main"].model_dump(exclude=examples) == plain.source["main"].model_dump(exclude=examples)
+    rest = {"url", "token", "token_file"}
+    dumps = [each.source["main"].rest.model_dump(exclude=rest) for each in (written, plain)]
+    assert dumps[0] == dumps[1]
     assert load(tmp_path, default_toml()).source["main"].facturascripts == Path("/var/www/html/config.php")
 
 
@@ -128,7 +134,13 @@ def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
         ("[dispach]\n", "line 1: there is no section 'dispach'", "'dispatch'"),
         ("[dispatch]\nzzz = 1\n", "line 2: there is no option 'zzz'", "There are: allow_private"),
         (f'[source.main]\nurl = "{URL}"\ncaptur = "x"\n', "line 3: there is no option 'captur'", "'capture'"),
-        (f'[source.main]\nurl = "{URL}"\ncapture = "rest"\n', "'rest' is not available in this version", ""),
+        ('[source.main]\ncapture = "rest"\n', "and no `url` below [source.….rest]", ""),
+        ('[source.main]\ncapture = "rest"\nrest = {url = "https://a"}\n', "needs `token` or `token_file`", ""),
+        ('[source.main.rest]\nurl = "https://u:hunter2@a"\n', "line 2, [source.main.rest] url holds a user", ""),
+        ('[source.main.rest]\nurl = "ftp://a"\n', "[source.main.rest] url is not the address of", ""),
+        ('[source.main.rest]\ntoken = "hunter2 x"\n', "[source.main.rest] token is no token", ""),
+        ('[source.main.rest]\nurll = "x"\n', "no option 'urll' in [source.main.rest]", "'url'"),
+        ("[source.main.rest.resources.x]\nkeyy = 'x'\n", "no option 'keyy' in [source.main.rest.resources.x]", "'key'"),
         ("[source.main]\n", "line 1, [source.main] needs `url` or `facturascripts`", ""),
         (f'[source.main]\nurl = "{URL}"\nfacturascripts = "x"\n', "and has both", ""),
         (f'[source.main]\nurl = "{URL}"\nadmin_password_file = "x"\n', "no `admin_url`", ""),

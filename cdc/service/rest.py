@@ -1,0 +1,119 @@
+"""Sources that are read through FacturaScripts' API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cdc.clock import SystemClock
+from cdc.column import ColumnKind
+from cdc.config import SourceConfig
+from cdc.config.rest import RestResource
+from cdc.errors import ConfigError
+from cdc.finding import Finding
+from cdc.kept import KeptReader
+from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
+from cdc.position import Position
+from cdc.service.rules import catalogue
+
+if TYPE_CHECKING:
+    from cdc.source.rest.budget import BanGuard, Budget
+    from cdc.source.rest.client import ApiClient
+    from cdc.source.rest.resource import Resource
+    from cdc.source.rest.source import RestSource
+
+
+@dataclass(frozen=True, slots=True)
+class RestParts:
+    """What outlives a connection to the API: how often it was asked, and refused."""
+
+    source: SourceConfig
+    budget: Budget
+    guard: BanGuard
+
+    @classmethod
+    def of(cls, source: SourceConfig) -> RestParts:
+        from cdc.source.rest.budget import BanGuard, Budget
+
+        return cls(source, Budget(source.rest.requests_per_minute, SystemClock()), BanGuard())
+
+    def client(self) -> ApiClient:
+        """Reads the token now; raises `ConfigError`."""
+        from cdc.source.rest.client import ApiClient
+
+        rest = self.source.rest
+        assert rest.url is not None, "guaranteed by SourceConfig"
+        return ApiClient(rest.url, rest.read_token(self.source.name), self.budget, self.guard, SystemClock())
+
+
+def rest_source(source: SourceConfig, kept: KeptReader, connect: Callable[[], ApiClient]) -> RestSource:
+    from cdc.source.rest.source import Polled, RestSource
+
+    rules = catalogue(source)
+    resources = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]
+    if not resources:
+        raise ConfigError(f"Source {source.name!r} has no events.", "Its rules disable every one.")
+    lookups = {table: each for table in rules.lookups() if (each := resource_of(source, rules, table)) is not None}
+    polled = Polled(resources, lookups, source.rest.page_size, existing=source.rest.existing == "read")
+    return RestSource(source.name, connect, polled, kept, SystemClock())
+
+
+def rest_findings(source: SourceConfig, position: Position | None) -> list[Finding]:
+    """The doctor's checks.  ``position``: tells when the API refused calls of the consumer."""
+    from cdc.source.rest.inspector import ApiInspector
+    from cdc.source.rest.position import RestPosition
+
+    rules = catalogue(source)
+    tables = dict.fromkeys((*polled_tables(source, rules), *rules.lookups()))
+    resources = [_found(source, table, resource_of(source, rules, table)) for table in tables]
+    parts = RestParts.of(source)
+    if (stands := RestPosition.load(position)) is not None:
+        parts.guard.remember(stands.refused)
+    rest = source.rest
+    inspect = ApiInspector(parts.client(), rest.url or "", rest.requests_per_minute, rest.page_size)
+    return asyncio.run(inspect.findings(resources))
+
+
+def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
+    """Tables whose changes make events.  Lines and receipts that events include are looked up instead.  Patterns mean
+    those of FacturaScripts and of the configuration: which others there are, the API does not tell."""
+    from cdc.facturascripts.schema import tables as known
+
+    tables = [entity.table for entity in rules.expanded({*known(), *source.rest.resources}).entities]
+    return list(dict.fromkeys([*tables, *([MEMBERS_TABLE, ACCESS_TABLE] if rules.infers_permissions else ())]))
+
+
+def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource | None:
+    """What the API calls a table, and how to read it; None where neither FacturaScripts nor the configuration says."""
+    from cdc.facturascripts.models import resources
+    from cdc.facturascripts.schema import tables
+    from cdc.source.rest.resource import Resource
+
+    given = source.rest.resources.get(table, RestResource())
+    known = tables().get(table)
+    path = given.path or resources().get(table)
+    key = given.key or (known.key[0] if known else None)
+    if path is None or key is None:
+        return None
+    column = known.column(key) if known else None
+    numbered = column is not None and column.kind is ColumnKind.INTEGER
+    return Resource(
+        table,
+        path,
+        key,
+        numbered if given.numbered is None else given.numbered,
+        rules.secrets_of(table),
+        given.interval_seconds or source.rest.interval_seconds,
+        given.compare_seconds or source.rest.compare_seconds,
+    )
+
+
+def _found(source: SourceConfig, table: str, resource: Resource | None) -> Resource:
+    if resource is None:
+        raise ConfigError(
+            f"What the API calls the table {table} of source {source.name!r} is not known.",
+            f"Write it below [source.{source.name}.rest.resources.{table}]: path and key.",
+        )
+    return resource

@@ -1,0 +1,85 @@
+"""What `cdc doctor` finds of a source that is read through the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from yarl import URL
+
+from cdc.errors import ApiError, SourceError
+from cdc.finding import Finding, Severity
+from cdc.source.rest.client import ApiClient
+from cdc.source.rest.reader import Reader
+from cdc.source.rest.resource import Resource
+
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class ApiInspector:
+    """``per_minute``: the budget of requests; ``page_size``: rows of one."""
+
+    def __init__(self, client: ApiClient, url: str, per_minute: int, page_size: int) -> None:
+        self._client = client
+        self._url = URL(url)
+        self._per_minute = per_minute
+        self._page_size = page_size
+
+    async def findings(self, resources: Sequence[Resource]) -> list[Finding]:
+        try:
+            return [each async for each in self._findings(resources)]
+        finally:
+            await self._client.close()
+
+    async def _findings(self, resources: Sequence[Resource]) -> AsyncIterator[Finding]:
+        yield self._encryption()
+        try:
+            await self._client.get()
+        except SourceError as error:
+            yield Finding("API", Severity.WRONG, error.message, error.hint)
+            return
+        yield Finding("API", Severity.OK, f"enabled at {self._client.place}; the token is accepted")
+        async for finding in self._rights(resources):
+            yield finding
+
+    def _encryption(self) -> Finding:
+        if self._url.scheme == "https":
+            return Finding("encryption", Severity.OK, "https")
+        if self._url.host in _LOCAL:
+            return Finding("encryption", Severity.OK, "http, on this machine")
+        detail = "The token and all rows travel unencrypted (http)."
+        return Finding("encryption", Severity.WARNING, detail, "Write https:// in [source.….rest] url.")
+
+    async def _rights(self, resources: Sequence[Resource]) -> AsyncIterator[Finding]:
+        """Refusals count towards a ban: after two of them nothing more is asked."""
+        reader = Reader(self._client, self._page_size)
+        allowed: list[Resource] = []
+        for number, resource in enumerate(resources):
+            if not self._client.may_ask(resource.path):
+                names = ", ".join(each.path for each in resources[number:])
+                detail = f"Not looked at, since each refusal counts towards a ban: {names}"
+                mend = "Mend what was found, and run cdc doctor again in ten minutes."
+                yield Finding("rights", Severity.WARNING, detail, mend)
+                break
+            try:
+                await reader.table(resource)
+            except SourceError as error:
+                missing = isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND
+                severity = Severity.WARNING if missing else Severity.WRONG
+                yield Finding("rights", severity, error.message, error.hint)
+            else:
+                allowed.append(resource)
+        if allowed:
+            yield Finding("rights", Severity.OK, f"{len(allowed)} of {len(resources)} resources can be read")
+            yield self._budget(allowed)
+
+    def _budget(self, resources: Sequence[Resource]) -> Finding:
+        """The least that the intervals need: a page for each comparison."""
+        needed = sum(60 / each.compare + (60 / each.interval if each.numbered else 0) for each in resources)
+        least = f"the intervals need {needed:.0f}, and more where a comparison takes more than one page"
+        if needed > self._per_minute:
+            detail = f"{self._per_minute} requests a minute are allowed, and {least}: changes are told late."
+            mend = "Raise requests_per_minute, or the intervals, in [source.….rest]."
+            return Finding("budget", Severity.WARNING, detail, mend)
+        return Finding("budget", Severity.OK, f"{self._per_minute} requests a minute are allowed; {least}")

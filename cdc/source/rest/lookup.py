@@ -1,0 +1,63 @@
+"""Rows that mapping asks for, through the API: document states, lines, receipts, members of roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from cdc.change import Row, Value
+from cdc.errors import SourceError
+from cdc.source.rest.reader import Reader
+from cdc.source.rest.resource import Resource, key_bytes
+
+#: Numbers with gaps no greater than this are asked for together: some rows too many cost less than a request each.
+_GAP = 4
+
+
+class ApiLookup:
+    """A `cdc.source.base.Lookup`.  ``resources``: by table."""
+
+    def __init__(self, reader: Reader, resources: Mapping[str, Resource]) -> None:
+        self._reader = reader
+        self._resources = resources
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        resource = self._resource(table)
+        wanted = set(values)
+        found: dict[bytes, Row] = {}
+        for filters in _filters(column, wanted):
+            for row in await self._reader.all_where(resource, filters):
+                if row.get(column) in wanted:
+                    found[key_bytes(row[resource.key])] = row
+        return [found[key] for key in sorted(found)]
+
+    async def all_rows(self, table: str) -> list[Row]:
+        resource = self._resource(table)
+        rows = await self._reader.all_where(resource, ())
+        return sorted(rows, key=lambda row: key_bytes(row[resource.key]))
+
+    def _resource(self, table: str) -> Resource:
+        if table not in self._resources:
+            raise SourceError(
+                f"Events need rows of {table}, and its resource in the API is not known.",
+                f"Name it: [source.….rest.resources.{table}] path and key.",
+            )
+        return self._resources[table]
+
+
+def _filters(column: str, values: set[Value]) -> Iterator[list[tuple[str, str]]]:
+    """What to ask for to get all rows with these values, and perhaps some with others."""
+    numbers = sorted(value for value in values if isinstance(value, int) and not isinstance(value, bool))
+    starts = [
+        *([0] if numbers else []),
+        *(at for at, (one, other) in enumerate(pairwise(numbers), 1) if other - one > _GAP),
+    ]
+    for start, end in pairwise([*starts, len(numbers)]):
+        first, last = numbers[start], numbers[end - 1]
+        if first == last:
+            yield [(f"filter[{column}]", str(first))]
+        else:
+            yield [(f"filter[{column}_gte]", str(first)), (f"filter[{column}_lte]", str(last))]
+    for value in values:
+        if isinstance(value, str):
+            yield [(f"filter[{column}]", value)]

@@ -1,0 +1,25 @@
+"""A source that compares does not know what it has not compared yet: there is nothing to be asked from outside."""
+
+from __future__ import annotations
+
+from yarl import URL
+
+from cdc.position import Position
+from cdc.source.probe import Ahead
+
+
+class RestProbe:
+    """A `cdc.source.probe.Probe` that asks nothing: each question would take from the budget of requests."""
+
+    def __init__(self, url: str) -> None:
+        self._host = URL(url).host or ""
+
+    @property
+    def server(self) -> str:
+        return f"FacturaScripts API v3 at {self._host}"
+
+    async def ask(self, position: Position | None) -> Ahead | None:  # noqa: ARG002 -- the protocol's
+        return None
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,95 @@
+"""What is to be asked next: of all that is due, what has been due for longest.  Pure.
+
+A comparison under way is due again as soon as it was served, so that many of them take turns, and looks for new rows
+come between their pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from cdc.backoff import Backoff
+from cdc.source.rest.resource import Resource
+
+
+class Kind(Enum):
+    NEW = auto()
+    COMPARE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """``at``: when it is due, in seconds of a monotonic clock."""
+
+    resource: Resource
+    kind: Kind
+    at: float
+
+
+class _Times:
+    """Of one resource.  ``begun``: when the comparison under way was.  ``aside``: until when, after an error."""
+
+    def __init__(self, resource: Resource, now: float) -> None:
+        self.resource = resource
+        self.new = now
+        self.compare = now
+        self.begun: float | None = None
+        self.known = False
+        self.aside: float | None = None
+        self.pauses = Backoff(first=300.0, most=3600.0)
+
+
+class Schedule:
+    """``resources``: at least one.  ``now``: seconds of a monotonic clock."""
+
+    def __init__(self, resources: Iterable[Resource], now: Callable[[], float]) -> None:
+        self._now = now
+        self._times = {each.table: _Times(each, now()) for each in resources}
+
+    def next(self) -> Turn:
+        return min((turn for times in self._times.values() for turn in _turns(times)), key=lambda turn: turn.at)
+
+    def known(self, table: str) -> None:
+        """It was read whole: new rows can be looked for."""
+        self._times[table].known = True
+
+    def served(self, turn: Turn, *, done: bool) -> None:
+        """``done``: nothing more is to be asked before the next interval."""
+        times, now = self._times[turn.resource.table], self._now()
+        times.pauses.reset()
+        times.aside = None
+        if turn.kind is Kind.NEW:
+            times.new = now + turn.resource.interval if done else now
+            return
+        begun = now if times.begun is None else times.begun
+        times.begun = None if done else begun
+        times.compare = max(begun + turn.resource.compare, now) if done else now
+
+    def put_aside(self, table: str) -> float:
+        """For how many seconds, after an error of this resource."""
+        times = self._times[table]
+        pause = times.pauses.next()
+        times.aside = self._now() + pause
+        times.begun = None
+        return pause
+
+    def postpone(self, turn: Turn, seconds: float) -> None:
+        """It cannot be asked for now, through no fault of its own."""
+        times = self._times[turn.resource.table]
+        if turn.kind is Kind.NEW:
+            times.new = self._now() + seconds
+        else:
+            times.compare = self._now() + seconds
+
+    @property
+    def all_aside(self) -> bool:
+        return all(times.aside is not None for times in self._times.values())
+
+
+def _turns(times: _Times) -> Iterable[Turn]:
+    since = times.aside or 0.0
+    yield Turn(times.resource, Kind.COMPARE, max(times.compare, since))
+    if times.known and times.resource.numbered:
+        yield Turn(times.resource, Kind.NEW, max(times.new, since))

@@ -1,0 +1,202 @@
+"""A `cdc.source.base.Source` that asks FacturaScripts' API again and again, and compares.
+
+Invariant: a batch holds the changes that one answer shows, and what is kept of its rows; the outbox stores both, and
+the position, in one transaction.  The next answer is compared with what is kept then: nothing is told twice, and what a
+crash left untold differs still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+
+from cdc.change import Batch, Row, Value
+from cdc.clock import Clock
+from cdc.column import Table
+from cdc.errors import ApiError, SourceError, SourceUnavailable
+from cdc.kept import KeptChange, KeptReader
+from cdc.position import Position
+from cdc.source.rest.client import ApiClient
+from cdc.source.rest.comparison import Comparison, Tools, comparison
+from cdc.source.rest.difference import Difference
+from cdc.source.rest.lookup import ApiLookup
+from cdc.source.rest.position import Progress, RestPosition
+from cdc.source.rest.reader import Reader
+from cdc.source.rest.resource import Resource
+from cdc.source.rest.schedule import Kind, Schedule, Turn
+
+#: What the API says of all of itself, not of the resource asked for.
+_OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+#: Seconds after which a resource is looked at that the guard lets nobody ask for now.
+_LATER: Final = 30.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """``resources``: those whose rows are captured, at least one.  ``lookups``: those whose rows mapping asks for, by
+    table.  ``existing``: whether rows at first sight are told."""
+
+    resources: Sequence[Resource]
+    lookups: Mapping[str, Resource]
+    page_size: int = 500
+    existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a connection to the API is worked with."""
+
+    client: ApiClient
+    tools: Tools
+    lookup: ApiLookup
+
+
+class RestSource:
+    """``connect``: makes a client; it raises `SourceError`.  ``kept``: where the outbox keeps rows."""
+
+    def __init__(
+        self, name: str, connect: Callable[[], ApiClient], polled: Polled, kept: KeptReader, clock: Clock
+    ) -> None:
+        self._name = name
+        self._connect = connect
+        self._polled = polled
+        self._kept = kept
+        self._clock = clock
+        self._schedule = Schedule(polled.resources, clock.monotonic)
+        self._opened: _Opened | None = None
+        self._position = RestPosition()
+        self._foreign = False
+        self._comparisons: dict[str, Comparison] = {}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def standby(self) -> bool:
+        return False
+
+    async def open(self, position: Position | None) -> None:
+        loaded = RestPosition.load(position)
+        self._foreign = loaded is None
+        self._position = loaded or RestPosition()
+        self._comparisons.clear()
+        for resource in self._polled.resources:
+            if self._position.of(resource.table).known:
+                self._schedule.known(resource.table)
+        client = self._connect()
+        client.guard.remember(self._position.refused)
+        reader = Reader(client, self._polled.page_size)
+        tools = Tools(self._name, reader, self._kept, self._clock, self._polled.existing)
+        self._opened = _Opened(client, tools, ApiLookup(reader, self._polled.lookups))
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.client.close()
+
+    @property
+    def _api(self) -> _Opened:
+        if self._opened is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
+        return self._opened
+
+    async def acknowledge(self, position: Position) -> None:
+        self._position = RestPosition.load(position) or self._position
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return await self._api.lookup.rows(table, column, values)
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._api.lookup.all_rows(table)
+
+    async def tables(self) -> dict[str, Table]:
+        return {each.table: await self._api.tools.reader.table(each) for each in self._polled.resources}
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def batches(self) -> AsyncGenerator[Batch]:
+        if self._foreign:
+            reason = "another way of capture came before: what changed since it stopped is not told"
+            log.warning("moving", source=self._name, to="rest", reason=reason)
+        for table in self._position.progress.keys() - {each.table for each in self._polled.resources}:
+            yield Batch((), self._position.without(table).dump(), kept=KeptChange(table, anew=True))
+        try:
+            await self._api.client.get()  # whether it lets us in, before any resource is asked for
+            while True:
+                batch = await self._turn(self._schedule.next())
+                if batch is not None:
+                    yield batch
+        except ApiError:
+            yield Batch((), self._reached().dump())  # a new process must know that it was refused
+            raise
+
+    async def _turn(self, turn: Turn) -> Batch | None:
+        if self._schedule.all_aside:
+            raise SourceError("No resource of the API can be read.", "The log says why of each; cdc doctor, too.")
+        await self._clock.wait(asyncio.Event(), max(turn.at - self._clock.monotonic(), 0.0))
+        if not self._api.client.may_ask(turn.resource.path):
+            self._schedule.postpone(turn, _LATER)
+            return None
+        try:
+            return await (self._new_rows(turn) if turn.kind is Kind.NEW else self._compare(turn))
+        except SourceUnavailable:
+            raise
+        except SourceError as error:
+            if isinstance(error, ApiError) and error.status in _OF_ALL:
+                raise
+            self._put_aside(turn.resource.table, error)
+            return Batch((), self._reached().dump())
+
+    def _put_aside(self, table: str, error: SourceError) -> None:
+        self._comparisons.pop(table, None)
+        pause = self._schedule.put_aside(table)
+        log.error("resource put aside", source=self._name, table=table, error=str(error), retry_in=round(pause))
+
+    async def _new_rows(self, turn: Turn) -> Batch:
+        resource, progress = turn.resource, self._position.of(turn.resource.table)
+        page = await self._api.tools.reader.page(resource, progress.newest)
+        difference = self._api.tools.look(resource, progress).changed(page.rows, {})
+        self._schedule.served(turn, done=page.until is None)
+        return self._batch(resource, difference, replace(progress, newest=_newest(progress, difference)))
+
+    async def _compare(self, turn: Turn) -> Batch:
+        resource, progress = turn.resource, self._position.of(turn.resource.table)
+        if not progress.round:
+            # no number that a former life used: event ids hold it
+            progress = replace(progress, round=int(self._clock.now().timestamp()))
+        table = resource.table
+        if table not in self._comparisons:
+            self._comparisons[table] = comparison(self._api.tools, resource, progress)
+        step = await self._comparisons[table].step()
+        self._schedule.served(turn, done=step.done)
+        newest = _newest(progress, step.difference) if resource.numbered else None
+        if step.done:
+            del self._comparisons[table]
+            self._schedule.known(table)
+            reached = Progress(progress.round + 1, known=True, newest=newest)
+        else:
+            reached = replace(progress, after=step.after, newest=newest)
+        return self._batch(resource, step.difference, reached, anew=step.anew)
+
+    def _batch(self, resource: Resource, difference: Difference, reached: Progress, *, anew: bool = False) -> Batch:
+        position = self._reached().with_progress(resource.table, reached)
+        kept = KeptChange(resource.table, difference.written, difference.gone, anew)
+        return Batch(difference.changes, position.dump(), kept=kept)
+
+    def _reached(self) -> RestPosition:
+        return replace(self._position, refused=self._api.client.guard.refused)
+
+
+def _newest(progress: Progress, difference: Difference) -> bytes | None:
+    keys = [row.key for row in difference.written]
+    if progress.newest is not None:
+        keys.append(progress.newest)
+    return max(keys, default=None)
