@@ -1,8 +1,10 @@
 """How much faster several `cdc run --role dispatch` empty one PostgreSQL outbox than one does.
 
-    python tests/bench/bench_dispatch_shared.py [--requests 20000] [--processes 1 3] [--rounds 3]
+    python tests/bench/bench_dispatch_shared.py [--requests 20000] [--processes 1 3] [--cores 1 2] [--rounds 3]
 
 Everything runs on this machine: the processes, the PostgreSQL server (durable commits) and an nginx that answers 204.
+``--cores``: as many as the processes and the server have together, for each number of processes; nginx has all.  With
+one process on two cores the server has one to itself, so that there is hardly a core left for a second process.
 Counted is from the first recorded attempt to the last, so that starting Python does not count; printed are medians.
 """
 
@@ -83,14 +85,17 @@ def _ask(info: ConnectionInfo, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def measure(processes: Sequence[int], requests: int, rounds: int) -> dict[int, list[float]]:
-    rates: dict[int, list[float]] = {count: [] for count in processes}
+def measure(wanted: Sequence[tuple[int, int]], requests: int, rounds: int) -> dict[tuple[int, int], list[float]]:
+    """``wanted``: processes and cores."""
+    rates: dict[tuple[int, int], list[float]] = {each: [] for each in wanted}
+    every = sorted(os.sched_getaffinity(0))
     with nginx() as url:
         for _ in range(rounds):
-            for count in processes:
+            for count, cores in wanted:
+                os.sched_setaffinity(0, every[:cores])  # inherited by all that is started from here
                 with postgres_server() as info:
                     asyncio.run(fill(info, url, requests))
-                    rates[count].append(drain(info, count, requests))
+                    rates[count, cores].append(drain(info, count, requests))
     return rates
 
 
@@ -98,13 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 3])
+    parser.add_argument("--cores", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    rates = measure(options.processes, options.requests, options.rounds)
-    base = statistics.median(rates[options.processes[0]])
-    for count, each in rates.items():
+    rates = measure(list(zip(options.processes, options.cores, strict=True)), options.requests, options.rounds)
+    base = statistics.median(next(iter(rates.values())))
+    for (count, cores), each in rates.items():
         rate = statistics.median(each)
-        print(f"{count} processes {rate:8.0f} requests/s ({rate / base:5.2f} times)", flush=True)
+        print(f"{count} processes, {cores} cores {rate:8.0f} requests/s ({rate / base:5.2f} times)", flush=True)
 
 
 if __name__ == "__main__":
