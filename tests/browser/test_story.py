@@ -171,7 +171,8 @@ async def _replay(tab: Tab, receiver: Receiver) -> None:
     await expect(tab.page.get_by_role("status")).to_contain_text(
         tab.words.plural("%(number)s delivery would be sent again.", "%(number)s deliveries would be sent again.", 1)
     )
-    await tab.button("Send them again").click()
+    await tab.button("Send them again").dblclick()
+    await expect(tab.page.locator("#rows tbody tr")).to_have_count(1)
     await expect(tab.page.locator("#rows tbody tr")).to_contain_text(tab.text("done"))
     await receiver.got("invoice.updated", times=3)
     assert len({event["id"] for event in receiver.accepted("invoice.updated")}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ from yarl import URL
 from cdc.access.nouns import AuditFilter, Role
 from cdc.delivery import DeliveryState
 from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.pages import page
 from cdc.pages.door import COOKIE
 from cdc.pages.routes import routes
 from support.browsing import Markup, Visitor, visiting
@@ -298,6 +300,21 @@ async def test_headers_cannot_be_injected(site: Managed) -> None:
     entries = await site.access.audit(AuditFilter(action="session.begin"), 10)
     assert {each.entry.detail["address"] for each in entries} == {"127.0.0.1"}
     await nothing_changed(site)
+
+
+async def test_a_form_that_does_not_come(site: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "FORM_SECONDS", 0.05)
+    never = asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"name="
+        await never.wait()
+
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with visiting(site) as stranger:
+        answer = await stranger._ask("POST", "/sign-in", data=drip(), headers=kind)
+    assert answer.status == 408
+    assert "The form did not come in time." in answer.text
 
 
 async def test_a_body_that_is_too_large(site: Managed) -> None:

@@ -79,5 +79,11 @@
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
+    else if (event.target.method === "post") setTimeout(() => sent(event.target, true)); // a second click does not do it twice
   });
+  const sent = (form, disabled) => form.querySelectorAll(disabled ? "button:enabled" : "button[data-sent]").forEach((button) => {
+    button.disabled = disabled;
+    button.toggleAttribute("data-sent", disabled);
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("form").forEach((form) => sent(form, false)));
 })();
