@@ -75,13 +75,19 @@ async def _fill(api: Managed) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def asked_at_will() -> Iterator[None]:
+    """How often one may ask is another test."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("TOKEN_BURST", "ADDRESS_BURST"):  # how often one may ask is another test
+        for name in ("TOKEN_BURST", "ADDRESS_BURST"):
             patch.setattr(gate, name, 1e9)
-        made = Served(tmp_path_factory.mktemp("described"))
-        yield made
-        made.close()
+        yield
+
+
+@pytest.fixture(scope="module")
+def served(asked_at_will: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("described"))
+    yield made
+    made.close()
 
 
 #: The token is right: what happens to wrong ones is another test.
@@ -115,12 +121,20 @@ def test_answers_are_as_described(case: Any, served: Served) -> None:
     _validate(case, case.call(served.url, headers=served.headers))
 
 
-def test_so_are_those_to_requests_about_what_others_made(served: Served) -> None:
-    """What one answer names (an endpoint, a delivery, a replay) is asked for, changed, removed, and asked for again."""
+@pytest.mark.usefixtures("asked_at_will")
+def test_so_are_those_to_requests_about_what_others_made(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one answer names (an endpoint, a delivery, a replay) is asked for, changed, removed, and asked for again;
+    each story with an outbox of its own, else what is drawn would depend on the stories before."""
 
     class Story(DESCRIPTION.as_state_machine()):  # type: ignore[misc]  # made of the description
+        def setup(self) -> None:
+            self.served = Served(tmp_path_factory.mktemp("story"))
+
+        def teardown(self) -> None:
+            self.served.close()
+
         def get_call_kwargs(self, _case: Any) -> dict[str, Any]:
-            return {"base_url": served.url, "headers": served.headers}
+            return {"base_url": self.served.url, "headers": self.served.headers}
 
         def validate_response(self, response: Any, case: Any, **sent: Any) -> None:
             _validate(case, response, recorder=self.recorder, transport_kwargs=sent)
