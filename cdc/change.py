@@ -44,6 +44,14 @@ class RowChange(NamedTuple):
     secrets_changed: frozenset[str] = frozenset()
 
 
+class Existing(NamedTuple):
+    """What rows are read for that nobody changed: a backfill (`cdc.backfill`).  ``job``: its id.  ``endpoint``: the
+    only one that is to get them; empty: whoever asks for such events."""
+
+    job: str
+    endpoint: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """The changes that one database transaction committed, in the order in which they happened.
@@ -53,12 +61,14 @@ class Transaction:
     ``journalled``: of a transaction that a log tells of, what triggers beside it call it in their journal.
     ``observed``: nothing recorded it; two looks at a row differ.  There is no database transaction then, the times are
     those of the second look, and the token alone, not the time, names the change.
+    ``existing``: of rows that were read (each once, ``READ``), unless it was to mend a gap.
     """
 
     token: str
     changes: tuple[RowChange, ...]
     journalled: tuple[str, ...] = ()
     observed: bool = False
+    existing: Existing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +81,26 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillStep:
+    """A page of a backfill: ``rows`` were read, up to the primary key ``after``; ``finished``: there are no more."""
+
+    job: str
+    rows: int
+    after: Row | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Whole transactions in commit order (per record), stored and acknowledged together.
 
     ``position`` covers everything in the batch.  ``gaps`` were found in the same stretch; the re-read that mends them
     follows as ``READ`` changes in later batches of the same source.  ``kept``: of a source that compares, what the rows
-    look like from now on.
+    look like from now on.  ``step``: of the backfill whose rows are in it.
     """
 
     transactions: tuple[Transaction, ...]
     position: Position
     gaps: tuple[Gap, ...] = ()
     kept: KeptChange | None = None
+    step: BackfillStep | None = None

@@ -23,6 +23,7 @@ class Event(NamedTuple):
     ``time``: of the change, UTC.  ``data``: the after image (before image for deletes), possibly with the record's
     lines and receipts as lists of rows; ``previous``: old values of changed columns (updates only).
     ``observed``: concluded from two looks at the row: what it was in between is not known.
+    ``only_to``: id of the one endpoint that is to get it; empty: all that want it.
     """
 
     id: str
@@ -38,3 +39,4 @@ class Event(NamedTuple):
     inferred: bool = False
     renamed_from: str | None = None
     observed: bool = False
+    only_to: str = ""

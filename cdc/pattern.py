@@ -21,6 +21,12 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(_compiled(pattern).fullmatch(name) is not None for pattern in patterns)
 
 
+def names_last(patterns: Iterable[str], what: str) -> tuple[str, ...]:
+    """Those of the patterns that write out the last part of names, ``what``: ``*.existing``, ``invoice.existing``; not
+    ``invoice.*``."""
+    return tuple(pattern for pattern in patterns if pattern.rpartition(".")[2] == what)
+
+
 def check_pattern(pattern: str) -> str:
     """The pattern itself, or `UsageError`."""
     if not _PATTERN.match(pattern):

@@ -26,7 +26,7 @@ from cdc.observer import SILENT, Observer
 from cdc.operation import source_gap
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
-from cdc.source.base import Source
+from cdc.source.base import NO_BACKFILLS, Backfills, Source
 
 log = structlog.get_logger()
 
@@ -34,7 +34,8 @@ log = structlog.get_logger()
 @dataclass
 class Relay:
     """``stored`` is called after each commit that made deliveries, to wake dispatch.  ``opening``: held while the
-    source is being opened.  ``retry``: seconds before the first new try after a failure."""
+    source is being opened.  ``retry``: seconds before the first new try after a failure.  ``backfills``: what else is
+    to be read."""
 
     source: Source
     mapper: Mapper
@@ -44,6 +45,7 @@ class Relay:
     observer: Observer = SILENT
     opening: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
     retry: float = 0.5
+    backfills: Backfills = NO_BACKFILLS
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until ``stop`` is set.  Only defects and errors that trying again cannot mend escape."""
@@ -73,7 +75,7 @@ class Relay:
         states = await self.store.states(self.source.name)
         log.info("reading", source=self.source.name)
         self.observer.reading(self.source.name, position)
-        async for batch in self.source.batches():
+        async for batch in self.source.batches(self.backfills):
             mapped = await self._map(batch, states)
             await self._store(batch, mapped)
             await self.source.acknowledge(batch.position)
@@ -105,7 +107,13 @@ class Relay:
         while True:
             try:
                 stored = await self.store.store(
-                    name, batch.position, events, mapped.states_changed, self.clock.now(), kept=batch.kept
+                    name,
+                    batch.position,
+                    events,
+                    mapped.states_changed,
+                    self.clock.now(),
+                    kept=batch.kept,
+                    step=batch.step,
                 )
             except OutboxError as error:
                 delay = backoff.next()

@@ -39,7 +39,7 @@ def _overview(types: Iterable[EventType]) -> str:
     return "\n".join(lines)
 
 
-_EVERY = ("created", "updated", "deleted", "read", "truncated")
+_EVERY = ("created", "updated", "deleted", "read", "existing", "truncated")
 
 
 def _what(kind: EventType) -> str:

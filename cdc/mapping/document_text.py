@@ -48,6 +48,9 @@ ORDER = """
   before. FacturaScripts itself never does this.
 * `read` is a row as it is now: a change could not be recorded, so the table was read
   again. It says nothing about what changed.
+* `existing` is a row that was there before, sent by `cdc backfill` ([backfill.md](backfill.md)). Patterns with `*` in
+  the last place do not mean it: `*`, `invoice.*`. Name it (`invoice.existing`, `*.existing`), or send a backfill to one
+  endpoint (`--endpoint`).
 * Of documents, `approved` and `rejected` depend on the document's state; states are read from `estados_documentos` as
   they are when the event is made. Moving from one refusing state to another gives `rejected` again.
 """

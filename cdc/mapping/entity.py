@@ -13,6 +13,7 @@ ROW_EVENTS: dict[str, str] = {
     "updated": "a row is changed in more than noise columns",
     "deleted": "a row is deleted, by itself or by a foreign key's cascade",
     "read": "an existing row is read again, to mend a gap in the capture",
+    "existing": "a row that was there already, sent by `cdc backfill`; only for who names the event",
     "truncated": "the whole table is emptied at once (TRUNCATE); key and data are empty",
 }
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cdc.change import Operation, Row, RowChange, Transaction, Value
+from cdc.backfill import EXISTING, backfill_token
+from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.column import ColumnKind, Table
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
 from cdc.mapping.condition import Condition
@@ -48,7 +49,8 @@ class Examples:
         if operation is Operation.UPDATE:
             column, value = EDITS.get(table) or self._edit(table, row)
             after = {**row, column: value}
-        return self._payload(name, self._change(table, operation, before, after))
+        existing = Existing("bf_5d0c2a7e9b1f4836") if name.endswith(f".{EXISTING}") else None
+        return self._payload(name, self._change(table, operation, before, after), existing)
 
     def of_rule(self, rule: Rule) -> dict[str, Any]:
         if rule.infer == "permissions":
@@ -97,12 +99,14 @@ class Examples:
         key = {column: row[column] for column in self._key(table)} if row else {}
         return RowChange(operation, table, key, before, after, _TIME, 1, secrets)
 
-    def _payload(self, name: str, change: RowChange) -> dict[str, Any]:
+    def _payload(self, name: str, change: RowChange, existing: Existing | None = None) -> dict[str, Any]:
         first = ROWS.get(change.table, {}).get(STATE_COLUMN)
         near = STATES if isinstance(first, int) else {}
         facts = Facts(states={int(first or 0) + distance: state for distance, state in near.items()})
         states = {} if name.endswith(".login") else _SESSION
-        mapped = self._mapper.map_transactions("main", [Transaction("7301", (change,))], facts, states)
+        token = "7301" if existing is None else backfill_token(existing)
+        transaction = Transaction(token, (change,), existing=existing)
+        mapped = self._mapper.map_transactions("main", [transaction], facts, states)
         event = next((event for event in mapped.events if event.name == name), None)
         payload: dict[str, Any] = json.loads(event_payload(event)) if event is not None else {}
         return payload

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from itertools import compress
 from operator import ne
 from typing import Any
 
-from cdc.change import Operation, Row, RowChange, Transaction, Value
+from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.event import Event
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import Child
@@ -96,7 +97,7 @@ class Mapper:
         """``states``: the outbox's small states of this source, as of the transactions before these."""
         sessions = Sessions(states)
         events: list[Event] = []
-        batch = [merge(transaction.changes) for transaction in transactions]
+        batch = [[] if each.existing is not None else merge(each.changes) for each in transactions]
         times, history = _history(transactions, batch)
         for transaction, merged in zip(transactions, batch, strict=True):
             time = times[transaction.token]
@@ -113,6 +114,8 @@ class Mapper:
                 time,
                 transaction.observed,
             )
+            if transaction.existing is not None:
+                _map_existing(self._plans, transaction.changes, transaction.existing, context)
             permissions = False
             for change in merged:
                 permissions |= change.table in PERMISSION_TABLES
@@ -179,7 +182,8 @@ def _ask(plan: TablePlan, change: RowChange, states: set[Value], children: dict[
     after, before = change.after, change.before
     if after is None:
         return
-    if plan.states_for and (before is None or any(before.get(c) != after.get(c) for c in plan.states_for)):
+    reached = change.operation is not Operation.READ  # which fires no transition
+    if reached and plan.states_for and (before is None or any(before.get(c) != after.get(c) for c in plan.states_for)):
         states.add(after.get(STATE_COLUMN))
     for _, child in plan.children:
         children.setdefault(child, set()).update(change.key.values())
@@ -201,6 +205,27 @@ def changed_columns(before: Row, after: Row) -> list[str]:
         return list(compress(after, map(ne, after.values(), before.values())))
     columns = dict.fromkeys((*after, *before))
     return [column for column in columns if before.get(column) != after.get(column)]
+
+
+def _map_existing(plans: Plans, changes: Iterable[RowChange], existing: Existing, context: _Context) -> None:
+    """Rows that a backfill read.  Ids depend on nothing but the job and the record: what is read again, whenever and in
+    whatever pages, has the same."""
+    ids: dict[str, blake2b] = {}
+    for change in changes:
+        table = change.table
+        plan = plans.of(table)
+        if plan is None or plan.existing is None:
+            continue
+        if table not in ids:
+            ids[table] = event_ids(context.source, context.token, table, 0, NO_TIME)
+        record = record_name(table, change.key)
+        data, _ = _shown(plan, change, (change.after or {}, None), context)
+        context.events.append(
+            Event(
+                event_id(ids[table], plan.existing, record), plan.existing, context.source, table, record,
+                plan.decode(change.key), data, None, change.time, context.token, only_to=existing.endpoint,
+            )
+        )  # fmt: skip
 
 
 def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> None:
@@ -269,7 +294,7 @@ def _emit(
 
 
 def _shown(
-    plan: TablePlan, change: MergedChange, images: tuple[Row, Row | None], context: _Context
+    plan: TablePlan, change: MergedChange | RowChange, images: tuple[Row, Row | None], context: _Context
 ) -> tuple[Mapping[str, Any], Row | None]:
     """Data and previous as receivers see them."""
     data: Mapping[str, Any] = plan.decode(_without_secrets(plan.secrets, images[0]))
@@ -286,7 +311,7 @@ def _without_secrets(secrets: Collection[str], row: Row) -> Row:
     return row
 
 
-def _children(plan: TablePlan, change: MergedChange, context: _Context) -> dict[str, list[Row]]:
+def _children(plan: TablePlan, change: MergedChange | RowChange, context: _Context) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     (owner,) = change.key.values()
     for kind, child in plan.children:

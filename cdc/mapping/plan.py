@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cdc.backfill import EXISTING
 from cdc.change import Operation, Row
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Child, Entity
@@ -24,7 +25,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """Names of events are None when they are disabled.
+    """Names of events are None when they are disabled.  ``existing``: of rows that a backfill reads.
 
     ``watched``: an update that changes none of these columns fires no transition.  ``states_for``: an update that
     changes one of these columns needs the document's state.
@@ -40,6 +41,7 @@ class TablePlan:
     sessions: bool
     children: tuple[tuple[str, Child], ...]
     decode: Callable[[Row], Row]
+    existing: str | None
 
 
 _ROW_EVENT_NAMES = {
@@ -73,6 +75,7 @@ class Plans:
 def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
     rules = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
     names = {operation: f"{entity.name}.{name}" for operation, name in _ROW_EVENT_NAMES.items()}
+    existing = f"{entity.name}.{EXISTING}"
     return TablePlan(
         table=entity.table,
         row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
@@ -84,6 +87,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         sessions=entity.table == USERS_TABLE and any(rule.infer in (LOGIN, LOGOUT) for rule in rules),
         children=tuple((kind, entity.children[kind]) for kind in entity.include),
         decode=decode_row if catalogue.decode_html else as_is,
+        existing=existing if catalogue.enabled(existing) else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cdc.backfill import EXISTING
 from cdc.change import Operation
 from cdc.column import Table
 from cdc.mapping.catalogue import Catalogue
@@ -27,6 +28,7 @@ _OPERATIONS = {
     "updated": Operation.UPDATE,
     "deleted": Operation.DELETE,
     "read": Operation.READ,
+    EXISTING: Operation.READ,
     "truncated": Operation.TRUNCATE,
 }
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from cdc.backfill import Backfill, BackfillState
+from cdc.change import BackfillStep
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
@@ -124,10 +126,11 @@ class OutboxStore(Protocol):
         now: datetime,
         *,
         kept: KeptChange | None = None,
+        step: BackfillStep | None = None,
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
-        position, the changed states (None removes one), and what changed of the rows that are kept, in one
-        transaction."""
+        position, the changed states (None removes one), what changed of the rows that are kept, and how far a backfill
+        is, unless it has ended, in one transaction."""
         ...
 
     async def kept_digests(
@@ -324,6 +327,28 @@ class OutboxStore(Protocol):
 
     async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
         """End one that runs; as it is then.  Raises `NotFound`."""
+        ...
+
+    async def add_backfill(self, backfill: Backfill) -> None:
+        """Keep a backfill, which goes on while its source is captured."""
+        ...
+
+    async def backfills(self, limit: int) -> list[Backfill]:
+        """Newest first."""
+        ...
+
+    async def find_backfill(self, backfill_id: str) -> Backfill | None: ...
+
+    async def next_backfill(self, source: str) -> Backfill | None:
+        """The oldest of a source that runs."""
+        ...
+
+    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+        """Pause one, let it go on, or end it; as it is then.  One that has ended stays as it is.  Raises `NotFound`."""
+        ...
+
+    async def unfinished(self, endpoint_id: str, limit: int) -> int:
+        """How many deliveries an endpoint has that are not finished, counted up to ``limit``."""
         ...
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:

@@ -9,38 +9,48 @@ from typing import Final
 
 import orjson
 
+from cdc.backfill import EXISTING
 from cdc.endpoint import Endpoint, Order
 from cdc.errors import NotFound, UsageError
 from cdc.event import OPERATIONS, TESTS, Event
 from cdc.outbox.base import StoredEvent
-from cdc.pattern import matches
+from cdc.pattern import matches, names_last
 from cdc.selection import stored
 
 #: What stands for NUL where a store cannot hold it.
 NO_NUL: Final = "\ufffd"
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
+_EXISTING: Final = f".{EXISTING}"
 _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Of an endpoint, what says which events it gets, and what waits for what; ``number`` is the store's own."""
+    """Of an endpoint, what says which events it gets, and what waits for what; ``number`` is the store's own, ``id``
+    everybody's."""
 
     number: int
     patterns: tuple[str, ...]
     sources: tuple[str, ...] = ()
     order: Order = Order.RECORD
     condition: str = ""
+    id: str = ""
 
     def wants(self, event: Event) -> bool:
+        if event.only_to:
+            return event.only_to == self.id and self._holds(event)
         return self.names(event.name, event.source) and self._holds(event)
 
     def names(self, event_name: str, source: str) -> bool:
         """Whether it wants such events, if its condition holds.  Operational events are of no source, and are for those
-        who name them: ``*`` does not."""
+        who name them: ``*`` does not.  Those of backfills are for those who write ``existing`` out: whoever wants to
+        know what happens is not to be flooded with what was there before."""
         if source == OPERATIONS:
             return matches(event_name, tuple(pattern for pattern in self.patterns if pattern != "*"))
-        return (not self.sources or source in self.sources) and matches(event_name, self.patterns)
+        if self.sources and source not in self.sources:
+            return False
+        patterns = names_last(self.patterns, EXISTING) if event_name.endswith(_EXISTING) else self.patterns
+        return matches(event_name, patterns)
 
     def _holds(self, event: Event) -> bool:
         condition = stored(self.condition) if self.condition else None
@@ -53,7 +63,7 @@ def text_in_payload(text: str) -> bytes:
 
 
 def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:
-    return Subscriber(number, endpoint.events, endpoint.sources, endpoint.order, endpoint.condition)
+    return Subscriber(number, endpoint.events, endpoint.sources, endpoint.order, endpoint.condition, endpoint.id)
 
 
 def wanted_still(subscriber: Subscriber, stored: StoredEvent) -> bool:
@@ -152,6 +162,10 @@ def no_delivery(text: str) -> NotFound:
 
 def no_replay(text: str) -> NotFound:
     return NotFound(f"There is no replay {text}.", "GET /api/v1/replays lists those that there were.")
+
+
+def no_backfill(text: str) -> NotFound:
+    return NotFound(f"There is no backfill {text}.", "`cdc backfill --list` shows those that there were.")
 
 
 def no_endpoint(text: str) -> NotFound:

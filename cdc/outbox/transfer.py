@@ -30,6 +30,7 @@ class Part(StrEnum):
     STATES = "source_state"
     KEPT = "kept_row"
     REPLAYS = "replay"
+    BACKFILLS = "backfill"
     USERS = "access_user"
     TOTP_STEPS = "access_totp_step"
     SETUP = "access_setup"
@@ -54,6 +55,10 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
     Part.REPLAYS: (
         "id", "created_at", "actor", "selection", "rate", "total", "state", "deliveries", "expunged", "place", "worker",
         "leased_until", "finished_at", "error",
+    ),
+    Part.BACKFILLS: (
+        "id", "created_at", "actor", "source", "table_name", "condition", "endpoint", "rate", "estimate", "state",
+        "row_count", "place", "finished_at", "error",
     ),
     Part.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
     Part.TOTP_STEPS: ("owner", "step"),

@@ -4,6 +4,7 @@ Drivers are imported where they are chosen, so that a command loads only what it
 """
 
 from cdc.service.access import open_access, sign_in
+from cdc.service.backfill import Asked, capturing, planned, receivers
 from cdc.service.capture import captures, checked, plan_cascades, readable
 from cdc.service.consumer import observing, run
 from cdc.service.doctor import examine
@@ -35,11 +36,13 @@ from cdc.service.sources import journal_of, probe_of, source_of
 from cdc.service.trial import send_test
 
 __all__ = [
+    "Asked",
     "Previewed",
     "Reload",
     "Role",
     "binlog_inspector",
     "captures",
+    "capturing",
     "catalogue",
     "catalogues",
     "check_endpoint",
@@ -63,10 +66,12 @@ __all__ = [
     "open_outbox",
     "outbox_script",
     "plan_cascades",
+    "planned",
     "preview",
     "probe_of",
     "reach",
     "readable",
+    "receivers",
     "run",
     "send_test",
     "sending_problem",

@@ -113,7 +113,7 @@ class _Consumer:
                 while await self._reload_asked():
                     config = await self._reloaded(config, running)
         except ExceptionGroup as failed:
-            raise _first(failed) from None
+            raise first_of(failed) from None
         log.info("stopped")
 
     async def _end(self, running: Parts) -> None:
@@ -157,7 +157,7 @@ class _Consumer:
         return config
 
 
-def _first(error: Exception) -> Exception:
+def first_of(error: Exception) -> Exception:
     """The first error of a group, which is what there is to say."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

@@ -59,6 +59,26 @@ class Wake:
             self.dispatcher.notify()
 
 
+def relay_of(
+    source: SourceConfig, store: OutboxStore, stored: Callable[[], None], observer: Observer, share: Share
+) -> Relay:
+    from cdc.backfilling import Backfilling
+    from cdc.relay import Relay
+
+    clock = SystemClock()
+    return Relay(
+        source_of(source, store, share),
+        mapper_of(source),
+        store,
+        clock,
+        stored,
+        observer,
+        opening=share.opening,
+        retry=share.pace.retry,
+        backfills=Backfilling(store, source.name, clock),
+    )
+
+
 @dataclass
 class ConsumerParts:
     """Makes the parts that a configuration means.  A relay that did not change is the one that there is."""
@@ -106,23 +126,11 @@ class ConsumerParts:
     # -- capture ----------------------------------------------------------------------------------------------------
 
     def _relay(self, name: str, source: SourceConfig, share: Share) -> tuple[object, Relay]:
-        from cdc.relay import Relay
-
         key = source_key(source)
         known = self._relays.get(name)
         if known is not None and known[0] == key:
             return known
-        relay = Relay(
-            source_of(source, self.store, share),
-            mapper_of(source),
-            self.store,
-            SystemClock(),
-            self._wake,
-            self.observer,
-            opening=share.opening,
-            retry=share.pace.retry,
-        )
-        return key, relay
+        return key, relay_of(source, self.store, self._wake, self.observer, share)
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 

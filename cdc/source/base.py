@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from cdc.backfill import Backfill
 from cdc.change import Batch, Row, Value
 from cdc.column import Table
 from cdc.position import Position
@@ -20,6 +22,39 @@ class Lookup(Protocol):
     async def all_rows(self, table: str) -> list[Row]:
         """The whole of a small table, in primary key order."""
         ...
+
+
+class Backfills(Protocol):
+    """What is wanted of a source beside its changes: rows that are there."""
+
+    async def next(self) -> tuple[Backfill, int] | None:
+        """The one to go on with now, and the rows that may be read of it at most; None when there is none, or not
+        now."""
+        ...
+
+    def rest(self) -> float:
+        """Seconds after which `next` may say something else."""
+        ...
+
+    async def fail(self, backfill_id: str, error: str) -> None:
+        """It cannot be gone on with.  ``error``: a sentence."""
+        ...
+
+
+class NoBackfills:
+    """Nothing but changes is wanted."""
+
+    async def next(self) -> None:
+        return None
+
+    def rest(self) -> float:
+        return math.inf
+
+    async def fail(self, backfill_id: str, error: str) -> None:
+        raise AssertionError((backfill_id, error))
+
+
+NO_BACKFILLS: Final[Backfills] = NoBackfills()
 
 
 class Source(Lookup, Protocol):
@@ -46,8 +81,9 @@ class Source(Lookup, Protocol):
         """
         ...
 
-    def batches(self) -> AsyncIterator[Batch]:
-        """Yield batches for ever, waiting for new changes.  The next one is read only when asked for."""
+    def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        """Yield batches for ever, waiting for new changes.  The next one is read only when asked for, and by then the
+        outbox has committed the one before.  ``backfills``: what else is to be read, while no change waits."""
         ...
 
     async def acknowledge(self, position: Position) -> None:

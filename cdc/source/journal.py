@@ -8,6 +8,7 @@ Invariants:
   transactions that were visible already, so neither can change;
 * transactions come in the order of their greatest ``order``: row locks are held until commit, so this agrees with the
   commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
+* a page of a table (`cdc.source.pages`) is read in one snapshot with the journal, and told when what waited there was;
 * memory is bounded by ``Limits``: a backlog is listed by its transactions' heads, a huge transaction is read twice.
 """
 
@@ -17,6 +18,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from operator import attrgetter
 
@@ -27,10 +29,11 @@ from cdc.clock import Clock, SystemClock
 from cdc.column import Table
 from cdc.errors import CdcError
 from cdc.position import Position
+from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_position import Huge, JournalPosition
+from cdc.source.pages import Page, PageReader, Wanted
 from cdc.source.record_index import RecordIndex, record_names
-from cdc.source.reread import Reread, Rereader
 from cdc.source.trigger_check import Check, TriggerCheck
 from cdc.source.turn import Turn
 
@@ -78,7 +81,8 @@ class JournalSource:
         self._repair = repair
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
-        self._rereader = Rereader(name, database.page, self._limits.batch, self._limits.reread_pause, self._clock)
+        self._pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
+        self._untold: set[str] = set()
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
         self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
@@ -130,9 +134,11 @@ class JournalSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         await self._drop_ahead()
         self._backlog = False
+        self._pages.use(backfills)
+        self._untold = set()
         if self._position.huge is not None:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
@@ -142,12 +148,12 @@ class JournalSource:
             seen = False
             async for batch in self._visible():
                 seen = True
+                self._follow(batch)
                 yield batch
-            reread = self._rereader.due(self._position.rereads)
-            if reread is not None:
-                yield await self._reread_page(reread)
-            elif not seen:
-                await self._database.wait(self._limits.idle)
+            if await self._page_ready():
+                yield self._told()
+            elif not seen and not self._pages.under_way:
+                await self._database.wait(min(self._limits.idle, self._pages.rest()))
 
     async def _visible(self) -> AsyncIterator[Batch]:
         """What can be seen now, once through."""
@@ -269,12 +275,33 @@ class JournalSource:
         except CdcError as error:
             log.error("gap not repaired", source=self._name, tables=tables, error=str(error))
             return
-        self._rereader.soon(tables)
+        self._pages.soon(tables)
         self._tables = await self._database.tables()
 
-    async def _reread_page(self, reread: Reread) -> Batch:
-        transactions, others = await self._rereader.read(reread, self._position.rereads, self._tables)
-        return Batch(transactions, JournalPosition((), None, others).dump())
+    # -- pages of tables --------------------------------------------------------------------------------------------
+
+    async def _page_ready(self) -> bool:
+        """Whether a page is to be told now: what can be seen in it was either consumed before it was read, or waited
+        in the journal, and is told first."""
+        if not self._pages.under_way:
+            wanted = await self._pages.wanted(self._position.rereads, self._tables)
+            if wanted is None or not await self._pages.read(wanted, partial(self._read_page, wanted)):
+                return False
+        return not self._untold
+
+    async def _read_page(self, wanted: Wanted) -> Page | None:
+        read = await self._database.page(wanted, self._limits.heads)
+        self._untold = set() if read is None else set(read.waiting)
+        return None if read is None else read.page
+
+    def _follow(self, batch: Batch) -> None:
+        if self._pages.under_way:
+            self._pages.follow(batch.transactions)
+            self._untold.difference_update(JournalPosition.load(batch.position).done)
+
+    def _told(self) -> Batch:
+        transactions, rereads, step = self._pages.told(self._position.rereads)
+        return Batch(transactions, JournalPosition((), None, rereads).dump(), step=step)
 
 
 def _parts(heads: Iterable[TransactionHead], limits: Limits) -> Iterator[list[str] | TransactionHead]:

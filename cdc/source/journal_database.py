@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from cdc.change import Operation, Row
 from cdc.column import Table
 from cdc.source.base import Lookup
+from cdc.source.pages import Page, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class JournalRow(NamedTuple):
     after: Row | None
     secrets_changed: frozenset[str] = frozenset()
     gap: bool = False
+
+
+class JournalPage(NamedTuple):
+    """``waiting``: the transactions that wait in the journal, by their tokens.  Whatever else the page shows was
+    consumed before."""
+
+    page: Page
+    waiting: frozenset[str]
 
 
 class JournalDatabase(Lookup, Protocol):
@@ -82,8 +91,9 @@ class JournalDatabase(Lookup, Protocol):
         """Forget these transactions; those not there (any more) are passed over."""
         ...
 
-    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        """The next rows of a table in primary key order behind the key ``after``: for re-reads."""
+    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+        """A page of a table, and what waits in the journal, in one snapshot that can write nothing; None when more than
+        ``most`` transactions wait."""
         ...
 
     async def wait(self, seconds: float) -> None:

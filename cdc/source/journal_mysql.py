@@ -17,10 +17,11 @@ from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json
 from cdc.errors import JournalMissing
-from cdc.source.journal_database import JournalRow, TransactionHead
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
 from cdc.source.journal_mysql_rows import RowReader
 from cdc.source.mysql_lookup import MySQLLookup
 from cdc.source.mysql_session import SLICE, MySQLSession
+from cdc.source.pages import Page, Wanted
 
 _NO_ROUTINE = frozenset({1305, 1370})
 _INTERRUPTED = 1317
@@ -121,8 +122,13 @@ class MySQLJournal:
             return []
         return await self._journal_rows("mysql/journal_at.sql", (tuple(ordinals), int(token)), 1)
 
-    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        return await self._session.run(lambda connection: self._lookup.page(connection, table, after, limit))
+    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+        def read(connection: Connection[Any]) -> tuple[Page, Sequence[Sequence[Any]]]:
+            marks = sqlfile.load("mysql/journal_heads.sql")
+            return self._lookup.page(connection, wanted, lambda: rows(connection, marks, (most + 1,)))
+
+        page, heads = await self._session.run(read)
+        return None if len(heads) > most else JournalPage(page, frozenset(str(token) for token, *_ in heads))
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         if not values:

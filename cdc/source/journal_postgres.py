@@ -18,10 +18,11 @@ from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
-from cdc.database.postgres_lsn import lsn_text
+from cdc.database.postgres_lsn import lsn_number, lsn_text
 from cdc.errors import JournalMissing
-from cdc.source.journal_database import JournalRow, TransactionHead
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
 from cdc.source.journal_postgres_decode import decode_unknown
+from cdc.source.pages import Wanted
 from cdc.source.postgres_lookup import PostgresLookup
 from cdc.sqlfile import load, render
 
@@ -179,8 +180,12 @@ class PostgresJournal:
     async def tables(self) -> dict[str, Table]:
         return await self._lookup.tables()
 
-    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        return await self._lookup.page(table, after, limit)
+    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+        parameters = {"floor": self._floor, "most": most + 1}
+        page, marks = await self._lookup.page(wanted, "journal/page_marks.sql", parameters)
+        if len(marks) > most:
+            return None
+        return JournalPage(page, frozenset(_token(int(xid), lsn_number(first)) for xid, first in marks))
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return await self._lookup.rows(table, column, values)

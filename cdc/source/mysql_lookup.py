@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 from pymysql.connections import Connection
@@ -16,6 +16,9 @@ from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, qu
 from cdc.database.mysql_journal import Decoder, Shape, decoder
 from cdc.database.mysql_tables import FoundTable, read_tables
 from cdc.errors import SourceError
+from cdc.source.pages import Page, Wanted
+
+T = TypeVar("T")
 
 #: Seconds for which a table's columns are believed without asking again.
 _FRESH = 5.0
@@ -49,7 +52,7 @@ class MySQLLookup:
             )
         return tables[name]
 
-    def _of_table(self, connection: Connection[Any], name: str, read: Callable[[FoundTable], list[Row]]) -> list[Row]:
+    def _of_table(self, connection: Connection[Any], name: str, read: Callable[[FoundTable], T]) -> T:
         """``read``, once more with the columns of now when the table was altered since they were read."""
         try:
             return read(self._table(connection, name))
@@ -79,26 +82,58 @@ class MySQLLookup:
             answer.sort(key=lambda row: [(value is None, value) for value in map(row.__getitem__, found.key)])
         return answer
 
-    def page(self, connection: Connection[Any], table: str, after: Row | None, limit: int) -> list[Row]:
-        def read(found: FoundTable) -> list[Row]:
-            where, parameters = _behind(found.key, after)
-            return self._select(connection, found, where, parameters, limit)
+    def row(self, connection: Connection[Any], table: str, key: Row) -> Row | None:
+        """The one with this primary key, compared byte by byte, if it is there."""
+
+        def read(found: FoundTable) -> Row | None:
+            where = " AND ".join(f"{quote(column)} = %s" for column in key).replace("%", "%%").replace("%%s", "%s")
+            rows = self._select(connection, found, where, list(key.values()))
+            return next((row for row in rows if all(row[column] == value for column, value in key.items())), None)
 
         return self._of_table(connection, table, read)
+
+    def page(self, connection: Connection[Any], wanted: Wanted, marks: Callable[[], T]) -> tuple[Page, T]:
+        """A page of a table, and what ``marks`` reads, in one snapshot that can write nothing."""
+
+        def read(found: FoundTable) -> tuple[Page, T]:
+            rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            try:
+                marked = marks()
+                return self._page(connection, found, wanted), marked
+            finally:
+                if connection.open:
+                    rows(connection, "ROLLBACK")
+
+        return self._of_table(connection, wanted.table.name, read)
+
+    def _page(self, connection: Connection[Any], found: FoundTable, wanted: Wanted) -> Page:
+        behind, parameters = _behind(found.key, wanted.after)
+        sql = sqlfile.render(
+            "mysql/page.sql", **_names(found), meets=wanted.where.replace("%", "%%") or "TRUE", where=behind
+        )
+        images = rows(connection, sql, (*parameters, wanted.most))
+        decode = _decoder(found)
+        kept = [row for image, meets in images if meets and (row := decode(image)) is not None]
+        last = None if not images else kept[-1] if images[-1][1] else decode(images[-1][0])
+        return Page(kept, last, len(images))
 
     def _select(
         self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any], limit: int = 2**63
     ) -> list[Row]:
-        sql = sqlfile.render(
-            "mysql/table_rows.sql",
-            image=image(table.columns, "t").replace("%", "%%"),
-            table=quote(table.name).replace("%", "%%"),
-            where=where,
-            order=", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
-        )
+        sql = sqlfile.render("mysql/table_rows.sql", **_names(table), where=where)
         decode = _decoder(table)
         found = rows(connection, sql, (*parameters, limit))
         return [row for (text,) in found if (row := decode(text)) is not None]
+
+
+def _names(table: FoundTable) -> dict[str, str]:
+    """What of the table is written into statements."""
+    return {
+        "image": image(table.columns, "t").replace("%", "%%"),
+        "table": quote(table.name).replace("%", "%%"),
+        "order": ", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
+    }
 
 
 def _decoder(table: FoundTable) -> Decoder:

@@ -99,17 +99,36 @@ def quote(identifier: str) -> str:
 
 def select(layout: Layout, condition: str) -> str:
     """A statement of rows of the table, in primary key order; its parameters are ``limit`` and the condition's."""
-    if not layout.readable:
-        raise SourceError(
-            f"This account may not read table {layout.table.name}.",
-            "cdc grants prints what it needs.",
-        )
+    _check_readable(layout)
     return render(
         "postgres/read/table_rows.sql",
         columns=", ".join(map(quote, layout.readable)),
         table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
         condition=condition,
         key=", ".join(map(quote, layout.table.key)) or "1",
+    )
+
+
+def _check_readable(layout: Layout) -> None:
+    if not layout.readable:
+        raise SourceError(
+            f"This account may not read table {layout.table.name}.",
+            "cdc grants prints what it needs.",
+        )
+
+
+def select_page(layout: Layout, where: str, condition: str, marks: str) -> str:
+    """A statement of rows of the table, and of two texts ``marks`` in the same snapshot; its parameters are ``limit``
+    and those of the condition and the marks."""
+    _check_readable(layout)
+    return render(
+        "postgres/read/page.sql",
+        images=", ".join(f"t.{quote(column)}" for column in layout.readable),
+        where=where.replace("%", "%%") or "true",
+        table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
+        condition=condition,
+        key=", ".join(map(quote, layout.table.key)) or "1",
+        marks=marks,
     )
 
 

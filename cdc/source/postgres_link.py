@@ -27,6 +27,8 @@ class Link:
         self._info = info
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._news = False
+        #: Statements that belong together come one after the other.
+        self._turn = asyncio.Lock()
 
     async def connect(self) -> None:
         with self._translated():
@@ -44,6 +46,30 @@ class Link:
         self, sql: str, parameters: Mapping[str, Any] | list[Any] | None = None, *, seconds: float = STATEMENT_SECONDS
     ) -> list[Any]:
         """Rows in binary form; types that psycopg does not know (xid8, pg_lsn) come as bytes."""
+        async with self._turn:
+            return await self._query(sql, parameters, seconds)
+
+    async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+        """`query` for statements of which a part is somebody else's: they can write nothing, and no value that they
+        meet is told."""
+        async with self._turn:
+            await self._query("BEGIN READ ONLY")
+            try:
+                return await self._query(sql, parameters)
+            except SourceError as error:
+                if isinstance(error.__cause__, psycopg.DataError):
+                    raise SourceError(
+                        f"{self._info.describe()}: a value in the table is not what the condition takes it for "
+                        f"(SQLSTATE {error.__cause__.sqlstate})."
+                    ) from None
+                raise
+            finally:
+                if self._connection is not None and not self._connection.closed:
+                    await self._query("ROLLBACK")
+
+    async def _query(
+        self, sql: str, parameters: Mapping[str, Any] | list[Any] | None = None, seconds: float = STATEMENT_SECONDS
+    ) -> list[Any]:
         with self._translated():
             connection = self._open()
             timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, hang_up, connection.fileno())

@@ -3,8 +3,9 @@ rows of tables as they are now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from psycopg.errors import LockNotAvailable
 
@@ -12,11 +13,15 @@ from cdc.change import Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
-from cdc.errors import SourceUnavailable
-from cdc.source.postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select
+from cdc.errors import JournalMissing, SourceUnavailable
+from cdc.source.pages import Page, Wanted
+from cdc.source.postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select, select_page
 from cdc.source.postgres_link import STATEMENT_SECONDS, Link
 from cdc.source.postgres_nested import PgType, build_types
 from cdc.sqlfile import load
+
+#: For so many seconds the columns of a table that is read page by page are believed to be the same.
+FRESH_SECONDS: Final = 5.0
 
 
 class PostgresLookup:
@@ -34,6 +39,7 @@ class PostgresLookup:
         self._captured = frozenset(capture.table for capture in captures)
         self._wanted = {capture.table: capture for capture in (*lookups, *captures)}
         self._schema = ""
+        self._catalogue_at = 0.0
 
     async def connect(self) -> None:
         await self.link.connect()
@@ -69,10 +75,31 @@ class PostgresLookup:
         layouts = self.catalogue.layouts
         return {name: layout.table for name, layout in layouts.items() if name in self._captured}
 
-    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        """The next rows of a table in primary key order behind the key ``after``: for re-reads."""
-        condition, parameters = behind(self.catalogue.layout(table), after)
-        return await self._rows(table, condition, {**parameters, "limit": limit})
+    async def page(
+        self, wanted: Wanted, marks: str, parameters: Mapping[str, Any]
+    ) -> tuple[Page, list[tuple[str, str]]]:
+        """A page of a table, and what ``marks`` (a file of ``sql/postgres``) selects with these parameters, in one
+        snapshot that can write nothing."""
+        if asyncio.get_running_loop().time() - self._catalogue_at > FRESH_SECONDS:
+            await self.read_catalogue()
+        try:
+            return await self._page(wanted, marks, parameters)
+        except JournalMissing:  # a column is gone
+            await self.read_catalogue()
+            return await self._page(wanted, marks, parameters)
+
+    async def _page(
+        self, wanted: Wanted, marks: str, parameters: Mapping[str, Any]
+    ) -> tuple[Page, list[tuple[str, str]]]:
+        layout = self.catalogue.layout(wanted.table.name)
+        condition, key = behind(layout, wanted.after)
+        sql = select_page(layout, wanted.where, condition, load(f"postgres/{marks}"))
+        records = await self.link.read(sql, {**key, **parameters, "limit": wanted.most})
+        images = [(image, meets) for image, meets, *_ in records if image is not None]
+        rows = [layout.decode(image) for image, meets in images if meets]
+        last = None if not images else rows[-1] if images[-1][1] else layout.decode(images[-1][0])
+        found = [(name, place) for image, _, name, place in records if image is None]
+        return Page(rows, last, len(images)), found
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         texts = [as_text(value) for value in values if value is not None]
@@ -91,6 +118,7 @@ class PostgresLookup:
         if nested:
             types = build_types(await self.link.query(_sql("types"), [nested]))
         self.catalogue = build_catalogue(self._schema, self._wanted, records, self.zone, types)
+        self._catalogue_at = asyncio.get_running_loop().time()
 
     async def _rows(self, table: str, condition: str, parameters: dict[str, Any]) -> list[Row]:
         layout = self.catalogue.layout(table)

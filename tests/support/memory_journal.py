@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from cdc.change import Operation, Row, Value
 from cdc.column import Column, ColumnKind, Table
-from cdc.source.journal_database import JournalRow, TransactionHead
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
+from cdc.source.pages import Page, Wanted
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 ITEM = Table("item", (Column("id", ColumnKind.INTEGER), Column("value", ColumnKind.INTEGER)), ("id",))
@@ -75,9 +76,13 @@ class MemoryJournal:
     async def delete(self, tokens: Sequence[str]) -> None:
         self.visible = [row for row in self.visible if row.token not in set(tokens)]
 
-    async def page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        assert table == "item"
-        return [row for row in self.table_rows if after is None or _id(row) > _id(after)][:limit]
+    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+        assert wanted.table.name == "item"
+        after = wanted.after
+        found = [row for row in self.table_rows if after is None or _id(row) > _id(after)][: wanted.most]
+        waiting = frozenset(row.token for row in self.visible)
+        page = Page(found, found[-1] if found else None, len(found))
+        return None if len(waiting) > most else JournalPage(page, waiting)
 
     async def wait(self, seconds: float) -> None:
         self.changed.clear()

@@ -22,6 +22,7 @@ from cdc.observer import Silent
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
 from cdc.relay import Relay
+from cdc.source.base import NO_BACKFILLS, Backfills
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 
@@ -53,7 +54,7 @@ class ListedSource:
     async def open(self, position: Position | None) -> None:
         self.opened_at.append(position)
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         stored = self.opened_at[-1]
         for number in range(0 if stored is None else int(stored) + 1, len(self.batches_)):
             if number in self.failures:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
 
+from cdc.change import BackfillStep
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.event import Event
 from cdc.kept import KeptChange, KeptRow
 from cdc.outbox.base import Stored
+from cdc.outbox.memory.backfills import MemoryBackfills
 from cdc.outbox.memory.replays import MemoryReplays
 from cdc.outbox.memory.tables import Delivery, lane_for, sequence_of, settle
 from cdc.outbox.memory.upkeep import MemoryUpkeep
@@ -29,7 +31,7 @@ from cdc.payload import event_payload
 from cdc.position import Position
 
 
-class MemoryOutbox(MemoryUpkeep, MemoryReplays):
+class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
     """`OutboxStore` in dictionaries and lists."""
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays):
         now: datetime,
         *,
         kept: KeptChange | None = None,
+        step: BackfillStep | None = None,
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the only step that may fail comes first
         stored = Stored(*await self._add(events, payloads, now))
@@ -67,6 +70,8 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays):
         self._states[source] = {name: value for name, value in merged.items() if value is not None}
         if kept is not None:
             self._keep(source, kept)
+        if step is not None:
+            self._advance(step, now)
         return stored
 
     def _keep(self, source: str, change: KeptChange) -> None:
@@ -276,6 +281,9 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays):
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         due = {one: [each.due for each in self._unfinished[one].values() if each.active] for one in self._enabled()}
         return {endpoint_id: min(times) for endpoint_id, times in due.items() if times and min(times) <= now}
+
+    async def unfinished(self, endpoint_id: str, limit: int) -> int:
+        return min(limit, len(self._unfinished.get(endpoint_id, {})))
 
     def on_write(self, wake: Callable[[], None]) -> None:
         pass  # there is no other process

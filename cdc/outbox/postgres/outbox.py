@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
+from cdc.backfill import Backfill, BackfillState
+from cdc.change import BackfillStep
 from cdc.connection import ConnectionInfo
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
@@ -20,6 +22,7 @@ from cdc.kept import KeptChange, KeptRow
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres import (
+    backfills,
     dispatch,
     endpoints,
     kept_rows,
@@ -82,11 +85,21 @@ class PostgresOutbox:
         now: datetime,
         *,
         kept: KeptChange | None = None,
+        step: BackfillStep | None = None,
     ) -> Stored:
         payloads = relay.payloads_of(events)
         self._own_writes += 1
         return await self._durable.write(
-            Lock.FREELY, relay.store, source, position, events, payloads, changed_states=states, now=now, kept=kept
+            Lock.FREELY,
+            relay.store,
+            source,
+            position,
+            events,
+            payloads,
+            changed_states=states,
+            now=now,
+            kept=kept,
+            step=step,
         )
 
     async def kept_digests(
@@ -265,6 +278,24 @@ class PostgresOutbox:
 
     async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
         return await self._durable.write(Lock.IN_TURN, replays.end, replay_id, state, error, now)
+
+    async def add_backfill(self, backfill: Backfill) -> None:
+        await self._durable.write(Lock.IN_TURN, backfills.add, backfill)
+
+    async def backfills(self, limit: int) -> list[Backfill]:
+        return await self._log.read(backfills.newest, limit)
+
+    async def find_backfill(self, backfill_id: str) -> Backfill | None:
+        return await self._log.read(backfills.find, backfill_id)
+
+    async def next_backfill(self, source: str) -> Backfill | None:
+        return await self._durable.read(backfills.oldest, source)
+
+    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+        return await self._durable.write(Lock.IN_TURN, backfills.set_state, backfill_id, state, error, now)
+
+    async def unfinished(self, endpoint_id: str, limit: int) -> int:
+        return await self._log.read(backfills.unfinished, endpoint_id, limit)
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
         self._own_writes += 1

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cdc.change import BackfillStep
 from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.kept import KeptChange
 from cdc.outbox.base import Stored
+from cdc.outbox.postgres import backfills
 from cdc.outbox.postgres.kept_rows import keep
 from cdc.outbox.postgres.lanes import merge_lanes
 from cdc.outbox.postgres.rows import storable
@@ -55,6 +57,7 @@ async def store(
     changed_states: Mapping[str, str | None],
     now: datetime,
     kept: KeptChange | None = None,
+    step: BackfillStep | None = None,
 ) -> Stored:
     stored = Stored(0, 0)
     if events:
@@ -65,6 +68,8 @@ async def store(
     await _set_states(db, source, changed_states)
     if kept is not None:
         await keep(db, source, kept)
+    if step is not None:
+        await backfills.advance(db, step, now)
     if stored.deliveries:
         db.tell = Tell.DUE
     return stored
@@ -87,8 +92,8 @@ async def read_ledger(db: Db, ids: Sequence[str]) -> Ledger:
         last_delivery,
         frozenset(known),
         tuple(
-            Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition)
-            for number, patterns, sources, order, condition in subscribers
+            Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition, endpoint_id)
+            for number, patterns, sources, order, condition, endpoint_id in subscribers
         ),
     )
 

@@ -63,8 +63,8 @@ async def _subscriber(db: Db, endpoint_id: str) -> Subscriber:
     rows = await db.rows("subscriber", id=endpoint_id)
     if not rows:
         raise no_endpoint(endpoint_id)
-    number, patterns, sources, order, condition = rows[0]
-    return Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition)
+    number, patterns, sources, order, condition, endpoint_id = rows[0]
+    return Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition, endpoint_id)
 
 
 async def _finished(db: Db, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> Found:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from cdc.backfill import Backfill, BackfillState
+from cdc.change import BackfillStep
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
@@ -20,6 +22,7 @@ from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import (
+    backfills,
     dispatch,
     endpoints,
     errors,
@@ -88,9 +91,11 @@ class SqliteOutbox:
         now: datetime,
         *,
         kept: KeptChange | None = None,
+        step: BackfillStep | None = None,
     ) -> Stored:
-        store = relay.store
-        return await self._writer.write(store, source, position, events, changed_states=states, now=now, kept=kept)
+        return await self._writer.write(
+            relay.store, source, position, events, changed_states=states, now=now, kept=kept, step=step
+        )
 
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
@@ -240,6 +245,24 @@ class SqliteOutbox:
 
     async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
         return await self._writer.write(replays.end, replay_id, state, error, now)
+
+    async def add_backfill(self, backfill: Backfill) -> None:
+        await self._writer.write(backfills.add, backfill)
+
+    async def backfills(self, limit: int) -> list[Backfill]:
+        return await self._reader.read(backfills.newest, limit)
+
+    async def find_backfill(self, backfill_id: str) -> Backfill | None:
+        return await self._reader.read(backfills.find, backfill_id)
+
+    async def next_backfill(self, source: str) -> Backfill | None:
+        return await self._writer.read(backfills.oldest, source)
+
+    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+        return await self._writer.write(backfills.set_state, backfill_id, state, error, now)
+
+    async def unfinished(self, endpoint_id: str, limit: int) -> int:
+        return await self._reader.read(backfills.unfinished, endpoint_id, limit)
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
         return await self._writer.write_relaxed(retention.retain, what, limit, after)

@@ -10,11 +10,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from cdc.change import BackfillStep
 from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.kept import KeptChange
 from cdc.outbox.base import Stored
 from cdc.outbox.shared import Subscriber, lane_for
+from cdc.outbox.sqlite import backfills
 from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
 from cdc.outbox.sqlite.rows import micros
@@ -41,6 +43,7 @@ def store(
     changed_states: Mapping[str, str | None],
     now: datetime,
     kept: KeptChange | None = None,
+    step: BackfillStep | None = None,
 ) -> Stored:
     new = insert_events(db, events)
     deliveries = insert_deliveries(db, new, _subscribers(db), now)
@@ -49,6 +52,8 @@ def store(
         _set_state(db, source, name, value)
     if kept is not None:
         keep(db, source, kept)
+    if step is not None:
+        backfills.advance(db, step, now)
     return Stored(len(new), deliveries)
 
 
@@ -99,8 +104,10 @@ def insert_deliveries(
 def _subscribers(db: sqlite3.Connection) -> list[Subscriber]:
     """Read anew in every transaction: another process may have added one."""
     return [
-        Subscriber(number, tuple(json.loads(patterns)), tuple(json.loads(sources)), Order(order), condition)
-        for number, patterns, sources, order, condition in db.execute(load("sqlite/subscribers.sql"))
+        Subscriber(
+            number, tuple(json.loads(patterns)), tuple(json.loads(sources)), Order(order), condition, endpoint_id
+        )
+        for number, patterns, sources, order, condition, endpoint_id in db.execute(load("sqlite/subscribers.sql"))
     ]
 
 

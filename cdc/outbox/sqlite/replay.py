@@ -62,8 +62,10 @@ def _subscriber(db: sqlite3.Connection, endpoint_id: str) -> Subscriber:
     row = db.execute(load("sqlite/subscriber.sql"), (endpoint_id,)).fetchone()
     if row is None:
         raise no_endpoint(endpoint_id)
-    number, patterns, sources, order, condition = row
-    return Subscriber(number, tuple(json.loads(patterns)), tuple(json.loads(sources)), Order(order), condition)
+    number, patterns, sources, order, condition, endpoint_id = row
+    return Subscriber(
+        number, tuple(json.loads(patterns)), tuple(json.loads(sources)), Order(order), condition, endpoint_id
+    )
 
 
 def _finished(db: sqlite3.Connection, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> Found:

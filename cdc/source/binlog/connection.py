@@ -190,6 +190,12 @@ def log_head(connection: Connection[Any]) -> LogPosition:
     return LogPosition(str(file), int(offset) if gtids or not known else FILE_START, gtids if known else "")
 
 
+def log_end(connection: Connection[Any]) -> LogPosition:
+    """The place of the log's end now, without GTIDs."""
+    file, offset, *_ = _status(connection)
+    return LogPosition(str(file), int(offset), "")
+
+
 def _mariadb_head(connection: Connection[Any]) -> LogPosition:
     """No statement gives place and GTIDs together; on a server so busy that they never agree, a slow one does."""
     for _ in range(_HEAD_ATTEMPTS):

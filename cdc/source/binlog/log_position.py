@@ -24,3 +24,8 @@ class LogPosition(NamedTuple):
         """(number of the file, offset): grows along one server's log, as file names do not beyond 999999."""
         number = _NUMBER.search(self.file)
         return (int(number[1]) if number else 0, self.offset)
+
+    def describe(self) -> str:
+        """For people."""
+        gtids = f" ({self.gtids[:200]})" if self.gtids else ""
+        return f"{self.file}:{self.offset}{gtids}"

@@ -29,22 +29,27 @@ from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.errors import LogIncomplete, LogPurged, SourceError
 from cdc.position import Position
+from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.binlog.connection import LogConnection
 from cdc.source.binlog.dump_command import FILE_START
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
 from cdc.source.binlog.log_thread import LogThread
 from cdc.source.binlog.missing import missing
+from cdc.source.binlog.pages import BinlogPages
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import SchemaHistory, Version
 from cdc.source.binlog.schema_now import SchemaNow, read_schema
 from cdc.source.binlog.stretch import Cut, Stretch, StretchReader
 from cdc.source.mysql_lookup import MySQLLookup
 from cdc.source.mysql_session import MySQLSession
-from cdc.source.reread import Reread, Rereader, with_gaps
+from cdc.source.pages import PageReader, Wanted
+from cdc.source.reread import with_gaps
 from cdc.source.trigger_check import Check, TriggerCheck
 from cdc.source.turn import Turn
 
+#: Seconds to wait for changes that come before a page of a table.
+_SOON = 0.002
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
 log = structlog.get_logger()
@@ -99,7 +104,8 @@ class BinlogSource:
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._session = MySQLSession(info)
-        self._rereader = Rereader(name, self._page, self._limits.batch, self._limits.reread_pause, self._clock)
+        pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
+        self._pages = BinlogPages(pages, self._session, self._lookup)
         self._server: LogServer | None = None
         self._in_log: LogTables | None = None
         self._reader: LogThread | None = None
@@ -177,9 +183,6 @@ class BinlogSource:
         found = await self._session.run(self._lookup.tables)
         return {name: table.as_table for name, table in found.items() if name in self._secrets}
 
-    async def _page(self, table: str, after: Row | None, limit: int) -> list[Row]:
-        return await self._session.run(lambda connection: self._lookup.page(connection, table, after, limit))
-
     async def _schema(self, names: frozenset[str]) -> SchemaNow:
         closing = self._session.closing.is_set
         return await self._session.run(partial(read_schema, flavour=self._asked.flavour, names=names, closing=closing))
@@ -214,8 +217,9 @@ class BinlogSource:
         await reader.open(stand.log, self._limits.heartbeat, partial(self._stretches, stand, reader))
         moved = bool(stand.server) and stand.server != reader.server
         if moved and not stand.log.gtids:
+            place = stand.log.describe()
             raise LogPurged(
-                f"{self._info.describe()} is another server than the one whose log was read up to {_told(stand.log)}.",
+                f"{self._info.describe()} is another server than the one whose log was read up to {place}.",
                 "Positions without GTIDs are good for one server only.",
             )
         await self._check_there(stand.log, reader)
@@ -263,8 +267,8 @@ class BinlogSource:
         log.error(
             "lost",
             source=self._name,
-            behind=None if stand is None else _told(stand.log),
-            up_to=_told(now.head),
+            behind=None if stand is None else stand.log.describe(),
+            up_to=now.head.describe(),
             reason=error.message,
             action="reading all captured tables again; deleted records are not told of",
         )
@@ -290,7 +294,7 @@ class BinlogSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         try:
             await self._open_log()
         except (LogPurged, LogIncomplete) as error:
@@ -299,24 +303,31 @@ class BinlogSource:
         assert self._stand is not None, "opened"
         if self._stand.dump() != self._given:  # where reading begins is stored before anything is read
             yield self._batch_at(self._stand)
+        self._pages.use(backfills, self._stand.log)
         while True:
+            wanted = await self._wanted()
             try:
-                stretch = await self._next()
+                stretch = await self._next(_SOON if wanted is not None else min(self._limits.idle, self._pages.rest()))
             except (LogPurged, LogIncomplete) as error:
                 yield await self._start_over(error)
                 await self._open_log()
+                self._pages.use(backfills, self._stand.log)
                 continue
-            if stretch is not None and (batch := await self._batch(stretch)) is not None:
-                yield batch
-            if self._caught_up and (reread := self._due()) is not None:
-                yield await self._reread_page(reread)
+            if stretch is not None:
+                batch = await self._batch(stretch)
+                self._pages.follow(stretch.transactions, stretch.position)
+                if batch is not None:
+                    yield batch
+            if wanted is not None and self._caught_up:
+                await self._pages.read(wanted)
+            if self._pages.ready():
+                yield self._told()
 
-    async def _next(self) -> Stretch | None:
-        """None when nothing happened for a while, or there is a table to read again meanwhile."""
+    async def _next(self, seconds: float) -> Stretch | None:
+        """None when nothing happened for so long."""
         assert self._reader is not None, "reading"
         await self._watch()
-        waits = not (self._caught_up and self._due())
-        stretch = await self._reader.next(self._limits.idle if waits else 0)
+        stretch = await self._reader.next(seconds)
         if stretch is not None:
             self._caught_up = stretch.caught_up
         return stretch
@@ -349,22 +360,16 @@ class BinlogSource:
         self._stored_at = asyncio.get_running_loop().time()
         return Batch(transactions, stand.dump(), gaps)
 
-    # -- reading tables again ---------------------------------------------------------------------------------------
+    # -- pages of tables --------------------------------------------------------------------------------------------
 
-    def _due(self) -> Reread | None:
-        """Not while rows of the table are still to come that cannot be read: it would have to begin again."""
+    async def _wanted(self) -> Wanted | None:
+        """Not while rows of a table are still to come that cannot be read: it would have to begin again."""
         assert self._stand is not None, "reading"
         uncertain = self._log_tables.history.current.uncertain
-        return self._rereader.due([each for each in self._stand.rereads if each.table not in uncertain])
+        rereads = [each for each in self._stand.rereads if each.table not in uncertain]
+        return await self._pages.wanted(rereads, self._tables) if self._caught_up else None
 
-    async def _reread_page(self, reread: Reread) -> Batch:
+    def _told(self) -> Batch:
         assert self._stand is not None, "reading"
-        readable = {name: table for name, table in self._tables.items() if table.key}
-        transactions, others = await self._rereader.read(reread, self._stand.rereads, readable)
-        return self._batch_at(replace(self._stand, rereads=others), transactions)
-
-
-def _told(position: LogPosition) -> str:
-    """For people."""
-    gtids = f" ({position.gtids[:200]})" if position.gtids else ""
-    return f"{position.file}:{position.offset}{gtids}"
+        transactions, rereads, step = self._pages.told(self._stand.rereads)
+        return replace(self._batch_at(replace(self._stand, rereads=rereads), transactions), step=step)

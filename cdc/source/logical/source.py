@@ -7,6 +7,7 @@ Invariants:
 * a position lies behind whole transactions; of a huge one, the records that are stored are counted, and it is read
   again from its beginning;
 * what the log does not hold whole is a gap: the table's replica identity is mended and the table is read again;
+* a page of a table is told once the log was read up to the log's end at its snapshot, which showed all told before;
 * one consumer a database: the lock lives on the connection that looks rows up, and the slot has one reader.
 """
 
@@ -27,7 +28,9 @@ from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import PUBLICATION, slot_name
 from cdc.errors import CdcError, LogPurged, SourceError, SourceUnavailable
 from cdc.position import Position
+from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.logical.base import LogStream
+from cdc.source.logical.pages import LogPages
 from cdc.source.logical.peek import PeekStream
 from cdc.source.logical.position import HugePart, LogicalPosition
 from cdc.source.logical.reader import LogReader, Stretch
@@ -36,8 +39,8 @@ from cdc.source.logical.slot import SlotState, blind_tables, read_state
 from cdc.source.logical.slot_care import Renew, SlotCare
 from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Committed
+from cdc.source.pages import PageReader
 from cdc.source.postgres_lookup import PostgresLookup
-from cdc.source.reread import Reread, Rereader
 from cdc.source.turn import Turn
 
 #: Brings these tables to the wanted state again (published, replica identity FULL); raises a `CdcError` when it may not
@@ -46,6 +49,8 @@ Repair = Callable[[Sequence[str]], Awaitable[None]]
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0
+#: Seconds to wait for changes that come before a page of a table.
+_SOON = 0.002
 
 log = structlog.get_logger()
 
@@ -98,7 +103,8 @@ class LogicalSource:
         self._lookup = PostgresLookup(info, captures, lookups)
         self._slot = slot_name(info.database)
         self._care = SlotCare(name, info, self._lookup.link, renew, self._limits.retained, again=reread_lost)
-        self._rereader = Rereader(name, self._lookup.page, self._limits.batch, self._limits.reread_pause, self._clock)
+        pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
+        self._pages = LogPages(pages, self._lookup)
         self._stream: LogStream | None = None
         self._reader: LogReader | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -207,34 +213,39 @@ class LogicalSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        self._pages.use(backfills, self._position.lsn)
         if self._fresh:  # where reading begins is stored before anything is read
             yield self._batch((), self._position, self._gaps)
         while True:
             async for batch in self._look_at_tables():
                 yield batch
-            stretch = await self._next()
+            wanted = await self._pages.wanted(self._position.rereads, self._tables)
+            stretch = await self._next(_SOON if wanted is not None else min(self._limits.idle, self._pages.rest()))
             async for batch in self._stored(stretch):
+                self._pages.follow(batch.transactions)
                 yield batch
-            reread = self._rereader.due(self._position.rereads) if stretch.caught_up else None
-            if reread is not None:
-                yield await self._reread_page(reread)
+            if wanted is not None and stretch.caught_up:
+                await self._pages.read(wanted)
+            if self._pages.ready(max(self._position.lsn, stretch.progress)):
+                yield self._told()
 
-    async def _next(self) -> Stretch:
+    async def _next(self, seconds: float) -> Stretch:
         assert self._reader is not None, "opened"
-        due = self._rereader.due(self._position.rereads) is not None
         await self._still_consumer()
-        return await self._reader.next(0 if due else self._limits.idle)
+        return await self._reader.next(seconds)
 
     async def _still_consumer(self) -> None:
         """The lock lives as long as its connection, which is looked after now and then."""
         now = asyncio.get_running_loop().time()
         if now - self._alive_at >= self._limits.idle:
-            await self._lookup.link.query("SELECT 1", seconds=_ALIVE_SECONDS)
+            ((text,),) = await self._lookup.link.query("SELECT pg_current_snapshot()::text", seconds=_ALIVE_SECONDS)
+            self._pages.shown(text)
             self._alive_at = now
 
     async def _stored(self, stretch: Stretch) -> AsyncIterator[Batch]:
         """What is to be stored of it: the small transactions together, a huge one in parts, else how far we are."""
+        self._pages.tells(stretch.transactions)
         if stretch.transactions:
             gaps = {gap.table: gap for each in stretch.transactions for gap in each.gaps.values()}
             position = replace(self._position, lsn=stretch.transactions[-1].end, huge=None)
@@ -251,6 +262,7 @@ class LogicalSource:
 
     async def _huge(self, committed: Committed) -> AsyncIterator[Batch]:
         assert committed.spool is not None, "huge"
+        self._pages.tells([committed])
         tables = tuple(sorted(self._captures))
         begun = self._position.huge
         behind = begun.records if begun and (begun.token, begun.tables) == (committed.token, tables) else 0
@@ -276,10 +288,10 @@ class LogicalSource:
     def _due_progress(self) -> bool:
         return asyncio.get_running_loop().time() - self._stored_at >= self._limits.progress
 
-    async def _reread_page(self, reread: Reread) -> Batch:
-        readable = {name: table for name, table in self._tables.items() if table.key}
-        transactions, others = await self._rereader.read(reread, self._position.rereads, readable)
-        return self._batch(transactions, replace(self._position, rereads=others))
+    def _told(self) -> Batch:
+        transactions, rereads, step = self._pages.told(self._position.rereads)
+        batch = self._batch(transactions, replace(self._position, rereads=rereads))
+        return replace(batch, step=step)
 
     # -- gaps -------------------------------------------------------------------------------------------------------
 
@@ -302,7 +314,7 @@ class LogicalSource:
         except CdcError as error:
             log.error("gap not repaired", source=self._name, tables=list(tables), error=str(error))
             return
-        self._rereader.soon(tables)
+        self._pages.soon(tables)
         if self._schema:
             self._tables = await self._lookup.tables()
 

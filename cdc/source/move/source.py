@@ -24,7 +24,7 @@ from cdc.change import Batch, Row, Value
 from cdc.column import Table
 from cdc.errors import SourceUnavailable
 from cdc.position import Position
-from cdc.source.base import Source
+from cdc.source.base import NO_BACKFILLS, Backfills, Source
 from cdc.source.move.bridge import Bridge, Mark
 from cdc.source.move.position import Overlap, Way, captured, read_position
 
@@ -115,7 +115,8 @@ class MovingSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        """Backfills wait until the source has moved."""
         stands = self._way if self._position is None else read_position(self._position)
         if self._way is Way.JOURNAL and stands is not Way.JOURNAL:
             async for batch in self._leave_log():
@@ -123,11 +124,11 @@ class MovingSource:
         elif self._way is Way.LOG and stands is Way.JOURNAL:
             async for batch in self._leave_journal():
                 yield batch
-        async for batch in self._log() if self._way is Way.LOG else self._source.batches():
+        async for batch in self._log(backfills) if self._way is Way.LOG else self._source.batches(backfills):
             yield batch
 
-    async def _log(self) -> AsyncIterator[Batch]:
-        async for batch in self._source.batches():
+    async def _log(self, backfills: Backfills) -> AsyncIterator[Batch]:
+        async for batch in self._source.batches(backfills):
             yield await self._untold(batch)
 
     async def _untold(self, batch: Batch) -> Batch:

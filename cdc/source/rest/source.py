@@ -21,6 +21,7 @@ from cdc.column import Table
 from cdc.errors import ApiError, SourceError, SourceUnavailable
 from cdc.kept import KeptChange, KeptReader
 from cdc.position import Position
+from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.rest.client import ApiClient
 from cdc.source.rest.comparison import Comparison, Tools, comparison
 from cdc.source.rest.difference import Difference
@@ -122,7 +123,7 @@ class RestSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncGenerator[Batch]:
+    async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
         if self._foreign:
             reason = "another way of capture came before: what changed since it stopped is not told"
             log.warning("moving", source=self._name, to="rest", reason=reason)

@@ -23,6 +23,7 @@ WALKS = {
     "oldest_due.sql": {"endpoint"},
     "events_newest.sql": {"event", "(subquery-1)"},
     "replays.sql": {"replay"},
+    "backfills.sql": {"backfill"},
     "counts.sql": {"endpoint", "finished_count", "counted"},
     "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
     "known_events.sql": {"json_each"},

@@ -1,0 +1,107 @@
+"""Which backfill of a source goes on now: the oldest that runs, as fast as its rate and its endpoints' backlogs allow.
+
+The outbox keeps how far each is, in the transaction that stores its events: nothing here has to survive.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import structlog
+
+from cdc.backfill import EXISTING, Backfill, BackfillState
+from cdc.clock import Clock
+from cdc.endpoint import Endpoint
+from cdc.outbox.base import OutboxStore
+from cdc.pattern import names_last
+
+#: Seconds between two looks for a new one, and at endpoints that have too much to get already.
+LOOK_EVERY: Final = 1.0
+#: No more rows are read while an endpoint that gets them has more unfinished deliveries than this.
+BACKLOG: Final = 10_000
+#: Of a rate, what is read at once (seconds).
+_SHARE: Final = 0.1
+#: Rows that may be read at once without a rate.
+_ANY: Final = 1_000_000
+
+log = structlog.get_logger()
+
+
+class Backfilling:
+    """A `cdc.source.base.Backfills`.  ``backlog``: see `BACKLOG`."""
+
+    def __init__(self, store: OutboxStore, source: str, clock: Clock, backlog: int = BACKLOG) -> None:
+        self._store = store
+        self._source = source
+        self._clock = clock
+        self._backlog = backlog
+        self._not_before = 0.0
+        self._looked_at = -math.inf
+        self._job = ""
+        self._rows = 0
+        self._planned = 0.0
+        self._waits = False
+
+    def rest(self) -> float:
+        return max(0.0, self._not_before - self._clock.monotonic())
+
+    async def next(self) -> tuple[Backfill, int] | None:
+        now = self._clock.monotonic()
+        if now < self._not_before:
+            return None
+        backfill = await self._store.next_backfill(self._source)
+        if backfill is None:
+            self._job = ""
+            self._not_before = now + LOOK_EVERY
+            return None
+        if backfill.id != self._job:
+            self._begin(backfill)
+        if await self._too_much(backfill, now):
+            self._not_before = now + LOOK_EVERY
+            return None
+        return self._paced(backfill, now)
+
+    def _begin(self, backfill: Backfill) -> None:
+        self._job, self._rows, self._looked_at = backfill.id, backfill.rows, -math.inf
+        log.info("backfill", source=self._source, backfill=backfill.id, table=backfill.table, rows=backfill.rows)
+
+    def _paced(self, backfill: Backfill, now: float) -> tuple[Backfill, int] | None:
+        """At its rate: what was stored since the last look has taken its time."""
+        if not backfill.rate:
+            return backfill, _ANY
+        stored, self._rows = backfill.rows - self._rows, backfill.rows
+        self._planned = max(self._planned, now - LOOK_EVERY) + stored / backfill.rate
+        if self._planned > now:
+            self._not_before = self._planned
+            return None
+        return backfill, math.ceil(backfill.rate * _SHARE)
+
+    async def _too_much(self, backfill: Backfill, now: float) -> bool:
+        """Whether an endpoint that gets the rows has a backlog.  Looked at once a second; disabled ones keep what is
+        theirs, and nobody waits for them."""
+        if now - self._looked_at < LOOK_EVERY:
+            return False
+        self._looked_at = now
+        for endpoint in await self._store.endpoints():
+            if not (endpoint.enabled and gets(endpoint, backfill)):
+                continue
+            if await self._store.unfinished(endpoint.id, self._backlog + 1) > self._backlog:
+                if not self._waits:
+                    log.info("backfill waits", source=self._source, backfill=backfill.id, endpoint=endpoint.id)
+                self._waits = True
+                return True
+        self._waits = False
+        return False
+
+    async def fail(self, backfill_id: str, error: str) -> None:
+        log.error("backfill failed", source=self._source, backfill=backfill_id, error=error)
+        await self._store.set_backfill(backfill_id, BackfillState.FAILED, error, self._clock.now())
+
+
+def gets(endpoint: Endpoint, backfill: Backfill) -> bool:
+    """Whether the events of a backfill are for an endpoint, as far as it matters how many it has."""
+    if backfill.endpoint:
+        return endpoint.id == backfill.endpoint
+    wanted = not endpoint.sources or backfill.source in endpoint.sources
+    return wanted and bool(names_last(endpoint.events, EXISTING))

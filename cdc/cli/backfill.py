@@ -1,0 +1,213 @@
+"""``backfill``: rows that were there before anybody looked, as events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from cdc import service
+from cdc.backfill import Backfill, BackfillState
+from cdc.cli.accounts import actor, note
+from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
+from cdc.cli.backfill_watch import watch
+from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.clock import SystemClock
+from cdc.config import Config, SourceConfig
+from cdc.errors import UsageError
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.shared import no_backfill
+
+INTERRUPTED = 130
+_LISTED = 50
+#: Option → what it makes of a backfill, and the entry in the audit log.
+_CHANGES = {
+    "pause": (BackfillState.PAUSED, "backfill.pause"),
+    "resume": (BackfillState.RUNNING, "backfill.resume"),
+    "cancel": (BackfillState.CANCELLED, "backfill.cancel"),
+}
+
+
+@click.command()
+@click.argument("tables", metavar="[TABLE]...", nargs=-1)
+@click.option("--all", "all_tables", is_flag=True, help="Every table that gives events.")
+@click.option("--where", metavar="SQL", default="", help="Only rows that meet this condition of the database's SQL.")
+@click.option("--endpoint", metavar="ID", default="", help="For this endpoint alone, whatever events it names.")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Rows a second at most; 0, the default: any.")
+@click.option("--source", metavar="NAME", help="Which database, where several are configured.")
+@click.option("--dry-run", is_flag=True, help="Only say how many rows there are, about, and who gets them.")
+@click.option("--detach", is_flag=True, help="Do not wait: cdc run does it.")
+@click.option("--list", "listed", is_flag=True, help="The newest backfills, and how far they are.")
+@click.option("--watch", "watched", metavar="ID", multiple=True, help="Look on again (repeatable).")
+@click.option("--pause", metavar="ID", multiple=True, help="Let it rest (repeatable).")
+@click.option("--resume", metavar="ID", multiple=True, help="Let it go on (repeatable).")
+@click.option("--cancel", metavar="ID", multiple=True, help="End it for good (repeatable).")
+@json_option
+@pass_session
+def backfill(
+    session: Session,
+    /,
+    *,
+    tables: tuple[str, ...],
+    all_tables: bool,
+    where: str,
+    endpoint: str,
+    rate: float,
+    source: str | None,
+    dry_run: bool,
+    detach: bool,
+    listed: bool,
+    watched: tuple[str, ...],
+    as_json: bool,
+    **changes: tuple[str, ...],
+) -> None:
+    """Send rows that were there before, as events ….existing.
+
+    A row's event tells its state at that place among its changes: never older than what was sent before.
+
+    They are for endpoints that name such events (invoice.existing, *.existing; not invoice.*), or for the one of
+    --endpoint.  `cdc run` does the work beside its own; while none captures from the database, this command does, and
+    `cdc run` sends.  Killed at any moment, it goes on where it was.  Ctrl-C only ends looking on.
+    """
+    config = quiet_configuration(session)
+    _one_thing(tables or all_tables, listed, watched, *changes.values())
+    if listed:
+        _print(run_async(_newest(config)), as_json=as_json)
+    elif watched:
+        _look_on(config, [run_async(_found(config, each)) for each in watched], as_json=as_json)
+    elif any(changes.values()):
+        _print(run_async(_change(config, changes)), as_json=as_json)
+    else:
+        asked = service.Asked(tables, actor(), where, endpoint, rate)
+        begun = run_async(_begin(config, _source(config, source), asked, dry_run=dry_run))
+        if dry_run or detach:
+            _print(begun, as_json=as_json)
+        else:
+            _look_on(config, begun, as_json=as_json)
+
+
+def _one_thing(*given: object) -> None:
+    if sum(map(bool, given)) != 1:
+        raise UsageError(
+            "Say which tables, or --all; or one of --list, --watch, --pause, --resume, --cancel.",
+            "For instance: cdc backfill facturascli --endpoint ep_4f1d2c90ab37e856",
+        )
+
+
+def _source(config: Config, name: str | None) -> SourceConfig:
+    sources = select_sources(config, () if name is None else (name,))
+    if len(sources) > 1:
+        names = ", ".join(each.name for each in sources)
+        raise UsageError("Several databases are configured.", f"Say which with --source: {names}.")
+    return sources[0]
+
+
+# -- what there is ----------------------------------------------------------------------------------------------------
+
+
+async def _newest(config: Config) -> list[Backfill]:
+    async with opened_outbox(config) as store:
+        return await store.backfills(_LISTED)
+
+
+async def _found(config: Config, backfill_id: str) -> Backfill:
+    async with opened_outbox(config) as store:
+        found = await store.find_backfill(backfill_id)
+    if found is None:
+        raise no_backfill(backfill_id)
+    return found
+
+
+async def _change(config: Config, changes: dict[str, tuple[str, ...]]) -> list[Backfill]:
+    changed = []
+    async with opened_outbox(config) as store:
+        for option, ids in changes.items():
+            state, action = _CHANGES[option]
+            for backfill_id in ids:
+                changed.append(await store.set_backfill(backfill_id, state, "", SystemClock().now()))
+                await note(config, action, backfill_id)
+    return changed
+
+
+def _print(backfills: Sequence[Backfill], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"backfills": [as_fields(each) for each in backfills]})
+        return
+    titles = ("id", "source", "table", "where", "endpoint", "state", "rows", "of about", "begun", "ended", "error")
+    rows = [
+        (one.id, one.source, one.table, one.where, one.endpoint, one.state, one.rows, one.estimate, *_ending(one))
+        for one in backfills
+    ]
+    print_table(titles, rows, "There was no backfill yet.")
+
+
+def _ending(backfill: Backfill) -> tuple[object, ...]:
+    return backfill.created_at, backfill.finished_at, backfill.error
+
+
+def as_fields(backfill: Backfill) -> dict[str, object]:
+    return {
+        "id": backfill.id,
+        "source": backfill.source,
+        "table": backfill.table,
+        "where": backfill.where,
+        "endpoint": backfill.endpoint or None,
+        "rate": backfill.rate,
+        "state": backfill.state,
+        "rows": backfill.rows,
+        "estimate": backfill.estimate,
+        "created_at": backfill.created_at,
+        "finished_at": backfill.finished_at,
+        "actor": backfill.actor,
+        "error": backfill.error,
+    }
+
+
+# -- a new one --------------------------------------------------------------------------------------------------------
+
+
+async def _begin(config: Config, source: SourceConfig, asked: service.Asked, *, dry_run: bool) -> list[Backfill]:
+    async with opened_outbox(config) as store:
+        planned = await service.planned(source, asked)
+        await _say_who(store, planned)
+        for each in planned if not dry_run else ():
+            await store.add_backfill(each)
+            await note(config, "backfill.begin", each.id)
+    return planned
+
+
+async def _say_who(store: OutboxStore, planned: Sequence[Backfill]) -> None:
+    for each in planned:
+        gets = await service.receivers(store, each)
+        if not gets:
+            say(
+                f"No endpoint asks for existing rows of {each.table}: their events are kept in the outbox and sent to"
+                " nobody.  --endpoint sends them to one; `cdc endpoint update ID --events` names them (*.existing)."
+            )
+
+
+def _look_on(config: Config, backfills: Sequence[Backfill], *, as_json: bool) -> None:
+    ended = run_async(_until_ended(config, backfills, quiet=as_json))
+    _print(ended, as_json=as_json)
+    if any(not each.state.ended for each in ended):
+        for each in ended:
+            if not each.state.ended:
+                say(f"{each.id} goes on while `cdc run` captures from {each.source}.")
+        say("cdc backfill --watch ID looks on again, --pause ID and --cancel ID stop it, --list shows all.")
+        raise click.exceptions.Exit(INTERRUPTED)
+    if any(each.state is not BackfillState.DONE for each in ended):
+        raise click.exceptions.Exit(1)
+
+
+async def _until_ended(config: Config, backfills: Sequence[Backfill], *, quiet: bool) -> list[Backfill]:
+    stop = asyncio.Event()
+    set_on_signal(stop)
+    async with opened_outbox(config) as store:
+        if not backfills:
+            return []
+        source = config.select_source(backfills[0].source)
+        async with service.capturing(source, store, lambda: say(f"No cdc run captures from {source.name}: this does.")):
+            return await watch(store, [each.id for each in backfills], SystemClock(), stop, quiet=quiet)

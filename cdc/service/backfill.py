@@ -1,0 +1,122 @@
+"""Beginning backfills, and capturing for as long as they run where no `cdc run` does."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from cdc.backfill import EXISTING, Backfill
+from cdc.backfilling import gets
+from cdc.clock import SystemClock
+from cdc.config import SourceConfig
+from cdc.errors import UsageError
+from cdc.mapping.catalogue import Catalogue
+from cdc.mapping.entity import Entity
+from cdc.observer import Silent
+from cdc.outbox.base import OutboxStore
+from cdc.position import Position
+from cdc.service.consumer import first_of
+from cdc.service.consumer_parts import relay_of
+from cdc.service.installers import inspector
+from cdc.service.rules import catalogue
+from cdc.service.sharing import alone
+from cdc.sql_condition import check_condition
+
+
+class Asked(NamedTuple):
+    """``tables``: none means all that give events.  ``where``, ``endpoint``, ``rate``: as of `Backfill`."""
+
+    tables: Sequence[str]
+    actor: str
+    where: str = ""
+    endpoint: str = ""
+    rate: float = 0.0
+
+
+async def planned(source: SourceConfig, asked: Asked) -> list[Backfill]:
+    """One for each table, not kept yet.  Raises `UsageError` for what cannot be read, `SourceError`."""
+    from cdc.source.estimate import estimate
+
+    if source.capture == "rest":
+        raise UsageError(
+            f"Source {source.name} is read through FacturaScripts' API, which a backfill cannot do.",
+            'existing = "read" of its [source.….rest] table tells of rows at first sight: docs/sources.md.',
+        )
+    if asked.where:
+        check_condition(asked.where)
+    rules, now = catalogue(source), SystemClock().now()
+    tables = _checked(rules, asked.tables) if asked.tables else await _all(source, rules)
+    found: list[Backfill] = []
+    for table in dict.fromkeys(tables):
+        rows = await estimate(source.connection(), table, asked.where)
+        if rows is None and asked.tables:
+            raise UsageError(f"The database of source {source.name} has no table {table} that its account may read.")
+        if rows is not None:
+            named = f"bf_{secrets.token_hex(8)}"
+            found.append(
+                Backfill(named, source.name, table, asked.actor, now, asked.where, asked.endpoint, asked.rate, rows)
+            )
+    return found
+
+
+async def _all(source: SourceConfig, rules: Catalogue) -> list[str]:
+    """Those whose rows can be told of; of patterns, the tables that the database has."""
+    if rules.patterns.patterns:
+        rules = rules.expanded(await asyncio.to_thread(lambda: inspector(source).existing_tables()))
+    return [entity.table for entity in rules.entities if _tells(rules, entity)]
+
+
+def _tells(rules: Catalogue, entity: Entity | None) -> bool:
+    return entity is not None and rules.enabled(f"{entity.name}.{EXISTING}")
+
+
+def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
+    """Also by the names that events have: ``invoice`` for ``facturascli``."""
+    named = {entity.name: entity.table for entity in rules.entities}
+    entities = {entity.table: entity for entity in rules.entities}
+    known = [named.get(table, table) for table in tables]
+    unknown = [table for table in known if not _tells(rules, entities.get(table) or rules.matched(table))]
+    if unknown:
+        raise UsageError(
+            f"No event tells of existing rows of {', '.join(unknown)}.",
+            "cdc event list shows the events (….existing); a table of yours is named in the rules: docs/events.md.",
+        )
+    return known
+
+
+async def receivers(store: OutboxStore, backfill: Backfill) -> list[str]:
+    """Ids of the endpoints that get its events.  Raises `UsageError` when the one that is named is not there."""
+    endpoints = await store.endpoints()
+    if backfill.endpoint and all(each.id != backfill.endpoint for each in endpoints):
+        raise UsageError(f"There is no endpoint {backfill.endpoint}.", "cdc endpoint list shows those that there are.")
+    return [each.id for each in endpoints if gets(each, backfill)]
+
+
+class _Begun(Silent):
+    """Tells ``begun`` when the source is read: no other process is at it then."""
+
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self._begun = begun
+
+    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the protocol's
+        self._begun()
+
+
+@asynccontextmanager
+async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[], None]) -> AsyncIterator[None]:
+    """Capture from a source, without sending, inside the block; while another process does, wait as its standby.
+    ``begun``: called when it is this one."""
+    stop = asyncio.Event()
+    relay = relay_of(source, store, lambda: None, _Begun(begun), alone())
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+    except ExceptionGroup as failed:
+        raise first_of(failed) from None

@@ -1,0 +1,94 @@
+"""Pages of tables beside the binlog: where a page's snapshot is in the log, and when it is told.
+
+The log's end behind the snapshot takes in all that it shows, and a `Witness` says whether it shows all that was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pymysql.connections import Connection
+
+from cdc.change import Transaction
+from cdc.column import Table
+from cdc.database.mysql_connection import rows
+from cdc.errors import SourceError
+from cdc.source.base import Backfills
+from cdc.source.binlog.connection import log_end
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.witness import Witness, last_witness
+from cdc.source.mysql_lookup import MySQLLookup
+from cdc.source.mysql_session import MySQLSession
+from cdc.source.pages import Page, PageReader, Told, Wanted
+from cdc.source.reread import Reread
+
+#: As `LogPosition.place`.
+Place = tuple[int, int]
+
+
+class BinlogPages:
+    def __init__(self, reader: PageReader, session: MySQLSession, lookup: MySQLLookup) -> None:
+        self._reader = reader
+        self._session = session
+        self._lookup = lookup
+        self._witness: Witness | None = None
+        self._mark: Place = (0, 0)
+        self._reached: Place = (0, 0)
+
+    def use(self, backfills: Backfills, reached: LogPosition) -> None:
+        """The log was read up to ``reached``."""
+        self._reader.use(backfills)
+        self._reached = reached.place()
+
+    def rest(self) -> float:
+        return self._reader.rest()
+
+    async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> Wanted | None:
+        """The page to read next, unless one is under way."""
+        return None if self._reader.under_way else await self._reader.wanted(rereads, tables)
+
+    def follow(self, transactions: Sequence[Transaction], reached: LogPosition) -> None:
+        """The log tells of these, up to ``reached``."""
+        self._reader.follow(transactions)
+        self._reached = reached.place()
+        self._witness = last_witness(transactions) or self._witness
+
+    async def read(self, wanted: Wanted) -> None:
+        await self._reader.read(wanted, partial(self._page, wanted))
+
+    async def _page(self, wanted: Wanted) -> Page | None:
+        """None while it does not show all that was told."""
+
+        def read(connection: Connection[Any]) -> tuple[Page, tuple[Place, bool]]:
+            return self._lookup.page(connection, wanted, lambda: self._marks(connection, wanted))
+
+        page, (self._mark, shown) = await self._session.run(read)
+        return page if shown else None
+
+    def _marks(self, connection: Connection[Any], wanted: Wanted) -> tuple[Place, bool]:
+        """The place where the page can be told, and whether the snapshot shows all that was told."""
+        ordered = dict(rows(connection, "SHOW GLOBAL VARIABLES LIKE 'binlog_order_commits'"))
+        if wanted.backfill is not None and "OFF" in ordered.values():
+            raise SourceError(
+                "The server may show commits in another order than its log has them.",
+                "SET GLOBAL binlog_order_commits = ON, then begin the backfill again.",
+            )
+        return log_end(connection).place(), self._shown(connection)
+
+    def _shown(self, connection: Connection[Any]) -> bool:
+        witness = self._witness
+        if witness is None:
+            return True
+        if not witness.shown(self._lookup.row(connection, witness.table, witness.key)):
+            return False
+        self._witness = None  # what is shown once is shown for ever
+        return True
+
+    def ready(self) -> bool:
+        """Whether a page is to be told now."""
+        return self._reader.under_way and self._reached >= self._mark
+
+    def told(self, rereads: Sequence[Reread]) -> Told:
+        return self._reader.told(rereads)

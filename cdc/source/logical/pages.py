@@ -1,0 +1,81 @@
+"""Pages of tables beside PostgreSQL's log: where a page's snapshot is in the log, and when it is told.
+
+A page is told once the log was read up to its end at the snapshot: every commit that the snapshot shows is before it.
+It is read only when it shows everything that was told before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from cdc.change import Transaction
+from cdc.column import Table
+from cdc.database.postgres_lsn import lsn_number
+from cdc.source.base import Backfills
+from cdc.source.logical.transaction import Committed
+from cdc.source.logical.visible import Snapshot, Unseen
+from cdc.source.pages import Page, PageReader, Told, Wanted
+from cdc.source.postgres_lookup import PostgresLookup
+from cdc.source.reread import Reread
+
+#: Bytes of a page of the log, and of the header of most of them.
+_LOG_PAGE, _LOG_HEADER = 8192, 24
+
+
+class LogPages:
+    def __init__(self, reader: PageReader, lookup: PostgresLookup) -> None:
+        self._reader = reader
+        self._lookup = lookup
+        self._unseen = Unseen()
+        self._mark = self._reached = 0
+
+    def use(self, backfills: Backfills, reached: int) -> None:
+        """The log was read up to ``reached``."""
+        self._reader.use(backfills)
+        self._mark, self._reached = 0, reached
+
+    def soon(self, tables: Sequence[str]) -> None:
+        self._reader.soon(tables)
+
+    def rest(self) -> float:
+        return self._reader.rest()
+
+    async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> Wanted | None:
+        """The page to read next, unless one is under way."""
+        return None if self._reader.under_way else await self._reader.wanted(rereads, tables)
+
+    def tells(self, committed: Sequence[Committed]) -> None:
+        """The log tells of these: before any batch of them."""
+        self._unseen.told(int(each.token.partition(".")[0]) for each in committed)
+
+    def follow(self, transactions: Sequence[Transaction]) -> None:
+        self._reader.follow(transactions)
+
+    def shown(self, snapshot: str) -> None:
+        """By now the database shows this."""
+        self._unseen.all_in(Snapshot.parse(snapshot))
+
+    async def read(self, wanted: Wanted) -> None:
+        await self._reader.read(wanted, partial(self._page, wanted))
+
+    async def _page(self, wanted: Wanted) -> Page | None:
+        """None while it does not show all that was told."""
+        page, ((snapshot, end),) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
+        if not self._unseen.all_in(Snapshot.parse(snapshot)):
+            return None
+        self._mark = _end_of_record(lsn_number(end))
+        return page
+
+    def ready(self, reached: int) -> bool:
+        """Whether a page is to be told now that the log was read up to ``reached``."""
+        self._reached = max(self._reached, reached)
+        return self._reader.under_way and self._reached >= self._mark
+
+    def told(self, rereads: Sequence[Reread]) -> Told:
+        return self._reader.told(rereads)
+
+
+def _end_of_record(insert: int) -> int:
+    """Where the next record begins may lie behind the header of a page that is not written yet: nothing ends there."""
+    return insert - _LOG_HEADER if insert % _LOG_PAGE == _LOG_HEADER else insert

@@ -1,0 +1,215 @@
+"""Tables that are read page by page beside the stream of changes: to mend a gap, or for a backfill.
+
+One page at a time is under way.  The source reads it together with a mark: where the stream is when it has told of
+everything that can be seen in the page.  Until then the page follows the stream (`cdc.source.window`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+
+from cdc.backfill import Backfill, backfill_token
+from cdc.change import BackfillStep, Existing, Operation, Row, RowChange, Transaction
+from cdc.clock import Clock
+from cdc.column import Table
+from cdc.errors import SourceError, SourceUnavailable
+from cdc.source.base import NO_BACKFILLS, Backfills
+from cdc.source.reread import Reread
+from cdc.source.window import Window
+
+log = structlog.get_logger()
+
+#: Seconds that reading a page may take: its size is chosen so.
+SECONDS = 0.1
+#: Rows of a page, at least and at most.
+FEWEST, MOST = 100, 2000
+
+
+class Page(NamedTuple):
+    """``rows``: those that meet the condition.  ``last``: the last one that was looked at.  ``looked``: at how many."""
+
+    rows: Sequence[Row]
+    last: Row | None
+    looked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The next ``most`` rows of ``table`` behind the key ``after`` that meet ``where`` (empty: all), in primary key
+    order.  For a gap (``reread``) or a backfill."""
+
+    table: Table
+    after: Row | None
+    most: int
+    where: str = ""
+    reread: Reread | None = None
+    backfill: Backfill | None = None
+
+
+class Told(NamedTuple):
+    """A page that is told now.  ``rereads``: what is still to be read again behind it."""
+
+    transactions: tuple[Transaction, ...]
+    rereads: tuple[Reread, ...]
+    step: BackfillStep | None
+
+
+class PageReader:
+    """Says what to read next, and makes changes of what was read.
+
+    ``rows``: of a page to mend a gap, and of the first one of a backfill.  ``pause``: between the end of a re-read and
+    the next one of the same table, unless `soon` says that what made the gap was mended.
+    """
+
+    def __init__(self, source: str, rows: int, pause: timedelta, clock: Clock) -> None:
+        self._source = source
+        self._rows = self._size = rows
+        self._pause = pause
+        self._clock = clock
+        self._not_before: dict[str, datetime] = {}
+        self._backfills: Backfills = NO_BACKFILLS
+        self._wanted: Wanted | None = None
+        self._page = Page((), None, 0)
+        self._window = Window("", (), ())
+
+    def use(self, backfills: Backfills) -> None:
+        """From now on; what was under way is forgotten."""
+        self._backfills = backfills
+        self._wanted = None
+
+    def soon(self, tables: Sequence[str]) -> None:
+        for table in tables:
+            self._not_before.pop(table, None)
+
+    def rest(self) -> float:
+        """Seconds after which there may be something to read."""
+        return self._backfills.rest()
+
+    @property
+    def under_way(self) -> bool:
+        return self._wanted is not None
+
+    async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> Wanted | None:
+        """What to read now.  ``rereads``: those that may be gone on with.  ``tables``: those that can be read."""
+        reread = self._due(rereads)
+        if reread is not None:
+            table = tables.get(reread.table) or Table(reread.table, (), ())
+            return Wanted(table, _usable(reread.after, table), self._rows, reread=reread)
+        found = await self._backfills.next()
+        if found is None:
+            return None
+        backfill, most = found
+        table = tables.get(backfill.table) or Table(backfill.table, (), ())
+        if not table.key:
+            await self._backfills.fail(backfill.id, f"The table {table.name} is not captured, or has no primary key.")
+            return None
+        after, size = _usable(backfill.after, table), min(most, self._size)
+        return Wanted(table, after, size, backfill.where, backfill=backfill)
+
+    def _due(self, rereads: Sequence[Reread]) -> Reread | None:
+        """The one to go on with; one that was begun is finished first."""
+        now = self._clock.now()
+        return next(
+            (each for each in rereads if each.after is not None or self._not_before.get(each.table, now) <= now), None
+        )
+
+    def due(self, rereads: Sequence[Reread]) -> bool:
+        return self._due(rereads) is not None
+
+    async def read(self, wanted: Wanted, read: Callable[[], Awaitable[Page | None]]) -> bool:
+        """Whether a page is under way now.  ``read``: the page with its mark, which the caller keeps; None when it
+        cannot be read just now.  A table without a key is gone: there is nothing to read."""
+        if not wanted.table.key:
+            log.error(
+                "lost",
+                source=self._source,
+                table=wanted.table.name,
+                reason="the table is gone; it cannot be read again",
+            )
+            self._begin(wanted, Page((), None, 0))
+            return True
+        began = self._clock.monotonic()
+        try:
+            page = await read()
+        except SourceUnavailable:
+            raise
+        except SourceError as error:
+            if wanted.backfill is None:
+                raise
+            await self._backfills.fail(wanted.backfill.id, str(error))
+            return False
+        if page is None:
+            return False
+        if wanted.backfill is not None:
+            self._adapt(page.looked, self._clock.monotonic() - began)
+        self._begin(wanted, page)
+        return True
+
+    def _adapt(self, looked: int, seconds: float) -> None:
+        """By halves or doubles at most: one page says little about the next."""
+        fitting = looked * SECONDS / seconds if seconds else MOST
+        self._size = int(min(max(fitting, self._size / 2, FEWEST), self._size * 2, MOST))
+
+    def _begin(self, wanted: Wanted, page: Page) -> None:
+        self._wanted, self._page = wanted, page
+        self._window = Window(wanted.table.name, wanted.table.key, page.rows)
+
+    def follow(self, transactions: Iterable[Transaction]) -> None:
+        """The stream tells of these."""
+        if self._wanted is not None:
+            self._window.follow(transactions)
+
+    def told(self, rereads: Sequence[Reread]) -> Told:
+        """The page that is under way, which is none any more.  ``rereads``: those that there are by now."""
+        wanted, self._wanted = self._wanted, None
+        assert wanted is not None, "a page is under way"
+        ended = self._page.looked < wanted.most
+        last = wanted.after if self._page.last is None else _key(self._page.last, wanted.table)
+        if wanted.reread is not None:
+            changes = self._changes(wanted.table, wanted.reread.count)
+            transaction = Transaction(f"reread/{wanted.reread.token}", changes)
+            return Told(
+                (transaction,) if changes else (), self._behind(wanted.reread, rereads, None if ended else last), None
+            )
+        assert wanted.backfill is not None, "of a backfill, then"
+        existing = Existing(wanted.backfill.id, wanted.backfill.endpoint)
+        changes = self._changes(wanted.table, 0)
+        transaction = Transaction(backfill_token(existing), changes, existing=existing)
+        step = BackfillStep(existing.job, len(changes), last, ended)
+        return Told((transaction,) if changes else (), tuple(rereads), step)
+
+    def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
+        """What is still to be read again.  ``last``: behind which this one goes on; None: it has ended."""
+        if reread not in rereads:  # another gap of the table was found meanwhile: it begins anew
+            return tuple(rereads)
+        others = tuple(each for each in rereads if each != reread)
+        read = reread.count + self._page.looked
+        if last is not None:
+            return (replace(reread, after=last, count=read), *others)
+        self._not_before[reread.table] = self._clock.now() + self._pause
+        log.info("read again", source=self._source, table=reread.table, rows=read)
+        return others
+
+    def _changes(self, table: Table, first: int) -> tuple[RowChange, ...]:
+        """``first``: the number of the first one."""
+        now, key, name = self._clock.now(), table.key, table.name
+        return tuple(
+            [
+                RowChange(Operation.READ, name, {column: row[column] for column in key}, None, row, now, number)
+                for number, row in enumerate(self._window.rows(), first)
+            ]
+        )
+
+
+def _key(row: Row, table: Table) -> Row:
+    return {column: row[column] for column in table.key}
+
+
+def _usable(after: Row | None, table: Table) -> Row | None:
+    """None, to begin anew, when the key's columns have other names by now."""
+    return after if after is not None and after.keys() == set(table.key) else None

@@ -1,0 +1,6 @@
+-- Backfills, newest first.
+SELECT id, created_at, actor, source, table_name, condition, endpoint, rate, estimate, state, row_count, place, finished_at,
+       error
+FROM cdc_outbox.backfill
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s

@@ -1,0 +1,112 @@
+"""A backfill while eight writers change the table and whoever does it is killed: by every way to capture, the events of
+each record are its history, and the last one is the row."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdc.outbox.sqlite.outbox import SqliteOutbox
+from support.changing import Histories, changing, fill
+from support.consumer import RULES, TABLE, Consumer
+from support.database import Database
+
+#: More rows take no pause between pages, and more kills.
+ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "2500"))
+MANY = ROWS > 100_000
+KILLS = 10 if MANY else 3
+#: Of the server, the way to capture, whether the server keeps a log.
+ROUTES = [
+    ("postgresql", "triggers", True),
+    ("postgresql", "logical", True),
+    ("mariadb", "triggers", False),
+    ("mariadb", "triggers", True),
+    ("mariadb", "binlog", True),
+    ("mysql", "triggers", True),
+    ("mysql", "binlog", True),
+]
+
+
+def _configured(database: Database, folder: Path, capture: str) -> Consumer:
+    database.execute(TABLE)
+    fill(database, ROWS)
+    consumer = Consumer.configure(folder, database.info, f'rules = "rules.toml"\ncapture = "{capture}"')
+    (folder / "rules.toml").write_text(RULES, encoding="utf-8")
+    if capture == "triggers":
+        consumer.run("install-triggers")
+    elif capture == "logical":
+        consumer.run("install-slot")
+    return consumer
+
+
+async def _payloads(consumer: Consumer) -> AsyncIterator[list[Mapping[str, Any]]]:
+    """Of all events, in the order stored."""
+    outbox = SqliteOutbox(consumer.folder / "cdc.db")
+    await outbox.open()
+    sequence = 0
+    while found := await outbox.events(5000, after=sequence):
+        yield [each.payload for each in found]
+        sequence = found[-1].sequence
+    await outbox.close()
+
+
+async def _job(consumer: Consumer) -> dict[str, Any]:
+    listed = json.loads(await consumer.call("backfill", "--list", "--json"))["backfills"]
+    return dict(listed[0])
+
+
+async def _until_done(consumer: Consumer) -> dict[str, Any]:
+    async with asyncio.timeout(600):
+        while (job := await _job(consumer))["state"] == "running":  # noqa: ASYNC110 - the work of another process
+            await asyncio.sleep(0.2)
+    return job
+
+
+async def _told(consumer: Consumer, database: Database) -> Histories:
+    """Once everything that the table holds was told of."""
+    there = dict(database.execute("SELECT id, valor FROM contadores"))
+    async with asyncio.timeout(120):
+        while True:
+            histories = Histories()
+            async for payloads in _payloads(consumer):
+                histories.take(payloads)
+            if all((histories.state.get(each) or {}).get("valor") in (None, value) for each, value in there.items()):
+                return histories
+            await asyncio.sleep(0.3)  # as above
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("flavour", "capture", "log"), ROUTES)
+async def test_nothing_older_comes_after_something_newer(
+    *, flavour: str, capture: str, log: bool, own_server: Any, tmp_path: Path
+) -> None:
+    database: Database = own_server(flavour, binlog=log and flavour != "postgresql")
+    consumer = _configured(database, tmp_path, capture)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown when the test fails
+    dice = random.Random(seed)
+    consumer.start()
+    await consumer.logged("reading")
+    with changing(database, ROWS, dice, 0 if MANY else 0.005):
+        rate = () if MANY else ("--rate", "1200")
+        await consumer.call("backfill", "contadores", "--detach", *rate)
+        for _ in range(KILLS):
+            await asyncio.sleep(dice.uniform(0.2, 1.2))  # the random moment of the kill is what is tested
+            await consumer.stop(signal.SIGKILL)
+            consumer.start()
+        job = await _until_done(consumer)
+    try:
+        histories = await _told(consumer, database)
+    finally:
+        await consumer.stop()
+    assert job["state"] == "done"
+    assert job["rows"] >= len(histories.existing) > ROWS / 2
+    histories.check(database, ROWS)
