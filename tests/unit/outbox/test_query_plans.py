@@ -24,6 +24,7 @@ WALKS = {
     "events_newest.sql": {"event", "(subquery-1)"},
     "replays.sql": {"replay"},
     "backfills.sql": {"backfill"},
+    "unfinished.sql": {"(subquery-2)"},  # up to its limit
     "counts.sql": {"endpoint", "finished_count", "counted"},
     "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
     "known_events.sql": {"json_each"},
