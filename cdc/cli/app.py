@@ -22,6 +22,7 @@ from cdc.errors import CdcError
 INTERRUPTED = 130
 COMMANDS = {
     "demo": ("cdc.cli.demo:demo", "Show everything at work on a PostgreSQL of its own."),
+    "setup": ("cdc.cli.setup:setup", "Lead from nothing to the first signed webhook."),
     "install-triggers": ("cdc.cli.trigger:install_triggers", "Install, or bring up to date, journal and triggers."),
     "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
     "install-slot": ("cdc.cli.slot:install_slot", "Install, or bring up to date, publication and replication slot."),

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import click
 
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import configuration
-from cdc.config.show import default_toml, effective_toml, masked
+from cdc.config.initial import Choices, initial_toml
+from cdc.config.show import effective_toml, masked
+
+CAPTURES = ("triggers", "binlog", "logical")
+
+
+def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How FacturaScripts' database is reached."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    options = [
+        click.option("--facturascripts", type=file, metavar="PATH", help="FacturaScripts' config.php."),
+        click.option("--url", metavar="URL", help="Or the database's URL, without a password."),
+        click.option("--password-file", type=file, metavar="FILE", help="A file that holds the password alone."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -16,12 +36,16 @@ def config() -> None:
 
 
 @config.command()
-def init() -> None:
+@database_options
+@click.option("--capture", type=click.Choice(CAPTURES), help="How changes are found.")
+@click.option("--outbox", metavar="URL", help="Where events and deliveries are kept.")
+@click.option("--allow-private", is_flag=True, help="Receivers on this machine and in private networks are allowed.")
+def init(**choices: Any) -> None:
     """Print a configuration with every option, explained.
 
     Save it as cdc.toml: cdc config init > cdc.toml
     """
-    click.echo(default_toml(), nl=False)
+    click.echo(initial_toml(Choices(**choices)), nl=False)
 
 
 @config.command()

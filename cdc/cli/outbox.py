@@ -1,6 +1,8 @@
-"""``outbox …``: the key that seals the secrets in it; moving it; its tables in PostgreSQL."""
+"""``outbox …``: the key that seals the secrets in it; copying and moving it; its tables in PostgreSQL."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 from pydantic import ValidationError
@@ -98,6 +100,22 @@ def migrate(session: Session, source: str, target: str, as_json: bool) -> None:
     say(
         f"{moved['event']} events and {moved['delivery']} deliveries moved. Now set [outbox] url to {mask_url(target)}."
     )
+
+
+@outbox.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+@pass_session
+def backup(session: Session, target: Path, as_json: bool) -> None:
+    """Copy an outbox in SQLite to FILE, as it is at this moment.
+
+    While `cdc run` works, which waits for nothing.  FILE must not be there; it holds what the outbox holds, signing
+    secrets and payloads: keep it as safe, and the key that encrypts the secrets apart from it.
+    """
+    size = service.back_up_outbox(quiet_configuration(session).outbox, target)
+    if as_json:
+        print_json({"file": str(target), "bytes": size})
+    say(f"{target}: {size / 1e6:.1f} MB.")
 
 
 def _outbox_at(url: str, config: Config) -> OutboxConfig:

@@ -27,7 +27,7 @@ from cdc.service.installers import (
     of_postgres,
     slot_installer,
 )
-from cdc.service.outboxes import migrate_outbox, open_outbox, outbox_script
+from cdc.service.outboxes import back_up_outbox, migrate_outbox, open_outbox, outbox_script
 from cdc.service.reload import Reload
 from cdc.service.roles import Role
 from cdc.service.rules import catalogue, catalogues
@@ -40,6 +40,7 @@ __all__ = [
     "Previewed",
     "Reload",
     "Role",
+    "back_up_outbox",
     "binlog_inspector",
     "captures",
     "capturing",

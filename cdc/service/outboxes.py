@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdc.clock import SystemClock
@@ -67,6 +68,20 @@ def _transfer_side(outbox: OutboxConfig) -> AbstractContextManager[Side]:
     from cdc.outbox.sqlite.transfer import sqlite_side
 
     return sqlite_side(outbox.path)
+
+
+def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
+    """A copy of it in the file ``target``; its size in bytes.  Raises `UsageError` for one in PostgreSQL."""
+    if outbox.path is None:
+        info = outbox.connection()
+        raise UsageError(
+            f"The outbox in {info.describe()} is backed up by its server's own tools.",
+            f"pg_dump --schema=cdc_outbox --format=custom --host={info.host} --port={info.port} "
+            f"--username={info.user} --file={target} {info.database}",
+        )
+    from cdc.outbox.sqlite.backup import back_up
+
+    return back_up(outbox.path, target)
 
 
 def outbox_script() -> str:

@@ -1,0 +1,73 @@
+"""Asks, and does each step by the plain command that it prints: what `cdc setup` is made of."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from cdc.cli.output import say
+from cdc.cli.session import Session
+from cdc.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """``yes``: nobody is asked; what is not given is as recommended."""
+
+    session: Session
+    yes: bool
+
+    def heading(self, text: str) -> None:
+        say(f"\n{click.style(text, bold=True)}")
+
+    def agreed(self, question: str) -> bool:
+        """Raises `UsageError` when there is nobody to ask."""
+        if self.yes:
+            return True
+        self._somebody(question, "--yes")
+        return click.confirm(question, default=True, err=True)
+
+    def answer(self, question: str, option: str, default: str | None) -> str:
+        """``option``: what gives the answer without a question; ``default``: the answer to nothing, None if there must
+        be one.  Raises `UsageError` when there is nobody to ask and no default."""
+        if self.yes and default is not None:
+            return default
+        self._somebody(question, option)
+        return str(click.prompt(question, default=default, err=True)).strip()
+
+    def choice(self, question: str, option: str, among: Sequence[str]) -> str:
+        """One of several.  Raises `UsageError` when there is nobody to ask."""
+        self._somebody(question, option)
+        for number, each in enumerate(among, start=1):
+            say(f"  {number}  {each}")
+        number = click.prompt(question, type=click.IntRange(1, len(among)), default=1, err=True)
+        return among[number - 1]
+
+    def _somebody(self, question: str, option: str) -> None:
+        if self.yes or not sys.stdin.isatty():
+            raise UsageError(f"{question} Nobody is there to ask.", f"Say {option}.")
+
+    def show(self, *arguments: str) -> None:
+        """The plain command, as one would type it here."""
+        self.say_command(self.typed(*arguments))
+
+    def say_command(self, line: str) -> None:
+        say(click.style(f"$ {line}", fg="cyan"))
+
+    def typed(self, *arguments: str) -> str:
+        return shlex.join(["cdc", *self._prefix(), *arguments])
+
+    def run(self, *arguments: str) -> int:
+        """Print the plain command and do what it does; its exit code.  What it raises, it raises here."""
+        self.show(*arguments)
+        root = click.get_current_context().find_root().command
+        with root.make_context("cdc", [*self._prefix(), *arguments], obj=Session()) as context:
+            code = root.invoke(context)
+        return code if isinstance(code, int) else 0
+
+    def _prefix(self) -> list[str]:
+        return ["--config", str(self.session.config_path)] if self.session.config_path else []

@@ -1,0 +1,63 @@
+/**
+ * A receiver of webhooks in Node, without a library: signature, each event once, the newest wins.
+ *
+ *   WEBHOOK_SECRET=whsec_… RECEIVER_FOLDER=/var/lib/receiver node receiver.mjs 8700
+ *
+ * With a database of yours, `seen` and `newest` are tables in it, and handle() is one transaction.
+ */
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+
+const { WEBHOOK_SECRET: secret, RECEIVER_FOLDER: folder } = process.env;
+for (const name of ['seen', 'newest']) mkdirSync(`${folder}/${name}`, { recursive: true, mode: 0o700 });
+
+const named = (text) => createHash('sha1').update(text).digest('hex');
+
+function isGenuine(headers, body) {
+  const sent = headers['webhook-timestamp'] ?? '';
+  if (!/^[0-9]{1,12}$/.test(sent) || Math.abs(Date.now() / 1000 - Number(sent)) > 300) return false;
+  const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
+  const signed = Buffer.concat([Buffer.from(`${headers['webhook-id']}.${sent}.`), body]);
+  const expected = Buffer.from(`v1,${createHmac('sha256', key).update(signed).digest('base64')}`);
+  return (headers['webhook-signature'] ?? '').split(' ').some((text) => {
+    const given = Buffer.from(text);
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  });
+}
+
+/** Once for each event, whatever is sent again: it is marked as seen when its work is done. */
+function handle(event) {
+  const seen = `${folder}/seen/${named(event.id)}`;
+  if (existsSync(seen)) return; // it was handled before
+  const record = JSON.stringify([event.source, event.event.split('.')[0], event.key]);
+  const newest = `${folder}/newest/${named(record)}`;
+  if (!existsSync(newest) || event.timestamp >= readFileSync(newest, 'utf8')) {
+    work(event);
+    writeFileSync(newest, event.timestamp);
+  } // else: a replay of something older than what is known
+  writeFileSync(seen, '');
+}
+
+/** What you do about it. A crash before the event is marked has it done again: let twice be as good as once. */
+function work(event) {
+  appendFileSync(`${folder}/handled`, `${event.id} ${event.event}\n`);
+}
+
+createServer(async (request, response) => {
+  try {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    const body = Buffer.concat(parts); // the bytes as they came
+    if (!isGenuine(request.headers, body)) {
+      response.writeHead(401).end();
+      return;
+    }
+    const content = JSON.parse(body);
+    for (const event of Array.isArray(content) ? content : [content]) handle(event); // a batch is an array
+    response.writeHead(204).end(); // only now
+  } catch (error) {
+    console.error(error);
+    response.writeHead(500).end(); // it is sent again
+  }
+}).listen(Number(process.argv[2]), '127.0.0.1');

@@ -1,0 +1,180 @@
+"""``cdc setup`` on real databases: by flags alone, by answers typed at a terminal, and by the commands it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from support.consumer import Consumer, Inbox, receiving
+from support.database import Database
+
+CONFIG_PHP = """<?php
+define('FS_DB_TYPE', '{kind}');
+define('FS_DB_HOST', '{info.host}');
+define('FS_DB_PORT', '{info.port}');
+define('FS_DB_NAME', '{info.database}');
+define('FS_DB_USER', '{info.user}');
+define('FS_DB_PASS', '{info.password}');
+"""
+INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
+
+
+def _facturascripts(folder: Path, erp: Database) -> Path:
+    """A folder with FacturaScripts' config.php."""
+    folder.mkdir(parents=True)
+    kind = "postgresql" if erp.flavour == "postgresql" else "mysql"
+    (folder / "config.php").write_text(CONFIG_PHP.format(kind=kind, info=erp.info), encoding="utf-8")
+    return folder
+
+
+def _cdc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cdc", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def _printed(text: str) -> list[str]:
+    """The plain commands, in order."""
+    return [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+
+
+async def test_by_flags_alone_then_the_first_event_arrives(erp: Database, tmp_path: Path) -> None:
+    folder = _facturascripts(tmp_path / "fs", erp)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        arguments = ["--facturascripts", "config.php", "--to", url, "--events", "customer.*", "--yes"]
+        done = await asyncio.to_thread(_cdc, folder, "setup", *arguments, "--unit", "cdc.service")
+        assert done.returncode == 0, done.stderr
+        assert erp.info.password not in done.stdout + done.stderr
+        assert 'Recommended: capture = "triggers": nothing of the server must be set' in done.stderr
+        assert [event["event"] for event in inbox.events] == ["endpoint.test"]
+        assert "WatchdogSec=" in (folder / "cdc.service").read_text(encoding="utf-8")
+        consumer = Consumer(folder)
+        async with consumer.running():
+            erp.execute(INSERT)
+            await inbox.until_count(2)
+        assert inbox.events[1]["event"] == "customer.created"
+        again = await asyncio.to_thread(_cdc, folder, "setup", "--to", url, "--yes")
+        assert again.returncode == 0, again.stderr
+    assert "is there already" in again.stderr
+    assert "Nothing to do." in again.stderr
+    endpoints = json.loads(consumer.run("endpoint", "list", "--json"))["endpoints"]
+    assert len(endpoints) == 1
+
+
+async def test_the_printed_commands_do_the_same(postgres_erp: Database, tmp_path: Path) -> None:
+    folder = _facturascripts(tmp_path / "fs", postgres_erp)
+    (tmp_path / "hand").mkdir()
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        arguments = ["--facturascripts", "config.php", "--to", url, "--events", "customer.*", "--yes"]
+        done = await asyncio.to_thread(_cdc, folder, "setup", *arguments)
+        assert done.returncode == 0, done.stderr
+        (first,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
+        Consumer(folder).run("uninstall-triggers")
+        commands = _printed(done.stderr)
+        assert [shlex.split(command)[1:3] for command in commands] == [
+            ["config", "init"],
+            ["install-triggers", "--source"],
+            ["endpoint", "add"],
+            ["endpoint", "test"],
+            ["doctor"],
+            ["run"],
+            ["service", "unit"],
+        ]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        known = ""
+        for command in commands[:5]:
+            line = command.replace(str(first["id"]), known)
+            by_hand = await asyncio.create_subprocess_shell(
+                line, cwd=tmp_path / "hand", env=os.environ | {"PATH": path}, stdout=-1, stderr=-1
+            )
+            out, err = await by_hand.communicate()
+            assert by_hand.returncode == 0, (line, out, err)
+            known = known or "".join(re.findall(r"ep_\w+", out.decode()))
+    assert (tmp_path / "hand" / "cdc.toml").read_text() == (folder / "cdc.toml").read_text()
+    assert [event["event"] for event in inbox.events] == ["endpoint.test"] * 2
+
+
+async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -> None:
+    folder = _facturascripts(tmp_path / "fs", mariadb_erp)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        answers = {
+            "Where shall the first events be sent": url,
+            "Allow receivers there?": "y",
+            "Use it?": "y",
+            "Install what capture by triggers needs?": "",
+            "Which events": "invoice.*,customer.created",
+        }
+        code, said = await asyncio.to_thread(_typed, folder, answers)
+    assert code == 0, said
+    assert [event["event"] for event in inbox.events] == ["endpoint.test"]
+    (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
+    assert endpoint["events"] == ["invoice.*", "customer.created"]
+
+
+def _typed(folder: Path, answers: dict[str, str]) -> tuple[int, str]:
+    """`cdc setup` at a terminal: each question is answered when it is asked; exit code, and all that was seen."""
+    leader, follower = pty.openpty()
+    with closing(os.fdopen(leader, "rb+", buffering=0)) as terminal:
+        command = [sys.executable, "-m", "cdc", "setup"]
+        process = subprocess.Popen(command, cwd=folder, stdin=follower, stdout=follower, stderr=follower)
+        os.close(follower)
+        seen, left = "", dict(answers)
+        with suppress(OSError):  # it has ended: nobody holds the other side
+            while part := terminal.read(4096):
+                seen += part.decode(errors="replace")
+                for question in [each for each in left if each in seen]:
+                    terminal.write(f"{left.pop(question)}\n".encode())
+        return process.wait(60), seen
+
+
+def test_with_nobody_there_it_names_what_to_say(postgres_erp: Database, tmp_path: Path) -> None:
+    folder = _facturascripts(tmp_path / "fs", postgres_erp)
+    asked = _cdc(folder, "setup")
+    assert (asked.returncode, "Say --to URL." in asked.stderr) == (2, True), asked.stderr
+    asked = _cdc(folder, "setup", "--no-endpoint", "--facturascripts", "config.php")
+    assert (asked.returncode, "Say --yes." in asked.stderr) == (2, True), asked.stderr
+    inside = postgres_erp.info
+    url = f"postgresql://{inside.user}:{inside.password}@{inside.host}:{inside.port}/{inside.database}"
+    leaking = _cdc(tmp_path, "setup", "--no-endpoint", "--url", url, "--yes")
+    assert (leaking.returncode, "no place for a database's password" in leaking.stderr) == (2, True), leaking.stderr
+    assert inside.password not in leaking.stderr
+
+
+@pytest.mark.parametrize("flavour", ["postgres_erp", "mysql_erp"])
+def test_an_account_that_may_nothing_is_told_what_is_missing(
+    flavour: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    erp: Database = request.getfixturevalue(flavour)
+    info, password = erp.info, tmp_path / "password"
+    password.write_text("nothing-much", encoding="utf-8")
+    user = f"poor_{erp.name[-8:]}"
+    postgres = erp.flavour == "postgresql"
+    account = user if postgres else f"'{user}'@'%%'"
+    secret = "PASSWORD" if postgres else "IDENTIFIED BY"
+    erp.execute(f"CREATE USER {account} {secret} 'nothing-much'".replace("%%", "%"))
+    grant = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}"
+    erp.execute(grant if postgres else f"GRANT SELECT ON {erp.name}.* TO '{user}'@'%'")
+    scheme = "postgresql" if postgres else "mysql"
+    url = f"{scheme}://{user}@{info.host}:{info.port}/{info.database}"
+    try:
+        done = _cdc(tmp_path, "setup", "--no-endpoint", "--url", url, "--password-file", str(password), "--yes")
+        assert done.returncode == 2, done.stderr
+        assert "Changes cannot be captured yet. By triggers: " in done.stderr
+        assert "nothing-much" not in done.stderr
+        assert not (tmp_path / "cdc.toml").exists(), "nothing is half done"
+    finally:
+        if postgres:
+            erp.execute(f"DROP OWNED BY {user}")
+        erp.execute(f"DROP USER {account}".replace("%%", "%"))
