@@ -14,7 +14,7 @@ from cdc.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.kept import KeptReader
 from cdc.mapping.catalogue import Catalogue
 from cdc.service.capture import captures, checked
-from cdc.service.installers import installer, of_mysql, of_postgres, slot_installer
+from cdc.service.installers import installer, mysql_installer, of_mysql, of_postgres, slot_installer
 from cdc.service.rules import catalogue
 from cdc.service.sharing import Pace, Share, alone
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cdc.source.binlog.connection import LogConnection
     from cdc.source.journal_database import JournalDatabase
     from cdc.source.move.bridge import Bridge
+    from cdc.source.new_tables import Patterns
     from cdc.source.probe import Probe
 
 T = TypeVar("T")
@@ -106,7 +107,8 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
     journal = journal_of(source.connection(), catalogue(source), share.pace)
     check = _check(source, share) if source.repair else None
     limits = Limits(idle=share.pace.idle, check_pause=share.pace.check)
-    return JournalSource(source.name, journal, _repair(source, share), limits, check=check)
+    repair, patterns = _repair(source, share), _patterns(source, share)
+    return JournalSource(source.name, journal, repair, limits, check=check, patterns=patterns)
 
 
 def _log_source(source: SourceConfig, share: Share) -> Source:
@@ -150,7 +152,8 @@ def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[
 
 
 def _binlog_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.source.binlog.source import BinlogSource, Limits
+    from cdc.source.binlog.limits import Limits
+    from cdc.source.binlog.source import BinlogSource
 
     rules = catalogue(source)
     lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups()]
@@ -162,6 +165,7 @@ def _binlog_source(source: SourceConfig, share: Share) -> Source:
         reread_purged=source.on_purged == "reread",
         connection=_log_connection(source),
         check=_check(source, share) if source.repair else None,
+        patterns=_patterns(source, share),
         limits=Limits(idle=share.pace.idle, check_pause=share.pace.check),
     )
 
@@ -177,7 +181,8 @@ def _log_connection(source: SourceConfig) -> type[LogConnection]:
 
 
 def _logical_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.source.logical.source import Limits, LogicalSource
+    from cdc.source.logical.limits import Limits
+    from cdc.source.logical.source import LogicalSource
 
     rules = catalogue(source)
     return LogicalSource(
@@ -188,6 +193,7 @@ def _logical_source(source: SourceConfig, share: Share) -> Source:
         repair=_repair(source, share),
         renew=_renew(source, share),
         reread_lost=source.on_purged == "reread",
+        patterns=_patterns(source, share),
         limits=Limits(idle=share.pace.idle, check_pause=share.pace.check, retained=source.slot_limit_mb << 20),
     )
 
@@ -220,6 +226,32 @@ def _repair(source: SourceConfig, share: Share) -> Callable[[Sequence[str]], Awa
         await share.in_thread(lambda: install.repair(tables))
 
     return repair
+
+
+def _patterns(source: SourceConfig, share: Share) -> Patterns | None:
+    """None where no table is captured because its name matches."""
+    from cdc.source.new_tables import Patterns
+
+    rules = catalogue(source)
+    if not rules.patterns.patterns:
+        return None
+    by_binlog = source.capture == "binlog"  # which holds every table: only cascades may need triggers
+
+    async def extend(capture: Capture, *, read: bool) -> Sequence[str]:
+        if by_binlog:
+            return await share.in_thread(lambda: mysql_installer(source).extend_cascades([capture]))
+        install = slot_installer(source) if source.capture == "logical" else installer(source)
+        return await share.in_thread(lambda: install.extend([capture], read=read))
+
+    async def nothing(capture: Capture, *, read: bool) -> Sequence[str]:  # noqa: ARG001 -- as `Extend` names them
+        return ()
+
+    return Patterns(
+        matching=rules.matching,
+        extend=extend if source.repair else nothing if by_binlog else None,
+        command="cdc install-slot" if source.capture == "logical" else "cdc install-triggers",
+        pause=share.pace.names,
+    )
 
 
 def _check(source: SourceConfig, share: Share) -> Callable[[], Awaitable[Sequence[str]]]:

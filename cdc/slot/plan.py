@@ -45,6 +45,18 @@ def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
     return planner.plan()
 
 
+def plan_extend(found: Found, tables: Sequence[str]) -> Plan:
+    """These tables beside what is captured."""
+    if found.memory is None:
+        raise InstallError(f"No publication is installed in {found.server.database}.", "Run cdc install-slot.")
+    refuse_server(found)
+    refuse_tables(found, tables)
+    planner = _Planner(found)
+    for table in tables:
+        planner.table(table)
+    return planner.plan()
+
+
 def plan_uninstall(found: Found) -> Plan:
     """The slot first: while it is there the server keeps its log."""
     if found.server.published and found.memory is None:

@@ -32,6 +32,7 @@ from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_position import Huge, JournalPosition
+from cdc.source.new_tables import NewTables, Patterns
 from cdc.source.pages import Page, PageReader, Wanted
 from cdc.source.record_index import RecordIndex, record_names
 from cdc.source.trigger_check import Check, TriggerCheck
@@ -74,6 +75,7 @@ class JournalSource:
         clock: Clock | None = None,
         *,
         check: Check | None = None,
+        patterns: Patterns | None = None,
     ) -> None:
         self._name = name
         self._turn = Turn(name)
@@ -86,6 +88,7 @@ class JournalSource:
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
         self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
+        self._new_tables = NewTables(name, patterns, self._clock)
         self._ahead: asyncio.Task[list[JournalRow]] | None = None
         self._backlog = False
 
@@ -101,11 +104,13 @@ class JournalSource:
         self._position = JournalPosition.load(position)
         await self._database.connect()
         await self._turn.take(self._database.try_lock, self._limits.standby)
+        await self._meet()
         self._tables = await self._database.tables()
         await self._forget_done()
 
     async def close(self) -> None:
         await self._trigger_check.close()
+        await self._new_tables.close()
         await self._drop_ahead()
         await self._database.disconnect()
 
@@ -143,7 +148,7 @@ class JournalSource:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
         while True:
-            if self._trigger_check.mended():
+            if self._trigger_check.mended() or await self._meet():
                 self._tables = await self._database.tables()
             seen = False
             async for batch in self._visible():
@@ -154,6 +159,13 @@ class JournalSource:
                 yield self._told()
             elif not seen and not self._pages.under_way:
                 await self._database.wait(min(self._limits.idle, self._pages.rest()))
+
+    async def _meet(self) -> bool:
+        """Whether there are tables that were not captured before."""
+        if self._new_tables.due() and (new := self._new_tables.meet(await self._database.table_names())):
+            self._database.capture(new)
+            return True
+        return self._new_tables.extended()
 
     async def _visible(self) -> AsyncIterator[Batch]:
         """What can be seen now, once through."""

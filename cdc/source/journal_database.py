@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from cdc.change import Operation, Row
-from cdc.column import Table
+from cdc.column import Capture, Table
 from cdc.source.base import Lookup
 from cdc.source.pages import Page, Wanted
 
@@ -98,6 +98,14 @@ class JournalDatabase(Lookup, Protocol):
 
     async def wait(self, seconds: float) -> None:
         """Until something new may be in the journal, or ``seconds`` at most; may return early."""
+        ...
+
+    async def table_names(self) -> list[str]:
+        """Of all tables that there are now and that the account may see."""
+        ...
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        """These tables are wanted too, from the next `tables` on."""
         ...
 
     async def tables(self) -> dict[str, Table]:

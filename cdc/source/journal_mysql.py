@@ -19,7 +19,7 @@ from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_f
 from cdc.errors import JournalMissing
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
 from cdc.source.journal_mysql_rows import RowReader
-from cdc.source.mysql_lookup import MySQLLookup
+from cdc.source.mysql_lookup import MySQLLookup, table_names
 from cdc.source.mysql_session import SLICE, MySQLSession
 from cdc.source.pages import Page, Wanted
 
@@ -137,6 +137,13 @@ class MySQLJournal:
 
     async def all_rows(self, table: str) -> list[Row]:
         return await self._session.run(lambda connection: self._lookup.all_rows(connection, table))
+
+    async def table_names(self) -> list[str]:
+        return await self._session.run(table_names)
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        self._captures = (*self._captures, *captures)
+        self._lookup.hide(self._secrets())
 
     async def tables(self) -> dict[str, Table]:
         found = await self._session.run(self._lookup.tables)

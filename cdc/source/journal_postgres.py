@@ -177,6 +177,12 @@ class PostgresJournal:
 
     # -- the tables -------------------------------------------------------------------------------------------------
 
+    async def table_names(self) -> list[str]:
+        return await self._lookup.table_names()
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        self._lookup.capture(captures)
+
     async def tables(self) -> dict[str, Table]:
         return await self._lookup.tables()
 

@@ -14,7 +14,7 @@ from cdc.change import Row, Value
 from cdc.database.mysql_column import image
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
 from cdc.database.mysql_journal import Decoder, Shape, decoder
-from cdc.database.mysql_tables import FoundTable, read_tables
+from cdc.database.mysql_tables import FoundTable, read_tables, text
 from cdc.errors import SourceError
 from cdc.source.pages import Page, Wanted
 
@@ -34,6 +34,11 @@ class MySQLLookup:
     def __init__(self, secrets: Mapping[str, frozenset[str]]) -> None:
         self._secrets = secrets
         self._tables: dict[str, FoundTable] = {}
+        self._read_at = float("-inf")
+
+    def hide(self, secrets: Mapping[str, frozenset[str]]) -> None:
+        """Columns of more tables that are never read."""
+        self._secrets = {**self._secrets, **secrets}
         self._read_at = float("-inf")
 
     def tables(self, connection: Connection[Any]) -> dict[str, FoundTable]:
@@ -134,6 +139,11 @@ def _names(table: FoundTable) -> dict[str, str]:
         "table": quote(table.name).replace("%", "%%"),
         "order": ", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
     }
+
+
+def table_names(connection: Connection[Any]) -> list[str]:
+    """Of all tables that there are now and that this account may see."""
+    return [text(name) for (name,) in rows(connection, sqlfile.load("mysql/table_names.sql"))]
 
 
 def _decoder(table: FoundTable) -> Decoder:

@@ -69,6 +69,15 @@ class PostgresLookup:
     async def disconnect(self) -> None:
         await self.link.close()
 
+    async def table_names(self) -> list[str]:
+        """Of all tables that there are now and that this account may read."""
+        return [name for (name,) in await self.link.query(_sql("table_names"), [self._schema])]
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        """These are captured too, from the next reading of the catalogue on."""
+        self._captured |= {capture.table for capture in captures}
+        self._wanted |= {capture.table: capture for capture in captures}
+
     async def tables(self) -> dict[str, Table]:
         """The captured tables as the database has them now, secret columns absent."""
         await self.read_catalogue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,9 @@ from cdc.errors import InstallError, TableAltered
 from cdc.finding import Finding
 from cdc.trigger.base import Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
+from cdc.trigger.mysql_extend import extend_plan
 from cdc.trigger.mysql_findings import cascade_findings, findings_of
+from cdc.trigger.mysql_found import Found, Installation
 from cdc.trigger.mysql_grants import grants_text
 from cdc.trigger.mysql_inspect import inspect
 from cdc.trigger.mysql_plan import install_plan, repair_plan, uninstall_plan
@@ -73,6 +75,10 @@ class MySQLInstaller:
             return grants_text(inspect(connection), captures, self._info.database)
 
     def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
+        return self._mend(lambda found, there: repair_plan(found, there, tables))
+
+    def _mend(self, plan_of: Callable[[Found, Installation], Plan]) -> Sequence[str]:
+        """Carry out what is planned of what is installed; the titles of its steps."""
         with self._connection() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
                 found = inspect(connection)
@@ -80,7 +86,7 @@ class MySQLInstaller:
                     raise InstallError(
                         f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
                     )
-                plan = repair_plan(found, found.installation, tables)
+                plan = plan_of(found, found.installation)
                 try:
                     run(connection, plan, self._patience, lambda _: None)
                 except TableAltered:  # whoever alters a table often alters it more than once
@@ -89,6 +95,15 @@ class MySQLInstaller:
                 else:
                     return [step.title for step in plan.steps]
         raise AssertionError("the last try returned or raised")
+
+    def extend(self, captures: Sequence[Capture], *, read: bool) -> Sequence[str]:
+        return self._mend(lambda found, there: extend_plan(found, there, captures, read=read))
+
+    def extend_cascades(self, captures: Sequence[Capture]) -> Sequence[str]:
+        """`extend` where triggers journal cascades only; nothing where there are none, or all."""
+        with self._connection() as connection:
+            there = inspect(connection).installation
+        return self.extend(captures, read=False) if there is not None and there.cascades_only else ()
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:

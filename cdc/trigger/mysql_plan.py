@@ -26,7 +26,7 @@ from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation
 from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, gap, parent_trigger, row_triggers, statement
 
-_RECORD = "record what is installed"
+RECORD = "record what is installed"
 
 
 def tokens_of(found: Found) -> Tokens:
@@ -103,10 +103,10 @@ def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bo
     wanted = captures_to_json(captures)
     there = found.installation
     if there is None or wanted != captures_to_json(there.captures) or there.cascades_only is not cascades_only:
-        record = [_record(tokens_of(found), wanted)]
+        records = [record(tokens_of(found), wanted)]
         if cascades_only is not bool(there and there.cascades_only):
-            record.append(_record_mode(cascades_only=cascades_only))
-        steps.append(Step(_RECORD, "", tuple(record)))
+            records.append(_record_mode(cascades_only=cascades_only))
+        steps.append(Step(RECORD, "", tuple(records)))
     return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else ())
 
 
@@ -116,12 +116,12 @@ def repair_plan(found: Found, installation: Installation, tables: Collection[str
     captures = [capture for capture in installation.captures if capture.table in found.tables]
     captured = {capture.table for capture in captures}
     tables = captured if tables is None else tables
-    wanted = {"", *tables, *_parents(found, captured, tables)}
+    wanted = {"", *tables, *parents_of(found, captured, tables)}
     steps = install_plan(found, captures, cascades_only=installation.cascades_only).steps
-    return Plan(tuple(s for s in steps if s.table in wanted and s.title != _RECORD))
+    return Plan(tuple(s for s in steps if s.table in wanted and s.title != RECORD))
 
 
-def _parents(found: Found, captured: Collection[str], tables: Collection[str]) -> set[str]:
+def parents_of(found: Found, captured: Collection[str], tables: Collection[str]) -> set[str]:
     """Tables whose cascades reach, or pass, one of these."""
     return {
         parent
@@ -220,7 +220,8 @@ def _equal(found: FoundTrigger, wanted: WantedTrigger) -> bool:
     return place == (wanted.table, wanted.timing, wanted.event) and found.body.strip() == wanted.body.strip()
 
 
-def _record(tokens: Tokens, captures: str) -> str:
+def record(tokens: Tokens, captures: str) -> str:
+    """The statement that says what is captured.  ``captures``: as JSON."""
     return (
         f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608 -- quoted here
         "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "

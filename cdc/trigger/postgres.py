@@ -57,6 +57,12 @@ class PostgresInstaller:
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 
+    def extend(self, captures: Sequence[Capture], *, read: bool) -> Sequence[str]:
+        with session(self._info) as connection:
+            plan = postgres_plan.plan_extend(inspect(connection), captures, read=read)
+            self._apply(connection, plan, lambda _title: None)
+        return [step.title for step in plan.steps]
+
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with session(self._info) as connection:
             found = inspect(connection)

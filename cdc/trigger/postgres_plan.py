@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cdc.column import Capture
 from cdc.database.postgres_journal import JOURNAL_VERSION
@@ -36,6 +37,18 @@ def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
     refuse_server(found)
     refuse_tables(found, captures)
     return Plan(tuple(_table_steps(found, captures)))
+
+
+def plan_extend(found: Found, captures: Sequence[Capture], *, read: bool) -> Plan:
+    """These tables beside what is captured.  ``read``: a gap is noted for each, so that its rows are read."""
+    if found.version is None:
+        raise InstallError(f"No journal is installed in {found.server.database}.", "Run cdc install-triggers.")
+    refuse_server(found)
+    refuse_tables(found, captures)
+    steps = _table_steps(found, captures)
+    if read:
+        steps = [replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps]
+    return Plan(tuple(steps))
 
 
 def plan_uninstall(found: Found, waiting: int) -> Plan:

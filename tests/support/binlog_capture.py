@@ -15,8 +15,9 @@ from cdc.column import Capture
 from cdc.database.mysql_connection import connect
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection, log_head
+from cdc.source.binlog.limits import Limits
 from cdc.source.binlog.position import BinlogPosition
-from cdc.source.binlog.source import BinlogSource, Limits
+from cdc.source.binlog.source import BinlogSource
 from support.database import Database
 
 #: How the sources of a test get at the log; fixtures set it.

@@ -17,8 +17,9 @@ from cdc.errors import InstallError, SourceError
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.position import Position
 from cdc.slot.postgres import SlotInstaller
+from cdc.source.logical.limits import Limits
 from cdc.source.logical.position import LogicalPosition
-from cdc.source.logical.source import Limits, LogicalSource
+from cdc.source.logical.source import LogicalSource
 from support.database import Database
 from support.pipeline import More, Pipeline, opened
 

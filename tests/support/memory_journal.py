@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cdc.change import Operation, Row, Value
-from cdc.column import Column, ColumnKind, Table
+from cdc.column import Capture, Column, ColumnKind, Table
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
 from cdc.source.pages import Page, Wanted
 
@@ -43,6 +43,11 @@ class MemoryJournal:
     def _answer(self, rows: list[JournalRow]) -> list[JournalRow]:
         self.most_rows = max(self.most_rows, len(rows))
         return rows
+
+    async def table_names(self) -> list[str]:
+        return [ITEM.name]
+
+    def capture(self, captures: Sequence[Capture]) -> None: ...
 
     async def connect(self) -> None: ...
 

@@ -22,9 +22,9 @@ from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.source.base import Source
 from cdc.source.binlog.connection import LogConnection, log_head
+from cdc.source.binlog.limits import Limits as BinlogLimits
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.source import BinlogSource
-from cdc.source.binlog.source import Limits as BinlogLimits
 from cdc.source.journal import JournalSource, Limits
 from cdc.trigger.mysql import MySQLInstaller
 from support.database import Database

@@ -42,6 +42,9 @@ class BinlogPages:
         self._reader.use(backfills)
         self._reached = reached.place()
 
+    def soon(self, tables: Sequence[str]) -> None:
+        self._reader.soon(tables)
+
     def rest(self) -> float:
         return self._reader.rest()
 

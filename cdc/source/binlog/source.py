@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +31,7 @@ from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.binlog.connection import LogConnection
 from cdc.source.binlog.dump_command import FILE_START
+from cdc.source.binlog.limits import Limits
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
 from cdc.source.binlog.log_thread import LogThread
@@ -41,8 +41,9 @@ from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import SchemaHistory, Version
 from cdc.source.binlog.schema_now import SchemaNow, read_schema
 from cdc.source.binlog.stretch import Cut, Stretch, StretchReader
-from cdc.source.mysql_lookup import MySQLLookup
+from cdc.source.mysql_lookup import MySQLLookup, table_names
 from cdc.source.mysql_session import MySQLSession
+from cdc.source.new_tables import NewTables, Patterns
 from cdc.source.pages import PageReader, Wanted
 from cdc.source.reread import with_gaps
 from cdc.source.trigger_check import Check, TriggerCheck
@@ -53,24 +54,6 @@ _SOON = 0.002
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``batch``: rows stored together.  ``huge``: a transaction with more rows than this is stored in parts.
-    ``idle``: seconds to wait at most before looking after the lock and re-reads.  ``heartbeat``: seconds after which a
-    server with nothing to say says that it lives.  ``standby``: between two tries to become the consumer.
-    ``progress``: after which a position is stored though nothing of ours was committed.  ``reread_pause``: between two
-    re-reads of a table.  ``check_pause``: between two looks at triggers."""
-
-    batch: int = 1000
-    huge: int = 2000
-    idle: float = 1.0
-    heartbeat: float = 5.0
-    standby: float = 5.0
-    progress: float = 5.0
-    reread_pause: timedelta = timedelta(seconds=5)
-    check_pause: timedelta = timedelta(minutes=1)
 
 
 class BinlogSource:
@@ -91,6 +74,7 @@ class BinlogSource:
         reread_purged: bool = False,
         connection: type[LogConnection] = LogConnection,
         check: Check | None = None,
+        patterns: Patterns | None = None,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -113,6 +97,7 @@ class BinlogSource:
         self._stand: BinlogPosition | None = None
         self._tables: dict[str, Table] = {}
         self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
+        self._new_tables = NewTables(name, patterns, self._clock)
         self._caught_up = False
         self._stored_at = self._checked_at = 0.0
 
@@ -132,6 +117,7 @@ class BinlogSource:
         self._caught_up = False
         await self._session.connect(self._prepare)
         await self._turn.take(self._session.try_lock, self._limits.standby)
+        await self._meet()
         self._tables = await self.tables()
         self._check_keys()
         if self._stand is None:
@@ -163,6 +149,7 @@ class BinlogSource:
     async def close(self) -> None:
         self._session.closing.set()
         await self._trigger_check.close()
+        await self._new_tables.close()
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
@@ -195,6 +182,34 @@ class BinlogSource:
             self._checked_at = now
             if self._asked.cascades:
                 self._trigger_check.mended()
+
+    async def _meet(self) -> list[str]:
+        """Tables that were not captured before, and are from now on: those without a primary key have no records."""
+        if not self._new_tables.due():
+            self._new_tables.extended()
+            return []
+        names = await self._session.run(table_names)
+        met = self._new_tables.meet(names)
+        if met:
+            self._secrets = self._secrets | {capture.table: capture.secrets for capture in met}
+            self._lookup.hide(self._secrets)
+            found = await self.tables()
+            keyless = {each.table for each in met if each.table not in found or not found[each.table].key}
+            self._secrets = {table: secrets for table, secrets in self._secrets.items() if table not in keyless}
+            self._in_log = LogTables(self._info, self._asked, self._secrets)
+        return [capture.table for capture in met if capture.table in self._secrets]
+
+    async def _follow(self, tables: Sequence[str]) -> Batch:
+        """New tables too, from where we are; what was written into them before is read."""
+        assert self._reader is not None, "reading"
+        assert self._stand is not None, "reading"
+        await self._reader.close()
+        self._caught_up = False
+        self._pages.soon(tables)
+        token = f"new/{self._stand.log.file}/{self._stand.log.offset}"
+        return self._batch_at(
+            replace(self._stand, rereads=with_gaps(self._stand.rereads, dict.fromkeys(tables, token)))
+        )
 
     # -- where reading begins ---------------------------------------------------------------------------------------
 
@@ -305,6 +320,10 @@ class BinlogSource:
             yield self._batch_at(self._stand)
         self._pages.use(backfills, self._stand.log)
         while True:
+            if new := await self._meet():
+                yield await self._follow(new)
+                await self._open_log()
+                self._pages.use(backfills, self._stand.log)
             wanted = await self._wanted()
             try:
                 stretch = await self._next(_SOON if wanted is not None else min(self._limits.idle, self._pages.rest()))

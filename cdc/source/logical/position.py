@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,10 @@ class LogicalPosition:
     huge: HugePart | None = None
     rereads: tuple[Reread, ...] = ()
     blind: tuple[str, ...] = ()
+
+    def blind_to(self, tables: Sequence[str]) -> LogicalPosition:
+        """The log shows nothing of these tables either."""
+        return replace(self, blind=(*self.blind, *(table for table in tables if table not in self.blind)))
 
     def with_gaps(self, gaps: Mapping[str, str]) -> LogicalPosition:
         """Also read these tables again (table → token of the gap)."""

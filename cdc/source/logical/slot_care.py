@@ -9,8 +9,10 @@ from datetime import timedelta
 import structlog
 
 from cdc.connection import ConnectionInfo
+from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import slot_name
 from cdc.errors import CdcError, LogPurged, SourceError
+from cdc.source.logical.position import LogicalPosition
 from cdc.source.logical.slot import SlotState, drop_slot, read_state
 from cdc.source.postgres_link import Link
 
@@ -82,3 +84,14 @@ class SlotCare:
             limit=self._limit,
             action="cdc install-slot makes a new one; what was not read is lost",
         )
+
+
+def lost_behind(given: LogicalPosition, state: SlotState) -> str:
+    """What the slot does not have behind the position, as a predicate; empty when it has everything."""
+    if given.system != state.system:
+        return "is on another server than the one that was read so far"
+    if given.lsn > state.end:
+        return f"is on a server whose log ends at {lsn_text(state.end)}, before {lsn_text(given.lsn)}: it was set back"
+    if given.lsn < state.confirmed:
+        return f"does not have what was committed between {lsn_text(given.lsn)} and {lsn_text(state.confirmed)}"
+    return ""

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
@@ -24,21 +24,22 @@ from cdc.change import Batch, Gap, Operation, Row, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import PUBLICATION, slot_name
 from cdc.errors import CdcError, LogPurged, SourceError, SourceUnavailable
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.logical.base import LogStream
+from cdc.source.logical.limits import Limits
 from cdc.source.logical.pages import LogPages
 from cdc.source.logical.peek import PeekStream
 from cdc.source.logical.position import HugePart, LogicalPosition
 from cdc.source.logical.reader import LogReader, Stretch
 from cdc.source.logical.replication import ReplicationStream
 from cdc.source.logical.slot import SlotState, blind_tables, read_state
-from cdc.source.logical.slot_care import Renew, SlotCare
+from cdc.source.logical.slot_care import Renew, SlotCare, lost_behind
 from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Committed
+from cdc.source.new_tables import NewTables, Patterns
 from cdc.source.pages import PageReader
 from cdc.source.postgres_lookup import PostgresLookup
 from cdc.source.turn import Turn
@@ -53,24 +54,6 @@ _ALIVE_SECONDS = 20.0
 _SOON = 0.002
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``batch``: rows stored together.  ``huge``: a transaction with more changes than this is stored in parts.
-    ``idle``: seconds to wait at most before looking after other things.  ``progress``: seconds after which a position
-    is stored though nothing of ours was committed.  ``standby``: seconds between two tries to become the consumer.
-    ``check_pause``: between two looks at slot and tables.  ``reread_pause``: between two re-reads of a table.
-    ``retained``: bytes of log that the server may keep for the slot; beyond them it is dropped (0: never)."""
-
-    batch: int = 1000
-    huge: int = 2000
-    idle: float = 1.0
-    progress: float = 10.0
-    standby: float = 5.0
-    check_pause: timedelta = timedelta(minutes=1)
-    reread_pause: timedelta = timedelta(minutes=1)
-    retained: int = 0
 
 
 class LogicalSource:
@@ -89,6 +72,7 @@ class LogicalSource:
         repair: Repair,
         renew: Renew,
         reread_lost: bool = False,
+        patterns: Patterns | None = None,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -110,6 +94,7 @@ class LogicalSource:
         self._watch: asyncio.Task[None] | None = None
         self._position = LogicalPosition(0, "")
         self._gaps: tuple[Gap, ...] = ()
+        self._new_tables = NewTables(name, patterns, self._clock)
         self._fresh = False
         self._schema = ""
         self._tables: dict[str, Table] = {}
@@ -135,6 +120,7 @@ class LogicalSource:
         assert state.memory is not None, "usable"
         self._schema = state.memory.schema
         await self._lookup.use_schema(self._schema)
+        await self._meet()
         self._tables = await self._lookup.tables()
         self._position, self._gaps = self._begin(given, state)
         self._fresh = self._position != given
@@ -149,7 +135,7 @@ class LogicalSource:
         begin = LogicalPosition(state.confirmed, state.system)
         if given is None:
             return begin, ()
-        lost = _lost(given, state)
+        lost = lost_behind(given, state)
         if not lost:
             return given, ()
         if not self._reread_lost:
@@ -189,6 +175,7 @@ class LogicalSource:
         if watch is not None:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)  # how it ended matters to nobody
+        await self._new_tables.close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -323,38 +310,42 @@ class LogicalSource:
 
         The note is stored first: what was missed is read again even if somebody else mends the table while we are down.
         """
+        if new := await self._meet():
+            yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
         now = self._clock.now()
-        if now < self._check_at:
+        if now < self._check_at and not self._new_tables.extended():
             return
         self._check_at = now + self._limits.check_pause
-        blind = await self._blind()
-        noted = self._position.blind
-        if new := sorted(blind.difference(noted)):
-            yield self._batch((), replace(self._position, blind=(*noted, *new)), self._gaps_of(new))
-        if blind:
-            await self._mend(sorted(blind))
-            blind = await self._blind()
+        blind, installed = await self._blind()
+        if new := sorted(blind.difference(self._position.blind)):
+            yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
+        if mendable := sorted(blind & installed):
+            await self._mend(mendable)
+            blind, _ = await self._blind()
         if seen := sorted({*self._position.blind} - blind):
+            self._pages.soon(seen)
             tokens = dict.fromkeys(seen, f"blind/{self._position.lsn}")
             left = tuple(name for name in self._position.blind if name in blind)
             yield self._batch((), replace(self._position, blind=left).with_gaps(tokens))
 
-    async def _blind(self) -> set[str]:
+    async def _meet(self) -> list[str]:
+        """Tables that were not captured before, and are to be."""
+        if not self._new_tables.due():
+            return []
+        met = self._new_tables.meet(await self._lookup.table_names())
+        if met:
+            self._lookup.capture(met)
+            self._captures |= {capture.table: capture for capture in met}
+            self._tables = await self._lookup.tables()
+        return [name for name in (capture.table for capture in met) if name in self._tables and self._tables[name].key]
+
+    async def _blind(self) -> tuple[set[str], set[str]]:
+        """Tables of which the log has lost sight, or never had any; and those that are installed."""
         state = await read_state(self._lookup.link, self._slot)
         if state.problem or state.memory is None:
             raise LogPurged(
                 f"{self._info.describe()} cannot be read any more: {state.problem}.", "Run cdc install-slot."
             )
-        installed = sorted(state.memory.identities.keys() & self._captures.keys())
-        return set(await blind_tables(self._lookup.link, self._schema, installed))
-
-
-def _lost(given: LogicalPosition, state: SlotState) -> str:
-    """What the slot does not have behind the position, as a predicate; empty when it has everything."""
-    if given.system != state.system:
-        return "is on another server than the one that was read so far"
-    if given.lsn > state.end:
-        return f"is on a server whose log ends at {lsn_text(state.end)}, before {lsn_text(given.lsn)}: it was set back"
-    if given.lsn < state.confirmed:
-        return f"does not have what was committed between {lsn_text(given.lsn)} and {lsn_text(state.confirmed)}"
-    return ""
+        installed = state.memory.identities.keys() & self._captures.keys()
+        asked = sorted({*installed, *self._position.blind} & self._captures.keys())
+        return set(await blind_tables(self._lookup.link, self._schema, asked)), installed
