@@ -26,11 +26,30 @@ class Finding:
     mend: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SurveyedTable:
+    """``rows``: about; None while nobody has counted.  ``obstacle``: why it cannot be captured; empty when it can.
+    ``installed``: whether what captures it is in place."""
+
+    name: str
+    rows: int | None
+    obstacle: str
+    installed: bool
+
+
+#: The obstacles.
+NO_KEY, NOT_INNODB = "it has no primary key", "it is not stored in InnoDB"
+
+
 class Inspector(Protocol):
     """What every way of capture can tell people of a database; errors as of the installers and sources."""
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         """Table name → its column names, for all base tables of the database: rules are checked against it."""
+        ...
+
+    def survey(self) -> list[SurveyedTable]:
+        """All base tables of the database, by name, but ours."""
         ...
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:

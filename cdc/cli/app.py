@@ -30,6 +30,8 @@ COMMANDS = {
     "grants": ("cdc.cli.trigger:grants", "Print the least privileges that the database accounts need."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say what mends what is wrong."),
+    "source": ("cdc.cli.source:source", "The databases that are read: found, listed."),
+    "table": ("cdc.cli.table:table", "Every table of a database: captured or not, and why."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "The URLs that receive events."),
     "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
     "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),

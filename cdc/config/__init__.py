@@ -1,7 +1,7 @@
 """The configuration: ``cdc.toml``, ``CDC_…`` variables, database URLs and FacturaScripts' ``config.php``."""
 
 from cdc.config.dispatch import DispatchConfig
-from cdc.config.load import DEFAULT_FILE, load_config
+from cdc.config.load import DEFAULT_FILE, find_config, load_config
 from cdc.config.model import Config, LogConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.config.show import default_toml
@@ -17,5 +17,6 @@ __all__ = [
     "SourceConfig",
     "WebConfig",
     "default_toml",
+    "find_config",
     "load_config",
 ]

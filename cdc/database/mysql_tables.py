@@ -14,6 +14,8 @@ from cdc import sqlfile
 from cdc.column import Table
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import rows
+from cdc.database.mysql_journal import TABLES
+from cdc.finding import NO_KEY, NOT_INNODB, SurveyedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,20 @@ def read_tables(connection: Connection[Any]) -> dict[str, FoundTable]:
         columns = tuple(MySQLColumn(*map(text, row[2:])) for row in group)
         tables[name] = FoundTable(name, engine, columns, tuple(keys.get(name, ())))
     return tables
+
+
+def survey(connection: Connection[Any], installed: Collection[str] | None) -> list[SurveyedTable]:
+    """The base tables but ours.  ``installed``: those whose triggers are; None: none needs any."""
+    return [
+        SurveyedTable(
+            text(name),
+            int(count),
+            NO_KEY if not has_key else NOT_INNODB if text(engine).lower() != "innodb" and installed is not None else "",
+            installed is None or text(name) in installed,
+        )
+        for name, count, engine, has_key in rows(connection, sqlfile.load("mysql/survey.sql"))
+        if text(name) not in TABLES
+    ]
 
 
 def text(value: Any) -> str:

@@ -33,6 +33,7 @@ from cdc.service.roles import Role
 from cdc.service.rules import catalogue, catalogues
 from cdc.service.sending import http_sender, mail_sender, reach
 from cdc.service.sources import journal_of, probe_of, source_of
+from cdc.service.survey import described, described_tables
 from cdc.service.trial import send_test
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "check_endpoint",
     "check_patterns",
     "checked",
+    "described",
+    "described_tables",
     "event_types",
     "event_types_of",
     "examine",

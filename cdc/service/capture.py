@@ -27,11 +27,20 @@ def readable(source: SourceConfig) -> list[Capture]:
 
 
 def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], list[str]]:
-    """The captures, and notes on packaged rules that the database has no table for."""
+    """The captures, and notes on packaged rules that the database has no table for, and on tables that a pattern means
+    and that cannot be captured."""
     rules = catalogue(source)
     existing = inspect.existing_tables()
     notes = rules.check(existing)
-    return rules.captures(existing), notes
+    captures = rules.captures(existing)
+    if rules.patterns.patterns:
+        obstacles = {table.name: table.obstacle for table in inspect.survey() if table.obstacle}
+        left_out = [table for table in obstacles if rules.matched(table) is not None]
+        notes += [
+            f"Table {table} is not captured, though a pattern means it: {obstacles[table]}." for table in left_out
+        ]
+        captures = [capture for capture in captures if capture.table not in left_out]
+    return captures, notes
 
 
 def plan_cascades(source: SourceConfig) -> Plan:

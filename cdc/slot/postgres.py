@@ -15,13 +15,14 @@ from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.finding import Finding
+from cdc.finding import Finding, SurveyedTable
 from cdc.slot import plan as slot_plan
 from cdc.slot.findings import findings
 from cdc.slot.found import Found, inspect
 from cdc.slot.grants import grants
 from cdc.sqlfile import load
 from cdc.trigger.base import Plan, Progress, Step
+from cdc.trigger.postgres import survey
 from cdc.trigger.postgres_found import Connection
 from cdc.trigger.postgres_plan import script
 from cdc.trigger.postgres_session import Patience, reason, run_patiently, session
@@ -85,6 +86,11 @@ class SlotInstaller:
         with session(self._info) as connection:
             found = inspect(connection)
         return findings(found, captures, self._limit, self._no_replication())
+
+    def survey(self) -> list[SurveyedTable]:
+        with session(self._info) as connection:
+            found = inspect(connection)
+            return survey(connection, found.schema, found.memory.identities if found.memory is not None else ())
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with session(self._info) as connection:

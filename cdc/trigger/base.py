@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cdc.column import Capture
-from cdc.finding import Finding
+from cdc.finding import Finding, SurveyedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,10 @@ class Installer(Protocol):
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         """The doctor's checks of this database: connection, privileges, journal, each drift, DEFINER, backlog."""
+        ...
+
+    def survey(self) -> list[SurveyedTable]:
+        """All base tables of the database, by name, but ours."""
         ...
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:

@@ -11,8 +11,9 @@ from pymysql.connections import Connection
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import connect, errors_of
+from cdc.database.mysql_tables import survey
 from cdc.errors import InstallError, TableAltered
-from cdc.finding import Finding
+from cdc.finding import Finding, SurveyedTable
 from cdc.trigger.base import Plan, Progress
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run
 from cdc.trigger.mysql_extend import extend_plan
@@ -115,6 +116,12 @@ class MySQLInstaller:
             found = inspect(connection)
             only = found.installation is not None and found.installation.cascades_only
             return cascade_findings(found, captures) if only else None
+
+    def survey(self) -> list[SurveyedTable]:
+        with self._connection() as connection:
+            there = inspect(connection).installation
+            captures = () if there is None or there.cascades_only else there.captures
+            return survey(connection, {capture.table for capture in captures})
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with self._connection() as connection:

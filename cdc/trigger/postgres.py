@@ -6,13 +6,13 @@ waits behind us for longer than one lock timeout.  When a step fails, what the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.errors import CdcError, InstallError
-from cdc.finding import Finding
+from cdc.finding import NO_KEY, Finding, SurveyedTable
 from cdc.sqlfile import load
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger.base import Plan, Progress
@@ -69,6 +69,11 @@ class PostgresInstaller:
             readable = found.version is not None
             return postgres_findings.findings(found, captures, backlog(connection) if readable else None)
 
+    def survey(self) -> list[SurveyedTable]:
+        with session(self._info) as connection:
+            found = inspect(connection)
+            return survey(connection, found.schema, found.captures)
+
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with session(self._info) as connection:
             tables = inspect(connection).tables.values()
@@ -102,6 +107,15 @@ class PostgresInstaller:
                 f"{cause} What had been done could not be taken back either: {error.message}",
                 "Run cdc uninstall-triggers (or install-triggers) again at a quieter time.",
             ) from cause
+
+
+def survey(connection: Connection, schema: str, installed: Collection[str]) -> list[SurveyedTable]:
+    """The base tables of a schema."""
+    rows = connection.execute(load("postgres/trigger/survey.sql").encode(), [schema]).fetchall()
+    return [
+        SurveyedTable(name, None if count < 0 else count, "" if has_key else NO_KEY, name in installed)
+        for name, count, has_key in rows
+    ]
 
 
 def backlog(connection: Connection) -> tuple[int, float, bool]:

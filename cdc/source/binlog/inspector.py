@@ -26,9 +26,9 @@ from cdc.database.mysql_connection import (
     server_of,
 )
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES
-from cdc.database.mysql_tables import FoundTable, read_tables
+from cdc.database.mysql_tables import FoundTable, read_tables, survey
 from cdc.errors import LogPurged, SourceError
-from cdc.finding import Finding, Severity
+from cdc.finding import Finding, Severity, SurveyedTable
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.log_position import LogPosition
@@ -57,6 +57,10 @@ class BinlogInspector:
     def _found(self) -> dict[str, FoundTable]:
         with self._connection() as connection:
             return read_tables(connection)
+
+    def survey(self) -> list[SurveyedTable]:
+        with self._connection() as connection:
+            return survey(connection, None)
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         return {name: tuple(column.name for column in table.columns) for name, table in self._found().items()}

@@ -1,0 +1,85 @@
+"""``source …``: the databases of the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cdc import service
+from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration
+from cdc.config import DEFAULT_FILE, Config, find_config
+from cdc.config.scan import Found, append, as_toml, scan
+
+
+@click.group()
+def source() -> None:
+    """The databases that are read."""
+
+
+@source.command("list")
+@json_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List the sources of the configuration, and what keeps one from being read."""
+    found = service.described(quiet_configuration(session))
+    if as_json:
+        print_json({"sources": [each._asdict() for each in found]})
+        return
+    rows = [(each.name, each.capture, each.reads, each.tables, each.problem) for each in found]
+    nothing = "There is no source yet: cdc source scan PATH, or cdc config init"
+    print_table(("source", "capture", "reads", "more tables", "problem"), rows, nothing)
+
+
+@source.command("scan")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@click.option("--depth", type=click.IntRange(0, 50), default=6, show_default=True, help="Folders below each PATH.")
+@click.option(
+    "--capture", type=click.Choice(["triggers", "binlog", "logical"]), help="How their changes are found [triggers]."
+)
+@click.option("--dry-run", is_flag=True, help="Change nothing: print what would be written.")
+@json_option
+@pass_session
+def scan_(
+    session: Session, *, paths: tuple[Path, ...], depth: int, capture: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Find installations of FacturaScripts, and add a source for each to the configuration.
+
+    Looks for config.php below each PATH.  Those that the configuration has already are left as they are, so that it can
+    be run again whenever there may be new ones; a running `cdc run` takes them on with SIGHUP.
+    """
+    present = quiet_configuration(session) if _file(session).exists() else Config()
+    found = scan(paths, present, depth)
+    text = as_toml(found, {} if capture is None else {"capture": capture})
+    new = [each for each in found if each.name]
+    if new and not dry_run:
+        append(_file(session), text)
+    if as_json:
+        print_json({"found": [_as_json(each) for each in found], "written": bool(new) and not dry_run, "toml": text})
+        return
+    for each in found:
+        say(f"{each.path}: {each.name or 'left out: ' + each.why}{f', {each.database}' if each.name else ''}")
+    if dry_run:
+        click.echo(text, nl=False)
+    elif new:
+        say(f"{len(new)} sources added to {_file(session)}.  Next: cdc install-triggers, and SIGHUP to cdc run.")
+    else:
+        say("Nothing new was found.")
+
+
+def _file(session: Session) -> Path:
+    """The configuration file, or where one is to be made."""
+    return find_config(session.config_path, os.environ, Path.cwd()) or Path.cwd() / DEFAULT_FILE
+
+
+def _as_json(each: Found) -> dict[str, Any]:
+    return {
+        "path": str(each.path),
+        "source": each.name or None,
+        "database": each.database or None,
+        "left_out": each.why or None,
+    }

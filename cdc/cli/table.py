@@ -1,0 +1,49 @@
+"""``table list``: every table, captured or not, and why."""
+
+from __future__ import annotations
+
+import click
+
+from cdc import service
+from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.session import Session, pass_session
+from cdc.cli.settings import quiet_configuration, select_sources, sources_option
+
+
+@click.group()
+def table() -> None:
+    """The tables of the sources' databases."""
+
+
+@table.command("list")
+@sources_option
+@click.option("--captured/--not-captured", default=None, help="Only those that are captured, or only the others.")
+@json_option
+@pass_session
+def list_(session: Session, sources: tuple[str, ...], captured: bool | None, as_json: bool) -> None:
+    """List every table of a database: whether it is captured, by which rule, or why not.
+
+    Rows are the server's estimate.  A table is captured by its name in the source's `tables`, or by a pattern:
+    tables = ["miplugin_*"].
+    """
+    config = quiet_configuration(session)
+    found = [
+        (source.name, each)
+        for source in select_sources(config, sources)
+        for each in service.described_tables(source)
+        if captured is None or each.captured is captured
+    ]
+    if as_json:
+        print_json({"tables": [{"source": name} | each._asdict() for name, each in found]})
+        return
+    several = len({name for name, _ in found}) > 1
+    rows = [
+        (*([name] if several else []), each.name, each.rows, each.captured, each.events, each.why, each.model)
+        for name, each in found
+    ]
+    titles = ("table", "rows", "captured", "events", "why", "model")
+    print_table((*(["source"] if several else []), *titles), rows, "There is no such table.")
+    missing = {each.mend for _, each in found if each.mend}
+    for command in sorted(missing):
+        names = ", ".join(each.name for _, each in found if each.mend == command)
+        say(f"Not in place yet for {names}: {command}")

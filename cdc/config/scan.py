@@ -1,0 +1,171 @@
+"""Finds FacturaScripts' ``config.php`` files, and writes a source for each into the configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from typing import Final
+
+from cdc.config.load import load_config
+from cdc.config.model import Config
+from cdc.config.php import read_config_php
+from cdc.connection import ConnectionInfo
+from cdc.errors import ConfigError
+from cdc.event import OPERATIONS
+
+CONFIG_PHP: Final = "config.php"
+#: A file of this name that holds these letters is FacturaScripts'.
+_MARK: Final = b"FS_DB_NAME"
+#: No config.php is larger (bytes).
+_LARGEST: Final = 1_000_000
+#: Folders in which no installation is, or too much to look through.
+_SKIPPED: Final = frozenset({"node_modules", "vendor", "Core", "Plugins", "Dinamic", "MyFiles"})
+#: Folders whose names say nothing of whose installation it is.
+_NAMELESS: Final = frozenset(
+    {"facturascripts", "html", "htdocs", "httpdocs", "public", "public_html", "site", "src", "web", "www"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """``name``: of the source that it becomes; empty when it becomes none: ``why`` then says so."""
+
+    path: Path
+    name: str
+    database: str = ""
+    why: str = ""
+
+
+def scan(roots: Iterable[Path], present: Config, depth: int) -> list[Found]:
+    """Every installation below these folders, by path.  ``depth``: folders below each root.  Raises `ConfigError` for a
+    root that is not there."""
+    names = set(present.source)
+    known = dict(_known(present))
+    found: list[Found] = []
+    for path in sorted(set(_all_paths(roots, depth))):
+        each = _found(path, known, names)
+        if each.name:
+            names.add(each.name)
+        found.append(each)
+    return found
+
+
+def _all_paths(roots: Iterable[Path], depth: int) -> Iterator[Path]:
+    for root in roots:
+        if not root.exists():
+            raise ConfigError(f"There is no {root}.", "Name folders below which FacturaScripts is installed.")
+        yield from _paths(root.resolve(), depth)
+
+
+def _paths(root: Path, depth: int) -> Iterator[Path]:
+    """Symbolic links are not followed: they may lead round in a circle."""
+    if root.is_file():
+        yield root
+        return
+    for folder, inner, files in os.walk(root):
+        path = Path(folder)
+        if CONFIG_PHP in files and _is_theirs(path / CONFIG_PHP):
+            yield path / CONFIG_PHP
+        deep = len(path.relative_to(root).parts) >= depth
+        inner[:] = [] if deep else sorted(each for each in inner if each not in _SKIPPED and not each.startswith("."))
+
+
+def _is_theirs(path: Path) -> bool:
+    """Also where it cannot be read: that is said, and not passed over."""
+    try:
+        with path.open("rb") as file:
+            return _MARK in file.read(_LARGEST)
+    except OSError:
+        return True
+
+
+def _known(present: Config) -> Iterator[tuple[object, str]]:
+    """File or database of each source → its name."""
+    for name, source in present.source.items():
+        if source.facturascripts is not None:
+            yield source.facturascripts.resolve(), name
+        try:
+            yield _place(source.connection()), name
+        except ConfigError:
+            continue  # it is wrong, which is not what is asked here
+
+
+def _place(info: ConnectionInfo) -> object:
+    return info.engine, info.socket or (info.host, info.port), info.database
+
+
+def _found(path: Path, known: dict[object, str], names: Collection[str]) -> Found:
+    """``known`` is added to: two installations on one database are one source."""
+    if path in known:
+        return Found(path, "", why=f"it is the source {known[path]} already")
+    try:
+        info = read_config_php(path)
+    except ConfigError as error:
+        return Found(path, "", why=error.message)
+    place = _place(info)
+    if place in known:
+        return Found(path, "", info.describe(), f"the source {known[place]} reads this database already")
+    name = _free(_name_of(path, info.database), names)
+    known[path] = known[place] = name
+    return Found(path, name, info.describe())
+
+
+def _name_of(path: Path, database: str) -> str:
+    """Of the nearest folder above that says whose it is, else of its database."""
+    folders = (each.name for each in path.parents if each.name and each.name.lower() not in _NAMELESS)
+    return _slug(next(folders, "")) or _slug(database) or "main"
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")
+
+
+def _free(name: str, names: Collection[str]) -> str:
+    taken = {*names, OPERATIONS}
+    return next(each for each in chain([name], (f"{name}-{n}" for n in count(2))) if each not in taken)
+
+
+def as_toml(found: Iterable[Found], options: Mapping[str, str]) -> str:
+    """The sources, as the configuration file has them.  ``options``: more of each."""
+    tables = []
+    for each in found:
+        if each.name:
+            more = [f'{option} = "{value}"' for option, value in options.items()]
+            tables.append("\n".join([f"[source.{each.name}]", f"facturascripts = {_text(str(each.path))}", *more]))
+    return "\n\n".join(tables) + "\n" if tables else ""
+
+
+def _text(value: str) -> str:
+    return f"'{value}'" if "'" not in value else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def append(file: Path, text: str) -> None:
+    """Add to the configuration file, which is made if it is not there; at once, or not at all.  Raises `ConfigError`
+    when the whole would not be valid, or cannot be written."""
+    file = file.resolve()
+    try:
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        number, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        draft = Path(name)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be changed: {error.strerror}.", "Choose another: --config PATH.") from error
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as out:
+            out.write(before + ("" if not before else "\n" if before.endswith("\n") else "\n\n") + text)
+            out.flush()
+            os.fsync(out.fileno())
+        load_config(draft)
+        if file.exists():
+            shutil.copymode(file, draft)
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

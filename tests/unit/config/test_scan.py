@@ -1,0 +1,88 @@
+"""Installations of FacturaScripts are found, and become sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cdc.config import Config, load_config
+from cdc.config.scan import Found, append, as_toml, scan
+from cdc.errors import ConfigError
+
+PHP = "<?php\ndefine('FS_DB_TYPE', '{kind}');\ndefine('FS_DB_HOST', 'db');\ndefine('FS_DB_PORT', {port});\n"
+PHP += "define('FS_DB_NAME', '{name}');\ndefine('FS_DB_USER', 'u');\ndefine('FS_DB_PASS', 'geheim');\n"
+
+
+def _install(folder: Path, name: str, kind: str = "mysql") -> Path:
+    folder.mkdir(parents=True)
+    path = folder / "config.php"
+    path.write_text(PHP.format(kind=kind, name=name, port=3306 if kind == "mysql" else 5432), encoding="utf-8")
+    return path
+
+
+def _named(found: list[Found], root: Path) -> dict[str, str]:
+    return {str(each.path.relative_to(root)): each.name or each.why for each in found}
+
+
+def test_each_installation_becomes_a_source(tmp_path: Path) -> None:
+    _install(tmp_path / "acme.example" / "html", "acme")
+    _install(tmp_path / "Peña e Hijos", "pena", "postgresql")
+    _install(tmp_path / "b" / "acme.example" / "public_html", "other")
+    (tmp_path / "phpmyadmin").mkdir()
+    (tmp_path / "phpmyadmin" / "config.php").write_text("<?php $cfg['host'] = 'db';", encoding="utf-8")
+    _install(tmp_path / "acme.example" / "html" / "Plugins" / "x", "copied")
+    found = scan([tmp_path, tmp_path / "b"], Config(), 6)
+    assert _named(found, tmp_path) == {
+        "Peña e Hijos/config.php": "pena-e-hijos",
+        "acme.example/html/config.php": "acme-example",
+        "b/acme.example/public_html/config.php": "acme-example-2",
+    }
+    assert "geheim" not in repr(found)
+    assert "geheim" not in as_toml(found, {})
+
+
+def test_what_is_known_and_what_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:
+    first = _install(tmp_path / "a", "one")
+    _install(tmp_path / "b", "one")
+    broken = tmp_path / "c" / "config.php"
+    broken.parent.mkdir()
+    broken.write_text("<?php define('FS_DB_NAME', getenv('DB'));", encoding="utf-8")
+    file = tmp_path / "cdc.toml"
+    file.write_text(f"[source.main]\nfacturascripts = '{first}'\n", encoding="utf-8")
+    told = _named(scan([tmp_path], load_config(file), 6), tmp_path)
+    assert told["a/config.php"] == "it is the source main already"
+    assert told["b/config.php"] == "the source main reads this database already"
+    assert "FS_DB_" in told["c/config.php"]
+
+
+def test_depth_and_links(tmp_path: Path) -> None:
+    _install(tmp_path / "a" / "b" / "c", "deep")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert _named(scan([tmp_path], Config(), 2), tmp_path) == {}
+    assert _named(scan([tmp_path], Config(), 3), tmp_path) == {"a/b/c/config.php": "c"}
+    with pytest.raises(ConfigError, match="There is no"):
+        scan([tmp_path / "nowhere"], Config(), 3)
+
+
+def test_the_file_is_added_to_and_stays_valid(tmp_path: Path) -> None:
+    _install(tmp_path / "it's", "one")
+    file = tmp_path / "cdc.toml"
+    append(file, as_toml(scan([tmp_path], Config(), 3), {"capture": "binlog"}))
+    file.chmod(0o640)
+    _install(tmp_path / "two", "two")
+    append(file, as_toml(scan([tmp_path], load_config(file), 3), {}))
+    config = load_config(file)
+    assert {name: source.capture for name, source in config.source.items()} == {"it-s": "binlog", "two": "triggers"}
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in scan([tmp_path], config, 3)] == ["", ""]
+
+
+def test_a_file_that_would_be_wrong_is_left_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "cdc.toml"
+    file.write_text("[source.main]\nurl = 'mysql://a@b/c'\n", encoding="utf-8")
+    before = file.read_text(encoding="utf-8")
+    with pytest.raises(ConfigError):
+        append(file, "[source.main]\nurl = 'mysql://a@b/d'\n")
+    assert file.read_text(encoding="utf-8") == before
+    assert [each.name for each in tmp_path.iterdir()] == ["cdc.toml"]
