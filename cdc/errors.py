@@ -19,6 +19,7 @@
     │   ├── LockTimeout      another connection holds a lock for too long; it is named
     │   └── TableAltered     a table was altered between looking at it and changing its triggers
     ├── OutboxError          the outbox cannot be opened, migrated or written
+    │   ├── PositionMoved    another process has stored for the same source
     │   └── OutboxUnavailable  no connection to it now; trying again may help
     ├── EndpointRefused      an endpoint does not agree to get events
     └── AccessRefused        who asks is not let in
@@ -119,6 +120,10 @@ class TableAltered(InstallError):
 
 class OutboxError(CdcError):
     """The outbox cannot be opened, migrated or written."""
+
+
+class PositionMoved(OutboxError):
+    """Another process has stored for the same source meanwhile: what was to be stored may be told already."""
 
 
 class OutboxUnavailable(OutboxError):

@@ -7,8 +7,10 @@ source made them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Protocol
+
+from cdc.position import Position
 
 
 class KeptRow(NamedTuple):
@@ -22,15 +24,29 @@ class KeptRow(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class KeptChange:
     """What is to be kept of one table from now on.  ``anew``: forget all of it first.  ``gone``: keys to forget;
-    ``written``: rows to keep, in the place of those that had their keys."""
+    ``written``: rows to keep, in the place of those that had their keys.
+
+    ``behind``: the position of the source with which the kept rows were read: when the outbox has another one, somebody
+    else has told of the same changes."""
 
     table: str
     written: tuple[KeptRow, ...] = ()
     gone: tuple[bytes, ...] = ()
+    _: KW_ONLY
+    behind: Position | None
     anew: bool = False
 
 
-class KeptReader(Protocol):
+class KeptStore(Protocol):
+    async def become_reader(self, source: str) -> bool:
+        """Whether this process may read a source that has no lock of its own.  It has the part until `stop_reading`, or
+        until it closes the outbox or dies, and the others get False until then."""
+        ...
+
+    async def stop_reading(self, source: str) -> None:
+        """Let another process read it; also where this one does not."""
+        ...
+
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
     ) -> list[tuple[bytes, bytes]]:

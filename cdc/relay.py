@@ -18,7 +18,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.change import Batch
 from cdc.clock import Clock
-from cdc.errors import OutboxError, SourceError
+from cdc.errors import OutboxError, PositionMoved, SourceError
 from cdc.event import Event
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
@@ -100,7 +100,7 @@ class Relay:
         return self.mapper.map_transactions(self.source.name, batch.transactions, facts, states)
 
     async def _store(self, batch: Batch, mapped: Mapped) -> None:
-        """Until it succeeds: whoever gave up here would lose events."""
+        """Until it succeeds: whoever gave up here would lose events.  Raises `PositionMoved`."""
         backoff = Backoff(first=0.5, most=30.0)
         name = self.source.name
         events = _told(name, batch, mapped)
@@ -115,6 +115,8 @@ class Relay:
                     kept=batch.kept,
                     step=batch.step,
                 )
+            except PositionMoved:
+                raise  # from where it stands now, it must be read again
             except OutboxError as error:
                 delay = backoff.next()
                 self.observer.outbox_failed(name, error)

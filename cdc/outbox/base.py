@@ -28,7 +28,7 @@ from cdc.change import BackfillStep
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
-from cdc.kept import KeptChange, KeptRow
+from cdc.kept import KeptChange, KeptStore
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
@@ -102,7 +102,7 @@ class StoredEvent:
         return not self.payload
 
 
-class OutboxStore(Protocol):
+class OutboxStore(KeptStore, Protocol):
     async def open(self) -> None:
         """Create or migrate the schema.  Raises `OutboxError` when the file is newer than this version or unusable."""
         ...
@@ -130,17 +130,8 @@ class OutboxStore(Protocol):
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, and how far a backfill
-        is, unless it has ended, in one transaction."""
-        ...
-
-    async def kept_digests(
-        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
-    ) -> list[tuple[bytes, bytes]]:
-        """As `cdc.kept.KeptReader`."""
-        ...
-
-    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
-        """As `cdc.kept.KeptReader`."""
+        is, unless it has ended, in one transaction.  Raises `PositionMoved`, and stores nothing, when ``kept`` is
+        behind another position."""
         ...
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:

@@ -11,7 +11,7 @@ import orjson
 
 from cdc.backfill import EXISTING
 from cdc.endpoint import Endpoint, Order
-from cdc.errors import NotFound, UsageError
+from cdc.errors import NotFound, PositionMoved, UsageError
 from cdc.event import OPERATIONS, TESTS, Event
 from cdc.outbox.base import StoredEvent
 from cdc.pattern import matches, names_last
@@ -95,6 +95,11 @@ def restored(stored: StoredEvent) -> Event:
     )
 
 
+def reader_lock(source: str) -> int:
+    """The advisory lock of whoever reads a source: a signed 64-bit number."""
+    return _hash(f"\0reader\0{source}")
+
+
 def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
     """The lane of an event at an endpoint with this order; merges are to be followed where it is a record's."""
     if order is Order.RECORD:
@@ -143,6 +148,13 @@ def cursor_of(text: str) -> tuple[int, int] | None:
     """Sequence and delivery number of `place_text`; None when the text is no such place."""
     match = _PLACE.fullmatch(text)
     return None if match is None else (int(match[1]), int(match[2]))
+
+
+def position_moved(source: str) -> PositionMoved:
+    return PositionMoved(
+        f"Another process has stored for the source {source}, and this one reads on from there.",
+        "If it happens again and again, two processes read this source: stop one of them.",
+    )
 
 
 def no_event(text: str) -> NotFound:

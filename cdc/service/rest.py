@@ -13,7 +13,7 @@ from cdc.config import SourceConfig
 from cdc.config.rest import RestResource
 from cdc.errors import ConfigError
 from cdc.finding import Finding
-from cdc.kept import KeptReader
+from cdc.kept import KeptStore
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.position import Position
 from cdc.service.rules import catalogue
@@ -48,7 +48,7 @@ class RestParts:
         return ApiClient(rest.url, rest.read_token(self.source.name), self.budget, self.guard, SystemClock())
 
 
-def rest_source(source: SourceConfig, kept: KeptReader, connect: Callable[[], ApiClient]) -> RestSource:
+def rest_source(source: SourceConfig, kept: KeptStore, connect: Callable[[], ApiClient]) -> RestSource:
     from cdc.source.rest.source import Polled, RestSource
 
     rules = catalogue(source)
@@ -66,14 +66,14 @@ def rest_findings(source: SourceConfig, position: Position | None) -> list[Findi
     from cdc.source.rest.position import RestPosition
 
     rules = catalogue(source)
-    tables = dict.fromkeys((*polled_tables(source, rules), *rules.lookups()))
-    resources = [_found(source, table, resource_of(source, rules, table)) for table in tables]
+    polled = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]
+    lookups = [_found(source, table, resource_of(source, rules, table)) for table in rules.lookups()]
     parts = RestParts.of(source)
     if (stands := RestPosition.load(position)) is not None:
         parts.guard.remember(stands.refused)
     rest = source.rest
     inspect = ApiInspector(parts.client(), rest.url or "", rest.requests_per_minute, rest.page_size)
-    return asyncio.run(inspect.findings(resources))
+    return asyncio.run(inspect.findings(polled, lookups))
 
 
 def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:

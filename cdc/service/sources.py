@@ -11,7 +11,7 @@ from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.errors import ConfigError, InstallError, JournalMissing, SourceError
-from cdc.kept import KeptReader
+from cdc.kept import KeptStore
 from cdc.mapping.catalogue import Catalogue
 from cdc.service.capture import captures, checked
 from cdc.service.installers import installer, mysql_installer, of_mysql, of_postgres, slot_installer
@@ -46,7 +46,7 @@ def journal_of(info: ConnectionInfo, rules: Catalogue, pace: Pace | None = None)
     return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)
 
 
-def source_of(source: SourceConfig, kept: KeptReader, share: Share | None = None) -> Source:
+def source_of(source: SourceConfig, kept: KeptStore, share: Share | None = None) -> Source:
     """The source that a configuration names, which moves there from where it was; not opened yet.  ``kept``: where rows
     are kept for it.
 

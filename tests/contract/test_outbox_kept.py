@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import orjson
 import pytest
 
+from cdc.errors import PositionMoved
 from cdc.kept import KeptChange, KeptRow
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.outboxes import NOW, event
 
 A, B, C, D = (KeptRow(bytes([0, number, 255]), bytes([number]) * 16, b"row\0" + bytes([number])) for number in range(4))
 
 
-async def keep(outbox: OutboxStore, *rows: KeptRow, source: str = "main", table: str = "clientes") -> None:
-    await outbox.store(source, Position("p"), [], {}, NOW, kept=KeptChange(table, rows))
+async def change(
+    outbox: OutboxStore, rows: tuple[KeptRow, ...] = (), gone: tuple[bytes, ...] = (), **fields: Any
+) -> None:
+    source = fields.pop("source", "main")
+    kept = KeptChange(fields.pop("table", "clientes"), rows, gone, behind=await outbox.position(source), **fields)
+    await outbox.store(source, Position("p"), [], {}, NOW, kept=kept)
+
+
+async def keep(outbox: OutboxStore, *rows: KeptRow, **fields: Any) -> None:
+    await change(outbox, rows, **fields)
 
 
 async def keys(outbox: OutboxStore, table: str = "clientes", source: str = "main") -> list[bytes]:
@@ -51,9 +65,9 @@ async def test_a_stretch_of_them_is_found(outbox: OutboxStore) -> None:
 async def test_they_change_go_and_begin_anew(outbox: OutboxStore) -> None:
     await keep(outbox, A, B, C)
     changed = KeptRow(B.key, D.digest, D.row)
-    await outbox.store("main", Position("p"), [], {}, NOW, kept=KeptChange("clientes", (changed,), (A.key, b"unknown")))
+    await change(outbox, (changed,), (A.key, b"unknown"))
     assert await outbox.kept_rows("main", "clientes", [A.key, B.key, C.key]) == {B.key: changed, C.key: C}
-    await outbox.store("main", Position("p"), [], {}, NOW, kept=KeptChange("clientes", (D,), anew=True))
+    await change(outbox, (D,), anew=True)
     assert await keys(outbox) == [D.key]
     await outbox.store("main", Position("p"), [], {}, NOW)
     assert await keys(outbox) == [D.key], "what is not spoken of stays"
@@ -63,21 +77,62 @@ async def test_each_source_and_table_has_its_own(outbox: OutboxStore) -> None:
     await keep(outbox, A)
     await keep(outbox, B, table="users")
     await keep(outbox, C, source="shop")
-    await outbox.store("main", Position("p"), [], {}, NOW, kept=KeptChange("clientes", anew=True))
+    await change(outbox, anew=True)
     assert await keys(outbox) == []
     assert (await keys(outbox, "users"), await keys(outbox, source="shop")) == ([B.key], [C.key])
 
 
 async def test_they_are_stored_with_events_and_position_or_not_at_all(outbox: OutboxStore) -> None:
     await keep(outbox, A)
+    kept = KeptChange("clientes", (B,), (A.key,), behind=Position("p"))
     with pytest.raises(orjson.JSONEncodeError):
-        await outbox.store(
-            "main",
-            Position("q"),
-            [event(1, data={"x": object()})],
-            {},
-            NOW,
-            kept=KeptChange("clientes", (B,), (A.key,)),
-        )
+        await outbox.store("main", Position("q"), [event(1, data={"x": object()})], {}, NOW, kept=kept)
     assert await keys(outbox) == [A.key]
     assert await outbox.position("main") == "p"
+
+
+@pytest.mark.parametrize("behind", [None, Position("o")])
+async def test_what_was_compared_behind_another_position_is_refused(
+    outbox: OutboxStore, behind: Position | None
+) -> None:
+    await keep(outbox, A)
+    kept = KeptChange("clientes", (B,), (A.key,), behind=behind)
+    with pytest.raises(PositionMoved, match="source main"):
+        await outbox.store("main", Position("q"), [event(1)], {"a": "1"}, NOW, kept=kept)
+    assert (await keys(outbox), await outbox.events(9), await outbox.states("main")) == ([A.key], [], {})
+    assert await outbox.position("main") == "p"
+
+
+async def test_whoever_reads_a_source_may_do_so_again(outbox: OutboxStore) -> None:
+    assert await outbox.become_reader("main")
+    assert await outbox.become_reader("main")
+    assert await outbox.become_reader("shop")
+    await outbox.stop_reading("main")
+    await outbox.stop_reading("main")
+    await outbox.stop_reading("never")
+    assert await outbox.become_reader("main")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_one_of_several_processes_reads_a_source(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    def process() -> OutboxStore:
+        return (
+            SqliteOutbox(tmp_path / "cdc.db")
+            if kind == "sqlite"
+            else PostgresOutbox(request.getfixturevalue("postgres_db").info)
+        )
+
+    first, second = process(), process()
+    for each in (first, second):
+        await each.open()
+    assert await first.become_reader("main")
+    assert not await second.become_reader("main")
+    assert await second.become_reader("shop")
+    await first.stop_reading("main")
+    assert await second.become_reader("main")
+    assert not await first.become_reader("main")
+    await second.close()
+    assert await first.become_reader("main")
+    await first.close()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from cdc.change import Batch
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig
+from cdc.errors import SourceError
 from cdc.event import Event
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
@@ -25,69 +27,126 @@ from support.manual_clock import ManualClock
 
 
 class PassingClock(ManualClock):
-    """Whoever waits finds that the time has passed."""
+    """Whoever waits finds that the time has passed, up to ``until`` (of `monotonic`): there it stands still, and
+    ``reached`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until = inf
+        self.reached = asyncio.Event()
+        self._further = asyncio.Event()
+
+    def go_on(self, until: float) -> None:
+        self.until = until
+        self.reached.clear()
+        self._further.set()
+        self._further = asyncio.Event()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         assert seconds is not None, "nobody waits for ever here"
+        target = self.monotonic() + seconds
+        while target > self.until and not event.is_set():
+            self.advance(max(self.until - self.monotonic(), 0.0))
+            self.reached.set()
+            await self._further.wait()
         await asyncio.sleep(0)
         if not event.is_set():
-            self.advance(seconds)
+            self.advance(max(target - self.monotonic(), 0.0))
         return event.is_set()
 
 
 @dataclass
 class Polling:
-    """Drives one source by hand: each step is a batch, mapped and stored as the relay does it.  ``told``: the events
-    that the outbox took, in order."""
+    """Drives one source by hand: maps and stores its batches as the relay does it.  ``told``: the events that the
+    outbox took, in order; ``failures``: what the source raised."""
 
     source: RestSource
     mapper: Mapper
     store: OutboxStore
-    clock: ManualClock
-    told: list[Event]
+    clock: PassingClock
+    told: list[Event] = field(default_factory=list)
+    failures: list[SourceError] = field(default_factory=list)
     _batches: AsyncGenerator[Batch] | None = None
+    _next: asyncio.Task[Batch] | None = None
 
-    async def step(self, *, stored: bool = True) -> Batch:
-        """``stored`` False: the process dies before it is."""
+    async def run(self, seconds: float) -> list[Event]:
+        """For so long of its time, begun anew after failures; what was told meanwhile."""
+        before, until = len(self.told), self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            self.clock.go_on(until)
+            try:
+                await self._follow()
+            except SourceError as error:
+                self.failures.append(error)
+                await self.die()
+                self.clock.advance(min(30.0, until - self.clock.monotonic()))
+        return self.told[before:]
+
+    async def _follow(self) -> None:
+        """Until the clock stands still."""
+        while True:
+            task = await self._task()
+            reached = asyncio.ensure_future(self.clock.reached.wait())
+            await asyncio.wait({task, reached}, return_when=asyncio.FIRST_COMPLETED)
+            reached.cancel()
+            if not task.done():
+                return
+            self._next = None
+            await self._stored(task.result())
+
+    async def _task(self) -> asyncio.Task[Batch]:
         if self._batches is None:
             await self.source.open(await self.store.position(self.source.name))
             self._batches = self.source.batches()
-        batch = await anext(self._batches)
-        if not stored:
+        if self._next is None:
+            self._next = asyncio.ensure_future(_first(self._batches))
+        return self._next
+
+    async def step(self, *, stored: bool = True) -> Batch:
+        """The next batch, whenever it comes.  ``stored`` False: the process dies before it is."""
+        self.clock.go_on(inf)
+        batch = await (await self._task())
+        self._next = None
+        if stored:
+            await self._stored(batch)
+        else:
             await self.die()
-            return batch
+        return batch
+
+    async def _stored(self, batch: Batch) -> None:
         facts = await gather_facts(self.mapper.facts_needed(batch.transactions), self.source)
         mapped = self.mapper.map_transactions(self.source.name, batch.transactions, facts, {})
         now = self.clock.now()
         await self.store.store(self.source.name, batch.position, mapped.events, {}, now, kept=batch.kept)
         await self.source.acknowledge(batch.position)
         self.told += mapped.events
-        return batch
 
     async def die(self) -> None:
-        """Without any farewell; the next step begins anew from what the outbox holds."""
+        """Without any farewell; what follows begins anew from what the outbox holds."""
+        task, self._next = self._next, None
         batches, self._batches = self._batches, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         if batches is not None:
             await batches.aclose()
         await self.source.close()
 
-    async def run(self, seconds: float) -> list[Event]:
-        """For so long of its time; what was told meanwhile."""
-        until, before = self.clock.monotonic() + seconds, len(self.told)
-        while self.clock.monotonic() < until:
-            await self.step()
-        return self.told[before:]
+
+async def _first(batches: AsyncGenerator[Batch]) -> Batch:
+    return await anext(batches)
 
 
 def polling(
     api: Api,
     store: OutboxStore,
-    clock: ManualClock,
+    clock: PassingClock,
     tables: Sequence[str] = (),
     *,
     per_minute: int = 600,
     guard: BanGuard | None = None,
     include: tuple[Any, ...] = (),
+    page_size: int = 500,
     **options: Any,
 ) -> Polling:
     """``tables``: which are polled (none: all); ``options``: of `RestConfig`."""
@@ -100,7 +159,7 @@ def polling(
     polled = Polled(
         [resources[table] for table in wanted],
         {table: resources[table] for table in rules.lookups()},
-        rest.page_size,
+        page_size,
         existing=rest.existing == "read",
     )
     budget, guarding = Budget(per_minute, clock), guard or BanGuard()
@@ -109,7 +168,7 @@ def polling(
     def connect() -> ApiClient:
         return ApiClient(api.url, TOKEN, budget, guarding, clock)
 
-    return Polling(RestSource("main", connect, polled, store, clock), Mapper(rules), store, clock, [])
+    return Polling(RestSource("main", connect, polled, store, clock), Mapper(rules), store, clock)
 
 
 @asynccontextmanager

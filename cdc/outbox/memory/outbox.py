@@ -24,6 +24,7 @@ from cdc.outbox.shared import (
     endpoint_exists,
     event_exists,
     no_endpoint,
+    position_moved,
     record_busy,
     subscriber_of,
 )
@@ -63,7 +64,9 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
     ) -> Stored:
-        payloads = [event_payload(event) for event in events]  # the only step that may fail comes first
+        payloads = [event_payload(event) for event in events]  # the steps that may fail come first
+        if kept is not None and kept.behind != self._positions.get(source):
+            raise position_moved(source)
         stored = Stored(*await self._add(events, payloads, now))
         self._positions[source] = position
         merged = {**self._states[source], **states}
@@ -81,6 +84,12 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         for key in change.gone:
             rows.pop(key, None)
         rows.update({row.key: row for row in change.written})
+
+    async def become_reader(self, source: str) -> bool:  # noqa: ARG002 -- the protocol's
+        return True  # nobody else can reach it
+
+    async def stop_reading(self, source: str) -> None:
+        pass
 
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None

@@ -34,6 +34,7 @@ from cdc.outbox.postgres import (
 )
 from cdc.outbox.postgres.listen import Listener
 from cdc.outbox.postgres.migrate import migrate_postgres
+from cdc.outbox.postgres.reader_lock import ReaderLocks
 from cdc.outbox.postgres.session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.walk import Patience, Searched
@@ -55,6 +56,7 @@ class PostgresOutbox:
         self._log = PostgresSession(info, token, durable=True, plain=True)
         self._upkeep = PostgresSession(info, token, durable=False)
         self._listener = Listener(info, token)
+        self._readers = ReaderLocks(info)
         self._own_writes = 0
         self._seen: tuple[int, int] | None = None
 
@@ -65,6 +67,7 @@ class PostgresOutbox:
 
     async def close(self) -> None:
         await self._listener.close()
+        await self._readers.close()
         for session in (self._durable, self._leasing, self._recording, self._log, self._upkeep):
             await session.close()
 
@@ -101,6 +104,12 @@ class PostgresOutbox:
             kept=kept,
             step=step,
         )
+
+    async def become_reader(self, source: str) -> bool:
+        return await self._readers.take(source)
+
+    async def stop_reading(self, source: str) -> None:
+        await self._readers.release(source)
 
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None

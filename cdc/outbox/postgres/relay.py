@@ -19,7 +19,7 @@ from cdc.outbox.postgres.kept_rows import keep
 from cdc.outbox.postgres.lanes import merge_lanes
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db, Tell
-from cdc.outbox.shared import Subscriber, lane_for
+from cdc.outbox.shared import Subscriber, lane_for, position_moved
 from cdc.payload import event_payload
 from cdc.position import Position
 
@@ -59,6 +59,8 @@ async def store(
     kept: KeptChange | None = None,
     step: BackfillStep | None = None,
 ) -> Stored:
+    if kept is not None and kept.behind != await position(db, source):
+        raise position_moved(source)
     stored = Stored(0, 0)
     if events:
         ledger = await read_ledger(db, [event.id for event in events])

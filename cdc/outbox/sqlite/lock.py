@@ -1,4 +1,7 @@
-"""Only one process may dispatch from a SQLite outbox: two would take each other's leases for those of a former life."""
+"""What only one of the processes of a SQLite outbox may do.
+
+Dispatch: two would take each other's leases for those of a former life.  Read a source that has no lock of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from pathlib import Path
 from cdc.outbox.sqlite.errors import sentence
 
 
-class DispatchLock:
-    """An open exclusive transaction on a small file beside the outbox.  However the process that holds it ends, the
-    system lets it go."""
+class ProcessLock:
+    """``part``: what it is about.
 
-    def __init__(self, outbox: Path) -> None:
-        self._path = outbox.with_name(f"{outbox.name}-dispatch")
+    An open exclusive transaction on a small file beside the outbox.  However the process that holds it ends, the system
+    lets it go."""
+
+    def __init__(self, outbox: Path, part: str = "dispatch") -> None:
+        self._path = outbox.with_name(f"{outbox.name}-{part}")
         self._connection: sqlite3.Connection | None = None
 
     def take(self) -> bool:

@@ -34,7 +34,7 @@ from cdc.outbox.sqlite import (
     retention,
 )
 from cdc.outbox.sqlite.file import keep_private
-from cdc.outbox.sqlite.lock import DispatchLock
+from cdc.outbox.sqlite.lock import ProcessLock
 from cdc.outbox.sqlite.thread import SqliteThread
 from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
@@ -53,7 +53,8 @@ class SqliteOutbox:
         self._writer = SqliteThread(self._path, busy_timeout)
         self._reader = SqliteThread(self._path, busy_timeout)
         self._seen: tuple[int, int] | None = None
-        self._dispatch_lock = DispatchLock(self._path)
+        self._dispatch_lock = ProcessLock(self._path)
+        self._readers: dict[str, ProcessLock] = {}
 
     async def open(self) -> None:
         keep_private(self._path)
@@ -71,6 +72,8 @@ class SqliteOutbox:
 
     async def close(self) -> None:
         self._dispatch_lock.release()
+        for reader in self._readers.values():
+            reader.release()
         await self._reader.close()
         await self._writer.close()
 
@@ -96,6 +99,13 @@ class SqliteOutbox:
         return await self._writer.write(
             relay.store, source, position, events, changed_states=states, now=now, kept=kept, step=step
         )
+
+    async def become_reader(self, source: str) -> bool:
+        return self._readers.setdefault(source, ProcessLock(self._path, f"source-{source}")).take()
+
+    async def stop_reading(self, source: str) -> None:
+        if (reader := self._readers.pop(source, None)) is not None:
+            reader.release()
 
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None

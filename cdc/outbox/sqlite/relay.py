@@ -15,7 +15,7 @@ from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.kept import KeptChange
 from cdc.outbox.base import Stored
-from cdc.outbox.shared import Subscriber, lane_for
+from cdc.outbox.shared import Subscriber, lane_for, position_moved
 from cdc.outbox.sqlite import backfills
 from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
@@ -45,6 +45,8 @@ def store(
     kept: KeptChange | None = None,
     step: BackfillStep | None = None,
 ) -> Stored:
+    if kept is not None and kept.behind != position(db, source):
+        raise position_moved(source)
     new = insert_events(db, events)
     deliveries = insert_deliveries(db, new, _subscribers(db), now)
     db.execute(load("sqlite/set_position.sql"), (source, reached))

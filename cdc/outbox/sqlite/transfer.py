@@ -11,7 +11,7 @@ from typing import Any
 
 from cdc.errors import OutboxError
 from cdc.outbox.sqlite.errors import sentence
-from cdc.outbox.sqlite.lock import DispatchLock
+from cdc.outbox.sqlite.lock import ProcessLock
 from cdc.outbox.sqlite.rows import endpoint_from, endpoint_row, micros, moment
 from cdc.outbox.transfer import BATCH, COLUMNS, TIMES, Part, Row
 from cdc.sqlfile import load
@@ -76,7 +76,7 @@ def _converted(part: Part, row: Row, convert: Any) -> Row:
 @contextmanager
 def sqlite_side(path: Path) -> Iterator[SqliteSide]:
     """Of an outbox whose schema is up to date.  Raises `OutboxError`, also when a process dispatches from it."""
-    lock = DispatchLock(path)
+    lock = ProcessLock(path)
     if not lock.take():
         raise OutboxError(f"A process dispatches from the outbox {path}.", "Stop every cdc run first.")
     connection = None

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from cdc.clock import Clock
 from cdc.errors import SourceError
-from cdc.kept import KeptReader, KeptRow
+from cdc.kept import KeptRow, KeptStore
 from cdc.source.rest.difference import Difference, Look
 from cdc.source.rest.position import Progress
 from cdc.source.rest.reader import Page, Reader, Seen
@@ -47,7 +47,7 @@ class Tools:
 
     source: str
     reader: Reader
-    kept: KeptReader
+    kept: KeptStore
     clock: Clock
     existing: bool = False
 

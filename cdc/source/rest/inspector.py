@@ -26,13 +26,14 @@ class ApiInspector:
         self._per_minute = per_minute
         self._page_size = page_size
 
-    async def findings(self, resources: Sequence[Resource]) -> list[Finding]:
+    async def findings(self, polled: Sequence[Resource], lookups: Sequence[Resource]) -> list[Finding]:
+        """``lookups``: resources whose rows are only asked for where events need them."""
         try:
-            return [each async for each in self._findings(resources)]
+            return [each async for each in self._findings(polled, lookups)]
         finally:
             await self._client.close()
 
-    async def _findings(self, resources: Sequence[Resource]) -> AsyncIterator[Finding]:
+    async def _findings(self, polled: Sequence[Resource], lookups: Sequence[Resource]) -> AsyncIterator[Finding]:
         yield self._encryption()
         try:
             await self._client.get()
@@ -40,8 +41,9 @@ class ApiInspector:
             yield Finding("API", Severity.WRONG, error.message, error.hint)
             return
         yield Finding("API", Severity.OK, f"enabled at {self._client.place}; the token is accepted")
-        async for finding in self._rights(resources):
+        async for finding in self._rights(list(dict.fromkeys((*polled, *lookups)))):
             yield finding
+        yield self._budget(polled)
 
     def _encryption(self) -> Finding:
         if self._url.scheme == "https":
@@ -54,7 +56,7 @@ class ApiInspector:
     async def _rights(self, resources: Sequence[Resource]) -> AsyncIterator[Finding]:
         """Refusals count towards a ban: after two of them nothing more is asked."""
         reader = Reader(self._client, self._page_size)
-        allowed: list[Resource] = []
+        allowed = 0
         for number, resource in enumerate(resources):
             if not self._client.may_ask(resource.path):
                 names = ", ".join(each.path for each in resources[number:])
@@ -69,10 +71,9 @@ class ApiInspector:
                 severity = Severity.WARNING if missing else Severity.WRONG
                 yield Finding("rights", severity, error.message, error.hint)
             else:
-                allowed.append(resource)
+                allowed += 1
         if allowed:
-            yield Finding("rights", Severity.OK, f"{len(allowed)} of {len(resources)} resources can be read")
-            yield self._budget(allowed)
+            yield Finding("rights", Severity.OK, f"{allowed} of {len(resources)} resources can be read")
 
     def _budget(self, resources: Sequence[Resource]) -> Finding:
         """The least that the intervals need: a page for each comparison."""

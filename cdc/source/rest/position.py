@@ -15,8 +15,8 @@ from cdc.position import Position
 class Progress:
     """Of one resource.
 
-    ``round``: comparisons that were finished; each look at a row between two of them has this number, which names what
-    was found.  ``known``: it was read whole once; before that there is nothing to compare with.
+    ``round``: of the comparison that was begun last; each look at a row until the next has this number, which names
+    what was found.  ``known``: it was read whole once; before that there is nothing to compare with.
     ``after``: the key behind which the comparison under way goes on.  ``newest``: the greatest key of a numbered one.
     """
 
@@ -52,9 +52,9 @@ class RestPosition:
     @classmethod
     def load(cls, position: Position | None) -> RestPosition | None:
         """None when it was written by another kind of source."""
-        fields: dict[str, Any] = {"rest": {}} if position is None else orjson.loads(position)
-        if "rest" not in fields:
+        if position is not None and not position.startswith('{"rest":'):
             return None
+        fields: dict[str, Any] = {"rest": {}} if position is None else orjson.loads(position)
         progress = {
             table: Progress(number, known, _bytes(after), _bytes(newest))
             for table, (number, known, after, newest) in fields["rest"].items()

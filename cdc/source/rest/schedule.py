@@ -85,7 +85,8 @@ class Schedule:
 
     @property
     def all_aside(self) -> bool:
-        return all(times.aside is not None for times in self._times.values())
+        now = self._now()
+        return all(times.aside is not None and times.aside > now for times in self._times.values())
 
 
 def _turns(times: _Times) -> Iterable[Turn]:

@@ -19,7 +19,7 @@ from cdc.change import Batch, Row, Value
 from cdc.clock import Clock
 from cdc.column import Table
 from cdc.errors import ApiError, SourceError, SourceUnavailable
-from cdc.kept import KeptChange, KeptReader
+from cdc.kept import KeptChange, KeptStore
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.rest.client import ApiClient
@@ -30,9 +30,12 @@ from cdc.source.rest.position import Progress, RestPosition
 from cdc.source.rest.reader import Reader
 from cdc.source.rest.resource import Resource
 from cdc.source.rest.schedule import Kind, Schedule, Turn
+from cdc.source.turn import Turn as OnlyReader
 
 #: What the API says of all of itself, not of the resource asked for.
 _OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+#: Seconds between two tries to become the only reader.
+STANDBY_SECONDS: Final = 1.0
 #: Seconds after which a resource is looked at that the guard lets nobody ask for now.
 _LATER: Final = 30.0
 
@@ -63,16 +66,18 @@ class RestSource:
     """``connect``: makes a client; it raises `SourceError`.  ``kept``: where the outbox keeps rows."""
 
     def __init__(
-        self, name: str, connect: Callable[[], ApiClient], polled: Polled, kept: KeptReader, clock: Clock
+        self, name: str, connect: Callable[[], ApiClient], polled: Polled, kept: KeptStore, clock: Clock
     ) -> None:
         self._name = name
         self._connect = connect
         self._polled = polled
         self._kept = kept
+        self._turn_to_read = OnlyReader(name)
         self._clock = clock
         self._schedule = Schedule(polled.resources, clock.monotonic)
         self._opened: _Opened | None = None
         self._position = RestPosition()
+        self._stored: Position | None = None
         self._foreign = False
         self._comparisons: dict[str, Comparison] = {}
 
@@ -82,12 +87,13 @@ class RestSource:
 
     @property
     def standby(self) -> bool:
-        return False
+        return self._turn_to_read.awaited
 
     async def open(self, position: Position | None) -> None:
         loaded = RestPosition.load(position)
+        await self._turn_to_read.take(self._become_reader, STANDBY_SECONDS)
         self._foreign = loaded is None
-        self._position = loaded or RestPosition()
+        self._position, self._stored = loaded or RestPosition(), position
         self._comparisons.clear()
         for resource in self._polled.resources:
             if self._position.of(resource.table).known:
@@ -102,6 +108,13 @@ class RestSource:
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.client.close()
+        await self._kept.stop_reading(self._name)
+
+    async def _become_reader(self, seconds: float) -> bool:
+        if await self._kept.become_reader(self._name):
+            return True
+        await self._clock.wait(asyncio.Event(), seconds)
+        return False
 
     @property
     def _api(self) -> _Opened:
@@ -110,7 +123,7 @@ class RestSource:
         return self._opened
 
     async def acknowledge(self, position: Position) -> None:
-        self._position = RestPosition.load(position) or self._position
+        self._position, self._stored = RestPosition.load(position) or self._position, position
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return await self._api.lookup.rows(table, column, values)
@@ -128,7 +141,8 @@ class RestSource:
             reason = "another way of capture came before: what changed since it stopped is not told"
             log.warning("moving", source=self._name, to="rest", reason=reason)
         for table in self._position.progress.keys() - {each.table for each in self._polled.resources}:
-            yield Batch((), self._position.without(table).dump(), kept=KeptChange(table, anew=True))
+            kept = KeptChange(table, behind=self._stored, anew=True)
+            yield Batch((), self._position.without(table).dump(), kept=kept)
         try:
             await self._api.client.get()  # whether it lets us in, before any resource is asked for
             while True:
@@ -161,20 +175,18 @@ class RestSource:
         pause = self._schedule.put_aside(table)
         log.error("resource put aside", source=self._name, table=table, error=str(error), retry_in=round(pause))
 
-    async def _new_rows(self, turn: Turn) -> Batch:
+    async def _new_rows(self, turn: Turn) -> Batch | None:
         resource, progress = turn.resource, self._position.of(turn.resource.table)
         page = await self._api.tools.reader.page(resource, progress.newest)
         difference = self._api.tools.look(resource, progress).changed(page.rows, {})
         self._schedule.served(turn, done=page.until is None)
         return self._batch(resource, difference, replace(progress, newest=_newest(progress, difference)))
 
-    async def _compare(self, turn: Turn) -> Batch:
+    async def _compare(self, turn: Turn) -> Batch | None:
         resource, progress = turn.resource, self._position.of(turn.resource.table)
-        if not progress.round:
-            # no number that a former life used: event ids hold it
-            progress = replace(progress, round=int(self._clock.now().timestamp()))
         table = resource.table
         if table not in self._comparisons:
+            progress = self._begun(progress)
             self._comparisons[table] = comparison(self._api.tools, resource, progress)
         step = await self._comparisons[table].step()
         self._schedule.served(turn, done=step.done)
@@ -182,14 +194,28 @@ class RestSource:
         if step.done:
             del self._comparisons[table]
             self._schedule.known(table)
-            reached = Progress(progress.round + 1, known=True, newest=newest)
+            reached = Progress(progress.round, known=True, newest=newest)
         else:
             reached = replace(progress, after=step.after, newest=newest)
         return self._batch(resource, step.difference, reached, anew=step.anew)
 
-    def _batch(self, resource: Resource, difference: Difference, reached: Progress, *, anew: bool = False) -> Batch:
+    def _begun(self, progress: Progress) -> Progress:
+        """Each comparison has a round of its own, since event ids hold it: also one that begins anew after a stop, and
+        the first of a new life of the outbox."""
+        if not progress.round:
+            return replace(progress, round=int(self._clock.now().timestamp()))
+        return replace(progress, round=progress.round + 1) if progress.known and progress.after is None else progress
+
+    def _batch(
+        self, resource: Resource, difference: Difference, reached: Progress, *, anew: bool = False
+    ) -> Batch | None:
+        """None when there is nothing to be stored: how far it was read goes with what is stored next."""
         position = self._reached().with_progress(resource.table, reached)
-        kept = KeptChange(resource.table, difference.written, difference.gone, anew)
+        told = difference.changes or difference.written or difference.gone
+        if not told and not anew and reached.known == self._position.of(resource.table).known:
+            self._position = position
+            return None
+        kept = KeptChange(resource.table, difference.written, difference.gone, behind=self._stored, anew=anew)
         return Batch(difference.changes, position.dump(), kept=kept)
 
     def _reached(self) -> RestPosition:

@@ -104,6 +104,22 @@ def test_the_environment_wins_and_may_hold_a_whole_source(tmp_path: Path) -> Non
     assert {source.name for source in config.source.values()} == {"main", "a-b", "new_shop"}
 
 
+def test_an_api_s_token_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    text = '[source.my-shop]\ncapture = "rest"\n[source.my-shop.rest]\nurl = "https://erp.example.com"\n'
+    config = load(tmp_path, text, CDC_SOURCE_MY_SHOP_REST_TOKEN="hunter2", CDC_SOURCE_MY_SHOP_REST_PAGE_SIZE="50")
+    rest = config.source["my-shop"].rest
+    assert (rest.read_token("my-shop"), rest.page_size, rest.requests_per_minute) == ("hunter2", 50, 60)
+    assert "hunter2" not in effective_toml(config) + repr(config) + str(masked(config))
+    with pytest.raises(ConfigError, match="through the API: its database is not known"):
+        config.source["my-shop"].connection()
+    (tmp_path / "token").write_text("other\n")
+    read = load(tmp_path, f'{text}token_file = "token"\n').source["my-shop"].rest
+    assert read.read_token("my-shop") == "other"
+    (tmp_path / "token").write_text("two words\n")
+    with pytest.raises(ConfigError, match="holds no token"):
+        read.read_token("my-shop")
+
+
 def test_passwords_from_files(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("other\n")
     source = load(tmp_path, f'[source.main]\nurl = "{URL}"\npassword_file = "pw"\n').source["main"]

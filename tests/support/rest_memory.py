@@ -1,0 +1,54 @@
+"""Polls a resource in a process of its own, and prints how much memory that took.
+
+Arguments: the URL, the path of an outbox, how many events to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+
+from cdc.clock import SystemClock
+from cdc.config import SourceConfig
+from cdc.config.rest import RestConfig
+from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.relay import Relay
+from cdc.service.rest import RestParts, rest_source
+from cdc.service.rules import mapper_of
+
+
+def resident_mb(what: str) -> float:
+    """``VmRSS`` now, ``VmHWM`` at most."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+async def main(url: str, outbox: str, events: int) -> None:
+    rest = RestConfig(url=url, token="n0t-a-secret", requests_per_minute=6000, interval_seconds=1, compare_seconds=1)
+    config = SourceConfig(capture="rest", rest=rest, rules=None)
+    config._name = "main"
+    store = SqliteOutbox(outbox)
+    await store.open()
+    started = resident_mb("VmRSS")
+    source = rest_source(config, store, RestParts.of(config).client)
+    stop = asyncio.Event()
+    relay = Relay(source, mapper_of(config), store, SystemClock(), lambda: None)
+    running = asyncio.create_task(relay.run(stop))
+    after, told = 0, 0
+    while told < events:
+        await asyncio.sleep(0.2)
+        found = await store.events(1000, after)
+        told += len(found)
+        after = found[-1].sequence if found else after
+    stop.set()
+    await running
+    await store.close()
+    print(json.dumps({"started": started, "most": resident_mb("VmHWM"), "told": told}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
