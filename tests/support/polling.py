@@ -25,6 +25,9 @@ from cdc.source.rest.source import Polled, RestSource
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock
 
+#: What the clock does not tell apart.
+_TICK = 1e-5
+
 
 class PassingClock(ManualClock):
     """Whoever waits finds that the time has passed, up to ``until`` (of `monotonic`): there it stands still, and
@@ -72,7 +75,7 @@ class Polling:
     async def run(self, seconds: float) -> list[Event]:
         """For so long of its time, begun anew after failures; what was told meanwhile."""
         before, until = len(self.told), self.clock.monotonic() + seconds
-        while self.clock.monotonic() < until:
+        while until - self.clock.monotonic() > _TICK:
             self.clock.go_on(until)
             try:
                 await self._follow()

@@ -29,7 +29,7 @@ class Budget:
     async def take(self) -> None:
         """Wait until a request may begin."""
         while (missing := self._missing()) > 0:
-            await self._clock.wait(asyncio.Event(), missing / self._rate)
+            await self._clock.wait(asyncio.Event(), max(missing / self._rate, 0.001))
         self._tokens -= 1
 
     def hold(self, seconds: float) -> None:
@@ -59,7 +59,9 @@ class BanGuard:
         self._refused = sorted({*self._refused, *refused})[-_SILENT:]
 
     def note(self, now: datetime) -> None:
-        self.remember([now.timestamp()])
+        """Two at the same time are two: the times tell them apart."""
+        after_last = self._refused[-1] + 1e-6 if self._refused else 0.0
+        self.remember([max(now.timestamp(), after_last)])
 
     def free_at(self, now: datetime, *, allowed_before: bool) -> datetime | None:
         """When the next call may be made; None: now.  ``allowed_before``: it is of a kind that the API has answered."""

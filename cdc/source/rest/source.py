@@ -150,7 +150,7 @@ class RestSource:
                 if batch is not None:
                     yield batch
         except ApiError:
-            yield Batch((), self._reached().dump())  # a new process must know that it was refused
+            yield self._refused()
             raise
 
     async def _turn(self, turn: Turn) -> Batch | None:
@@ -168,7 +168,12 @@ class RestSource:
             if isinstance(error, ApiError) and error.status in _OF_ALL:
                 raise
             self._put_aside(turn.resource.table, error)
-            return Batch((), self._reached().dump())
+            return self._refused()
+
+    def _refused(self) -> Batch:
+        """Nothing but the position: a new process must know that calls were refused."""
+        table = self._polled.resources[0].table
+        return Batch((), self._reached().dump(), kept=KeptChange(table, behind=self._stored))
 
     def _put_aside(self, table: str, error: SourceError) -> None:
         self._comparisons.pop(table, None)
