@@ -138,10 +138,6 @@ class OutboxStore(KeptStore, Protocol):
         """Store events that come from no source, with their deliveries, in one transaction."""
         ...
 
-    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
-        """Store events that come from no source, with their deliveries, in one transaction."""
-        ...
-
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
