@@ -16,7 +16,7 @@ TEXT_EVENTS: Final = 20_000
 class EventFilter:
     """Which events are meant; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
     change, is not before the one and before the other.  ``text``: stands in the payload, letter by letter, of one of
-    the `TEXT_EVENTS` newest events: no index serves it."""
+    the `TEXT_EVENTS` newest events: no index serves it.  ``sources``: of one of these; None: of any."""
 
     event_id: str | None = None
     event_pattern: str | None = None
@@ -25,11 +25,14 @@ class EventFilter:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    sources: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter(EventFilter):
-    """Which deliveries are meant: of such events, to this endpoint, in this state."""
+    """Which deliveries are meant: of such events, to this endpoint, in this state.  ``endpoint_ids``: to one of these;
+    None: to any."""
 
     endpoint_id: str | None = None
     state: DeliveryState | None = None
+    endpoint_ids: tuple[str, ...] | None = None

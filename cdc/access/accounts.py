@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ from cdc.errors import AccessRefused, UsageError
 
 #: For how long a set-up link works; `cdc run` prints another one when it starts.
 SETUP_LIFETIME: Final = timedelta(hours=1)
+#: Characters of a list in the audit log's detail.
+_DETAIL: Final = 2000
 SETUP_ACTOR: Final = "setup"
 
 
@@ -136,16 +138,20 @@ class Accounts:
     # -- tokens -----------------------------------------------------------------------------------------------------
 
     async def add_token(
-        self, actor: str, name: str, scope: Scope, lifetime: timedelta | None = None
+        self, actor: str, name: str, scope: Scope, lifetime: timedelta | None = None, sources: Sequence[str] = ()
     ) -> tuple[ApiToken, str]:
-        """The token's description, and the token itself, which is kept nowhere.  Raises `UsageError`."""
+        """The token's description, and the token itself, which is kept nowhere.  ``sources``: of which it sees and
+        manages what there is; none: of all.  Raises `UsageError`."""
         name = check_name(name, "token")
         text = new_token(self._random)
         digest = token_digest(text)
         assert digest is not None
         now = self._clock.now()
-        made = ApiToken(new_token_id(self._random), name, scope, now, None if lifetime is None else now + lifetime)
-        detail = {"id": made.id, "scope": scope.value, "expires_at": made.expires_at and made.expires_at.isoformat()}
+        expires = None if lifetime is None else now + lifetime
+        made = ApiToken(new_token_id(self._random), name, scope, now, expires, sources=tuple(sources))
+        detail: dict[str, Any] = {"id": made.id, "scope": scope.value, "expires_at": expires and expires.isoformat()}
+        if sources:
+            detail["sources"] = ", ".join(sources)[:_DETAIL]
         await self._store.add_token(made, digest, self._entry(actor, "token.add", name, detail))
         return made, text
 

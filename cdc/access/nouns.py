@@ -105,7 +105,8 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """What is known of a token: never the token itself.  ``last_used_at`` is right to the minute."""
+    """What is known of a token: never the token itself.  ``last_used_at`` is right to the minute.  ``sources``: those
+    of which it sees and manages what there is; empty: of all."""
 
     id: str
     name: str
@@ -113,6 +114,7 @@ class ApiToken:
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

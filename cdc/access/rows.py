@@ -81,13 +81,14 @@ def token_row(token: ApiToken, digest: str, stored: Stored) -> dict[str, Any]:
         "created_at": stored(token.created_at),
         "expires_at": _maybe(stored, token.expires_at),
         "last_used_at": _maybe(stored, token.last_used_at),
+        "sources": json.dumps(token.sources),
     }
 
 
 def token_from(row: Row, moment: Moment) -> ApiToken:
-    identity, name, scope, created_at, expires_at, last_used_at = row
+    identity, name, scope, created_at, expires_at, last_used_at, sources = row
     expires, used = _maybe(moment, expires_at), _maybe(moment, last_used_at)
-    return ApiToken(identity, name, Scope(scope), moment(created_at), expires, used)
+    return ApiToken(identity, name, Scope(scope), moment(created_at), expires, used, tuple(json.loads(sources)))
 
 
 def audit_row(entry: AuditEntry, stored: Stored) -> dict[str, Any]:

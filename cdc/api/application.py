@@ -16,6 +16,7 @@ from cdc.api.gate import Gate
 from cdc.api.openapi import document
 from cdc.api.operation import Answer, Call, Caller, Operation
 from cdc.api.problem import Problem, of_validation, problems
+from cdc.api.scoped import scoped
 
 PREFIX = "/api/v1"
 #: No request needs more (bytes).
@@ -85,7 +86,7 @@ def _call(
         raise Problem(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
     return Call(
         request=request,
-        desk=desk,
+        desk=scoped(desk, caller.sources) if caller.sources else desk,
         caller=caller,
         path=path,
         query=_query(operation, request),

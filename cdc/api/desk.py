@@ -128,6 +128,14 @@ class Desk(Protocol):
         """Every event of every source, and the operational ones, by name."""
         ...
 
+    def event_kinds_of(self, sources: Sequence[str]) -> Sequence[EventKind]:
+        """Every event of these sources, by name."""
+        ...
+
+    async def newest(self) -> int:
+        """The place in the log of the newest event; 0 before there is any."""
+        ...
+
     def sources(self) -> Sequence[SourceState]:
         """Those that this process captures."""
         ...

@@ -18,11 +18,13 @@ Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: ``name`` for the audit log; ``id``: of the token."""
+    """Who asks: ``name`` for the audit log; ``id``: of the token.  ``sources``: of which it sees and manages what there
+    is; empty: of all."""
 
     id: str
     name: str
     scope: Scope
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

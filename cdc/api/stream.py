@@ -59,12 +59,7 @@ async def stream(call: Call[StreamQuery, None]) -> web.StreamResponse:
 async def _begin(call: Call[StreamQuery, None]) -> int:
     """Behind the event that a client which comes back saw last, else behind the newest."""
     last = call.request.headers.get("Last-Event-ID", "")
-    return sequence_of(last) if last else await _newest(call)
-
-
-async def _newest(call: Call[StreamQuery, None]) -> int:
-    newest = await call.desk.store.events(1)
-    return newest[-1].sequence if newest else 0
+    return sequence_of(last) if last else await call.desk.newest()
 
 
 async def _follow(call: Call[StreamQuery, None], response: web.StreamResponse, pattern: str | None, after: int) -> None:
@@ -72,7 +67,7 @@ async def _follow(call: Call[StreamQuery, None], response: web.StreamResponse, p
     heard = looked = clock.monotonic()
     await _write(response, b":\n\n")  # the client sees at once that it is connected
     while True:
-        newest = await _newest(call)
+        newest = await call.desk.newest()
         found = await call.desk.store.events(_PAGE, after=after, pattern=pattern) if newest > after else []
         if found:
             await _write(response, b"".join(map(_message, found)))

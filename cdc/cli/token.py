@@ -28,16 +28,28 @@ def token() -> None:
 @click.option(
     "--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="It works for so many days [until it is removed]."
 )
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME",
+    help="It sees and manages only what is of this source (repeatable) [of all].",
+)
 @json_option
 @pass_session
-def add(session: Session, name: str, scope: str, expires: int | None, as_json: bool) -> None:
+def add(
+    session: Session, *, name: str, scope: str, expires: int | None, sources: tuple[str, ...], as_json: bool
+) -> None:
     """Make a token for a program, and print it.
 
     The token is shown this once.  Each program has one of its own, so that it can be removed alone, and the audit log
     says by its NAME what the program changed.
     """
     lifetime = None if expires is None else timedelta(days=expires)
-    made, text = run_async(_add(quiet_configuration(session), name, Scope(scope), lifetime))
+    config = quiet_configuration(session)
+    for source in sources:
+        config.select_source(source)
+    made, text = run_async(_add(config, name, Scope(scope), lifetime, sources))
     if as_json:
         print_json(_as_json(made) | {"token": text})
         return
@@ -45,9 +57,11 @@ def add(session: Session, name: str, scope: str, expires: int | None, as_json: b
     say("Keep the token: it is not shown again.  Programs send it as  Authorization: Bearer cdct_…")
 
 
-async def _add(config: Config, name: str, scope: Scope, lifetime: timedelta | None) -> tuple[ApiToken, str]:
+async def _add(
+    config: Config, name: str, scope: Scope, lifetime: timedelta | None, sources: tuple[str, ...]
+) -> tuple[ApiToken, str]:
     async with opened_accounts(config) as accounts:
-        return await accounts.add_token(actor(), name, scope, lifetime)
+        return await accounts.add_token(actor(), name, scope, lifetime, tuple(dict.fromkeys(sources)))
 
 
 @token.command("list")
@@ -59,8 +73,8 @@ def list_(session: Session, as_json: bool) -> None:
     if as_json:
         print_json({"tokens": [_as_json(each) for each in tokens]})
         return
-    rows = [(t.id, t.name, t.scope, t.created_at, t.expires_at, t.last_used_at) for t in tokens]
-    titles = ("id", "name", "scope", "created", "expires", "last used")
+    rows = [(t.id, t.name, t.scope, t.sources or "all", t.created_at, t.expires_at, t.last_used_at) for t in tokens]
+    titles = ("id", "name", "scope", "sources", "created", "expires", "last used")
     print_table(titles, rows, "There is no token yet: cdc token add NAME --scope read")
 
 
@@ -88,6 +102,7 @@ def _as_json(each: ApiToken) -> dict[str, Any]:
         "id": each.id,
         "name": each.name,
         "scope": each.scope,
+        "sources": list(each.sources),
         "created_at": time_as_json(each.created_at),
         "expires_at": time_as_json(each.expires_at),
         "last_used_at": time_as_json(each.last_used_at),

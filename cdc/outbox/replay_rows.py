@@ -61,6 +61,9 @@ def selection_from(text: str) -> DeliveryFilter:
     for name in ("since", "until"):
         if name in found:
             found[name] = datetime.fromisoformat(found[name])
+    for name in ("sources", "endpoint_ids"):
+        if name in found:
+            found[name] = tuple(found[name])
     if "state" in found:
         found["state"] = DeliveryState(found["state"])
     return DeliveryFilter(**found)

@@ -107,6 +107,13 @@ class ServiceDesk:
     def event_kinds(self) -> Sequence[EventType]:
         return self._kinds
 
+    def event_kinds_of(self, sources: Sequence[str]) -> Sequence[EventType]:
+        return event_types(self._config, sources)
+
+    async def newest(self) -> int:
+        newest = await self.store.events(1)
+        return newest[-1].sequence if newest else 0
+
     def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         patterns = check_patterns(self._config, wanted["events"])
         subscriber = Subscriber(0, patterns, wanted["sources"], condition=wanted["condition"])

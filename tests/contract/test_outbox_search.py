@@ -53,6 +53,18 @@ async def test_a_source_narrows(outbox: OutboxStore) -> None:
     assert await found(outbox, source="none") == []
 
 
+async def test_sources_and_endpoints_narrow(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_b", sources=("shop",)))
+    await filled(outbox)
+    assert await events_found(outbox, sources=("shop", "none")) == ["evt_2"]
+    assert await events_found(outbox, sources=()) == []
+    assert await found(outbox, sources=("main",)) == ["evt_6", "evt_5", "evt_4", "evt_3", "evt_1"]
+    assert await found(outbox, sources=("shop",)) == ["evt_2", "evt_2"]
+    assert await found(outbox, endpoint_ids=("ep_b", "ep_none")) == ["evt_2"]
+    assert await found(outbox, endpoint_ids=()) == []
+    assert await found(outbox, endpoint_ids=("ep_a",), sources=("shop",), event_pattern="invoice.*") == ["evt_2"]
+
+
 @pytest.mark.parametrize(
     ("fields", "numbers"),
     [

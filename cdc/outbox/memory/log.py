@@ -65,6 +65,7 @@ class MemoryLog(MemoryTables):
     def _fits_delivery(self, delivery: Delivery, which: DeliveryFilter) -> bool:
         return (
             which.endpoint_id in {None, delivery.endpoint_id}
+            and (which.endpoint_ids is None or delivery.endpoint_id in which.endpoint_ids)
             and which.state in {None, delivery.state}
             and fits(self._events[delivery.event.id], which)
         )
@@ -128,6 +129,7 @@ def fits(event: StoredEvent, which: EventFilter) -> bool:
         which.event_id in {None, event.id}
         and which.record in {None, event.record}
         and which.source in {None, event.source}
+        and (which.sources is None or event.source in which.sources)
         and (which.event_pattern is None or matches(event.name, [which.event_pattern]))
         and (which.since is None or event.time >= which.since)
         and (which.until is None or event.time < which.until)

@@ -51,6 +51,9 @@ _UNFINISHED_FIRST: Final = (
     "delivery.id = ANY (ARRAY(SELECT chosen.id FROM cdc_outbox.delivery AS chosen WHERE chosen.state < 2))"
 )
 ENDPOINT_TERM: Final = "delivery.endpoint + 0 = %(endpoint)s"
+_ENDPOINTS: Final = (
+    "delivery.endpoint IN (SELECT number FROM cdc_outbox.endpoint WHERE id = ANY (%(endpoint_ids)s::text[]))"
+)
 _ENDPOINT: Final = "SELECT number FROM cdc_outbox.endpoint WHERE id = %(id)s"
 
 
@@ -99,6 +102,8 @@ async def _terms(db: Db, which: EventFilter) -> Search:
         search.add("event.record = %(record)s", record=storable(which.record))
     if which.source is not None:
         search.add("event.source = %(source)s", source=which.source)
+    if which.sources is not None:
+        search.add("event.source = ANY (%(sources)s::text[])", sources=list(which.sources))
     if which.since is not None:
         search.add('event."time" >= %(since)s', since=which.since)
     if which.until is not None:
@@ -113,6 +118,8 @@ async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
     if which.endpoint_id is not None:
         numbers = await db.query(_ENDPOINT, {"id": which.endpoint_id})  # of a number it knows how many there are
         search.add(ENDPOINT_TERM if numbers else "false", endpoint=numbers[0][0] if numbers else None)
+    if which.endpoint_ids is not None:
+        search.add(_ENDPOINTS, endpoint_ids=list(which.endpoint_ids))
     if which.state is not None:
         search.add(STATE_TERMS[which.state])
         if not which.state.final and int((await db.query(_UNFINISHED, {"most": FEW + 1}))[0][0]) <= FEW:

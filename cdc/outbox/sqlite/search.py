@@ -6,6 +6,7 @@ of time, a rare state, a name, an endpoint, in this order.  Everything else that
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -40,6 +41,9 @@ _SPAN: Final = (
     " (SELECT sequence FROM event INDEXED BY event_time WHERE time >= :since AND time < :until LIMIT :most)"
 )
 _UNFINISHED: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state < 2 LIMIT :most)"
+_ENDPOINTS: Final = (
+    "delivery.endpoint IN (SELECT number FROM endpoint WHERE id IN (SELECT value FROM json_each(:endpoint_ids)))"
+)
 _ENDPOINT: Final = "delivery.endpoint + 0 = (SELECT number + 0 FROM endpoint WHERE id = :endpoint_id)"
 
 #: the term for each state; "+": no index serves it
@@ -122,6 +126,9 @@ def of_deliveries(
     if which.endpoint_id is not None:
         terms.append(f"+({_ENDPOINT})")
         parameters["endpoint_id"] = which.endpoint_id
+    if which.endpoint_ids is not None:
+        terms.append(f"+({_ENDPOINTS})")
+        parameters["endpoint_ids"] = json.dumps(which.endpoint_ids)
     if which.state is not None:
         terms.append(_STATES[which.state])
     by_event = Search("event", tuple(terms) or ("1",), parameters)
@@ -145,6 +152,9 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
         if value is not None:
             terms.append(f"+event.{column} = :{name}")
             parameters[name] = value
+    if which.sources is not None:
+        terms.append("+event.source IN (SELECT value FROM json_each(:sources))")
+        parameters["sources"] = json.dumps(which.sources)
     if which.event_pattern is not None:  # GLOB's * is ours; its other signs cannot occur in a pattern
         terms.append("+event.name GLOB :pattern")
         parameters["pattern"] = check_pattern(which.event_pattern)

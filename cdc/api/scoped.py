@@ -1,0 +1,225 @@
+"""What a token of some sources sees of the desk and of the outbox: theirs, and nothing else.
+
+Closed by default: each method that is here narrows, what is not here cannot be asked for.  An endpoint is theirs when
+it names sources, all of them theirs; an event when its source is; a delivery when its event and its endpoint are.
+Whatever is not theirs is as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from cdc.api.desk import Desk, EventKind, SignatureKind, SourceState
+from cdc.clock import Clock
+from cdc.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.endpoint import Endpoint, EndpointChange
+from cdc.errors import UsageError
+from cdc.event import OPERATIONS
+from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.operation import OPERATION_TYPES
+from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
+from cdc.outbox.shared import Subscriber, no_delivery, no_endpoint, no_replay
+from cdc.outbox.walk import Patience, Searched
+from cdc.replay import Replay, ReplayState
+
+Filter = TypeVar("Filter", bound=EventFilter)
+#: Replays looked at together, to find those of a page.
+_REPLAYS = 200
+
+
+def scoped(desk: Desk, sources: Sequence[str]) -> Desk:
+    """The desk as a token of these sources sees it."""
+    return cast("Desk", ScopedDesk(desk, frozenset(sources)))  # a part of it, on purpose
+
+
+class ScopedStore:
+    def __init__(self, store: OutboxStore, sources: frozenset[str]) -> None:
+        self._store = store
+        self._sources = sources
+
+    def owns(self, sources: Sequence[str] | None) -> bool:
+        """Whether these are sources, and all of them theirs."""
+        return bool(sources) and self._sources.issuperset(sources or ())
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _narrowed(self, which: Filter) -> Filter:
+        return replace(which, sources=tuple(sorted(self._sources)))
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        found = await self._store.event(event_id)
+        return found if found is not None and found.source in self._sources else None
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        which = self._narrowed(EventFilter(event_pattern=pattern))
+        if after is not None:
+            return await self._store.find_events(which, limit, after)
+        newest = await self._store.search_events(which, limit, Patience(_no_hurry), oldest_first=False)
+        return list(newest.found)[::-1]
+
+    async def search_events(
+        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
+    ) -> Searched[StoredEvent]:
+        return await self._store.search_events(self._narrowed(which), limit, patience, place, oldest_first=oldest_first)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def endpoints(self) -> list[Endpoint]:
+        return [each for each in await self._store.endpoints() if self.owns(each.sources)]
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        found = await self._store.endpoint(endpoint_id)
+        return found if found is not None and self.owns(found.sources) else None
+
+    async def check_endpoint(self, endpoint_id: str) -> None:
+        """Raises `NotFound`."""
+        if await self.endpoint(endpoint_id) is None:
+            raise no_endpoint(endpoint_id)
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        theirs = {each.id for each in await self.endpoints()}
+        return {name: counts for name, counts in (await self._store.counts()).items() if name in theirs}
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        assert self.owns(endpoint.sources), "made by the scoped desk"
+        await self._store.add_endpoint(endpoint)
+
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        await self.check_endpoint(endpoint_id)
+        assert change.sources is None or self.owns(change.sources), "checked by the scoped desk"
+        return await self._store.change_endpoint(endpoint_id, change)
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+        await self.check_endpoint(endpoint_id)
+        await self._store.remove_endpoint(endpoint_id, now)
+
+    # -- deliveries -------------------------------------------------------------------------------------------------
+
+    async def of_theirs(self, which: DeliveryFilter) -> DeliveryFilter:
+        """Of their events, to their endpoints."""
+        return replace(self._narrowed(which), endpoint_ids=tuple(each.id for each in await self.endpoints()))
+
+    async def search_deliveries(
+        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
+    ) -> Searched[DeliveryView]:
+        return await self._store.search_deliveries(await self.of_theirs(which), limit, patience, before)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        found = await self._store.delivery(delivery_id)
+        if found is None or found.source not in self._sources or await self.endpoint(found.endpoint_id) is None:
+            return None
+        return found
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return [] if await self.delivery(delivery_id) is None else await self._store.attempts(delivery_id)
+
+    async def retry(self, delivery_id: str, now: datetime) -> None:
+        if await self.delivery(delivery_id) is None:
+            raise no_delivery(delivery_id)
+        await self._store.retry(delivery_id, now)
+
+    # -- replays ----------------------------------------------------------------------------------------------------
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        found: list[Replay] = []
+        while len(found) < limit:
+            page = await self._store.replays(_REPLAYS, before)
+            found += [each for each in page if self.owns(each.which.sources)]
+            if len(page) < _REPLAYS:
+                break
+            before = page[-1].id
+        return found[:limit]
+
+    async def find_replay(self, replay_id: str) -> Replay | None:
+        found = await self._store.find_replay(replay_id)
+        return found if found is not None and self.owns(found.which.sources) else None
+
+    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+        if await self.find_replay(replay_id) is None:
+            raise no_replay(replay_id)
+        return await self._store.end_replay(replay_id, state, error, now)
+
+
+def _no_hurry() -> float:
+    return 0.0
+
+
+class ScopedDesk:
+    def __init__(self, desk: Desk, sources: frozenset[str]) -> None:
+        self._desk = desk
+        self._sources = sources
+        self._store = ScopedStore(desk.store, sources)
+
+    @property
+    def store(self) -> OutboxStore:
+        return cast("OutboxStore", self._store)  # a part of it, on purpose
+
+    @property
+    def clock(self) -> Clock:
+        return self._desk.clock
+
+    async def newest(self) -> int:
+        return await self._desk.newest()
+
+    def event_kinds(self) -> Sequence[EventKind]:
+        return self._desk.event_kinds_of(sorted(self._sources))
+
+    def sources(self) -> Sequence[SourceState]:
+        return [each for each in self._desk.sources() if each.name in self._sources]
+
+    def signature(self, endpoint: Endpoint) -> SignatureKind:
+        return self._desk.signature(endpoint)
+
+    def made(self, fields: Mapping[str, Any], secret: str | None, signature: str | None) -> Endpoint:
+        """Of all their sources, unless some are named."""
+        wanted = dict(fields)
+        wanted["sources"] = tuple(wanted.get("sources") or sorted(self._sources))
+        self._check(wanted)
+        return self._desk.made(wanted, secret, signature)
+
+    def checked(self, fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+        self._check(fields)
+        return self._desk.checked(fields, endpoint)
+
+    def _check(self, fields: Mapping[str, Any]) -> None:
+        if "sources" in fields and not self._store.owns(fields["sources"]):
+            raise UsageError("This token is for some sources only.", f"Name one or more of {_list(self._sources)}.")
+        asked = Subscriber(0, tuple(fields.get("events", ())))
+        if any(asked.names(kind.name, OPERATIONS) for kind in OPERATION_TYPES):
+            raise UsageError(
+                "A token for some sources cannot ask for operational events, which tell of all.",
+                'Name events of records, such as invoice.*; "*" is all of them.',
+            )
+        if fields.get("proxy") or fields.get("client_certificate"):
+            raise UsageError(
+                "A token for some sources cannot use the operator's proxies and client certificates.",
+                "Ask who runs this to set them.",
+            )
+
+    def secret(self, secret: str | None, signature: str | None, endpoint: Endpoint) -> str:
+        return self._desk.secret(secret, signature, endpoint)
+
+    def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        return self._desk.fitting(wanted, events)
+
+    async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
+        await self._store.check_endpoint(endpoint_id)
+        return await self._desk.send_test(endpoint_id, event_name)
+
+    async def count_replay(self, which: DeliveryFilter) -> Replayed:
+        return await self._desk.count_replay(await self._replayed(which))
+
+    async def begin_replay(self, which: DeliveryFilter, rate: float, actor: str) -> Replay:
+        return await self._desk.begin_replay(await self._replayed(which), rate, actor)
+
+    async def _replayed(self, which: DeliveryFilter) -> DeliveryFilter:
+        if which.endpoint_id is not None:
+            await self._store.check_endpoint(which.endpoint_id)
+        return await self._store.of_theirs(which)
+
+
+def _list(sources: frozenset[str]) -> str:
+    return ", ".join(sorted(sources))
