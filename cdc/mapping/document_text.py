@@ -89,6 +89,55 @@ table = "tarifas"
 title = "price list"
 ```
 
+A name with `*` is a pattern: it means the tables that are there and those to come, and a running consumer takes new
+ones on. `exclude` names tables that no pattern means. `tables` can also stand in the source's own table of `cdc.toml`.
+With `names = "model"`, tables without a name of their own are called as FacturaScripts' class, where it is one of its
+own: `agentes` gives `agente.created`, `lineasfacturascli` `linea_factura_cliente.created`. `cdc table list` shows every
+table of a database, and by which rule it is captured, or why not.
+
+```toml
+tables = ["tpvneo_*", "crm_*", "agentes"]
+exclude = ["crm_log*"]
+names = "model"
+```
+
+A plugin's table becomes an entity with transitions like one of FacturaScripts itself; a table that is not there makes
+the rule an error, so name it in the rules of those sources that have the plugin. For a plugin of support tickets, of
+subscriptions, and of a shop's orders, say, whose tables and columns are these:
+
+```toml
+[entity.ticket]
+table = "tickets"
+title = "support ticket"
+
+[[event]]
+entity = "ticket"
+name = "closed"
+becomes = { cerrado = true }
+
+[entity.subscription]
+table = "suscripciones"
+title = "subscription"
+
+[[event]]
+entity = "subscription"
+name = "renewed"
+changed = ["fechafin"]
+where = { activa = true }
+
+[entity.web_order]
+table = "tienda_pedidos"
+title = "order of the web shop"
+lines = { table = "tienda_lineas", column = "idpedido" }
+include = ["lines"]
+
+[noise]
+tienda_pedidos = ["ultimavista"]
+
+[secret]
+tienda_pedidos = ["token_pago"]
+```
+
 ### More or other events
 
 ```toml

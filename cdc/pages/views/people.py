@@ -32,6 +32,7 @@ async def _people(page: Page, *, wrong: str = "", token: str = "") -> web.Stream
         tokens=await store.tokens(),
         roles=list(Role),
         scopes=list(Scope),
+        sources=page.site.desk.source_names(),
         now=page.site.desk.clock.now(),
         wrong=wrong,
         token=token,
@@ -75,12 +76,22 @@ async def add_token(page: Page) -> web.StreamResponse:
         scope = Scope(sent.get("scope", ""))
         days = float(sent.get("days", "") or 0)
         lifetime = timedelta(days=days) if days > 0 else None
-        _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime)
+        sources = _sources(page, sent.get("sources", ""))
+        _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime, sources)
     except CdcError as error:
         return await _people(page, wrong=str(error))
     except (ValueError, OverflowError):
         return await _people(page, wrong=page.language.text("A value is not what is expected there."))
     return await _people(page, token=token)
+
+
+def _sources(page: Page, text: str) -> tuple[str, ...]:
+    """Of a list with commas.  Raises `UsageError`: a name that is none must not give a token of all."""
+    names = tuple(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
+    unknown = [each for each in names if each not in page.site.desk.source_names()]
+    if unknown or (text.strip() and not names):
+        raise UsageError(page.language.text("There is no such source here."))
+    return names
 
 
 async def remove_token(page: Page) -> web.StreamResponse:

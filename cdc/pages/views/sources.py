@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from aiohttp import web
 
 from cdc.access.nouns import Role
+from cdc.errors import NotFound
+from cdc.finding import Finding
+from cdc.log_filter import EventFilter
+from cdc.outbox.walk import Patience
 from cdc.pages.page import Page, Route
+
+#: So many sources are shown as sheets; more of them as a table.
+_SHEETS: Final = 6
+_NEWEST: Final = 20
 
 
 async def sources(page: Page) -> web.StreamResponse:
-    return page.render("sources.html", sources=page.site.desk.sources(), findings={})
+    return page.render("sources.html", sources=page.site.desk.sources(), sheets=_SHEETS)
+
+
+async def source(page: Page) -> web.StreamResponse:
+    return await _source(page)
 
 
 async def examine(page: Page) -> web.StreamResponse:
     """The doctor's findings: questions to the database, so only when somebody asks."""
-    name = page.path("name")
-    findings = await page.site.desk.examine(name)
-    return page.render("sources.html", sources=page.site.desk.sources(), findings={name: findings})
+    return await _source(page, await page.site.desk.examine(page.path("name")))
+
+
+async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.StreamResponse:
+    """One source, who gets its events, and the newest of them."""
+    desk, name = page.site.desk, page.path("name")
+    found = next((each for each in desk.sources() if each.name == name), None)
+    if found is None:
+        raise NotFound(page.language.text("There is no such source here."))
+    endpoints = await desk.store.endpoints()
+    newest = await desk.store.search_events(
+        EventFilter(source=name), _NEWEST, Patience(desk.clock.monotonic), oldest_first=False
+    )
+    return page.render(
+        "source.html",
+        source=found,
+        findings=findings,
+        endpoints=[each for each in endpoints if not each.sources or name in each.sources],
+        all_endpoints={each.id: each for each in endpoints},
+        events=newest.found,
+    )
 
 
 ROUTES = (
     Route("GET", "/sources", sources),
+    Route("GET", "/sources/{name}", source),
     Route("POST", "/sources/{name}/examine", examine, Role.MANAGER),
 )
