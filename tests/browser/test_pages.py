@@ -28,6 +28,7 @@ PATHS = (
     "/catalogue",
     "/catalogue/invoice.paid",
     "/sources",
+    "/sources/main",
     "/people",
     "/audit",
     "/account",
@@ -109,7 +110,7 @@ async def _answers_to_forms(tab: Tab) -> list[str]:
     endpoint = (await _deeper(tab))[2]
     tab.page.on("dialog", lambda dialog: dialog.accept())
     for path, button, back in (
-        ("/sources", "Examine", "/sources"),
+        ("/sources", "Examine", "/sources/main"),
         (endpoint, "Send a test", endpoint),
         (endpoint, "Make a new secret", endpoint),
     ):

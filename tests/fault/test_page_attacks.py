@@ -56,7 +56,16 @@ async def nothing_changed(site: Managed) -> None:
 
 PAGES = ["/", "/endpoints", "/endpoints/ep_a", "/endpoints/ep_a/edit", "/deliveries", "/deliveries/dlv_1", "/events"]
 PAGES += ["/replays", "/replays/new", "/replays/new?event=*&count=1"]
-PAGES += ["/events/evt_1", "/catalogue", "/catalogue/invoice.paid", "/sources", "/people", "/audit", "/account"]
+PAGES += [
+    "/events/evt_1",
+    "/catalogue",
+    "/catalogue/invoice.paid",
+    "/sources",
+    "/sources/main",
+    "/people",
+    "/audit",
+    "/account",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
