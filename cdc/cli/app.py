@@ -41,6 +41,10 @@ COMMANDS = {
     "user": ("cdc.cli.user:user", "The users of the management page."),
     "token": ("cdc.cli.token:token", "The tokens by which programs use the HTTP API."),
     "audit": ("cdc.cli.audit:audit", "Who changed what, and when."),
+    "support-bundle": (
+        "cdc.cli.support_bundle:support_bundle",
+        "Write a ZIP file for whoever helps, without secrets and personal data.",
+    ),
     "listen": ("cdc.cli.listen:listen", "Receive webhooks here, verify their signatures and print them."),
     "service": ("cdc.cli.service:service", "Run as a service of the system."),
     "config": ("cdc.cli.config:config", "Print a default or the effective configuration."),

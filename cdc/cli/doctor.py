@@ -42,7 +42,7 @@ def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
     Ends with 1 when anything is wrong.
     """
     checks = []
-    for check in _checks(session, sources):
+    for check in checks_of(session, sources):
         checks.append(check)
         if not as_json:
             click.echo(_line(check))
@@ -54,7 +54,8 @@ def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
     return 1 if wrong else 0
 
 
-def _checks(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
+def checks_of(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
+    """One after the other, as they are made."""
     try:
         config = quiet_configuration(session)
         sources = select_sources(config, names)

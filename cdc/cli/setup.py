@@ -89,7 +89,7 @@ def _install(guide: Guide, source: SourceConfig) -> None:
     guide.heading(f"Capture the changes of {source.name}")
     command = _INSTALLERS.get(source.capture)
     if command is None:
-        say("The server's binlog is read: nothing is installed.")
+        say(f"Capture by {source.capture} installs nothing.")
         return
     say(f"The SQL, to read or to run by hand: {guide.typed(command, '--dry-run')}")
     if not guide.agreed(f"Install what capture by {source.capture} needs?"):

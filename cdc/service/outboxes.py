@@ -84,6 +84,17 @@ def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
     return back_up(outbox.path, target)
 
 
+async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
+    """What its tables are like, and their version: no row of them.  Of one that has been opened."""
+    if outbox.path is None:
+        from cdc.outbox.postgres.schema import read_schema
+
+        return await read_schema(outbox.connection())
+    from cdc.outbox.sqlite import schema
+
+    return schema.read_schema(outbox.path)
+
+
 def outbox_script() -> str:
     """What a DBA runs to make the outbox's tables in PostgreSQL."""
     from cdc.outbox.postgres.migrate import migration_script

@@ -43,13 +43,14 @@ def check_reloadable(present: Config, wanted: Config, role: Role) -> None:
 def source_key(source: SourceConfig) -> object:
     """Equal for equal sources, what their files hold included.  Raises `ConfigError` for rules that cannot be read."""
     rules = source.rules_text() if isinstance(source.rules, Path) else None
-    return source.model_dump(), _read(source.connection), _read(source.admin_connection), rules
+    token = _read(lambda: source.rest.read_token(source.name)) if source.capture == "rest" else None
+    return source.model_dump(), _read(source.connection), _read(source.admin_connection), token, rules
 
 
-def _read(connection: Callable[[], ConnectionInfo]) -> ConnectionInfo | str:
+def _read(what: Callable[[], ConnectionInfo | str]) -> ConnectionInfo | str:
     """Or why it cannot be read: a source like that costs the others nothing."""
     try:
-        return connection()
+        return what()
     except ConfigError as error:
         return error.message
 

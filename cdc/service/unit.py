@@ -114,6 +114,9 @@ def _secret_files(config: Config) -> Iterator[tuple[tuple[str, ...], Path]]:
             file = getattr(table, option)
             if file is not None:
                 yield (*path, option), file
+    for name, source in config.source.items():
+        if source.rest.token_file is not None:
+            yield ("source", name, "rest", "token_file"), source.rest.token_file
 
 
 def _path(path: Path) -> str:

@@ -15,25 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 
-CONFIG_PHP = """<?php
-define('FS_DB_TYPE', '{kind}');
-define('FS_DB_HOST', '{info.host}');
-define('FS_DB_PORT', '{info.port}');
-define('FS_DB_NAME', '{info.database}');
-define('FS_DB_USER', '{info.user}');
-define('FS_DB_PASS', '{info.password}');
-"""
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
 
 
 def _facturascripts(folder: Path, erp: Database) -> Path:
     """A folder with FacturaScripts' config.php."""
     folder.mkdir(parents=True)
-    kind = "postgresql" if erp.flavour == "postgresql" else "mysql"
-    (folder / "config.php").write_text(CONFIG_PHP.format(kind=kind, info=erp.info), encoding="utf-8")
+    (folder / "config.php").write_text(config_php(erp), encoding="utf-8")
     return folder
 
 
