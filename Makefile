@@ -6,6 +6,7 @@
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md, docs/cli.md and docs/api.md again
+#   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
 #   make screenshots   take the pictures of docs/web.md again
 #   make clean   remove what these commands made
 
@@ -22,7 +23,7 @@ PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test check bench fuzz docs screenshots databases guards clean
+.PHONY: demo test check bench fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -51,6 +52,9 @@ docs: $(VENV)/dev-installed
 	@for page in $(PAGES); do \
 	  text=$$($(BIN)/python -m $${page#*=}) && printf '%s\n' "$$text" > docs/$${page%=*} || exit 1; \
 	done
+
+release-fixtures: $(VENV)/dev-installed databases
+	PYTHONPATH=tests $(BIN)/python -m support.releases
 
 screenshots: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

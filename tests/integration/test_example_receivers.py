@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -136,6 +137,15 @@ async def test_a_receiver_takes_each_genuine_event_once_and_the_newest(example: 
 
 def test_each_example_is_run() -> None:
     assert {path.name for path in EXAMPLES.glob("receiver.*")} == {example.file for example in LANGUAGES}
+
+
+def test_the_sketch_for_woocommerce_is_php() -> None:
+    program = shutil.which("php")
+    if program is None:
+        pytest.skip("The sketch for WooCommerce: not looked at, for there is no php on this machine.")
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    code = text.partition("```php\n")[2].partition("```")[0]
+    subprocess.run([program, "-l"], input=code, text=True, check=True, capture_output=True, timeout=30)
 
 
 def test_the_workflow_of_n8n_is_whole() -> None:

@@ -1,0 +1,176 @@
+"""``docs/install.md`` as a script: its console blocks, run in their order, with what the commands really print.
+
+A line that begins with ``$`` is a command, the lines behind it are its output.  Names that differ from run to run are
+replaced by those of the page (`Stand`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.consumer import Consumer
+from support.database import Database
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "install.md"
+_BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+_PATTERNS = (
+    (re.compile(r"ep_[0-9a-f]{16}"), "ep_4b0e7d1c92fa6380"),
+    (re.compile(r"evt_[0-9a-f]{32}"), "evt_9b0dd2531f4887cef743e2cc87841e1c"),
+    (re.compile(r"whsec_[A-Za-z0-9+/=]{20,}"), "whsec_…"),
+    (re.compile(r"\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d(\.\d+)?"), r"2026-11-24\g<1>21:48:00"),
+    (re.compile(r"after \d+ ms"), "after 12 ms"),
+    (re.compile(r"seconds=[\d.]+"), "seconds=0.012"),
+    (re.compile(r'"transaction": "[^"]*"'), '"transaction": "…"'),
+    (re.compile(r"server: mariadb .*"), "server: mariadb 11.8"),
+    (re.compile(r'"test": "[0-9a-f]{32}"'), '"test": "…"'),
+    (re.compile(r"(create triggers of agenciastrans\n)(main: create triggers of \w+\n)+"), r"\1…\n"),
+    (re.compile(r"set-up/\S+"), "set-up/…"),
+    (re.compile(r"\x1b\[[0-9;]*m"), ""),
+    (re.compile(r"[ \t]+$", re.MULTILINE), ""),
+)
+#: Commands that go on beside the others, and what they say when they are ready for those.
+_READY = {"listen": b"Listening on", "run": b"reading"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    command: str
+    output: str
+
+
+def blocks(text: str) -> list[Shown]:
+    """Every command of the page, with what is printed below it."""
+    found = []
+    for block in _BLOCK.findall(text):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append(Shown(command, output.rstrip("\n")))
+    return found
+
+
+def rewritten(text: str, shown: list[Shown]) -> str:
+    """The page with these outputs."""
+    left = iter(shown)
+
+    def block(match: re.Match[str]) -> str:
+        count = len(re.findall(r"^\$ ", match[0], re.MULTILINE))
+        parts = [next(left) for _ in range(count)]
+        return "".join(f"$ {part.command}\n{part.output}\n" if part.output else f"$ {part.command}\n" for part in parts)
+
+    return _BLOCK.sub(block, text)
+
+
+@dataclass
+class Stand:
+    """A machine as the page describes it: FacturaScripts on MariaDB, ports and folders of our own in their place."""
+
+    folder: Path
+    erp: Database
+    ports: dict[int, int]
+    known: dict[str, str] = field(default_factory=dict)  # id or secret on the page → the real one
+    background: dict[str, tuple[asyncio.subprocess.Process, bytes]] = field(default_factory=dict)
+
+    def real(self, command: str) -> str:
+        text = command.replace("/var/www/html/config.php", str(self.folder / "config.php"))
+        text = text.replace("/etc/systemd/system", str(self.folder / "system"))
+        for page, real in self.ports.items():
+            text = text.replace(f":{page}", f":{real}").replace(f"--port {page}", f"--port {real}")
+        for page, name in self.known.items():
+            text = text.replace(page, name)
+        return text
+
+    def on_the_page(self, text: str) -> str:
+        info = self.erp.info
+        text = text.replace(str(self.folder / "config.php"), "/var/www/html/config.php")
+        text = text.replace(str(self.folder / "system"), "/etc/systemd/system")
+        text = text.replace(f"{Path(sys.executable).parent}/cdc", "/usr/local/bin/cdc")
+        text = text.replace(f"{self.folder}/", "/etc/facturascripts-cdc/").replace(
+            str(self.folder), "/etc/facturascripts-cdc"
+        )
+        text = text.replace(f"{info.host}:{info.port}", "127.0.0.1:3306").replace(info.database, "facturascripts")
+        text = text.replace(info.user, "facturascripts")
+        for page, real in self.ports.items():
+            text = text.replace(f":{real}", f":{page}")
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
+        return text.rstrip("\n")
+
+    async def play(self, shown: list[Shown]) -> list[Shown]:
+        """What each command prints.  `cdc listen` and `cdc run` go on beside the others until the end."""
+        outputs: list[str | None] = [await self._one(each.command) for each in shown]
+        for name in [each for each in _READY if each in self.background]:
+            for number, each in enumerate(shown):
+                if f"cdc {name}" in each.command:
+                    outputs[number] = await self._ended(name)
+        return [Shown(each.command, output or "") for each, output in zip(shown, outputs, strict=True)]
+
+    async def _one(self, command: str) -> str | None:
+        if command.startswith("mariadb "):
+            await asyncio.to_thread(self.erp.execute, re.findall(r'-e "(.*)"', command)[0])
+            return None
+        line = self.real(command)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        process = await asyncio.create_subprocess_shell(
+            f"exec {line}" if command == "cdc run" else line,  # it is signalled itself, not the shell
+            cwd=self.folder,
+            env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        name = next((each for each in _READY if f"cdc {each}" in command), "")
+        if name:
+            self.background[name] = process, await _until_ready(process, _READY[name])
+            return None
+        out, _ = await process.communicate()
+        text = out.decode()
+        assert process.returncode == 0, (line, text)
+        self._learn(text)
+        return self.on_the_page(text)
+
+    def _learn(self, text: str) -> None:
+        for pattern in (r"ep_[0-9a-f]{16}", r"whsec_[A-Za-z0-9+/=]{20,}"):
+            for real in re.findall(pattern, text)[:1]:
+                self.known["whsec_…" if real.startswith("whsec") else "ep_4b0e7d1c92fa6380"] = real
+
+    async def _ended(self, name: str) -> str:
+        """`cdc listen` ends by itself when it has had enough; `cdc run` is stopped then."""
+        process, said = self.background.pop(name)
+        if name == "run":
+            process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            out, _ = await process.communicate()
+        lines = list(_until_stopped((said + out).decode().splitlines()))
+        return self.on_the_page("\n".join(lines))
+
+
+async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> bytes:
+    """What it says up to the line that has ``mark`` in it."""
+    assert process.stdout is not None
+    said = b""
+    async with asyncio.timeout(60):
+        while mark not in said:
+            line = await process.stdout.readline()
+            assert line, said
+            said += line
+    return said
+
+
+def _until_stopped(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        if "signal received" in line:
+            return
+        yield line
+
+
+def reset(consumer: Consumer) -> None:
+    """As before the first command."""
+    consumer.run("uninstall-triggers")
+    for path in consumer.folder.glob("cdc.*"):
+        path.unlink()
