@@ -1,6 +1,6 @@
 """``docs/install.md`` as a script: its console blocks, run in their order, with what the commands really print.
 
-A line that begins with ``$`` is a command, the lines behind it are its output.  Names that differ from run to run are
+The first line of a block is a command, the others are its output.  Names that differ from run to run are
 replaced by those of the page (`Stand`).
 """
 
@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +36,7 @@ _PATTERNS = (
 )
 #: Commands that go on beside the others, and what they say when they are ready for those.
 _READY = {"listen": b"Listening on", "run": b"reading"}
+_TOLD = ("dispatching", "serving the page", "Nobody can sign in", "reading", "attempt")
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,17 @@ class Shown:
 
 def blocks(text: str) -> list[Shown]:
     """Every command of the page, with what is printed below it."""
-    found = []
-    for block in _BLOCK.findall(text):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append(Shown(command, output.rstrip("\n")))
-    return found
+    parts = (block.removeprefix("$ ").partition("\n") for block in _BLOCK.findall(text))
+    return [Shown(command, output.rstrip("\n")) for command, _, output in parts]
 
 
 def rewritten(text: str, shown: list[Shown]) -> str:
     """The page with these outputs."""
     left = iter(shown)
 
-    def block(match: re.Match[str]) -> str:
-        count = len(re.findall(r"^\$ ", match[0], re.MULTILINE))
-        parts = [next(left) for _ in range(count)]
-        return "".join(f"$ {part.command}\n{part.output}\n" if part.output else f"$ {part.command}\n" for part in parts)
+    def block(_: re.Match[str]) -> str:
+        each = next(left)
+        return f"$ {each.command}\n{each.output}\n" if each.output else f"$ {each.command}\n"
 
     return _BLOCK.sub(block, text)
 
@@ -82,8 +77,8 @@ class Stand:
         text = text.replace("/etc/systemd/system", str(self.folder / "system"))
         for page, real in self.ports.items():
             text = text.replace(f":{page}", f":{real}").replace(f"--port {page}", f"--port {real}")
-        for page, name in self.known.items():
-            text = text.replace(page, name)
+        for told, known in self.known.items():
+            text = text.replace(told, known)
         return text
 
     def on_the_page(self, text: str) -> str:
@@ -120,7 +115,7 @@ class Stand:
         process = await asyncio.create_subprocess_shell(
             f"exec {line}" if command == "cdc run" else line,  # it is signalled itself, not the shell
             cwd=self.folder,
-            env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", "CDC_WEB_LISTEN": f"127.0.0.1:{self.ports[8600]}"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -146,8 +141,8 @@ class Stand:
             process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             out, _ = await process.communicate()
-        lines = list(_until_stopped((said + out).decode().splitlines()))
-        return self.on_the_page("\n".join(lines))
+        lines = (said + out).decode().splitlines()
+        return self.on_the_page("\n".join(_in_order(lines) if name == "run" else lines))
 
 
 async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> bytes:
@@ -162,11 +157,10 @@ async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> byte
     return said
 
 
-def _until_stopped(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        if "signal received" in line:
-            return
-        yield line
+def _in_order(lines: list[str]) -> list[str]:
+    """Of `cdc run`, whose parts begin side by side: what is told of each, and nothing of the end."""
+    begun = [(place, line) for line in lines for place, mark in enumerate(_TOLD) if mark in line]
+    return [line for _, line in sorted(begun, key=lambda each: each[0])]
 
 
 def reset(consumer: Consumer) -> None:

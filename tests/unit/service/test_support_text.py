@@ -30,7 +30,7 @@ def test_what_tells_who_and_where_is_replaced(text: str, left: str) -> None:
 
 def test_a_line_keeps_numbers_ids_and_places_in_our_code() -> None:
     traceback = (
-        'Traceback (most recent call last):\n  File "/home/ana/x/cdc/relay.py", line 12, in run\n    self.go("Ana")\n'
+        'Traceback (most recent call last):\n  File "/srv/ana/x/cdc/relay.py", line 12, in run\n    self.go("Ana")\n'
         "ValueError: invalid literal: 'Ana'"
     )
     line = {"level": "error", "message": "attempt broke off", "endpoint": "ep_1", "number": 2, "exception": traceback}
