@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from cdc.errors import UsageError
@@ -18,6 +19,7 @@ _ADDRESS: Final = re.compile(
 _HINT: Final = "Write mailto:ops@example.com or mailto:ops@example.com,other@example.com."
 
 
+@lru_cache(maxsize=1024)  # asked for each request
 def is_mail(url: str) -> bool:
     """Whether what goes there is mail."""
     return url[: len(SCHEME)].lower() == SCHEME

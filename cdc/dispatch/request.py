@@ -74,8 +74,10 @@ def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: dat
         "X-Webhook-Event": name,
     }
     # It has room for one: of the present secret, or of the former symmetric one while a key pair replaces it.
-    if symmetric := [secret for secret in signing if signature_of(secret) is Signature.V1]:
-        headers["X-Webhook-Signature"] = plain_signature(symmetric[0], body.content)
+    for secret in signing:
+        if signature_of(secret) is Signature.V1:
+            headers["X-Webhook-Signature"] = plain_signature(secret, body.content)
+            break
     if endpoint.origin:
         headers[ORIGIN_HEADER] = endpoint.origin
     if endpoint.headers:

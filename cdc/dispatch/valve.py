@@ -169,6 +169,8 @@ class Valve:
 
     def wait(self, now: float) -> float:
         """Seconds until a request may start; infinite while a probe is on its way."""
+        if self._pace is None and self._breaker.closed and self._paused_until <= now:
+            return 0.0  # nearly always, and asked for each request
         seconds = max(_time(self._paused_until - now), self._breaker.wait(now))
         return max(seconds, self._pace.wait(now)) if self._pace else seconds
 

@@ -19,7 +19,7 @@ import orjson
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.event import Event
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
-from cdc.outbox.sqlite.lanes import promote, settle
+from cdc.outbox.sqlite.lanes import settle
 from cdc.outbox.sqlite.relay import announce
 from cdc.outbox.sqlite.retention import forget_answers
 from cdc.outbox.sqlite.rows import ROW_STATE, micros, moment
@@ -104,7 +104,10 @@ def _note_health(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
 
 
 def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
-    """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
+    """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all.
+
+    And one writes those that travelled alone: between two steps of `executemany` the event loop's thread takes its
+    turn, and gives it back when it likes."""
     single = []
     try:
         for (number, url, status, started_at, *rest), attempts in groupby(numbered, _of_all):
@@ -114,7 +117,7 @@ def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
                 single.append((*of_all, deliveries[0]))
             else:
                 db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
-        db.executemany(load("sqlite/insert_attempt.sql"), single)
+        db.execute(load("sqlite/insert_single_attempts.sql"), (orjson.dumps(single).decode(),))
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
         for _, outcome in numbered:
             _delivery(db, outcome)
@@ -145,9 +148,7 @@ def _conclude_all(db: sqlite3.Connection, worker: str, numbered: Sequence[_Numbe
         new = (ROW_STATE[state], finished_at, finished_at)
         numbers = _list([number for number, _ in alike])
         concluded += db.execute(load("sqlite/finish.sql"), (*new, numbers, worker, attempt)).rowcount
-    ended = _list([number for number, _ in numbered])
-    for endpoint, lane in db.execute(load("sqlite/lanes_behind.sql"), (ended,)).fetchall():
-        promote(db, endpoint, lane)
+    db.execute(load("sqlite/promote_behind.sql"), (_list([number for number, _ in numbered]),))
     return concluded
 
 

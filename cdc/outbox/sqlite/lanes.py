@@ -48,9 +48,4 @@ def reorder(db: sqlite3.Connection, endpoint: int, order: Order) -> None:
 def settle(db: sqlite3.Connection, endpoint: int, lane: int) -> None:
     """Make the oldest unfinished delivery of the lane the active one, unless one is leased."""
     db.execute(load("sqlite/demote.sql"), {"endpoint": endpoint, "lane": lane})
-    promote(db, endpoint, lane)
-
-
-def promote(db: sqlite3.Connection, endpoint: int, lane: int) -> None:
-    """`settle`, where nothing can be pending: behind a finished delivery."""
     db.execute(load("sqlite/promote.sql"), {"endpoint": endpoint, "lane": lane})
