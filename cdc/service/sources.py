@@ -102,7 +102,8 @@ def _is_postgres(source: SourceConfig) -> bool:
 
 
 def _journal_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.source.journal import JournalSource, Limits
+    from cdc.source.journal import JournalSource
+    from cdc.source.journal_batches import Limits
 
     journal = journal_of(source.connection(), catalogue(source), share.pace)
     check = _check(source, share) if source.repair else None

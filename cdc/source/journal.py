@@ -15,21 +15,19 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from operator import attrgetter
 
 import structlog
 
-from cdc.change import Batch, Gap, Row, RowChange, Transaction, Value
+from cdc.change import Batch, Row, RowChange, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Table
 from cdc.errors import CdcError
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
+from cdc.source.journal_batches import Limits, by_transaction, gaps_of, marked, parts
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_position import Huge, JournalPosition
 from cdc.source.new_tables import NewTables, Patterns
@@ -42,25 +40,6 @@ from cdc.source.turn import Turn
 Repair = Callable[[Sequence[str]], Awaitable[None]]
 
 log = structlog.get_logger()
-
-_ordinal = attrgetter("ordinal")
-_order = attrgetter("order")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``batch``: rows read and stored together.  ``huge``: a transaction with more rows than this is read in parts.
-    ``heads``: transactions listed at a time.  ``idle``: seconds to wait at most before looking again.
-    ``standby``: seconds between two tries to become the consumer.  ``reread_pause``: between two re-reads of a table
-    whose trigger could not be repaired.  ``check_pause``: between two looks at all triggers."""
-
-    batch: int = 1000
-    huge: int = 2000
-    heads: int = 5000
-    idle: float = 1.0
-    standby: float = 5.0
-    reread_pause: timedelta = timedelta(minutes=1)
-    check_pause: timedelta = timedelta(minutes=1)
 
 
 class JournalSource:
@@ -178,7 +157,7 @@ class JournalSource:
                 return
         heads = await self._database.heads(self._limits.heads)
         self._backlog = len(heads) == self._limits.heads  # then there may be more: list again without a peek
-        for part, following in pairwise((*_parts(heads, self._limits), None)):
+        for part, following in pairwise((*parts(heads, self._limits), None)):
             if isinstance(part, TransactionHead):
                 async for batch in self._huge(part.token, 0):
                     yield batch
@@ -195,12 +174,12 @@ class JournalSource:
 
     async def _batch(self, rows: list[JournalRow]) -> Batch:
         rows = await self._named(rows)
-        grouped = _by_transaction(rows)
+        grouped = by_transaction(rows)
         position = await self._after(rows, JournalPosition(tuple(grouped), None, self._position.rereads))
         transactions = tuple(
             Transaction(token, changes) for token, group in grouped.items() if (changes := self._changes(group))
         )
-        return Batch(transactions, position.dump(), _gaps(rows))
+        return Batch(transactions, position.dump(), gaps_of(rows))
 
     async def _named(self, rows: list[JournalRow]) -> list[JournalRow]:
         """The rows, those as gaps whose primary key is not the table's any more (its column was renamed or dropped
@@ -241,7 +220,7 @@ class JournalSource:
         the same when the reading is repeated after a crash."""
         with RecordIndex() as index:
             gaps = await self._index(token, index)
-            for last, ordinals, final in _marked(index.parts(stored_records, self._limits.batch)):
+            for last, ordinals, final in marked(index.parts(stored_records, self._limits.batch)):
                 rows = await self._named(await self._database.rows_at(token, ordinals))
                 rereads = self._position.rereads
                 if final:
@@ -249,7 +228,7 @@ class JournalSource:
                 else:
                     position = JournalPosition((), Huge(token, last), rereads)
                 changes = self._changes(rows)
-                yield Batch((Transaction(token, changes),), position.dump(), _gaps(gaps) if final else ())
+                yield Batch((Transaction(token, changes),), position.dump(), gaps_of(gaps) if final else ())
 
     async def _index(self, token: str, index: RecordIndex) -> list[JournalRow]:
         """Fill the index; the gap rows met on the way (they belong to no record; one a table is enough)."""
@@ -314,45 +293,3 @@ class JournalSource:
     def _told(self) -> Batch:
         transactions, rereads, step = self._pages.told(self._position.rereads)
         return Batch(transactions, JournalPosition((), None, rereads).dump(), step=step)
-
-
-def _parts(heads: Iterable[TransactionHead], limits: Limits) -> Iterator[list[str] | TransactionHead]:
-    """Tokens of transactions that are read together, about ``batch`` rows; a huge transaction by itself."""
-    tokens: list[str] = []
-    rows = 0
-    for head in heads:
-        huge = head.rows > limits.huge
-        if tokens and (huge or rows + head.rows > limits.batch):
-            yield tokens
-            tokens, rows = [], 0
-        if huge:
-            yield head
-        else:
-            tokens.append(head.token)
-            rows += head.rows
-    if tokens:
-        yield tokens
-
-
-def _by_transaction(rows: Iterable[JournalRow]) -> dict[str, list[JournalRow]]:
-    """Token → rows by ordinal; the transactions by their greatest order."""
-    grouped: dict[str, list[JournalRow]] = {}
-    for row in rows:
-        grouped.setdefault(row.token, []).append(row)
-    for group in grouped.values():
-        group.sort(key=_ordinal)
-    latest = {token: max(map(_order, group)) for token, group in grouped.items()}
-    return {token: grouped[token] for token in sorted(grouped, key=latest.__getitem__)}
-
-
-def _gaps(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:
-    return tuple(Gap(row.table, row.operation, row.time) for row in rows if row.gap)
-
-
-def _marked(parts: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], bool]]:
-    """Each part with whether it is the last."""
-    part = next(parts, None)
-    while part is not None:
-        following = next(parts, None)
-        yield *part, following is None
-        part = following

@@ -57,6 +57,8 @@ class NewTables:
         self._left: dict[str, bool] = {}  # tables that are to be captured, and whether to be read
         self._told: dict[str, str] = {}
         self._under_way: asyncio.Task[bool] | None = None
+        self._again = False  # something is left that was not tried yet
+        self._extended = False
 
     def due(self) -> bool:
         """Whether it is time to look at which tables there are."""
@@ -82,10 +84,9 @@ class NewTables:
 
     def extended(self) -> bool:
         """Whether anything was captured since this was last asked."""
-        if self._under_way is None or not self._under_way.done():
-            return False
-        done, self._under_way = self._under_way.result(), None
-        return done
+        self._collect()
+        extended, self._extended = self._extended, False
+        return extended
 
     async def close(self) -> None:
         """Give up what is under way; all tables are met anew."""
@@ -94,9 +95,17 @@ class NewTables:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
 
+    def _collect(self) -> None:
+        if self._under_way is not None and self._under_way.done():
+            self._extended |= self._under_way.result()
+            self._under_way = None
+
     def _go_on(self, new: bool) -> None:
+        self._collect()
         now = self._clock.now()
-        if self._left and self._under_way is None and (new or now >= self._retry_at):
+        self._again |= new
+        if self._left and self._under_way is None and (self._again or now >= self._retry_at):
+            self._again = False
             self._retry_at = now + self._retry
             self._under_way = asyncio.create_task(self._capture_all())
 

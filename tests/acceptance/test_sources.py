@@ -92,6 +92,32 @@ async def test_one_database_down_does_not_hold_up_the_other(
             await inbox.until_count(2)
 
 
+async def test_one_that_is_configured_wrongly_does_not_hold_up_the_other(
+    postgres_erp: Database, tmp_path: Path
+) -> None:
+    """Its config.php is not there yet; once it is, it is read without a restart."""
+    sources = f"""
+        [source.up]
+        url = "{database_url(postgres_erp.info)}"
+        [source.wrong]
+        facturascripts = "later/config.php"
+    """
+    consumer = Consumer.with_sources(tmp_path, sources)
+    await consumer.call("install-triggers", "--source", "up")
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            failure = await consumer.logged("source failed")
+            assert (failure["source"], "later/config.php" in failure["error"]) == ("wrong", True)
+            postgres_erp.execute(INSERT, ["U", "Ada"])
+            await inbox.until_count(1)
+            (tmp_path / "later").mkdir()
+            _write_config_php(tmp_path / "later" / "config.php", postgres_erp)
+            standby = await consumer.logged("standby")  # the same database: it would be read, if nobody read it
+            assert standby["source"] == "wrong"
+
+
 async def test_each_engine_by_its_config_php(erp: Database, tmp_path: Path) -> None:
     _write_config_php(tmp_path / "config.php", erp)
     consumer = Consumer.with_sources(tmp_path, '[source.main]\nfacturascripts = "config.php"')

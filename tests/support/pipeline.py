@@ -25,7 +25,8 @@ from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.limits import Limits as BinlogLimits
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.source import BinlogSource
-from cdc.source.journal import JournalSource, Limits
+from cdc.source.journal import JournalSource
+from cdc.source.journal_batches import Limits
 from cdc.trigger.mysql import MySQLInstaller
 from support.database import Database
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from cdc.change import Batch, Operation, Row, RowChange
 from cdc.errors import InstallError, SourceError
 from cdc.position import Position
-from cdc.source.journal import JournalSource, Limits
+from cdc.source.journal import JournalSource
+from cdc.source.journal_batches import Limits
 from cdc.source.journal_database import JournalRow
 from cdc.source.journal_position import JournalPosition
 from support.memory_journal import MemoryJournal

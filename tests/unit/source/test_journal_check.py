@@ -10,7 +10,8 @@ import structlog
 
 from cdc.change import Operation
 from cdc.errors import CdcError, InstallError
-from cdc.source.journal import JournalSource, Limits
+from cdc.source.journal import JournalSource
+from cdc.source.journal_batches import Limits
 from support.manual_clock import ManualClock
 from support.memory_journal import MemoryJournal
 
