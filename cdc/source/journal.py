@@ -88,6 +88,7 @@ class JournalSource:
         await self._forget_done()
 
     async def close(self) -> None:
+        await self._pages.drop()
         await self._trigger_check.close()
         await self._new_tables.close()
         await self._drop_ahead()
@@ -135,9 +136,12 @@ class JournalSource:
                 self._follow(batch)
                 yield batch
             if await self._page_ready():
-                yield self._told()
+                told = self._told()
+                self._pages.ahead(told.step, self._read_next)
+                yield told
+                await self._pages.settled()
             elif not seen and not self._pages.under_way:
-                await self._database.wait(min(self._limits.idle, self._pages.rest()))
+                await self._database.wait(self._pages.rest(self._limits.idle))
 
     async def _meet(self) -> bool:
         """Whether there are tables that were not captured before."""
@@ -275,10 +279,13 @@ class JournalSource:
         """Whether a page is to be told now: what can be seen in it was either consumed before it was read, or waited
         in the journal, and is told first."""
         if not self._pages.under_way:
-            wanted = await self._pages.wanted(self._position.rereads, self._tables)
-            if wanted is None or not await self._pages.read(wanted, partial(self._read_page, wanted)):
-                return False
-        return not self._untold
+            await self._read_next()
+        return self._pages.under_way and not self._untold
+
+    async def _read_next(self) -> None:
+        wanted = await self._pages.wanted(self._position.rereads, self._tables)
+        if wanted is not None:
+            await self._pages.read(wanted, partial(self._read_page, wanted))
 
     async def _read_page(self, wanted: Wanted) -> Page | None:
         read = await self._database.page(wanted, self._limits.heads)
@@ -286,8 +293,8 @@ class JournalSource:
         return None if read is None else read.page
 
     def _follow(self, batch: Batch) -> None:
+        self._pages.follow(batch.transactions)
         if self._pages.under_way:
-            self._pages.follow(batch.transactions)
             self._untold.difference_update(JournalPosition.load(batch.position).done)
 
     def _told(self) -> Batch:

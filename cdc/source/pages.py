@@ -1,12 +1,14 @@
 """Tables that are read page by page beside the stream of changes: to mend a gap, or for a backfill.
 
-One page at a time is under way.  The source reads it together with a mark: where the stream is when it has told of
-everything that can be seen in the page.  Until then the page follows the stream (`cdc.source.window`).
+One page at a time is under way; while one of a backfill is stored, the next is read already.  The source reads it
+together with a mark: where the stream is when it has told of everything that can be seen in the page.  Until then the
+page follows the stream (`cdc.source.window`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -28,6 +30,9 @@ log = structlog.get_logger()
 SECONDS = 0.1
 #: Rows of a page, at least and at most.
 FEWEST, MOST = 100, 2000
+#: While the ERP writes, and for so many seconds after, backfills are gentle: pages are small, and each is followed by a
+#: rest of so many times as long as it took to read and store.
+GENTLE_SECONDS, GENTLE_REST = 1.0, 4.0
 
 
 class Page(NamedTuple):
@@ -76,19 +81,37 @@ class PageReader:
         self._wanted: Wanted | None = None
         self._page = Page((), None, 0)
         self._window = Window("", (), ())
+        self._step: BackfillStep | None = None
+        self._ahead: asyncio.Task[None] | None = None
+        self._changed_at = -GENTLE_SECONDS
+        self._begun_at: float | None = None
+        self._resume_at = 0.0
 
     def use(self, backfills: Backfills) -> None:
         """From now on; what was under way is forgotten."""
         self._backfills = backfills
-        self._wanted = None
+        self._wanted = self._step = None
 
     def soon(self, tables: Sequence[str]) -> None:
         for table in tables:
             self._not_before.pop(table, None)
 
-    def rest(self) -> float:
-        """Seconds after which there may be something to read."""
-        return self._backfills.rest()
+    def rest(self, idle: float) -> float:
+        """Seconds to wait for changes at most.  ``idle``: while nothing is to be read."""
+        if self.under_way:
+            return idle
+        return min(idle, max(self._backfills.rest(), self._resume_at - self._clock.monotonic()))
+
+    def _gentle(self) -> bool:
+        return self._clock.monotonic() - self._changed_at < GENTLE_SECONDS
+
+    def _rests(self) -> bool:
+        """Whether the ERP is left alone for a moment, after a page that has been stored by now."""
+        now = self._clock.monotonic()
+        if self._begun_at is not None:
+            spent, self._begun_at = now - self._begun_at, None
+            self._resume_at = now + GENTLE_REST * spent if self._gentle() else now
+        return now < self._resume_at
 
     @property
     def under_way(self) -> bool:
@@ -100,15 +123,18 @@ class PageReader:
         if reread is not None:
             table = tables.get(reread.table) or Table(reread.table, (), ())
             return Wanted(table, _usable(reread.after, table), self._rows, reread=reread)
-        found = await self._backfills.next()
+        found = None if self._rests() else await self._backfills.next()
         if found is None:
             return None
         backfill, most = found
+        step, self._step = self._step, None
+        if step is not None and step.job == backfill.id:
+            backfill = replace(backfill, after=step.after)  # it is being stored
         table = tables.get(backfill.table) or Table(backfill.table, (), ())
         if not table.key:
             await self._backfills.fail(backfill.id, f"The table {table.name} is not captured, or has no primary key.")
             return None
-        after, size = _usable(backfill.after, table), min(most, self._size)
+        after, size = _usable(backfill.after, table), min(most, FEWEST if self._gentle() else self._size)
         return Wanted(table, after, size, backfill.where, backfill=backfill)
 
     def _due(self, rereads: Sequence[Reread]) -> Reread | None:
@@ -134,6 +160,8 @@ class PageReader:
             self._begin(wanted, Page((), None, 0))
             return True
         began = self._clock.monotonic()
+        if wanted.backfill is not None:
+            self._begun_at = began
         try:
             page = await read()
         except SourceUnavailable:
@@ -146,12 +174,14 @@ class PageReader:
         if page is None:
             return False
         if wanted.backfill is not None:
-            self._adapt(page.looked, self._clock.monotonic() - began)
+            self._adapt(wanted.most, page.looked, self._clock.monotonic() - began)
         self._begin(wanted, page)
         return True
 
-    def _adapt(self, looked: int, seconds: float) -> None:
-        """By halves or doubles at most: one page says little about the next."""
+    def _adapt(self, most: int, looked: int, seconds: float) -> None:
+        """By halves or doubles at most: one page says little about the next.  What was made small says nothing."""
+        if most < self._size and seconds < SECONDS:
+            return
         fitting = looked * SECONDS / seconds if seconds else MOST
         self._size = int(min(max(fitting, self._size / 2, FEWEST), self._size * 2, MOST))
 
@@ -159,8 +189,31 @@ class PageReader:
         self._wanted, self._page = wanted, page
         self._window = Window(wanted.table.name, wanted.table.key, page.rows)
 
-    def follow(self, transactions: Iterable[Transaction]) -> None:
+    def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
+        """Read the next page while ``step``, which is about to be yielded, is stored.  ``read`` asks `wanted` for it.
+        Nothing else is told before `settled`."""
+        if step is not None and not step.finished and not self._gentle():
+            self._step = step
+            self._ahead = asyncio.ensure_future(read())
+
+    async def settled(self) -> None:
+        """What was begun ahead has ended."""
+        task, self._ahead = self._ahead, None
+        if task is not None:
+            await task
+        self._step = None
+
+    async def drop(self) -> None:
+        """Give up what was begun ahead."""
+        task, self._ahead = self._ahead, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
+
+    def follow(self, transactions: Sequence[Transaction]) -> None:
         """The stream tells of these."""
+        if transactions:
+            self._changed_at = self._clock.monotonic()
         if self._wanted is not None:
             self._window.follow(transactions)
 

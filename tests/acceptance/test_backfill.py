@@ -20,9 +20,9 @@ from support.consumer import RULES, TABLE, Consumer
 from support.database import Database
 
 #: More rows take no pause between pages, and more kills.
-ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "2500"))
+ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "1500"))
 MANY = ROWS > 100_000
-KILLS = 10 if MANY else 3
+KILLS = 10 if MANY else 2
 #: Of the server, the way to capture, whether the server keeps a log.
 ROUTES = [
     ("postgresql", "triggers", True),

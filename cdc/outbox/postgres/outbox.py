@@ -298,7 +298,7 @@ class PostgresOutbox:
         return await self._log.read(backfills.find, backfill_id)
 
     async def next_backfill(self, source: str) -> Backfill | None:
-        return await self._durable.read(backfills.oldest, source)
+        return await self._log.read(backfills.oldest, source)
 
     async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
         return await self._durable.write(Lock.IN_TURN, backfills.set_state, backfill_id, state, error, now)

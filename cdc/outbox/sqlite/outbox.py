@@ -266,7 +266,7 @@ class SqliteOutbox:
         return await self._reader.read(backfills.find, backfill_id)
 
     async def next_backfill(self, source: str) -> Backfill | None:
-        return await self._writer.read(backfills.oldest, source)
+        return await self._reader.read(backfills.oldest, source)
 
     async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
         return await self._writer.write(backfills.set_state, backfill_id, state, error, now)

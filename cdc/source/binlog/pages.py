@@ -5,13 +5,13 @@ The log's end behind the snapshot takes in all that it shows, and a `Witness` sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.change import Transaction
+from cdc.change import BackfillStep, Transaction
 from cdc.column import Table
 from cdc.database.mysql_connection import rows
 from cdc.errors import SourceError
@@ -24,6 +24,8 @@ from cdc.source.mysql_session import MySQLSession
 from cdc.source.pages import Page, PageReader, Told, Wanted
 from cdc.source.reread import Reread
 
+#: Seconds to wait for changes that come before a page of a table.
+_SOON = 0.002
 #: As `LogPosition.place`.
 Place = tuple[int, int]
 
@@ -45,8 +47,9 @@ class BinlogPages:
     def soon(self, tables: Sequence[str]) -> None:
         self._reader.soon(tables)
 
-    def rest(self) -> float:
-        return self._reader.rest()
+    def rest(self, wanted: Wanted | None, idle: float) -> float:
+        """Seconds to wait for changes at most: a moment, where a page is to be read or told behind them."""
+        return _SOON if wanted is not None or self.ready else self._reader.rest(idle)
 
     async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> Wanted | None:
         """The page to read next, unless one is under way."""
@@ -89,6 +92,16 @@ class BinlogPages:
         self._witness = None  # what is shown once is shown for ever
         return True
 
+    def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
+        self._reader.ahead(step, read)
+
+    async def settled(self) -> None:
+        await self._reader.settled()
+
+    async def drop(self) -> None:
+        await self._reader.drop()
+
+    @property
     def ready(self) -> bool:
         """Whether a page is to be told now."""
         return self._reader.under_way and self._reached >= self._mark

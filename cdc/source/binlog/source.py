@@ -49,8 +49,6 @@ from cdc.source.reread import with_gaps
 from cdc.source.trigger_check import Check, TriggerCheck
 from cdc.source.turn import Turn
 
-#: Seconds to wait for changes that come before a page of a table.
-_SOON = 0.002
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
 log = structlog.get_logger()
@@ -147,6 +145,7 @@ class BinlogSource:
             )
 
     async def close(self) -> None:
+        await self._pages.drop()
         self._session.closing.set()
         await self._trigger_check.close()
         await self._new_tables.close()
@@ -326,7 +325,7 @@ class BinlogSource:
                 self._pages.use(backfills, self._stand.log)
             wanted = await self._wanted()
             try:
-                stretch = await self._next(_SOON if wanted is not None else min(self._limits.idle, self._pages.rest()))
+                stretch = await self._next(self._pages.rest(wanted, self._limits.idle))
             except (LogPurged, LogIncomplete) as error:
                 yield await self._start_over(error)
                 await self._open_log()
@@ -339,8 +338,16 @@ class BinlogSource:
                     yield batch
             if wanted is not None and self._caught_up:
                 await self._pages.read(wanted)
-            if self._pages.ready():
-                yield self._told()
+            if self._pages.ready:
+                told = self._told()
+                self._pages.ahead(told.step, self._read_next)
+                yield told
+                await self._pages.settled()
+
+    async def _read_next(self) -> None:
+        wanted = await self._wanted()
+        if wanted is not None:
+            await self._pages.read(wanted)
 
     async def _next(self, seconds: float) -> Stretch | None:
         """None when nothing happened for so long."""

@@ -6,10 +6,10 @@ It is read only when it shows everything that was told before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from cdc.change import Transaction
+from cdc.change import BackfillStep, Transaction
 from cdc.column import Table
 from cdc.database.postgres_lsn import lsn_number
 from cdc.source.base import Backfills
@@ -19,6 +19,8 @@ from cdc.source.pages import Page, PageReader, Told, Wanted
 from cdc.source.postgres_lookup import PostgresLookup
 from cdc.source.reread import Reread
 
+#: Seconds to wait for changes that come before a page of a table.
+_SOON = 0.002
 #: Bytes of a page of the log, and of the header of most of them.
 _LOG_PAGE, _LOG_HEADER = 8192, 24
 
@@ -38,8 +40,9 @@ class LogPages:
     def soon(self, tables: Sequence[str]) -> None:
         self._reader.soon(tables)
 
-    def rest(self) -> float:
-        return self._reader.rest()
+    def rest(self, wanted: Wanted | None, idle: float) -> float:
+        """Seconds to wait for changes at most: a moment, where a page is to be read or told behind them."""
+        return _SOON if wanted is not None or self.ready else self._reader.rest(idle)
 
     async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> Wanted | None:
         """The page to read next, unless one is under way."""
@@ -67,9 +70,22 @@ class LogPages:
         self._mark = _end_of_record(lsn_number(end))
         return page
 
-    def ready(self, reached: int) -> bool:
-        """Whether a page is to be told now that the log was read up to ``reached``."""
+    def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
+        self._reader.ahead(step, read)
+
+    async def settled(self) -> None:
+        await self._reader.settled()
+
+    async def drop(self) -> None:
+        await self._reader.drop()
+
+    def reach(self, reached: int) -> None:
+        """The log was read up to ``reached``."""
         self._reached = max(self._reached, reached)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a page is to be told now."""
         return self._reader.under_way and self._reached >= self._mark
 
     def told(self, rereads: Sequence[Reread]) -> Told:

@@ -50,8 +50,6 @@ Repair = Callable[[Sequence[str]], Awaitable[None]]
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0
-#: Seconds to wait for changes that come before a page of a table.
-_SOON = 0.002
 
 log = structlog.get_logger()
 
@@ -171,6 +169,7 @@ class LogicalSource:
         return stream
 
     async def close(self) -> None:
+        await self._pages.drop()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
@@ -208,14 +207,23 @@ class LogicalSource:
             async for batch in self._look_at_tables():
                 yield batch
             wanted = await self._pages.wanted(self._position.rereads, self._tables)
-            stretch = await self._next(_SOON if wanted is not None else min(self._limits.idle, self._pages.rest()))
+            stretch = await self._next(self._pages.rest(wanted, self._limits.idle))
             async for batch in self._stored(stretch):
                 self._pages.follow(batch.transactions)
                 yield batch
             if wanted is not None and stretch.caught_up:
                 await self._pages.read(wanted)
-            if self._pages.ready(max(self._position.lsn, stretch.progress)):
-                yield self._told()
+            self._pages.reach(max(self._position.lsn, stretch.progress))
+            if self._pages.ready:
+                told = self._told()
+                self._pages.ahead(told.step, self._read_next)
+                yield told
+                await self._pages.settled()
+
+    async def _read_next(self) -> None:
+        wanted = await self._pages.wanted(self._position.rereads, self._tables)
+        if wanted is not None:
+            await self._pages.read(wanted)
 
     async def _next(self, seconds: float) -> Stretch:
         assert self._reader is not None, "opened"

@@ -16,8 +16,9 @@ from cdc.errors import InstallError, SourceError
 from cdc.position import Position
 from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
-from cdc.source.journal_database import JournalRow
+from cdc.source.journal_database import JournalPage, JournalRow
 from cdc.source.journal_position import JournalPosition
+from cdc.source.pages import Wanted
 from support.memory_journal import MemoryJournal
 
 LIMITS = Limits(batch=6, huge=10, heads=4, idle=0, reread_pause=timedelta(0))
@@ -217,6 +218,32 @@ async def test_a_table_is_read_again_although_the_repair_is_not_allowed() -> Non
     batches = reader.batches()
     await reader.acknowledge((await next_batch(batches)).position)
     assert await reread_keys(reader, batches, 1) == [1]
+
+
+class CommitsMeanwhile(MemoryJournal):
+    """Two transactions commit just before a page is read: the page shows them, and they wait in the journal."""
+
+    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+        if not self.visible:
+            for value in (6, 7):
+                self.commit([self.write(f"w{value}", Operation.UPDATE, item(1, value - 1), item(1, value))])
+            self.table_rows = [item(1, 7), item(2, 5)]
+        return await super().page(wanted, most)
+
+
+async def test_what_waits_in_the_snapshot_of_a_page_is_told_before_the_page() -> None:
+    journal = CommitsMeanwhile(table_rows=[item(1, 5), item(2, 5)])
+    journal.commit([journal.gap("t")])
+    reader = source(journal)
+    await reader.open(None)
+    batches = reader.batches()
+    told = []
+    for _ in range(3):
+        batch = await next_batch(batches)
+        await reader.acknowledge(batch.position)
+        told += [(change.operation, change.after) for each in batch.transactions for change in each.changes]
+    changed = [(Operation.UPDATE, item(1, 6)), (Operation.UPDATE, item(1, 7))]
+    assert told == [*changed, (Operation.READ, item(1, 7)), (Operation.READ, item(2, 5))]
 
 
 async def reread_keys(reader: JournalSource, batches: AsyncIterator[Batch], pages: int) -> list[object]:

@@ -1,0 +1,55 @@
+"""Rows that a backfill read, as events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from cdc.backfill import backfill_token
+from cdc.change import Existing, Operation, Row, RowChange, Transaction
+from cdc.event import Event
+from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.facts import Facts
+from cdc.mapping.mapper import Mapper
+
+MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+RECEIPT: Row = {"idrecibo": 7, "pagado": True, "importe": 10.0, "observaciones": "O&#39;Brien"}
+
+
+def told(*rows: Row, job: str = "bf_1", endpoint: str = "", at: datetime = MOMENT, rules: str = "") -> list[Event]:
+    existing = Existing(job, endpoint)
+    changes = tuple(
+        RowChange(Operation.READ, "recibospagoscli", {"idrecibo": row["idrecibo"]}, None, row, at, number)
+        for number, row in enumerate(rows)
+    )
+    transaction = Transaction(backfill_token(existing), changes, existing=existing)
+    mapper = Mapper(load_catalogue(rules or None))
+    assert not mapper.facts_needed([transaction]).states
+    return mapper.map_transactions("main", [transaction], Facts(), {}).events
+
+
+def test_a_row_gives_one_event_and_no_transition() -> None:
+    (event,) = told(RECEIPT)
+    assert (event.name, event.record, event.key) == ("receipt.existing", "recibospagoscli:7", {"idrecibo": 7})
+    assert event.data == {**RECEIPT, "observaciones": "O'Brien"}
+    assert (event.previous, event.time, event.transaction) == (None, MOMENT, "backfill/bf_1")
+
+
+def test_its_id_is_made_of_the_job_and_the_record_alone() -> None:
+    other: Row = {**RECEIPT, "idrecibo": 8}
+    (first, second), (alone,) = told(RECEIPT, other), told(other, at=MOMENT + timedelta(days=1))
+    assert first.id != second.id == alone.id
+    assert told(RECEIPT, job="bf_2")[0].id != first.id
+
+
+def test_it_says_which_endpoint_alone_is_to_get_it() -> None:
+    assert [event.only_to for event in told(RECEIPT, endpoint="ep_a")] == ["ep_a"]
+    assert [event.only_to for event in told(RECEIPT)] == [""]
+
+
+def test_a_disabled_event_is_not_told() -> None:
+    assert told(RECEIPT, rules='disable = ["receipt.existing"]') == []
+
+
+def test_secret_columns_stay_out() -> None:
+    (event,) = told({**RECEIPT, "iban": "ES00"})
+    assert "iban" not in event.data
