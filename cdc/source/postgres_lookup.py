@@ -22,6 +22,9 @@ from cdc.sqlfile import load
 
 #: For so many seconds the columns of a table that is read page by page are believed to be the same.
 FRESH_SECONDS: Final = 5.0
+#: Between the rows, and before those that meet the condition: as `page.sql` writes them.
+_SEPARATOR: Final = "\x1e"
+_MEETS: Final = "+"
 
 
 class PostgresLookup:
@@ -103,12 +106,13 @@ class PostgresLookup:
         layout = self.catalogue.layout(wanted.table.name)
         condition, key = behind(layout, wanted.after)
         sql = select_page(layout, wanted.where, condition, load(f"postgres/{marks}"))
-        records = await self.link.read(sql, {**key, **parameters, "limit": wanted.most})
-        images = [(image, meets) for image, meets, *_ in records if image is not None]
-        rows = [layout.decode(image) for image, meets in images if meets]
-        last = None if not images else rows[-1] if images[-1][1] else layout.decode(images[-1][0])
-        found = [(name, place) for image, _, name, place in records if image is None]
-        return Page(rows, last, len(images)), found
+        ((texts, marked),) = await self.link.read(sql, {**key, **parameters, "limit": wanted.most})
+        images = texts.split(_SEPARATOR) if texts else []
+        decode = layout.decode
+        rows = [decode(image[1:]) for image in images if image[0] == _MEETS]
+        last = None if not images else rows[-1] if images[-1][0] == _MEETS else decode(images[-1][1:])
+        pairs = [mark.split(" ") for mark in (marked or "").split(_SEPARATOR) if mark]
+        return Page(rows, last, len(images)), [(name, place) for name, place in pairs]
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         texts = [as_text(value) for value in values if value is not None]

@@ -1,12 +1,17 @@
--- Rows of an ERP table as the triggers would write them, whether each meets a condition, and marks of the same snapshot: two
--- texts, where the first column is null.
-SELECT page.image, page.meets, NULL::text, NULL::text
-FROM (
-    SELECT (SELECT row_to_json(found)::text FROM (SELECT $images) AS found) AS image, ($where) IS TRUE AS meets
-    FROM $table AS t WHERE $condition ORDER BY $key LIMIT %(limit)s
-) AS page
-UNION ALL
-SELECT NULL, NULL, marks.*
-FROM (
-    $marks
-) AS marks
+-- Rows of an ERP table as the triggers would write them, and marks of the same snapshot, each as one text: a driver takes
+-- its time over every value. Between them is the record separator, which JSON cannot hold. A row begins with whether it
+-- meets a condition; a mark is two words.
+SELECT
+    (
+        SELECT string_agg(CASE WHEN page.meets THEN '+' ELSE '-' END || page.image, chr(30))
+        FROM (
+            SELECT (SELECT row_to_json(found)::text FROM (SELECT $images) AS found) AS image, ($where) IS TRUE AS meets
+            FROM $table AS t WHERE $condition ORDER BY $key LIMIT %(limit)s
+        ) AS page
+    ),
+    (
+        SELECT string_agg(marks.name || ' ' || marks.place, chr(30))
+        FROM (
+            $marks
+        ) AS marks (name, place)
+    )
