@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.consumer import TABLE, Consumer, Inbox, answering, receiving
 from support.database import Database
 from support.notify_socket import notify_socket
@@ -36,8 +38,10 @@ def _opened(consumer: Consumer, source: str) -> int:
     return sum(line["message"] == "reading" and line["source"] == source for line in consumer.messages())
 
 
-async def test_nothing_is_lost_while_sources_change(database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["postgres_db", "mariadb_db"])  # of MySQL it is the same code
+async def test_nothing_is_lost_while_sources_change(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Under writes, the rules of a source change again and again, in a file of their own."""
+    database: Database = request.getfixturevalue(name)
     database.execute(TABLE.replace("contadores", "otros"))
     consumer = Consumer.of_one_table(tmp_path, database)
     inbox = Inbox()

@@ -39,7 +39,11 @@ def _printed(text: str) -> list[str]:
     return [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
 
 
-async def test_by_flags_alone_then_the_first_event_arrives(erp: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["postgres_erp", "mysql_erp"])  # docs/install.md does it on MariaDB
+async def test_by_flags_alone_then_the_first_event_arrives(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    erp: Database = request.getfixturevalue(name)
     folder = _facturascripts(tmp_path / "fs", erp)
     inbox = Inbox()
     async with receiving(inbox) as url:
