@@ -16,7 +16,7 @@ from cdc.endpoint import Endpoint
 from cdc.outbox.base import OutboxStore
 from cdc.pattern import names_last
 
-#: Seconds between two looks for a new one, and at endpoints that have too much to get already.
+#: Seconds between two looks for a new one (unless it is said), and at endpoints that have too much to get already.
 LOOK_EVERY: Final = 1.0
 #: No more rows are read while an endpoint that gets them has more unfinished deliveries than this.
 BACKLOG: Final = 10_000
@@ -29,9 +29,13 @@ log = structlog.get_logger()
 
 
 class Backfilling:
-    """A `cdc.source.base.Backfills`.  ``backlog``: see `BACKLOG`."""
+    """A `cdc.source.base.Backfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
+    one."""
 
-    def __init__(self, store: OutboxStore, source: str, clock: Clock, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self, store: OutboxStore, source: str, clock: Clock, backlog: int = BACKLOG, *, look: float = LOOK_EVERY
+    ) -> None:
+        self._look = look
         self._store = store
         self._source = source
         self._clock = clock
@@ -53,7 +57,7 @@ class Backfilling:
         backfill = await self._store.next_backfill(self._source)
         if backfill is None:
             self._job = ""
-            self._not_before = now + LOOK_EVERY
+            self._not_before = now + self._look
             return None
         if backfill.id != self._job:
             self._begin(backfill)

@@ -75,7 +75,7 @@ def relay_of(
         observer,
         opening=share.opening,
         retry=share.pace.retry,
-        backfills=Backfilling(store, source.name, clock),
+        backfills=Backfilling(store, source.name, clock, look=share.pace.idle),
     )
 
 

@@ -34,9 +34,9 @@ class Pace:
     """How often a source is looked at while nothing happens.  Seconds.
 
     ``look``: between two looks at a journal that cannot call.  ``round``: of waiting, after which an end is noticed.
-    ``idle``: after which the source looks after itself.  ``probe``: between two looks from outside; ``keep``: whether
-    their connection stays open meanwhile.  ``check``: between two looks at all triggers; ``names``: at which tables
-    there are, where patterns mean some.  ``retry``: before the first new try after a failure.
+    ``idle``: after which the source looks after itself, and for backfills.  ``probe``: between two looks from outside;
+    ``keep``: whether their connection stays open meanwhile.  ``check``: between two looks at all triggers; ``names``:
+    at which tables there are, where patterns mean some.  ``retry``: before the first new try after a failure.
     """
 
     look: float = 0.025
