@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from cdc.replay import Replay
 from cdc.service.doctor import examine
 from cdc.service.endpoints import check_endpoint, check_patterns, new_endpoint, preview
 from cdc.service.events import event_types
+from cdc.service.sharing import alone
 from cdc.service.trial import send_test
 from cdc.web.activity import Minute
 from cdc.web.health import Bounds, reasons, state
@@ -221,7 +221,8 @@ class ServiceDesk:
         if source not in self._config.source:
             raise NotFound(f"There is no source {source!r}.")
         position = await self.store.position(source)
-        return await asyncio.to_thread(examine, self._config.source[source], position)
+        # not in a thread of the pool, which others need too: its server may hang
+        return await alone().in_thread(lambda: examine(self._config.source[source], position))
 
     # -- the process ------------------------------------------------------------------------------------------------
 
