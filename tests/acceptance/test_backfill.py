@@ -83,16 +83,9 @@ async def _told(consumer: Consumer, database: Database) -> Histories:
             await asyncio.sleep(0.3)  # as above
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(("flavour", "capture", "log"), ROUTES)
-async def test_nothing_older_comes_after_something_newer(
-    *, flavour: str, capture: str, log: bool, own_server: Any, tmp_path: Path
-) -> None:
-    database: Database = own_server(flavour, binlog=log and flavour != "postgresql")
-    consumer = _configured(database, tmp_path, capture)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # shown when the test fails
-    dice = random.Random(seed)
+async def _through_kills(
+    consumer: Consumer, database: Database, dice: random.Random
+) -> tuple[dict[str, Any], Histories]:
     consumer.start()
     await consumer.logged("reading")
     with changing(database, ROWS, dice, 0 if MANY else 0.005):
@@ -103,8 +96,21 @@ async def test_nothing_older_comes_after_something_newer(
             await consumer.stop(signal.SIGKILL)
             consumer.start()
         job = await _until_done(consumer)
+    return job, await _told(consumer, database)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("flavour", "capture", "log"), ROUTES)
+async def test_nothing_older_comes_after_something_newer(
+    *, flavour: str, capture: str, log: bool, own_server: Any, tmp_path: Path
+) -> None:
+    database: Database = own_server(flavour, binlog=log and flavour != "postgresql")
+    consumer = _configured(database, tmp_path, capture)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown when the test fails
+    dice = random.Random(seed)
     try:
-        histories = await _told(consumer, database)
+        job, histories = await _through_kills(consumer, database, dice)
     finally:
         await consumer.stop()
     assert job["state"] == "done"
