@@ -20,6 +20,7 @@ from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.event import Event
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.lanes import settle
+from cdc.outbox.sqlite.many import insert_many
 from cdc.outbox.sqlite.relay import announce
 from cdc.outbox.sqlite.retention import forget_answers
 from cdc.outbox.sqlite.rows import ROW_STATE, micros, moment
@@ -104,10 +105,7 @@ def _note_health(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
 
 
 def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
-    """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all.
-
-    And one writes those that travelled alone: between two steps of `executemany` the event loop's thread takes its
-    turn, and gives it back when it likes."""
+    """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
     single = []
     try:
         for (number, url, status, started_at, *rest), attempts in groupby(numbered, _of_all):
@@ -117,7 +115,7 @@ def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
                 single.append((*of_all, deliveries[0]))
             else:
                 db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
-        db.execute(load("sqlite/insert_single_attempts.sql"), (orjson.dumps(single).decode(),))
+        insert_many(db, "sqlite/insert_attempt.sql", single)
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
         for _, outcome in numbered:
             _delivery(db, outcome)
