@@ -22,7 +22,7 @@ log = structlog.get_logger()
 #: Outcomes that are written together as long as each round of the loop brings more of them …
 MANY = 128
 #: … or is one of so few that bring none: an answer that has arrived takes as many to become an outcome.
-QUIET = 2
+QUIET = 4
 
 
 class Recorder:

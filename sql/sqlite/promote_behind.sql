@@ -9,7 +9,12 @@ WHERE id IN (
         ORDER BY waiting.event LIMIT 1
     )
     FROM json_each(?) AS given CROSS JOIN delivery AS finished ON finished.id = given.value
-    WHERE NOT EXISTS (
+    WHERE EXISTS (
+        SELECT 1 FROM delivery AS other
+        WHERE other.endpoint = finished.endpoint AND other.lane = finished.lane
+          AND other.state < 2 AND other.state = 0
+    )
+    AND NOT EXISTS (
         SELECT 1 FROM delivery AS active
         WHERE active.endpoint = finished.endpoint AND active.lane = finished.lane
           AND active.state < 2 AND active.state = 1

@@ -325,7 +325,7 @@ class BinlogSource:
                 self._pages.use(backfills, self._stand.log)
             wanted = await self._wanted()
             try:
-                stretch = await self._next(self._pages.rest(wanted, self._limits.idle))
+                stretch = await self._next(self._patience(wanted))
             except (LogPurged, LogIncomplete) as error:
                 yield await self._start_over(error)
                 await self._open_log()
@@ -343,6 +343,12 @@ class BinlogSource:
                 self._pages.ahead(told.step, self._read_next)
                 yield told
                 await self._pages.settled()
+
+    def _patience(self, wanted: Wanted | None) -> float:
+        """Seconds to wait for changes.  Before the log's end they are sure to come, and no page is asked for."""
+        if self._caught_up or self._pages.ready:
+            return self._pages.rest(wanted, self._limits.idle)
+        return self._limits.idle
 
     async def _read_next(self) -> None:
         wanted = await self._wanted()
