@@ -19,6 +19,7 @@ from cdc.facturascripts.models import resources
 from cdc.facturascripts.schema import tables
 
 ROWS, CHANGED, GONE = int(os.environ.get("CDC_TEST_REST_ROWS", "10000")), 500, 50
+EACH = ROWS // CHANGED
 INVOICES = resources()["facturascli"]
 #: And whether they hold whole numbers.
 COLUMNS = {column.name: column.kind is ColumnKind.INTEGER for column in tables()["facturascli"].columns}
@@ -52,14 +53,14 @@ class Invoices:
         number, limit = behind, int(request.query["limit"])
         while len(page) < limit and number < ROWS:
             number += 1
-            if not self.round or number % (ROWS // GONE):
+            if not self.round or number % EACH != 2 or number > GONE * EACH:
                 page.append(self._row(number))
         if number == ROWS and behind < ROWS:
             self.seen_to_the_end.set()
         return page
 
     def _row(self, number: int) -> dict[str, Any]:
-        changed = self.round and number % (ROWS // CHANGED) == 1
+        changed = self.round and number % EACH == 1
         row = {name: number if whole else f"{name} of invoice {number}" for name, whole in COLUMNS.items()}
         return row | {"idfactura": number, "observaciones": "changed" if changed else "x" * 200}
 

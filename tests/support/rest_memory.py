@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cdc.clock import SystemClock
 from cdc.config import SourceConfig
-from cdc.config.rest import RestConfig
+from cdc.config.rest import RestConfig, RestResource
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.relay import Relay
 from cdc.service.rest import RestParts, rest_source
@@ -28,7 +28,15 @@ def resident_mb(what: str) -> float:
 
 
 async def main(url: str, outbox: str, events: int) -> None:
-    rest = RestConfig(url=url, token="n0t-a-secret", requests_per_minute=6000, interval_seconds=1, compare_seconds=1)
+    # nothing else takes turns
+    rest = RestConfig(
+        url=url,
+        token="n0t-a-secret",
+        requests_per_minute=6000,
+        interval_seconds=3600,
+        compare_seconds=3600,
+        resources={"facturascli": RestResource(compare_seconds=1)},
+    )
     config = SourceConfig(capture="rest", rest=rest, rules=None)
     config._name = "main"
     store = SqliteOutbox(outbox)
