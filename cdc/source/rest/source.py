@@ -214,10 +214,13 @@ class RestSource:
     def _batch(
         self, resource: Resource, difference: Difference, reached: Progress, *, anew: bool = False
     ) -> Batch | None:
-        """None when there is nothing to be stored: how far it was read goes with what is stored next."""
+        """None when there is nothing to be stored: how far it was read goes with what is stored next.  That a
+        comparison is over must be, if where it stood is: a later one would go on from there."""
         position = self._reached().with_progress(resource.table, reached)
         told = difference.changes or difference.written or difference.gone
-        if not told and not anew and reached.known == self._position.of(resource.table).known:
+        stored = (RestPosition.load(self._stored) or RestPosition()).of(resource.table)
+        over = reached.after is None and stored.after is not None
+        if not told and not anew and not over and reached.known == stored.known:
             self._position = position
             return None
         kept = KeptChange(resource.table, difference.written, difference.gone, behind=self._stored, anew=anew)
