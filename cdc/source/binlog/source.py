@@ -17,10 +17,8 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import structlog
-from pymysql.connections import Connection
 
 from cdc.change import Batch, Gap, Operation, Row, Transaction, Value
 from cdc.clock import Clock, SystemClock
@@ -30,24 +28,20 @@ from cdc.errors import LogIncomplete, LogPurged, SourceError
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.database import BinlogDatabase
 from cdc.source.binlog.dump_command import FILE_START
 from cdc.source.binlog.limits import Limits
 from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
 from cdc.source.binlog.log_thread import LogThread
-from cdc.source.binlog.missing import missing
 from cdc.source.binlog.pages import BinlogPages
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import SchemaHistory, Version
-from cdc.source.binlog.schema_now import SchemaNow, read_schema
+from cdc.source.binlog.schema_now import SchemaNow
 from cdc.source.binlog.stretch import Cut, Stretch, StretchReader
-from cdc.source.mysql_lookup import MySQLLookup, table_names
-from cdc.source.mysql_session import MySQLSession
-from cdc.source.new_tables import NewTables, Patterns
+from cdc.source.new_tables import Patterns
 from cdc.source.pages import PageReader, Wanted
 from cdc.source.reread import with_gaps
-from cdc.source.trigger_check import Check, TriggerCheck
-from cdc.source.turn import Turn
+from cdc.source.trigger_check import Check
 
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
@@ -77,27 +71,21 @@ class BinlogSource:
         clock: Clock | None = None,
     ) -> None:
         self._name = name
-        self._turn = Turn(name)
-        self._info = info
-        self._secrets = {capture.table: capture.secrets for capture in captures}
-        self._lookup = MySQLLookup(self._secrets | {capture.table: capture.secrets for capture in lookups})
         self._reread_purged = reread_purged
         self._log = connection
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
-        self._session = MySQLSession(info)
+        self._database = BinlogDatabase(
+            name, info, captures, lookups, check=check, patterns=patterns, limits=self._limits, clock=self._clock
+        )
         pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
-        self._pages = BinlogPages(pages, self._session, self._lookup)
-        self._server: LogServer | None = None
-        self._in_log: LogTables | None = None
+        self._pages = BinlogPages(pages, self._database.session, self._database.lookup)
         self._reader: LogThread | None = None
         self._given: Position | None = None
         self._stand: BinlogPosition | None = None
         self._tables: dict[str, Table] = {}
-        self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
-        self._new_tables = NewTables(name, patterns, self._clock)
         self._caught_up = False
-        self._stored_at = self._checked_at = 0.0
+        self._stored_at = 0.0
 
     @property
     def name(self) -> str:
@@ -105,98 +93,38 @@ class BinlogSource:
 
     @property
     def standby(self) -> bool:
-        return self._turn.awaited
+        return self._database.standby
 
-    # -- the database -----------------------------------------------------------------------------------------------
+    # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
         self._given = position
         self._stand = None if position is None else BinlogPosition.load(position)
         self._caught_up = False
-        await self._session.connect(self._prepare)
-        await self._turn.take(self._session.try_lock, self._limits.standby)
-        await self._meet()
-        self._tables = await self.tables()
-        self._check_keys()
+        self._tables = await self._database.connect()
         if self._stand is None:
-            self._begin(await self._schema(frozenset(self._secrets)))
-
-    def _prepare(self, connection: Connection[Any]) -> None:
-        self._server = ask_server(connection, self._info)
-        self._in_log = LogTables(self._info, self._server, self._secrets)
-
-    @property
-    def _asked(self) -> LogServer:
-        assert self._server is not None, "connected"
-        return self._server
-
-    @property
-    def _log_tables(self) -> LogTables:
-        assert self._in_log is not None, "connected"
-        return self._in_log
-
-    def _check_keys(self) -> None:
-        """Without a primary key, records have no names: said at once, before anything is read."""
-        keyless = sorted(name for name, table in self._tables.items() if not table.key)
-        if keyless:
-            raise SourceError(
-                f"These tables of {self._info.describe()} have no primary key: {', '.join(keyless)}.",
-                "Give them one, or take them out of the rules.",
-            )
+            self._begin(await self._database.schema(frozenset(self._database.secrets)))
 
     async def close(self) -> None:
         await self._pages.drop()
-        self._session.closing.set()
-        await self._trigger_check.close()
-        await self._new_tables.close()
+        self._database.closing()
+        await self._database.stop_checks()
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
-        await self._session.disconnect()
+        await self._database.disconnect()
 
     async def acknowledge(self, position: Position) -> None:
         """The server keeps its log whatever we say: nothing to forget."""
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        if not values:
-            return []
-        return await self._session.run(lambda connection: self._lookup.rows(connection, table, column, values))
+        return await self._database.rows(table, column, values)
 
     async def all_rows(self, table: str) -> list[Row]:
-        return await self._session.run(lambda connection: self._lookup.all_rows(connection, table))
+        return await self._database.all_rows(table)
 
     async def tables(self) -> dict[str, Table]:
-        found = await self._session.run(self._lookup.tables)
-        return {name: table.as_table for name, table in found.items() if name in self._secrets}
-
-    async def _schema(self, names: frozenset[str]) -> SchemaNow:
-        closing = self._session.closing.is_set
-        return await self._session.run(partial(read_schema, flavour=self._asked.flavour, names=names, closing=closing))
-
-    async def _watch(self) -> None:
-        """That we are still the only consumer, once a second."""
-        now = asyncio.get_running_loop().time()
-        if now - self._checked_at >= self._limits.idle:
-            await self._session.check_lock()
-            self._checked_at = now
-            if self._asked.cascades:
-                self._trigger_check.mended()
-
-    async def _meet(self) -> list[str]:
-        """Tables that were not captured before, and are from now on: those without a primary key have no records."""
-        if not self._new_tables.due():
-            self._new_tables.extended()
-            return []
-        names = await self._session.run(table_names)
-        met = self._new_tables.meet(names)
-        if met:
-            self._secrets = self._secrets | {capture.table: capture.secrets for capture in met}
-            self._lookup.hide(self._secrets)
-            found = await self.tables()
-            keyless = {each.table for each in met if each.table not in found or not found[each.table].key}
-            self._secrets = {table: secrets for table, secrets in self._secrets.items() if table not in keyless}
-            self._in_log = LogTables(self._info, self._asked, self._secrets)
-        return [capture.table for capture in met if capture.table in self._secrets]
+        return await self._database.tables()
 
     async def _follow(self, tables: Sequence[str]) -> Batch:
         """New tables too, from where we are; what was written into them before is read."""
@@ -215,56 +143,49 @@ class BinlogSource:
     def _begin(self, now: SchemaNow) -> None:
         """At the end of the log."""
         version = Version({name: (table,) for name, table in now.tables.items()})
-        self._log_tables.history = SchemaHistory(version)
-        self._stand = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._secrets)))
+        self._database.log_tables.history = SchemaHistory(version)
+        self._stand = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._database.secrets)))
         self._caught_up = True
 
     async def _open_log(self) -> None:
         """At the position, with what is known there; tables that are captured now and were not then are looked at."""
         stand = self._stand
         assert stand is not None, "opened"
-        version = stand.version.only(self._secrets)
-        new = frozenset(self._secrets) - set(stand.captured)
-        huge = stand.huge if set(stand.captured) == set(self._secrets) else None
-        self._log_tables.history = SchemaHistory(version)
-        self._reader = reader = LogThread(self._info, self._log_tables.concerned, self._log)
+        version = stand.version.only(self._database.secrets)
+        new = frozenset(self._database.secrets) - set(stand.captured)
+        huge = stand.huge if set(stand.captured) == set(self._database.secrets) else None
+        self._database.log_tables.history = SchemaHistory(version)
+        self._reader = reader = LogThread(self._database.info, self._database.log_tables.concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._stretches, stand, reader))
         moved = bool(stand.server) and stand.server != reader.server
         if moved and not stand.log.gtids:
             place = stand.log.describe()
             raise LogPurged(
-                f"{self._info.describe()} is another server than the one whose log was read up to {place}.",
+                f"{self._database.info.describe()} is another server than the one whose log was read up to {place}.",
                 "Positions without GTIDs are good for one server only.",
             )
-        await self._check_there(stand.log, reader)
+        await self._database.check_there(stand.log, by_gtids=reader.by_gtids)
         if new:
             # another server's log has other places: there, all of it that is read next is looked through
             behind = stand.log._replace(file="", offset=FILE_START) if moved else stand.log
             version = await self._version_behind(behind, new)
-            self._log_tables.history = SchemaHistory(version)
-        captured = tuple(sorted(self._secrets))
+            self._database.log_tables.history = SchemaHistory(version)
+        captured = tuple(sorted(self._database.secrets))
         server = stand.server or reader.server
         self._stand = replace(stand, server=server, captured=captured, schema=version.dump(), huge=huge)
-
-    async def _check_there(self, position: LogPosition, reader: LogThread) -> None:
-        """A MariaDB whose log was reset begins at its beginning rather than to refuse a position of before."""
-        ask = partial(missing, flavour=self._asked.flavour, position=position, by_gtids=reader.by_gtids)
-        error = await self._session.run(ask)
-        if error is not None:
-            raise error
 
     def _stretches(self, stand: BinlogPosition, reader: LogThread, connection: LogConnection) -> Generator[Stretch]:
         stretches = StretchReader(
             self._name,
-            self._asked.database,
-            self._secrets,
+            self._database.server.database,
+            self._database.secrets,
             stand.log,
             Cut(self._limits.batch, self._limits.huge),
             connection.at_end,
             lambda: reader.closed,
-            stand.huge if set(stand.captured) == set(self._secrets) else None,
+            stand.huge if set(stand.captured) == set(self._database.secrets) else None,
         )
-        return stretches.read(connection.items(self._log_tables.layout))
+        return stretches.read(connection.items(self._database.log_tables.layout))
 
     async def _start_over(self, error: SourceError) -> Batch:
         """Behind a gap in the log: all tables are read again."""
@@ -275,7 +196,7 @@ class BinlogSource:
             await self._reader.close()
             self._reader = None
         stand = self._stand
-        now = await self._schema(frozenset(self._secrets))
+        now = await self._database.schema(frozenset(self._database.secrets))
         self._begin(now)
         assert self._stand is not None, "begun"
         log.error(
@@ -297,14 +218,14 @@ class BinlogSource:
     async def _version_behind(self, behind: LogPosition, names: frozenset[str]) -> Version:
         """These tables as they are now, unless they are altered once more between a statement and now."""
         assert self._reader is not None, "reading"
-        now = await self._schema(names)
+        now = await self._database.schema(names)
         again = names & await self._reader.altered(behind, now.head)
         for table in sorted(again):
             log.warning(
                 "schema uncertain", source=self._name, table=table, reason="altered again further on in the log"
             )
         self._tables = await self.tables()
-        return self._log_tables.history.current.with_tables(names, now.tables, again)
+        return self._database.log_tables.history.current.with_tables(names, now.tables, again)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -319,7 +240,7 @@ class BinlogSource:
             yield self._batch_at(self._stand)
         self._pages.use(backfills, self._stand.log)
         while True:
-            if new := await self._meet():
+            if new := await self._database.meet():
                 yield await self._follow(new)
                 await self._open_log()
                 self._pages.use(backfills, self._stand.log)
@@ -358,7 +279,7 @@ class BinlogSource:
     async def _next(self, seconds: float) -> Stretch | None:
         """None when nothing happened for so long."""
         assert self._reader is not None, "reading"
-        await self._watch()
+        await self._database.watch()
         stretch = await self._reader.next(seconds)
         if stretch is not None:
             self._caught_up = stretch.caught_up
@@ -370,12 +291,12 @@ class BinlogSource:
         assert self._reader is not None, "reading"
         if stretch.altered and stretch.reached is not None:
             version = await self._version_behind(stretch.reached, stretch.altered)
-            self._log_tables.history.change(version, stretch.reached)
+            self._database.log_tables.history.change(version, stretch.reached)
         stand = replace(
             self._stand,
             log=stretch.position,
             server=self._reader.server,
-            schema=self._log_tables.history.text_at(stretch.position),
+            schema=self._database.log_tables.history.text_at(stretch.position),
             rereads=with_gaps(self._stand.rereads, {lost.gap.table: lost.token for lost in stretch.lost}),
             huge=stretch.huge,
         )
@@ -397,7 +318,7 @@ class BinlogSource:
     async def _wanted(self) -> Wanted | None:
         """Not while rows of a table are still to come that cannot be read: it would have to begin again."""
         assert self._stand is not None, "reading"
-        uncertain = self._log_tables.history.current.uncertain
+        uncertain = self._database.log_tables.history.current.uncertain
         rereads = [each for each in self._stand.rereads if each.table not in uncertain]
         return await self._pages.wanted(rereads, self._tables) if self._caught_up else None
 

@@ -25,16 +25,15 @@ from cdc.clock import Clock, SystemClock
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_slot import PUBLICATION, slot_name
-from cdc.errors import CdcError, LogPurged, SourceError, SourceUnavailable
+from cdc.errors import CdcError, LogPurged, SourceUnavailable
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.logical.base import LogStream
+from cdc.source.logical.connect import connected
 from cdc.source.logical.limits import Limits
 from cdc.source.logical.pages import LogPages
-from cdc.source.logical.peek import PeekStream
 from cdc.source.logical.position import HugePart, LogicalPosition
 from cdc.source.logical.reader import LogReader, Stretch
-from cdc.source.logical.replication import ReplicationStream
 from cdc.source.logical.slot import SlotState, blind_tables, read_state
 from cdc.source.logical.slot_care import Renew, SlotCare, lost_behind
 from cdc.source.logical.tables import LogTables
@@ -108,7 +107,7 @@ class LogicalSource:
     def standby(self) -> bool:
         return self._turn.awaited
 
-    # -- the database -----------------------------------------------------------------------------------------------
+    # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
         given = None if position is None else LogicalPosition.load(position)
@@ -122,7 +121,7 @@ class LogicalSource:
         self._tables = await self._lookup.tables()
         self._position, self._gaps = self._begin(given, state)
         self._fresh = self._position != given
-        self._stream = await self._connected()
+        self._stream = await connected(self._name, self._info, self._slot, PUBLICATION)
         await self._stream.open(self._position.lsn)
         tables = LogTables(self._lookup, self._captures, self._schema)
         self._reader = LogReader(self._stream, tables, self._limits.batch, self._limits.huge, self._position.lsn)
@@ -154,19 +153,6 @@ class LogicalSource:
     def _gaps_of(self, tables: Sequence[str]) -> tuple[Gap, ...]:
         time = self._clock.now()
         return tuple(Gap(table, Operation.READ, time) for table in tables)
-
-    async def _connected(self) -> LogStream:
-        """A replication connection; where there is none to be had, the SQL functions."""
-        stream = ReplicationStream(self._info, self._slot, PUBLICATION)
-        try:
-            await stream.connect()
-        except SourceError as error:
-            await stream.close()
-            log.warning(
-                "no replication connection", source=self._name, error=str(error), action="reading by SQL functions"
-            )
-            return PeekStream(self._info, self._slot, PUBLICATION)
-        return stream
 
     async def close(self) -> None:
         await self._pages.drop()

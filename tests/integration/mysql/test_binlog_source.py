@@ -282,7 +282,7 @@ async def test_a_standby_takes_over(items: Database) -> None:
 
 async def test_who_lost_the_lock_reads_no_further(items: Database) -> None:
     async with reading(items, "articulos") as log:
-        number = await log.source._session.run(lambda connection: connection.thread_id())
+        number = await log.source._database.session.run(lambda connection: connection.thread_id())
         items.execute(f"KILL {number}")
         with pytest.raises(SourceUnavailable):
             await _forever(log)
