@@ -16,6 +16,7 @@ from cdc.source.journal_postgres import PostgresJournal
 from cdc.source.postgres_link import GRACE_SECONDS, Link
 from cdc.trigger.postgres import PostgresInstaller
 from support.database import Database
+from support.paging import page_of
 from support.postgres_capture import CAPTURES, SCHEMA, Shop
 
 ALL_TYPES = """
@@ -209,7 +210,7 @@ async def test_pages_and_look_ups(shop: Shop, journal: PostgresJournal) -> None:
     shop.execute("INSERT INTO customers VALUES ('b', 'x'), ('ñ', 'y'), ('A', 'z'), ('a%', 'x')")
     everything = await journal.all_rows("customers")
     pages: list[Any] = []
-    while page := await journal.page("customers", pages[-1] if pages else None, 3):
+    while page := await page_of(journal, "customers", pages[-1] if pages else None, 3):
         pages += page
     assert pages == everything
     assert len(pages) == 4

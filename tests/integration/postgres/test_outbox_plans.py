@@ -26,7 +26,7 @@ from support.database import Database
 from support.outboxes import NOW, endpoint, event, finish, lease
 
 #: tables with few rows, which any statement may walk
-FEW = {"endpoint", "replay"}
+FEW = {"endpoint", "replay", "backfill"}
 #: statements that walk more on purpose: a page of the log from its end, the last ids
 WALKS = {
     "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
@@ -35,7 +35,7 @@ WALKS = {
 #: may walk these, which hold unfinished rows, or none but what is asked for
 NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"}
 SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}
-SCRIPTS = {"begin", "session", "versions", "grants", "installed"} | SEARCHES
+SCRIPTS = {"begin", "session", "versions", "grants", "installed", "schema"} | SEARCHES
 STATEMENTS = sorted(
     file.name.removesuffix(".sql")
     for file in (files("cdc.sql") / "postgres" / "outbox").iterdir()
@@ -45,6 +45,7 @@ VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}), "created_at": NOW,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
+    "row_count": 3, "finished": True, "estimate": 3,
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payloads": [b"x"], "times": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
@@ -55,17 +56,20 @@ NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 
 
 def parameters(name: str, text: str) -> dict[str, Any]:
-    named = set(re.findall(r"%\((\w+)\)[sb]", text))
+    names = set(re.findall(r"%\((\w+)\)[sb]", text))
     found: dict[str, Any] = {}
-    for each in named:
+    for each in names:
         array = re.search(rf"%\({each}\)[sb]::(\w+)", text)
         if re.search(rf"%\({each}\)[sb]::[\w ]+\[\]", text):
             whole = array is not None and array[1] in ("bigint", "integer", "smallint")
             found[each] = LISTS.get(each) or ([3] if whole else ["x"])
+        elif array is not None and array[1] == "bytea":
+            found[each] = b"x"
         elif name in ("insert_endpoint", "update_endpoint") and each in ("events", "sources"):
             found[each] = ["x"]
         else:
-            number = each in NUMBERS or (each == "id" and name in ("attempts", "reopen", "retriable"))
+            named = each == "endpoint" and name in ("unfinished", "insert_backfill")  # by its id
+            number = (each in NUMBERS and not named) or (each == "id" and name in ("attempts", "reopen", "retriable"))
             found[each] = VALUES.get(each, 3 if number else "x")
     return found
 
