@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from cdc.position import Position
 from support.consumer import database_url
 from support.database import Database
 from support.first_sight import FirstSight, watching
+from support.notify_socket import NotifySocket, notify_socket
 from support.outboxes import endpoint, event
 
 EVENTS = int(os.environ.get("CDC_TEST_KILLED", "4000"))
@@ -45,10 +48,14 @@ class Dispatcher:
     folder: Path
     name: str
     process: subprocess.Popen[bytes] | None = None
+    manager: NotifySocket | None = None
+    _sockets: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
+        self._sockets.close()
+        self.manager = self._sockets.enter_context(notify_socket(self.folder, f"@cdc-{secrets.token_hex(8)}"))
         command = [sys.executable, "-m", "cdc", "--config", str(self.folder / "cdc.toml"), "run", "--role", "dispatch"]
-        environment = os.environ | {"CDC_DISPATCH_WORKER": self.name}
+        environment = os.environ | {"CDC_DISPATCH_WORKER": self.name, "NOTIFY_SOCKET": self.manager.address}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
@@ -63,9 +70,14 @@ class Dispatcher:
         await asyncio.to_thread(self.process.wait)
 
     async def stop(self) -> int:
+        """The exit code.  One that was started a moment ago must be there before it can be asked to stop."""
         assert self.process is not None
+        assert self.manager is not None
+        await self.manager.until(lambda told: "READY" in told)
         self.process.terminate()
-        return await asyncio.to_thread(self.process.wait, 60)
+        code = await asyncio.to_thread(self.process.wait, 60)
+        self._sockets.close()
+        return code
 
 
 def configure(folder: Path, url: str) -> None:
