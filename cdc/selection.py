@@ -64,7 +64,7 @@ _MISSING = Judgement(holds=False, missing=True)
 class Condition:
     def __init__(self, text: str) -> None:
         """Raises `UsageError` when it is no condition."""
-        import cel  # noqa: PLC0415 -- a tenth of a second, and only endpoints with a condition need it
+        import cel  # noqa: PLC0415 - a tenth of a second, and only endpoints with a condition need it
 
         if len(text) > LONGEST:
             raise UsageError(f"The filter has {len(text)} characters.", f"It has at most {LONGEST}.")
@@ -86,7 +86,7 @@ class Condition:
         """As far as an event without columns tells."""
         try:
             result = self._program.execute(dict.fromkeys(_VARIABLES, "") | {row: {} for row in _ROWS} | _SAMPLE)
-        except Exception:  # noqa: BLE001 -- what an event without columns provokes says nothing of others
+        except Exception:  # noqa: BLE001 - what an event without columns provokes says nothing of others
             return
         if not isinstance(result, bool):
             raise UsageError(f"The filter is neither true nor false, but {_kind(result)}.", _EXPLAINED)
@@ -107,7 +107,7 @@ class Condition:
             return _judged(self._program.execute(given))
         except LookupError:
             return _MISSING
-        except Exception as error:  # noqa: BLE001 -- the library has no base for what an evaluation raises
+        except Exception as error:  # noqa: BLE001 - the library has no base for what an evaluation raises
             return self._without_nulls(given) or Judgement(holds=True, problem=_problem(error))
 
     def _narrowed(self, name: str, value: Any) -> Any:
@@ -130,7 +130,7 @@ class Condition:
             return _judged(self._program.execute(without))
         except LookupError:
             return _MISSING
-        except Exception:  # noqa: BLE001 -- it was not null then: the first error says what it was
+        except Exception:  # noqa: BLE001 - it was not null then: the first error says what it was
             return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 import click
 import orjson
@@ -52,7 +53,7 @@ class _Printer:
         self.done = asyncio.Event()
 
     async def take(self, received: Received) -> None:
-        self.wrong += not received.verified and received.answered == 401  # noqa: PLR2004 - the signature was wrong
+        self.wrong += not received.verified and received.answered == HTTPStatus.UNAUTHORIZED
         if self._as_json:
             print_json_line(_as_json(received))
         else:

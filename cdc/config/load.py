@@ -154,14 +154,13 @@ class _Draft:
             config = Config.model_validate(self.values)
         except ValidationError as error:
             raise self._explained(error) from None  # pydantic's own text would add nothing but noise
-        config.outbox._secret_key = self.secret_key  # noqa: SLF001 - only the loader sets it
-        config._file = self.file  # noqa: SLF001 - only the loader sets it
-        config._origins = self._origins()  # noqa: SLF001 - only the loader sets it
+        config.outbox.seal_with(self.secret_key)
+        config.read_from(self.file, self._origins())
         if config.outbox.path is None:
             parse_database_url(config.outbox.url, self._where(("outbox", "url")))
         for name, source in config.source.items():
             if isinstance(source.rules, dict):
-                source._inline_rules = RulesText(self.text, str(self.file), ("source", name, "rules"))  # noqa: SLF001 - only the loader sets it
+                source.write_rules(RulesText(self.text, str(self.file), ("source", name, "rules")))
             for option in ("url", "admin_url"):
                 url = getattr(source, option)
                 if url is not None:

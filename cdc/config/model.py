@@ -46,7 +46,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _name_sources(self) -> Self:
         for name, source in self.source.items():
-            source._name = name  # noqa: SLF001 - a source's name is its key here; nobody else sets it
+            source.call(name)
         return self
 
     @field_validator("web")
@@ -57,6 +57,10 @@ class Config(Section):
             there_are = ", ".join(sorted(sources)) or "none at all"
             raise ValueError(f"has facturascripts_login = {web.facturascripts_login!r}; the sources are: {there_are}")
         return web
+
+    def read_from(self, file: Path | None, origins: dict[TomlPath, str]) -> None:
+        """Said by the loader, once: where it was read from, and `origins`."""
+        self._file, self._origins = file, origins
 
     @property
     def file(self) -> Path | None:

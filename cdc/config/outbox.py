@@ -33,6 +33,10 @@ class OutboxConfig(Section):
     secret_key_file: Path | None = None
     _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
 
+    def seal_with(self, secret_key: str) -> None:
+        """Said by the loader, once: the key of the environment; empty: it has none."""
+        self._secret_key = secret_key
+
     @field_validator("url")
     @classmethod
     def _a_place_to_write_to(cls, url: str) -> str:

@@ -45,6 +45,14 @@ class SourceConfig(Section):
     _name: str = PrivateAttr(default="")
     _inline_rules: RulesText | None = PrivateAttr(default=None)
 
+    def call(self, name: str) -> None:
+        """Said by the configuration, once: a source's name is its key there."""
+        self._name = name
+
+    def write_rules(self, rules: RulesText) -> None:
+        """Said by the loader, once: the text of the rules that stand in the configuration itself."""
+        self._inline_rules = rules
+
     @model_validator(mode="after")
     def _one_way_to_connect(self) -> Self:
         neither = self.url is None and self.facturascripts is None

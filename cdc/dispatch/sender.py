@@ -137,7 +137,7 @@ class HttpSender:
 
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole exchange
-_SWITCHING = 101
+_FINAL, _SWITCHING = 200, 101  # a status below says that there is more to come, but for one
 
 
 class _Exchange:
@@ -159,7 +159,7 @@ class _Exchange:
         protocol.transport.write(request_head(target.head, request) + request.body)
         while True:
             message, content = await protocol.read()
-            if message.code >= 200 or message.code == _SWITCHING:  # noqa: PLR2004 - before 200: there is more to come
+            if message.code >= _FINAL or message.code == _SWITCHING:
                 break
         self.status, self._content = message.code, content
         self.retry_after = message.headers.get("Retry-After")

@@ -35,7 +35,7 @@ def _overview(types: Iterable[EventType]) -> str:
     lines = ["## Entities", "", "| entity | table | events, beside those of every entity |", "| --- | --- | --- |"]
     for (entity, table), group in groupby(types, key=lambda kind: (kind.entity, kind.table)):
         own = ", ".join(f"`{_what(kind)}`" for kind in group if _what(kind) not in _EVERY)
-        lines.append(f"| [`{entity}`](#{entity}) | `{table}` | {own or '–'} |")  # noqa: RUF001  # an en dash is meant
+        lines.append(f"| [`{entity}`](#{entity}) | `{table}` | {own or '–'} |")  # noqa: RUF001 - an en dash is meant
     return "\n".join(lines)
 
 

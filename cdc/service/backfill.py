@@ -101,7 +101,7 @@ class _Begun(Silent):
     def __init__(self, begun: Callable[[], None]) -> None:
         self._begun = begun
 
-    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the protocol's
+    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the protocol's; that it reads is all
         self._begun()
 
 

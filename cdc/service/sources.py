@@ -244,7 +244,7 @@ def _patterns(source: SourceConfig, share: Share) -> Patterns | None:
         install = slot_installer(source) if source.capture == "logical" else installer(source)
         return await share.in_thread(lambda: install.extend([capture], read=read))
 
-    async def nothing(capture: Capture, *, read: bool) -> Sequence[str]:  # noqa: ARG001 -- as `Extend` names them
+    async def nothing(capture: Capture, *, read: bool) -> Sequence[str]:  # noqa: ARG001 - an `Extend`: it is called by these names
         return ()
 
     return Patterns(

@@ -51,7 +51,7 @@ class PostgresJournalProbe:
     def server(self) -> str:
         return self._link.server
 
-    async def ask(self, position: Position | None) -> Ahead:  # noqa: ARG002 -- the protocol's; what is stored is not there
+    async def ask(self, position: Position | None) -> Ahead:  # noqa: ARG002 - the protocol's; what is stored is not there
         ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
         return Ahead(max(seconds, 0.0), transactions)
 

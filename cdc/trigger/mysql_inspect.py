@@ -89,12 +89,12 @@ def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str]]:
 
 
 def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
-    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 -- a constant name
+    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 - a constant name
     return {number: Shape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
 def _installation(connection: Connection[Any]) -> Installation | None:
-    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 -- a constant name
+    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - a constant name
     found = {number: rest for number, *rest in rows(connection, sql)}
     if 1 not in found:
         return None

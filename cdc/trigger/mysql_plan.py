@@ -155,7 +155,7 @@ def _journal_steps(found: Found) -> list[Step]:
 
 def _shape_steps(found: Found, targets: dict[str, Target]) -> list[Step]:
     inserts = tuple(
-        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 -- quoted here
+        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 - quoted here
         f"{literal(target.shape.to_json())})"
         for target in targets.values()
         if target.shape_id not in found.shapes
@@ -212,7 +212,7 @@ def _same_columns(table: FoundTable) -> str:
     """Fails before anything is dropped when the table was altered since the plan was made: new triggers could not be
     created then, and the old ones not again."""
     columns = ", ".join(quote(column.name) for column in table.columns)
-    return f"SELECT {columns} FROM {quote(table.name)} LIMIT 0"  # noqa: S608 -- quoted here
+    return f"SELECT {columns} FROM {quote(table.name)} LIMIT 0"  # noqa: S608 - quoted here
 
 
 def _equal(found: FoundTrigger, wanted: WantedTrigger) -> bool:
@@ -223,7 +223,7 @@ def _equal(found: FoundTrigger, wanted: WantedTrigger) -> bool:
 def record(tokens: Tokens, captures: str) -> str:
     """The statement that says what is captured.  ``captures``: as JSON."""
     return (
-        f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608 -- quoted here
+        f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608 - quoted here
         "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "
         "`captures` = VALUES(`captures`)"
     )
@@ -231,8 +231,8 @@ def record(tokens: Tokens, captures: str) -> str:
 
 def _record_mode(*, cascades_only: bool) -> str:
     if cascades_only:
-        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608 -- constants
-    return f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 -- a constant name
+        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608 - constants
+    return f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 - a constant name
 
 
 def _notes(found: Found, targets: dict[str, Target]) -> list[str]:

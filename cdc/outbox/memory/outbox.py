@@ -85,7 +85,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
             rows.pop(key, None)
         rows.update({row.key: row for row in change.written})
 
-    async def become_reader(self, source: str) -> bool:  # noqa: ARG002 -- the protocol's
+    async def become_reader(self, source: str) -> bool:  # noqa: ARG002 - the protocol's; all sources are this process's
         return True  # nobody else can reach it
 
     async def stop_reading(self, source: str) -> None:
@@ -172,7 +172,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 -- the protocol's; nothing is at rest
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 - the protocol's; nothing is at rest
         return 0
 
     async def send_test(
@@ -280,7 +280,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
 
     async def next_due(
         self,
-        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute
+        now: datetime,  # noqa: ARG002 - the protocol's; a due time is absolute
         without: Collection[str] = (),
     ) -> datetime | None:
         wanted = [endpoint_id for endpoint_id in self._enabled() if endpoint_id not in without]

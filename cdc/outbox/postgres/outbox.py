@@ -203,7 +203,7 @@ class PostgresOutbox:
 
     async def next_due(
         self,
-        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute
+        now: datetime,  # noqa: ARG002 - the protocol's; a due time is absolute
         without: Collection[str] = (),
     ) -> datetime | None:
         return await self._leasing.read(dispatch.next_due, without)

@@ -174,7 +174,7 @@ class SqliteOutbox:
 
     async def next_due(
         self,
-        now: datetime,  # noqa: ARG002 -- the protocol's; a due time is absolute here
+        now: datetime,  # noqa: ARG002 - the protocol's; a due time is absolute here
         without: Collection[str] = (),
     ) -> datetime | None:
         return await self._writer.read(dispatch.next_due, without)

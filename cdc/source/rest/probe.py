@@ -18,7 +18,7 @@ class RestProbe:
     def server(self) -> str:
         return f"FacturaScripts API v3 at {self._host}"
 
-    async def ask(self, position: Position | None) -> Ahead | None:  # noqa: ARG002 -- the protocol's
+    async def ask(self, position: Position | None) -> Ahead | None:  # noqa: ARG002 - the protocol's; an API has no end to be behind
         return None
 
     async def close(self) -> None:
