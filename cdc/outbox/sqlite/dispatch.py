@@ -20,7 +20,6 @@ from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.event import Event
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.lanes import settle
-from cdc.outbox.sqlite.many import insert_many
 from cdc.outbox.sqlite.relay import announce
 from cdc.outbox.sqlite.retention import forget_answers
 from cdc.outbox.sqlite.rows import ROW_STATE, micros, moment
@@ -115,7 +114,7 @@ def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
                 single.append((*of_all, deliveries[0]))
             else:
                 db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
-        insert_many(db, "sqlite/insert_attempt.sql", single)
+        db.executemany(load("sqlite/insert_attempt.sql"), single)
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
         for _, outcome in numbered:
             _delivery(db, outcome)

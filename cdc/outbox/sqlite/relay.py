@@ -19,7 +19,6 @@ from cdc.outbox.shared import Subscriber, lane_for, position_moved
 from cdc.outbox.sqlite import backfills
 from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
-from cdc.outbox.sqlite.many import insert_many
 from cdc.outbox.sqlite.rows import micros
 from cdc.payload import event_payload
 from cdc.position import Position
@@ -76,9 +75,8 @@ def insert_events(db: sqlite3.Connection, events: Sequence[Event]) -> dict[int, 
             new.setdefault(event.id, event)
     (last,) = db.execute("SELECT COALESCE(MAX(sequence), 0) FROM event").fetchone()
     numbered = dict(enumerate(new.values(), last + 1))
-    insert_many(
-        db,
-        "sqlite/insert_event.sql",
+    db.executemany(
+        load("sqlite/insert_event.sql"),
         [
             (sequence, event.id, event.name, event.source, event.record, micros(event.time), event_payload(event))
             for sequence, event in numbered.items()
