@@ -330,10 +330,10 @@ async def test_a_replica_identity_that_was_changed(rows: Database) -> None:
     async with reading(rows, ROWS) as read:
         rows.execute("INSERT INTO rows VALUES (1, 1), (2, 1), (3, 1)")
         await read.drain()
-        rows.execute("ALTER TABLE rows REPLICA IDENTITY DEFAULT")
-        rows.execute("UPDATE rows SET n = 2 WHERE id = 1")
-        rows.execute("DELETE FROM rows WHERE id = 2")
-        rows.execute("UPDATE rows SET id = 9 WHERE id = 3")
+        rows.execute(  # in one transaction: between two the table may be mended, and the second leaves a gap of its own
+            "ALTER TABLE rows REPLICA IDENTITY DEFAULT; UPDATE rows SET n = 2 WHERE id = 1;"
+            "DELETE FROM rows WHERE id = 2; UPDATE rows SET id = 9 WHERE id = 3"
+        )
         found = _operations(await read.drain())
         assert sorted(found) == [("delete", 2), ("read", 1), ("read", 9)]
         assert [table for table, _ in _gaps(read)] == ["rows"]
