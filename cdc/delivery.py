@@ -25,7 +25,10 @@ class DeliveryState(StrEnum):
 
     @property
     def final(self) -> bool:
-        return self in (DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.CANCELLED)
+        return self in _FINAL
+
+
+_FINAL = (DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.CANCELLED)
 
 
 class LeasedDelivery(NamedTuple):
@@ -79,7 +82,10 @@ class Outcome(NamedTuple):
     @property
     def failed(self) -> bool:
         """The endpoint did not accept it (nor was it removed)."""
-        return self.state not in (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+        return self.state not in _NO_FAILURE
+
+
+_NO_FAILURE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 
 
 class Hold(StrEnum):

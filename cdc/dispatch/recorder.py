@@ -19,10 +19,12 @@ from cdc.outbox.base import OutboxStore
 log = structlog.get_logger()
 
 
-#: Outcomes that are written together as long as each round of the loop brings more of them …
+#: Requests whose outcomes are written together as long as each round of the loop brings more of them …
 MANY = 128
 #: … or is one of so few that bring none: an answer that has arrived takes as many to become an outcome.
 QUIET = 4
+#: Of requests that carry many events fewer are: outcomes that are written together.
+MOST = 1024
 
 
 class Recorder:
@@ -45,6 +47,7 @@ class Recorder:
         self._recorded = recorded  # called after each write
         self._observer = observer
         self._waiting: list[Finished] = []
+        self._requests = 0  # that what waits travelled in
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
         self.failing = False
@@ -53,6 +56,7 @@ class Recorder:
     def add(self, outcomes: Sequence[Outcome], endpoint_id: str) -> None:
         """The outcomes of one request."""
         self._waiting.extend([Finished(outcome, endpoint_id) for outcome in outcomes])
+        self._requests += 1
         self.unrecorded += len(outcomes)
         self._wake.set()
 
@@ -67,7 +71,7 @@ class Recorder:
             self._wake.clear()
             while self._waiting:
                 await self._gather()
-                finished, self._waiting = self._waiting, []
+                finished, self._waiting, self._requests = self._waiting, [], 0
                 log_attempts(finished)
                 self._observer.attempted(finished)
                 await self._write(finished)
@@ -77,9 +81,9 @@ class Recorder:
     async def _gather(self) -> None:
         """Let those in that have been answered already: a write costs about the same for many as for a few."""
         quiet = 0
-        while quiet < QUIET and (before := len(self._waiting)) < MANY:
+        while quiet < QUIET and (before := self._requests) < MANY and len(self._waiting) < MOST:
             await asyncio.sleep(0)  # once round the loop: no time passes when there is nothing to do
-            quiet = quiet + 1 if len(self._waiting) == before else 0
+            quiet = quiet + 1 if self._requests == before else 0
 
     async def _write(self, finished: Sequence[Finished]) -> None:
         outcomes = [one.outcome for one in finished]

@@ -112,7 +112,7 @@ async def test_alterations_under_load_lose_nothing(logged: Database, tmp_path: P
                 await writer.until_more()
             await inbox.until(lambda inbox: _latest(inbox) == _values(logged))
             logged.execute("UPDATE contadores SET apunte = 'x' WHERE id = 0")
-            await inbox.until(lambda inbox: inbox.events[-1]["data"].get("apunte") == "x")
+            await inbox.until_event(lambda event: event["data"].get("apunte") == "x")
             assert list(inbox.events[-1]["data"]) == ["id", "valor", "apunte"]
         reread = any(line["message"] == "gap" for line in consumer.messages())
     assert _chained(inbox, reread=reread)
@@ -135,11 +135,11 @@ async def test_a_standby_takes_over(logged: Database, tmp_path: Path) -> None:
             second.start()
             await second.logged("standby")
             logged.execute(INSERT, [1])
-            await inbox.until(lambda inbox: inbox.events[-1]["key"] == {"id": 1})
+            await inbox.until_event(lambda event: event["key"] == {"id": 1})
             await first.stop(signal.SIGKILL)
             logged.execute(INSERT, [2])
             await second.logged("took over", seconds=10)
-            await inbox.until(lambda inbox: inbox.events[-1]["key"] == {"id": 2})
+            await inbox.until_event(lambda event: event["key"] == {"id": 2})
             assert await second.stop() == 0
     ids: dict[int, set[str]] = {}
     for event in inbox.events:
@@ -183,9 +183,9 @@ async def test_a_purged_log(logged: Database, tmp_path: Path) -> None:
         text = (tmp_path / "cdc.toml").read_text(encoding="utf-8")
         (tmp_path / "cdc.toml").write_text(text.replace('"binlog"', '"binlog"\non_purged = "reread"'), encoding="utf-8")
         async with consumer.running():
-            await inbox.until(lambda inbox: inbox.events[-1]["event"] == "contadores.read")
+            await inbox.until_event(lambda event: event["event"] == "contadores.read")
             logged.execute(COUNT, [2])
-            await inbox.until(lambda inbox: inbox.events[-1]["event"] == "contadores.updated")
+            await inbox.until_event(lambda event: event["event"] == "contadores.updated")
             assert (await consumer.logged("lost"))["level"] == "error"
         told = json.loads(await consumer.call("doctor", "--json"))
         assert "wrong" not in {check["severity"] for check in told["checks"]}

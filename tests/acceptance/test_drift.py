@@ -119,7 +119,7 @@ async def test_alterations_lose_nothing_and_are_repaired(erp: Database, tmp_path
             await inbox.until(lambda inbox: _latest(inbox) == _values(erp))
             # a last change of a row shows every column as it is now
             erp.execute("UPDATE clientes SET nuevo = 'x', telefax = '9', telefono2 = '2' WHERE codcliente = '0'")
-            await inbox.until(lambda inbox: inbox.events[-1]["data"].get("telefax") == "9")
+            await inbox.until_event(lambda event: event["data"].get("telefax") == "9")
             data = inbox.events[-1]["data"]
             assert (data["nuevo"], data["telefono2"]) == ("x", "2")
             assert "fax" not in data
@@ -220,6 +220,6 @@ async def test_what_no_gap_tells_of_is_mended_at_the_start(erp: Database, tmp_pa
             await inbox.until(lambda inbox: missed in [(event["event"], event["key"]) for event in inbox.events])
             assert await _checks(consumer, expect=0) == []
             erp.execute("UPDATE clientes SET nuevo = 'x' WHERE codcliente = '0'")
-            await inbox.until(lambda inbox: inbox.events[-1]["data"].get("nuevo") == "x")
+            await inbox.until_event(lambda event: event["data"].get("nuevo") == "x")
             erp.execute("INSERT INTO proveedores (cifnif, codproveedor, nombre) VALUES ('', 'P', 'Ada')")
-            await inbox.until(lambda inbox: inbox.events[-1]["event"] == "supplier.created")
+            await inbox.until_event(lambda event: event["event"] == "supplier.created")

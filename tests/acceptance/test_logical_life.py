@@ -102,7 +102,7 @@ async def test_a_second_consumer_takes_over_when_the_first_is_killed(postgres_lo
             await second.logged("took over", seconds=10)
             await second.logged("reading", seconds=10)
             postgres_log_db.execute(INSERT, [10])
-            await inbox.until(lambda inbox: inbox.events[-1]["key"] == {"id": 10})
+            await inbox.until_event(lambda event: event["key"] == {"id": 10})
             assert await second.stop() == 0
     assert len({event["id"] for event in inbox.events}) == 11
 

@@ -67,7 +67,7 @@ async def _works(consumer: Consumer, database: Database) -> None:
             await inbox.until(lambda inbox: "user.updated" in _names(inbox))
             await consumer.call("install-triggers")
             database.execute("UPDATE clientes SET nuevo = 'x' WHERE codcliente = '2'")
-            await inbox.until(lambda inbox: inbox.events[-1]["data"].get("nuevo") == "x")
+            await inbox.until_event(lambda event: event["data"].get("nuevo") == "x")
             told = json.loads(await consumer.call("doctor", "--json"))
             assert {check["severity"] for check in told["checks"]} <= {"ok", "warning"}
         assert not [line for line in consumer.messages() if line["message"] == "source failed"]

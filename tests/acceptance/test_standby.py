@@ -88,7 +88,7 @@ async def test_a_second_run_on_the_same_outbox_waits(postgres_db: Database, tmp_
             await first.stop(signal.SIGKILL)
             await second.logged("took over dispatch", seconds=10)
             postgres_db.execute(insert, [RECORDS])
-            await inbox.until(lambda inbox: inbox.events[-1]["key"] == {"id": RECORDS})
+            await inbox.until_event(lambda event: event["key"] == {"id": RECORDS})
             assert await second.stop() == 0
     ids = [event["id"] for event in inbox.events]
     assert len(set(ids)) == RECORDS + 1

@@ -188,6 +188,10 @@ class Inbox:
             told = "\n".join(f"{each.answered} {each.body[:200]!r}" for each in self.received[-10:])
             raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{told}") from None
 
+    async def until_event(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Until one has arrived that is as wanted; another record's may arrive behind it."""
+        await self.until(lambda inbox: any(map(wanted, inbox.events)))
+
     async def until_count(self, count: int, seconds: float = 60) -> None:
         await self.until(lambda inbox: len(inbox.received) >= count, seconds)
 

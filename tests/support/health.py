@@ -13,6 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.consumer import Consumer
 
+#: Name → values of the labels, as they come → value.
+Metrics = dict[str, dict[tuple[str, ...], float]]
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -58,10 +61,16 @@ class Health:
         except TimeoutError:
             raise AssertionError(f"Not within {seconds} s; at last: {told}") from None
 
-    async def metrics(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Name → values of the labels, as they come → value."""
+    async def until_metrics(self, enough: Callable[[Metrics], bool], seconds: float = 30) -> Metrics:
+        """Until they are so: a receiver knows of its request before it is counted."""
+        async with asyncio.timeout(seconds):
+            while not enough(metrics := await self.metrics()):
+                await asyncio.sleep(0.05)
+        return metrics
+
+    async def metrics(self) -> Metrics:
         _, text = await self.get("/metrics")
-        found: dict[str, dict[tuple[str, ...], float]] = {}
+        found: Metrics = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from heapq import merge
-from itertools import groupby, islice
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,9 +25,6 @@ from cdc.outbox.sqlite.relay import announce
 from cdc.outbox.sqlite.retention import forget_answers
 from cdc.outbox.sqlite.rows import ROW_STATE, micros, moment
 from cdc.sqlfile import load
-
-#: An outcome with the number of its delivery; None when the delivery's id is none.
-_Numbered = tuple[int | None, Outcome]
 
 
 def lease(
@@ -77,54 +75,70 @@ def finish(
     now: datetime,
     announcements: Sequence[Event],
 ) -> None:
-    numbered = [(delivery_number(outcome.attempt.delivery_id), outcome) for outcome in outcomes]
-    _record(db, numbered)
-    _note_health(db, numbered)
-    final = [each for each in numbered if each[1].state.final and not each[1].disable_reason]
+    sent = list(_requests(outcomes))
+    _record(db, sent)
+    _note_health(db, sent)
+    final = [each for each in sent if each.outcome.state.final and not each.outcome.disable_reason]
     concluded = _conclude_all(db, worker, final, now)
-    if len(final) < len(outcomes):
-        for outcome in outcomes:
-            if outcome.disable_reason or not outcome.state.final:
-                concluded += _conclude(db, worker, outcome, now)
+    if len(final) < len(sent):
+        for each in sent:
+            if each.outcome.disable_reason or not each.outcome.state.final:
+                concluded += sum(_conclude(db, worker, outcome, now) for outcome in each.outcomes)
     if concluded < len(outcomes):
-        forget_answers(db, [number for number, _ in numbered])
+        forget_answers(db, [number for each in sent for number in each.deliveries])
     if announcements:
         announce(db, announcements, now)
 
 
-def _note_health(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
+class _Sent(NamedTuple):
+    """One request: the ``outcomes`` of what travelled in it, of which the first, ``outcome``, says what holds for all;
+    and the numbers of the deliveries, None where an id is none."""
+
+    outcome: Outcome
+    outcomes: Sequence[Outcome]
+    deliveries: Sequence[int | None]
+
+
+def _requests(outcomes: Sequence[Outcome]) -> Iterator[_Sent]:
+    place = 0
+    while place < len(outcomes):
+        first = outcomes[place]
+        if first.batch == 1:  # spelled out, for there is one for each event
+            yield _Sent(first, (first,), (delivery_number(first.attempt.delivery_id),))
+        else:
+            together = outcomes[place : place + first.batch]
+            yield _Sent(first, together, [delivery_number(each.attempt.delivery_id) for each in together])
+        place += first.batch
+
+
+def _note_health(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
     """Since when each endpoint fails: set by its first failure, cleared by a success."""
-    failed = [(micros(outcome.attempt.started_at), number) for number, outcome in numbered if outcome.failed]
+    failed = [(micros(each.outcome.attempt.started_at), each.deliveries[0]) for each in sent if each.outcome.failed]
     if failed:
         failed.sort()
         db.executemany(load("sqlite/note_failure.sql"), failed)
     if db.execute("SELECT EXISTS (SELECT 1 FROM endpoint WHERE failing_since IS NOT NULL)").fetchone()[0]:
-        delivered = [number for number, outcome in numbered if outcome.state is DeliveryState.DELIVERED]
+        delivered = [each.deliveries[0] for each in sent if each.outcome.state is DeliveryState.DELIVERED]
         db.execute(load("sqlite/note_success.sql"), (_list(delivered),))
 
 
-def _record(db: sqlite3.Connection, numbered: Sequence[_Numbered]) -> None:
+def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
     """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
     single = []
     try:
-        for (number, url, status, started_at, *rest), attempts in groupby(numbered, _of_all):
+        for outcome, _, deliveries in sent:
+            _, number, _, _, url, status, started_at, *rest = outcome.attempt
             of_all = number, url, status, micros(started_at), *rest
-            deliveries = [delivery for delivery, _ in attempts]
             if len(deliveries) == 1:
                 single.append((*of_all, deliveries[0]))
             else:
                 db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
         db.executemany(load("sqlite/insert_attempt.sql"), single)
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
-        for _, outcome in numbered:
-            _delivery(db, outcome)
+        for each in sent:
+            for outcome in each.outcomes:
+                _delivery(db, outcome)
         raise error from None
-
-
-def _of_all(numbered: _Numbered) -> tuple[Any, ...]:
-    """What attempts of one request have in common."""
-    _, number, _, _, url, status, started_at, duration, error, answer = numbered[1].attempt
-    return number, url, status, started_at, duration, error, answer
 
 
 def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
@@ -137,19 +151,22 @@ def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:
     return row
 
 
-def _conclude_all(db: sqlite3.Connection, worker: str, numbered: Sequence[_Numbered], now: datetime) -> int:
+def _conclude_all(db: sqlite3.Connection, worker: str, sent: Sequence[_Sent], now: datetime) -> int:
     """Deliveries that are finished for good, nearly all of them: a few statements for the whole lot; how many."""
+    alike: defaultdict[tuple[DeliveryState, int], list[int | None]] = defaultdict(list)
+    for outcome, _, deliveries in sent:
+        alike[outcome.state, outcome.attempt.number] += deliveries
     finished_at = micros(now)
     concluded = 0
-    for (state, attempt), alike in groupby(numbered, lambda each: (each[1].state, each[1].attempt.number)):
+    for (state, attempt), deliveries in alike.items():
+        numbers = _list(deliveries)
         new = (ROW_STATE[state], finished_at, finished_at)
-        numbers = _list([number for number, _ in alike])
         concluded += db.execute(load("sqlite/finish.sql"), (*new, numbers, worker, attempt)).rowcount
-    db.execute(load("sqlite/promote_behind.sql"), (_list([number for number, _ in numbered]),))
+        db.execute(load("sqlite/promote_behind.sql"), (numbers,))
     return concluded
 
 
-def _list(numbers: list[int | None] | list[int]) -> str:
+def _list(numbers: Sequence[int | None]) -> str:
     """For `json_each`: a statement on many rows costs less for each than one statement a row."""
     return orjson.dumps(numbers).decode()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,7 +73,7 @@ class SqliteThread:
         self._connection = connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout, isolation_level=None, cached_statements=256
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection, self._busy_timeout)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
@@ -99,3 +100,18 @@ class SqliteThread:
                 connection.execute("ROLLBACK")
             raise
         return result
+
+
+def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+    """Have the file written ahead for good.  SQLite does not wait for another connection that is about to do the same,
+    so this does, for ``patience`` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(0.01)  # a file tells nobody that it is free
+        else:
+            return

@@ -18,6 +18,7 @@ from cdc.source.logical.visible import Snapshot, Unseen
 from cdc.source.pages import Page, PageReader, Told, Wanted
 from cdc.source.postgres_lookup import PostgresLookup
 from cdc.source.reread import Reread
+from cdc.sqlfile import load
 
 #: Seconds to wait for changes that come before a page of a table.
 _SOON = 0.002
@@ -64,10 +65,12 @@ class LogPages:
 
     async def _page(self, wanted: Wanted) -> Page | None:
         """None while it does not show all that was told."""
-        page, ((snapshot, end),) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
+        page, ((snapshot, end), (_, flushed)) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
         if not self._unseen.all_in(Snapshot.parse(snapshot)):
             return None
         self._mark = _end_of_record(lsn_number(end))
+        if lsn_number(flushed) < self._mark:  # we are told of nothing that is not on the server's disk
+            await self._lookup.link.query(load("postgres/slot/flush.sql"))
         return page
 
     def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:

@@ -48,7 +48,7 @@ async def test_a_database_that_stops_and_comes_back(own_server: Any, tmp_path: P
             await health.until(is_ready, seconds=60)
             database.execute(INSERT, [2])
             await inbox.until_count(2)
-            metrics = await health.metrics()
+            metrics = await health.until_metrics(lambda metrics: sum(metrics["cdc_attempts_total"].values()) == 2)
     assert metrics["cdc_ready"] == {(): 1}
     assert metrics["cdc_events_stored_total"] == {("main",): 2}
     assert metrics["cdc_attempts_total"] == {(endpoint, "delivered", "2xx"): 2}

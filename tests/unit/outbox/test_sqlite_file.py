@@ -7,7 +7,9 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +100,31 @@ async def test_many_may_create_the_file_at_once(path: Path) -> None:
     await asyncio.gather(*[store(outbox, event(n), position=str(n)) for n, outbox in enumerate(outboxes)])
     assert len(await outboxes[0].events(10)) == 6
     await asyncio.gather(*[outbox.close() for outbox in outboxes])
+
+
+class _Contested(sqlite3.Connection):
+    """Another process makes the same file: SQLite refuses, without waiting, three times."""
+
+    refusals = 3
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if "journal_mode" in sql and self.refusals:
+            self.refusals -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().execute(sql, *parameters)
+
+
+async def test_who_makes_the_file_too_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = partial(sqlite3.connect, factory=_Contested)
+    monkeypatch.setattr("cdc.outbox.sqlite.thread.sqlite3.connect", connect)
+    patient = SqliteOutbox(path)
+    await patient.open()
+    assert await store(patient, event(1)) == Stored(1, 0)
+    await patient.close()
+    with pytest.raises(OutboxError, match="locked by another process"):
+        await SqliteOutbox(path, busy_timeout=0).open()
 
 
 async def test_the_event_loop_runs_while_the_file_is_locked(outbox: SqliteOutbox, path: Path) -> None:
