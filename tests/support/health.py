@@ -64,7 +64,7 @@ class Health:
     async def until_metrics(self, enough: Callable[[Metrics], bool], seconds: float = 30) -> Metrics:
         """Until they are so: a receiver knows of its request before it is counted."""
         async with asyncio.timeout(seconds):
-            while not enough(metrics := await self.metrics()):
+            while not enough(metrics := await self.metrics()):  # noqa: ASYNC110 - asked again, as whoever watches does
                 await asyncio.sleep(0.05)
         return metrics
 
