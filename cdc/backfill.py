@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from cdc.change import Existing, Row
 
@@ -32,6 +33,25 @@ class BackfillState(StrEnum):
         return self not in (BackfillState.RUNNING, BackfillState.PAUSED)
 
 
+#: What is done to one → the state that it has then, and the entry in the audit log.
+ACTIONS: Final[Mapping[str, tuple[BackfillState, str]]] = {
+    "pause": (BackfillState.PAUSED, "backfill.pause"),
+    "resume": (BackfillState.RUNNING, "backfill.resume"),
+    "cancel": (BackfillState.CANCELLED, "backfill.cancel"),
+}
+
+
+class Asked(NamedTuple):
+    """Backfills of one source, one for each table.  ``tables``: none means all that give events.  The others as of
+    `Backfill`."""
+
+    tables: Sequence[str]
+    actor: str
+    where: str = ""
+    endpoint: str = ""
+    rate: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Backfill:
     """One table of one source.  ``actor``: who wants it, as in the audit log.  ``where``: a condition in the database's
@@ -55,3 +75,10 @@ class Backfill:
     after: Row | None = None
     finished_at: datetime | None = None
     error: str = ""
+
+
+def seconds_left(backfill: Backfill, speed: float | None) -> float | None:
+    """At so many rows a second; None when that is not known, nor how many there are."""
+    if not speed or backfill.estimate is None:
+        return None
+    return max(backfill.estimate - backfill.rows, 0) / speed

@@ -2,11 +2,15 @@
 
 It is put in parentheses, so they must be balanced, and no comment or text may run on behind it.  Whether it is a
 condition of the table at hand only the database knows.
+
+Who has no account of the database gives one that compares the row's own columns, those that may be seen: how many rows
+meet a condition would else tell of everything that the consumer's account may read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from cdc.errors import UsageError
@@ -26,7 +30,27 @@ _REFUSED: Final = {
     '"': "a quote that does not end",
     "`": "a quote that does not end",
 }
+#: Outside of a quoted text: a quoted name, a word, a number, or one sign.
+_PART: Final = re.compile(
+    r"""'(?:[^']|'')*'|"(?P<name>(?:[^"]|"")*)"|`(?P<ticked>(?:[^`]|``)*)`|(?P<word>[^\W\d]\w*)|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"""
+    r"""|(?P<sign>\S)"""
+)
+_SIGNS: Final = frozenset("(),=<>!+-*/%|")
+#: What may stand before a parenthesis: words between conditions, and functions of nothing but their arguments.
+_BEFORE_PARENTHESIS: Final = frozenset((
+    "abs", "and", "between", "ceil", "ceiling", "char_length", "coalesce", "date", "day", "else", "floor", "ilike",
+    "in", "length", "like", "lower", "month", "not", "now", "nullif", "or", "round", "then", "trim", "upper", "when",
+    "year",
+))  # fmt: skip
+#: What begins another statement, and how a statement around the condition calls the whole row.
+_OF_STATEMENTS: Final = frozenset({"select", "table", "values", "with", "t"})
 _HINT: Final = "Give what stands behind WHERE, for instance --where \"fecha >= '2026-01-01' AND pagada\"."
+
+
+_OWN_HINT: Final = (
+    "Here a condition compares columns of the row, such as fecha >= '2026-01-01' AND pagada. Where the program runs, "
+    "cdc backfill takes any that the database knows."
+)
 
 
 def check_condition(text: str) -> str:
@@ -47,4 +71,25 @@ def check_condition(text: str) -> str:
             break
     if depth:
         raise UsageError("The parentheses of the condition are not balanced.", _HINT)
+    return text
+
+
+def check_own_columns(text: str, secrets: Collection[str]) -> str:
+    """The condition itself, if it asks about nothing but values of the row that are not secret; raises `UsageError`.
+    ``secrets``: columns that may not be seen."""
+    check_condition(text)
+    hidden = {column.casefold() for column in secrets}
+    before = ""  # what a parenthesis would belong to: a word, or the ` of a quoted name
+    for match in _PART.finditer(text):
+        sign, named = match["sign"], match["name"] or match["ticked"]
+        word = (match["word"] or named or "").casefold()
+        if sign and sign not in _SIGNS:
+            raise UsageError(f"The condition has the sign {sign}.", _OWN_HINT)
+        if word in hidden:
+            raise UsageError(f"The condition asks about {word}, which is secret.", _OWN_HINT)
+        if not word.isascii() or word in _OF_STATEMENTS:
+            raise UsageError(f"The condition has the word {word}.", _OWN_HINT)
+        if sign == "(" and before and before not in _BEFORE_PARENTHESIS:
+            raise UsageError(f"The condition calls {before}.", _OWN_HINT)
+        before = f"`{word}`" if named else word
     return text

@@ -76,6 +76,12 @@ def mysql_db(keeper: KeeperClient) -> Iterator[Database]:
 
 
 @pytest.fixture
+def mysql_binlog_db(keeper: KeeperClient) -> Iterator[Database]:
+    """Another one of the same server, which writes a row binlog anyhow."""
+    yield from _database(keeper, Spec("mysql"))
+
+
+@pytest.fixture
 def postgres_erp(keeper: KeeperClient) -> Iterator[Database]:
     """With FacturaScripts' tables and seed rows, as the other ``_erp`` fixtures."""
     yield from _database(keeper, Spec("postgresql"), erp=True)

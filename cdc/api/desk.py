@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from cdc.backfill import Asked, Backfill
 from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryView
 from cdc.endpoint import Endpoint
@@ -184,6 +185,20 @@ class Desk(Protocol):
     async def begin_replay(self, which: DeliveryFilter, rate: float, actor: str) -> Replay:
         """Keep a new replay (fields of `Replay`); this process goes on with it, or another one that serves.  Raises as
         `count_replay`."""
+        ...
+
+    def backfill_tables(self) -> Mapping[str, Mapping[str, str]]:
+        """Source → table → what its entity is called: those whose existing rows can be told of, without the tables that
+        a pattern means.  Only sources that can be read so."""
+        ...
+
+    async def begin_backfills(self, source: str, asked: Asked) -> Sequence[Backfill]:
+        """Keep new ones, which go on while their source is captured.  Raises `UsageError` for what cannot be read, and
+        for a condition that asks about more than what may be seen of a row; `SourceError`."""
+        ...
+
+    def backfill_speed(self, backfill: Backfill) -> float | None:
+        """Rows a second, as this process stored them lately; None when it did not, or has just begun."""
         ...
 
     async def changed(self, actor: str, action: str, subject: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.api import deliveries, endpoints, events, replays, sources
+from cdc.api import backfills, deliveries, endpoints, events, replays, sources
 from cdc.api.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -10,5 +10,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
     *replays.OPERATIONS,
+    *backfills.OPERATIONS,
     *sources.OPERATIONS,
 )

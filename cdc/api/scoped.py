@@ -1,18 +1,20 @@
 """What a token of some sources sees of the desk and of the outbox: theirs, and nothing else.
 
 Closed by default: each method that is here narrows, what is not here cannot be asked for.  An endpoint is theirs when
-it names sources, all of them theirs; an event when its source is; a delivery when its event and its endpoint are.
+it names sources, all of them theirs; an event when its source is; a delivery, and a backfill, when its event (its
+source) and its endpoint are.
 Whatever is not theirs is as if it were not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from cdc.api.desk import Desk, EventKind, SignatureKind, SourceState
+from cdc.backfill import Asked, Backfill, BackfillState
 from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.endpoint import Endpoint, EndpointChange
@@ -21,13 +23,14 @@ from cdc.event import OPERATIONS
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.operation import OPERATION_TYPES
 from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
-from cdc.outbox.shared import Subscriber, no_delivery, no_endpoint, no_replay
+from cdc.outbox.shared import Subscriber, no_backfill, no_delivery, no_endpoint, no_replay
 from cdc.outbox.walk import Patience, Searched
 from cdc.replay import Replay, ReplayState
 
 Filter = TypeVar("Filter", bound=EventFilter)
-#: Replays looked at together, to find those of a page.
-_REPLAYS = 200
+Work = TypeVar("Work", Replay, Backfill)
+#: Replays, or backfills, looked at together, to find those of a page.
+_TOGETHER = 200
 
 
 def scoped(desk: Desk, sources: Sequence[str]) -> Desk:
@@ -124,14 +127,10 @@ class ScopedStore:
     # -- replays ----------------------------------------------------------------------------------------------------
 
     async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
-        found: list[Replay] = []
-        while len(found) < limit:
-            page = await self._store.replays(_REPLAYS, before)
-            found += [each for each in page if self.owns(each.which.sources)]
-            if len(page) < _REPLAYS:
-                break
-            before = page[-1].id
-        return found[:limit]
+        async def owned(replay: Replay) -> bool:
+            return self.owns(replay.which.sources)
+
+        return await _page(self._store.replays, owned, limit, before)
 
     async def find_replay(self, replay_id: str) -> Replay | None:
         found = await self._store.find_replay(replay_id)
@@ -141,6 +140,41 @@ class ScopedStore:
         if await self.find_replay(replay_id) is None:
             raise no_replay(replay_id)
         return await self._store.end_replay(replay_id, state, error, now)
+
+    # -- backfills --------------------------------------------------------------------------------------------------
+
+    async def _owns(self, backfill: Backfill) -> bool:
+        """Not one that is for all who ask: others may be among them."""
+        theirs = bool(backfill.endpoint) and backfill.source in self._sources
+        return theirs and await self.endpoint(backfill.endpoint) is not None
+
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        return await _page(self._store.backfills, self._owns, limit, before)
+
+    async def find_backfill(self, backfill_id: str) -> Backfill | None:
+        found = await self._store.find_backfill(backfill_id)
+        return found if found is not None and await self._owns(found) else None
+
+    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+        if await self.find_backfill(backfill_id) is None:
+            raise no_backfill(backfill_id)
+        return await self._store.set_backfill(backfill_id, state, error, now)
+
+
+async def _page(
+    read: Callable[[int, str | None], Awaitable[list[Work]]],
+    owned: Callable[[Work], Awaitable[bool]],
+    limit: int,
+    before: str | None,
+) -> list[Work]:
+    found: list[Work] = []
+    while len(found) < limit:
+        page = await read(_TOGETHER, before)
+        found += [each for each in page if await owned(each)]
+        if len(page) < _TOGETHER:
+            break
+        before = page[-1].id
+    return found[:limit]
 
 
 def _no_hurry() -> float:
@@ -219,6 +253,18 @@ class ScopedDesk:
         if which.endpoint_id is not None:
             await self._store.check_endpoint(which.endpoint_id)
         return await self._store.of_theirs(which)
+
+    async def begin_backfills(self, source: str, asked: Asked) -> Sequence[Backfill]:
+        if source not in self._sources:
+            raise UsageError("This token is for some sources only.", f"Name one of {_list(self._sources)}.")
+        if not asked.endpoint:
+            raise UsageError("A backfill of this token names an endpoint: the only one that gets it.")
+        if await self._store.endpoint(asked.endpoint) is None:
+            raise no_endpoint(asked.endpoint)
+        return await self._desk.begin_backfills(source, asked)
+
+    def backfill_speed(self, backfill: Backfill) -> float | None:
+        return self._desk.backfill_speed(backfill)
 
 
 def _list(sources: frozenset[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from cdc import service
-from cdc.backfill import Backfill, BackfillState
+from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState
 from cdc.cli.accounts import actor, note
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.backfill_watch import watch
@@ -23,12 +23,6 @@ from cdc.outbox.shared import no_backfill
 
 INTERRUPTED = 130
 _LISTED = 50
-#: Option → what it makes of a backfill, and the entry in the audit log.
-_CHANGES = {
-    "pause": (BackfillState.PAUSED, "backfill.pause"),
-    "resume": (BackfillState.RUNNING, "backfill.resume"),
-    "cancel": (BackfillState.CANCELLED, "backfill.cancel"),
-}
 
 
 @click.command()
@@ -81,7 +75,7 @@ def backfill(
     elif any(changes.values()):
         _print(run_async(_change(config, changes)), as_json=as_json)
     else:
-        asked = service.Asked(tables, actor(), where, endpoint, rate)
+        asked = Asked(tables, actor(), where, endpoint, rate)
         begun = run_async(_begin(config, _source(config, source), asked, dry_run=dry_run))
         if dry_run or detach:
             _print(begun, as_json=as_json)
@@ -125,7 +119,7 @@ async def _change(config: Config, changes: dict[str, tuple[str, ...]]) -> list[B
     changed = []
     async with opened_outbox(config) as store:
         for option, ids in changes.items():
-            state, action = _CHANGES[option]
+            state, action = ACTIONS[option]
             for backfill_id in ids:
                 changed.append(await store.set_backfill(backfill_id, state, "", SystemClock().now()))
                 await note(config, action, backfill_id)
@@ -169,7 +163,7 @@ def as_fields(backfill: Backfill) -> dict[str, object]:
 # -- a new one --------------------------------------------------------------------------------------------------------
 
 
-async def _begin(config: Config, source: SourceConfig, asked: service.Asked, *, dry_run: bool) -> list[Backfill]:
+async def _begin(config: Config, source: SourceConfig, asked: Asked, *, dry_run: bool) -> list[Backfill]:
     async with opened_outbox(config) as store:
         planned = await service.planned(source, asked)
         await _say_who(store, planned)

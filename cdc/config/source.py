@@ -39,6 +39,7 @@ class SourceConfig(Section):
     html: Literal["decode", "raw"] = "decode"
     rules: Path | dict[str, Any] | None = None
     tables: tuple[str, ...] = ()
+    new_tables_seconds: Annotated[float, Field(ge=0.2, le=86_400.0)] = 5.0
     include: tuple[Literal["lines", "receipts"], ...] = ()
     repair: bool = True
     rest: RestConfig = RestConfig()

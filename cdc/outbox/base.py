@@ -324,8 +324,8 @@ class OutboxStore(KeptStore, Protocol):
         """Keep a backfill, which goes on while its source is captured."""
         ...
 
-    async def backfills(self, limit: int) -> list[Backfill]:
-        """Newest first."""
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        """Newest first.  ``before``: the last id of the page before; nothing when there is no such backfill."""
         ...
 
     async def find_backfill(self, backfill_id: str) -> Backfill | None: ...

@@ -4,7 +4,8 @@ Drivers are imported where they are chosen, so that a command loads only what it
 """
 
 from cdc.service.access import open_access, sign_in
-from cdc.service.backfill import Asked, capturing, planned, receivers
+from cdc.service.backfill import planned, receivers
+from cdc.service.backfill_capture import capturing
 from cdc.service.capture import captures, checked, plan_cascades, readable
 from cdc.service.consumer import observing, run
 from cdc.service.doctor import examine
@@ -37,7 +38,6 @@ from cdc.service.survey import described, described_tables
 from cdc.service.trial import send_test
 
 __all__ = [
-    "Asked",
     "Previewed",
     "Reload",
     "Role",

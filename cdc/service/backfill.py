@@ -1,43 +1,47 @@
-"""Beginning backfills, and capturing for as long as they run where no `cdc run` does."""
+"""Beginning backfills: what can be read, and who gets it."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from cdc.backfill import EXISTING, Backfill
+from cdc.backfill import EXISTING, Asked, Backfill
 from cdc.backfilling import gets
 from cdc.clock import SystemClock
 from cdc.config import SourceConfig
 from cdc.errors import UsageError
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Entity
-from cdc.observer import Silent
 from cdc.outbox.base import OutboxStore
-from cdc.position import Position
-from cdc.service.consumer import first_of
-from cdc.service.consumer_parts import relay_of
 from cdc.service.installers import inspector
 from cdc.service.rules import catalogue
-from cdc.service.sharing import alone
-from cdc.sql_condition import check_condition
+from cdc.sql_condition import check_condition, check_own_columns
 
 
-class Asked(NamedTuple):
-    """``tables``: none means all that give events.  ``where``, ``endpoint``, ``rate``: as of `Backfill`."""
+def tables_told_of(source: SourceConfig) -> dict[str, str]:
+    """Table → what its entity is called: those whose existing rows can be told of, without what a pattern means.
+    Raises `ConfigError`."""
+    if source.capture == "rest":
+        return {}
+    rules = catalogue(source)
+    return {entity.table: entity.title for entity in rules.entities if _tells(rules, entity)}
 
-    tables: Sequence[str]
-    actor: str
-    where: str = ""
-    endpoint: str = ""
-    rate: float = 0.0
+
+async def begin_from_outside(source: SourceConfig, store: OutboxStore, asked: Asked) -> list[Backfill]:
+    """Keep what is planned, for somebody who has no account of the database: their condition asks about the row alone.
+    Raises as `planned` and `receivers`."""
+    found = await planned(source, asked, own_columns=True)
+    for each in found:
+        await receivers(store, each)
+    for each in found:
+        await store.add_backfill(each)
+    return found
 
 
-async def planned(source: SourceConfig, asked: Asked) -> list[Backfill]:
-    """One for each table, not kept yet.  Raises `UsageError` for what cannot be read, `SourceError`."""
+async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = False) -> list[Backfill]:
+    """One for each table, not kept yet.  ``own_columns``: the condition asks about no more than what may be seen of a
+    row.  Raises `UsageError` for what cannot be read, `SourceError`."""
     from cdc.source.estimate import estimate
 
     if source.capture == "rest":
@@ -51,6 +55,8 @@ async def planned(source: SourceConfig, asked: Asked) -> list[Backfill]:
     tables = _checked(rules, asked.tables) if asked.tables else await _all(source, rules)
     found: list[Backfill] = []
     for table in dict.fromkeys(tables):
+        if asked.where and own_columns:
+            check_own_columns(asked.where, rules.secrets_of(table))
         rows = await estimate(source.connection(), table, asked.where)
         if rows is None and asked.tables:
             raise UsageError(f"The database of source {source.name} has no table {table} that its account may read.")
@@ -93,30 +99,3 @@ async def receivers(store: OutboxStore, backfill: Backfill) -> list[str]:
     if backfill.endpoint and all(each.id != backfill.endpoint for each in endpoints):
         raise UsageError(f"There is no endpoint {backfill.endpoint}.", "cdc endpoint list shows those that there are.")
     return [each.id for each in endpoints if gets(each, backfill)]
-
-
-class _Begun(Silent):
-    """Tells ``begun`` when the source is read: no other process is at it then."""
-
-    def __init__(self, begun: Callable[[], None]) -> None:
-        self._begun = begun
-
-    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the protocol's; that it reads is all
-        self._begun()
-
-
-@asynccontextmanager
-async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[], None]) -> AsyncIterator[None]:
-    """Capture from a source, without sending, inside the block; while another process does, wait as its standby.
-    ``begun``: called when it is this one."""
-    stop = asyncio.Event()
-    relay = relay_of(source, store, lambda: None, _Begun(begun), alone())
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(relay.run(stop))
-            try:
-                yield
-            finally:
-                stop.set()
-    except ExceptionGroup as failed:
-        raise first_of(failed) from None

@@ -36,7 +36,8 @@ class Pace:
     ``look``: between two looks at a journal that cannot call.  ``round``: of waiting, after which an end is noticed.
     ``idle``: after which the source looks after itself, and for backfills.  ``probe``: between two looks from outside;
     ``keep``: whether their connection stays open meanwhile.  ``check``: between two looks at all triggers; ``names``:
-    at which tables there are, where patterns mean some.  ``retry``: before the first new try after a failure.
+    at which tables there are, as a multiple of the configured time.  ``retry``: before the first new try after a
+    failure.
     """
 
     look: float = 0.025
@@ -45,7 +46,7 @@ class Pace:
     probe: float = 5.0
     keep: bool = True
     check: timedelta = timedelta(minutes=1)
-    names: timedelta = timedelta(seconds=5)
+    names: float = 1.0
     retry: float = 0.5
 
     @classmethod
@@ -59,7 +60,7 @@ class Pace:
             probe=max(least.probe, all_sources * 0.2),
             keep=all_sources * 0.2 <= least.probe,
             check=max(least.check, timedelta(seconds=all_sources * 2)),
-            names=max(least.names, timedelta(seconds=all_sources * 0.1)),
+            names=max(least.names, all_sources * 0.02),
             retry=max(least.retry, of_server * 0.02),
         )
 

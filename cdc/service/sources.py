@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -251,7 +252,7 @@ def _patterns(source: SourceConfig, share: Share) -> Patterns | None:
         matching=rules.matching,
         extend=extend if source.repair else nothing if by_binlog else None,
         command="cdc install-slot" if source.capture == "logical" else "cdc install-triggers",
-        pause=share.pace.names,
+        pause=timedelta(seconds=source.new_tables_seconds * share.pace.names),
     )
 
 

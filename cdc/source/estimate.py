@@ -3,10 +3,11 @@ whether the condition is one."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pymysql
 from pymysql.connections import Connection
+from pymysql.constants import ER
 
 from cdc.connection import ConnectionInfo, Engine
 from cdc.database.mysql_connection import MISSING_TABLE, code_of
@@ -17,6 +18,8 @@ from cdc.source.postgres_link import Link
 from cdc.source.probe_mysql import ProbeSession
 from cdc.sqlfile import load
 
+#: MySQL's errors of what is no SQL, of a column and of a function that there is not.
+_OF_THE_TEXT: Final = frozenset({ER.PARSE_ERROR, ER.BAD_FIELD_ERROR, ER.SP_DOES_NOT_EXIST})
 _EXPLAIN = "EXPLAIN SELECT 1 FROM {table} AS t WHERE ({where})"
 _EXPLAIN_JSON = "EXPLAIN (FORMAT JSON) SELECT FROM {table} AS t WHERE ({where})"
 
@@ -40,10 +43,11 @@ async def estimate(info: ConnectionInfo, table: str, where: str) -> int | None:
 
 
 def _words(error: SourceError) -> str:
-    """The server's own, which are about what was given here: nothing was read."""
+    """The server's own, where they are about the text that was given: a planner may also look at values."""
     cause = error.__cause__
     if isinstance(cause, pymysql.err.MySQLError):
-        return str(cause.args[-1]).rstrip(".")
+        code = code_of(cause)
+        return str(cause.args[-1]).rstrip(".") if code in _OF_THE_TEXT else f"the server refuses it (error {code})"
     return error.message.rpartition(": ")[2].rstrip(".")
 
 

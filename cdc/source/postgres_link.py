@@ -57,10 +57,11 @@ class Link:
             try:
                 return await self._query(sql, parameters)
             except SourceError as error:
-                if isinstance(error.__cause__, psycopg.DataError):
+                cause = error.__cause__
+                if isinstance(cause, psycopg.Error) and _may_quote_values(cause):
                     raise SourceError(
-                        f"{self._info.describe()}: a value in the table is not what the condition takes it for "
-                        f"(SQLSTATE {error.__cause__.sqlstate})."
+                        f"{self._info.describe()}: a value is not what the condition takes it for "
+                        f"(SQLSTATE {cause.sqlstate})."
                     ) from None
                 raise
             finally:
@@ -105,6 +106,13 @@ class Link:
             yield
         except psycopg.Error as error:
             raise in_our_words(self._info, error) from error
+
+
+def _may_quote_values(error: psycopg.Error) -> bool:
+    """What is wrong with the text itself has a place in it; a session that ends, or may not, has met no value."""
+    if isinstance(error, errors.InsufficientPrivilege | psycopg.OperationalError):
+        return False
+    return error.sqlstate is not None and error.diag.statement_position is None
 
 
 def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:

@@ -19,6 +19,7 @@ from cdc.event import Event
 from cdc.observer import requests
 from cdc.position import Position
 from cdc.web.activity import Activity
+from cdc.web.speed import Speed
 
 #: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -57,6 +58,7 @@ class SourceReport:
     events: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
     reread: Counter[str] = field(default_factory=Counter)
+    backfill: Speed = field(default_factory=Speed)
 
     def failing(self, now: datetime) -> Failure | None:
         """The failure that is not mended yet."""
@@ -120,6 +122,8 @@ class Reported:
             report.position, report.moved_at = batch.position, self._clock.now()
         report.events += new
         report.transactions += len(batch.transactions)
+        if batch.step is not None:
+            report.backfill.stored(batch.step, self._clock.now())
         for gap in batch.gaps:
             report.gaps[gap.table] += 1
         for transaction in batch.transactions:

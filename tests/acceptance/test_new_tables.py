@@ -23,6 +23,7 @@ RULES = """
 url = "{url}"
 capture = "{capture}"
 tables = ["miplugin_*"]
+new_tables_seconds = 0.2
 [source.{name}.rules]
 exclude = ["miplugin_log"]
 """
@@ -33,6 +34,7 @@ ROUTES = {
     "mariadb": ("mariadb_db", "triggers"),
     "mariadb-log": ("mariadb_binlog_db", "binlog"),
     "mysql": ("mysql_db", "triggers"),
+    "mysql-log": ("mysql_binlog_db", "binlog"),
 }
 
 Databases = dict[str, Database]
@@ -63,6 +65,7 @@ async def test_a_plugins_table_comes_and_goes(
     mariadb_db: Database,
     mariadb_binlog_db: Database,
     mysql_db: Database,
+    mysql_binlog_db: Database,
     tmp_path: Path,
 ) -> None:
     fixtures = {
@@ -71,6 +74,7 @@ async def test_a_plugins_table_comes_and_goes(
         "mariadb_db": mariadb_db,
         "mariadb_binlog_db": mariadb_binlog_db,
         "mysql_db": mysql_db,
+        "mysql_binlog_db": mysql_binlog_db,
     }
     databases = {name: fixtures[fixture] for name, (fixture, _) in ROUTES.items()}
     sources = [

@@ -49,6 +49,14 @@ async def test_it_is_kept_as_it_is(outbox: OutboxStore) -> None:
     assert await outbox.backfills(1) == [much]
 
 
+async def test_the_newest_come_first_and_in_pages(outbox: OutboxStore) -> None:
+    for number in (2, 4, 1, 3):
+        await outbox.add_backfill(backfill(number))
+    await outbox.add_backfill(replace(backfill(5), created_at=at(3)))  # at the same time as another
+    pages = [await outbox.backfills(2, before) for before in (None, "bf_5", "bf_2", "bf_1", "bf_9", "a\0b")]
+    assert [[each.id for each in page] for page in pages] == [["bf_4", "bf_5"], ["bf_3", "bf_2"], ["bf_1"], [], [], []]
+
+
 async def test_those_of_a_source_go_one_after_the_other(outbox: OutboxStore) -> None:
     assert await outbox.next_backfill("main") is None
     for number in (3, 2):

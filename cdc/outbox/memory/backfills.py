@@ -18,8 +18,12 @@ class MemoryBackfills:
     async def add_backfill(self, backfill: Backfill) -> None:
         self._backfills[backfill.id] = backfill
 
-    async def backfills(self, limit: int) -> list[Backfill]:
-        return sorted(self._backfills.values(), key=_place, reverse=True)[:limit]
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        found = sorted(self._backfills.values(), key=_place, reverse=True)
+        if before is not None:
+            last = self._backfills.get(before)
+            found = [each for each in found if last is not None and _place(each) < _place(last)]
+        return found[:limit]
 
     async def find_backfill(self, backfill_id: str) -> Backfill | None:
         return self._backfills.get(backfill_id)

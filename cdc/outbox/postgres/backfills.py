@@ -23,8 +23,9 @@ async def add(db: Db, backfill: Backfill) -> None:
     )
 
 
-async def newest(db: Db, limit: int) -> list[Backfill]:
-    return [backfill_from(row, _same) for row in await db.rows("backfills", limit=limit)]
+async def newest(db: Db, limit: int, before: str | None) -> list[Backfill]:
+    wanted = None if before is None else storable(before)
+    return [backfill_from(row, _same) for row in await db.rows("backfills", limit=limit, before=wanted)]
 
 
 async def find(db: Db, backfill_id: str) -> Backfill | None:

@@ -291,8 +291,8 @@ class PostgresOutbox:
     async def add_backfill(self, backfill: Backfill) -> None:
         await self._durable.write(Lock.IN_TURN, backfills.add, backfill)
 
-    async def backfills(self, limit: int) -> list[Backfill]:
-        return await self._log.read(backfills.newest, limit)
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        return await self._log.read(backfills.newest, limit, before)
 
     async def find_backfill(self, backfill_id: str) -> Backfill | None:
         return await self._log.read(backfills.find, backfill_id)

@@ -17,8 +17,9 @@ def add(db: sqlite3.Connection, backfill: Backfill) -> None:
     db.execute(load("sqlite/insert_backfill.sql"), backfill_row(backfill, micros))
 
 
-def newest(db: sqlite3.Connection, limit: int) -> list[Backfill]:
-    return [backfill_from(row, moment) for row in db.execute(load("sqlite/backfills.sql"), {"limit": limit})]
+def newest(db: sqlite3.Connection, limit: int, before: str | None) -> list[Backfill]:
+    rows = db.execute(load("sqlite/backfills.sql"), {"limit": limit, "before": before})
+    return [backfill_from(row, moment) for row in rows]
 
 
 def find(db: sqlite3.Connection, backfill_id: str) -> Backfill | None:

@@ -17,6 +17,11 @@ def keep(db: sqlite3.Connection, source: str, change: KeptChange) -> None:
     db.executemany(load("sqlite/keep_row.sql"), [(source, change.table, *row) for row in change.written])
 
 
+def let_go(db: sqlite3.Connection) -> None:
+    """The pages that hold the rows: they are not looked at again, and would fill the cache."""
+    db.execute("PRAGMA shrink_memory")
+
+
 def digests(
     db: sqlite3.Connection, source: str, table: str, limit: int, *, after: bytes | None, until: bytes | None
 ) -> list[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep
@@ -40,6 +41,9 @@ from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
 from cdc.replay import Replay, ReplayState
 
+#: KiB.  The log, and kept rows, are walked once: what is needed again are the pages above the leaves.
+_READER_CACHE: Final = 4096
+
 
 class SqliteOutbox:
     """`OutboxStore` in the file ``path`` (made with mode 0600 when absent: it holds secrets).
@@ -51,7 +55,7 @@ class SqliteOutbox:
         self._path = Path(path)
         self._box = box
         self._writer = SqliteThread(self._path, busy_timeout)
-        self._reader = SqliteThread(self._path, busy_timeout)
+        self._reader = SqliteThread(self._path, busy_timeout, _READER_CACHE)
         self._seen: tuple[int, int] | None = None
         self._dispatch_lock = ProcessLock(self._path)
         self._readers: dict[str, ProcessLock] = {}
@@ -96,9 +100,12 @@ class SqliteOutbox:
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
     ) -> Stored:
-        return await self._writer.write(
+        stored = await self._writer.write(
             relay.store, source, position, events, changed_states=states, now=now, kept=kept, step=step
         )
+        if kept is not None and kept.written:
+            await self._writer.read(kept_rows.let_go)
+        return stored
 
     async def become_reader(self, source: str) -> bool:
         return self._readers.setdefault(source, ProcessLock(self._path, f"source-{source}")).take()
@@ -259,8 +266,8 @@ class SqliteOutbox:
     async def add_backfill(self, backfill: Backfill) -> None:
         await self._writer.write(backfills.add, backfill)
 
-    async def backfills(self, limit: int) -> list[Backfill]:
-        return await self._reader.read(backfills.newest, limit)
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        return await self._reader.read(backfills.newest, limit, before)
 
     async def find_backfill(self, backfill_id: str) -> Backfill | None:
         return await self._reader.read(backfills.find, backfill_id)

@@ -16,15 +16,17 @@ from cdc.outbox.sqlite.errors import sentence
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CACHE_KIB = 16_384
 _LARGEST_IDLE_LOG = 64 * 1024 * 1024  # bytes: the write-ahead log is cut to this after a burst
 
 
 class SqliteThread:
-    """Runs functions that take the connection, one after the other.  SQLite's errors come out as `OutboxError`."""
+    """Runs functions that take the connection, one after the other.  SQLite's errors come out as `OutboxError`.
 
-    def __init__(self, path: Path, busy_timeout: float) -> None:
+    ``cache``: KiB of pages that it keeps at most; the system keeps those of the file anyhow."""
+
+    def __init__(self, path: Path, busy_timeout: float, cache: int = 16_384) -> None:
         self.path = path
+        self._cache = cache
         self._busy_timeout = busy_timeout
         self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
@@ -75,7 +77,7 @@ class SqliteThread:
         )
         _write_ahead(connection, self._busy_timeout)
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA cache_size = -{self._cache}")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
 
     def _disconnect(self) -> None:

@@ -9,16 +9,27 @@ from typing import Any
 import pytest
 
 from cdc.access.nouns import Scope
+from cdc.backfill import Backfill
+from cdc.connection import ConnectionInfo
 from cdc.delivery import DeliveryState
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.replay import Replay
+from cdc.source import estimate
 from support.managing import API, Answered, Managed, managing
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 
 SOURCES = {
     name: {"url": f"postgresql://cdc@db.example.com/{name}", "tables": [f"{name}_*"]} for name in ("main", "shop")
 }
+#: Id, source, endpoint.
+BACKFILLS = (
+    ("bf_shop", "shop", "ep_shop"),
+    ("bf_main", "main", "ep_main"),
+    ("bf_theirs", "main", "ep_shop"),
+    ("bf_two", "shop", "ep_two"),
+    ("bf_all", "shop", ""),
+)
 NEW = {"url": "https://shop.example.com/hook", "events": ["*"]}
 
 
@@ -48,6 +59,8 @@ async def tenant() -> AsyncIterator[Tenant]:
         which = DeliveryFilter(event_pattern="*", sources=(name,), endpoint_ids=(f"ep_{name}",))
         await outbox.add_replay(Replay(f"rpl_{name}", "token:x", which, 1.0, 1, NOW))
     await outbox.add_replay(Replay("rpl_all", "token:x", DeliveryFilter(event_pattern="*"), 1.0, 1, NOW))
+    for name, source, to in BACKFILLS:
+        await outbox.add_backfill(Backfill(name, source, "clientes", "cli:root", NOW, endpoint=to))
     async with managing(outbox, source=SOURCES) as managed:
         _, token = await managed.accounts.add_token("cli:root", "shop", Scope.MANAGE, None, ["shop"])
         yield Tenant(managed, token)
@@ -72,6 +85,7 @@ async def test_lists_hold_what_is_theirs(tenant: Tenant) -> None:
     assert len(deliveries) == 2
     assert (await tenant.ask("GET", "/deliveries?endpoint=ep_all")).json["items"] == []
     assert [each["id"] for each in (await tenant.ask("GET", "/replays")).json["items"]] == ["rpl_shop"]
+    assert [each["id"] for each in (await tenant.ask("GET", "/backfills")).json["items"]] == ["bf_shop"]
     assert {each["name"] for each in (await tenant.ask("GET", "/sources")).json["items"]} <= {"shop"}
     kinds = {each["event"].partition(".")[0] for each in (await tenant.ask("GET", "/event-types")).json["items"]}
     assert "invoice" in kinds
@@ -141,6 +155,32 @@ async def test_previews_and_replays_reach_their_own_only(tenant: Tenant) -> None
     assert kept is not None
     assert (kept.which.sources, kept.which.endpoint_ids) == (("shop",), ("ep_shop",))
     assert (await tenant.ask("GET", f"/replays/{begun.json['id']}")).status == 200
+
+
+@pytest.mark.parametrize("theirs", ["bf_main", "bf_theirs", "bf_two", "bf_all"])
+async def test_backfills_of_others_are_not_there(tenant: Tenant, theirs: str) -> None:
+    before = await tenant.managed.store.find_backfill(theirs)
+    answers = [await tenant.ask("GET", f"/backfills/{theirs}")]
+    answers += [await tenant.ask("POST", f"/backfills/{theirs}/{each}") for each in ("pause", "resume", "cancel")]
+    assert [each.status for each in answers] == [404] * len(answers)
+    assert await tenant.managed.store.find_backfill(theirs) == before
+    assert (await tenant.ask("POST", "/backfills/bf_shop/pause")).json["state"] == "paused"
+
+
+async def test_new_backfills_are_of_their_sources_and_for_their_endpoints(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def about(_info: ConnectionInfo, _table: str, _where: str) -> int:
+        return 10
+
+    monkeypatch.setattr(estimate, "estimate", about)
+    wanted = {"source": "shop", "table": "customer", "endpoint": "ep_shop"}
+    for wrong in ({"source": "main"}, {"endpoint": None}, {"endpoint": "ep_two"}, {"endpoint": "ep_nobody"}):
+        answer = await tenant.ask("POST", "/backfills", json=wanted | wrong)
+        assert answer.status == 422, wrong
+    assert len(await tenant.managed.store.backfills(10)) == len(BACKFILLS)
+    begun = await tenant.ask("POST", "/backfills", json=wanted)
+    assert (await tenant.ask("GET", f"/backfills/{begun.json['id']}")).json == begun.json
 
 
 async def test_who_is_not_narrowed_sees_all(tenant: Tenant) -> None:

@@ -1,0 +1,170 @@
+"""Backfills: rows that were there before, read by the process that captures from their source."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from cdc.access.nouns import Scope
+from cdc.api.desk import Desk
+from cdc.api.operation import Answer, Call, Operation
+from cdc.api.problem import Problem
+from cdc.api.resource import NEXT, Moment, PageQuery, Shown, Taken
+from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState, seconds_left
+from cdc.errors import NotFound
+from cdc.outbox.shared import no_backfill
+from cdc.sql_condition import LONGEST
+
+_TAG = "backfills"
+_CONDITION = (
+    "Only rows that meet this condition of the database's SQL: what stands behind WHERE. Here it compares columns of "
+    "the row that are not secret; queries, and functions that look at anything but their arguments, are refused."
+)
+
+
+class NewBackfill(Taken):
+    source: Annotated[str, Field(description="Whose table it is.", max_length=200)]
+    table: Annotated[
+        str,
+        Field(description="A table, or the name that its events have.", min_length=1, max_length=200),
+        Field(examples=["facturascli", "invoice"]),
+    ]
+    where: Annotated[str, Field(description=_CONDITION, max_length=LONGEST)] = ""
+    endpoint: Annotated[
+        str | None,
+        Field(description="For this endpoint alone, whatever events it names; null: for all that name such events."),
+    ] = None
+    rate: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Rows a second at most; 0: any.")] = 0.0
+
+
+class BackfillResource(Shown):
+    """A backfill, and how far it is."""
+
+    id: str = Field(examples=["bf_5f2d1c0b9a8e7f60"])
+    state: BackfillState
+    source: str
+    table: str
+    where: str
+    endpoint: str | None = Field(description="The only one that gets it; null: all that name such events.")
+    rate: float = Field(description="Rows a second at most; 0: any.")
+    rows: int = Field(description="Told of so far.")
+    estimate: int | None = Field(description="How many there were, about, when it was asked for; null: not known.")
+    rows_per_second: float | None = Field(description="Lately; null: this process is not at it, or has just begun.")
+    seconds_left: float | None = Field(description="At that speed; null: not known.")
+    requested_by: str
+    created_at: Moment
+    finished_at: Moment | None
+    error: str | None
+
+    @classmethod
+    def of(cls, backfill: Backfill, desk: Desk) -> Self:
+        speed = desk.backfill_speed(backfill) if backfill.state is BackfillState.RUNNING else None
+        return cls(
+            id=backfill.id,
+            state=backfill.state,
+            source=backfill.source,
+            table=backfill.table,
+            where=backfill.where,
+            endpoint=backfill.endpoint or None,
+            rate=backfill.rate,
+            rows=backfill.rows,
+            estimate=backfill.estimate,
+            rows_per_second=speed,
+            seconds_left=seconds_left(backfill, speed),
+            requested_by=backfill.actor,
+            created_at=backfill.created_at,
+            finished_at=backfill.finished_at,
+            error=backfill.error or None,
+        )
+
+
+class BackfillPage(Shown):
+    items: list[BackfillResource]
+    next: str | None = Field(description=NEXT)
+
+
+async def _begin(call: Call[None, NewBackfill]) -> Answer:
+    body = call.body
+    asked = Asked((body.table,), call.caller.name, body.where.strip(), body.endpoint or "", body.rate)
+    try:
+        (begun,) = await call.desk.begin_backfills(body.source, asked)
+    except NotFound as error:  # of what the body names, not the path
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
+    headers = {"Location": f"{call.request.path}/{begun.id}"}
+    return Answer(BackfillResource.of(begun, call.desk), headers, subject=begun.id)
+
+
+async def _list(call: Call[PageQuery, None]) -> Answer:
+    query = call.query
+    found = await call.desk.store.backfills(query.limit + 1, query.cursor)
+    shown = found[: query.limit]
+    items = [BackfillResource.of(each, call.desk) for each in shown]
+    return Answer(BackfillPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
+
+
+async def _show(call: Call[None, None]) -> Answer:
+    backfill_id = call.path["id"]
+    found = await call.desk.store.find_backfill(backfill_id)
+    if found is None:
+        raise no_backfill(backfill_id)
+    return Answer(BackfillResource.of(found, call.desk))
+
+
+def _changing(name: str, summary: str) -> Operation:
+    """``name``: of `ACTIONS`."""
+    state, action = ACTIONS[name]
+
+    async def change(call: Call[None, None]) -> Answer:
+        now = call.desk.clock.now()
+        changed = await call.desk.store.set_backfill(call.path["id"], state, "", now)
+        return Answer(BackfillResource.of(changed, call.desk))
+
+    path, operation = f"/backfills/{{id}}/{name}", f"{name}Backfill"
+    return Operation(
+        "POST", path, operation, summary, Scope.MANAGE, change, answer=BackfillResource, tag=_TAG, action=action
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/backfills",
+        "beginBackfill",
+        "Send the rows of a table that were there before, as events `….existing`.",
+        Scope.MANAGE,
+        _begin,
+        answer=BackfillResource,
+        body=NewBackfill,
+        status=HTTPStatus.ACCEPTED,
+        tag=_TAG,
+        problems=(HTTPStatus.BAD_GATEWAY,),
+        description="It goes on while its source is captured; those of one source, one after the other.",
+        action="backfill.begin",
+    ),
+    Operation(
+        "GET",
+        "/backfills",
+        "listBackfills",
+        "Backfills, newest first.",
+        Scope.READ,
+        _list,
+        answer=BackfillPage,
+        query=PageQuery,
+        tag=_TAG,
+    ),
+    Operation(
+        "GET",
+        "/backfills/{id}",
+        "showBackfill",
+        "One backfill, and how far it is.",
+        Scope.READ,
+        _show,
+        answer=BackfillResource,
+        tag=_TAG,
+    ),
+    _changing("pause", "Let a backfill rest; one that has ended stays as it is."),
+    _changing("resume", "Let a backfill go on; one that has ended stays as it is."),
+    _changing("cancel", "End a backfill for good; what was told of by then is sent."),
+)
