@@ -77,6 +77,13 @@ class Backfill:
     error: str = ""
 
 
+class Planned(NamedTuple):
+    """One that is not kept yet, and the ids of the endpoints that would get its events."""
+
+    backfill: Backfill
+    receivers: Sequence[str]
+
+
 def seconds_left(backfill: Backfill, speed: float | None) -> float | None:
     """At so many rows a second; None when that is not known, nor how many there are."""
     if not speed or backfill.estimate is None:

@@ -44,7 +44,7 @@ _BEFORE_PARENTHESIS: Final = frozenset((
 ))  # fmt: skip
 #: What begins another statement, and how a statement around the condition calls the whole row.
 _OF_STATEMENTS: Final = frozenset({"select", "table", "values", "with", "t"})
-_HINT: Final = "Give what stands behind WHERE, for instance --where \"fecha >= '2026-01-01' AND pagada\"."
+_HINT: Final = "Give what stands behind WHERE, for instance fecha >= '2026-01-01' AND pagada."
 
 
 _OWN_HINT: Final = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from cdc.backfill import Asked, Backfill
+from cdc.backfill import Asked, Backfill, Planned
 from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryView
 from cdc.endpoint import Endpoint
@@ -192,9 +192,13 @@ class Desk(Protocol):
         a pattern means.  Only sources that can be read so."""
         ...
 
+    async def plan_backfills(self, source: str, asked: Asked) -> Sequence[Planned]:
+        """One for each table; nothing is kept.  Raises `UsageError` for what cannot be read, and for a condition that
+        asks about more than what may be seen of a row; `SourceError`."""
+        ...
+
     async def begin_backfills(self, source: str, asked: Asked) -> Sequence[Backfill]:
-        """Keep new ones, which go on while their source is captured.  Raises `UsageError` for what cannot be read, and
-        for a condition that asks about more than what may be seen of a row; `SourceError`."""
+        """Keep what is planned so; it goes on while its source is captured.  Raises as `plan_backfills`."""
         ...
 
     def backfill_speed(self, backfill: Backfill) -> float | None:

@@ -15,5 +15,10 @@ NOTICES: Final[Mapping[str, str]] = {
     "replaying": "The replay has begun.",
     "replay-stopped": "The replay has stopped; what it made due by then is sent.",
     "replay-over": "The replay was over already.",
+    "backfill-begun": "The backfill has begun: it goes on while its source is captured.",
+    "backfill-pause": "The backfill rests.",
+    "backfill-resume": "The backfill goes on.",
+    "backfill-cancel": "The backfill has ended; what it told of by then is sent.",
+    "backfill-over": "The backfill was over already.",
     "signed-out": "You have signed out.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdc.pages.page import Route
 from cdc.pages.site import Section
-from cdc.pages.views import deliveries, endpoints, entrance, events, live, overview, people, replays, sources
+from cdc.pages.views import backfills, deliveries, endpoints, entrance, events, live, overview, people, replays, sources
 
 #: Titles are texts of the catalogues.
 SECTIONS = (
@@ -26,6 +26,7 @@ def routes() -> tuple[Route, ...]:
         *replays.ROUTES,
         *events.ROUTES,
         *sources.ROUTES,
+        *backfills.ROUTES,
         *people.ROUTES,
         *entrance.ROUTES,
         *live.routes(),

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
-from cdc.backfill import EXISTING, Asked, Backfill
+from cdc.backfill import EXISTING, Asked, Backfill, Planned
 from cdc.backfilling import gets
 from cdc.clock import SystemClock
 from cdc.config import SourceConfig
@@ -28,15 +28,11 @@ def tables_told_of(source: SourceConfig) -> dict[str, str]:
     return {entity.table: entity.title for entity in rules.entities if _tells(rules, entity)}
 
 
-async def begin_from_outside(source: SourceConfig, store: OutboxStore, asked: Asked) -> list[Backfill]:
-    """Keep what is planned, for somebody who has no account of the database: their condition asks about the row alone.
-    Raises as `planned` and `receivers`."""
+async def planned_from_outside(source: SourceConfig, store: OutboxStore, asked: Asked) -> list[Planned]:
+    """For somebody who has no account of the database: their condition asks about the row alone.  Raises as `planned`
+    and `receivers`."""
     found = await planned(source, asked, own_columns=True)
-    for each in found:
-        await receivers(store, each)
-    for each in found:
-        await store.add_backfill(each)
-    return found
+    return [Planned(each, await receivers(store, each)) for each in found]
 
 
 async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = False) -> list[Backfill]:

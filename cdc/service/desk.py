@@ -14,7 +14,7 @@ import orjson
 
 from cdc.access.base import AccessStore
 from cdc.access.nouns import AuditEntry
-from cdc.backfill import Asked, Backfill
+from cdc.backfill import Asked, Backfill, Planned
 from cdc.clock import Clock
 from cdc.config import Config
 from cdc.delivery import Attempt, DeliveryView, LeasedDelivery
@@ -29,7 +29,7 @@ from cdc.mail_address import is_mail
 from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
 from cdc.outbox.shared import Subscriber
 from cdc.replay import Replay
-from cdc.service.backfill import begin_from_outside, tables_told_of
+from cdc.service.backfill import planned_from_outside, tables_told_of
 from cdc.service.doctor import examine
 from cdc.service.endpoints import check_endpoint, check_patterns, new_endpoint, preview
 from cdc.service.events import event_types
@@ -200,8 +200,14 @@ class ServiceDesk:
         found = {name: tables_told_of(source) for name, source in self._config.source.items()}
         return {name: tables for name, tables in found.items() if tables}
 
+    async def plan_backfills(self, source: str, asked: Asked) -> Sequence[Planned]:
+        return await planned_from_outside(self._config.select_source(source), self.store, asked)
+
     async def begin_backfills(self, source: str, asked: Asked) -> Sequence[Backfill]:
-        return await begin_from_outside(self._config.select_source(source), self.store, asked)
+        begun = [each.backfill for each in await self.plan_backfills(source, asked)]
+        for each in begun:
+            await self.store.add_backfill(each)
+        return begun
 
     def backfill_speed(self, backfill: Backfill) -> float | None:
         report = self._monitor.reported.sources.get(backfill.source)

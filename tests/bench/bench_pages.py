@@ -121,6 +121,7 @@ LISTINGS = [
     "/event-types",
     "/sources",
     "/replays",
+    "/backfills",
 ]
 
 

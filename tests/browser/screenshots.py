@@ -22,7 +22,7 @@ from cdc.connection import ConnectionInfo
 from cdc.demo.server import demo_server
 from cdc.outbox.memory.outbox import MemoryOutbox
 from support.browser import PHONE, Tab, browsing
-from support.busy_hour import BOOKS, live_through
+from support.busy_hour import BOOKS, go_on, live_through
 from support.managing import PASSWORD, Managed, managing
 from support.png import smaller
 
@@ -77,6 +77,15 @@ async def _examine(page: Page) -> None:
     await page.locator("h3").wait_for()
 
 
+async def _look(page: Page) -> None:
+    await page.locator("#table").fill("facturascli")
+    await page.locator("#where").fill("fecha >= '2026-01-01'")
+    await page.locator("#endpoint").select_option(BOOKS)
+    await page.locator("#rate").fill("2")
+    await page.locator("form[action$=new] button").click()
+    await page.locator("#plan").wait_for()
+
+
 PICTURES = (
     Picture("overview", "/"),
     Picture("overview-dark", "/", "es", dark=True),
@@ -97,6 +106,9 @@ PICTURES = (
     Picture("catalogue", "/catalogue", "es"),
     Picture("event-kind", "/catalogue/invoice.paid"),
     Picture("sources", "/sources", "es", prepare=_examine),
+    Picture("backfills", "/backfills"),
+    Picture("backfill-new", "/backfills/new", prepare=_look),
+    Picture("backfills-phone", "/backfills", "es", size=PHONE),
     Picture("people", "/people"),
     Picture("audit", "/audit", "es"),
     Picture("account", "/account"),
@@ -167,7 +179,7 @@ async def _take(browser: Browser, managed: Managed, picture: Picture, state: Sto
         return await tab.page.screenshot(full_page=True, clip=clip)
     finally:
         await tab.close()
-        managed.clock.advance(10)  # whoever told the tab what is new notices that it is gone
+        await go_on(managed, 10)  # whoever told the tab what is new notices that it is gone
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ PATHS = (
     "/catalogue/invoice.paid",
     "/sources",
     "/sources/main",
+    "/backfills",
+    "/backfills/new?source=main&table=facturascli",
     "/people",
     "/audit",
     "/account",
@@ -76,6 +78,7 @@ async def test_each_page_is_fit_to_be_met(
         found += await _faults(tab)
     found += await _answers_to_forms(tab)
     found += await _slow_replay(tab)
+    found += await _slow_backfill(tab)
     assert found == []
     assert [error for error in tab.errors if _NOT_FOUND not in error] == []
     assert tab.hosts == {site.base.removeprefix("http://")}
@@ -130,6 +133,27 @@ async def _slow_replay(tab: Tab) -> list[str]:
     row = tab.page.locator("#rows tbody tr")
     await expect(row.get_by_role("progressbar")).to_have_attribute("value", "1")  # the first one is due at once
     found = await _faults(tab)
+    await tab.button("Stop").click()
+    await expect(row).to_contain_text(tab.text("stopped"))
+    return found
+
+
+async def _slow_backfill(tab: Tab) -> list[str]:
+    """Looked at, begun, seen going on, resting, stopped."""
+    await tab.go("/backfills/new?source=main&table=receipt&rate=0.01")
+    await tab.field("Only rows that meet this condition").fill("importe <> 0.01")
+    await tab.button("How many are there?").click()
+    await expect(tab.page.locator("#plan")).to_contain_text("recibospagoscli")
+    found = await _faults(tab)
+    await tab.button("Send them").click()
+    row = tab.page.locator("#rows tbody tr")
+    await expect(row.get_by_role("progressbar")).not_to_have_attribute("value", "0")
+    found += await _faults(tab)
+    await tab.button("Pause").click()
+    await expect(row).to_contain_text(tab.text("rests"))
+    found += await _faults(tab)
+    await tab.button("Go on").click()
+    await expect(row).to_contain_text(tab.text("running"))
     await tab.button("Stop").click()
     await expect(row).to_contain_text(tab.text("stopped"))
     return found
@@ -215,6 +239,14 @@ async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser:
     await expect(tab.page.get_by_role("heading", name="Tienda")).to_be_visible()
     await expect(tab.page.locator("main form")).to_have_count(0)
     assert tab.errors == []
-    for path in ("/people", "/audit", "/endpoints/new", "/replays", "/replays/new", "/deliveries?text=Brien"):
+    for path in (
+        "/people",
+        "/audit",
+        "/endpoints/new",
+        "/replays",
+        "/replays/new",
+        "/deliveries?text=Brien",
+        "/backfills",
+    ):
         await tab.go(path)
         await expect(tab.page.get_by_role("alert")).to_have_text("This is for managers only.")

@@ -11,6 +11,7 @@ import pytest
 from yarl import URL
 
 from cdc.access.nouns import AuditFilter, Role
+from cdc.backfill import Backfill, BackfillState
 from cdc.delivery import DeliveryState
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.pages import page
@@ -18,7 +19,7 @@ from cdc.pages.door import COOKIE
 from cdc.pages.routes import routes
 from support.browsing import Markup, Visitor, visiting
 from support.managing import API, Managed, managing
-from support.outboxes import EVERYTHING, endpoint, event, lease, outcome, store
+from support.outboxes import EVERYTHING, at, endpoint, event, lease, outcome, store
 
 SCRIPT = "<script>alert('planted')</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
@@ -38,6 +39,8 @@ async def site() -> AsyncIterator[Managed]:
         (leased,) = await lease(managed.store)
         failed = outcome(leased, DeliveryState.DEAD, error=f"It said {SCRIPT}.", answer=f"{SCRIPT}{IMAGE}")
         await managed.store.finish("w", [failed], leased.lease_until)
+        planted_backfill = Backfill("bf_a", "main", SCRIPT, SCRIPT, at(1), where=f"nombre = '{IMAGE}'", error=SCRIPT)
+        await managed.store.add_backfill(planted_backfill)
         yield managed
 
 
@@ -47,6 +50,7 @@ async def nothing_changed(site: Managed) -> None:
     assert [user.name for user in await site.access.users()] == ["ann", "bob"]
     assert len(await site.access.tokens()) == 2
     assert await site.store.replays(10) == []
+    assert [each.state for each in await site.store.backfills(10)] == [BackfillState.RUNNING]
     (view,) = await site.store.deliveries(EVERYTHING, 10)
     assert view.state is DeliveryState.DEAD
 
@@ -55,7 +59,7 @@ async def nothing_changed(site: Managed) -> None:
 
 
 PAGES = ["/", "/endpoints", "/endpoints/ep_a", "/endpoints/ep_a/edit", "/deliveries", "/deliveries/dlv_1", "/events"]
-PAGES += ["/replays", "/replays/new", "/replays/new?event=*&count=1"]
+PAGES += ["/replays", "/replays/new", "/replays/new?event=*&count=1", "/backfills", "/backfills/new?source=main"]
 PAGES += [
     "/events/evt_1",
     "/catalogue",
@@ -87,7 +91,14 @@ async def test_what_others_wrote_is_text_and_nothing_is_inline(site: Managed, pa
 async def test_the_planted_text_is_really_on_the_pages(site: Managed) -> None:
     """Else the test above looks at nothing."""
     async with visiting(site, "ann") as ann:
-        for path in ("/endpoints", "/endpoints/ep_a", "/deliveries", "/deliveries/dlv_1", "/events/evt_1"):
+        for path in (
+            "/backfills",
+            "/endpoints",
+            "/endpoints/ep_a",
+            "/deliveries",
+            "/deliveries/dlv_1",
+            "/events/evt_1",
+        ):
             assert "&lt;script&gt;alert" in (await ann.get(path)).text, path
 
 
@@ -116,6 +127,8 @@ async def test_the_policy_forbids_what_is_inline(site: Managed, path: str) -> No
         "/people?notice={}",
         "/audit?actor={}&subject={}&before={}",
         "/replays?before={}",
+        "/backfills?before={}",
+        "/backfills/new?source={}&table={}&where={}&endpoint={}&rate={}",
         "/replays/new?event=*&record={}&endpoint={}&state={}&since={}&until={}&rate={}&count={}",
         "/endpoints/{}",
         "/events/{}",

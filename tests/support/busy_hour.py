@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from cdc.backfill import Backfill, BackfillState
+from cdc.change import BackfillStep, Batch
 from cdc.config import Config
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.attempt_log import Finished
@@ -27,6 +29,7 @@ _STEP, _STEPS = timedelta(seconds=20), 180
 _DOWN = range(100, 140)
 _OFF = 170
 _POSITION = Position('{"done":["799.30959184"],"huge":null,"rereads":[]}')
+_GONE = "The table productos is not captured, or has no primary key."
 _RETRIES = (5.0, 25.0, 125.0)
 _NAMES = (
     "invoice.created", "invoice.updated", "invoice.approved", "invoice.paid", "receipt.paid", "payment.recorded",
@@ -59,6 +62,43 @@ async def live_through(managed: Managed) -> None:
     managed.watch.reported.sources["main"].position = _POSITION
     await _replay(managed, DeliveryFilter(event_pattern="invoice.*"), 20.0, part=1.0)
     await _replay(managed, DeliveryFilter(endpoint_id=SHOP), 5.0, part=0.4)
+    await _backfills(managed)
+    await go_on(managed, 1)
+
+
+async def go_on(managed: Managed, seconds: float) -> None:
+    """Who asks whether all is well is answered, and the backfill that runs reads 200 rows a second."""
+    managed.clock.advance(seconds)
+    managed.watch.queue()
+    managed.watch.answer()
+    await _read_on(managed, "bf_9a27c41e0b3f5d68", round(200 * seconds))
+
+
+async def _backfills(managed: Managed) -> None:
+    """One of each kind."""
+    begun = managed.clock.now()
+    asked: dict[str, tuple[str, int, dict[str, Any]]] = {
+        "bf_51c0d83be92f4a76": ("clientes", 2318, {"endpoint": BOOKS}),
+        "bf_c2e97f105ad84b31": ("stocks", 9120, {"where": "cantidad > 0", "endpoint": SHOP, "rate": 50.0}),
+        "bf_07b64e9d3a1c85f2": ("productos", 5400, {"endpoint": STORE}),
+        "bf_9a27c41e0b3f5d68": ("facturascli", 84_210, {"where": "fecha >= '2026-01-01'"}),
+    }
+    for number, (name, (table, rows, fields)) in enumerate(asked.items()):
+        made = begun + timedelta(seconds=number)
+        await managed.store.add_backfill(Backfill(name, "main", table, "user:ann", made, estimate=rows, **fields))
+        await managed.desk.changed("user:ann", "backfill.begin", name)
+    done, rests, failed, _ = asked
+    for name, rows in ((done, 2325), (rests, 3650), (failed, 1200)):
+        await _read_on(managed, name, rows, finished=name == done)
+    now = managed.clock.now()
+    await managed.store.set_backfill(rests, BackfillState.PAUSED, "", now)
+    await managed.store.set_backfill(failed, BackfillState.FAILED, _GONE, now)
+
+
+async def _read_on(managed: Managed, name: str, rows: int, *, finished: bool = False) -> None:
+    step = BackfillStep(name, rows, {}, finished)
+    await managed.store.store("main", _POSITION, [], {}, managed.clock.now(), step=step)
+    managed.watch.reported.stored("main", Batch((), _POSITION, step=step), [], 0)
 
 
 async def _replay(managed: Managed, which: DeliveryFilter, rate: float, part: float) -> None:

@@ -1,0 +1,136 @@
+"""Backfills: those that there are, and beginning one: what is meant, about how many rows that is, and then doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from math import isfinite
+from typing import NamedTuple
+
+from aiohttp import web
+
+from cdc.access.nouns import Role
+from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState, Planned, seconds_left
+from cdc.errors import SourceError, UsageError
+from cdc.outbox.shared import no_backfill
+from cdc.pages.page import Page, Route, View
+
+_PAGE = 50
+_FIELDS = ("source", "table", "where", "endpoint", "rate")
+
+
+class Going(NamedTuple):
+    """``speed``: rows a second; ``left``: seconds."""
+
+    backfill: Backfill
+    speed: float | None
+    left: float | None
+
+
+async def backfills(page: Page) -> web.StreamResponse:
+    """Newest first."""
+    store, before = page.site.desk.store, page.query("before")
+    found = await store.backfills(_PAGE + 1, before or None)
+    return page.render(
+        "backfills.html",
+        backfills=[_going(page, each) for each in found[:_PAGE]],
+        endpoints={endpoint.id: endpoint for endpoint in await store.endpoints()},
+        older=page.link("backfills", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
+        newest=page.link("backfills") if before else "",
+    )
+
+
+def _going(page: Page, backfill: Backfill) -> Going:
+    running = backfill.state is BackfillState.RUNNING
+    speed = page.site.desk.backfill_speed(backfill) if running else None
+    return Going(backfill, speed, seconds_left(backfill, speed))
+
+
+async def new(page: Page) -> web.StreamResponse:
+    return await _form(page, {name: page.query(name) for name in _FIELDS})
+
+
+async def look(page: Page) -> web.StreamResponse:
+    """What it would do."""
+    given = await _given(page)
+    try:
+        (planned,) = await page.site.desk.plan_backfills(given["source"], _asked(page, given))
+    except (UsageError, SourceError) as error:
+        return await _form(page, given, problem=str(error))
+    return await _form(page, given, planned)
+
+
+async def begin(page: Page) -> web.StreamResponse:
+    given, desk = await _given(page), page.site.desk
+    try:
+        (begun,) = await desk.begin_backfills(given["source"], _asked(page, given))
+    except (UsageError, SourceError) as error:
+        return await _form(page, given, problem=str(error))
+    await desk.changed(page.actor, "backfill.begin", begun.id)
+    return page.see("/backfills", notice="backfill-begun")
+
+
+async def _given(page: Page) -> Mapping[str, str]:
+    sent = await page.form()
+    return {name: sent.get(name, "").strip() for name in _FIELDS}
+
+
+async def _form(
+    page: Page, given: Mapping[str, str], planned: Planned | None = None, problem: str = ""
+) -> web.StreamResponse:
+    desk = page.site.desk
+    tables = desk.backfill_tables()
+    return page.render(
+        "backfill_form.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
+        given=given,
+        planned=planned,
+        problem=problem,
+        sources=list(tables),
+        tables={table: title for each in tables.values() for table, title in each.items()},
+        endpoints={endpoint.id: endpoint for endpoint in await desk.store.endpoints()},
+    )
+
+
+def _asked(page: Page, given: Mapping[str, str]) -> Asked:
+    """Raises `UsageError`."""
+    if not given["table"]:
+        raise UsageError(page.language.text("Say which table."))
+    return Asked((given["table"],), page.actor, given["where"], given["endpoint"], _rate(page, given["rate"]))
+
+
+def _rate(page: Page, text: str) -> float:
+    try:
+        rate = float(text.replace(",", ".") or 0)
+    except ValueError:
+        rate = -1.0
+    if not (isfinite(rate) and rate >= 0):
+        raise UsageError(page.language.text("The rate is a number of rows a second; empty: any."))
+    return rate
+
+
+def _changing(name: str) -> View:
+    """``name``: of `ACTIONS`."""
+    state, action = ACTIONS[name]
+
+    async def change(page: Page) -> web.StreamResponse:
+        desk, backfill_id = page.site.desk, page.path("id")
+        found = await desk.store.find_backfill(backfill_id)
+        if found is None:
+            raise no_backfill(backfill_id)
+        if found.state.ended:
+            return page.see("/backfills", notice="backfill-over")
+        await desk.store.set_backfill(backfill_id, state, "", desk.clock.now())
+        await desk.changed(page.actor, action, backfill_id)
+        return page.see("/backfills", notice=f"backfill-{name}")
+
+    return change
+
+
+ROUTES = (
+    Route("GET", "/backfills", backfills, Role.MANAGER),
+    Route("POST", "/backfills", begin, Role.MANAGER),
+    Route("GET", "/backfills/new", new, Role.MANAGER),
+    Route("POST", "/backfills/new", look, Role.MANAGER),
+    *(Route("POST", f"/backfills/{{id}}/{name}", _changing(name), Role.MANAGER) for name in ACTIONS),
+)
