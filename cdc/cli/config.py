@@ -14,16 +14,18 @@ from cdc.cli.settings import configuration
 from cdc.config.initial import Choices, initial_toml
 from cdc.config.show import effective_toml, masked
 
-CAPTURES = ("triggers", "binlog", "logical")
+CAPTURES = ("triggers", "binlog", "logical", "rest")
 
 
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How FacturaScripts' database is reached."""
+    """How FacturaScripts' database is reached, or its API."""
     file = click.Path(path_type=Path, dir_okay=False)
     options = [
         click.option("--facturascripts", type=file, metavar="PATH", help="FacturaScripts' config.php."),
         click.option("--url", metavar="URL", help="Or the database's URL, without a password."),
         click.option("--password-file", type=file, metavar="FILE", help="A file that holds the password alone."),
+        click.option("--api", metavar="URL", help="Without a database: FacturaScripts' address, whose API is asked."),
+        click.option("--token-file", type=file, metavar="FILE", help="With --api: a file that holds its key alone."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -44,6 +44,8 @@ def setup(
     facturascripts: Path | None,
     url: str | None,
     password_file: Path | None,
+    api: str | None,
+    token_file: Path | None,
     capture: str | None,
     receiver: str | None,
     events: str | None,
@@ -62,9 +64,10 @@ def setup(
     if not no_endpoint:
         receiver = receiver or guide.answer("Where shall the first events be sent (https://…)?", "--to URL", None)
         allow_private = allow_private or _inside_agreed(guide, receiver)
-    place = None if facturascripts is None else facturascripts.absolute()
-    file = None if password_file is None else password_file.absolute()
-    configure(guide, Choices(place, url, file, capture, allow_private=allow_private))
+    place, file, token = (
+        None if each is None else each.absolute() for each in (facturascripts, password_file, token_file)
+    )
+    configure(guide, Choices(place, url, file, capture, allow_private=allow_private, api=api, token_file=token))
     config = quiet_configuration(session)
     for source in select_sources(config, ()):
         _install(guide, source)

@@ -7,16 +7,22 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from cdc.cli.asynchronous import run_async
 from cdc.cli.guide import Guide
 from cdc.cli.output import say
 from cdc.config import DEFAULT_FILE, SourceConfig
 from cdc.config.find import find_facturascripts
-from cdc.config.initial import Choices, initial_toml
+from cdc.config.initial import Choices, check_choices, initial_toml
 from cdc.config.load import find_config
+from cdc.config.rest import RestConfig
 from cdc.errors import ConfigError
 from cdc.service.recommendation import Recommendation, recommend
+from cdc.service.rest import api_greeting
 
 _ANOTHER = "another place"
+_WHERE = "Where is FacturaScripts' config.php? Without its database: FacturaScripts' address, https://…"
+_PLACE = "--facturascripts PATH (its config.php), --url URL of its database, or --api URL of FacturaScripts itself"
+_TOKEN = "Which file holds a key of its API (Control panel, API keys) and nothing else?"  # noqa: S105 - a question
 
 
 def configure(guide: Guide, known: Choices) -> None:
@@ -26,7 +32,11 @@ def configure(guide: Guide, known: Choices) -> None:
     if path.is_file():
         say(f"{path} is there, and stays as it is.")
         return
-    choices = known if known.url or known.facturascripts else replace(known, facturascripts=_found(guide))
+    choices = _placed(guide, known)
+    if choices.api is not None:
+        _write(guide, path, _by_api(guide, choices))
+        return
+    check_choices(choices)
     source = SourceConfig(facturascripts=choices.facturascripts, url=choices.url, password_file=choices.password_file)
     say(f"FacturaScripts' database: {source.connection().describe()}.")
     advice = recommend(source)
@@ -35,17 +45,40 @@ def configure(guide: Guide, known: Choices) -> None:
     _write(guide, path, choices)
 
 
-def _found(guide: Guide) -> Path:
-    """Raises `UsageError` when none is found, or several, and nobody is there to ask."""
-    option = "--facturascripts PATH (its config.php), or --url URL of its database"
+def _placed(guide: Guide, known: Choices) -> Choices:
+    """With a place to read from."""
+    if known.facturascripts or known.url or known.api:
+        return known
+    if known.capture == "rest":
+        return replace(known, api=guide.answer("What is FacturaScripts' address (https://…)?", "--api URL", None))
+    found = _found(guide)
+    if found.startswith(("http://", "https://")):
+        return replace(known, api=found)
+    return replace(known, facturascripts=Path(found).absolute())
+
+
+def _by_api(guide: Guide, choices: Choices) -> Choices:
+    """With a token that FacturaScripts' API accepts.  Raises `SourceError` when it does not, or does not answer."""
+    if choices.token_file is None:
+        choices = replace(choices, token_file=Path(guide.answer(_TOKEN, "--token-file FILE", None)).absolute())
+    check_choices(choices)
+    rest = RestConfig(url=choices.api, token_file=choices.token_file)
+    say(run_async(api_greeting(SourceConfig(capture="rest", rest=rest))))
+    say('Chosen: capture = "rest": what differs between two looks is told, minutes later, and no more than that.')
+    say("  Where the database can be reached, triggers or its log see every change, at once: docs/sources.md.")
+    return choices
+
+
+def _found(guide: Guide) -> str:
+    """A path, or an address.  Raises `UsageError` when none is found, or several, and nobody is there to ask."""
     paths = [str(path) for path in find_facturascripts(Path.cwd())]
     if len(paths) == 1 and guide.agreed(f"FacturaScripts is found: {paths[0]}. Use it?"):
-        return Path(paths[0])
+        return paths[0]
     if len(paths) > 1:
-        chosen = guide.choice("Which FacturaScripts?", option, [*paths, _ANOTHER])
+        chosen = guide.choice("Which FacturaScripts?", _PLACE, [*paths, _ANOTHER])
         if chosen != _ANOTHER:
-            return Path(chosen)
-    return Path(guide.answer("Where is FacturaScripts' config.php?", option, None)).absolute()
+            return chosen
+    return guide.answer(_WHERE, _PLACE, None)
 
 
 def _explain(advice: Recommendation) -> None:
@@ -64,7 +97,7 @@ def _usable(advice: Recommendation) -> str:
     if route.problem:
         raise ConfigError(
             f"Changes cannot be captured yet. By {route.capture}: {route.problem} By {other.capture}: {other.problem}",
-            "Mend one of the two, then run cdc setup again.",
+            "Mend one of the two, then run cdc setup again; or do without the database: cdc setup --api URL.",
         )
     return route.capture
 
@@ -86,6 +119,8 @@ def _options(choices: Choices) -> list[str]:
         "--facturascripts": choices.facturascripts,
         "--url": choices.url,
         "--password-file": choices.password_file,
+        "--api": choices.api,
+        "--token-file": choices.token_file,
         "--capture": choices.capture,
     }
     options = [word for name, value in named.items() if value is not None for word in (name, str(value))]

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdc.config.rest import address_problem
 from cdc.config.show import default_toml
 from cdc.config.url import parse_database_url
 from cdc.errors import UsageError
@@ -14,7 +15,8 @@ from cdc.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What is known of the configuration; None leaves a default.  ``facturascripts`` and ``url`` exclude each other."""
+    """What is known of the configuration; None leaves a default.  ``facturascripts``, ``url`` and ``api`` exclude each
+    other: a database, or the address of FacturaScripts, whose API is read with the token in ``token_file``."""
 
     facturascripts: Path | None = None
     url: str | None = None
@@ -22,22 +24,44 @@ class Choices:
     capture: str | None = None
     outbox: str | None = None
     allow_private: bool = False
+    api: str | None = None
+    token_file: Path | None = None
+
+
+def check_choices(choices: Choices) -> None:
+    """Raises `UsageError` for what excludes each other, a URL that holds a password, or is none, and an API without a
+    token."""
+    given = {"--facturascripts": choices.facturascripts, "--url": choices.url, "--api": choices.api}
+    places = [name for name, place in given.items() if place is not None]
+    if len(places) > 1:
+        raise UsageError(f"{' and '.join(places)} exclude each other.", "Give one of them.")
+    if choices.url is not None:
+        _check_url(choices.url)
+    if choices.api is not None:
+        _check_api(choices, choices.api)
+    elif choices.capture == "rest" or choices.token_file is not None:
+        raise UsageError(
+            "Where FacturaScripts' API is, is not said.", "Give its address: --api https://erp.example.com"
+        )
 
 
 def initial_toml(choices: Choices) -> str:
-    """Raises `UsageError` for a URL that holds a password, or is none."""
-    if choices.facturascripts is not None and choices.url is not None:
-        raise UsageError("--facturascripts and --url exclude each other.", "Give one of them.")
+    """Raises `UsageError` as `check_choices`."""
+    check_choices(choices)
     text = default_toml()
-    if choices.url is not None:
-        _check_url(choices.url)
+    if choices.url is not None or choices.api is not None:
         text = re.sub(r"^facturascripts = ", "# facturascripts = ", text, flags=re.MULTILINE)
+    if choices.url is not None:
         text = _set(text, "source.main", "url", choices.url)
+    if choices.api is not None:
+        text = _set(text, "source.main", "capture", "rest")
+        text = _set(text, "source.main.rest", "url", choices.api)
+        text = _set(text, "source.main.rest", "token_file", str(choices.token_file))
     if choices.facturascripts is not None:
         text = _set(text, "source.main", "facturascripts", str(choices.facturascripts))
     if choices.password_file is not None:
         text = _set(text, "source.main", "password_file", str(choices.password_file))
-    if choices.capture is not None:
+    if choices.capture is not None and choices.api is None:
         text = _set(text, "source.main", "capture", choices.capture)
     if choices.outbox is not None:
         text = _set(text, "outbox", "url", choices.outbox)
@@ -49,6 +73,20 @@ def _check_url(url: str) -> None:
         raise UsageError(
             "The command line is no place for a database's password: other users see it.",
             "Leave it out of the URL, and name a file that holds it: --password-file FILE.",
+        )
+
+
+def _check_api(choices: Choices, api: str) -> None:
+    if problem := address_problem(api):
+        raise UsageError(f"What --api says {problem}.")
+    if choices.capture not in (None, "rest") or choices.password_file is not None:
+        raise UsageError(
+            "--api is for capture by rest, without a database.", "Leave --capture and --password-file out."
+        )
+    if choices.token_file is None:
+        raise UsageError(
+            "FacturaScripts' API is read with a key, and none is given.",
+            "Control panel, API keys: put one into a file, and name that: --token-file FILE.",
         )
 
 

@@ -14,6 +14,20 @@ from cdc.errors import ConfigError
 Seconds = Annotated[float, Field(ge=1.0, le=86_400.0)]
 
 
+def address_problem(text: str) -> str:
+    """Why this is no address of a FacturaScripts, without repeating it; empty: it is one."""
+    problem = 'is not the address of a FacturaScripts such as "https://erp.example.com"'
+    try:
+        url = URL(text)
+    except ValueError:
+        return problem
+    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
+        return problem
+    if url.user is not None or url.password is not None:
+        return "holds a user or password; the API knows only a token"
+    return ""
+
+
 class RestResource(Section):
     """What differs for one table; ``path``, ``key`` and ``numbered`` are known of FacturaScripts' own."""
 
@@ -40,15 +54,9 @@ class RestConfig(Section):
     @field_validator("url")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
-        problem = 'is not the address of a FacturaScripts such as "https://erp.example.com"'
-        try:
-            url = URL(value or "https://none")
-        except ValueError:
-            raise ValueError(problem) from None
-        if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
+        problem = "" if value is None else address_problem(value)
+        if problem:
             raise ValueError(problem)
-        if url.user is not None or url.password is not None:
-            raise ValueError("holds a user or password; the API knows only a token")
         return value
 
     @field_validator("token")
@@ -63,7 +71,7 @@ class RestConfig(Section):
         if self.token_file is None:
             assert self.token is not None, "guaranteed by SourceConfig"
             return self.token
-        token = read_password(self.token_file).strip()
+        token = read_password(self.token_file, "token").strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise ConfigError(
                 f"The file {self.token_file} of source {source!r} holds no token.",

@@ -51,13 +51,13 @@ def with_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
     return info if file is None else info.as_user(info.user, read_password(file))
 
 
-def read_password(file: Path) -> str:
-    """Raises `ConfigError`, which repeats nothing of it."""
+def read_password(file: Path, what: str = "password") -> str:
+    """``what`` it holds.  Raises `ConfigError`, which repeats nothing of it."""
     try:
         return file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"The password file {file} cannot be read: {reason(error)}.", "It holds the password and nothing else."
+            f"The {what} file {file} cannot be read: {reason(error)}.", f"It holds the {what} and nothing else."
         ) from error
 
 

@@ -60,6 +60,16 @@ def rest_source(source: SourceConfig, kept: KeptStore, connect: Callable[[], Api
     return RestSource(source.name, connect, polled, kept, SystemClock())
 
 
+async def api_greeting(source: SourceConfig) -> str:
+    """What the API answers first, in a sentence.  Raises `SourceError` when it lets nobody in, `ConfigError`."""
+    client = RestParts.of(source).client()
+    try:
+        await client.get()
+    finally:
+        await client.close()
+    return f"FacturaScripts' API at {client.place} is enabled, and accepts the token."
+
+
 def rest_findings(source: SourceConfig, position: Position | None) -> list[Finding]:
     """The doctor's checks.  ``position``: tells when the API refused calls of the consumer."""
     from cdc.source.rest.inspector import ApiInspector

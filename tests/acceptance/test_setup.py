@@ -18,6 +18,7 @@ import pytest
 from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
+from support.facturascripts_api import TOKEN, Api, serving
 
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
 
@@ -133,6 +134,48 @@ def _typed(folder: Path, answers: dict[str, str]) -> tuple[int, str]:
                 for question in [each for each in left if each in seen]:
                     terminal.write(f"{left.pop(question)}\n".encode())
         return process.wait(60), seen
+
+
+async def test_without_a_database_through_the_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By flags; the printed commands; at a terminal, where the address is typed for the path that there is not."""
+    monkeypatch.setenv("CDC_SOURCE_MAIN_REST_REQUESTS_PER_MINUTE", "6000")
+    flags, typed = tmp_path / "flags", tmp_path / "typed"
+    for folder in (flags, typed):
+        folder.mkdir()
+        (folder / "token").write_text(f"{TOKEN}\n", encoding="utf-8")
+    inbox = Inbox()
+    async with serving(Api()) as api, receiving(inbox) as url:
+        given = ["--api", api.url, "--token-file", "token", "--to", url, "--events", "customer.*", "--yes"]
+        done = await asyncio.to_thread(_cdc, flags, "setup", *given)
+        assert done.returncode == 0, done.stderr
+        assert "is enabled, and accepts the token." in done.stderr
+        assert "Capture by rest installs nothing." in done.stderr
+        assert "Nothing is wrong." in done.stdout + done.stderr
+        assert TOKEN not in done.stdout + done.stderr
+        by_hand = await asyncio.to_thread(_cdc, flags, *shlex.split(_printed(done.stderr)[0].partition(" > ")[0])[1:])
+        assert by_hand.stdout == (flags / "cdc.toml").read_text(encoding="utf-8")
+        answers = {
+            "Where shall the first events be sent": url,
+            "Allow receivers there?": "y",
+            "Without its database": api.url,
+            "Which file holds a key": "token",
+            "Which events": "customer.*",
+        }
+        code, said = await asyncio.to_thread(_typed, typed, answers)
+        assert code == 0, said
+        assert api.incidents == []
+    assert [event["event"] for event in inbox.events] == ["endpoint.test"] * 2
+
+
+async def test_an_api_that_lets_nobody_in_leaves_nothing_half_done(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("another", encoding="utf-8")
+    async with serving(Api()) as api:
+        given = ["setup", "--no-endpoint", "--api", api.url, "--token-file", "token", "--yes"]
+        done = await asyncio.to_thread(_cdc, tmp_path, *given)
+        unread = await asyncio.to_thread(_cdc, tmp_path, *given[:-2], "nowhere", "--yes")
+    assert (done.returncode, "does not accept the token" in done.stderr) == (1, True), done.stderr
+    assert (unread.returncode, "The token file" in unread.stderr) == (2, True), unread.stderr
+    assert not (tmp_path / "cdc.toml").exists()
 
 
 def test_with_nobody_there_it_names_what_to_say(postgres_erp: Database, tmp_path: Path) -> None:

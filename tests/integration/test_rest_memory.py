@@ -97,3 +97,4 @@ async def test_comparing_many_rows_takes_little_memory(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert measured["told"] == len(CHANGED) + len(GONE)
     assert measured["most"] <= 100, "MB of the whole process"
+    assert measured["most"] - measured["started"] <= 34, "MB, the same for ten times the rows"

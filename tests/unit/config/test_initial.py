@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cdc.config.find import find_facturascripts
 from cdc.config.initial import Choices, initial_toml
 from cdc.errors import UsageError
 
+FILE = Path("/run/token")
 MARK = "<?php define('FS_DB_NAME', 'fs');"
 
 
@@ -32,6 +34,15 @@ def test_each_choice_stands_in_its_place(tmp_path: Path) -> None:
     assert config.dispatch.allow_private
 
 
+def test_an_api_stands_in_its_place(tmp_path: Path) -> None:
+    made = Choices(api="https://erp.example.com", token_file=Path("/run/token"))
+    assert initial_toml(made) == initial_toml(replace(made, capture="rest"))
+    (tmp_path / "cdc.toml").write_text(initial_toml(made), encoding="utf-8")
+    source = load_config(tmp_path / "cdc.toml", environment={}).source["main"]
+    assert (source.capture, source.url, source.facturascripts) == ("rest", None, None)
+    assert (source.rest.url, source.rest.token_file) == ("https://erp.example.com", Path("/run/token"))
+
+
 def test_a_path_may_hold_anything(tmp_path: Path) -> None:
     place = Path('/srv/"my" shop\\1/config.php')
     (tmp_path / "cdc.toml").write_text(initial_toml(Choices(place)), encoding="utf-8")
@@ -44,6 +55,13 @@ def test_a_path_may_hold_anything(tmp_path: Path) -> None:
         (Choices(Path("/c.php"), "mysql://cdc@db/fs"), "exclude each other"),
         (Choices(url="mysql://cdc:hunter2@db/fs"), "no place for a database's password"),
         (Choices(url="http://db/fs"), "The URL"),
+        (Choices(url="mysql://cdc@db/fs", api="https://e.example", token_file=FILE), "--url and --api exclude"),
+        (Choices(api="https://e.example"), "--token-file FILE"),
+        (Choices(api="https://e.example", token_file=FILE, capture="binlog"), "without a database"),
+        (Choices(api="ftp://e.example", token_file=FILE), "What --api says is not the address"),
+        (Choices(api="https://ann:hunter2@e.example", token_file=FILE), "holds a user or password"),
+        (Choices(capture="rest"), "is not said"),
+        (Choices(Path("/c.php"), token_file=FILE), "is not said"),
     ],
 )
 def test_what_cannot_be_is_refused_without_a_secret(choices: Choices, sentence: str) -> None:
