@@ -19,11 +19,13 @@ from support.changing import Histories, changing, fill
 from support.consumer import RULES, TABLE, Consumer
 from support.database import Database
 
-#: More rows take more kills, and writers that leave the machine something: of 500,000 the routes take about ten minutes.
 ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "1500"))
+#: More rows take more kills and more time, in which the writers leave the machine something.
 MANY = ROWS > 100_000
 KILLS = 10 if MANY else 2
-PAUSE = 0.02 if MANY else 0.005
+PAUSE = 0.1 if MANY else 0.005
+#: Seconds between two kills, at random.
+BETWEEN = (2.0, 60.0) if MANY else (0.2, 1.2)
 #: Of the server, the way to capture, whether the server keeps a log.
 ROUTES = [
     ("postgresql", "triggers", True),
@@ -93,7 +95,7 @@ async def _through_kills(
         rate = () if MANY else ("--rate", "1200")
         await consumer.call("backfill", "contadores", "--detach", *rate)
         for _ in range(KILLS):
-            await asyncio.sleep(dice.uniform(0.2, 1.2))  # the random moment of the kill is what is tested
+            await asyncio.sleep(dice.uniform(*BETWEEN))  # the random moment of the kill is what is tested
             await consumer.stop(signal.SIGKILL)
             consumer.start()
         job = await _until_done(consumer)
