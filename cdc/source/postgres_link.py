@@ -49,11 +49,13 @@ class Link:
         async with self._turn:
             return await self._query(sql, parameters, seconds)
 
-    async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+    async def read(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, begin: str = "BEGIN READ ONLY"
+    ) -> list[Any]:
         """`query` for statements of which a part is somebody else's: they can write nothing, and no value that they
-        meet is told."""
+        meet is told.  ``begin``: what begins such a transaction, and sets what holds in it."""
         async with self._turn:
-            await self._query("BEGIN READ ONLY")
+            await self._query(begin, binary=False)
             try:
                 return await self._query(sql, parameters)
             except SourceError as error:
@@ -69,13 +71,19 @@ class Link:
                     await self._query("ROLLBACK")
 
     async def _query(
-        self, sql: str, parameters: Mapping[str, Any] | list[Any] | None = None, seconds: float = STATEMENT_SECONDS
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | list[Any] | None = None,
+        seconds: float = STATEMENT_SECONDS,
+        *,
+        binary: bool = True,
     ) -> list[Any]:
+        """In text form, and without parameters, several statements go at once."""
         with self._translated():
             connection = self._open()
             timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, hang_up, connection.fileno())
             try:
-                cursor = await connection.execute(sql.encode(), parameters, binary=True)
+                cursor = await connection.execute(sql.encode(), parameters, binary=binary)
                 return await cursor.fetchall() if cursor.description else []
             finally:
                 timer.cancel()

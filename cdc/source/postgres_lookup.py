@@ -106,7 +106,7 @@ class PostgresLookup:
         layout = self.catalogue.layout(wanted.table.name)
         condition, key = behind(layout, wanted.after)
         sql = select_page(layout, wanted.where, condition, load(f"postgres/{marks}"))
-        ((texts, marked),) = await self.link.read(sql, {**key, **parameters, "limit": wanted.most})
+        ((texts, marked),) = await self.link.read(sql, {**key, **parameters, "limit": wanted.most}, _sql("begin_page"))
         images = texts.split(_SEPARATOR) if texts else []
         decode = layout.decode
         rows = [decode(image[1:]) for image in images if image[0] == _MEETS]
