@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
 from itertools import compress
 from operator import ne
 from typing import Any
@@ -18,7 +17,7 @@ from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.event import Event
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import Child
-from cdc.mapping.event_id import NO_TIME, event_id, event_ids, record_name
+from cdc.mapping.event_id import NO_TIME, ExistingIds, event_id, event_ids, record_name
 from cdc.mapping.facts import Facts, FactsRequest
 from cdc.mapping.history import History
 from cdc.mapping.html import decode
@@ -210,19 +209,20 @@ def changed_columns(before: Row, after: Row) -> list[str]:
 def _map_existing(plans: Plans, changes: Iterable[RowChange], existing: Existing, context: _Context) -> None:
     """Rows that a backfill read.  Ids depend on nothing but the job and the record: what is read again, whenever and in
     whatever pages, has the same."""
-    ids: dict[str, blake2b] = {}
+    ids: dict[str, ExistingIds] = {}
     for change in changes:
         table = change.table
         plan = plans.of(table)
         if plan is None or plan.existing is None:
             continue
         if table not in ids:
-            ids[table] = event_ids(context.source, context.token, table, 0, NO_TIME)
+            shared = event_ids(context.source, context.token, table, 0, NO_TIME)
+            ids[table] = ExistingIds(shared, plan.existing)
         record = record_name(table, change.key)
         data, _ = _shown(plan, change, (change.after or {}, None), context)
         context.events.append(
             Event(
-                event_id(ids[table], plan.existing, record), plan.existing, context.source, table, record,
+                ids[table].of(change.key, record), plan.existing, context.source, table, record,
                 plan.decode(change.key), data, None, change.time, context.token, only_to=existing.endpoint,
             )
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from cdc.backfill import backfill_token
-from cdc.change import Existing, Operation, Row, RowChange, Transaction
+from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
@@ -39,6 +39,20 @@ def test_its_id_is_made_of_the_job_and_the_record_alone() -> None:
     (first, second), (alone,) = told(RECEIPT, other), told(other, at=MOMENT + timedelta(days=1))
     assert first.id != second.id == alone.id
     assert told(RECEIPT, job="bf_2")[0].id != first.id
+
+
+def test_ids_ascend_with_numbers() -> None:
+    numbers = (0, 7, 8, 255, 256, 2**63 - 1, 2**64 - 1)
+    ids = [event.id for event in told(*({**RECEIPT, "idrecibo": number} for number in numbers))]
+    assert ids == sorted(set(ids))
+    assert {len(each) for each in ids} == {len("evt_") + 32}
+
+
+def test_keys_that_are_no_such_numbers_have_ids_of_their_own() -> None:
+    keys: tuple[Value, ...] = (-1, 2**64, "8", "8 ", True, 8, None)
+    ids = [event.id for event in told(*({**RECEIPT, "idrecibo": key} for key in keys))]
+    assert len(set(ids)) == len(keys)
+    assert {len(each) for each in ids} == {len("evt_") + 32}
 
 
 def test_it_says_which_endpoint_alone_is_to_get_it() -> None:
