@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import orjson
 from cdc.event import Event
 
 
+@lru_cache(maxsize=64)  # events of one moment come together
 def format_time(time: datetime) -> str:
     """``2026-11-24T21:48:00.123456Z``: UTC, always six digits."""
     return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

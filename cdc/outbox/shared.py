@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -45,16 +46,22 @@ class Subscriber:
         """Whether it wants such events, if its condition holds.  Operational events are of no source, and are for those
         who name them: ``*`` does not.  Those of backfills are for those who write ``existing`` out: whoever wants to
         know what happens is not to be flooded with what was there before."""
-        if source == OPERATIONS:
-            return matches(event_name, tuple(pattern for pattern in self.patterns if pattern != "*"))
-        if self.sources and source not in self.sources:
-            return False
-        patterns = names_last(self.patterns, EXISTING) if event_name.endswith(_EXISTING) else self.patterns
-        return matches(event_name, patterns)
+        return _names(self.patterns, self.sources, event_name, source)
 
     def _holds(self, event: Event) -> bool:
         condition = stored(self.condition) if self.condition else None
         return condition is None or condition.holds(event)
+
+
+@lru_cache(maxsize=4096)
+def _names(patterns: tuple[str, ...], sources: tuple[str, ...], event_name: str, source: str) -> bool:
+    """There are few different questions, and one for each event and endpoint."""
+    if source == OPERATIONS:
+        return matches(event_name, tuple(pattern for pattern in patterns if pattern != "*"))
+    if sources and source not in sources:
+        return False
+    wanted = names_last(patterns, EXISTING) if event_name.endswith(_EXISTING) else patterns
+    return matches(event_name, wanted)
 
 
 def text_in_payload(text: str) -> bytes:

@@ -12,6 +12,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.service.consumer import first_of
 from cdc.service.consumer_parts import relay_of
+from cdc.service.parts import settled
 from cdc.service.sharing import alone
 
 
@@ -31,6 +32,7 @@ async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[]
     ``begun``: called when it is this one."""
     stop = asyncio.Event()
     relay = relay_of(source, store, lambda: None, _Begun(begun), alone())
+    settled()
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(relay.run(stop))

@@ -19,7 +19,7 @@ from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.service.consumer_parts import ConsumerParts, Say, sources_of
 from cdc.service.outboxes import open_outbox
-from cdc.service.parts import Parts
+from cdc.service.parts import Parts, settled
 from cdc.service.reload import Reload, check_reloadable
 from cdc.service.roles import Role
 from cdc.service.supervisor import Supervisor
@@ -109,6 +109,7 @@ class _Consumer:
                 running = Parts(group)
                 group.create_task(self._end(running))
                 await running.become(wanted)
+                settled()
                 self.supervisor.ready(self.parts.status(SystemClock().now()))
                 while await self._reload_asked():
                     config = await self._reloaded(config, running)
