@@ -21,18 +21,11 @@ from cdc.clock import Clock
 from cdc.column import Table
 from cdc.errors import SourceError, SourceUnavailable
 from cdc.source.base import NO_BACKFILLS, Backfills
+from cdc.source.page_pace import PagePace
 from cdc.source.reread import Reread
 from cdc.source.window import Window
 
 log = structlog.get_logger()
-
-#: Seconds that reading a page may take: its size is chosen so.
-SECONDS = 0.1
-#: Rows of a page, at least and at most.
-FEWEST, MOST = 100, 2000
-#: While the ERP writes, and for so many seconds after, backfills are gentle: pages are small, and each is followed by a
-#: rest of so many times as long as it took to read and store.
-GENTLE_SECONDS, GENTLE_REST = 1.0, 4.0
 
 
 class Page(NamedTuple):
@@ -73,7 +66,8 @@ class PageReader:
 
     def __init__(self, source: str, rows: int, pause: timedelta, clock: Clock) -> None:
         self._source = source
-        self._rows = self._size = rows
+        self._rows = rows
+        self._pace = PagePace(rows, clock)
         self._pause = pause
         self._clock = clock
         self._not_before: dict[str, datetime] = {}
@@ -83,9 +77,6 @@ class PageReader:
         self._window = Window("", (), ())
         self._step: BackfillStep | None = None
         self._ahead: asyncio.Task[None] | None = None
-        self._changed_at = -GENTLE_SECONDS
-        self._begun_at: float | None = None
-        self._resume_at = 0.0
 
     def use(self, backfills: Backfills) -> None:
         """From now on; what was under way is forgotten."""
@@ -100,18 +91,7 @@ class PageReader:
         """Seconds to wait for changes at most.  ``idle``: while nothing is to be read."""
         if self.under_way:
             return idle
-        return min(idle, max(self._backfills.rest(), self._resume_at - self._clock.monotonic()))
-
-    def _gentle(self) -> bool:
-        return self._clock.monotonic() - self._changed_at < GENTLE_SECONDS
-
-    def _rests(self) -> bool:
-        """Whether the ERP is left alone for a moment, after a page that has been stored by now."""
-        now = self._clock.monotonic()
-        if self._begun_at is not None:
-            spent, self._begun_at = now - self._begun_at, None
-            self._resume_at = now + GENTLE_REST * spent if self._gentle() else now
-        return now < self._resume_at
+        return min(idle, max(self._backfills.rest(), self._pace.rest))
 
     @property
     def under_way(self) -> bool:
@@ -123,7 +103,7 @@ class PageReader:
         if reread is not None:
             table = tables.get(reread.table) or Table(reread.table, (), ())
             return Wanted(table, _usable(reread.after, table), self._rows, reread=reread)
-        found = None if self._rests() else await self._backfills.next()
+        found = None if self._pace.rests() else await self._backfills.next()
         if found is None:
             return None
         backfill, most = found
@@ -134,8 +114,8 @@ class PageReader:
         if not table.key:
             await self._backfills.fail(backfill.id, f"The table {table.name} is not captured, or has no primary key.")
             return None
-        after, size = _usable(backfill.after, table), min(most, FEWEST if self._gentle() else self._size)
-        return Wanted(table, after, size, backfill.where, backfill=backfill)
+        after, rows = _usable(backfill.after, table), min(most, self._pace.rows)
+        return Wanted(table, after, rows, backfill.where, backfill=backfill)
 
     def _due(self, rereads: Sequence[Reread]) -> Reread | None:
         """The one to go on with; one that was begun is finished first."""
@@ -159,9 +139,7 @@ class PageReader:
             )
             self._begin(wanted, Page((), None, 0))
             return True
-        began = self._clock.monotonic()
-        if wanted.backfill is not None:
-            self._begun_at = began
+        began = self._pace.begin() if wanted.backfill is not None else 0.0
         try:
             page = await read()
         except SourceUnavailable:
@@ -174,16 +152,9 @@ class PageReader:
         if page is None:
             return False
         if wanted.backfill is not None:
-            self._adapt(wanted.most, page.looked, self._clock.monotonic() - began)
+            self._pace.read(began, wanted.most, page.looked)
         self._begin(wanted, page)
         return True
-
-    def _adapt(self, most: int, looked: int, seconds: float) -> None:
-        """By halves or doubles at most: one page says little about the next.  What was made small says nothing."""
-        if most < self._size and seconds < SECONDS:
-            return
-        fitting = looked * SECONDS / seconds if seconds else MOST
-        self._size = int(min(max(fitting, self._size / 2, FEWEST), self._size * 2, MOST))
 
     def _begin(self, wanted: Wanted, page: Page) -> None:
         self._wanted, self._page = wanted, page
@@ -192,7 +163,7 @@ class PageReader:
     def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
         """Read the next page while ``step``, which is about to be yielded, is stored.  ``read`` asks `wanted` for it.
         Nothing else is told before `settled`."""
-        if step is not None and not step.finished and not self._gentle():
+        if step is not None and not step.finished and not self._pace.gentle:
             self._step = step
             self._ahead = asyncio.ensure_future(read())
 
@@ -213,7 +184,7 @@ class PageReader:
     def follow(self, transactions: Sequence[Transaction]) -> None:
         """The stream tells of these."""
         if transactions:
-            self._changed_at = self._clock.monotonic()
+            self._pace.changed()
         if self._wanted is not None:
             self._window.follow(transactions)
 

@@ -1,14 +1,15 @@
 """Backfill: rows a second into the SQLite outbox, and what the ERP's writes feel of it.
 
     PYTHONPATH=tests python tests/bench/bench_backfill.py [--servers postgresql …] [--rows 60000] [--rounds 3]
-        [--capture triggers] [--seconds 3] [--profile] [--only rate|writes]
+        [--capture triggers] [--turns 12] [--seconds 2] [--profile] [--only rate|writes]
 
 The rows are invoices as FacturaScripts fills them, on a server of their own; each gives an event and a delivery to one
 endpoint (which is disabled, so that nothing is sent and nobody is waited for).
 
 *Rate*: one `Relay` in this process, as `cdc run` has it, from the job to its end.  *Writes*: `cdc run` as a process of
 its own; an ERP that updates an invoice and commits, a hundred times a second, with a backfill going on and without, in
-turn; printed is the p99 of a transaction, and the median of the rounds' ratios: the goal is at most 1.3 times.
+turns of two seconds (`backfill_writes.py`): printed are percentiles of a transaction over all turns of each side, and
+their ratio: the goal is a p99 of at most 1.3 times.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pathlib import Path
 from statistics import median
 
 import uvloop
-from measure import SERVERS, add_invoices, erp_database, paired, percentile
+from backfill_writes import Backfiller, Writer, job, measure_writes
+from measure import SERVERS, add_invoices, erp_database
 
 from cdc.backfill import Backfill, BackfillState
 from cdc.clock import SystemClock
@@ -35,17 +37,12 @@ from cdc.logs import configure_logs
 from cdc.observer import SILENT
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.service.consumer_parts import relay_of
+from cdc.service.parts import settled
 from cdc.service.sharing import alone
 from support.consumer import Consumer
 from support.database import Database
 
-#: Transactions of the ERP a second.
-PACE = 100
 _CLOCK = SystemClock()
-
-
-def job(number: int) -> Backfill:
-    return Backfill(f"bf_{number}", "main", "facturascli", "bench", _CLOCK.now())
 
 
 async def prepare(folder: Path) -> SqliteOutbox:
@@ -70,6 +67,7 @@ async def rate(consumer: Consumer, rows: int) -> float:
         source = load_config(consumer.folder / "cdc.toml").select_source("main")
         stop = asyncio.Event()
         await outbox.add_backfill(job(1))
+        settled()
         running = asyncio.create_task(relay_of(source, outbox, lambda: None, SILENT, alone()).run(stop))
         while (await outbox.find_backfill("bf_1") or job(1)).rows == 0:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)
@@ -82,44 +80,17 @@ async def rate(consumer: Consumer, rows: int) -> float:
     return (rows - before) / seconds
 
 
-def write(database: Database, rows: int, seconds: float) -> float:
-    """The p99 of a transaction, in milliseconds."""
-    connection = database.connect()
-    cursor, spent, started = connection.cursor(), [], time.perf_counter()
-    for number in range(int(seconds * PACE)):
-        time.sleep(max(0.0, started + number / PACE - time.perf_counter()))
-        began = time.perf_counter()
-        cursor.execute("UPDATE facturascli SET total = total + 1 WHERE idfactura = %s", [number * 7919 % rows + 1])
-        connection.commit()
-        spent.append(time.perf_counter() - began)
-    connection.close()
-    return percentile(spent, 99) * 1000
-
-
-def writes(database: Database, consumer: Consumer, rows: int, seconds: float, rounds: int) -> None:
-    outbox_of = asyncio.Runner()
-    outbox = outbox_of.run(prepare(consumer.folder))
-    consumer.start()
-    outbox_of.run(consumer.logged("reading"))
-    numbers = iter(range(1, 1000))
-
-    def with_backfill() -> float:
-        backfill = job(next(numbers))
-        outbox_of.run(outbox.add_backfill(backfill))
-        while (outbox_of.run(outbox.find_backfill(backfill.id)) or backfill).rows == 0:
-            time.sleep(0.01)
-        spent = write(database, rows, seconds)
-        found = outbox_of.run(outbox.find_backfill(backfill.id))
-        if found is None or found.state is not BackfillState.RUNNING:
-            raise SystemExit("the backfill ended before the writes did: more --rows or fewer --seconds")
-        outbox_of.run(outbox.set_backfill(backfill.id, BackfillState.CANCELLED, "", _CLOCK.now()))
-        return spent
-
-    pair = paired(with_backfill, lambda: write(database, rows, seconds), rounds)
-    consumer.end()
-    outbox_of.run(outbox.close())
-    outbox_of.close()
-    print(f"  ERP writes: p99 {pair.ours:.2f} ms with a backfill, {pair.other:.2f} ms without ({pair.ratio:.2f} times)")
+def felt(database: Database, consumer: Consumer, options: argparse.Namespace) -> None:
+    with asyncio.Runner() as runner:
+        outbox = runner.run(prepare(consumer.folder))
+        consumer.start()
+        try:
+            runner.run(consumer.logged("reading"))
+            writer, backfiller = Writer(database, options.rows), Backfiller(outbox, runner)
+            measure_writes(writer, backfiller, options.turns, options.seconds)
+        finally:
+            consumer.end()
+            runner.run(outbox.close())
 
 
 def profiled(work: Callable[[], None]) -> None:
@@ -141,7 +112,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
         if options.profile:
             profiled(lambda: print(json.dumps({"rows/s": round(uvloop.run(rate(consumer, options.rows)))})))
         if options.only != "rate":
-            writes(database, consumer, options.rows, options.seconds, options.rounds)
+            felt(database, consumer, options)
 
 
 def main() -> None:
@@ -150,6 +121,7 @@ def main() -> None:
     parser.add_argument("--capture", choices=("triggers", "binlog", "logical"), default="triggers")
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--only", choices=("rate", "writes"))
     parser.add_argument("--profile", action="store_true")

@@ -17,6 +17,7 @@ from cdc.kept import KeptChange
 from cdc.outbox.base import Stored
 from cdc.outbox.shared import Subscriber, lane_for, position_moved
 from cdc.outbox.sqlite import backfills
+from cdc.outbox.sqlite.giving_way import giving_way
 from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
 from cdc.outbox.sqlite.rows import micros
@@ -75,13 +76,11 @@ def insert_events(db: sqlite3.Connection, events: Sequence[Event]) -> dict[int, 
             new.setdefault(event.id, event)
     (last,) = db.execute("SELECT COALESCE(MAX(sequence), 0) FROM event").fetchone()
     numbered = dict(enumerate(new.values(), last + 1))
-    db.executemany(
-        load("sqlite/insert_event.sql"),
-        [
-            (sequence, event.id, event.name, event.source, event.record, micros(event.time), event_payload(event))
-            for sequence, event in numbered.items()
-        ],
+    rows = (
+        (sequence, event.id, event.name, event.source, event.record, micros(event.time), event_payload(event))
+        for sequence, event in numbered.items()
     )
+    db.executemany(load("sqlite/insert_event.sql"), giving_way(rows))
     return numbered
 
 
@@ -99,7 +98,7 @@ def insert_deliveries(
         for subscriber in subscribers
         if subscriber.wants(event)
     ]
-    db.executemany(load("sqlite/insert_delivery.sql"), rows)
+    db.executemany(load("sqlite/insert_delivery.sql"), giving_way(rows))
     return len(rows)
 
 
