@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Callable
@@ -19,10 +18,6 @@ from cdc.config import Config
 from cdc.logs import configure_logs
 
 log = structlog.get_logger(__name__)
-
-#: An event leaves no cycles behind, so the collector finds little however often it looks; by default it looks so often
-#: that a twelfth of the time is its (`bench_end_to_end`).
-_COLLECTION = (20_000, 20, 100)
 
 
 @click.command()
@@ -48,8 +43,6 @@ def run(session: Session, role: service.Role) -> None:
     _log_as(config)
     if role is not service.Role.DISPATCH:
         select_sources(config, ())
-    gc.freeze()  # what is there by now stays
-    gc.set_threshold(*_COLLECTION)
     run_async(_until_signal(config, role, lambda: configuration(session)))
 
 
