@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-#: An event leaves no cycles behind, so the collector of garbage finds little however often it looks; by default it looks
-#: so often that a twelfth of the time is its (`bench_end_to_end`).
+#: An event leaves no cycles behind, so the collector of garbage finds little however often it looks; by default it
+#: looks so often that a twelfth of the time is its (`bench_end_to_end`).
 _COLLECTION: Final = (20_000, 20, 100)
 
 
