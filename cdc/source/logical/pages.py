@@ -6,10 +6,12 @@ It is read only when it shows everything that was told before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from cdc.change import BackfillStep, Transaction
+from cdc.clock import Clock
 from cdc.column import Table
 from cdc.database.postgres_lsn import lsn_number
 from cdc.source.base import Backfills
@@ -22,16 +24,20 @@ from cdc.sqlfile import load
 
 #: Seconds to wait for changes that come before a page of a table.
 _SOON = 0.002
+#: Seconds that a page waits for others to have the log written to the disk.
+_PATIENCE = 0.01
 #: Bytes of a page of the log, and of the header of most of them.
 _LOG_PAGE, _LOG_HEADER = 8192, 24
 
 
 class LogPages:
-    def __init__(self, reader: PageReader, lookup: PostgresLookup) -> None:
+    def __init__(self, reader: PageReader, lookup: PostgresLookup, clock: Clock) -> None:
         self._reader = reader
         self._lookup = lookup
+        self._clock = clock
         self._unseen = Unseen()
         self._mark = self._reached = 0
+        self._hurry_at = math.inf
 
     def use(self, backfills: Backfills, reached: int) -> None:
         """The log was read up to ``reached``."""
@@ -65,13 +71,19 @@ class LogPages:
 
     async def _page(self, wanted: Wanted) -> Page | None:
         """None while it does not show all that was told."""
-        page, ((snapshot, end), (_, flushed)) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
+        page, ((snapshot, end),) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
         if not self._unseen.all_in(Snapshot.parse(snapshot)):
             return None
         self._mark = _end_of_record(lsn_number(end))
-        if lsn_number(flushed) < self._mark:  # we are told of nothing that is not on the server's disk
-            await self._lookup.link.query(load("postgres/slot/flush.sql"))
+        self._hurry_at = self._clock.monotonic() + _PATIENCE
         return page
+
+    async def hurry(self) -> None:
+        """We are told of nothing that is not on the server's disk.  Whoever commits has the log written there, else it
+        takes its time: then it is asked to, once for a page that waits."""
+        if self._reader.under_way and not self.ready and self._clock.monotonic() >= self._hurry_at:
+            self._hurry_at = math.inf
+            await self._lookup.link.query(load("postgres/slot/flush.sql"))
 
     def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
         self._reader.ahead(step, read)

@@ -85,7 +85,7 @@ class LogicalSource:
         self._slot = slot_name(info.database)
         self._care = SlotCare(name, info, self._lookup.link, renew, self._limits.retained, again=reread_lost)
         pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
-        self._pages = LogPages(pages, self._lookup)
+        self._pages = LogPages(pages, self._lookup, self._clock)
         self._stream: LogStream | None = None
         self._reader: LogReader | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -200,6 +200,7 @@ class LogicalSource:
             if wanted is not None and stretch.caught_up:
                 await self._pages.read(wanted)
             self._pages.reach(max(self._position.lsn, stretch.progress))
+            await self._pages.hurry()
             if self._pages.ready:
                 told = self._told()
                 self._pages.ahead(told.step, self._read_next)
