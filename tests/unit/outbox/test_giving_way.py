@@ -18,10 +18,15 @@ def occasions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_rows_stay_as_they_are(occasions: list[int]) -> None:
-    assert list(giving_way(range(100))) == list(range(100))
-    assert 5 < len(occasions) < 50
+    assert list(giving_way(iter(range(50)), 50)) == list(range(50))
+    assert len(occasions) == 6
+
+
+def test_many_rows_give_no_more_occasions(occasions: list[int]) -> None:
+    assert list(giving_way(iter(range(2000)), 2000)) == list(range(2000))
+    assert len(occasions) == 8
 
 
 def test_a_few_rows_are_stored_without_delay(occasions: list[int]) -> None:
-    assert list(giving_way(iter("abc"))) == ["a", "b", "c"]
+    assert list(giving_way(iter("abc"), 3)) == ["a", "b", "c"]
     assert occasions == []
