@@ -12,13 +12,16 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-#: Rows between two occasions: about a tenth of a millisecond.
+#: Rows between two occasions, at least: about a tenth of a millisecond.
 _ROWS: Final = 8
+#: Occasions at most: on a machine that never rests, each may cost as long as the others like.
+_OCCASIONS: Final = 8
 
 
-def giving_way(rows: Iterable[T]) -> Iterator[T]:
-    """The same rows; between some of them this thread leaves its core to whoever waits for one."""
+def giving_way(rows: Iterable[T], count: int) -> Iterator[T]:
+    """The same ``count`` rows; between some of them this thread leaves its core to whoever waits for one."""
+    between = max(_ROWS, -(-count // _OCCASIONS))
     for number, row in enumerate(rows, 1):
         yield row
-        if not number % _ROWS:
+        if not number % between:
             os.sched_yield()

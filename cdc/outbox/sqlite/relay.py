@@ -80,7 +80,7 @@ def insert_events(db: sqlite3.Connection, events: Sequence[Event]) -> dict[int, 
         (sequence, event.id, event.name, event.source, event.record, micros(event.time), event_payload(event))
         for sequence, event in numbered.items()
     )
-    db.executemany(load("sqlite/insert_event.sql"), giving_way(rows))
+    db.executemany(load("sqlite/insert_event.sql"), giving_way(rows, len(numbered)))
     return numbered
 
 
@@ -98,7 +98,7 @@ def insert_deliveries(
         for subscriber in subscribers
         if subscriber.wants(event)
     ]
-    db.executemany(load("sqlite/insert_delivery.sql"), giving_way(rows))
+    db.executemany(load("sqlite/insert_delivery.sql"), giving_way(rows, len(rows)))
     return len(rows)
 
 
