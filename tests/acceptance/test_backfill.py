@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from cdc.backfill import BackfillState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.changing import Histories, changing, fill
 from support.consumer import RULES, TABLE, Consumer
 from support.database import Database
 
-ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "1500"))
+ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "800"))
 #: More rows take more kills and more time, in which the writers leave the machine something.
 MANY = ROWS > 100_000
 KILLS = 10 if MANY else 2
@@ -61,16 +62,15 @@ async def _payloads(consumer: Consumer) -> AsyncIterator[list[Mapping[str, Any]]
     await outbox.close()
 
 
-async def _job(consumer: Consumer) -> dict[str, Any]:
-    listed = json.loads(await consumer.call("backfill", "--list", "--json"))["backfills"]
-    return dict(listed[0])
-
-
 async def _until_done(consumer: Consumer) -> dict[str, Any]:
+    """The only backfill, as the command shows it."""
+    outbox = SqliteOutbox(consumer.folder / "cdc.db")
+    await outbox.open()
     async with asyncio.timeout(1500):
-        while (job := await _job(consumer))["state"] == "running":  # noqa: ASYNC110 - the work of another process
+        while (await outbox.backfills(1))[0].state is BackfillState.RUNNING:  # noqa: ASYNC110 - the work of another process
             await asyncio.sleep(0.2)
-    return job
+    await outbox.close()
+    return dict(json.loads(await consumer.call("backfill", "--list", "--json"))["backfills"][0])
 
 
 async def _told(consumer: Consumer, database: Database) -> Histories:
