@@ -16,17 +16,17 @@ import pytest
 
 from cdc.backfill import BackfillState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from support.changing import Histories, changing, fill
+from support.changing import Histories, Rhythm, changing, fill
 from support.consumer import RULES, TABLE, Consumer
 from support.database import Database
 
 ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "800"))
-#: More rows take more kills and more time, in which the writers leave the machine something.
+#: More rows take more kills and more time, in which the writers rest now and then: a backfill is fast when they do.
 MANY = ROWS > 100_000
 KILLS = 10 if MANY else 2
-PAUSE = 0.1 if MANY else 0.005
+RHYTHM = Rhythm(0.005, work=3.0, rest=9.0) if MANY else Rhythm(0.005)
 #: Seconds between two kills, at random.
-BETWEEN = (2.0, 60.0) if MANY else (0.2, 1.2)
+BETWEEN = (2.0, 40.0) if MANY else (0.2, 1.2)
 #: Of the server, the way to capture, whether the server keeps a log.
 ROUTES = [
     ("postgresql", "triggers", True),
@@ -91,7 +91,7 @@ async def _through_kills(
 ) -> tuple[dict[str, Any], Histories]:
     consumer.start()
     await consumer.logged("reading")
-    with changing(database, ROWS, dice, PAUSE):
+    with changing(database, ROWS, dice, RHYTHM):
         rate = () if MANY else ("--rate", "1200")
         await consumer.call("backfill", "contadores", "--detach", *rate)
         for _ in range(KILLS):

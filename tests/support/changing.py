@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pymysql
@@ -29,13 +30,26 @@ def fill(database: Database, rows: int) -> None:
     connection.close()
 
 
+class Rhythm(NamedTuple):
+    """Seconds: between two transactions of a writer; how long all are at work; how long none is, then."""
+
+    pause: float
+    work: float = 1.0
+    rest: float = 0.0
+
+    def wait(self) -> float:
+        """Until the next transaction may begin."""
+        into = time.monotonic() % (self.work + self.rest)
+        return self.pause if into < self.work else self.work + self.rest - into
+
+
 @contextmanager
-def changing(database: Database, rows: int, dice: random.Random, pause: float = 0.0) -> Iterator[None]:
-    """Eight writers at work inside the block.  ``pause``: seconds between two transactions of one."""
+def changing(database: Database, rows: int, dice: random.Random, rhythm: Rhythm) -> Iterator[None]:
+    """Eight writers at work inside the block."""
     stop = threading.Event()
     pool = ThreadPoolExecutor(WRITERS)
     seeds = [random.Random(dice.randrange(2**32)) for _ in range(WRITERS)]
-    writers = [pool.submit(_write, database, rows, each, stop, pause) for each in seeds]
+    writers = [pool.submit(_write, database, rows, each, stop, rhythm) for each in seeds]
     try:
         yield
     finally:
@@ -45,9 +59,9 @@ def changing(database: Database, rows: int, dice: random.Random, pause: float = 
         writer.result()
 
 
-def _write(database: Database, rows: int, dice: random.Random, stop: threading.Event, pause: float) -> None:
+def _write(database: Database, rows: int, dice: random.Random, stop: threading.Event, rhythm: Rhythm) -> None:
     connection = database.connect()
-    while not stop.wait(pause):
+    while not stop.wait(rhythm.wait()):
         try:
             cursor = connection.cursor()
             cursor.execute("BEGIN")
