@@ -41,7 +41,7 @@ class PagePace:
         self._small = _Size(GENTLE_ROWS, seconds=0.005, fewest=10, most=GENTLE_ROWS)
         self._changed_at = -GENTLE_SECONDS
         self._begun_at: float | None = None
-        self._resume_at = 0.0
+        self._read_at = self._waited = self._resume_at = 0.0
 
     def changed(self) -> None:
         """The ERP has written."""
@@ -64,14 +64,15 @@ class PagePace:
         """Whether the ERP is left alone for a moment, after a page that has been stored by now."""
         now = self._clock.monotonic()
         if self._begun_at is not None:
-            spent, self._begun_at = now - self._begun_at, None
-            self._resume_at = now + GENTLE_REST * spent if self.gentle else now
-        return now < self._resume_at
+            spent = now - self._begun_at - self._waited
+            self._begun_at, self._waited = None, 0.0
+            self._resume_at = now + GENTLE_REST * spent
+        return self.gentle and now < self._resume_at
 
     @property
     def rest(self) -> float:
         """Seconds of it that remain."""
-        return self._resume_at - self._clock.monotonic()
+        return self._resume_at - self._clock.monotonic() if self.gentle else 0.0
 
     def begin(self) -> float:
         """A page begins to be read: the time, for `read`."""
@@ -80,4 +81,9 @@ class PagePace:
 
     def read(self, began: float, asked: int, looked: int) -> None:
         """The page has been read: it had ``looked`` rows of the ``asked``."""
-        self._size.adapt(asked, looked, self._clock.monotonic() - began)
+        self._read_at = self._clock.monotonic()
+        self._size.adapt(asked, looked, self._read_at - began)
+
+    def tell(self) -> None:
+        """It is told and stored now.  While it waited for its place in the stream, it was no work to anybody."""
+        self._waited = self._clock.monotonic() - self._read_at

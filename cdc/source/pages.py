@@ -201,6 +201,7 @@ class PageReader:
                 (transaction,) if changes else (), self._behind(wanted.reread, rereads, None if ended else last), None
             )
         assert wanted.backfill is not None, "of a backfill, then"
+        self._pace.tell()
         existing = Existing(wanted.backfill.id, wanted.backfill.endpoint)
         changes = self._changes(wanted.table, 0)
         transaction = Transaction(backfill_token(existing), changes, existing=existing)

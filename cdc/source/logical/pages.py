@@ -48,8 +48,13 @@ class LogPages:
         self._reader.soon(tables)
 
     def rest(self, wanted: Wanted | None, idle: float) -> float:
-        """Seconds to wait for changes at most: a moment, where a page is to be read or told behind them."""
-        return _SOON if wanted is not None or self.ready else self._reader.rest(idle)
+        """Seconds to wait for changes at most: a moment, where a page is to be read or told behind them; until the log
+        is to be written out, where one waits."""
+        if wanted is not None or self.ready:
+            return _SOON
+        if self._reader.under_way:
+            return min(idle, max(_SOON, self._hurry_at - self._clock.monotonic()))
+        return self._reader.rest(idle)
 
     async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> Wanted | None:
         """The page to read next, unless one is under way."""

@@ -60,3 +60,24 @@ def test_a_while_after_the_last_write_it_does_not_rest() -> None:
     assert not reading.pace.gentle
     assert reading.page(0.0001) == 1000
     assert not reading.pace.rests()
+
+
+def test_waiting_for_its_place_in_the_stream_is_no_work() -> None:
+    reading = Reading()
+    reading.pace.changed()
+    assert reading.page(0.0001) == 50
+    reading.clock.advance(3)
+    reading.pace.tell()
+    reading.clock.advance(0.002)
+    assert reading.pace.rests()
+    assert reading.pace.rest == pytest.approx((50 * 0.0001 + 0.002) * GENTLE_REST)
+
+
+def test_a_rest_ends_when_the_erp_has_been_quiet_for_a_while() -> None:
+    reading = Reading()
+    reading.pace.changed()
+    reading.page(0.02)  # a second in all
+    assert reading.pace.rests()
+    reading.clock.advance(GENTLE_SECONDS - 1)
+    assert not reading.pace.rests()
+    assert reading.pace.rest == 0

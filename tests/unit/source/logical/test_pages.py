@@ -50,6 +50,7 @@ async def pages(clock: ManualClock, server: Server) -> LogPages:
     pages = LogPages(reader, cast("PostgresLookup", server), clock)
     await pages.read(WANTED)
     assert not pages.ready
+    assert pages.rest(None, idle=1.0) == pytest.approx(0.01), "it looks again when it would ask"
     return pages
 
 
@@ -69,6 +70,7 @@ async def test_a_page_that_waits_asks_once(pages: LogPages, server: Server, cloc
     await pages.hurry()
     clock.advance(1)
     await pages.hurry()
+    assert pages.rest(None, idle=1.0) == 1.0, "the server says when"
     (sql,) = server.asked
     assert "pg_logical_emit_message" in sql
     assert not pages.ready
