@@ -36,20 +36,25 @@ class LogReader:
         self._stream = stream
         self._batch = batch
         self._assembler = Assembler(tables.layout, huge, seen)
-        self._reached = seen
+        self._reached = self._said = seen
 
     def close(self) -> None:
         self._assembler.close()
 
     async def next(self, seconds: float) -> Stretch:
-        """As soon as there is something, else after ``seconds`` with nothing."""
+        """As soon as there is something, if only that the log has been read further; else after ``seconds``."""
+        stretch = await self._next(seconds)
+        self._said = max(self._said, stretch.progress)
+        return stretch
+
+    async def _next(self, seconds: float) -> Stretch:
         found: list[Committed] = []
         rows = size = taken = 0
         waited = False
         while rows < self._batch and size < _BYTES:
             data = self._stream.take()
             if data is None:
-                if found or waited:
+                if found or waited or self._progress() > self._said:
                     return Stretch(found, None, self._progress(), caught_up=True)
                 await self._stream.wait(seconds)
                 waited = True
