@@ -21,12 +21,13 @@ from support.consumer import RULES, TABLE, Consumer
 from support.database import Database
 
 ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "800"))
-#: More rows take more kills and more time, in which the writers rest now and then: a backfill is fast when they do.
+#: Many rows take two and a half minutes at least, in which ten kills come, and the writers rest now and then.
 MANY = ROWS > 100_000
 KILLS = 10 if MANY else 2
 RHYTHM = Rhythm(0.005, work=3.0, rest=9.0) if MANY else Rhythm(0.005)
+RATE = ROWS / 150 if MANY else 1200
 #: Seconds between two kills, at random.
-BETWEEN = (2.0, 40.0) if MANY else (0.2, 1.2)
+BETWEEN = (1.0, 12.0) if MANY else (0.2, 1.2)
 #: Of the server, the way to capture, whether the server keeps a log.
 ROUTES = [
     ("postgresql", "triggers", True),
@@ -92,8 +93,7 @@ async def _through_kills(
     consumer.start()
     await consumer.logged("reading")
     with changing(database, ROWS, dice, RHYTHM):
-        rate = () if MANY else ("--rate", "1200")
-        await consumer.call("backfill", "contadores", "--detach", *rate)
+        await consumer.call("backfill", "contadores", "--detach", "--rate", str(RATE))
         for _ in range(KILLS):
             await asyncio.sleep(dice.uniform(*BETWEEN))  # the random moment of the kill is what is tested
             await consumer.stop(signal.SIGKILL)
