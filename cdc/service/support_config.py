@@ -13,7 +13,7 @@ from cdc.config.section import Section
 
 OPEN: Final[Mapping[str, Collection[str]]] = {
     "source": (
-        "capture", "reader", "on_purged", "slot_limit_mb", "html", "tables", "include", "repair",
+        "capture", "reader", "on_purged", "slot_limit_mb", "html", "tables", "include", "repair", "new_tables_seconds",
     ),
     "rest": ("requests_per_minute", "page_size", "interval_seconds", "compare_seconds", "existing"),
     "outbox": (),
