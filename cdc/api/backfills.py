@@ -10,10 +10,9 @@ from pydantic import Field
 from cdc.access.nouns import Scope
 from cdc.api.desk import Desk
 from cdc.api.operation import Answer, Call, Operation
-from cdc.api.problem import Problem
+from cdc.api.problem import named_in_the_body
 from cdc.api.resource import NEXT, Moment, PageQuery, Shown, Taken
 from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState, seconds_left
-from cdc.errors import NotFound
 from cdc.outbox.shared import no_backfill
 from cdc.sql_condition import LONGEST
 
@@ -88,10 +87,8 @@ class BackfillPage(Shown):
 async def _begin(call: Call[None, NewBackfill]) -> Answer:
     body = call.body
     asked = Asked((body.table,), call.caller.name, body.where.strip(), body.endpoint or "", body.rate)
-    try:
+    with named_in_the_body():
         (begun,) = await call.desk.begin_backfills(body.source, asked)
-    except NotFound as error:  # of what the body names, not the path
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
     headers = {"Location": f"{call.request.path}/{begun.id}"}
     return Answer(BackfillResource.of(begun, call.desk), headers, subject=begun.id)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -77,6 +78,15 @@ def of_error(error: CdcError) -> Problem:
     if isinstance(error, OutboxError):
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, error.hint, headers={"Retry-After": "5"})
     return Problem(HTTPStatus.BAD_GATEWAY, error.message, error.hint)
+
+
+@contextmanager
+def named_in_the_body() -> Iterator[None]:
+    """What is not found in here is named by the body: the path is right."""
+    try:
+        yield
+    except NotFound as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
 
 
 def of_validation(error: ValidationError, kind: str) -> Problem:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Self
@@ -12,11 +10,10 @@ from pydantic import Field
 
 from cdc.access.nouns import Scope
 from cdc.api.operation import Answer, Call, Operation
-from cdc.api.problem import Problem
-from cdc.api.resource import DeliveriesMeant, Moment, PageQuery, Shown
+from cdc.api.problem import named_in_the_body
+from cdc.api.resource import NEXT, DeliveriesMeant, Moment, PageQuery, Shown
 from cdc.delivery import DeliveryState
 from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
-from cdc.errors import NotFound
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_replay
 from cdc.replay import Replay, ReplayState
@@ -102,29 +99,20 @@ class ReplayResource(Shown):
 
 class ReplayPage(Shown):
     items: list[ReplayResource]
-    next: str | None = Field(description="The cursor of the page behind; null on the last one.")
+    next: str | None = Field(description=NEXT)
 
 
 async def _count(call: Call[None, ReplayWanted]) -> Answer:
     which = call.body.meant(call.desk.clock.now())
-    with _endpoint_of_the_body():
+    with named_in_the_body():
         found = await call.desk.count_replay(which)
     return Answer(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
-
-
-@contextmanager
-def _endpoint_of_the_body() -> Iterator[None]:
-    """What is not found is not what the path names."""
-    try:
-        yield
-    except NotFound as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint) from None
 
 
 async def _begin(call: Call[None, NewReplay]) -> Answer:
     desk = call.desk
     which = call.body.meant(desk.clock.now())
-    with _endpoint_of_the_body():
+    with named_in_the_body():
         begun = await desk.begin_replay(which, call.body.rate, call.caller.name)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
     return Answer(ReplayResource.of(begun, desk.clock.now()), headers, subject=begun.id)

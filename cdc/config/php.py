@@ -134,11 +134,11 @@ def parse_php(text: str) -> dict[str, Literal | Unreadable]:
 
 
 def _learn(constants: dict[str, Literal | Unreadable], arguments: Sequence[Sequence[_Token]], line: int) -> None:
-    if len(arguments) < 2:  # noqa: PLR2004 - a name and a value
-        return
-    name = _value(arguments[0], {}, line)
-    if isinstance(name, str):
-        constants.setdefault(name, _value(arguments[1], constants, line))
+    match arguments:
+        case [of_name, of_value, *_]:
+            name = _value(of_name, {}, line)
+            if isinstance(name, str):
+                constants.setdefault(name, _value(of_value, constants, line))
 
 
 def _arguments(tokens: Sequence[_Token], at: int) -> list[list[_Token]]:
@@ -174,9 +174,10 @@ def _is_sign(token: _Token, signs: str) -> bool:
 def _value(tokens: Sequence[_Token], constants: Constants, line: int) -> Literal | Unreadable:
     """One literal, a signed number, a known constant, or strings joined by dots."""
     sign = 1
-    if len(tokens) == 2 and _is_sign(tokens[0], "-+") and tokens[1].kind is _Kind.NUMBER:  # noqa: PLR2004 - a sign and a number
-        sign = -1 if tokens[0].value == "-" else 1
-        tokens = tokens[1:]
+    match tokens:
+        case [before, number] if _is_sign(before, "-+") and number.kind is _Kind.NUMBER:
+            sign = -1 if before.value == "-" else 1
+            tokens = [number]
     if len(tokens) == 1:
         value = _single(tokens[0], constants)
         return value * sign if sign < 0 and isinstance(value, int | float) else value
@@ -237,8 +238,12 @@ def _double_quoted(body: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+#: Halves of characters in UTF-16: none by themselves.
+_SURROGATES = range(0xD800, 0xE000)
+
+
 def _character(point: int) -> str:
-    is_character = point < 0xD800 or 0xDFFF < point <= sys.maxunicode  # noqa: PLR2004 - the surrogates are none
+    is_character = point <= sys.maxunicode and point not in _SURROGATES
     return chr(point) if is_character else "\N{REPLACEMENT CHARACTER}"
 
 

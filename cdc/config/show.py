@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from cdc.config.model import Config
-from cdc.config.url import mask_url
+from cdc.config.url import MASK, mask_url
 from cdc.toml_lines import TomlPath
 
 _URL_OPTIONS = ("url", "admin_url")
@@ -24,7 +24,7 @@ def masked(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = config.model_dump(mode="json")
     for source in values["source"].values():
         if source["rest"]["token"] is not None:
-            source["rest"]["token"] = "***"  # noqa: S105 - what stands for one
+            source["rest"]["token"] = MASK
     for table in [*values["source"].values(), values["outbox"]]:
         for option in _URL_OPTIONS:
             if table.get(option) is not None:

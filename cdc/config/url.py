@@ -20,6 +20,8 @@ _EXAMPLES = {
     Engine.POSTGRESQL: "postgresql://cdc:password@db.example.org:5432/facturascripts",
 }
 _ENCODING = "In a user or password write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25."
+#: What stands for a secret where people read.
+MASK = "***"
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 # What each engine's own clients call the modes (compared without case, _ as -), in libpq's words.
 _TLS_WORDS = {
@@ -88,14 +90,14 @@ def mask_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "***"
+        return MASK
     network = parts.netloc
     if "@" in network:
         account, host = network.rsplit("@", 1)
         user, colon, _ = account.partition(":")
-        network = f"{user}{':***' if colon else ''}@{host}"
+        network = f"{user}{f':{MASK}' if colon else ''}@{host}"
     query = "&".join(
-        f"{name}=***" if name.lower() in _PARAMETERS["password"] else f"{name}={quote(value, safe='/')}"
+        f"{name}={MASK}" if name.lower() in _PARAMETERS["password"] else f"{name}={quote(value, safe='/')}"
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
     )
     # Put together by hand: urlunsplit drops the empty authority of sqlite:///path.

@@ -20,7 +20,7 @@ from support.changing import Histories, Rhythm, changing, fill
 from support.consumer import RULES, TABLE, Consumer
 from support.database import Database
 
-ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "400"))
+ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "800"))
 #: Many rows take two and a half minutes at least, in which ten kills come, and the writers rest now and then.
 MANY = ROWS > 100_000
 KILLS = 10 if MANY else 2
