@@ -25,10 +25,14 @@ _SENTENCES: Final[dict[int, tuple[str, str]]] = {
 }
 
 
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without what extends it; 0 of an error that is the module's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
     """The error to raise from ``error``.  Its own text names the operation, never a value."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code is the low byte of an extended one
-    what, hint = _SENTENCES.get(code, (f"refused an operation: {error}", ""))
+    what, hint = _SENTENCES.get(primary_code(error), (f"refused an operation: {error}", ""))
     return OutboxError(f"The outbox {path} {what}.", hint)
 
 

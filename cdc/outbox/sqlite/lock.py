@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.errors import primary_code, sentence
 
 
 class ProcessLock:
@@ -32,7 +32,7 @@ class ProcessLock:
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            if primary_code(error) == sqlite3.SQLITE_BUSY:
                 return False
             raise sentence(error, self._path) from error
         self._connection = connection

@@ -106,12 +106,13 @@ class _Contested(sqlite3.Connection):
     """Another process makes the same file: SQLite refuses, without waiting, three times."""
 
     refusals = 3
+    codes = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         if "journal_mode" in sql and self.refusals:
             self.refusals -= 1
             error = sqlite3.OperationalError("database is locked")
-            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            error.sqlite_errorcode = self.codes[self.refusals % 2]
             raise error
         return super().execute(sql, *parameters)
 
