@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 #: Requests whose outcomes are written together as long as each round of the loop brings more of them …
-MANY = 256
+MANY = 128
 #: … or is one of so few that bring none: an answer that has arrived takes as many to become an outcome.
 QUIET = 4
 #: Of requests that carry many events fewer are: outcomes that are written together.
