@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
-from cdc import service
 from cdc.config import Config
 from cdc.outbox.base import OutboxStore
+from cdc.service import outboxes
 
 try:
     import uvloop
@@ -73,4 +73,4 @@ async def opened(store: S) -> AsyncIterator[S]:
 
 
 def opened_outbox(config: Config) -> AbstractAsyncContextManager[OutboxStore]:
-    return opened(service.open_outbox(config))
+    return opened(outboxes.open_outbox(config))

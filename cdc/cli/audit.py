@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from cdc.access.nouns import AuditFilter, RecordedEntry
-from cdc.cli.accounts import opened_access
 from cdc.cli.asynchronous import run_async
+from cdc.cli.auditing import opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_json, print_table
 from cdc.cli.session import Session, pass_session

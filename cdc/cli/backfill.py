@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import click
 
-from cdc import service
 from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState
-from cdc.cli.accounts import actor, note
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
+from cdc.cli.auditing import actor, note
 from cdc.cli.backfill_watch import watch
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
@@ -20,6 +19,8 @@ from cdc.config import Config, SourceConfig
 from cdc.errors import UsageError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_backfill
+from cdc.service import backfill as service_backfill
+from cdc.service import backfill_capture
 
 INTERRUPTED = 130
 _LISTED = 50
@@ -165,7 +166,7 @@ def as_fields(backfill: Backfill) -> dict[str, object]:
 
 async def _begin(config: Config, source: SourceConfig, asked: Asked, *, dry_run: bool) -> list[Backfill]:
     async with opened_outbox(config) as store:
-        planned = await service.planned(source, asked)
+        planned = await service_backfill.planned(source, asked)
         await _say_who(store, planned)
         for each in planned if not dry_run else ():
             await store.add_backfill(each)
@@ -175,7 +176,7 @@ async def _begin(config: Config, source: SourceConfig, asked: Asked, *, dry_run:
 
 async def _say_who(store: OutboxStore, planned: Sequence[Backfill]) -> None:
     for each in planned:
-        gets = await service.receivers(store, each)
+        gets = await service_backfill.receivers(store, each)
         if not gets:
             say(
                 f"No endpoint asks for existing rows of {each.table}: their events are kept in the outbox and sent to"
@@ -203,5 +204,6 @@ async def _until_ended(config: Config, backfills: Sequence[Backfill], *, quiet: 
         if not backfills:
             return []
         source = config.select_source(backfills[0].source)
-        async with service.capturing(source, store, lambda: say(f"No cdc run captures from {source.name}: this does.")):
+        say_so = f"No cdc run captures from {source.name}: this does."
+        async with backfill_capture.capturing(source, store, lambda: say(say_so)):
             return await watch(store, [each.id for each in backfills], SystemClock(), stop, quiet=quiet)

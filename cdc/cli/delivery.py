@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_json_line, print_table, say

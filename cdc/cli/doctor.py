@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import click
 
-from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import json_option, print_json, say
@@ -20,6 +19,9 @@ from cdc.errors import CdcError, ConfigError
 from cdc.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
+from cdc.service import doctor as service_doctor
+from cdc.service import endpoints as service_endpoints
+from cdc.service import sending
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -70,13 +72,13 @@ def checks_of(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
     checks, positions = run_async(_check_outbox(config))
     yield from checks
     for source in sources:
-        for finding in service.examine(source, positions.get(source.name)):
+        for finding in service_doctor.examine(source, positions.get(source.name)):
             yield Check(f"source {source.name}", finding)
 
 
 def _check_certificates(config: Config) -> Check:
     try:
-        service.http_sender(config)
+        sending.http_sender(config)
     except ConfigError as error:
         return _failed("dispatch", "client certificates", error)
     names = ", ".join(config.dispatch.client_certificates)
@@ -86,7 +88,7 @@ def _check_certificates(config: Config) -> Check:
 def _check_mail(config: Config) -> Check:
     """What is needed to send; whether the server takes it, `cdc endpoint test` tells."""
     try:
-        service.mail_sender(config)
+        sending.mail_sender(config)
     except ConfigError as error:
         return _failed("mail", "server", error)
     return Check("mail", Finding("server", Severity.OK, config.mail.host))
@@ -119,7 +121,7 @@ async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
     """What the configuration keeps from being sent, if anything."""
-    problem = service.sending_problem(config, endpoint)
+    problem = service_endpoints.sending_problem(config, endpoint)
     return None if problem is None else Finding("allowed", Severity.WRONG, problem.message, problem.hint)
 
 

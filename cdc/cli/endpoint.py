@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from cdc import service
-from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.auditing import note
 from cdc.cli.endpoint_headers import changed_headers, given_headers
 from cdc.cli.endpoint_input import endpoint_options, given_fields
 from cdc.cli.endpoint_preview import check_filter, preview
@@ -38,6 +37,8 @@ from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import UsageError
 from cdc.mail_address import is_mail
 from cdc.outbox.shared import no_endpoint
+from cdc.service import endpoints as service_endpoints
+from cdc.service import trial
 
 id_argument = click.argument("endpoint_id", metavar="ID")
 
@@ -85,8 +86,8 @@ def add(
     if headers := given_headers(header_texts, bearer, basic):
         fields["headers"] = headers
     chosen = chosen_secret(secret, Signature(signature) if signature else None)
-    made = service.new_endpoint(fields, chosen, SystemClock().now())
-    service.check_endpoint(config, made)
+    made = service_endpoints.new_endpoint(fields, chosen, SystemClock().now())
+    service_endpoints.check_endpoint(config, made)
     if made.condition:
         check_filter(config, made)
     if validate:
@@ -194,7 +195,7 @@ def update(
     if headers or removed or no_headers:
         fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
     wanted = EndpointChange(**fields).applied_to(found)
-    service.check_endpoint(config, wanted, fields)
+    service_endpoints.check_endpoint(config, wanted, fields)
     if fields.get("condition"):
         check_filter(config, wanted)
     if validate is False:
@@ -290,7 +291,7 @@ def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
 
     Ends with 1 when it was not accepted; it is not tried again then, but stays in the delivery log as dead.
     """
-    attempt = run_async(service.send_test(quiet_configuration(session), endpoint_id, name))
+    attempt = run_async(trial.send_test(quiet_configuration(session), endpoint_id, name))
     if as_json:
         print_json(attempt_as_json(attempt))
     else:

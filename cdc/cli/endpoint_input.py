@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from cdc import service
 from cdc.cli.endpoint_headers import header_options
 from cdc.config import Config
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.endpoint import Order, PayloadFormat
 from cdc.errors import UsageError
 from cdc.pattern import check_pattern
+from cdc.service import endpoints
 
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
@@ -87,7 +87,7 @@ def given_fields(
         config.select_source(name)
     given = {
         "url": url,
-        "events": None if events is None else service.check_patterns(config, parse_events(events)),
+        "events": None if events is None else endpoints.check_patterns(config, parse_events(events)),
         "description": description,
         "sources": tuple(sources) or None,
         "format": None if payload is None else PayloadFormat(payload),

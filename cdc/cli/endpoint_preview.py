@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_input import parse_events
 from cdc.cli.output import json_option, print_json, print_table, say
@@ -20,6 +19,8 @@ from cdc.errors import UsageError
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
 from cdc.payload import format_time
+from cdc.service import endpoints
+from cdc.service.endpoints import Previewed
 
 #: So many of the last events are looked at unless it is said otherwise.
 LAST = 100
@@ -52,13 +53,13 @@ def preview(
     if endpoint_id is None and events is None:
         raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")
     config = quiet_configuration(session)
-    patterns = None if events is None else service.check_patterns(config, parse_events(events))
+    patterns = None if events is None else endpoints.check_patterns(config, parse_events(events))
     for name in sources:
         config.select_source(name)
     present, stored = run_async(_look(config, endpoint_id, last))
     wanted: dict[str, Any] = {"patterns": patterns, "sources": tuple(sources) or None, "condition": condition}
     subscriber = replace(present, **{name: value for name, value in wanted.items() if value is not None})
-    _print(service.preview(subscriber, stored), as_json)
+    _print(endpoints.preview(subscriber, stored), as_json)
 
 
 async def _look(config: Config, endpoint_id: str | None, last: int) -> tuple[Subscriber, list[StoredEvent]]:
@@ -71,7 +72,7 @@ async def _look(config: Config, endpoint_id: str | None, last: int) -> tuple[Sub
         return subscriber_of(found), await store.events(last)
 
 
-def _print(looked_at: Sequence[service.Previewed], as_json: bool) -> None:
+def _print(looked_at: Sequence[Previewed], as_json: bool) -> None:
     named = [each for each in looked_at if each.named]
     delivered = sum(each.delivered for each in named)
     if as_json:
@@ -90,11 +91,11 @@ def _print(looked_at: Sequence[service.Previewed], as_json: bool) -> None:
     say(_counted(looked_at))
 
 
-def _word(each: service.Previewed) -> str:
+def _word(each: Previewed) -> str:
     return f"yes: {each.judgement.problem}" if each.judgement.problem else "yes" if each.delivered else "no"
 
 
-def _as_json(each: service.Previewed) -> dict[str, Any]:
+def _as_json(each: Previewed) -> dict[str, Any]:
     return {
         "id": each.event.id,
         "event": each.event.name,
@@ -106,7 +107,7 @@ def _as_json(each: service.Previewed) -> dict[str, Any]:
     }
 
 
-def _counted(looked_at: Sequence[service.Previewed]) -> str:
+def _counted(looked_at: Sequence[Previewed]) -> str:
     named, delivered = sum(each.named for each in looked_at), sum(each.delivered for each in looked_at)
     return (
         f"Of the last {len(looked_at)} events {named} are of those named, and {delivered} would be delivered."
@@ -118,7 +119,7 @@ def _counted(looked_at: Sequence[service.Previewed]) -> str:
 def check_filter(config: Config, endpoint: Endpoint) -> None:
     """Tells what a filter would do; before it is saved.  Raises `UsageError` where an example shows that it gives
     neither true nor false."""
-    judged = service.tried(config, endpoint)
+    judged = endpoints.tried(config, endpoint)
     problems = [each.problem for each in judged if each.problem]
     for each in judged:
         if not each.boolean:
@@ -132,4 +133,4 @@ def check_filter(config: Config, endpoint: Endpoint) -> None:
         say("The filter asks for something that none of these events has as an example: is it spelt as in the payload?")
     _, stored = run_async(_look(config, None, LAST))
     if stored:
-        say(_counted(service.preview(subscriber_of(endpoint), stored)))
+        say(_counted(endpoints.preview(subscriber_of(endpoint), stored)))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc import service
 from cdc.cli.asynchronous import run_async
 from cdc.cli.output import say
 from cdc.config import Config
-from cdc.dispatch.handshake import Agreement, ask
 from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
 from cdc.endpoint import Endpoint
 from cdc.errors import UsageError
 from cdc.mail_address import is_mail
+from cdc.service import sending
+
+if TYPE_CHECKING:
+    from cdc.dispatch.handshake import Agreement
 
 _STANDARD_INPUT = "-"
 
@@ -91,13 +92,7 @@ def agreement(config: Config, endpoint: Endpoint) -> Agreement:
     """Ask the endpoint.  Raises `EndpointRefused`."""
     if is_mail(endpoint.url):
         raise UsageError("An endpoint that is an e-mail address cannot be asked.", "Leave --validate out.")
-    origin = config.dispatch.origin or socket.gethostname()
-    agreed = run_async(_ask(config, endpoint, origin))
+    agreed = run_async(sending.agreement(config, endpoint))
     rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
-    say(f"The endpoint agrees to get events from {origin}, at {rate}.")
+    say(f"The endpoint agrees to get events from {agreed.origin}, at {rate}.")
     return agreed
-
-
-async def _ask(config: Config, endpoint: Endpoint, origin: str) -> Agreement:
-    async with service.http_sender(config) as sender:
-        return await ask(sender, endpoint, origin)

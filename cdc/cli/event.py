@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import click
 import orjson
 
-from cdc import service
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.event_log import export, expunge
 from cdc.cli.log_json import event_as_json
@@ -21,6 +20,7 @@ from cdc.errors import UsageError
 from cdc.outbox.base import OutboxStore, StoredEvent
 from cdc.pattern import check_pattern, matches
 from cdc.payload import format_time
+from cdc.service import events as service_events
 
 _PAGE = 500
 #: How often another process's outbox is asked whether it changed (seconds): it cannot call us.
@@ -41,7 +41,7 @@ def list_(session: Session, pattern: str, as_json: bool) -> None:
 
     With your own rules, if a configuration is there.  PATTERN narrows it: 'invoice.*'.
     """
-    kinds = service.event_types(quiet_configuration(session))
+    kinds = service_events.event_types(quiet_configuration(session))
     chosen = [kind for kind in kinds if matches(kind.name, (check_pattern(pattern),))]
     if as_json:
         events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
@@ -65,9 +65,9 @@ def schema(session: Session, name: str | None, source: str | None) -> None:
     """
     config = quiet_configuration(session)
     kinds = (
-        service.event_types(config)
+        service_events.event_types(config)
         if source is None
-        else run_async(service.event_types_of(config.select_source(source)))
+        else run_async(service_events.event_types_of(config.select_source(source)))
     )
     schemas = {kind.name: kind.schema for kind in kinds}
     if name is None:

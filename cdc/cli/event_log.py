@@ -6,8 +6,8 @@ from typing import Final
 
 import click
 
-from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.auditing import note
 from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
 from cdc.cli.output import confirm, json_option, print_json, print_json_line, say

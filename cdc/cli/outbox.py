@@ -9,9 +9,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from cdc import service
-from cdc.cli.accounts import note, opened_access
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.auditing import note, opened_access
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -22,6 +21,7 @@ from cdc.errors import ConfigError, UsageError
 from cdc.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import new_key
+from cdc.service import outboxes
 
 _KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that [outbox] secret_key_file names."
 
@@ -70,7 +70,7 @@ def print_sql() -> None:
 
     For a DBA, where the account of [outbox] url may not make a schema; otherwise `cdc run` makes them.
     """
-    click.echo(service.outbox_script())
+    click.echo(outboxes.outbox_script())
 
 
 @outbox.command()
@@ -94,7 +94,7 @@ def migrate(session: Session, source: str, target: str, as_json: bool) -> None:
                 tasks[table] = bar.add_task(table, total=total)
             bar.update(tasks[table], completed=done)
 
-        moved = run_async(service.migrate_outbox(there, here, config.outbox.secret_keys(), progress))
+        moved = run_async(outboxes.migrate_outbox(there, here, config.outbox.secret_keys(), progress))
     if as_json:
         print_json(moved)
     say(
@@ -112,7 +112,7 @@ def backup(session: Session, target: Path, as_json: bool) -> None:
     While `cdc run` works, which waits for nothing.  FILE must not be there; it holds what the outbox holds, signing
     secrets and payloads: keep it as safe, and the key that encrypts the secrets apart from it.
     """
-    size = service.back_up_outbox(quiet_configuration(session).outbox, target)
+    size = outboxes.back_up_outbox(quiet_configuration(session).outbox, target)
     if as_json:
         print_json({"file": str(target), "bytes": size})
     say(f"{target}: {size / 1e6:.1f} MB.")

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from cdc.cli.accounts import note
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
+from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options
 from cdc.cli.output import confirm, json_option, print_json, say
 from cdc.cli.session import Session, pass_session

@@ -10,12 +10,14 @@ from collections.abc import Callable
 import click
 import structlog
 
-from cdc import service
 from cdc.cli.asynchronous import run_async
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import configuration, select_sources
 from cdc.config import Config
 from cdc.logs import configure_logs
+from cdc.service import consumer
+from cdc.service.reload import Reload
+from cdc.service.roles import Role
 
 log = structlog.get_logger(__name__)
 
@@ -23,13 +25,13 @@ log = structlog.get_logger(__name__)
 @click.command()
 @click.option(
     "--role",
-    type=click.Choice(list(service.Role), case_sensitive=False),
-    default=service.Role.ALL,
+    type=click.Choice(list(Role), case_sensitive=False),
+    default=Role.ALL,
     show_default="all",
     help="What this process does: capture changes, dispatch webhooks, or both.",
 )
 @pass_session
-def run(session: Session, role: service.Role) -> None:
+def run(session: Session, role: Role) -> None:
     """Run the consumer: capture changes and send webhooks.
 
     With an outbox in PostgreSQL any number of processes may dispatch; they share the work.  Of those that capture from
@@ -41,7 +43,7 @@ def run(session: Session, role: service.Role) -> None:
     """
     config = configuration(session)
     _log_as(config)
-    if role is not service.Role.DISPATCH:
+    if role is not Role.DISPATCH:
         select_sources(config, ())
     run_async(_until_signal(config, role, lambda: configuration(session)))
 
@@ -50,9 +52,9 @@ def _log_as(config: Config) -> None:
     configure_logs(config.log.format, config.log.level)
 
 
-async def _until_signal(config: Config, role: service.Role, read: Callable[[], Config]) -> None:
+async def _until_signal(config: Config, role: Role, read: Callable[[], Config]) -> None:
     stop = asyncio.Event()
-    reload = service.Reload(asyncio.Event(), read, _log_as)
+    reload = Reload(asyncio.Event(), read, _log_as)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 
@@ -67,7 +69,7 @@ async def _until_signal(config: Config, role: service.Role, read: Callable[[], C
         loop.add_signal_handler(each, on_signal, each)
     loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
     try:
-        await service.run(config, stop, role, reload=reload)
+        await consumer.run(config, stop, role, reload=reload)
     finally:
         for each in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(each)

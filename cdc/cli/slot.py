@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from cdc import service
 from cdc.cli.output import json_option
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import sources_option
 from cdc.cli.trigger import carry_out, dry_run_option
 from cdc.config import SourceConfig
+from cdc.service import capture, installers
 from cdc.trigger.base import Installer, Plan
 
 
@@ -27,10 +27,10 @@ def install_slot(session: Session, sources: tuple[str, ...], dry_run: bool, as_j
     is that of `admin_url`, if there is one; it must own the tables."""
 
     def plan(source: SourceConfig, installer: Installer) -> Plan:
-        return installer.plan_install(service.captures(source))
+        return installer.plan_install(capture.captures(source))
 
     done = "Publication and slot are installed."
-    carry_out(session, service.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)
+    carry_out(session, installers.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)
 
 
 @click.command("uninstall-slot")
@@ -48,4 +48,4 @@ def uninstall_slot(session: Session, sources: tuple[str, ...], dry_run: bool, as
         return installer.plan_uninstall()
 
     done = "Slot and publication are removed."
-    carry_out(session, service.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)
+    carry_out(session, installers.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)

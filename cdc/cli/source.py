@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from cdc import service
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import DEFAULT_FILE, Config, find_config
 from cdc.config.scan import Found, append, as_toml, scan
+from cdc.service import survey
 
 
 @click.group()
@@ -26,7 +26,7 @@ def source() -> None:
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
     """List the sources of the configuration, and what keeps one from being read."""
-    found = service.described(quiet_configuration(session))
+    found = survey.described(quiet_configuration(session))
     if as_json:
         print_json({"sources": [each._asdict() for each in found]})
         return

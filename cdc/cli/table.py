@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from cdc import service
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
+from cdc.service import survey
 
 
 @click.group()
@@ -30,7 +30,7 @@ def list_(session: Session, sources: tuple[str, ...], captured: bool | None, as_
     found = [
         (source.name, each)
         for source in select_sources(config, sources)
-        for each in service.described_tables(source)
+        for each in survey.described_tables(source)
         if captured is None or each.captured is captured
     ]
     if as_json:

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from cdc import service
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
+from cdc.service import capture, installers
 from cdc.trigger.base import Installer, Plan
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: print the SQL script to run by hand.")
@@ -37,11 +37,11 @@ def install_triggers(
 
     def plan(source: SourceConfig, installer: Installer) -> Plan:
         if cascades_only:
-            return service.plan_cascades(source)
-        return installer.plan_install(service.captures(source))
+            return capture.plan_cascades(source)
+        return installer.plan_install(capture.captures(source))
 
     carry_out(
-        session, service.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."
+        session, installers.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."
     )
 
 
@@ -61,7 +61,7 @@ def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool
 
     carry_out(
         session,
-        service.installer,
+        installers.installer,
         sources,
         plan,
         dry_run=dry_run,
@@ -80,7 +80,7 @@ def grants(session: Session, sources: tuple[str, ...]) -> None:
     """
     config = quiet_configuration(session)
     for source in select_sources(config, sources):
-        click.echo(service.inspector(source).grants(service.readable(source)).rstrip())
+        click.echo(installers.inspector(source).grants(capture.readable(source)).rstrip())
 
 
 def carry_out(

@@ -11,8 +11,9 @@ import click
 from cdc.access import totp as codes
 from cdc.access.accounts import Accounts
 from cdc.access.nouns import Role, User
-from cdc.cli.accounts import actor, opened_access, opened_accounts, password_option, read_password
+from cdc.cli.accounts import opened_accounts, password_option, read_password
 from cdc.cli.asynchronous import run_async
+from cdc.cli.auditing import actor, opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session

@@ -15,7 +15,6 @@ from pathlib import Path
 import psycopg
 from aiohttp import web
 
-from cdc import service
 from cdc.config import Config, SourceConfig
 from cdc.connection import ConnectionInfo
 from cdc.demo.chapter import Paragraph, load_story
@@ -24,6 +23,7 @@ from cdc.dispatch.signing import new_secret
 from cdc.endpoint import Endpoint
 from cdc.errors import CdcError
 from cdc.receiver import Received, Refusals, receiver_app
+from cdc.service import capture, consumer, installers, outboxes
 
 Say = Callable[[str], None]
 
@@ -119,8 +119,8 @@ def _free_port() -> int:
 
 def _install(config: Config, say: Say) -> None:
     source = config.select_source("demo")
-    install = service.installer(source)
-    plan = install.plan_install(service.captures(source))
+    install = installers.installer(source)
+    plan = install.plan_install(capture.captures(source))
     install.apply(plan, lambda _: None)
     say(
         f"  {sum(1 for step in plan.steps if step.table)} tables are captured; the ERP's code and schema are as before."
@@ -146,12 +146,12 @@ async def _receiver(inbox: Inbox) -> AsyncIterator[tuple[str, str]]:
 @asynccontextmanager
 async def _consumer(config: Config, url: str, secret: str, say: Say) -> AsyncIterator[None]:
     """`cdc run` in this process, with one endpoint for every event."""
-    store = service.open_outbox(config)
+    store = outboxes.open_outbox(config)
     await store.open()
     await store.add_endpoint(Endpoint("ep_demo", url, ("*",), secret, datetime.now(UTC), retry_schedule=RETRIES))
     await store.close()
     stop = asyncio.Event()
-    running = asyncio.create_task(service.run(config, stop, say=say))
+    running = asyncio.create_task(consumer.run(config, stop, say=say))
     try:
         yield
     finally:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from cdc.access.base import AccessStore
-from cdc.access.sign_in import SignIn
 from cdc.clock import Clock
 from cdc.config import Config
+
+if TYPE_CHECKING:
+    from cdc.access.sign_in import SignIn
 
 
 def open_access(config: Config) -> AccessStore:
@@ -30,6 +33,8 @@ def open_access(config: Config) -> AccessStore:
 async def sign_in(config: Config, store: AccessStore, clock: Clock) -> AsyncIterator[SignIn]:
     """The ways in that are configured, on an open store.  Raises `ConfigError` when the source of
     ``facturascripts_login`` cannot be read from the configuration."""
+    from cdc.access.sign_in import SignIn
+
     lifetime = timedelta(hours=config.web.session_hours)
     if not config.web.facturascripts_login:
         yield SignIn(store, clock, lifetime=lifetime)

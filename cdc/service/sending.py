@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cdc.config import Config
+from cdc.endpoint import Endpoint
 from cdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from cdc.dispatch.address import Reach
+    from cdc.dispatch.handshake import Agreement
     from cdc.dispatch.mail import MailSender
     from cdc.dispatch.sender import HttpSender, Sender
 
@@ -82,3 +85,11 @@ def reach(config: Config) -> Reach:
     return Reach(
         dispatch.allow_private, dispatch.allow_networks, plain=dispatch.http_allowed, mail=bool(config.mail.host)
     )
+
+
+async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
+    """Ask an endpoint whether it agrees to get events from here.  Raises `EndpointRefused`."""
+    from cdc.dispatch.handshake import ask
+
+    async with http_sender(config) as sender:
+        return await ask(sender, endpoint, config.dispatch.origin or socket.gethostname())

@@ -24,11 +24,11 @@ import psycopg
 import uvloop
 from measure import SERVERS, add_invoices, commits_unsynced, erp_database, paired
 
-from cdc import service
 from cdc.database.libpq import conninfo
 from cdc.database.mysql_connection import connect
 from cdc.database.mysql_journal import Tokens
 from cdc.mapping.catalogue import load_catalogue
+from cdc.service import sources
 from cdc.source.journal import JournalSource
 from support.database import Database
 from support.pipeline import install
@@ -116,7 +116,7 @@ async def journal_source(database: Database, rows: int) -> Drained:
     async def no_repair(_tables: Sequence[str]) -> None:
         raise SystemExit("the journal has a gap")
 
-    source = JournalSource("main", service.journal_of(database.info, load_catalogue()), no_repair)
+    source = JournalSource("main", sources.journal_of(database.info, load_catalogue()), no_repair)
     await source.open(None)
     read, started = 0, time.perf_counter()
     async for batch in source.batches():

@@ -16,11 +16,11 @@ import psycopg
 from playwright.async_api import Browser, FloatRect, Page, StorageState
 from psycopg import sql
 
-from cdc import service
 from cdc.config import Config
 from cdc.connection import ConnectionInfo
 from cdc.demo.server import demo_server
 from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.service import capture, installers
 from support.browser import PHONE, Tab, browsing
 from support.busy_hour import BOOKS, go_on, live_through
 from support.managing import PASSWORD, Managed, managing
@@ -140,8 +140,8 @@ def _config(info: ConnectionInfo) -> Config:
 def _install(config: Config) -> None:
     """Triggers, but for those of a table: the doctor is to have something to say."""
     source = config.select_source("main")
-    installer = service.installer(source)
-    installer.apply(installer.plan_install(service.captures(source)), lambda _: None)
+    installer = installers.installer(source)
+    installer.apply(installer.plan_install(capture.captures(source)), lambda _: None)
     info = source.connection()
     with psycopg.connect(host=info.socket, user=info.user, dbname=info.database, autocommit=True) as connection:
         found = connection.execute(

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from cdc import service
 from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types
+from cdc.service import events
 from support.database import Database
 from support.pipeline import install
 
@@ -23,7 +23,7 @@ async def _schemas(database: Database, monkeypatch: pytest.MonkeyPatch) -> dict[
         return database.info
 
     monkeypatch.setattr(SourceConfig, "connection", connection)
-    kinds = await service.event_types_of(SourceConfig(url="postgresql://cdc@localhost/erp"))
+    kinds = await events.event_types_of(SourceConfig(url="postgresql://cdc@localhost/erp"))
     return {kind.name: kind.schema for kind in kinds}
 
 

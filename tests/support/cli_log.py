@@ -14,7 +14,7 @@ from click.testing import Result
 from cdc.config import load_config
 from cdc.delivery import DeliveryState
 from cdc.outbox.base import OutboxStore
-from cdc.service import open_outbox
+from cdc.service.outboxes import open_outbox
 from support.outboxes import endpoint, event, finish, lease, store
 
 T = TypeVar("T")

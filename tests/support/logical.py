@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdc import service
 from cdc.change import Batch, RowChange, Transaction
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
@@ -16,6 +15,7 @@ from cdc.database.postgres_lsn import lsn_number
 from cdc.errors import InstallError, SourceError
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.position import Position
+from cdc.service import installers
 from cdc.slot.postgres import SlotInstaller
 from cdc.source.logical.limits import Limits
 from cdc.source.logical.position import LogicalPosition
@@ -158,7 +158,7 @@ async def reading(database: Database, captures: Sequence[Capture], **options: An
 async def logical_pipeline(database: Database, catalogue: Catalogue | None = None) -> AsyncIterator[Pipeline]:
     """On a PostgreSQL database without a slot; it is installed."""
     catalogue = catalogue or load_catalogue()
-    existing = service.installer_of(database.info).existing_tables()
+    existing = installers.installer_of(database.info).existing_tables()
     captures = catalogue.captures(existing)
     install_slot(database, captures)
     lookups = [Capture(table, catalogue.secrets_of(table)) for table in catalogue.lookups()]

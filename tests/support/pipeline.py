@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from cdc import service
 from cdc.change import Batch
 from cdc.column import Capture
 from cdc.database.mysql_connection import connect
@@ -20,6 +19,7 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.payload import event_payload
 from cdc.position import Position
+from cdc.service import installers, sources
 from cdc.source.base import Source
 from cdc.source.binlog.connection import LogConnection, log_head
 from cdc.source.binlog.limits import Limits as BinlogLimits
@@ -80,7 +80,7 @@ class Pipeline:
 def install(database: Database, catalogue: Catalogue | None = None) -> None:
     """Install triggers as ``cdc install-triggers`` does."""
     catalogue = catalogue or load_catalogue()
-    installer = service.installer_of(database.info)
+    installer = installers.installer_of(database.info)
     plan = installer.plan_install(catalogue.captures(installer.existing_tables()))
     installer.apply(plan, lambda _: None)
 
@@ -99,10 +99,10 @@ async def pipeline(
 ) -> AsyncIterator[Pipeline]:
     """On a database whose triggers are installed."""
     catalogue = catalogue or load_catalogue()
-    journal = service.journal_of(database.info, catalogue)
+    journal = sources.journal_of(database.info, catalogue)
 
     async def repair(names: Sequence[str]) -> None:
-        await asyncio.to_thread(service.installer_of(database.info).repair, names)
+        await asyncio.to_thread(installers.installer_of(database.info).repair, names)
 
     async def more(_position: Position | None) -> bool:
         return bool(await journal.peek(1))

@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cdc import __version__, service
+from cdc import __version__
 from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
@@ -34,6 +34,7 @@ from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
+from cdc.service import capture, installers
 from support.accesses import entry, token, user
 from support.consumer import database_url
 from support.database import Database, fresh_database
@@ -162,8 +163,8 @@ def postgres_dump(database: Database) -> str:
 def triggers_script(database: Database) -> str:
     """What ``cdc install-triggers --dry-run`` prints."""
     source = SourceConfig(url=database_url(database.info))
-    installer = service.installer(source)
-    return installer.script(installer.plan_install(service.captures(source)))
+    installer = installers.installer(source)
+    return installer.script(installer.plan_install(capture.captures(source)))
 
 
 def write(folder: Path, keeper: KeeperClient) -> None:

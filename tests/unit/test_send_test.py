@@ -19,7 +19,8 @@ from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.receiver import Received, receiver_app
-from cdc.service import open_outbox, send_test
+from cdc.service.outboxes import open_outbox
+from cdc.service.trial import send_test
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets
 from support.http_servers import served

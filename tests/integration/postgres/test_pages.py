@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc import service
 from cdc.column import Table
 from cdc.errors import SourceError
 from cdc.mapping.catalogue import load_catalogue
+from cdc.service import sources
 from cdc.source.journal_database import JournalDatabase, JournalPage
 from cdc.source.pages import Wanted
 from support.database import Database
@@ -20,7 +20,7 @@ async def opened(database: Database) -> tuple[JournalDatabase, Table]:
     database.execute("CREATE TABLE odd (id integer PRIMARY KEY, doc json, words text)")
     database.execute("""INSERT INTO odd SELECT n, E'{"a":\n 1}', E'a\x1e\nb' FROM generate_series(1, 5) AS n""")
     install(database, CATALOGUE)
-    journal = service.journal_of(database.info, CATALOGUE)
+    journal = sources.journal_of(database.info, CATALOGUE)
     await journal.connect()
     return journal, (await journal.tables())["odd"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cdc import service
 from cdc.config import load_config
 from cdc.connection import Engine
 from cdc.errors import SourceError
+from cdc.service import outboxes, sources
 from cdc.source.probe import Ahead, Probe
 from support.consumer import Consumer
 from support.database import Database
@@ -25,7 +25,7 @@ INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 
 @asynccontextmanager
 async def probing(consumer: Consumer) -> AsyncIterator[Probe]:
-    probe = service.probe_of(load_config(consumer.folder / "cdc.toml").source["main"])
+    probe = sources.probe_of(load_config(consumer.folder / "cdc.toml").source["main"])
     try:
         yield probe
     finally:
@@ -34,7 +34,7 @@ async def probing(consumer: Consumer) -> AsyncIterator[Probe]:
 
 async def behind(consumer: Consumer, probe: Probe) -> Ahead | None:
     """What is not stored, by the position in the consumer's outbox."""
-    store = service.open_outbox(load_config(consumer.folder / "cdc.toml"))
+    store = outboxes.open_outbox(load_config(consumer.folder / "cdc.toml"))
     await store.open()
     try:
         return await probe.ask(await store.position("main"))

@@ -92,9 +92,9 @@ class FakeInstaller:
 def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     fake = FakeInstaller()
     captures = [Capture("facturascli"), Capture("clientes")]
-    monkeypatch.setattr("cdc.service.installer", lambda _source: fake)
-    monkeypatch.setattr("cdc.service.inspector", lambda _source: fake)
-    monkeypatch.setattr("cdc.service.captures", lambda _source: captures)
-    monkeypatch.setattr("cdc.service.readable", lambda _source: captures)
-    monkeypatch.setattr("cdc.service.examine", lambda _source, _position=None: fake.findings(captures))
+    monkeypatch.setattr("cdc.service.installers.installer", lambda _source: fake)
+    monkeypatch.setattr("cdc.service.installers.inspector", lambda _source: fake)
+    monkeypatch.setattr("cdc.service.capture.captures", lambda _source: captures)
+    monkeypatch.setattr("cdc.service.capture.readable", lambda _source: captures)
+    monkeypatch.setattr("cdc.service.doctor.examine", lambda _source, _position=None: fake.findings(captures))
     return fake

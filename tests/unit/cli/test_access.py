@@ -19,7 +19,7 @@ from cdc.clock import SystemClock
 from cdc.config import load_config
 from cdc.errors import AccessRefused
 from cdc.outbox.secret_box import new_key
-from cdc.service import open_access
+from cdc.service.access import open_access
 from support.manual_clock import ManualClock
 
 GOOD = "correct horse battery"

@@ -61,7 +61,9 @@ def _raise(error: BaseException) -> object:
 
 def test_errors_are_a_sentence_and_a_hint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
-    monkeypatch.setattr("cdc.service.open_outbox", _raise(OutboxError("The outbox is full.", "Free the disk.")))
+    monkeypatch.setattr(
+        "cdc.service.outboxes.open_outbox", _raise(OutboxError("The outbox is full.", "Free the disk."))
+    )
     result = CliRunner().invoke(cdc, ["endpoint", "list"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: The outbox is full.\n  Free the disk.\n"
@@ -72,7 +74,7 @@ def test_errors_are_a_sentence_and_a_hint(folder: Path, monkeypatch: pytest.Monk
 
 def test_defects_show_their_traceback_only_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
-    monkeypatch.setattr("cdc.service.open_outbox", _raise(RuntimeError("odd")))
+    monkeypatch.setattr("cdc.service.outboxes.open_outbox", _raise(RuntimeError("odd")))
     result = CliRunner().invoke(cdc, ["endpoint", "list"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: Unexpected RuntimeError: odd\n")
@@ -81,7 +83,7 @@ def test_defects_show_their_traceback_only_when_asked(folder: Path, monkeypatch:
 
 def test_ctrl_c_ends_with_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
-    monkeypatch.setattr("cdc.service.open_outbox", _raise(KeyboardInterrupt()))
+    monkeypatch.setattr("cdc.service.outboxes.open_outbox", _raise(KeyboardInterrupt()))
     assert CliRunner().invoke(cdc, ["endpoint", "list"]).exit_code == 130
 
 

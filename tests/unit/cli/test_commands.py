@@ -19,7 +19,7 @@ from cdc.delivery import Attempt
 from cdc.finding import Finding, Severity
 from cdc.outbox.secret_box import new_key
 from cdc.position import Position
-from cdc.service import open_outbox
+from cdc.service.outboxes import open_outbox
 from support.cli_events import stored_event
 
 NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
@@ -144,7 +144,7 @@ def test_testing_an_endpoint_that_accepts(run_cdc: Callable, monkeypatch: pytest
     async def accepted(*_: object) -> Attempt:
         return Attempt("dlv_1", 1, "evt_1", "endpoint.test", URL, 204, NOW, 0.012, "", "")
 
-    monkeypatch.setattr("cdc.service.send_test", accepted)
+    monkeypatch.setattr("cdc.service.trial.send_test", accepted)
     assert run_cdc("endpoint", "test", "ep_1").stdout == f"{URL} answered 204 after 12 ms.\n"
 
 
@@ -246,13 +246,13 @@ def test_run_stops_on_sigterm(folder: Path) -> None:
 
 def test_a_second_signal_ends_the_consumer_at_once(folder: Path) -> None:
     code = (
-        "import asyncio\nfrom cdc import service\nfrom cdc.cli.app import cdc\n"
+        "import asyncio\nfrom cdc.service import consumer\nfrom cdc.cli.app import cdc\n"
         "async def run(config, stop, role, *, reload):\n"
         "    print('ready', flush=True)\n"
         "    await stop.wait()\n"
         "    print('finishing', flush=True)\n"
         "    await asyncio.Event().wait()\n"
-        "service.run = run\n"
+        "consumer.run = run\n"
         "cdc.main(['run'])\n"
     )
     arguments = [sys.executable, "-c", code]

@@ -15,7 +15,7 @@ from cdc.config import load_config
 from cdc.endpoint import Endpoint
 from cdc.event import Event
 from cdc.position import Position
-from cdc.service import open_outbox
+from cdc.service.outboxes import open_outbox
 from support.outboxes import NOW, event
 
 HTTP = "http://127.0.0.1:9/hook"

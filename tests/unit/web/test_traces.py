@@ -10,11 +10,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from cdc import service
 from cdc.config import Config
 from cdc.delivery import DeliveryState
 from cdc.errors import ConfigError
 from cdc.observer import SILENT, Several
+from cdc.service import consumer
 from cdc.web.reported import Reported
 from cdc.web.traces import Traces
 from support.manual_clock import START, ManualClock
@@ -107,12 +107,12 @@ async def test_without_opentelemetry_there_is_one_sentence(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "cdc.web.traces", None)
     config = Config.model_validate({"tracing": {"endpoint": "http://127.0.0.1:4318/v1/traces"}})
     with pytest.raises(ConfigError, match="OpenTelemetry is not installed") as caught:
-        async with service.observing(config, Reported(ManualClock())):
+        async with consumer.observing(config, Reported(ManualClock())):
             pytest.fail("it must not go on")
     assert "facturascripts-cdc[tracing]" in caught.value.hint
 
 
 async def test_they_are_off_unless_configured() -> None:
     reported = Reported(ManualClock())
-    async with service.observing(Config(), reported) as observer:
+    async with consumer.observing(Config(), reported) as observer:
         assert observer is reported

@@ -1,0 +1,36 @@
+"""The audit log as commands that change something use it: its store, what was done, and who is at the keyboard."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from contextlib import AbstractAsyncContextManager
+
+from cdc.access.base import AccessStore
+from cdc.access.nouns import AuditEntry
+from cdc.cli.asynchronous import opened
+from cdc.clock import SystemClock
+from cdc.config import Config
+from cdc.service import access
+
+
+def opened_access(config: Config) -> AbstractAsyncContextManager[AccessStore]:
+    return opened(access.open_access(config))
+
+
+async def note(config: Config, action: str, *subjects: str) -> None:
+    """Enter into the audit log what was just done here to each of these."""
+    if not subjects:
+        return
+    async with opened_access(config) as store:
+        for subject in subjects:
+            await store.append(AuditEntry(SystemClock().now(), actor(), action, subject))
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit log: ``cli:`` and the system's name of this account."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's account need not have a name
+        name = f"uid-{os.getuid()}"
+    return "cli:" + "".join(character if character.isprintable() else "?" for character in name)[:100]
