@@ -29,6 +29,12 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class ProcessConfig(Section):
+    """How `cdc run` gets on with the other processes of its machine."""
+
+    nice: int = Field(default=5, ge=0, le=19)
+
+
 class Config(Section):
     """The whole configuration; ``file`` is where it was read from (None: the environment alone)."""
 
@@ -40,6 +46,7 @@ class Config(Section):
     retention: RetentionConfig = RetentionConfig()
     tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
+    process: ProcessConfig = ProcessConfig()
     _file: Path | None = PrivateAttr(default=None)
     _origins: dict[TomlPath, str] = PrivateAttr(default_factory=dict)
 
@@ -91,4 +98,5 @@ SECTIONS: Mapping[str, type[Section]] = {
     "retention": RetentionConfig,
     "tracing": TracingConfig,
     "log": LogConfig,
+    "process": ProcessConfig,
 }

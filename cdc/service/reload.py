@@ -30,6 +30,7 @@ def check_reloadable(present: Config, wanted: Config, role: Role) -> None:
     fixed = {
         "[outbox]": (present.outbox, wanted.outbox),
         "[tracing]": (present.tracing, wanted.tracing),
+        "[process]": (present.process, wanted.process),
         "worker under [dispatch]": (present.dispatch.worker, wanted.dispatch.worker),
     }
     changed = [name for name, (before, after) in fixed.items() if before != after]

@@ -25,6 +25,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "retention": ("days", "events", "payload_days"),
     "tracing": ("sample",),
     "log": ("format", "level"),
+    "process": ("nice",),
 }  # fmt: skip
 GIVEN: Final = "(given)"
 

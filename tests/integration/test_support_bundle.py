@@ -38,6 +38,7 @@ WITHHELD = {
     "retention": set(),
     "tracing": {"endpoint"},
     "log": set(),
+    "process": set(),
 }
 
 

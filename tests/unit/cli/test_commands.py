@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -238,6 +239,7 @@ def test_run_stops_on_sigterm(folder: Path) -> None:
     with subprocess.Popen(arguments, cwd=folder, stderr=subprocess.PIPE, text=True) as consumer:
         assert consumer.stderr is not None
         assert json.loads(consumer.stderr.readline())["level"]
+        assert os.getpriority(os.PRIO_PROCESS, consumer.pid) == max(5, os.getpriority(os.PRIO_PROCESS, 0))
         consumer.send_signal(signal.SIGTERM)
         rest = [json.loads(line)["message"] for line in consumer.stderr]
         assert consumer.wait(20) == 0
