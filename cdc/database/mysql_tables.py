@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from pymysql.connections import Connection
@@ -39,16 +37,31 @@ class FoundTable:
         return Table(self.name, tuple(column.column for column in self.columns), self.key)
 
 
-def read_tables(connection: Connection[Any]) -> dict[str, FoundTable]:
-    """All base tables that the account may see, by name."""
-    keys: dict[str, list[str]] = {}
-    for table, column in rows(connection, sqlfile.load("mysql/inspect_keys.sql")):
-        keys.setdefault(table, []).append(column)
-    tables = {}
-    found = rows(connection, sqlfile.load("mysql/inspect_columns.sql"))
-    for (name, engine), group in groupby(found, key=itemgetter(0, 1)):
-        columns = tuple(MySQLColumn(*map(text, row[2:])) for row in group)
-        tables[name] = FoundTable(name, engine, columns, tuple(keys.get(name, ())))
+def read_tables(connection: Connection[Any], name: str | None = None) -> dict[str, FoundTable]:
+    """All base tables that the account may see, by name; or the one called ``name``, if it is there."""
+
+    def ask(what: str) -> Sequence[Sequence[Any]]:
+        return rows(connection, sqlfile.load(f"mysql/inspect_{what}.sql"), (name,))
+
+    keys, columns = _by_table(ask("keys")), _by_table(ask("columns"))
+    found = {text(table): text(engine) for table, engine in ask("tables")}
+    return {
+        table: FoundTable(
+            table,
+            engine,
+            tuple(MySQLColumn(*column) for column in columns[table]),
+            tuple(column for (column,) in keys.get(table, ())),
+        )
+        for table, engine in found.items()
+        if table in columns  # else it has come between the two questions
+    }
+
+
+def _by_table(found: Iterable[Sequence[Any]]) -> dict[str, list[list[str]]]:
+    """Rows that begin with the name of a table, without it."""
+    tables: dict[str, list[list[str]]] = {}
+    for table, *rest in found:
+        tables.setdefault(text(table), []).append([text(each) for each in rest])
     return tables
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pymysql
 from pymysql.connections import Connection
@@ -28,29 +28,40 @@ _CHUNK = 1000
 _ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1412})
 
 
+class _Known(NamedTuple):
+    table: FoundTable
+    read_at: float
+
+
 class MySQLLookup:
     """``secrets``: table → columns that are never read."""
 
     def __init__(self, secrets: Mapping[str, frozenset[str]]) -> None:
         self._secrets = secrets
-        self._tables: dict[str, FoundTable] = {}
-        self._read_at = float("-inf")
+        self._known: dict[str, _Known] = {}
 
     def hide(self, secrets: Mapping[str, frozenset[str]]) -> None:
         """Columns of more tables that are never read."""
         self._secrets = {**self._secrets, **secrets}
-        self._read_at = float("-inf")
+        self._known.clear()
 
     def tables(self, connection: Connection[Any]) -> dict[str, FoundTable]:
         """As they are now."""
-        found = read_tables(connection)
-        self._tables = {name: table.without(self._secrets.get(name, frozenset())) for name, table in found.items()}
-        self._read_at = time.monotonic()
-        return self._tables
+        return self._read(connection, None)
+
+    def _read(self, connection: Connection[Any], name: str | None) -> dict[str, FoundTable]:
+        found = read_tables(connection, name)
+        tables = {name: table.without(self._secrets.get(name, frozenset())) for name, table in found.items()}
+        now = time.monotonic()
+        self._known |= {name: _Known(table, now) for name, table in tables.items()}
+        return tables
 
     def _table(self, connection: Connection[Any], name: str) -> FoundTable:
-        fresh = time.monotonic() - self._read_at < _FRESH
-        tables = self._tables if fresh and name in self._tables else self.tables(connection)
+        """Only this one is asked for: reading all columns of a database takes a server's time from whoever writes."""
+        known = self._known.get(name)
+        if known is not None and time.monotonic() - known.read_at < _FRESH:
+            return known.table
+        tables = self._read(connection, name)
         if name not in tables:
             raise SourceError(
                 f"Table {name} is not in the database, or this account may not read it.", "Grant SELECT on it."
@@ -64,7 +75,7 @@ class MySQLLookup:
         except pymysql.err.MySQLError as error:
             if code_of(error) not in _ALTERED:
                 raise
-        self._read_at = float("-inf")
+        self._known.pop(name, None)
         return read(self._table(connection, name))
 
     def all_rows(self, connection: Connection[Any], table: str) -> list[Row]:

@@ -1,7 +1,6 @@
--- Columns of all base tables of the database, in order; generated ones included, since events should carry them.
-SELECT t.`TABLE_NAME`, COALESCE(t.`ENGINE`, ''), c.`COLUMN_NAME`, LOWER(c.`DATA_TYPE`), c.`COLUMN_TYPE`,
-  COALESCE(c.`CHARACTER_SET_NAME`, ''), c.`EXTRA`
-FROM information_schema.TABLES AS t
-JOIN information_schema.COLUMNS AS c ON c.`TABLE_SCHEMA` = t.`TABLE_SCHEMA` AND c.`TABLE_NAME` = t.`TABLE_NAME`
-WHERE t.`TABLE_SCHEMA` = DATABASE() AND t.`TABLE_TYPE` = 'BASE TABLE'
-ORDER BY t.`TABLE_NAME`, c.`ORDINAL_POSITION`
+-- Columns of the database's tables (of one, where it is named; else NULL), in order; generated ones included, since events
+-- should carry them.  Those of views come too: a join with TABLES, which leaves them out, takes MariaDB five times as long.
+SELECT `TABLE_NAME`, `COLUMN_NAME`, LOWER(`DATA_TYPE`), `COLUMN_TYPE`, COALESCE(`CHARACTER_SET_NAME`, ''), `EXTRA`
+FROM information_schema.COLUMNS
+WHERE `TABLE_SCHEMA` = DATABASE() AND `TABLE_NAME` = COALESCE(%s, `TABLE_NAME`)
+ORDER BY `TABLE_NAME`, `ORDINAL_POSITION`
