@@ -26,8 +26,12 @@ from cdc.errors import MalformedEvent, SourceUnavailable
 from cdc.source.postgres_link import in_our_words, readable
 from cdc.sqlfile import load
 
-#: Seconds between two words to the server; each asks for an answer.
+#: Seconds between two words to the server that ask for an answer.
 STATUS_SECONDS = 10.0
+#: Seconds between two words at most, and from a confirmation to the word behind it.  From version 16 on a server that
+#: is about to sleep may miss that a transaction was written to its log (it looks, and only then asks to be woken): a
+#: word of ours makes it look again.
+NUDGE_SECONDS, _SOON = 1.0, 0.05
 #: Seconds of waiting without a word from the server, after which it is taken for dead.
 SILENCE_SECONDS = 60.0
 #: Seconds in all, and between two tries, to wait until the server has noticed that the slot's last reader is gone.
@@ -50,6 +54,7 @@ class ReplicationStream:
         self._status: asyncio.Task[None] | None = None
         self._stored = 0
         self._silent = 0.0
+        self._confirmed = asyncio.Event()
         self.progress = 0
 
     async def connect(self) -> None:
@@ -136,6 +141,7 @@ class ReplicationStream:
         with self._translated():
             self._open()
             self._tell(answer=False)
+        self._confirmed.set()
 
     async def close(self) -> None:
         status, self._status = self._status, None
@@ -147,12 +153,27 @@ class ReplicationStream:
             await connection.close()
 
     async def _keep_alive(self) -> None:
+        asked = time.monotonic()
         while True:
-            await asyncio.sleep(STATUS_SECONDS)
+            if await self._confirms(min(NUDGE_SECONDS, STATUS_SECONDS)):
+                await asyncio.sleep(_SOON)
+            now = time.monotonic()
+            answer = now - asked >= STATUS_SECONDS
+            asked = now if answer else asked
             try:
-                self._tell(answer=True)
+                self._tell(answer=answer)
             except psycopg.Error:
                 return  # whoever reads next meets the same error, and says so
+
+    async def _confirms(self, seconds: float) -> bool:
+        """Whether anything was confirmed, within ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._confirmed.wait()
+        except TimeoutError:
+            return False
+        self._confirmed.clear()
+        return True
 
     def _tell(self, *, answer: bool) -> None:
         """Where we stand: what is not stored counts as not received either, so that the server keeps it."""

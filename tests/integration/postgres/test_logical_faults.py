@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,35 @@ async def _wait_for_ever(stream: ReplicationStream) -> None:
         while True:
             await stream.wait(0.2)
             stream.take()
+
+
+async def test_a_server_that_sleeps_is_made_to_look_again(rows: Database) -> None:
+    """It may have missed that there is more (`replication.NUDGE_SECONDS`): each second, soon after we confirm."""
+    stream = ReplicationStream(rows.info, f"cdc_{rows.name}", "cdc")
+    await stream.connect()
+    await stream.open(0)
+    try:
+        async with asyncio.timeout(5):
+            first = await _told(rows, datetime.min.replace(tzinfo=UTC))
+            second = await _told(rows, first)
+            assert timedelta(seconds=0.9) < await _told(rows, second) - second
+            confirmed = datetime.now(UTC)
+            await stream.confirm(1)
+            again = await _told(rows, confirmed + timedelta(seconds=0.03))
+        assert again - confirmed < timedelta(seconds=0.7), "sooner than it would have been told anyhow"
+    finally:
+        await stream.close()
+
+
+async def _told(database: Database, after: datetime) -> datetime:
+    """When the slot's reader, by its own clock, said where it stands: the first time after a moment."""
+    told = (
+        "SELECT reply_time FROM pg_stat_replication AS r JOIN pg_replication_slots AS s ON s.active_pid = r.pid"
+        " WHERE s.database = current_database() AND reply_time > %s"
+    )
+    while not (found := database.execute(told, [after])):  # noqa: ASYNC110 - the server is asked
+        await asyncio.sleep(0.01)
+    return datetime.fromisoformat(str(found[0][0]))
 
 
 async def test_nobody_reads_for_longer_than_the_server_waits(own_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
