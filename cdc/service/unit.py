@@ -50,6 +50,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
         "TYPE": "Type=notify-reload" if reloads else "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
         "PROGRAM": program,
         "USER": settings.user,
+        "NICE": str(config.process.nice),
         "WRITES": "".join(f"ReadWritePaths={_quoted(_path(folder))}\n" for folder in _written(config)),
         "CREDENTIALS": "".join(_credentials(config)) or "# (This configuration names none.)\n",
         "HOME": "read-only" if any(map(_at_home, _read(config, settings))) else "yes",

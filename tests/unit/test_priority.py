@@ -1,8 +1,13 @@
-"""How a process stands back: in processes of their own, since no way leads forward again."""
+"""How a process stands back: mostly in processes of their own, since no way leads forward again."""
 
 import os
 import subprocess
 import sys
+
+import pytest
+from structlog.testing import capture_logs
+
+from cdc.priority import stand_back
 
 OURS = os.getpriority(os.PRIO_PROCESS, 0)
 
@@ -24,3 +29,15 @@ def priorities(*nices: int) -> list[int]:
 
 def test_a_process_stands_back_and_stays_there() -> None:
     assert priorities(OURS, 17, 16, 0, 19) == [OURS, max(17, OURS), max(17, OURS), max(17, OURS), 19]
+
+
+def test_a_sandbox_that_refuses_it_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_further: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", refused)
+    monkeypatch.setattr(os, "getpriority", lambda _which, _who: 0)
+    with capture_logs() as logs:
+        stand_back(0)
+        stand_back(5)
+    assert [(entry["event"], entry["nice"]) for entry in logs] == [("priority kept", 5)]

@@ -62,6 +62,14 @@ def test_an_older_systemd_is_told_how_to_reload(unit: Callable[..., str]) -> Non
     assert "Type=notify\nExecReload=/bin/kill -HUP $MAINPID\n" in older
 
 
+def test_it_stands_back_as_the_configuration_says(unit: Callable[..., str], tmp_path: Path) -> None:
+    assert "Nice=5\n" in unit()
+    (tmp_path / "cdc.toml").write_text(f"{CONFIG}[process]\nnice = 12\n", encoding="utf-8")
+    printed = unit()
+    assert "Nice=12\n" in printed
+    assert "SystemCallFilter=~@privileged @resources\n" in printed, "it could not by itself"
+
+
 def test_it_runs_this_program_with_this_configuration(unit: Callable[..., str], tmp_path: Path) -> None:
     start = next(line for line in unit("--user", "www").splitlines() if line.startswith("ExecStart="))
     program = Path(sys.executable).with_name("cdc")
