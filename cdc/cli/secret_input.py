@@ -11,7 +11,8 @@ import click
 
 from cdc.errors import UsageError
 
-SECRET_PLACES = "@FILE|env:NAME|-"  # noqa: S105 - says where a secret may stand, and holds none
+#: As the help writes them.
+PLACES = "@FILE|env:NAME|-"
 _HINT = "Write @ and a file, env: and a variable, or - for standard input (a prompt on a terminal)."
 
 

@@ -22,7 +22,7 @@ from cdc.service.rest import api_greeting
 _ANOTHER = "another place"
 _WHERE = "Where is FacturaScripts' config.php? Without its database: FacturaScripts' address, https://…"
 _PLACE = "--facturascripts PATH (its config.php), --url URL of its database, or --api URL of FacturaScripts itself"
-_TOKEN = "Which file holds a key of its API (Control panel, API keys) and nothing else?"  # noqa: S105 - a question
+_WHICH_KEY = "Which file holds a key of its API (Control panel, API keys) and nothing else?"
 
 
 def configure(guide: Guide, known: Choices) -> None:
@@ -60,7 +60,7 @@ def _placed(guide: Guide, known: Choices) -> Choices:
 def _by_api(guide: Guide, choices: Choices) -> Choices:
     """With a token that FacturaScripts' API accepts.  Raises `SourceError` when it does not, or does not answer."""
     if choices.token_file is None:
-        choices = replace(choices, token_file=Path(guide.answer(_TOKEN, "--token-file FILE", None)).absolute())
+        choices = replace(choices, token_file=Path(guide.answer(_WHICH_KEY, "--token-file FILE", None)).absolute())
     check_choices(choices)
     rest = RestConfig(url=choices.api, token_file=choices.token_file)
     say(run_async(api_greeting(SourceConfig(capture="rest", rest=rest))))

