@@ -11,7 +11,7 @@ from cdc.clock import Clock
 #: followed by a rest of so many times as long as it took to read and store.
 GENTLE_SECONDS: Final = 5.0
 GENTLE_ROWS: Final = 50
-GENTLE_REST: Final = 9.0
+GENTLE_REST: Final = 19.0
 
 
 @dataclass
