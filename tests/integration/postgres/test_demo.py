@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -16,7 +18,7 @@ _PSQL = re.compile(r"psql -h (\S+) -U postgres facturascripts")
 
 @pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
 def test_its_postgresql_ends_with_it(ended_by: signal.Signals, code: int) -> None:
-    with subprocess.Popen([sys.executable, "-m", "cdc", "demo"], stdout=subprocess.PIPE, text=True) as demo:
+    with _demo() as demo:
         said = _until_it_stays(demo)
         found = _PSQL.search(said)
         assert found is not None, said
@@ -29,6 +31,21 @@ def test_its_postgresql_ends_with_it(ended_by: signal.Signals, code: int) -> Non
     assert not folder.exists()
     with pytest.raises(psycopg.OperationalError):
         _ask(socket, "SELECT 1")
+
+
+@contextmanager
+def _demo() -> Iterator[subprocess.Popen[str]]:
+    """As a terminal starts it: a suite in the background ignores Ctrl-C, which its children would inherit."""
+    ours = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        started = subprocess.Popen([sys.executable, "-m", "cdc", "demo"], stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    with started as demo:
+        try:
+            yield demo
+        finally:
+            demo.kill()
 
 
 def _until_it_stays(demo: subprocess.Popen[str]) -> str:
