@@ -194,9 +194,13 @@ class JournalSource:
         return [row if self._has_key(row) else row._replace(gap=True, before=None, after=None) for row in rows]
 
     def _has_key(self, row: JournalRow) -> bool:
-        table = self._tables.get(row.table)
-        images = [image for image in (row.before, row.after) if image is not None]
-        return not images or (table is not None and all(column in image for image in images for column in table.key))
+        table, before, after = self._tables.get(row.table), row.before, row.after
+        if table is None:
+            return before is None and after is None
+        for column in table.key:
+            if (before is not None and column not in before) or (after is not None and column not in after):
+                return False
+        return True
 
     def _changes(self, rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
         return tuple([self._change(row) for row in rows if not row.gap])

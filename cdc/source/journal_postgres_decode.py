@@ -1,6 +1,6 @@
 """PostgreSQL's JSON image of a row → the normal form.  Pure.
 
-Most columns of FacturaScripts come out of the JSON text as they must be; only doubles need a look (121 is 121.0).
+Most columns of FacturaScripts come out of the JSON text as they must be, read by their types (121 is 121.0).
 Tables with types that JSON cannot hold exactly (numeric, json, arrays) are read piece by piece instead.
 """
 
@@ -14,6 +14,7 @@ import orjson
 from cdc import normal
 from cdc.change import Row, Value
 from cdc.column import Column, ColumnKind, Table
+from cdc.row_json import TYPES, Unexpected, object_reader
 from cdc.source.postgres_nested import ToText, members, plain
 from cdc.source.postgres_time import Zone, local
 
@@ -64,30 +65,18 @@ def decode_unknown(text: str) -> Row:
 
 
 def _quick_decode(table: Table, zone: Zone) -> Decode:
-    doubles = tuple(column.name for column in table.columns if column.kind is ColumnKind.DOUBLE)
-    converts = {
-        column.name: _converter(column, zone)
-        for column in table.columns
-        if column.kind not in _PLAIN and column.kind is not ColumnKind.DOUBLE
-    }
-    all_converts = {**converts, **dict.fromkeys(doubles, _double)}
-    loads = orjson.loads
+    read = object_reader(table.columns)
+    converts = {column.name: _converter(column, zone) for column in table.columns if column.kind not in _PLAIN}
+    others = [(c.name, converts[c.name]) for c in table.columns if c.kind not in TYPES]
 
     def decode(text: str) -> Row:
-        row: dict[str, Value] = loads(text)
         try:
-            for name in doubles:
-                value = row[name]
-                if value.__class__ is int:
-                    row[name] = float(value)
-                elif value.__class__ is str:  # NaN, or no number at all
-                    row[name] = _double(value)
-            for name, convert in converts.items():
-                row[name] = convert(row[name])
-        except KeyError:  # written before a column was dropped or renamed
-            row = loads(text)
-            for name in row.keys() & all_converts.keys():
-                row[name] = all_converts[name](row[name])
+            row = read(text)
+        except Unexpected:  # NaN, or an image from before a column was dropped, renamed or given another type
+            old: dict[str, Value] = orjson.loads(text)
+            return {name: converts[name](value) if name in converts else value for name, value in old.items()}
+        for name, convert in others:
+            row[name] = convert(row[name])
         return row
 
     return decode
@@ -100,14 +89,6 @@ def _exact_decode(table: Table, zone: Zone, nested: Mapping[str, ToText]) -> Dec
         return {name: converts.get(name, _plain_or_text)(raw) for name, raw in members(text)}
 
     return decode
-
-
-def _double(value: Any) -> Value:
-    """A value that is no number was written before the column became a double: it stays."""
-    try:
-        return normal.double(value)
-    except ValueError:
-        return value  # type: ignore[no-any-return]  # JSON gives nothing but a Value for a scalar
 
 
 def _converter(column: Column, zone: Zone) -> _Convert:
@@ -135,7 +116,7 @@ def _raw_converter(column: Column, zone: Zone) -> Callable[[str], Value]:
         return lambda raw: None if raw == "null" else raw
     if column.kind is ColumnKind.OTHER:
         return plain
-    convert = _double if column.kind is ColumnKind.DOUBLE else _converter(column, zone)
+    convert = _converter(column, zone)
     return lambda raw: convert(_plain_or_text(raw))
 
 
