@@ -111,7 +111,9 @@ def _drift(found: Found, captures: Sequence[Capture], table: str) -> str:
     if capture is None or not compiled:
         return "The triggers differ from what the tables that they watch need now."
     words = _differences(compiled[-1], shape_of(found.tables[table], capture))
-    return f"The table changed since: {'; '.join(words)}." if words else "The triggers were changed by somebody."
+    if not words:
+        return "An earlier version made the triggers, or somebody changed them."
+    return f"The table changed since: {'; '.join(words)}."
 
 
 def _differences(old: Shape, new: Shape) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc import sqlfile
 from cdc.change import Operation
-from cdc.database.mysql_column import image, same
+from cdc.column import ColumnKind
+from cdc.database.mysql_column import MySQLColumn, image, same
 from cdc.database.mysql_connection import Flavour, quote
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, PREFIX, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
@@ -22,6 +23,8 @@ _SNAPSHOT_OFF = (
 _SNAPSHOT_BACK = "\n    SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
 _BODY = re.compile(r"\bFOR EACH ROW\s+")
 _EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
+#: Amounts and flags: of most updates at least one differs.
+_CHANGED_MOST = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.REAL, ColumnKind.DECIMAL})
 _TOKEN_FILES = {
     Tokens.GTID: "mysql/token_gtid.sql",
     Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
@@ -124,8 +127,11 @@ def _secrets(table: FoundTable, shape: Shape, flavour: Flavour) -> str:
 
 
 def _unchanged(table: FoundTable, names: Sequence[str], flavour: Flavour) -> str:
-    columns = (column for column in table.columns if column.name in names)
-    return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns)
+    return _same([column for column in table.columns if column.name in names], flavour)
+
+
+def _same(columns: Iterable[MySQLColumn], flavour: Flavour) -> str:
+    return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns) or "TRUE"
 
 
 def row_triggers(target: Target, dialect: Dialect) -> list[WantedTrigger]:
@@ -136,7 +142,8 @@ def row_triggers(target: Target, dialect: Dialect) -> list[WantedTrigger]:
         "table": quote(table.name),
         "before": image(visible, "OLD"),
         "after": image(visible, "NEW"),
-        "same": _unchanged(table, [column.name for column in table.columns], dialect.flavour),
+        "same_first": _same([c for c in table.columns if c.kind in _CHANGED_MOST], dialect.flavour),
+        "same_rest": _same([c for c in table.columns if c.kind not in _CHANGED_MOST], dialect.flavour),
         "secrets": _secrets(table, shape, dialect.flavour),
     }
     triggers = []

@@ -42,6 +42,33 @@ def test_an_update_that_changes_nothing_writes_nothing(db: Database) -> None:
     assert drain(db) == []
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"id": "INT PRIMARY KEY", "total": "DOUBLE", "paid": "TINYINT(1)", "due": "DATE", "name": "VARCHAR(9)"},
+        {"id": "DECIMAL(9) PRIMARY KEY", "total": "DOUBLE", "rate": "FLOAT"},
+        {"id": "VARCHAR(9) PRIMARY KEY", "note": "TEXT", "count": "BIGINT"},
+    ],
+    ids=["amounts and others", "amounts", "no amounts"],
+)
+def test_a_change_of_any_column_alone_is_journaled(db: Database, columns: dict[str, str]) -> None:
+    db.execute(f"CREATE TABLE item ({', '.join(f'{name} {kind}' for name, kind in columns.items())}) ENGINE=InnoDB")
+    install(db, Capture("item"))
+    row: dict[str, object] = {name: "2026-11-24" if name == "due" else "1" for name in columns}
+    db.execute(f"INSERT INTO item VALUES ({', '.join(['%s'] * len(row))})", list(row.values()))
+    other = {name: "2026-11-25" if name == "due" else "0" for name in columns}
+    for name, value in other.items():
+        for each in (None, value) if name != "id" else (value,):
+            drain(db)
+            db.execute(f"UPDATE item SET {name} = %s", (each,))
+            (change,) = drain(db)
+            assert change.before is not None
+            assert change.after is not None
+            assert [column for column in columns if change.before[column] != change.after[column]] == [name]
+            db.execute(f"UPDATE item SET {name} = %s", (each,))
+            assert drain(db) == []
+
+
 @pytest.mark.parametrize("value", ["ADA", "áda", "ada ", "ada\t", "\U0001f600", "", None])
 def test_what_the_collation_takes_for_equal_is_a_change(db: Database, value: str | None) -> None:
     item(db)
