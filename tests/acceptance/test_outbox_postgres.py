@@ -29,12 +29,18 @@ class Member(Consumer):
 
     role: str = "all"
     name: str = ""
+    starts: int = 0
 
     def start(self, style: str = "json") -> None:
+        self.starts += 1
         named = {"CDC_DISPATCH_WORKER": self.name, "PYTHONUNBUFFERED": "1"}
         with self.log.open("ab") as log:
             command = self.command("--log-format", style, "run", "--role", self.role)
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | named)
+
+    async def at_work(self) -> None:
+        """Since it was started last."""
+        await self.logged("reading" if self.role == "capture" else "dispatching", self.starts)
 
 
 def with_outbox(database: Database, folder: Path) -> Consumer:
@@ -59,7 +65,7 @@ async def members(folder: Path, dispatchers: int) -> AsyncIterator[list[Member]]
         for each in made:
             each.start()
         for each in made:
-            await each.logged("reading" if each.role == "capture" else "dispatching")
+            await each.at_work()
         yield made
     finally:
         codes = [await each.stop() for each in made if each.process is not None]
@@ -114,8 +120,9 @@ async def test_killed_at_random_nothing_is_lost_or_reordered(own_server: Any, tm
 
     async def kill(running: list[Member]) -> None:
         for _ in range(KILLS):
-            await asyncio.sleep(dice.uniform(0.2, 1.0))
             member = dice.choice(running)
+            await member.at_work()  # a slow machine takes longer to start one than there is between two kills
+            await asyncio.sleep(dice.uniform(0.2, 1.0))
             await member.stop(signal.SIGKILL)
             member.start()
 
