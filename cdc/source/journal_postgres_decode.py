@@ -39,7 +39,7 @@ _KINDS = {
 }
 _STRING_CATEGORY = "S"
 #: Kinds that the parsed JSON already has in the normal form.
-_PLAIN = {ColumnKind.BOOLEAN, ColumnKind.INTEGER, ColumnKind.DATE, ColumnKind.TIME, ColumnKind.TEXT}
+_PLAIN = TYPES.keys() - {ColumnKind.DOUBLE}
 
 
 def kind_of(type_name: str, category: str) -> ColumnKind:

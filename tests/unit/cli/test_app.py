@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,11 +75,14 @@ def test_errors_are_a_sentence_and_a_hint(folder: Path, monkeypatch: pytest.Monk
 
 def test_defects_show_their_traceback_only_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
-    monkeypatch.setattr("cdc.service.outboxes.open_outbox", _raise(RuntimeError("odd")))
+    monkeypatch.setattr("cdc.service.outboxes.open_outbox", _raise(RuntimeError("B12345678")))
     result = CliRunner().invoke(cdc, ["endpoint", "list"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: Unexpected RuntimeError: odd\n")
-    assert "Traceback" in CliRunner().invoke(cdc, ["-v", "endpoint", "list"]).stderr
+    assert re.match(r"Error: Unexpected RuntimeError in test_app\.py, line \d+\.\n  This is a defect; ", result.stderr)
+    assert "B12345678" not in result.stderr, "what it quotes is nobody's business"
+    asked = CliRunner().invoke(cdc, ["-v", "endpoint", "list"]).stderr
+    assert "Traceback" in asked
+    assert "RuntimeError: B12345678" in asked
 
 
 def test_ctrl_c_ends_with_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
