@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
-from support.counting import RECORDS, configured, until_quiet, writing
+from support.counting import RECORDS, Work, configured, until_quiet, writers
 from support.database import Database
 
 CHANGES = int(os.environ.get("CDC_TEST_CHANGES", "4000"))
 KILLS = 12
 CONCURRENCY = 16  # of an endpoint, unless it says otherwise
+TAKES = 0.05  # seconds that a receiver needs to answer
 OPTIONS = ("deadlock_timeout=50ms",)
 
 
@@ -74,18 +75,28 @@ async def members(folder: Path, dispatchers: int) -> AsyncIterator[list[Member]]
 
 async def slowly(_event: dict[str, Any]) -> int:
     """A receiver that takes its time: whoever is killed has requests on their way."""
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(TAKES)
     return 204
 
 
-async def _through(database: Database, folder: Path, trouble: Callable[[list[Member]], Awaitable[None]]) -> Inbox:
-    """Writers at work, with trouble, until everything has arrived."""
+def leased(database: Database, member: Member) -> bool:
+    """Whether the member has deliveries on their way."""
+    [(count,)] = database.execute("SELECT count(*) FROM cdc_outbox.delivery WHERE worker = %s", [member.name])
+    return bool(count)
+
+
+Trouble = Callable[[list[Member], Work], Awaitable[None]]
+
+
+async def _through(database: Database, folder: Path, trouble: Trouble) -> Inbox:
+    """Writers at work on what trouble gives them, until everything has arrived."""
     consumer = with_outbox(database, folder)
     inbox = Inbox()
     async with answering(slowly, inbox) as url:
         consumer.add_endpoint(url, "contadores.*")
         async with members(folder, 3) as running:
-            await writing(database, CHANGES, random.Random(folder.name), lambda: trouble(running))
+            async with writers(database, random.Random(folder.name)) as work:
+                await trouble(running, work)
             await until_quiet(database, consumer, inbox)
     return inbox
 
@@ -118,11 +129,15 @@ async def test_killed_at_random_nothing_is_lost_or_reordered(own_server: Any, tm
     database: Database = own_server("postgresql", *OPTIONS)
     dice = random.Random(20261125)
 
-    async def kill(running: list[Member]) -> None:
+    async def kill(running: list[Member], work: Work) -> None:
         for _ in range(KILLS):
             member = dice.choice(running)
-            await member.at_work()  # a slow machine takes longer to start one than there is between two kills
-            await asyncio.sleep(dice.uniform(0.2, 1.0))
+            await member.at_work()
+            work.give(CHANGES // KILLS)
+            while member.role == "dispatch" and not leased(database, member):
+                work.give(10)  # the others may have been faster
+                await asyncio.sleep(0.02)  # a table of other processes: there is no event to await
+            await asyncio.sleep(dice.uniform(0, TAKES))
             await member.stop(signal.SIGKILL)
             member.start()
 
@@ -138,7 +153,8 @@ async def test_the_server_restarts_under_load(own_server: Any, tmp_path: Path) -
         database.server.kill()
         database.server.start()
 
-    async def restart(running: list[Member]) -> None:
+    async def restart(_running: list[Member], work: Work) -> None:
+        work.give(CHANGES)
         for act in (database.server.restart, kill):
             await asyncio.sleep(1.5)
             await asyncio.to_thread(act)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,27 @@ LOST_CONNECTION = (psycopg.Error, pymysql.err.Error)
 
 @dataclass
 class Work:
-    """How many changes are still to be written; shared by the writers."""
+    """How many changes are still to be written, and whether more may come; shared by the writers."""
 
-    left: int
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    writing: threading.Event = field(default_factory=threading.Event)
+    left: int = 0
+    ended: bool = False
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def give(self, count: int) -> None:
+        with self.changed:
+            self.left += count
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing more comes; what was given is still written."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
 
     def take(self, count: int) -> int:
-        with self.lock:
+        """As many at most, as soon as there are some; none when it is over."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.left or self.ended)
             taken = min(count, self.left)
             self.left -= taken
             return taken
@@ -62,14 +76,24 @@ async def writing(
     database: Database, changes: int, dice: random.Random, trouble: Callable[[], Awaitable[None]]
 ) -> None:
     """The writers at work, while there is trouble, and on until everything is written."""
-    work = Work(changes)
+    async with writers(database, dice) as work:
+        work.give(changes)
+        await trouble()
+
+
+@asynccontextmanager
+async def writers(database: Database, dice: random.Random) -> AsyncIterator[Work]:
+    """At work on what the block gives them; at its end, everything that it gave is written."""
+    work = Work()
     seeds = [dice.randrange(2**32) for _ in range(WRITERS)]
-    pool = ThreadPoolExecutor(WRITERS)  # asyncio's own has fewer threads on a small machine
     loop = asyncio.get_running_loop()
-    writers = [loop.run_in_executor(pool, _write, database, work, random.Random(each)) for each in seeds]
-    await trouble()
-    await asyncio.gather(*writers)
-    pool.shutdown()
+    with ThreadPoolExecutor(WRITERS) as pool:  # asyncio's own has fewer threads on a small machine
+        running = [loop.run_in_executor(pool, _write, database, work, random.Random(each)) for each in seeds]
+        try:
+            yield work
+        finally:
+            work.end()
+        await asyncio.gather(*running)
 
 
 def _write(database: Database, work: Work, dice: random.Random) -> None:
