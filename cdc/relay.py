@@ -22,6 +22,7 @@ from cdc.errors import OutboxError, PositionMoved, SourceError
 from cdc.event import Event
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
+from cdc.mapping.merge import merged
 from cdc.observer import SILENT, Observer
 from cdc.operation import source_gap
 from cdc.outbox.base import OutboxStore
@@ -95,9 +96,9 @@ class Relay:
         return position
 
     async def _map(self, batch: Batch, states: dict[str, str]) -> Mapped:
-        request = self.mapper.facts_needed(batch.transactions)
-        facts = await gather_facts(request, self.source)
-        return self.mapper.map_transactions(self.source.name, batch.transactions, facts, states)
+        transactions = merged(batch.transactions)
+        facts = await gather_facts(self.mapper.facts_needed(transactions), self.source)
+        return self.mapper.map_batch(self.source.name, transactions, facts, states)
 
     async def _store(self, batch: Batch, mapped: Mapped) -> None:
         """Until it succeeds: whoever gave up here would lose events.  Raises `PositionMoved`."""

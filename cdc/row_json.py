@@ -7,6 +7,7 @@ less) it refuses as a whole, and the caller reads that image with care: reading 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ TYPES: Mapping[ColumnKind, Any] = {
     ColumnKind.TIME: str | None,
     ColumnKind.TEXT: str | None,
 }
+_KEY_KINDS = frozenset({ColumnKind.INTEGER, ColumnKind.TEXT})
 
 
 def object_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = TYPES) -> Reader:
@@ -38,6 +40,32 @@ def object_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = T
 def array_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = TYPES) -> Reader:
     """Of arrays: the values of these columns."""
     return _reader(columns, types, array=True)
+
+
+def object_key_reader(columns: Sequence[Column], key: Sequence[str]) -> Reader:
+    """Of objects that may have more columns: those of the key alone."""
+    return _key_reader([column for name in key for column in columns if column.name == name], key, array=False)
+
+
+def array_key_reader(columns: Sequence[Column], key: Sequence[str]) -> Reader:
+    """The same of arrays of the values of ``columns``."""
+    last = max((number for number, column in enumerate(columns) if column.name in key), default=-1)
+    return _key_reader(columns[: last + 1], key, array=True)
+
+
+def _key_reader(columns: Sequence[Column], key: Sequence[str], *, array: bool) -> Reader:
+    """Only of kinds that no engine writes in a way of its own."""
+    kinds = {column.name: column.kind for column in columns}
+    if not key or not all(kinds.get(name) in _KEY_KINDS for name in key) or not all(map(_is_field, columns)):
+        return _refuse
+    fields = [(column.name, TYPES[column.kind] if column.name in key else Any) for column in columns]
+    layout = msgspec.defstruct("Key", fields, array_like=array, gc=False)
+    decode = msgspec.json.Decoder(layout).decode
+    if len(key) == 1:
+        name, value = key[0], attrgetter(key[0])
+        return lambda text: {name: value(decode(text))}
+    values = attrgetter(*key)
+    return lambda text: dict(zip(key, values(decode(text)), strict=True))
 
 
 def _reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any], *, array: bool) -> Reader:

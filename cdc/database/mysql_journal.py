@@ -11,8 +11,9 @@ import orjson
 from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Column, ColumnKind, Table
 from cdc.errors import SourceError
+from cdc.image import deferred
 from cdc.normal import NORMALISERS
-from cdc.row_json import TYPES, Unexpected, array_reader
+from cdc.row_json import TYPES, Unexpected, array_key_reader, array_reader
 
 #: Raised with every change of tables, triggers or images that an older consumer would misread.
 VERSION = 1
@@ -74,7 +75,12 @@ _SIGNED_ZERO, _ZERO_DATE = "-0.0", "0000-00-00"
 #: Kinds whose JSON values need a function to become normal, and those that need it only of what is not read quickly.
 _CALLED = frozenset({ColumnKind.REAL, ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.BINARY})
 _CAREFUL = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.DATE})
-Decoder = Callable[[str | bytes | None], Row | None]
+Decoder = Callable[[str], Row]
+
+
+def image_decoder(shape: Shape) -> Decoder:
+    """`decoder`, for images of which no more than the key is read until they are looked at."""
+    return deferred(decoder(shape), array_key_reader(shape.columns, shape.key))
 
 
 def decoder(shape: Shape) -> Decoder:
@@ -83,10 +89,7 @@ def decoder(shape: Shape) -> Decoder:
     booleans = [column.name for column in shape.columns if column.kind is ColumnKind.BOOLEAN]
     called = [(column.name, NORMALISERS[column.kind]) for column in shape.columns if column.kind in _CALLED]
 
-    def decode(image: str | bytes | None) -> Row | None:
-        if image is None:
-            return None
-        text = image.decode() if isinstance(image, bytes) else image
+    def decode(text: str) -> Row:
         if _ZERO_DATE in text or _SIGNED_ZERO in text:
             return careful(text)
         try:

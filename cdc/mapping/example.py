@@ -15,6 +15,7 @@ from cdc.mapping.condition import Condition
 from cdc.mapping.example_rows import COMPANIONS, EDITS, KEYS, ROWS, STATES
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from cdc.mapping.rule import STATE_COLUMN, Rule
 from cdc.payload import event_payload
 
@@ -106,7 +107,7 @@ class Examples:
         states = {} if name.endswith(".login") else _SESSION
         token = "7301" if existing is None else backfill_token(existing)
         transaction = Transaction(token, (change,), existing=existing)
-        mapped = self._mapper.map_transactions("main", [transaction], facts, states)
+        mapped = self._mapper.map_batch("main", merged([transaction]), facts, states)
         event = next((event for event in mapped.events if event.name == name), None)
         payload: dict[str, Any] = json.loads(event_payload(event)) if event is not None else {}
         return payload

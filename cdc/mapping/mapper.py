@@ -13,7 +13,7 @@ from itertools import compress
 from operator import ne
 from typing import Any
 
-from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
+from cdc.change import Existing, Operation, Row, RowChange, Value
 from cdc.event import Event
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import Child
@@ -21,7 +21,7 @@ from cdc.mapping.event_id import NO_TIME, ExistingIds, event_id, event_ids, reco
 from cdc.mapping.facts import Facts, FactsRequest
 from cdc.mapping.history import History
 from cdc.mapping.html import decode
-from cdc.mapping.merge import MergedChange, merge
+from cdc.mapping.merge import MergedChange, MergedTransaction
 from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
 from cdc.mapping.permissions import affected_users, permissions_data, roles_of
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
@@ -72,13 +72,15 @@ class Mapper:
         self._permissions = next((rule.event for rule in catalogue.rules if rule.infer == "permissions"), None)
         self._decode = decode if catalogue.decode_html else _unchanged
 
-    def facts_needed(self, transactions: Sequence[Transaction]) -> FactsRequest:
-        """What `map_transactions` will want to know about these transactions."""
+    def facts_needed(self, batch: Sequence[MergedTransaction]) -> FactsRequest:
+        """What `map_batch` will want to know about these transactions."""
         states: set[Value] = set()
         roles: set[Value] = set()
         children: dict[Child, set[Value]] = {}
-        for transaction in transactions:
-            for change in transaction.changes:
+        for each in batch:
+            read = each.transaction.existing is not None
+            changes: Iterable[MergedChange | RowChange] = each.transaction.changes if read else each.changes
+            for change in changes:
                 plan = self._plans.of(change.table)
                 if plan is not None and (plan.states_for or plan.children):
                     _ask(plan, change, states, children)
@@ -90,15 +92,15 @@ class Mapper:
             children={child: frozenset(keys) for child, keys in children.items()},
         )
 
-    def map_transactions(
-        self, source: str, transactions: Sequence[Transaction], facts: Facts, states: Mapping[str, str]
+    def map_batch(
+        self, source: str, batch: Sequence[MergedTransaction], facts: Facts, states: Mapping[str, str]
     ) -> Mapped:
         """``states``: the outbox's small states of this source, as of the transactions before these."""
         sessions = Sessions(states)
         events: list[Event] = []
-        batch = [[] if each.existing is not None else merge(each.changes) for each in transactions]
-        times, history = _history(transactions, batch)
-        for transaction, merged in zip(transactions, batch, strict=True):
+        times, history = _history(batch)
+        for each in batch:
+            transaction, merged = each.transaction, each.changes
             time = times[transaction.token]
             document_states = _states(merged, facts) if len(merged) > 1 else facts.states
             context = _Context(
@@ -152,16 +154,12 @@ class Mapper:
             )
 
 
-def _history(
-    transactions: Sequence[Transaction], batch: Sequence[list[MergedChange]]
-) -> tuple[dict[str, int], History]:
+def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], History]:
     """When each token's transaction happened; the parts of a huge transaction happened at once."""
     parts: dict[str, list[MergedChange]] = {}
-    for transaction, merged in zip(transactions, batch, strict=True):
-        if transaction.token in parts:
-            parts[transaction.token] = parts[transaction.token] + merged
-        else:
-            parts[transaction.token] = merged
+    for each in batch:
+        token = each.transaction.token
+        parts[token] = parts[token] + each.changes if token in parts else each.changes
     return {token: time for time, token in enumerate(parts)}, History(list(parts.values()))
 
 
@@ -177,7 +175,9 @@ def _decoded(data: Any, decode_value: Any) -> Any:
     return decode_value(data)
 
 
-def _ask(plan: TablePlan, change: RowChange, states: set[Value], children: dict[Child, set[Value]]) -> None:
+def _ask(
+    plan: TablePlan, change: MergedChange | RowChange, states: set[Value], children: dict[Child, set[Value]]
+) -> None:
     after, before = change.after, change.before
     if after is None:
         return

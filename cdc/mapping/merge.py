@@ -8,7 +8,7 @@ totals), and a foreign key cascade can be reported twice.  What counts is the re
 * an update that renames the primary key is followed: ``before`` holds the old key, ``after`` the new one;
 * a row reported as deleted twice was deleted once; TRUNCATE swallows what came before it in its table.
 
-READ and TRUNCATE pass as they are.
+READ and TRUNCATE pass as they are.  Only the images that are left are decoded (`cdc.image`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cdc.change import Operation, Row, RowChange, Value
+from cdc.change import Operation, Row, RowChange, Transaction, Value
+from cdc.image import opened
 
 #: Table and key values: binary-exact, unlike the database's own collation.
 Identity = tuple[Value, ...]
@@ -43,12 +44,24 @@ class MergedChange:
     former_key: Row | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MergedTransaction:
+    """``changes``: none of rows that a backfill read, each of which is there once."""
+
+    transaction: Transaction
+    changes: list[MergedChange]
+
+
+def merged(transactions: Sequence[Transaction]) -> list[MergedTransaction]:
+    return [MergedTransaction(each, [] if each.existing is not None else merge(each.changes)) for each in transactions]
+
+
 def merge(changes: Sequence[RowChange]) -> list[MergedChange]:
     """The merged changes in the order of each record's first change, except that a record which takes over the key
     of another one follows it (exchanged keys have no such order and keep the first)."""
     if len(changes) == 1:
         change = _started(changes[0])
-        _note_rename(change)
+        _finish(change)
         return [change]
     merger = _Merger()
     for change_ in changes:
@@ -77,7 +90,11 @@ def _started(change: RowChange) -> MergedChange:
     )
 
 
-def _note_rename(change: MergedChange) -> None:
+def _finish(change: MergedChange) -> None:
+    if change.before is not None:
+        change.before = opened(change.before)
+    if change.after is not None:
+        change.after = opened(change.after)
     if change.operation is Operation.UPDATE:
         former = key_before(change)
         change.former_key = former if former != change.key else None
@@ -115,7 +132,7 @@ class _Merger:
     def result(self) -> list[MergedChange]:
         changes = list(self._changes.values())
         for change in changes:
-            _note_rename(change)
+            _finish(change)
         return _vacated_first(changes) if self._renamed else changes
 
     def _start(self, change: RowChange) -> MergedChange:

@@ -3,9 +3,10 @@
 Invariants:
 
 * a batch is yielded only after the one before it was acknowledged, and acknowledging deletes its rows: what is in the
-  journal is what has not been stored, plus at most the one batch that the position names;
-* of a backlog, the rows of the next batch are read while the one before is mapped, stored and deleted: both are whole
-  transactions that were visible already, so neither can change;
+  journal is what has not been stored, plus what the position names;
+* of a backlog, the rows of the next batch are read while the one before is mapped and stored, and those are deleted
+  while the next one is.  All are whole transactions that were visible already, so none can change; a position names
+  those, too, whose deletion is under way, and nobody looks what there is in the journal meanwhile;
 * transactions come in the order of their greatest ``order``: row locks are held until commit, so this agrees with the
   commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
 * a page of a table (`cdc.source.pages`) is read in one snapshot with the journal, and told when what waited there was;
@@ -25,10 +26,12 @@ from cdc.change import Batch, Row, RowChange, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Table
 from cdc.errors import CdcError
+from cdc.image import key_of
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.journal_batches import Limits, by_transaction, gaps_of, marked, parts
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
+from cdc.source.journal_forgetting import Forgetting
 from cdc.source.journal_position import Huge, JournalPosition
 from cdc.source.new_tables import NewTables, Patterns
 from cdc.source.pages import Page, PageReader, Wanted
@@ -69,6 +72,7 @@ class JournalSource:
         self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
         self._new_tables = NewTables(name, patterns, self._clock)
         self._ahead: asyncio.Task[list[JournalRow]] | None = None
+        self._forgetting = Forgetting(database.delete)
         self._backlog = False
 
     @property
@@ -85,13 +89,15 @@ class JournalSource:
         await self._turn.take(self._database.try_lock, self._limits.standby)
         await self._meet()
         self._tables = await self._database.tables()
-        await self._forget_done()
+        if self._position.done:
+            await self._database.delete(self._position.done)
 
     async def close(self) -> None:
         await self._pages.drop()
         await self._trigger_check.close()
         await self._new_tables.close()
         await self._drop_ahead()
+        await self._forgetting.close()
         await self._database.disconnect()
 
     async def _drop_ahead(self) -> None:
@@ -102,11 +108,9 @@ class JournalSource:
 
     async def acknowledge(self, position: Position) -> None:
         self._position = JournalPosition.load(position)
-        await self._forget_done()
-
-    async def _forget_done(self) -> None:
-        if self._position.done:
-            await self._database.delete(self._position.done)
+        await self._forgetting.begin(self._position.done)
+        if self._ahead is None:
+            await self._forgetting.settle()
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return await self._database.rows(table, column, values) if values else []
@@ -152,6 +156,7 @@ class JournalSource:
 
     async def _visible(self) -> AsyncIterator[Batch]:
         """What can be seen now, once through."""
+        await self._forgetting.settle()
         if not self._backlog:
             rows = await self._database.peek(self._limits.batch)
             if not rows:
@@ -174,12 +179,14 @@ class JournalSource:
         rows = await (self._database.transaction_rows(tokens) if ahead is None else ahead)
         if isinstance(following, list):
             self._ahead = asyncio.create_task(self._database.transaction_rows(following))
+            await asyncio.sleep(0)  # the server begins now, not when these rows are a batch
         return rows
 
     async def _batch(self, rows: list[JournalRow]) -> Batch:
         rows = await self._named(rows)
         grouped = by_transaction(rows)
-        position = await self._after(rows, JournalPosition(tuple(grouped), None, self._position.rereads))
+        done = (*self._forgetting.unfinished, *grouped)
+        position = await self._after(rows, JournalPosition(done, None, self._position.rereads))
         transactions = tuple(
             Transaction(token, changes) for token, group in grouped.items() if (changes := self._changes(group))
         )
@@ -197,10 +204,8 @@ class JournalSource:
         table, before, after = self._tables.get(row.table), row.before, row.after
         if table is None:
             return before is None and after is None
-        for column in table.key:
-            if (before is not None and column not in before) or (after is not None and column not in after):
-                return False
-        return True
+        key = table.key
+        return (before is None or key_of(before, key) is not None) and (after is None or key_of(after, key) is not None)
 
     def _changes(self, rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
         return tuple([self._change(row) for row in rows if not row.gap])
@@ -210,7 +215,7 @@ class JournalSource:
         return RowChange(
             row.operation,
             row.table,
-            self._key(row.table, image or {}),
+            self._key(row.table, image),
             row.before,
             row.after,
             row.time,
@@ -218,14 +223,16 @@ class JournalSource:
             row.secrets_changed,
         )
 
-    def _key(self, table: str, image: Row) -> Row:
-        return {column: image[column] for column in self._tables[table].key} if image else {}
+    def _key(self, table: str, image: Row | None) -> Row:
+        """Of an image that has it; empty without one."""
+        return {} if image is None else key_of(image, self._tables[table].key) or {}
 
     # -- huge transactions ------------------------------------------------------------------------------------------
 
     async def _huge(self, token: str, stored_records: int) -> AsyncIterator[Batch]:
         """One transaction in parts of whole records; its rows are deleted after the last part only, so the parts are
         the same when the reading is repeated after a crash."""
+        await self._forgetting.settle()
         with RecordIndex() as index:
             gaps = await self._index(token, index)
             for last, ordinals, final in marked(index.parts(stored_records, self._limits.batch)):
@@ -252,7 +259,7 @@ class JournalSource:
 
     def _names(self, row: JournalRow) -> tuple[str, str | None]:
         images = (row.after, row.before) if row.after is not None else (row.before, None)
-        key, former = (list(self._key(row.table, image).values()) if image else None for image in images)
+        key, former = (None if image is None else list(self._key(row.table, image).values()) for image in images)
         return record_names(row.table, key or (), former)
 
     # -- gaps -------------------------------------------------------------------------------------------------------
@@ -292,6 +299,7 @@ class JournalSource:
             await self._pages.read(wanted, partial(self._read_page, wanted))
 
     async def _read_page(self, wanted: Wanted) -> Page | None:
+        await self._forgetting.settle()
         read = await self._database.page(wanted, self._limits.heads)
         self._untold = set() if read is None else set(read.waiting)
         return None if read is None else read.page

@@ -11,7 +11,7 @@ from pymysql.connections import Connection
 
 from cdc.change import Operation, Row
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
-from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Decoder, Shape, decoder
+from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Decoder, Shape, image_decoder
 from cdc.errors import SourceError
 from cdc.source.journal_database import JournalRow
 
@@ -38,7 +38,7 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     found = {}
     for number, table, layout in rows(connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape`"):
         shape = Shape.from_json(table, layout)
-        found[number] = (shape, decoder(shape))
+        found[number] = (shape, image_decoder(shape))
     return found
 
 
@@ -58,7 +58,9 @@ def image_rows(
     """The images decoded; None for a gap.  An image that the server could not build (longer than max_allowed_packet) is
     null: a gap like the others."""
     lost = (before is None and operation in _NEEDS_BEFORE) or (after is None and operation in _NEEDS_AFTER)
-    return None if gap or lost else (decode(before), decode(after))
+    if gap or lost:
+        return None
+    return None if before is None else decode(before), None if after is None else decode(after)
 
 
 def secrets_of(shape: Shape, indexes: str | None) -> frozenset[str]:

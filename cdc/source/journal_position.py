@@ -22,8 +22,8 @@ class Huge:
 
 @dataclass(frozen=True, slots=True)
 class JournalPosition:
-    """``done``: the transactions of the last batch, all of them stored.  Everything before them has been deleted from
-    the journal, because a batch is read only after the one before it was acknowledged."""
+    """``done``: the transactions of the last batch, and those before it whose deletion was under way, all of them
+    stored.  Everything before them has been deleted from the journal."""
 
     done: tuple[str, ...] = ()
     huge: Huge | None = None

@@ -149,7 +149,7 @@ class PostgresJournal:
 
         The ERP writes a row several times in a row: what the last change left is what the next one found.
         """
-        decodes = {name: layout.decode for name, layout in self._lookup.catalogue.layouts.items()}
+        decodes = {name: layout.image for name, layout in self._lookup.catalogue.layouts.items()}
         last = b""
         left: dict[str, tuple[str | None, Row | None]] = {}
         for xid, lsn, at, table, operation, secrets, before, after, _ in records:

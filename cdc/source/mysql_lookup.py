@@ -130,8 +130,9 @@ class MySQLLookup:
         )
         images = rows(connection, sql, (*parameters, wanted.most))
         decode = _decoder(found)
-        kept = [row for image, meets in images if meets and (row := decode(image)) is not None]
-        last = None if not images else kept[-1] if images[-1][1] else decode(images[-1][0])
+        found_images = [(image, meets) for image, meets in images if image is not None]
+        kept = [decode(image) for image, meets in found_images if meets]
+        last = None if not found_images else kept[-1] if found_images[-1][1] else decode(found_images[-1][0])
         return Page(kept, last, len(images))
 
     def _select(
@@ -140,7 +141,7 @@ class MySQLLookup:
         sql = sqlfile.render("mysql/table_rows.sql", **_names(table), where=where)
         decode = _decoder(table)
         found = rows(connection, sql, (*parameters, limit))
-        return [row for (text,) in found if (row := decode(text)) is not None]
+        return [decode(text) for (text,) in found if text is not None]
 
 
 def _names(table: FoundTable) -> dict[str, str]:

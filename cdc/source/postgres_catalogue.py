@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cdc.change import Row, Value
 from cdc.column import Capture, Column, Table
 from cdc.errors import SourceError
+from cdc.image import deferred
+from cdc.row_json import object_key_reader
 from cdc.source.journal_postgres_decode import Decode, compile_decode, kind_of
 from cdc.source.postgres_nested import PgType, to_text
 from cdc.source.postgres_time import Zone
@@ -21,7 +23,8 @@ from cdc.sqlfile import render
 @dataclass(frozen=True, slots=True)
 class Layout:
     """``table``: without secret columns.  ``readable``: those of its columns that this account may select.
-    ``casts``: column → type to which the text of a value is cast, without length, which would cut it."""
+    ``casts``: column → type to which the text of a value is cast, without length, which would cut it.
+    ``decode``: an image whole; ``image``: no more of it than its key, until it is looked at."""
 
     oid: int
     schema: str
@@ -29,6 +32,7 @@ class Layout:
     readable: tuple[str, ...]
     casts: Mapping[str, str]
     decode: Decode
+    image: Decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ def _layout(
     casts = {record[3]: record[5] for record in records}
     nested = {record[3]: to_text(record[10], types) for record in records if not record[11]}
     decode = compile_decode(table, zone, nested)
-    return Layout(records[0][1] if records else 0, schema, table, readable, casts, decode)
+    image = deferred(decode, object_key_reader(columns, table.key))
+    return Layout(records[0][1] if records else 0, schema, table, readable, casts, decode, image)
 
 
 def zone_of(name: str) -> tzinfo:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cdc.change import Operation, Row, RowChange, Transaction, Value
+from cdc.image import opened
 
 Key = tuple[Value, ...]
 
@@ -51,7 +52,7 @@ class Window:
         if former is not None and former != key:
             self._rows.pop(former, None)
         if key is not None and row is not None:
-            self._rows[key] = row
+            self._rows[key] = opened(row)
             self._ours.add(key)
 
     def rows(self) -> list[Row]:

@@ -62,9 +62,7 @@ class Journal:
 
     def row(self, key: int) -> Row:
         self._cursor.execute(f"{self._statement}{key}")
-        row = self._read(self._cursor.fetchone()[0])
-        assert row is not None
-        return row
+        return self._read(self._cursor.fetchone()[0])
 
 
 def typed(row: Row | None) -> list[tuple[str, str]] | None:

@@ -17,6 +17,7 @@ from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.service import installers, sources
@@ -67,8 +68,9 @@ class Pipeline:
         return list(found.values())
 
     async def _map(self, batch: Batch) -> Sequence[Event]:
-        facts = await gather_facts(self.mapper.facts_needed(batch.transactions), self.source)
-        mapped = self.mapper.map_transactions("main", batch.transactions, facts, self.states)
+        transactions = merged(batch.transactions)
+        facts = await gather_facts(self.mapper.facts_needed(transactions), self.source)
+        mapped = self.mapper.map_batch("main", transactions, facts, self.states)
         for key, value in mapped.states_changed.items():
             if value is None:
                 self.states.pop(key, None)

@@ -16,6 +16,7 @@ from cdc.errors import SourceError
 from cdc.event import Event
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from cdc.outbox.base import OutboxStore
 from cdc.service.rest import polled_tables, resource_of
 from cdc.service.rules import catalogue
@@ -117,8 +118,9 @@ class Polling:
         return batch
 
     async def _stored(self, batch: Batch) -> None:
-        facts = await gather_facts(self.mapper.facts_needed(batch.transactions), self.source)
-        mapped = self.mapper.map_transactions(self.source.name, batch.transactions, facts, {})
+        transactions = merged(batch.transactions)
+        facts = await gather_facts(self.mapper.facts_needed(transactions), self.source)
+        mapped = self.mapper.map_batch(self.source.name, transactions, facts, {})
         now = self.clock.now()
         await self.store.store(self.source.name, batch.position, mapped.events, {}, now, kept=batch.kept)
         await self.source.acknowledge(batch.position)

@@ -11,6 +11,7 @@ from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS, Facts
 from cdc.mapping.mapper import Mapped, Mapper
+from cdc.mapping.merge import merged
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 _ordinals = count(1)
@@ -61,7 +62,7 @@ def mapped(
     facts: Facts = NO_FACTS,
     states: Mapping[str, str] | None = None,
 ) -> Mapped:
-    return Mapper(load_catalogue(rules)).map_transactions("main", transactions, facts, states or {})
+    return Mapper(load_catalogue(rules)).map_batch("main", merged(transactions), facts, states or {})
 
 
 def events(*changes: RowChange, rules: str | None = None, facts: Facts = NO_FACTS) -> list[Event]:

@@ -168,14 +168,17 @@ class MovingSource:
         begin = self._bridge.begin_log(mark.position, self._position)
         until = (await self._bridge.mark()).position
         await self._use(Way.LOG, begin)
-        yield Batch((), Overlap(begin, tuple(seen), until).dump())
+        yield Batch((), Overlap(begin, tuple(dict.fromkeys(seen)), until).dump())
 
     async def _left(self, mark: Mark) -> set[str] | None:
         """What waits in the journal, once all that the log holds before the mark can be seen there."""
         if not await mark.settled():
             return None
         waiting = await self._bridge.waiting(_MOST_SEEN)
-        return None if len(waiting) == _MOST_SEEN else set(waiting)
+        if len(waiting) == _MOST_SEEN:
+            return None
+        told = () if self._position is None else self._bridge.journal_names(self._position)
+        return set(waiting).difference(told)  # which are being deleted
 
     async def _next(self, batches: AsyncIterator[Batch]) -> Batch | None:
         """None when there is none for a while."""

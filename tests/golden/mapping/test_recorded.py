@@ -18,6 +18,7 @@ from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts, gather_facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from support.notation import assert_same
 from support.recorded_scenario import Recording
 
@@ -53,7 +54,7 @@ async def _play() -> dict[int, list[list[Event]]]:
     states: dict[str, str] = {}
     events: dict[int, list[list[Event]]] = defaultdict(list)
     for action, transaction in recording.transactions():
-        mapped = mapper.map_transactions("main", [transaction], await _facts(mapper, recording, transaction), states)
+        mapped = mapper.map_batch("main", merged([transaction]), await _facts(mapper, recording, transaction), states)
         states = {key: value for key, value in {**states, **mapped.states_changed}.items() if value is not None}
         if action and mapped.events:
             events[action].append(mapped.events)
@@ -61,7 +62,7 @@ async def _play() -> dict[int, list[list[Event]]]:
 
 
 async def _facts(mapper: Mapper, recording: Recording, transaction: Transaction) -> Facts:
-    return await gather_facts(mapper.facts_needed([transaction]), _LiveRows(recording))
+    return await gather_facts(mapper.facts_needed(merged([transaction])), _LiveRows(recording))
 
 
 @pytest.mark.skipif(not _FOLDER.is_dir(), reason="the recording of a real FacturaScripts is not here")

@@ -13,6 +13,7 @@ from cdc.change import Operation, Row, RowChange, Transaction, Value
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from support.notation import assert_same
 
 _TEXT = (Path(__file__).parent / "scenario.txt").read_text(encoding="utf-8")
@@ -86,8 +87,9 @@ async def test_actions_give_their_events() -> None:
     states: dict[str, str] = {}
     for title, lines, expected in _steps():
         transaction = Transaction(title, tuple(rows.apply(line) for line in lines))
-        facts = await gather_facts(mapper.facts_needed([transaction]), rows)
-        mapped = mapper.map_transactions("main", [transaction], facts, states)
+        batch = merged([transaction])
+        facts = await gather_facts(mapper.facts_needed(batch), rows)
+        mapped = mapper.map_batch("main", batch, facts, states)
         states = {key: value for key, value in {**states, **mapped.states_changed}.items() if value is not None}
         try:
             assert_same(expected, mapped.events)

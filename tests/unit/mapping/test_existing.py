@@ -10,6 +10,7 @@ from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 RECEIPT: Row = {"idrecibo": 7, "pagado": True, "importe": 10.0, "observaciones": "O&#39;Brien"}
@@ -23,8 +24,8 @@ def told(*rows: Row, job: str = "bf_1", endpoint: str = "", at: datetime = MOMEN
     )
     transaction = Transaction(backfill_token(existing), changes, existing=existing)
     mapper = Mapper(load_catalogue(rules or None))
-    assert not mapper.facts_needed([transaction]).states
-    return mapper.map_transactions("main", [transaction], Facts(), {}).events
+    assert not mapper.facts_needed(merged([transaction])).states
+    return mapper.map_batch("main", merged([transaction]), Facts(), {}).events
 
 
 def test_a_row_gives_one_event_and_no_transition() -> None:

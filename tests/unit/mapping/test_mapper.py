@@ -5,6 +5,7 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from support.row_changes import START, change, delete, events, insert, mapped, names, transaction, update
 
 _CUSTOMER: Row = {"codcliente": "7", "nombre": "Ruiz", "riesgoalcanzado": 0.0, "telefono1": None}
@@ -112,19 +113,16 @@ def test_a_table_that_no_rule_names_gives_nothing() -> None:
 
 def test_states_are_asked_for_only_where_a_document_enters_one() -> None:
     mapper = Mapper(load_catalogue())
-    request = mapper.facts_needed(
-        [
-            transaction(
-                update("presupuestoscli", _ESTIMATE, key="idpresupuesto", idestado=2),
-                update("presupuestoscli", {**_ESTIMATE, "idestado": 9}, key="idpresupuesto", nick="x"),
-                insert("pedidoscli", {"idpedido": 1, "idestado": 4}, "idpedido"),
-                insert("facturascli", {**_INVOICE, "idestado": 10}, "idfactura"),
-            )
-        ]
+    written = transaction(
+        update("presupuestoscli", _ESTIMATE, key="idpresupuesto", idestado=2),
+        update("presupuestoscli", {**_ESTIMATE, "idpresupuesto": 2, "idestado": 9}, key="idpresupuesto", nick="x"),
+        insert("pedidoscli", {"idpedido": 1, "idestado": 4}, "idpedido"),
+        insert("facturascli", {**_INVOICE, "idestado": 10}, "idfactura"),
     )
+    request = mapper.facts_needed(merged([written]))
     assert request.states == {2, 4}
     assert (request.roles, request.children) == (frozenset(), {})
-    assert mapper.facts_needed([transaction(insert("clientes", _CUSTOMER, "codcliente"))]).empty
+    assert mapper.facts_needed(merged([transaction(insert("clientes", _CUSTOMER, "codcliente"))])).empty
 
 
 def test_a_state_that_the_same_transaction_wrote_wins_over_what_was_read() -> None:
@@ -139,7 +137,7 @@ def test_lines_are_asked_for_and_included() -> None:
     mapper = Mapper(load_catalogue(_WITH_LINES))
     line: Row = {"id": 1, "idfactura": 1, "descripcion": "Tornillo &amp; tuerca"}
     paid = update("facturascli", _INVOICE, key="idfactura", pagada=True)
-    assert mapper.facts_needed([transaction(paid)]).children == {_LINES: {1}}
+    assert mapper.facts_needed(merged([transaction(paid)])).children == {_LINES: {1}}
     facts = Facts(children={_LINES: {1: [line], 2: [{"id": 9, "idfactura": 2}]}})
     for event in events(paid, rules=_WITH_LINES, facts=facts):
         assert event.data["lines"] == [{**line, "descripcion": "Tornillo & tuerca"}]

@@ -10,6 +10,7 @@ from cdc.change import Operation, Row, RowChange
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts, FactsRequest, gather_facts
 from cdc.mapping.mapper import Mapper
+from cdc.mapping.merge import merged
 from support.row_changes import change, delete, events, insert, mapped, names, transaction, update
 
 _LOLA: Row = {
@@ -122,7 +123,9 @@ def test_a_role_that_moves_to_another_user_concerns_both() -> None:
 
 def test_what_a_role_allows_concerns_its_members() -> None:
     made = update("roles_access", _ACCESS, allowdelete=False)
-    assert Mapper(load_catalogue()).facts_needed([transaction(made)]) == FactsRequest(roles=frozenset({"ventas"}))
+    assert Mapper(load_catalogue()).facts_needed(merged([transaction(made)])) == FactsRequest(
+        roles=frozenset({"ventas"})
+    )
     assert [event.record for event in events(made, facts=_MEMBERS)] == ["users:lola", "users:pepe"]
     assert names(made) == [], "a role without members"
     assert names(update("roles_access", _ACCESS), facts=_MEMBERS) == [], "nothing changed"
@@ -165,7 +168,7 @@ def test_a_renamed_user_has_the_same_permissions() -> None:
 def test_no_tables_of_permissions_when_nobody_wants_them() -> None:
     rules = f'disable = ["{_CHANGED}"]'
     assert names(insert("roles_users", _MEMBER), rules=rules) == []
-    request = Mapper(load_catalogue(rules)).facts_needed([transaction(insert("roles_access", _ACCESS))])
+    request = Mapper(load_catalogue(rules)).facts_needed(merged([transaction(insert("roles_access", _ACCESS))]))
     assert request.empty
 
 

@@ -168,7 +168,7 @@ VALUES = {
 def test_decoding_gives_the_normal_form(values: tuple[object, ...]) -> None:
     """The decoder's short cuts say what `cdc.normal` says, types included."""
     shape = Shape("t", tuple(Column(kind.value, kind) for kind in VALUES), ())
-    decoded = decoder(shape)(orjson.dumps(values))
+    decoded = decoder(shape)(orjson.dumps(values).decode())
     expected = {kind.value: NORMALISERS[kind](value) for kind, value in zip(VALUES, values, strict=True)}
     assert repr(decoded) == repr(expected)
 
@@ -177,4 +177,3 @@ def test_an_image_that_does_not_fit_its_shape_is_an_error() -> None:
     decode = decoder(Shape("t", (Column("a", ColumnKind.INTEGER),), ("a",)))
     with pytest.raises(SourceError, match="has 2 values instead of 1"):
         decode("[1, 2]")
-    assert decode(None) is None
