@@ -43,6 +43,11 @@ class RowChange(NamedTuple):
     ordinal: int
     secrets_changed: frozenset[str] = frozenset()
 
+    @property
+    def image(self) -> Row | None:
+        """The row as the change left it or, of one that is gone, as it was."""
+        return self.after if self.after is not None else self.before
+
 
 class Existing(NamedTuple):
     """What rows are read for that nobody changed: a backfill (`cdc.backfill`).  ``job``: its id.  ``endpoint``: the

@@ -1,4 +1,4 @@
-"""An image of a row that is decoded when somebody asks for more of it than its key.
+"""An image of a row that is read when somebody looks at it: no more of it than its key, unless more is asked for.
 
 A transaction often changes a record several times, and of those images only the first and the last are looked at
 (`cdc.mapping.merge`); a huge transaction is gone through once for its keys alone.  So sources that have images as text
@@ -8,33 +8,54 @@ hand on the text.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from cdc.change import Row, Value
 from cdc.row_json import Reader, Unexpected
 
 
+@dataclass(frozen=True, slots=True)
+class ImageReader:
+    """Reads the images of one table.  ``decode``: all of one; whatever it raises about a text that is not the table's
+    comes when the row is looked at.  ``key``: the primary key's columns, which ``read_key`` reads alone if it can."""
+
+    decode: Callable[[str], Row]
+    key: tuple[str, ...]
+    read_key: Reader
+
+
 class Image(Mapping[str, Value]):
-    """A `Row`.  ``key``: its columns of the primary key.  ``decode``: gives the whole row; whatever it raises about a
-    text that is not the table's comes when the row is looked at."""
+    """A `Row`."""
 
-    __slots__ = ("_decode", "_row", "_text", "key")
+    __slots__ = ("_key", "_reader", "_row", "_text")
 
-    def __init__(self, text: str, key: Row, decode: Callable[[str], Row]) -> None:
-        self.key = key
+    def __init__(self, text: str, reader: ImageReader) -> None:
         self._text = text
-        self._decode = decode
+        self._reader = reader
+        self._key: Row | None = None
         self._row: Row | None = None
 
     @property
     def row(self) -> Row:
         """All of it."""
         if self._row is None:
-            self._row = self._decode(self._text)
+            self._row = self._reader.decode(self._text)
         return self._row
 
+    def key_of(self, columns: tuple[str, ...]) -> Row | None:
+        """The values of these columns, or None when it has not all of them."""
+        if self._key is None and self._row is None and columns == self._reader.key:
+            try:
+                self._key = self._reader.read_key(self._text)
+            except Unexpected:
+                return _picked(self.row, columns)
+        return self._key if self._key is not None and columns == self._reader.key else _picked(self.row, columns)
+
     def __getitem__(self, column: str) -> Value:
-        key = self.key
-        return key[column] if column in key else self.row[column]
+        reader = self._reader
+        if column in reader.key and (key := self.key_of(reader.key)) is not None:
+            return key[column]
+        return self.row[column]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.row)
@@ -43,22 +64,15 @@ class Image(Mapping[str, Value]):
         return len(self.row)
 
     def __bool__(self) -> bool:
-        return True  # it has a key
+        return True  # without being read
 
     def __repr__(self) -> str:
-        return f"Image({self.key!r})"
+        return f"Image({self.key_of(self._reader.key)!r})"
 
 
-def deferred(decode: Callable[[str], Row], read_key: Reader) -> Callable[[str], Row]:
-    """A function from a text to its image, which is a decoded row already where its key cannot be read alone."""
-
-    def image(text: str) -> Row:
-        try:
-            return Image(text, read_key(text), decode)
-        except Unexpected:
-            return decode(text)
-
-    return image
+def key_in(image: Image | None, reader: ImageReader) -> Row:
+    """The key as the reader knows it; empty where there is none."""
+    return {} if image is None else image.key_of(reader.key) or {}
 
 
 def opened(row: Row) -> Row:
@@ -67,9 +81,11 @@ def opened(row: Row) -> Row:
 
 
 def key_of(row: Row, columns: tuple[str, ...]) -> Row | None:
-    """The primary key, or None when the row has not all of these columns."""
-    if type(row) is Image and tuple(row.key) == columns:
-        return row.key
+    """The values of these columns, or None when the row has not all of them."""
+    return row.key_of(columns) if type(row) is Image else _picked(row, columns)
+
+
+def _picked(row: Row, columns: tuple[str, ...]) -> Row | None:
     try:
         return {column: row[column] for column in columns}
     except KeyError:

@@ -57,7 +57,7 @@ def _key_reader(columns: Sequence[Column], key: Sequence[str], *, array: bool) -
     """Only of kinds that no engine writes in a way of its own."""
     kinds = {column.name: column.kind for column in columns}
     if not key or not all(kinds.get(name) in _KEY_KINDS for name in key) or not all(map(_is_field, columns)):
-        return _refuse
+        return refuse
     fields = [(column.name, TYPES[column.kind] if column.name in key else Any) for column in columns]
     layout = msgspec.defstruct("Key", fields, array_like=array, gc=False)
     decode = msgspec.json.Decoder(layout).decode
@@ -70,7 +70,7 @@ def _key_reader(columns: Sequence[Column], key: Sequence[str], *, array: bool) -
 
 def _reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any], *, array: bool) -> Reader:
     if not all(map(_is_field, columns)):
-        return _refuse
+        return refuse
     fields = [(column.name, types.get(column.kind, Any)) for column in columns]
     layout = msgspec.defstruct("Image", fields, array_like=array, forbid_unknown_fields=True, gc=False)
     decode, as_dict = msgspec.json.Decoder(layout).decode, msgspec.structs.asdict
@@ -82,5 +82,6 @@ def _is_field(column: Column) -> bool:
     return column.name.isidentifier() and not column.name.startswith("__")
 
 
-def _refuse(_text: str) -> dict[str, Value]:
+def refuse(_text: str) -> dict[str, Value]:
+    """A reader that reads nothing."""
     raise Unexpected

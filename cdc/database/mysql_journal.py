@@ -11,7 +11,7 @@ import orjson
 from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Column, ColumnKind, Table
 from cdc.errors import SourceError
-from cdc.image import deferred
+from cdc.image import ImageReader
 from cdc.normal import NORMALISERS
 from cdc.row_json import TYPES, Unexpected, array_key_reader, array_reader
 
@@ -78,9 +78,8 @@ _CAREFUL = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.DATE})
 Decoder = Callable[[str], Row]
 
 
-def image_decoder(shape: Shape) -> Decoder:
-    """`decoder`, for images of which no more than the key is read until they are looked at."""
-    return deferred(decoder(shape), array_key_reader(shape.columns, shape.key))
+def image_reader(shape: Shape) -> ImageReader:
+    return ImageReader(decoder(shape), shape.key, array_key_reader(shape.columns, shape.key))
 
 
 def decoder(shape: Shape) -> Decoder:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc.change import Operation, Row, RowChange, Transaction, Value
-from cdc.image import opened
+from cdc.image import key_of, opened
 
 #: Table and key values: binary-exact, unlike the database's own collation.
 Identity = tuple[Value, ...]
@@ -71,9 +71,10 @@ def merge(changes: Sequence[RowChange]) -> list[MergedChange]:
 
 def key_before(change: RowChange | MergedChange) -> Row:
     """The primary key that the before image holds."""
-    before = change.before
-    assert before is not None
-    return {column: before[column] for column in change.key}
+    assert change.before is not None
+    key = key_of(change.before, tuple(change.key))
+    assert key is not None, "both images of a change have the same columns"
+    return key
 
 
 def _started(change: RowChange) -> MergedChange:

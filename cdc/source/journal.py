@@ -7,7 +7,7 @@ Invariants:
 * of a backlog, the rows of the next batch are read while the one before is mapped and stored, and those are deleted
   while the next one is.  All are whole transactions that were visible already, so none can change; a position names
   those, too, whose deletion is under way, and nobody looks what there is in the journal meanwhile;
-* transactions come in the order of their greatest ``order``: row locks are held until commit, so this agrees with the
+* transactions come in the order of their greatest ordinal: row locks are held until commit, so this agrees with the
   commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
 * a page of a table (`cdc.source.pages`) is read in one snapshot with the journal, and told when what waited there was;
 * memory is bounded by ``Limits``: a backlog is listed by its transactions' heads, a huge transaction is read twice.
@@ -29,7 +29,7 @@ from cdc.errors import CdcError
 from cdc.image import key_of
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
-from cdc.source.journal_batches import Limits, by_transaction, gaps_of, marked, parts
+from cdc.source.journal_batches import Limits, by_transaction, changes_of, gaps_of, marked, parts
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_forgetting import Forgetting
 from cdc.source.journal_position import Huge, JournalPosition
@@ -188,44 +188,31 @@ class JournalSource:
         done = (*self._forgetting.unfinished, *grouped)
         position = await self._after(rows, JournalPosition(done, None, self._position.rereads))
         transactions = tuple(
-            Transaction(token, changes) for token, group in grouped.items() if (changes := self._changes(group))
+            Transaction(token, changes) for token, group in grouped.items() if (changes := changes_of(group))
         )
         return Batch(transactions, position.dump(), gaps_of(rows))
 
     async def _named(self, rows: list[JournalRow]) -> list[JournalRow]:
         """The rows, those as gaps whose primary key is not the table's any more (its column was renamed or dropped
         behind them): no record can be named for them, but the table can be read again."""
-        if all(map(self._has_key, rows)):
+        if all(map(self._is_named, rows)):
             return rows
         self._tables = await self._database.tables()
-        return [row if self._has_key(row) else row._replace(gap=True, before=None, after=None) for row in rows]
+        return [row if self._is_named(row) else self._renamed(row) for row in rows]
 
-    def _has_key(self, row: JournalRow) -> bool:
-        table, before, after = self._tables.get(row.table), row.before, row.after
-        if table is None:
-            return before is None and after is None
-        key = table.key
-        return (before is None or key_of(before, key) is not None) and (after is None or key_of(after, key) is not None)
+    def _is_named(self, row: JournalRow) -> bool:
+        change = row.change
+        table = self._tables.get(change.table)
+        if table is not None and tuple(change.key) == table.key:
+            return True
+        return change.before is None and change.after is None
 
-    def _changes(self, rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
-        return tuple([self._change(row) for row in rows if not row.gap])
-
-    def _change(self, row: JournalRow) -> RowChange:
-        image = row.after if row.after is not None else row.before
-        return RowChange(
-            row.operation,
-            row.table,
-            self._key(row.table, image),
-            row.before,
-            row.after,
-            row.time,
-            row.ordinal,
-            row.secrets_changed,
-        )
-
-    def _key(self, table: str, image: Row | None) -> Row:
-        """Of an image that has it; empty without one."""
-        return {} if image is None else key_of(image, self._tables[table].key) or {}
+    def _renamed(self, row: JournalRow) -> JournalRow:
+        change, table = row.change, self._tables.get(row.change.table)
+        key = None if table is None or change.image is None else key_of(change.image, table.key)
+        if key is None:
+            return row._replace(change=change._replace(key={}, before=None, after=None), gap=True)
+        return row._replace(change=change._replace(key=key))
 
     # -- huge transactions ------------------------------------------------------------------------------------------
 
@@ -242,7 +229,7 @@ class JournalSource:
                     position = await self._after(gaps, JournalPosition((token,), None, rereads))
                 else:
                     position = JournalPosition((), Huge(token, last), rereads)
-                changes = self._changes(rows)
+                changes = changes_of(rows)
                 yield Batch((Transaction(token, changes),), position.dump(), gaps_of(gaps) if final else ())
 
     async def _index(self, token: str, index: RecordIndex) -> list[JournalRow]:
@@ -250,23 +237,18 @@ class JournalSource:
         gaps: dict[str, JournalRow] = {}
         ordinal = -1
         while rows := await self._database.rows_behind(token, ordinal, self._limits.batch):
-            ordinal = rows[-1].ordinal
+            ordinal = rows[-1].change.ordinal
             for row in await self._named(rows):
                 if row.gap:
-                    gaps.setdefault(row.table, row)
-                index.add(row.ordinal, *self._names(row))
+                    gaps.setdefault(row.change.table, row)
+                index.add(row.change.ordinal, *_names(row.change))
         return list(gaps.values())
-
-    def _names(self, row: JournalRow) -> tuple[str, str | None]:
-        images = (row.after, row.before) if row.after is not None else (row.before, None)
-        key, former = (None if image is None else list(self._key(row.table, image).values()) for image in images)
-        return record_names(row.table, key or (), former)
 
     # -- gaps -------------------------------------------------------------------------------------------------------
 
     async def _after(self, rows: Iterable[JournalRow], position: JournalPosition) -> JournalPosition:
         """The position behind these rows: gaps among them are mended now (if they can be) and read again later."""
-        gaps = {row.table: row.token for row in rows if row.gap}
+        gaps = {row.change.table: row.token for row in rows if row.gap}
         if not gaps:
             return position
         await self._mend(list(gaps))
@@ -312,3 +294,11 @@ class JournalSource:
     def _told(self) -> Batch:
         transactions, rereads, step = self._pages.told(self._position.rereads)
         return Batch(transactions, JournalPosition((), None, rereads).dump(), step=step)
+
+
+def _names(change: RowChange) -> tuple[str, str | None]:
+    """What the index calls the change's record now, and before this very change."""
+    former = None
+    if change.before is not None and change.after is not None:
+        former = key_of(change.before, tuple(change.key))
+    return record_names(change.table, list(change.key.values()), None if former is None else list(former.values()))

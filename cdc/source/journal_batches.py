@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from operator import attrgetter
 
-from cdc.change import Gap
+from cdc.change import Gap, RowChange
 from cdc.source.journal_database import JournalRow, TransactionHead
 
-_ordinal = attrgetter("ordinal")
-_order = attrgetter("order")
+_ordinal = attrgetter("change.ordinal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +48,21 @@ def parts(heads: Iterable[TransactionHead], limits: Limits) -> Iterator[list[str
 
 
 def by_transaction(rows: Iterable[JournalRow]) -> dict[str, list[JournalRow]]:
-    """Token → rows by ordinal; the transactions by their greatest order."""
+    """Token → rows by ordinal; the transactions by their greatest one."""
     grouped: dict[str, list[JournalRow]] = {}
     for row in rows:
         grouped.setdefault(row.token, []).append(row)
     for group in grouped.values():
         group.sort(key=_ordinal)
-    latest = {token: max(map(_order, group)) for token, group in grouped.items()}
-    return {token: grouped[token] for token in sorted(grouped, key=latest.__getitem__)}
+    return dict(sorted(grouped.items(), key=lambda item: _ordinal(item[1][-1])))
+
+
+def changes_of(rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
+    return tuple([row.change for row in rows if not row.gap])
 
 
 def gaps_of(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:
-    return tuple(Gap(row.table, row.operation, row.time) for row in rows if row.gap)
+    return tuple(Gap(row.change.table, row.change.operation, row.change.time) for row in rows if row.gap)
 
 
 def marked(parts: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], bool]]:

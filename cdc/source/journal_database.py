@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import islice
 from typing import NamedTuple, Protocol
 
-from cdc.change import Operation, Row
+from cdc.change import RowChange
 from cdc.column import Capture, Table
 from cdc.source.base import Lookup
 from cdc.source.pages import Page, Wanted
+
+#: Rows made before others get a turn.
+_SLICE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +26,16 @@ class TransactionHead:
 
 
 class JournalRow(NamedTuple):
-    """One row of the journal, images decoded to the normal form.
+    """One row of the journal: a change, its transaction's token, and whether the trigger could not record it (then
+    there are no images).
 
-    ``ordinal`` orders the rows of a transaction and identifies one within it.  ``order``: comparable between all rows
-    of one database; of two transactions that touched the same row, the later one has the greater maximum.
-    ``gap``: the trigger could not record the change (no images).
+    The change's key is the one that the journal knows; the table's may be another one by now.  Its ordinal is
+    comparable between all rows of one database; of two transactions that touched the same row, the later one has the
+    greater maximum.
     """
 
     token: str
-    ordinal: int
-    order: int
-    table: str
-    operation: Operation
-    time: datetime
-    before: Row | None
-    after: Row | None
-    secrets_changed: frozenset[str] = frozenset()
+    change: RowChange
     gap: bool = False
 
 
@@ -47,6 +45,17 @@ class JournalPage(NamedTuple):
 
     page: Page
     waiting: frozenset[str]
+
+
+async def in_slices(rows: Iterator[JournalRow]) -> list[JournalRow]:
+    """All of them, made while others get a turn; what waits for the connection is sent before that begins."""
+    made: list[JournalRow] = []
+    while True:
+        await asyncio.sleep(0)
+        some = list(islice(rows, _SLICE))
+        if not some:
+            return made
+        made += some
 
 
 class JournalDatabase(Lookup, Protocol):
@@ -72,7 +81,7 @@ class JournalDatabase(Lookup, Protocol):
         ...
 
     async def heads(self, limit: int) -> list[TransactionHead]:
-        """Of the transactions visible in one snapshot, the first ``limit`` ordered by their greatest ``order``."""
+        """Of the transactions visible in one snapshot, the first ``limit`` ordered by their greatest ordinal."""
         ...
 
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:

@@ -17,7 +17,7 @@ from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json
 from cdc.errors import JournalMissing
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, in_slices
 from cdc.source.journal_mysql_rows import RowReader
 from cdc.source.mysql_lookup import MySQLLookup, table_names
 from cdc.source.mysql_session import SLICE, MySQLSession
@@ -96,9 +96,10 @@ class MySQLJournal:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def _journal_rows(self, file: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
-        return await self._session.run(
+        found = await self._session.run(
             lambda connection: self._reader.read(connection, sqlfile.load(file), parameters, most)
         )
+        return await in_slices(self._reader.rows(found))
 
     async def peek(self, limit: int) -> list[JournalRow]:
         return await self._journal_rows("mysql/journal_peek.sql", (limit,), limit)

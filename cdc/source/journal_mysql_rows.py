@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.change import Operation, Row
+from cdc.change import Operation, RowChange
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
-from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Decoder, Shape, image_decoder
+from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Shape, image_reader
 from cdc.errors import SourceError
+from cdc.image import Image, ImageReader, key_in
 from cdc.source.journal_database import JournalRow
 
 _NEEDS_BEFORE = (Operation.UPDATE, Operation.DELETE)
 _NEEDS_AFTER = (Operation.CREATE, Operation.UPDATE)
+_NOTHING: frozenset[str] = frozenset()
+#: As the statements that read the journal select them.
+Records = Sequence[tuple[Any, ...]]
 
-
-#: A shape, and how images of it are decoded.
-KnownShape = tuple[Shape, Decoder]
+#: A shape, and how images of it are read.
+KnownShape = tuple[Shape, ImageReader]
 
 
 def journals_cascades(connection: Connection[Any]) -> bool:
@@ -38,7 +41,7 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     found = {}
     for number, table, layout in rows(connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape`"):
         shape = Shape.from_json(table, layout)
-        found[number] = (shape, image_decoder(shape))
+        found[number] = (shape, image_reader(shape))
     return found
 
 
@@ -52,19 +55,19 @@ def known_shape(shapes: Mapping[int, KnownShape], number: int) -> KnownShape:
     return known
 
 
-def image_rows(
-    decode: Decoder, operation: Operation, before: str | None, after: str | None, *, gap: bool
-) -> tuple[Row | None, Row | None] | None:
-    """The images decoded; None for a gap.  An image that the server could not build (longer than max_allowed_packet) is
-    null: a gap like the others."""
+def images_of(
+    reader: ImageReader, operation: Operation, before: str | None, after: str | None, *, gap: bool
+) -> tuple[Image | None, Image | None]:
+    """No images at all for a gap.  One that the server could not build (longer than max_allowed_packet) is null: a gap
+    like the others."""
     lost = (before is None and operation in _NEEDS_BEFORE) or (after is None and operation in _NEEDS_AFTER)
     if gap or lost:
-        return None
-    return None if before is None else decode(before), None if after is None else decode(after)
+        return None, None
+    return None if before is None else Image(before, reader), None if after is None else Image(after, reader)
 
 
 def secrets_of(shape: Shape, indexes: str | None) -> frozenset[str]:
-    return frozenset(shape.secrets[int(index)] for index in indexes.split(",")) if indexes else frozenset()
+    return frozenset(shape.secrets[int(index)] for index in indexes.split(",")) if indexes else _NOTHING
 
 
 class RowReader:
@@ -80,9 +83,10 @@ class RowReader:
         self.complete: dict[int, list[int]] = {}
         self._shapes: dict[int, KnownShape] = {}
 
-    def read(self, connection: Connection[Any], sql: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
-        """``most``: the statement's limit; fewer rows (or no limit) are whole transactions."""
-        found = rows(connection, sql, parameters)
+    def read(self, connection: Connection[Any], sql: str, parameters: Sequence[Any], most: int = 0) -> Records:
+        """In the connection's thread.  ``most``: the statement's limit; fewer rows (or no limit) are whole
+        transactions."""
+        found: Records = rows(connection, sql, parameters)
         if not most or len(found) < most:
             whole: dict[int, list[int]] = {}
             for row in found:
@@ -93,23 +97,13 @@ class RowReader:
         if found:
             self.latest = max(self.latest, *(row[0] for row in found))
             self.read_at = time.monotonic()
-        return [self._row(row) for row in found]
+        return found
 
-    def _row(self, row: tuple[Any, ...]) -> JournalRow:
-        number, token, shape_id, op, gap, at, secrets, image_before, image_after = row
-        shape, decode = known_shape(self._shapes, shape_id)
-        operation = OPERATIONS[op]
-        images = image_rows(decode, operation, image_before, image_after, gap=bool(gap))
-        before, after = images or (None, None)
-        return JournalRow(
-            token=str(token),
-            ordinal=number,
-            order=number,
-            table=shape.table,
-            operation=operation,
-            time=at,
-            before=before,
-            after=after,
-            secrets_changed=secrets_of(shape, secrets),
-            gap=images is None,
-        )
+    def rows(self, found: Records) -> Iterator[JournalRow]:
+        for number, token, shape_id, op, gap, at, secrets, before, after in found:
+            shape, reader = known_shape(self._shapes, shape_id)
+            operation = OPERATIONS[op]
+            old, new = images_of(reader, operation, before, after, gap=bool(gap))
+            key, changed = key_in(new or old, reader), secrets_of(shape, secrets)
+            change = RowChange(operation, shape.table, key, old, new, at, number, changed)
+            yield JournalRow(str(token), change, old is None and new is None)

@@ -10,17 +10,18 @@ A transaction's token is its id and the log position of its first change: ids al
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from cdc.change import Operation, Row, Value
+from cdc.change import Operation, Row, RowChange, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
 from cdc.database.postgres_lsn import lsn_number, lsn_text
 from cdc.errors import JournalMissing
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
+from cdc.image import Image, ImageReader, key_in
+from cdc.row_json import refuse
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, in_slices
 from cdc.source.journal_postgres_decode import decode_unknown
 from cdc.source.pages import Wanted
 from cdc.source.postgres_lookup import PostgresLookup
@@ -29,9 +30,6 @@ from cdc.sqlfile import load, render
 CHANNEL = "cdc"
 #: Seconds between two looks while a transaction is open that will not send a NOTIFY, or when none ever will.
 _SHORTEST, _LONGEST = 0.002, 0.025
-
-#: Rows decoded before others get a turn; also, what waits for the connection is sent before decoding begins.
-_SLICE = 100
 
 #: Written by the installer when it mends triggers that were lost for a while.
 GAP = "G"
@@ -43,6 +41,8 @@ _OPERATIONS = {
     GAP: Operation.UPDATE,  # what was missed is not known
 }
 _NOTHING: frozenset[str] = frozenset()
+#: Of a table that is not in the database any more.
+_UNKNOWN = ImageReader(decode_unknown, (), refuse)
 
 
 def _rows_sql(condition: str) -> str:
@@ -137,43 +137,24 @@ class PostgresJournal:
         records = await self._link.query(_rows_sql(condition), every)
         if records and records[0][-1] != self._lookup.catalogue.fingerprint:
             await self._lookup.read_catalogue()
-        rows: list[JournalRow] = []
-        for row in self._decoded(records, token):
-            if len(rows) % _SLICE == 0:
-                await asyncio.sleep(0)
-            rows.append(row)
-        return rows
+        return await in_slices(self._journal_rows(records, token))
 
-    def _decoded(self, records: Iterable[Sequence[Any]], token: str) -> Iterable[JournalRow]:
-        """``token``: of all the records; without it they begin with the first of each transaction.
-
-        The ERP writes a row several times in a row: what the last change left is what the next one found.
-        """
-        decodes = {name: layout.image for name, layout in self._lookup.catalogue.layouts.items()}
+    def _journal_rows(self, records: Iterable[Sequence[Any]], token: str) -> Iterator[JournalRow]:
+        """``token``: of all the records; without it they begin with the first of each transaction."""
+        readers = {name: layout.images for name, layout in self._lookup.catalogue.layouts.items()}
         last = b""
-        left: dict[str, tuple[str | None, Row | None]] = {}
-        for xid, lsn, at, table, operation, secrets, before, after, _ in records:
-            order = int.from_bytes(lsn, "big")
+        for xid, lsn, at, table, code, secrets, before, after, _ in records:
+            ordinal = int.from_bytes(lsn, "big")
             if xid != last:
                 last = xid
-                current = token or _token(_number(xid), order)
-            decode = decodes.get(table, decode_unknown)
-            text, image = left.get(table, (None, None))
-            old = None if before is None else image if before == text else decode(before)
-            new = None if after is None else decode(after)
-            left[table] = (after, new)
-            yield JournalRow(
-                current,
-                order,
-                order,
-                table,
-                _OPERATIONS[operation],
-                at,
-                old,
-                new,
-                frozenset(secrets) if secrets else _NOTHING,
-                operation == GAP,
-            )
+                current = token or _token(_number(xid), ordinal)
+            reader = readers.get(table, _UNKNOWN)
+            old = None if before is None else Image(before, reader)
+            new = None if after is None else Image(after, reader)
+            key = key_in(new or old, reader)
+            changed = frozenset(secrets) if secrets else _NOTHING
+            change = RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed)
+            yield JournalRow(current, change, code == GAP)
 
     # -- the tables -------------------------------------------------------------------------------------------------
 

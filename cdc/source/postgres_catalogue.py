@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cdc.change import Row, Value
 from cdc.column import Capture, Column, Table
 from cdc.errors import SourceError
-from cdc.image import deferred
+from cdc.image import ImageReader
 from cdc.row_json import object_key_reader
-from cdc.source.journal_postgres_decode import Decode, compile_decode, kind_of
+from cdc.source.journal_postgres_decode import compile_decode, kind_of
 from cdc.source.postgres_nested import PgType, to_text
 from cdc.source.postgres_time import Zone
 from cdc.sqlfile import render
@@ -24,15 +24,14 @@ from cdc.sqlfile import render
 class Layout:
     """``table``: without secret columns.  ``readable``: those of its columns that this account may select.
     ``casts``: column → type to which the text of a value is cast, without length, which would cut it.
-    ``decode``: an image whole; ``image``: no more of it than its key, until it is looked at."""
+    ``images``: how those of its rows are read."""
 
     oid: int
     schema: str
     table: Table
     readable: tuple[str, ...]
     casts: Mapping[str, str]
-    decode: Decode
-    image: Decode
+    images: ImageReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +82,8 @@ def _layout(
     readable = tuple(record[3] for record in records if record[8])
     casts = {record[3]: record[5] for record in records}
     nested = {record[3]: to_text(record[10], types) for record in records if not record[11]}
-    decode = compile_decode(table, zone, nested)
-    image = deferred(decode, object_key_reader(columns, table.key))
-    return Layout(records[0][1] if records else 0, schema, table, readable, casts, decode, image)
+    images = ImageReader(compile_decode(table, zone, nested), table.key, object_key_reader(columns, table.key))
+    return Layout(records[0][1] if records else 0, schema, table, readable, casts, images)
 
 
 def zone_of(name: str) -> tzinfo:

@@ -108,7 +108,7 @@ class PostgresLookup:
         sql = select_page(layout, wanted.where, condition, load(f"postgres/{marks}"))
         ((texts, marked),) = await self.link.read(sql, {**key, **parameters, "limit": wanted.most}, _sql("begin_page"))
         images = texts.split(_SEPARATOR) if texts else []
-        decode = layout.decode
+        decode = layout.images.decode
         rows = [decode(image[1:]) for image in images if image[0] == _MEETS]
         last = None if not images else rows[-1] if images[-1][0] == _MEETS else decode(images[-1][1:])
         pairs = [mark.split(" ") for mark in (marked or "").split(_SEPARATOR) if mark]
@@ -136,7 +136,7 @@ class PostgresLookup:
     async def _rows(self, table: str, condition: str, parameters: dict[str, Any]) -> list[Row]:
         layout = self.catalogue.layout(table)
         records = await self.link.query(select(layout, condition), parameters)
-        return [layout.decode(text) for (text,) in records]
+        return [layout.images.decode(text) for (text,) in records]
 
 
 def _sql(name: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
-import gc
 import pstats
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +28,7 @@ from cdc.database.mysql_connection import connect
 from cdc.database.mysql_journal import Tokens
 from cdc.mapping.catalogue import load_catalogue
 from cdc.service import sources
+from cdc.service.parts import settled
 from cdc.source.journal import JournalSource
 from support.database import Database
 from support.pipeline import install
@@ -134,8 +134,8 @@ def side(fill: Fill, rows: int, drain: Callable[[], Coroutine[Any, Any, Drained]
 
     def run() -> float:
         fill()
-        gc.collect()
-        read, seconds = uvloop.run(drain())  # what `cdc run` uses
+        settled()  # as `cdc run` collects garbage
+        read, seconds = uvloop.run(drain())  # what it uses
         if read != rows:
             raise SystemExit(f"{read} rows were read instead of {rows}")
         return rows / seconds

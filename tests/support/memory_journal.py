@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cdc.change import Operation, Row, Value
+from cdc.change import Operation, Row, RowChange, Value
 from cdc.column import Capture, Column, ColumnKind, Table
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
 from cdc.source.pages import Page, Wanted
@@ -30,14 +30,16 @@ class MemoryJournal:
     def write(self, token: str, operation: Operation, before: Row | None, after: Row | None) -> JournalRow:
         """A row as a trigger would make it; not visible before `commit`."""
         self._order += 1
-        return JournalRow(token, self._order, self._order, "item", operation, MOMENT, before, after)
+        image = after if after is not None else before
+        key = {} if image is None else {"id": image["id"]} if "id" in image else {}
+        return JournalRow(token, RowChange(operation, "item", key, before, after, MOMENT, self._order))
 
     def gap(self, token: str) -> JournalRow:
         self._order += 1
-        return JournalRow(token, self._order, self._order, "item", Operation.UPDATE, MOMENT, None, None, gap=True)
+        return JournalRow(token, RowChange(Operation.UPDATE, "item", {}, None, None, MOMENT, self._order), gap=True)
 
     def commit(self, rows: Sequence[JournalRow]) -> None:
-        self.visible = sorted([*self.visible, *rows], key=lambda row: row.order)
+        self.visible = sorted([*self.visible, *rows], key=lambda row: row.change.ordinal)
         self.changed.set()
 
     def _answer(self, rows: list[JournalRow]) -> list[JournalRow]:
@@ -65,7 +67,7 @@ class MemoryJournal:
     async def heads(self, limit: int) -> list[TransactionHead]:
         last: dict[str, tuple[int, int]] = {}
         for row in self.visible:
-            last[row.token] = (row.order, last.get(row.token, (0, 0))[1] + 1)
+            last[row.token] = (row.change.ordinal, last.get(row.token, (0, 0))[1] + 1)
         ordered = sorted(last.items(), key=lambda item: item[1])
         return [TransactionHead(token, rows) for token, (_, rows) in ordered][:limit]
 
@@ -73,10 +75,12 @@ class MemoryJournal:
         return self._answer([row for row in self.visible if row.token in set(tokens)])
 
     async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
-        return self._answer([row for row in self.visible if row.token == token and row.ordinal > ordinal][:limit])
+        return self._answer(
+            [row for row in self.visible if row.token == token and row.change.ordinal > ordinal][:limit]
+        )
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
-        return self._answer([row for row in self.visible if row.token == token and row.ordinal in set(ordinals)])
+        return self._answer([row for row in self.visible if row.token == token and row.change.ordinal in set(ordinals)])
 
     async def delete(self, tokens: Sequence[str]) -> None:
         self.visible = [row for row in self.visible if row.token not in set(tokens)]

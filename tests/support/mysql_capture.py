@@ -62,8 +62,8 @@ def brief(rows: Sequence[JournalRow], *columns: str) -> list[tuple[Any, ...]]:
         return None if image is None else tuple(image[column] for column in columns if column in image)
 
     return [
-        ("gap", row.operation.value, row.table)
+        ("gap", row.change.operation.value, row.change.table)
         if row.gap
-        else (row.operation.value, row.table, cut(row.before), cut(row.after))
+        else (row.change.operation.value, row.change.table, cut(row.change.before), cut(row.change.after))
         for row in rows
     ]

@@ -15,9 +15,10 @@ from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_journal import CASCADE_ONLY, JOURNAL, OPERATIONS
 from cdc.errors import SchemaMismatch
+from cdc.image import key_in
 from cdc.source.binlog.layout import KnownTable, Layout, layout_of
 from cdc.source.binlog.table_map import TableMap
-from cdc.source.journal_mysql_rows import KnownShape, image_rows, secrets_of
+from cdc.source.journal_mysql_rows import KnownShape, images_of, secrets_of
 
 #: The shape of this number; called in the log's thread.
 ShapeOf = Callable[[int], KnownShape]
@@ -68,13 +69,13 @@ class JournalRows:
         return names, cascades
 
     def _cascade(self, row: dict[str, Any]) -> Cascade:
-        shape, decode = self._shape_of(row["shape"])
+        shape, reader = self._shape_of(row["shape"])
         operation = OPERATIONS[row["op"] - CASCADE_ONLY]
-        images = image_rows(decode, operation, row["image_before"], row["image_after"], gap=bool(row["gap"]))
-        before, after = images or (None, None)
-        image = after if after is not None else before
-        key = {} if image is None else {column: image[column] for column in shape.key}
-        return Cascade(shape.table, operation, key, before, after, secrets_of(shape, row["secrets"]), images is None)
+        old, new = images_of(reader, operation, row["image_before"], row["image_after"], gap=bool(row["gap"]))
+        key = key_in(new or old, reader)
+        secrets = secrets_of(shape, row["secrets"])
+        before, after = (None if image is None else image.row for image in (old, new))
+        return Cascade(shape.table, operation, key, before, after, secrets, before is None and after is None)
 
 
 def journal_rows(table_map: TableMap, flavour: Flavour, shape_of: ShapeOf) -> JournalRows | None:

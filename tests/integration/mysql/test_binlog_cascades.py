@@ -151,7 +151,7 @@ async def test_from_all_triggers_to_cascades_only_and_back(shop: Database) -> No
     assert installer(shop).plan_install(CAPTURES) == Plan(())
     shop.execute("DELETE FROM familias WHERE id = 1")
     rows = await asyncio.to_thread(drain, shop)
-    assert sorted(row.table for row in rows) == ["articulos", "articulos", "familias"]
+    assert sorted(row.change.table for row in rows) == ["articulos", "articulos", "familias"]
     uninstall(shop)
     assert triggers(shop) == set()
 

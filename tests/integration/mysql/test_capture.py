@@ -61,7 +61,7 @@ def test_a_change_of_any_column_alone_is_journaled(db: Database, columns: dict[s
         for each in (None, value) if name != "id" else (value,):
             drain(db)
             db.execute(f"UPDATE item SET {name} = %s", (each,))
-            (change,) = drain(db)
+            ((_, change, _),) = drain(db)
             assert change.before is not None
             assert change.after is not None
             assert [column for column in columns if change.before[column] != change.after[column]] == [name]
@@ -89,8 +89,8 @@ def test_secrets_stay_in_the_database_but_their_change_is_known(db: Database) ->
     journal = str(db.execute("SELECT * FROM cdc_journal")) + str(db.execute("SELECT * FROM cdc_shape"))
     assert planted.lower() not in journal.lower()
     rows = drain(db)
-    assert [sorted(row.secrets_changed) for row in rows] == [[], ["secret"], ["secret"], [], []]
-    assert all("secret" not in (image or {}) for row in rows for image in (row.before, row.after))
+    assert [sorted(row.change.secrets_changed) for row in rows] == [[], ["secret"], ["secret"], [], []]
+    assert all("secret" not in (image or {}) for row in rows for image in (row.change.before, row.change.after))
 
 
 def test_the_erp_reads_its_own_ids_and_counts(db: Database) -> None:
@@ -161,7 +161,7 @@ def test_one_token_a_transaction(db: Database) -> None:
     connection.commit()
     rows = drain(db)
     assert groups([row.token for row in rows]) == [1, 3, 2, 4]
-    assert [row.after["name"] for row in rows if row.after][-4:] == ["s1", "s2", "b", "c"]
+    assert [row.change.after["name"] for row in rows if row.change.after][-4:] == ["s1", "s2", "b", "c"]
 
 
 def test_with_autocommit_each_statement_has_its_own_token(db: Database) -> None:
@@ -227,7 +227,7 @@ def test_a_column_that_goes_leaves_gaps_and_never_a_failed_write(db: Database, c
     db.execute("UPDATE item SET name = 'c' WHERE name = 'b'")
     db.execute("DELETE FROM item WHERE name = 'c'")
     rows = drain(db)
-    assert {row.operation for row in rows if row.gap} <= {Operation.CREATE, Operation.UPDATE, Operation.DELETE}
+    assert {row.change.operation for row in rows if row.gap} <= {Operation.CREATE, Operation.UPDATE, Operation.DELETE}
     assert any(row.gap for row in rows)
     assert len(rows) == 3
     there.repair(["item"])
@@ -244,7 +244,7 @@ def test_a_column_that_comes_or_changes_type_loses_nothing(db: Database, change:
     there.repair(["item"])
     db.execute("UPDATE item SET name = 'z'")
     (row,) = drain(db)
-    assert ("more" in (row.after or {})) == ("more" in change)
+    assert ("more" in (row.change.after or {})) == ("more" in change)
 
 
 def test_a_type_change_that_no_longer_fits_is_a_gap_or_right(db: Database) -> None:
@@ -252,7 +252,7 @@ def test_a_type_change_that_no_longer_fits_is_a_gap_or_right(db: Database) -> No
     db.execute("ALTER TABLE item MODIFY note LONGBLOB")
     db.execute("INSERT INTO item (name, note) VALUES ('b', X'FF00')")
     (row,) = drain(db)
-    assert row.gap or (row.after or {})["note"] is not None
+    assert row.gap or (row.change.after or {})["note"] is not None
     assert db.execute("SELECT name FROM item") == [("b",)]
 
 

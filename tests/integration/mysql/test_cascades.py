@@ -161,7 +161,7 @@ def test_a_renamed_referenced_column_leaves_gaps_and_never_a_failed_write(db: Da
     db.execute("UPDATE producto SET number = 7 WHERE number = 1")
     db.execute("DELETE FROM producto WHERE number = 7")
     rows = drain(db)
-    assert [(row.gap, row.table, row.operation.value) for row in rows] == [
+    assert [(row.gap, row.change.table, row.change.operation.value) for row in rows] == [
         (True, "variante", "update"),
         (True, "variante", "delete"),
     ]
@@ -171,7 +171,7 @@ def test_a_changed_child_leaves_gaps_and_never_a_failed_write(db: Database) -> N
     prepared(db, "variante")
     db.execute("ALTER TABLE variante ADD COLUMN extra INT, CHANGE idproducto product INT")
     db.execute("DELETE FROM producto WHERE id = 1")
-    assert [(row.gap, row.table) for row in drain(db)] == [(True, "variante")]
+    assert [(row.gap, row.change.table) for row in drain(db)] == [(True, "variante")]
     assert db.execute("SELECT COUNT(*) FROM variante") == [(1,)]
 
 

@@ -66,7 +66,7 @@ async def test_a_transaction_that_commits_late_is_not_skipped(items: Database) -
         assert time.monotonic() - started < 1
         second = await journal.peek(10)
         assert brief(second, "name") == [("create", "item", None, ("late",))]
-        assert second[0].order < first[0].order
+        assert second[0].change.ordinal < first[0].change.ordinal
 
 
 async def test_the_erp_never_waits_for_a_consumer_that_deletes(items: Database) -> None:
@@ -142,14 +142,15 @@ async def test_reading_by_transaction(items: Database) -> None:
         assert [head.rows for head in heads] == [3, 1, 2]
         assert [head.rows for head in await journal.heads(2)] == [3, 1]
         rows = await journal.transaction_rows([heads[0].token, heads[2].token])
-        assert sorted(str(row.after["name"]) for row in rows if row.after) == ["2.0", "2.1", "3.0", "3.1", "3.2"]
+        written = [str(row.change.after["name"]) for row in rows if row.change.after]
+        assert sorted(written) == ["2.0", "2.1", "3.0", "3.1", "3.2"]
         token = heads[0].token
         first = await journal.rows_behind(token, -1, 2)
-        assert [row.after["name"] for row in first if row.after] == ["3.0", "3.1"]
-        rest = await journal.rows_behind(token, first[-1].ordinal, 2)
-        assert [row.after["name"] for row in rest if row.after] == ["3.2"]
-        chosen = [first[0].ordinal, rest[0].ordinal]
-        assert [row.ordinal for row in await journal.rows_at(token, chosen)] == chosen
+        assert [row.change.after["name"] for row in first if row.change.after] == ["3.0", "3.1"]
+        rest = await journal.rows_behind(token, first[-1].change.ordinal, 2)
+        assert [row.change.after["name"] for row in rest if row.change.after] == ["3.2"]
+        chosen = [first[0].change.ordinal, rest[0].change.ordinal]
+        assert [row.change.ordinal for row in await journal.rows_at(token, chosen)] == chosen
         assert await journal.rows_at(heads[1].token, chosen) == []
         await journal.delete([token, "12345"])
         assert [head.rows for head in await journal.heads(10)] == [1, 2]
@@ -323,7 +324,7 @@ async def test_the_printed_grants_are_enough_and_no_more(db: Database) -> None:
     await journal.connect()
     assert await journal.try_lock(1)
     await journal.wait(0.1)
-    assert [(row.operation.value, row.table, row.gap) for row in await journal.peek(10)] == [
+    assert [(row.change.operation.value, row.change.table, row.gap) for row in await journal.peek(10)] == [
         ("create", "item", False),
         ("create", "child", False),
         ("delete", "child", False),

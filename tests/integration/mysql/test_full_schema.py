@@ -62,7 +62,7 @@ def test_every_table_captured_written_and_left_as_it_was(db: Database) -> None:
     rows = drain(db)
     assert not any(row.gap for row in rows)
     for operation in (Operation.CREATE, Operation.DELETE):
-        assert {row.table for row in rows if row.operation is operation} == set(tables)
+        assert {row.change.table for row in rows if row.change.operation is operation} == set(tables)
     uninstall(db)
     assert [re.sub(r" AUTO_INCREMENT=\d+", "", str(part)) for part in structure(db, tables)] == [
         re.sub(r" AUTO_INCREMENT=\d+", "", str(part)) for part in before

@@ -95,24 +95,24 @@ def test_every_type_round_trips(db: Database) -> None:
     wanted = typed({"id": 1, **{f"c{n}": value for n, (_, _, value) in enumerate(CASES)}})
     (created,) = drain(db)
     assert not created.gap
-    assert typed(created.after) == wanted
+    assert typed(created.change.after) == wanted
     assert typed(run(looked_up(db))) == wanted
     db.execute(
         f"UPDATE kinds SET {', '.join(f'c{n} = NULL' for n in range(len(CASES)) if 'TIMESTAMP' not in CASES[n][0])}"
     )
     (updated,) = drain(db)
-    assert typed(updated.before) == wanted
-    assert [value for name, value in (updated.after or {}).items() if name != "id"].count(None) == len(CASES) - 1
+    assert typed(updated.change.before) == wanted
+    assert [value for name, value in (updated.change.after or {}).items() if name != "id"].count(None) == len(CASES) - 1
     db.execute("DELETE FROM kinds")
     (deleted,) = drain(db)
-    assert deleted.before == updated.after
+    assert deleted.change.before == updated.change.after
 
 
 def test_null_in_every_type(db: Database) -> None:
     create(db, [column for column, _, _ in CASES])
     db.execute("INSERT INTO kinds (id) VALUES (1)")
     (created,) = drain(db)
-    assert set((created.after or {}).values()) == {1, None}
+    assert set((created.change.after or {}).values()) == {1, None}
 
 
 def test_zero_dates_are_null(db: Database) -> None:
@@ -123,8 +123,8 @@ def test_zero_dates_are_null(db: Database) -> None:
     cursor.execute("INSERT INTO kinds VALUES (1, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00')")
     cursor.execute("UPDATE kinds SET c0 = '2026-01-01'")
     created, updated = drain(db)
-    assert created.after == {"id": 1, "c0": None, "c1": None, "c2": None}
-    assert updated.after == {"id": 1, "c0": "2026-01-01", "c1": None, "c2": None}
+    assert created.change.after == {"id": 1, "c0": None, "c1": None, "c2": None}
+    assert updated.change.after == {"id": 1, "c0": "2026-01-01", "c1": None, "c2": None}
 
 
 def test_json_columns_are_text(db: Database) -> None:
@@ -132,10 +132,10 @@ def test_json_columns_are_text(db: Database) -> None:
     db.execute("""INSERT INTO kinds VALUES (1, '{"a": [1, "x\\\\"y"]}')""")
     db.execute("""UPDATE kinds SET c0 = '{"a": 1.0}'""")
     created, updated = drain(db)
-    assert created.after is not None
-    assert isinstance(created.after["c0"], str)
-    assert json.loads(created.after["c0"]) == {"a": [1, 'x"y']}
-    assert json.loads(str((updated.after or {})["c0"])) == {"a": 1.0}
+    assert created.change.after is not None
+    assert isinstance(created.change.after["c0"], str)
+    assert json.loads(created.change.after["c0"]) == {"a": [1, 'x"y']}
+    assert json.loads(str((updated.change.after or {})["c0"])) == {"a": 1.0}
 
 
 @pytest.mark.parametrize("column", ["GEOMETRY", "POINT"])
@@ -144,8 +144,8 @@ def test_geometry_is_base64(db: Database, column: str) -> None:
     db.execute("INSERT INTO kinds VALUES (1, ST_GeomFromText('POINT(1 2)'))")
     db.execute("UPDATE kinds SET c0 = ST_GeomFromText('POINT(1 3)')")
     created, updated = drain(db)
-    assert base64.b64decode(str((created.after or {})["c0"]))[-8:] == b"\0\0\0\0\0\0\0@"
-    assert updated.before == created.after
+    assert base64.b64decode(str((created.change.after or {})["c0"]))[-8:] == b"\0\0\0\0\0\0\0@"
+    assert updated.change.before == created.change.after
 
 
 def test_a_generated_column_is_carried(db: Database) -> None:
@@ -153,8 +153,8 @@ def test_a_generated_column_is_carried(db: Database) -> None:
     db.execute("INSERT INTO kinds (id, c0) VALUES (1, 5)")
     db.execute("UPDATE kinds SET c0 = 6")
     created, updated = drain(db)
-    assert created.after == {"id": 1, "c0": 5, "c1": 10, "c2": 15}
-    assert updated.after == {"id": 1, "c0": 6, "c1": 12, "c2": 18}
+    assert created.change.after == {"id": 1, "c0": 5, "c1": 10, "c2": 15}
+    assert updated.change.after == {"id": 1, "c0": 6, "c1": 12, "c2": 18}
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -174,5 +174,9 @@ def test_any_text_and_any_double(db: Database) -> None:
         cursor.execute("INSERT INTO kinds VALUES (%s, %s, %s)", (key, text, number))
 
     insert()
-    found = {row.after["id"]: (row.after["c0"], row.after["c1"]) for row in drain(db) if row.after}
+    found = {
+        row.change.after["id"]: (row.change.after["c0"], row.change.after["c1"])
+        for row in drain(db)
+        if row.change.after
+    }
     assert found == values

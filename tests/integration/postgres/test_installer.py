@@ -291,16 +291,16 @@ async def test_exactly_the_granted_privileges_are_enough(plain: Database, accoun
     await journal.connect()
     assert await journal.try_lock(0)
     rows = await journal.peek(10)
-    assert rows[0].after == {"nick": "a", "level": 1}
-    assert await journal.all_rows("users") == [rows[0].after]
-    assert await journal.rows("users", "nick", ["a"]) == [rows[0].after]
+    assert rows[0].change.after == {"nick": "a", "level": 1}
+    assert await journal.all_rows("users") == [rows[0].change.after]
+    assert await journal.rows("users", "nick", ["a"]) == [rows[0].change.after]
     page = await journal.page(Wanted((await journal.tables())["users"], None, 10), 100)
     assert page is not None
-    assert page.page.rows == [rows[0].after]
+    assert page.page.rows == [rows[0].change.after]
     await journal.delete([rows[0].token])
     assert await journal.peek(10) == []
     plain.execute("ALTER TABLE users ADD COLUMN later text DEFAULT 'x'")
-    assert await journal.all_rows("users") == [rows[0].after]
+    assert await journal.all_rows("users") == [rows[0].change.after]
     await journal.disconnect()
     consumer = plain.connect(consumer_name, "x", autocommit=True)
     for forbidden in (

@@ -90,11 +90,11 @@ async def test_every_type_in_normal_form(postgres_db: Database) -> None:
     journal = PostgresJournal(postgres_db.info, captures)
     await journal.connect()
     (row,) = await journal.peek(10)
-    assert row.after is not None
-    assert typed(row.after) == typed(NORMAL)
+    assert row.change.after is not None
+    assert typed(row.change.after) == typed(NORMAL)
     assert typed((await journal.all_rows("kinds"))[0]) == typed(NORMAL)
     writer.execute("INSERT INTO kinds (id) VALUES (1)")
-    empty = (await journal.peek(10))[1].after
+    empty = (await journal.peek(10))[1].change.after
     assert empty == {**dict.fromkeys(NORMAL), "id": 1}
     kinds = {column.name: column.kind for column in (await journal.tables())["kinds"].columns}
     assert kinds["n"] is ColumnKind.DECIMAL
@@ -110,16 +110,16 @@ async def test_rows_as_the_contract_says(shop: Shop, journal: PostgresJournal) -
     writer.execute("TRUNCATE odd")
     writer.commit()
     rows = await journal.peek(100)
-    assert [row.operation for row in rows] == [*[*Operation][:3], Operation.TRUNCATE]
-    assert [(row.before, row.after) for row in rows[:2]] == [
+    assert [row.change.operation for row in rows] == [*[*Operation][:3], Operation.TRUNCATE]
+    assert [(row.change.before, row.change.after) for row in rows[:2]] == [
         (None, {"nick": "a", "level": 1}),
         ({"nick": "a", "level": 1}, {"nick": "a", "level": 2}),
     ]
-    assert (rows[3].before, rows[3].after) == (None, None)
-    assert [row.secrets_changed for row in rows[:2]] == [frozenset(), frozenset({"password"})]
+    assert (rows[3].change.before, rows[3].change.after) == (None, None)
+    assert [row.change.secrets_changed for row in rows[:2]] == [frozenset(), frozenset({"password"})]
     assert len({row.token for row in rows}) == 1
-    assert [row.ordinal for row in rows] == sorted({row.ordinal for row in rows})
-    assert all(row.time.utcoffset() is not None and not row.gap for row in rows)
+    assert [row.change.ordinal for row in rows] == sorted({row.change.ordinal for row in rows})
+    assert all(row.change.time.utcoffset() is not None and not row.gap for row in rows)
 
 
 async def test_a_transaction_that_commits_late_is_not_skipped(shop: Shop, journal: PostgresJournal) -> None:
@@ -127,12 +127,12 @@ async def test_a_transaction_that_commits_late_is_not_skipped(shop: Shop, journa
     late = shop.database.connect()
     late.execute("INSERT INTO customers VALUES ('1', 'late')")
     shop.execute("INSERT INTO customers VALUES ('2', 'early')")
-    assert [row.after["code"] for row in await read(journal) if row.after] == ["2"]
+    assert [row.change.after["code"] for row in await read(journal) if row.change.after] == ["2"]
     for _ in range(3):
         await journal.wait(0.01)
         assert await journal.peek(10) == []
     late.commit()
-    assert [row.after["code"] for row in await read(journal) if row.after] == ["1"]
+    assert [row.change.after["code"] for row in await read(journal) if row.change.after] == ["1"]
 
 
 async def test_order_is_that_of_the_latest_trigger(shop: Shop, journal: PostgresJournal) -> None:
@@ -147,8 +147,8 @@ async def test_order_is_that_of_the_latest_trigger(shop: Shop, journal: Postgres
     first.commit()
     tokens = [head.token for head in await journal.heads(10)]
     rows = await journal.transaction_rows(tokens)
-    by_token = {token: [row.after["name"] for row in rows if row.token == token and row.after] for token in tokens}
-    assert list(by_token.values()) == [["b"], ["x", "c"]]
+    told = [[row.change.after["name"] for row in rows if row.token == token and row.change.after] for token in tokens]
+    assert told == [["b"], ["x", "c"]]
     assert int(tokens[0].split(".")[0]) > int(tokens[1].split(".")[0])
     assert [head.rows for head in await journal.heads(1)] == [1]
 
@@ -161,10 +161,10 @@ async def test_one_transaction_piece_by_piece(shop: Shop, journal: PostgresJourn
     ordinal = -1
     while rows := await journal.rows_behind(token, ordinal, 4):
         pieces += rows
-        ordinal = rows[-1].ordinal
-    assert [row.after["id"] for row in pieces if row.after] == [*range(1, 11)]
+        ordinal = rows[-1].change.ordinal
+    assert [row.change.after["id"] for row in pieces if row.change.after] == [*range(1, 11)]
     assert {row.token for row in pieces} == {token}
-    chosen = [pieces[7].ordinal, pieces[2].ordinal]
+    chosen = [pieces[7].change.ordinal, pieces[2].change.ordinal]
     assert await journal.rows_at(token, chosen) == [pieces[2], pieces[7]]
 
 
@@ -192,7 +192,7 @@ async def test_columns_that_changed_since_the_row_was_written(
     shop.execute("ALTER TABLE invoices DROP COLUMN note")
     shop.execute("ALTER TABLE invoices ADD COLUMN extra double precision DEFAULT 7")
     shop.execute("UPDATE invoices SET amount = 2")
-    old, new = [row.after for row in await journal.peek(10)]
+    old, new = [row.change.after for row in await journal.peek(10)]
     assert new is not None
     assert old is not None
     assert old["note"] == "n"
@@ -202,7 +202,7 @@ async def test_columns_that_changed_since_the_row_was_written(
         ("extra", float, 7.0),
     ]
     shop.execute("DROP TABLE invoices")
-    assert (await journal.peek(10))[1].after is not None
+    assert (await journal.peek(10))[1].change.after is not None
     assert "invoices" not in await journal.tables()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cdc.change import RowChange
 from cdc.column import Capture
+from cdc.image import opened
 from cdc.source.journal_postgres import PostgresJournal
 from cdc.trigger.postgres import PostgresInstaller
 from support.database import Database
@@ -141,7 +142,7 @@ def _known(database: Database, name: str, value: str) -> bool:
 
 
 def _bytes(change: RowChange) -> list[Any]:
-    images = [None if image is None else orjson.dumps(image) for image in (change.before, change.after)]
+    images = [None if image is None else orjson.dumps(opened(image)) for image in (change.before, change.after)]
     return [change.operation, change.table, orjson.dumps(change.key), *images, sorted(change.secrets_changed)]
 
 
@@ -154,14 +155,8 @@ async def _both(database: Database, captures: list[Capture], work: Any) -> tuple
     journal = PostgresJournal(database.info, captures)
     await journal.connect()
     rows = await journal.peek(10_000)
-    tables = await journal.tables()
     await journal.disconnect()
-    noted = []
-    for row in rows:
-        image = row.after if row.after is not None else row.before or {}
-        key = {name: image[name] for name in tables[row.table].key if image}
-        fields = (row.operation, row.table, key, row.before, row.after, row.time, row.ordinal, row.secrets_changed)
-        noted.append(_bytes(RowChange(*fields)))
+    noted = [_bytes(row.change) for row in rows]
     async with reading(database, captures) as read:
         logged = [_bytes(change) for change in await read.changes()]
     return noted, logged

@@ -182,7 +182,8 @@ async def test_a_change_whose_key_column_was_renamed_is_a_gap_and_its_table_read
 
 async def test_a_gap_of_a_table_that_is_gone_is_told_and_does_not_stop_the_rest() -> None:
     journal = MemoryJournal()
-    gone = journal.gap("t")._replace(table="plugin")
+    gap = journal.gap("t")
+    gone = gap._replace(change=gap.change._replace(table="plugin"))
     journal.commit([gone, journal.write("u", Operation.CREATE, None, item(2, 0))])
     with structlog.testing.capture_logs() as logs:
         batches, position = await drain(journal)
@@ -329,8 +330,9 @@ def _committed(
             locks = {record: owner for record, owner in locks.items() if owner != token}
             commits.append(rows[token])
             for each in rows[token]:
-                assert each.after is not None
-                expected.setdefault(int(str(each.after["id"])), []).append(int(str(each.after["value"])))
+                after = each.change.after
+                assert after is not None
+                expected.setdefault(int(str(after["id"])), []).append(int(str(after["value"])))
     return commits
 
 
