@@ -29,8 +29,9 @@ _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and (unless it is said) after that.
 _QUICK, _SLOW = 0.005, 0.025
 _BUSY = 2.0
-#: Deleted rows after which a system-versioned journal's history is removed (else while waiting).
-_HISTORY = 5000
+#: Deleted rows after which a system-versioned journal's history is removed (else while waiting).  To remove it, the
+#: server goes through the whole journal, what waits in it included: rarely, then, of a backlog.
+_HISTORY = 50_000
 #: Rows deleted by one statement and transaction.
 _DELETE = 2000
 
