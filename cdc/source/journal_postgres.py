@@ -110,7 +110,7 @@ class PostgresJournal:
         return [TransactionHead(_token(_number(xid), _number(lsn)), rows) for xid, lsn, rows in records]
 
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
-        xids = [_split(token)[0] for token in tokens]
+        xids = _array(_split(token)[0] for token in tokens)
         return await self._rows("xid = ANY (%(xids)s::xid8[])", {"xids": xids}, None)
 
     async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
@@ -118,7 +118,7 @@ class PostgresJournal:
         return await self._rows("xid = %(xid)s::xid8 AND lsn > %(lsn)s::pg_lsn", parameters, limit, token)
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
-        parameters = {"xid": _split(token)[0], "lsns": [lsn_text(ordinal) for ordinal in ordinals]}
+        parameters = {"xid": _split(token)[0], "lsns": _array(map(lsn_text, ordinals))}
         return await self._rows("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
 
     async def delete(self, tokens: Sequence[str]) -> None:
@@ -127,7 +127,8 @@ class PostgresJournal:
             self._idle = False
             await self._link.query("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
         split = [_split(token) for token in tokens]
-        parameters = {"xids": [xid for xid, _ in split], "lsns": [lsn_text(int(first)) for _, first in split]}
+        firsts = (lsn_text(int(first)) for _, first in split)
+        parameters = {"xids": _array(xid for xid, _ in split), "lsns": _array(firsts)}
         await self._link.query(_sql("delete"), parameters)
 
     async def _rows(
@@ -191,6 +192,12 @@ def _number(binary: bytes) -> int:
 
 def _token(xid: int, first: int) -> str:
     return f"{xid}.{first}"
+
+
+def _array(items: Iterable[str]) -> str:
+    """As PostgreSQL reads an array of numbers or places in the log: the driver looks at every one for what it must
+    quote."""
+    return "{" + ",".join(items) + "}"
 
 
 def _split(token: str) -> tuple[str, str]:

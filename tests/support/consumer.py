@@ -21,6 +21,7 @@ from aiohttp import web
 
 from cdc.connection import ConnectionInfo, Engine
 from cdc.receiver import Received, Refusals, receiver_app
+from support.commands import run_command
 from support.database import Database
 
 TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
@@ -68,7 +69,7 @@ class Consumer:
         return [sys.executable, "-m", "cdc", "--config", str(self.folder / "cdc.toml"), *arguments]
 
     def run(self, *arguments: str, expect: int = 0) -> str:
-        """A command to its end; what it wrote to stdout."""
+        """A command to its end (`support.commands`); what it wrote to stdout."""
         return self._done(arguments, expect).stdout
 
     def fail(self, *arguments: str, expect: int = 1) -> str:
@@ -76,7 +77,7 @@ class Consumer:
         return self._done(arguments, expect).stderr
 
     def _done(self, arguments: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=120)
+        done = run_command("--config", str(self.folder / "cdc.toml"), *arguments)
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
