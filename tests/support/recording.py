@@ -18,6 +18,7 @@ import pymysql
 from support.actions import statements
 from support.database import Database
 
+#: What was recorded from a real FacturaScripts, where it is at hand: the project has examples of its own without it.
 SHARED = Path(os.environ.get("CDC_SHARED", Path(__file__).parents[3] / "shared")) / "facturascripts"
 
 

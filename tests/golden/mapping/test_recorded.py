@@ -5,11 +5,9 @@ Runs only where the recording is at hand (``$CDC_SHARED``, or ``shared`` beside 
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +19,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from support.notation import assert_same
 from support.recorded_scenario import Recording
-
-_SHARED = Path(os.environ.get("CDC_SHARED") or Path(__file__).resolve().parents[4] / "shared")
-_FOLDER = _SHARED / "facturascripts"
+from support.recording import SHARED
 
 
 class _LiveRows:
@@ -40,7 +36,7 @@ class _LiveRows:
 def _expected() -> dict[int, list[str]]:
     lines: dict[int, list[str]] = defaultdict(list)
     action = 0
-    for line in (_FOLDER / "scenario-events.txt").read_text(encoding="utf-8").splitlines():
+    for line in (SHARED / "scenario-events.txt").read_text(encoding="utf-8").splitlines():
         if number := re.match(r"(\d+) ", line):
             action = int(number[1])
         elif line.startswith("    ") and line.strip() != "(none)":
@@ -50,7 +46,7 @@ def _expected() -> dict[int, list[str]]:
 
 async def _play() -> dict[int, list[list[Event]]]:
     catalogue = load_catalogue()
-    recording, mapper = Recording(_FOLDER, catalogue), Mapper(catalogue)
+    recording, mapper = Recording(SHARED, catalogue), Mapper(catalogue)
     states: dict[str, str] = {}
     events: dict[int, list[list[Event]]] = defaultdict(list)
     for action, transaction in recording.transactions():
@@ -65,7 +61,7 @@ async def _facts(mapper: Mapper, recording: Recording, transaction: Transaction)
     return await gather_facts(mapper.facts_needed(merged([transaction])), _LiveRows(recording))
 
 
-@pytest.mark.skipif(not _FOLDER.is_dir(), reason="the recording of a real FacturaScripts is not here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the recording of a real FacturaScripts is not here")
 async def test_every_recorded_action_gives_its_events() -> None:
     expected, events = _expected(), await _play()
     assert set(events) == set(expected)

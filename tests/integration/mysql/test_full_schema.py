@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +13,16 @@ from cdc.finding import Severity
 from cdc.trigger.base import Plan
 from support.database import Database
 from support.mysql_capture import drain, install, uninstall
+from support.recording import SHARED
 
-DUMP = Path(__file__).resolve().parents[4] / "shared/facturascripts/mariadb-schema.sql.gz"
+DUMP = SHARED / "mariadb-schema.sql.gz"
 SECRETS = {
     "users": {"password", "logkey", "two_factor_secret_key"},
     "api_keys": {"apikey"},
     "settings": {"properties"},
 }
 
-pytestmark = pytest.mark.skipif(not DUMP.exists(), reason="the dump of the full schema is not here")
+pytestmark = pytest.mark.skipif(not DUMP.exists(), reason="the dump of the full schema is not at hand (CDC_SHARED)")
 
 
 def load(database: Database) -> list[str]:

@@ -22,8 +22,9 @@ from cdc.trigger.postgres_session import Patience
 from support.database import Database
 from support.postgres_capture import CAPTURES, Shop
 from support.programs import NoServerError, find
+from support.recording import SHARED
 
-FULL_SCHEMA = Path(__file__).resolve().parents[4] / "shared" / "facturascripts" / "postgres-schema.sql.gz"
+FULL_SCHEMA = SHARED / "postgres-schema.sql.gz"
 
 
 def silent(_title: str) -> None:
@@ -96,7 +97,7 @@ def test_every_table_of_the_erp(postgres_erp: Database) -> None:
 
 def test_the_full_schema(postgres_db: Database) -> None:
     if not FULL_SCHEMA.exists():
-        pytest.skip("the full schema is not here")
+        pytest.skip("the dump of the full schema is not at hand (CDC_SHARED)")
     text = gzip.decompress(FULL_SCHEMA.read_bytes()).decode()
     text = re.sub(r"(?m)^(\\(un)?restrict .*|ALTER .* OWNER TO .*|SET transaction_timeout.*)$", "", text)
     postgres_db.connect(autocommit=True).execute(text.encode())

@@ -98,7 +98,7 @@ async def test_a_capture_that_hangs_while_its_database_moves(postgres_db: Databa
             await inbox.until_count(1)
             postgres_db.execute(INSERT, [2])
             told = await health.until(refused("Source main stands still: it stored nothing since "))
-            assert "its database has 2 transactions that wait" in told["reasons"][0]
+            assert any("its database has 2 transactions that wait" in reason for reason in told["reasons"])
             assert told["sources"] == {"main": "reading"}
             assert (await health.metrics())["cdc_source_lag_seconds"]["main",] >= 3
             forgotten.rollback()
