@@ -15,6 +15,8 @@ from support.servers import own_server as start_own_server
 
 FLAVOURS = ("postgresql", "mariadb", "mysql")
 LOGGED = Spec("postgresql", options=("max_replication_slots=40", "max_wal_senders=40", "synchronous_commit=on"))
+#: Folders of tests that take seconds each.
+LONG = frozenset({"acceptance", "browser"})
 _keeper_process = pytest.StashKey[KeeperProcess]()
 
 
@@ -23,6 +25,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, as many for each worker: what is left at the end can be shared then.  (pytest-xdist gives each
+    worker a part of the list to begin with, one behind the other.)"""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if not LONG.isdisjoint(item.path.parts)]
+    short = [item for item in items if LONG.isdisjoint(item.path.parts)]
+    dealt: list[pytest.Item] = []
+    for number in range(workers):
+        first = long[number::workers]
+        share = (len(items) - len(dealt)) // (workers - number)
+        rest = max(share - len(first), 0)
+        dealt += [*first, *short[:rest]]
+        short = short[rest:]
+    items[:] = [*dealt, *short]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

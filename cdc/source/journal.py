@@ -293,7 +293,7 @@ class JournalSource:
 
     def _told(self) -> Batch:
         transactions, rereads, step = self._pages.told(self._position.rereads)
-        return Batch(transactions, JournalPosition((), None, rereads).dump(), step=step)
+        return Batch(transactions, JournalPosition(self._forgetting.unfinished, None, rereads).dump(), step=step)
 
 
 def _names(change: RowChange) -> tuple[str, str | None]:

@@ -90,14 +90,14 @@ async def _told(consumer: Consumer, database: Database) -> Histories:
 async def _through_kills(
     consumer: Consumer, database: Database, dice: random.Random
 ) -> tuple[dict[str, Any], Histories]:
-    consumer.start()
+    consumer.start(forked=True)
     await consumer.logged("reading")
     with changing(database, ROWS, dice, RHYTHM):
         await consumer.call("backfill", "contadores", "--detach", "--rate", str(RATE))
         for _ in range(KILLS):
             await asyncio.sleep(dice.uniform(*BETWEEN))  # the random moment of the kill is what is tested
             await consumer.stop(signal.SIGKILL)
-            consumer.start()
+            consumer.start(forked=True)
         job = await _until_done(consumer)
     return job, await _told(consumer, database)
 

@@ -33,8 +33,8 @@ async def _add(consumer: Consumer, url: str, *options: str) -> dict[str, Any]:
 async def test_an_endpoint_added_at_work_is_served_at_once(reading: Consumer, postgres_db: Database) -> None:
     inbox = Inbox()
     postgres_db.execute(INSERT, [1])
-    while not json.loads(await reading.call("event", "list", "--json"))["events"]:
-        await asyncio.sleep(0.02)  # another process reads: there is no event to await
+    while not json.loads(await reading.call("event", "list", "--json"))["events"]:  # noqa: ASYNC110 - another process
+        await asyncio.sleep(0.02)
     async with receiving(inbox) as url:
         await _add(reading, url)
         postgres_db.execute(INSERT, [2])

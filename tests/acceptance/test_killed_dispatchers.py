@@ -10,8 +10,6 @@ import asyncio
 import os
 import random
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +25,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
+from support.commands import Forked, start_command
 from support.consumer import database_url
 from support.database import Database
 from support.first_sight import FirstSight, watching
@@ -47,17 +46,16 @@ class Dispatcher:
 
     folder: Path
     name: str
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
     manager: NotifySocket | None = None
     _sockets: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
         self._sockets.close()
         self.manager = self._sockets.enter_context(notify_socket(self.folder, f"@cdc-{secrets.token_hex(8)}"))
-        command = [sys.executable, "-m", "cdc", "--config", str(self.folder / "cdc.toml"), "run", "--role", "dispatch"]
+        arguments = ["--config", str(self.folder / "cdc.toml"), "run", "--role", "dispatch"]
         environment = os.environ | {"CDC_DISPATCH_WORKER": self.name, "NOTIFY_SOCKET": self.manager.address}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        self.process = start_command(arguments, self.log, self.log, environment)
 
     @property
     def log(self) -> Path:

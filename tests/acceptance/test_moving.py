@@ -50,7 +50,7 @@ async def test_moving_there_and_back_under_load(flavour: str, own_server: Any, t
     async def trouble() -> None:
         for number in range(MOVES):
             _capture(consumer, "triggers" if number % 2 else way)
-            consumer.start()
+            consumer.start(forked=True)
             await asyncio.sleep(dice.uniform(0.4, 4))  # the move is under way, or done, when the kill comes
             consumer.end(signal.SIGKILL)
         _capture(consumer, way)

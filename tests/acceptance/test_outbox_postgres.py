@@ -6,13 +6,13 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.commands import start_command
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.counting import RECORDS, Work, configured, until_quiet, writers
 from support.database import Database
@@ -32,15 +32,13 @@ class Member(Consumer):
     name: str = ""
     starts: int = 0
 
-    def start(self, style: str = "json") -> None:
+    def begin(self) -> None:
         self.starts += 1
-        named = {"CDC_DISPATCH_WORKER": self.name, "PYTHONUNBUFFERED": "1"}
-        with self.log.open("ab") as log:
-            command = self.command("--log-format", style, "run", "--role", self.role)
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | named)
+        arguments = self.arguments("--log-format", "json", "run", "--role", self.role)
+        self.process = start_command(arguments, self.log, self.log, os.environ | {"CDC_DISPATCH_WORKER": self.name})
 
     async def at_work(self) -> None:
-        """Since it was started last."""
+        """Since it began last."""
         await self.logged("reading" if self.role == "capture" else "dispatching", self.starts)
 
 
@@ -64,7 +62,7 @@ async def members(folder: Path, dispatchers: int) -> AsyncIterator[list[Member]]
     ]
     try:
         for each in made:
-            each.start()
+            each.begin()
         for each in made:
             await each.at_work()
         yield made
@@ -139,7 +137,7 @@ async def test_killed_at_random_nothing_is_lost_or_reordered(own_server: Any, tm
                 await asyncio.sleep(0.02)  # a table of other processes: there is no event to await
             await asyncio.sleep(dice.uniform(0, TAKES))
             await member.stop(signal.SIGKILL)
-            member.start()
+            member.begin()
 
     inbox = await _through(database, tmp_path, kill)
     assert 0 < check(database, inbox) <= KILLS * CONCURRENCY, "what was on its way came again, and nothing else"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from cdc.receiver import Refusals
+from support.commands import run_command
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.database import Database
 
@@ -163,16 +163,16 @@ def _lock_out(database: Database, account: str) -> None:
 
 def _say(consumer: Consumer, *arguments: str) -> str:
     """Everything that a command says, whatever its exit code."""
-    program, module, name, *config = consumer.command()
-    command = [program, module, name, *config, "--verbose", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = run_command(*consumer.arguments("--verbose", *arguments))
     return f"{arguments}\n{done.stdout}\n{done.stderr}"
 
 
 def _every_command(consumer: Consumer, endpoint: str) -> list[str]:
     """But those that print payloads, which are made of personal data."""
-    delivery = json.loads(consumer.run("delivery", "list", "--json", "--state", "dead", "--limit", "1"))
-    number = delivery["deliveries"][0]["id"]
+    number = ""
+    while not number:  # a receiver knows of its request before it is recorded
+        dead = json.loads(consumer.run("delivery", "list", "--json", "--state", "dead", "--limit", "1"))
+        number = next((delivery["id"] for delivery in dead["deliveries"]), "")
     commands = [
         ["doctor"], ["doctor", "--json"], ["config", "show"], ["config", "show", "--json"], ["grants"],
         ["install-triggers"], ["install-triggers", "--dry-run"], ["uninstall-triggers", "--dry-run"],

@@ -1,9 +1,9 @@
-"""Commands of the product, to their end, without their start.
+"""Commands of the product, without their start.
 
-Starting one takes half a second of a processor's time, most of it imports, and a test run has a thousand of them.  So
-they are forked from a process that has imported everything: a process each, with its own arguments, folder,
-environment and streams, and the same code from the first line of `cdc.cli.main` on.  (What stays, and is killed, is
-started as users start it; so are the tests of the command line itself.)
+Starting one takes half a second of a processor's time, most of it imports, and a test run has more than a thousand of
+them.  So they are forked from a process that has imported everything: a process each, with its own arguments, folder,
+environment and streams, and the same code from `cdc.cli.main` on.  What a test wants as it is on a user's machine, with
+its start and its memory, it starts itself.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import cdc
@@ -33,31 +34,73 @@ class _Command:
     stderr: Path
 
 
-def run_command(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """``arguments``: without the program's name.  Raises `subprocess.TimeoutExpired`."""
+class Forked:
+    """A command at work: what tests use of `subprocess.Popen`."""
+
+    def __init__(self, process: ForkServerProcess, ended: Connection) -> None:
+        assert process.pid is not None
+        self.pid = process.pid
+        self._process = process
+        self._ended = ended
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, if it has ended."""
+        return self._result() if self._code is None and self._ended.poll() else self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code.  Raises `subprocess.TimeoutExpired`."""
+        if self._code is None:
+            if not self._ended.poll(timeout):
+                raise subprocess.TimeoutExpired("cdc", timeout or 0)
+            self._code = self._result()
+        return self._code
+
+    def _result(self) -> int:
+        """It tells its code itself: what `multiprocessing` knows of it may be read by another thread."""
+        try:
+            self._code = int(self._ended.recv())
+        except EOFError:
+            self._code = -signal.SIGKILL
+        self._ended.close()
+        self._process.join()
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start_command(
+    arguments: Sequence[str], stdout: Path, stderr: Path, environment: Mapping[str, str] = os.environ
+) -> Forked:
+    """``arguments``: without the program's name.  What it says is appended to the files."""
     context = _context()
+    command = _Command(tuple(arguments), str(Path.cwd()), dict(environment), stdout, stderr)
+    ended, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(command, tell), daemon=True)
+    process.start()
+    tell.close()
+    return Forked(process, ended)
+
+
+def run_command(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    """To its end.  Raises `subprocess.TimeoutExpired`."""
     with tempfile.TemporaryDirectory(prefix="cdc-command-") as folder:
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
-        command = _Command(arguments, str(Path.cwd()), dict(os.environ), stdout, stderr)
-        ended, tell = context.Pipe(duplex=False)
-        process = context.Process(target=_run, args=(command, tell), daemon=True)
-        process.start()
-        tell.close()
+        running = start_command(arguments, stdout, stderr)
         try:
-            if not ended.poll(seconds):
-                process.kill()
-                raise subprocess.TimeoutExpired(arguments, seconds, _text(stdout), _text(stderr))
-            code = ended.recv()
-        except EOFError:
-            code = -1  # it was killed
-        finally:
-            ended.close()
-            process.join()
-        return subprocess.CompletedProcess(arguments, code, _text(stdout), _text(stderr))
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+            code = running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, code, stdout.read_text("utf-8"), stderr.read_text("utf-8"))
 
 
 @cache
@@ -74,17 +117,18 @@ def _run(command: _Command, tell: Connection) -> None:
     os.environ.clear()
     os.environ.update(command.environment)
     for file, stream in ((Path(os.devnull), 0), (command.stdout, 1), (command.stderr, 2)):
-        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, stream)
         os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - as in a new process
+    sys.stdin = open(0)  # noqa: SIM115 - the standard streams, as in a new process
+    sys.stdout = open(1, "w", buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
     sys.argv = ["cdc", *command.arguments]
-    from cdc.cli import main  # noqa: PLC0415 - in this process
+    from cdc.cli import main  # noqa: PLC0415 - in this process only
 
     try:
         main()
     except SystemExit as ended:
         code = ended.code
     sys.stdout.flush()
-    sys.stderr.flush()
     tell.send(code)

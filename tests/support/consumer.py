@@ -21,7 +21,7 @@ from aiohttp import web
 
 from cdc.connection import ConnectionInfo, Engine
 from cdc.receiver import Received, Refusals, receiver_app
-from support.commands import run_command
+from support.commands import Forked, run_command, start_command
 from support.database import Database
 
 TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
@@ -39,7 +39,7 @@ class Consumer:
     """A configuration in ``folder`` and the commands of the product on it."""
 
     folder: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     log_name: str = "consumer.log"
 
     @staticmethod
@@ -65,8 +65,12 @@ class Consumer:
             consumer.run("install-triggers")
         return consumer
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "cdc", "--config", str(self.folder / "cdc.toml"), *arguments]
+    def arguments(self, *more: str) -> list[str]:
+        """Of the program, on this configuration."""
+        return ["--config", str(self.folder / "cdc.toml"), *more]
+
+    def command(self, *more: str) -> list[str]:
+        return [sys.executable, "-m", "cdc", *self.arguments(*more)]
 
     def run(self, *arguments: str, expect: int = 0) -> str:
         """A command to its end (`support.commands`); what it wrote to stdout."""
@@ -77,7 +81,7 @@ class Consumer:
         return self._done(arguments, expect).stderr
 
     def _done(self, arguments: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
-        done = run_command("--config", str(self.folder / "cdc.toml"), *arguments)
+        done = run_command(*self.arguments(*arguments))
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -104,10 +108,15 @@ class Consumer:
         """What `cdc run` told whoever started it, not the log: a set-up link."""
         return self.log.with_suffix(".out")
 
-    def start(self, style: str = "json") -> None:
+    def start(self, style: str = "json", *, forked: bool = False) -> None:
+        """``forked``: without what a start takes (`support.commands`), for who kills it again and again."""
+        arguments = ("--verbose", "--log-format", style, "run")
+        if forked:
+            self.process = start_command(self.arguments(*arguments), self.said, self.log)
+            return
         with self.log.open("ab") as log, self.said.open("ab") as said:
             self.process = subprocess.Popen(
-                self.command("--verbose", "--log-format", style, "run"),
+                self.command(*arguments),
                 stdout=said,
                 stderr=log,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
