@@ -57,8 +57,7 @@ class Existing(NamedTuple):
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """The changes that one database transaction committed, in the order in which they happened.
 
     ``token`` is unique within the source for ever.  A huge transaction comes as several of these with one token, cut

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -27,20 +27,31 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[ADDRESS] = keeper.address
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, as many for each worker: what is left at the end can be shared then.  (pytest-xdist gives each
-    worker a part of the list to begin with, one behind the other.)"""
+    """Each worker has as many long tests, with short ones between them and at the end: the processors always have some
+    of both, and what is left at the end can be shared.  (pytest-xdist gives each worker a part of the list to begin
+    with, one behind the other.)"""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if not LONG.isdisjoint(item.path.parts)]
     short = [item for item in items if LONG.isdisjoint(item.path.parts)]
     dealt: list[pytest.Item] = []
     for number in range(workers):
-        first = long[number::workers]
+        mine = long[number::workers]
         share = (len(items) - len(dealt)) // (workers - number)
-        rest = max(share - len(first), 0)
-        dealt += [*first, *short[:rest]]
+        rest = max(share - len(mine), 0)
+        dealt += _mixed(mine, short[:rest])
         short = short[rest:]
     items[:] = [*dealt, *short]
+
+
+def _mixed(long: Sequence[pytest.Item], short: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    """The long ones one behind the other, with as many short ones behind each and a fifth of these at the end."""
+    between = len(short) * 4 // 5 // max(len(long), 1)
+    for number, item in enumerate(long):
+        yield item
+        yield from short[number * between : (number + 1) * between]
+    yield from short[len(long) * between :]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

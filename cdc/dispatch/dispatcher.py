@@ -107,6 +107,11 @@ class Dispatcher:
         """Something may be due: look now."""
         self._wake.set()
 
+    def look_at_endpoints(self) -> None:
+        """One of them was changed: do not wait for the next time that this is asked for."""
+        self._endpoints_stale = True
+        self._wake.set()
+
     def stop(self) -> None:
         """Lease no more; `run` ends within ten seconds."""
         self._stop.set()

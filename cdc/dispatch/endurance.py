@@ -92,10 +92,19 @@ class Failures(Silent):
 
 
 class Endurance:
-    """Looks at the endpoints of an outbox every `INTERVAL`.  ``announced``: called when something is to be sent."""
+    """Looks at the endpoints of an outbox every `INTERVAL`.  ``announced``: called when something is to be sent;
+    ``disabled``: when an endpoint was, so that its enabling, however soon, is seen to be one."""
 
-    def __init__(self, store: OutboxStore, failures: Failures, clock: Clock, announced: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: OutboxStore,
+        failures: Failures,
+        clock: Clock,
+        announced: Callable[[], None],
+        disabled: Callable[[], None],
+    ) -> None:
         self._store = store
+        self._disabled = disabled
         self._failures = failures.last
         self._clock = clock
         self._announced = announced
@@ -144,6 +153,7 @@ class Endurance:
         if await self._store.disable_failing(failing.endpoint.id, failing.since, reason, event, now):
             self._warned.pop(failing.endpoint.id, None)
             log.warning("endpoint disabled", endpoint=failing.endpoint.id, reason=reason)
+            self._disabled()
             self._announced()
 
     async def _warn(self, failing: Failing, event: Event, now: datetime) -> None:

@@ -163,7 +163,8 @@ class ConsumerParts:
         self.store.on_write(self._wake)
         async with asyncio.TaskGroup() as group:
             group.create_task(_stopping(dispatcher, stop))
-            group.create_task(Endurance(self.store, failures, SystemClock(), self._wake).run(stop))
+            watch = Endurance(self.store, failures, SystemClock(), self._wake, dispatcher.look_at_endpoints)
+            group.create_task(watch.run(stop))
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
 
     # -- what watches -----------------------------------------------------------------------------------------------

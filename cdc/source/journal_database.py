@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -17,8 +16,7 @@ from cdc.source.pages import Page, Wanted
 _SLICE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionHead:
+class TransactionHead(NamedTuple):
     """A visible transaction that waits in the journal: its token and how many rows it has."""
 
     token: str

@@ -22,7 +22,7 @@ class Process:
         self._outbox = outbox
         self._clock = clock
         self._failures = Failures()
-        self._endurance = Endurance(outbox, self._failures, clock, lambda: None)
+        self._endurance = Endurance(outbox, self._failures, clock, lambda: None, lambda: None)
 
     async def work(self) -> None:
         """Attempts what is due, which is due again in an hour; then a look."""

@@ -71,14 +71,19 @@ class Bench:
     def __init__(self, processes: int = 1, **changes: Any) -> None:
         self.store = WatchedOutbox()
         self.clock = ManualClock()
-        self.woken = 0
+        self.woken = self.disabled = 0
         self._changes = changes
         self._failures = [Failures() for _ in range(processes)]
-        self.endurances = [Endurance(self.store, each, self.clock, self._wake) for each in self._failures]
+        self.endurances = [
+            Endurance(self.store, each, self.clock, self._wake, self._disable) for each in self._failures
+        ]
         self._number = 0
 
     def _wake(self) -> None:
         self.woken += 1
+
+    def _disable(self) -> None:
+        self.disabled += 1
 
     async def prepare(self) -> Bench:
         await self.store.add_endpoint(endpoint("https://shop.example.com/hook?token=planted", **self._changes))
@@ -140,6 +145,7 @@ async def test_it_is_warned_of_three_times_and_then_disabled(processes: int) -> 
     assert await bench.told() == [*WARNED, ("endpoint.disabled", None)]
     found = await bench.endpoint()
     assert (found.enabled, found.disabled_reason) == (False, "It has accepted nothing for 5 days.")
+    assert bench.disabled == 1
     await bench.pass_days(2)
     assert len(await bench.told()) == 4
     assert bench.woken == 4
@@ -207,7 +213,7 @@ async def test_a_success_while_it_is_being_disabled_wins() -> None:
 
     failures = Failures()
     failures.last["ep_1"] = Failure(bench.clock.now(), ERROR)
-    await Endurance(Late(), failures, bench.clock, bench._wake).look()
+    await Endurance(Late(), failures, bench.clock, bench._wake, bench._disable).look()
     assert (await bench.endpoint()).enabled
     assert await bench.told() == WARNED
 
@@ -239,7 +245,7 @@ async def test_a_restart_tells_nothing_twice() -> None:
     await bench.attempt()
     await bench.pass_days(3.5)
     after = Failures()
-    bench.endurances = [Endurance(bench.store, after, bench.clock, bench._wake)]
+    bench.endurances = [Endurance(bench.store, after, bench.clock, bench._wake, bench._disable)]
     bench._failures = [after]
     await bench.look()
     await bench.pass_days(0.75)
@@ -280,7 +286,7 @@ async def test_it_looks_now_and_then_and_survives_an_outbox_that_fails() -> None
 
     clock, stop, store = ManualClock(), asyncio.Event(), Failing()
     store.failures = 1
-    running = asyncio.create_task(Endurance(store, Failures(), clock, lambda: None).run(stop))
+    running = asyncio.create_task(Endurance(store, Failures(), clock, lambda: None, lambda: None).run(stop))
     for _ in range(2):
         store.looked.clear()
         while not store.looked.is_set():
