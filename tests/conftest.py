@@ -29,15 +29,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each worker has as many long tests, with short ones between them and at the end: the processors always have some
-    of both, and what is left at the end can be shared.  (pytest-xdist gives each worker a part of the list to begin
-    with, one behind the other.)"""
+    """Each worker has as many long tests, not of one kind at once, with short ones between them and at the end: the
+    processors always have some of both, and what is left at the end can be shared.  (pytest-xdist gives each worker a
+    part of the list to begin with, one behind the other.)"""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if not LONG.isdisjoint(item.path.parts)]
     short = [item for item in items if LONG.isdisjoint(item.path.parts)]
     dealt: list[pytest.Item] = []
     for number in range(workers):
-        mine = long[number::workers]
+        mine = long[len(long) * number // workers : len(long) * (number + 1) // workers]
         share = (len(items) - len(dealt)) // (workers - number)
         rest = max(share - len(mine), 0)
         dealt += _mixed(mine, short[:rest])
