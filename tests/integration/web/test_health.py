@@ -97,8 +97,8 @@ async def test_a_capture_that_hangs_while_its_database_moves(postgres_db: Databa
         async with consumer.running():
             await inbox.until_count(1)
             postgres_db.execute(INSERT, [2])
-            told = await health.until(refused("Source main stands still: it stored nothing since "))
-            assert any("its database has 2 transactions that wait" in reason for reason in told["reasons"])
+            await health.until(refused("Source main stands still: it stored nothing since "))
+            told = await health.until(refused("its database has 2 transactions that wait"))
             assert told["sources"] == {"main": "reading"}
             assert (await health.metrics())["cdc_source_lag_seconds"]["main",] >= 3
             forgotten.rollback()
