@@ -109,7 +109,7 @@ class HttpSender:
                 await exchange.run(self._target(request), request)
             duration = now() - started
             body = b"" if exchange.empty else await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
-        except Exception as error:  # noqa: BLE001 - the attempt records it by its type; a text may quote the URL
+        except Exception as error:  # noqa: BLE001 - what a receiver provokes in any library is its answer; worded by type
             return Answer(None, now() - started, error=describe_error(error, request))
         finally:
             exchange.close()
@@ -187,7 +187,7 @@ class _Exchange:
             with Deadline(seconds):
                 while len(body) < ANSWER_BYTES and not content.at_eof():
                     body += await content.read(ANSWER_BYTES - len(body))
-        except Exception:  # noqa: BLE001 - the status has decided; what came of the body before is kept
+        except Exception:  # noqa: BLE001 - whatever breaks the body off: the status has decided
             return body
         return body
 

@@ -128,12 +128,12 @@ class MySQLLookup:
         sql = sqlfile.render(
             "mysql/page.sql", **_names(found), meets=wanted.where.replace("%", "%%") or "TRUE", where=behind
         )
-        images = rows(connection, sql, (*parameters, wanted.most))
+        looked = rows(connection, sql, (*parameters, wanted.most))
+        images = [(image, meets) for image, meets in looked if image is not None]
         decode = _decoder(found)
-        found_images = [(image, meets) for image, meets in images if image is not None]
-        kept = [decode(image) for image, meets in found_images if meets]
-        last = None if not found_images else kept[-1] if found_images[-1][1] else decode(found_images[-1][0])
-        return Page(kept, last, len(images))
+        kept = [decode(image) for image, meets in images if meets]
+        last = None if not images else kept[-1] if images[-1][1] else decode(images[-1][0])
+        return Page(kept, last, len(looked))
 
     def _select(
         self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any], limit: int = 2**63

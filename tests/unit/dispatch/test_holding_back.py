@@ -279,6 +279,20 @@ async def test_a_mended_endpoint_is_tried_at_once() -> None:
         assert len(await views(simulation, DeliveryState.DELIVERED)) == 50
 
 
+async def test_what_was_disabled_and_enabled_at_once_is_tried_at_once() -> None:
+    """Whoever disables it tells the dispatcher, which need not come upon it by itself in time."""
+    async with simulated(await outbox(), always(REFUSED)) as simulation:
+        await simulation.store_events(events(1, 50))
+        await simulation.run(300)
+        simulation.receivers.answer = lambda _: TAKEN
+        await simulation.store.change_endpoint("ep_1", EndpointChange(enabled=False))
+        simulation.dispatcher.look_at_endpoints()
+        await simulation.idle()
+        await simulation.store.change_endpoint("ep_1", EndpointChange(enabled=True))
+        await simulation.run(2 * POLL)
+        assert len(await views(simulation, DeliveryState.DELIVERED)) == 50
+
+
 async def test_a_restart_during_an_outage_makes_no_dead_letters() -> None:
     store = await outbox()
     async with simulated(store, always(REFUSED)) as simulation:

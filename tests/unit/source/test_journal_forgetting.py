@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -58,6 +58,15 @@ async def opened(journal: SlowJournal, position: Position | None = None) -> Jour
     return source
 
 
+async def one_under_way(journal: SlowJournal) -> tuple[JournalSource, AsyncIterator[Batch]]:
+    """The first batch is acknowledged, and is being deleted."""
+    source = await opened(journal)
+    batches = source.batches()
+    async with asyncio.timeout(5):
+        await source.acknowledge((await anext(batches)).position)
+    return source, batches
+
+
 def done(batch: Batch) -> tuple[str, ...]:
     return JournalPosition.load(batch.position).done
 
@@ -97,23 +106,22 @@ async def test_what_was_being_deleted_when_the_process_ended_is_not_told_again()
         async with asyncio.timeout(5):
             seen = [await anext(batches)]
             await source.acknowledge(seen[0].position)
-            seen.append(await anext(batches))  # killed here: nothing was deleted
-        journal.may.set()
-        again = await opened(journal, seen[stored - 1].position)
+            seen.append(await anext(batches))
+        left = SlowJournal(visible=journal.visible)  # killed here: nothing was deleted
+        left.may.set()
+        again = await opened(left, seen[stored - 1].position)
         batches = again.batches()
         async with asyncio.timeout(5):
             assert (await anext(batches)).transactions[0].token == str(stored)
         await again.close()
+        journal.may.set()
         await source.close()
 
 
 async def test_a_deletion_that_fails_is_told() -> None:
     journal = backlog(4)
-    source = await opened(journal)
-    batches = source.batches()
+    source, batches = await one_under_way(journal)
     async with asyncio.timeout(5):
-        first = await anext(batches)
-        await source.acknowledge(first.position)
         journal.failure = SourceUnavailable("the server is gone")
         journal.may.set()
         second = await anext(batches)
@@ -125,10 +133,8 @@ async def test_a_deletion_that_fails_is_told() -> None:
 
 async def test_closing_waits_for_the_deletion() -> None:
     journal = backlog(4)
-    source = await opened(journal)
-    batches = source.batches()
+    source, _ = await one_under_way(journal)
     async with asyncio.timeout(5):
-        await source.acknowledge((await anext(batches)).position)
         closing = asyncio.create_task(source.close())
         await asyncio.sleep(0)
         assert not closing.done()
@@ -139,10 +145,8 @@ async def test_closing_waits_for_the_deletion() -> None:
 
 async def test_who_waits_for_a_deletion_may_give_up_and_it_goes_on() -> None:
     journal = backlog(4)
-    source = await opened(journal)
-    batches = source.batches()
+    source, batches = await one_under_way(journal)
     async with asyncio.timeout(5):
-        await source.acknowledge((await anext(batches)).position)
         acknowledging = asyncio.create_task(source.acknowledge((await anext(batches)).position))
         await asyncio.sleep(0)
         acknowledging.cancel()
