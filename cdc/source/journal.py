@@ -15,10 +15,8 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
 
 import structlog
 
@@ -29,6 +27,7 @@ from cdc.errors import CdcError
 from cdc.image import key_of
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
+from cdc.source.journal_ahead import ReadAhead
 from cdc.source.journal_batches import Limits, by_transaction, changes_of, gaps_of, marked, parts
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_forgetting import Forgetting
@@ -71,9 +70,9 @@ class JournalSource:
         self._tables: dict[str, Table] = {}
         self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
         self._new_tables = NewTables(name, patterns, self._clock)
-        self._ahead: asyncio.Task[list[JournalRow]] | None = None
+        self._ahead = ReadAhead(database.transaction_rows)
         self._forgetting = Forgetting(database.delete)
-        self._backlog = False
+        self._backlog = True
 
     @property
     def name(self) -> str:
@@ -96,20 +95,14 @@ class JournalSource:
         await self._pages.drop()
         await self._trigger_check.close()
         await self._new_tables.close()
-        await self._drop_ahead()
+        await self._ahead.drop()
         await self._forgetting.close()
         await self._database.disconnect()
-
-    async def _drop_ahead(self) -> None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)  # how it ended matters to nobody
 
     async def acknowledge(self, position: Position) -> None:
         self._position = JournalPosition.load(position)
         await self._forgetting.begin(self._position.done)
-        if self._ahead is None:
+        if not self._ahead.under_way:
             await self._forgetting.settle()
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
@@ -124,8 +117,8 @@ class JournalSource:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
-        await self._drop_ahead()
-        self._backlog = False
+        await self._ahead.drop()
+        self._backlog = True  # perhaps: nobody has looked yet
         self._pages.use(backfills)
         self._untold = set()
         if self._position.huge is not None:
@@ -166,21 +159,13 @@ class JournalSource:
                 return
         heads = await self._database.heads(self._limits.heads)
         self._backlog = len(heads) == self._limits.heads  # then there may be more: list again without a peek
-        for part, following in pairwise((*parts(heads, self._limits), None)):
+        self._ahead.begin(parts(heads, self._limits))
+        while (part := await self._ahead.next()) is not None:
             if isinstance(part, TransactionHead):
                 async for batch in self._huge(part.token, 0):
                     yield batch
-            elif part is not None:
-                yield await self._batch(await self._rows_of(part, following))
-
-    async def _rows_of(self, tokens: list[str], following: list[str] | TransactionHead | None) -> list[JournalRow]:
-        """The rows of these transactions; those of the ``following`` ones begin to be read."""
-        ahead, self._ahead = self._ahead, None
-        rows = await (self._database.transaction_rows(tokens) if ahead is None else ahead)
-        if isinstance(following, list):
-            self._ahead = asyncio.create_task(self._database.transaction_rows(following))
-            await asyncio.sleep(0)  # the server begins now, not when these rows are a batch
-        return rows
+            else:
+                yield await self._batch(part)
 
     async def _batch(self, rows: list[JournalRow]) -> Batch:
         rows = await self._named(rows)

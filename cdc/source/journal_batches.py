@@ -10,6 +10,9 @@ from operator import attrgetter
 from cdc.change import Gap, RowChange
 from cdc.source.journal_database import JournalRow, TransactionHead
 
+#: Transactions that are read together, by their tokens, or a huge one.
+Part = list[str] | TransactionHead
+
 _ordinal = attrgetter("change.ordinal")
 
 
@@ -22,14 +25,14 @@ class Limits:
 
     batch: int = 1000
     huge: int = 2000
-    heads: int = 5000
+    heads: int = 20_000
     idle: float = 1.0
     standby: float = 5.0
     reread_pause: timedelta = timedelta(minutes=1)
     check_pause: timedelta = timedelta(minutes=1)
 
 
-def parts(heads: Iterable[TransactionHead], limits: Limits) -> Iterator[list[str] | TransactionHead]:
+def parts(heads: Iterable[TransactionHead], limits: Limits) -> Iterator[Part]:
     """Tokens of transactions that are read together, about ``batch`` rows; a huge transaction by itself."""
     tokens: list[str] = []
     rows = 0

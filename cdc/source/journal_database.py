@@ -45,6 +45,11 @@ class JournalPage(NamedTuple):
     waiting: frozenset[str]
 
 
+def heads_of(tokens: str | None, counts: str | None) -> list[TransactionHead]:
+    """Of tokens, and of their rows, with commas in between; no more than there are of both."""
+    return list(map(TransactionHead, tokens.split(","), map(int, counts.split(",")))) if tokens and counts else []
+
+
 async def in_slices(rows: Iterator[JournalRow]) -> list[JournalRow]:
     """All of them, made while others get a turn; what waits for the connection is sent before that begins."""
     made: list[JournalRow] = []

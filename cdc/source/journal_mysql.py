@@ -17,7 +17,7 @@ from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json
 from cdc.errors import JournalMissing
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, in_slices
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
 from cdc.source.journal_mysql_rows import RowReader
 from cdc.source.mysql_lookup import MySQLLookup, table_names
 from cdc.source.mysql_session import SLICE, MySQLSession
@@ -61,6 +61,7 @@ class MySQLJournal:
         await self._session.connect(self._prepare)
 
     def _prepare(self, connection: Connection[Any]) -> None:
+        rows(connection, sqlfile.load("mysql/journal_session.sql"))
         installed = rows(connection, "SELECT `id`, `version`, `tokens`, `captures` FROM `cdc_installation`")
         if any(row[0] == CASCADES_ROW for row in installed):
             raise JournalMissing(
@@ -96,41 +97,37 @@ class MySQLJournal:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def _journal_rows(self, file: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
-        found = await self._session.run(
-            lambda connection: self._reader.read(connection, sqlfile.load(file), parameters, most)
-        )
+    async def _journal_rows(self, which: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
+        found = await self._session.run(lambda connection: self._reader.read(connection, which, parameters, most))
         return await in_slices(self._reader.rows(found))
 
     async def peek(self, limit: int) -> list[JournalRow]:
-        return await self._journal_rows("mysql/journal_peek.sql", (limit,), limit)
+        return await self._journal_rows("ORDER BY `id` LIMIT %s", (limit,), limit)
 
     async def heads(self, limit: int) -> list[TransactionHead]:
-        found = await self._session.run(
-            lambda connection: rows(connection, sqlfile.load("mysql/journal_heads.sql"), (limit,))
-        )
-        return [TransactionHead(str(token), count) for token, count, _ in found]
+        return (await self._session.run(partial(list_heads, limit=limit)))[0]
 
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
         if not tokens:
             return []
-        return await self._journal_rows("mysql/journal_transactions.sql", (_numbers(tokens),))
+        return await self._journal_rows("WHERE `txn` IN %s ORDER BY `txn`, `id`", (_numbers(tokens),))
 
     async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
-        return await self._journal_rows("mysql/journal_behind.sql", (int(token), max(ordinal, 0), limit), 1)
+        which = "WHERE `txn` = %s AND `id` > %s ORDER BY `id` LIMIT %s"
+        return await self._journal_rows(which, (int(token), max(ordinal, 0), limit), 1)
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
         if not ordinals:
             return []
-        return await self._journal_rows("mysql/journal_at.sql", (tuple(ordinals), int(token)), 1)
+        which = "WHERE `id` IN %s AND `txn` = %s ORDER BY `id`"
+        return await self._journal_rows(which, (tuple(ordinals), int(token)), 1)
 
     async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
-        def read(connection: Connection[Any]) -> tuple[Page, Sequence[Sequence[Any]]]:
-            marks = sqlfile.load("mysql/journal_heads.sql")
-            return self._lookup.page(connection, wanted, lambda: rows(connection, marks, (most + 1,)))
+        def read(connection: Connection[Any]) -> tuple[Page, tuple[list[TransactionHead], bool]]:
+            return self._lookup.page(connection, wanted, lambda: list_heads(connection, most + 1))
 
-        page, heads = await self._session.run(read)
-        return None if len(heads) > most else JournalPage(page, frozenset(str(token) for token, *_ in heads))
+        page, (heads, cut) = await self._session.run(read)
+        return None if cut or len(heads) > most else JournalPage(page, frozenset(head.token for head in heads))
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         if not values:
@@ -156,11 +153,11 @@ class MySQLJournal:
 
     async def delete(self, tokens: Sequence[str]) -> None:
         for start in range(0, len(tokens), _DELETE):
-            await self._session.run(partial(self._delete, tokens=_numbers(tokens[start : start + _DELETE])))
+            await self._session.run(partial(self._delete, tokens=tokens[start : start + _DELETE]))
 
-    def _delete(self, connection: Connection[Any], tokens: tuple[int, ...]) -> None:
+    def _delete(self, connection: Connection[Any], tokens: Sequence[str]) -> None:
         known = self._reader.complete
-        unknown = tuple(token for token in tokens if token not in known)
+        unknown = _numbers([token for token in tokens if token not in known])
         ids = [number for token in tokens for number in known.pop(token, ())]
         _delete_rows(connection, ids)
         deleted = len(ids)
@@ -204,6 +201,13 @@ class MySQLJournal:
                     raise
                 self._routine = False
         return bool(rows(connection, "SELECT SLEEP(%s), EXISTS (SELECT 1 FROM `cdc_journal`)", (pause,))[0][1])
+
+
+def list_heads(connection: Connection[Any], limit: int) -> tuple[list[TransactionHead], bool]:
+    """The first ``limit``, and whether there are fewer because the server does not give a text of that length."""
+    tokens, counts, length = rows(connection, sqlfile.load("mysql/journal_heads.sql"), (limit,))[0]
+    cut = tokens is not None and len(tokens) < length
+    return heads_of(tokens.rpartition(",")[0] if cut else tokens, counts), cut
 
 
 def _numbers(tokens: Sequence[str]) -> tuple[int, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
+from cdc import sqlfile
 from cdc.change import Operation, RowChange
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Shape, image_reader
@@ -19,8 +21,8 @@ from cdc.source.journal_database import JournalRow
 _NEEDS_BEFORE = (Operation.UPDATE, Operation.DELETE)
 _NEEDS_AFTER = (Operation.CREATE, Operation.UPDATE)
 _NOTHING: frozenset[str] = frozenset()
-#: As the statements that read the journal select them.
-Records = Sequence[tuple[Any, ...]]
+#: A row as the statement selects it: its short columns, the image before, the image after.
+Record = tuple[list[str], str | None, str | None]
 
 #: A shape, and how images of it are read.
 KnownShape = tuple[Shape, ImageReader]
@@ -80,30 +82,39 @@ class RowReader:
     def __init__(self) -> None:
         self.latest = 0
         self.read_at = float("-inf")
-        self.complete: dict[int, list[int]] = {}
+        self.complete: dict[str, list[int]] = {}
         self._shapes: dict[int, KnownShape] = {}
 
-    def read(self, connection: Connection[Any], sql: str, parameters: Sequence[Any], most: int = 0) -> Records:
-        """In the connection's thread.  ``most``: the statement's limit; fewer rows (or no limit) are whole
-        transactions."""
-        found: Records = rows(connection, sql, parameters)
-        if not most or len(found) < most:
-            whole: dict[int, list[int]] = {}
-            for row in found:
-                whole.setdefault(row[1], []).append(row[0])
-            self.complete.update(whole)
-        if any(row[2] not in self._shapes for row in found):
+    def read(self, connection: Connection[Any], which: str, parameters: Sequence[Any], most: int = 0) -> list[Record]:
+        """In the connection's thread.  ``which``: of the journal's rows.  ``most``: the statement's limit; fewer rows
+        (or no limit) are whole transactions."""
+        sql = sqlfile.render("mysql/journal_rows.sql", which=which)
+        found = [(short.split("|"), before, after) for short, before, after in rows(connection, sql, parameters)]
+        if not {int(short[2]) for short, _, _ in found} <= self._shapes.keys():
             self._shapes = read_shapes(connection)
         if found:
-            self.latest = max(self.latest, *(row[0] for row in found))
+            self.latest = max(self.latest, *(int(short[0]) for short, _, _ in found))
             self.read_at = time.monotonic()
+            if not most or len(found) < most:
+                self.complete.update(_ids_of(found))
         return found
 
-    def rows(self, found: Records) -> Iterator[JournalRow]:
-        for number, token, shape_id, op, gap, at, secrets, before, after in found:
-            shape, reader = known_shape(self._shapes, shape_id)
-            operation = OPERATIONS[op]
-            old, new = images_of(reader, operation, before, after, gap=bool(gap))
-            key, changed = key_in(new or old, reader), secrets_of(shape, secrets)
-            change = RowChange(operation, shape.table, key, old, new, at, number, changed)
-            yield JournalRow(str(token), change, old is None and new is None)
+    def rows(self, found: list[Record]) -> Iterator[JournalRow]:
+        for (number, token, shape_id, op, gap, at, *secrets), before, after in found:
+            shape, reader = known_shape(self._shapes, int(shape_id))
+            operation = OPERATIONS[int(op)]
+            old, new = images_of(reader, operation, before, after, gap=gap != "0")
+            key, changed = (
+                key_in(old if new is None else new, reader),
+                secrets_of(shape, secrets[0]) if secrets else _NOTHING,
+            )
+            moment = datetime.fromisoformat(f"{at}+00:00")
+            change = RowChange(operation, shape.table, key, old, new, moment, int(number), changed)
+            yield JournalRow(token, change, old is None and new is None)
+
+
+def _ids_of(found: Iterable[Record]) -> dict[str, list[int]]:
+    ids: dict[str, list[int]] = {}
+    for (number, token, *_), _, _ in found:
+        ids.setdefault(token, []).append(int(number))
+    return ids

@@ -21,7 +21,7 @@ from cdc.database.postgres_lsn import lsn_number, lsn_text
 from cdc.errors import JournalMissing
 from cdc.image import Image, ImageReader, key_in
 from cdc.row_json import refuse
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, in_slices
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
 from cdc.source.journal_postgres_decode import decode_unknown
 from cdc.source.pages import Wanted
 from cdc.source.postgres_lookup import PostgresLookup
@@ -61,6 +61,8 @@ class PostgresJournal:
         self._idle = False
         self._pause = _SHORTEST
         self._floor = self._next_floor = "0"
+        #: Transactions that were read over this connection: no fail-over can have come in between.
+        self._read: set[str] = set()
 
     # -- the connection ---------------------------------------------------------------------------------------------
 
@@ -68,6 +70,7 @@ class PostgresJournal:
         self._idle = False
         self._pause = _SHORTEST
         self._floor = self._next_floor = "0"
+        self._read.clear()
         await self._lookup.connect()
         installation = await self._link.query(_sql("installation"))
         version, schema = installation[0] if installation else (0, "")
@@ -106,8 +109,8 @@ class PostgresJournal:
         return rows
 
     async def heads(self, limit: int) -> list[TransactionHead]:
-        records = await self._link.query(_sql("heads"), {"floor": self._floor, "limit": limit})
-        return [TransactionHead(_token(_number(xid), _number(lsn)), rows) for xid, lsn, rows in records]
+        ((tokens, counts),) = await self._link.query(_sql("heads"), {"floor": self._floor, "limit": limit})
+        return heads_of(tokens, counts)
 
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
         xids = _array(_split(token)[0] for token in tokens)
@@ -126,10 +129,13 @@ class PostgresJournal:
         if self._idle:
             self._idle = False
             await self._link.query("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
-        split = [_split(token) for token in tokens]
-        firsts = (lsn_text(int(first)) for _, first in split)
-        parameters = {"xids": _array(xid for xid, _ in split), "lsns": _array(firsts)}
-        await self._link.query(_sql("delete"), parameters)
+        read = self._read.intersection(tokens)
+        if read:
+            await self._link.query(_sql("delete_read"), {"xids": _array(_split(token)[0] for token in read)})
+            self._read -= read
+        if others := [_split(token) for token in tokens if token not in read]:
+            firsts = _array(lsn_text(int(first)) for _, first in others)
+            await self._link.query(_sql("delete"), {"xids": _array(xid for xid, _ in others), "lsns": firsts})
 
     async def _rows(
         self, condition: str, parameters: dict[str, Any], limit: int | None, token: str = ""
@@ -149,10 +155,11 @@ class PostgresJournal:
             if xid != last:
                 last = xid
                 current = token or _token(_number(xid), ordinal)
+                self._read.add(current)
             reader = readers.get(table, _UNKNOWN)
             old = None if before is None else Image(before, reader)
             new = None if after is None else Image(after, reader)
-            key = key_in(new or old, reader)
+            key = key_in(old if new is None else new, reader)
             changed = frozenset(secrets) if secrets else _NOTHING
             change = RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed)
             yield JournalRow(current, change, code == GAP)

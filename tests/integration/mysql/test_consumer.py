@@ -8,14 +8,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from cdc.column import Capture
 from cdc.connection import Tls
+from cdc.database.mysql_connection import rows
 from cdc.errors import CdcError, JournalMissing, SourceUnavailable
 from cdc.source.journal_mysql import MySQLJournal
+from cdc.source.pages import Wanted
 from cdc.trigger.mysql import MySQLInstaller
 from cdc.trigger.mysql_apply import LockPatience
 from support.database import Database
@@ -154,6 +157,28 @@ async def test_reading_by_transaction(items: Database) -> None:
         assert await journal.rows_at(heads[1].token, chosen) == []
         await journal.delete([token, "12345"])
         assert [head.rows for head in await journal.heads(10)] == [1, 2]
+
+
+async def test_a_list_that_the_server_cuts(items: Database) -> None:
+    """As a `max_allowed_packet` of a few kilobytes makes it: it is a shorter one.  No page is read beside it, because
+    nobody could tell what the page shows that waits in the journal."""
+    for _ in range(12):
+        items.execute("INSERT INTO item (name) VALUES ('x')")
+    async with consumer(items, [CAPTURE]) as journal:
+        wanted = Wanted((await journal.tables())["item"], None, 20)
+        whole = await journal.heads(20)
+        page = await journal.page(wanted, 20)
+        assert len(whole) == 12
+        assert page is not None
+        assert page.waiting == {head.token for head in whole}
+        length = len(",".join(head.token for head in whole))
+        for most in range(length - 1, len(whole[0].token), -7):
+            set_most = partial(rows, sql="SET SESSION group_concat_max_len = %s", parameters=(most,))
+            await journal._session.run(set_most)
+            heads = await journal.heads(20)
+            assert heads == whole[: len(heads)]
+            assert 0 < len(heads) < 12
+            assert await journal.page(wanted, 20) is None
 
 
 async def test_a_huge_transaction_is_forgotten_in_parts(items: Database) -> None:
