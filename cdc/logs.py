@@ -1,7 +1,7 @@
 """Structured logs on standard error: for people, or one JSON object a line.
 
 Modules log with ``structlog.get_logger()``; libraries that use `logging` come out in the same shape.  Logs never hold
-secrets: nobody passes any, and `_mask_secrets` makes sure.
+secrets: nobody passes any, `_mask_secrets` makes sure, and of an exception no words are told.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _LIBRARY_LEVEL = logging.WARNING
 _SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z", re.IGNORECASE)
@@ -31,7 +32,7 @@ def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.format_exc_info,  # as text without local variables: those may hold secrets
+        structlog.processors.ExceptionRenderer(_raised),
         _mask_secrets,
     ]
     closing = _closing_processors(style, stream)
@@ -95,6 +96,23 @@ def _closing_processors(style: str, stream: TextIO) -> list[Processor]:
 
 def _json(value: Any, **_options: Any) -> str:
     return orjson.dumps(value, default=str).decode()
+
+
+def _raised(exc_info: ExcInfo) -> str:
+    """Types and places of an exception, behind those in it (a group's) and those that led to it.  Not their text, which
+    may quote a row or a secret, nor local variables."""
+    return "\nled to:\n".join(reversed([*_each_raised(exc_info[1], set())]))
+
+
+def _each_raised(error: BaseException | None, told: set[int]) -> Iterator[str]:
+    if error is None or id(error) in told:
+        return
+    told.add(id(error))
+    kind = type(error)
+    yield "".join([*traceback.format_tb(error.__traceback__), f"{kind.__module__}.{kind.__qualname__}"])
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _each_raised(part, told)
+    yield from _each_raised(error.__cause__ or (None if error.__suppress_context__ else error.__context__), told)
 
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

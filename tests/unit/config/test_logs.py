@@ -26,7 +26,12 @@ SECRET = "hunter2"
 
 
 def _fail(secret: str) -> None:
-    raise ValueError(len(secret))
+    """As an error that quotes what it met, found while another was handled, in a group."""
+    try:
+        {}[secret]
+    except KeyError as error:
+        message = f"{secret} is no number"
+        raise ExceptionGroup(message, [ValueError(message), error]) from None
 
 
 def lines(style: str, level: str = "info") -> list[str]:
@@ -38,19 +43,29 @@ def lines(style: str, level: str = "info") -> list[str]:
     logging.getLogger("library").warning("careful %s", "now")
     try:
         _fail(SECRET)
-    except ValueError:
+    except ExceptionGroup as group:
         log.exception("broken")
+        logging.getLogger("library").error("broken too", exc_info=LookupError(SECRET, group))
     assert "hunter2" not in stream.getvalue()
     assert "aGVsbG8" not in stream.getvalue()
     return stream.getvalue().splitlines()
 
 
 def test_json_is_one_object_a_line() -> None:
-    sent, library, broken = map(orjson.loads, lines("json"))
+    sent, library, broken, too = map(orjson.loads, lines("json"))
     assert sent["message"] == "sent"
     assert (sent["level"], sent["number"], sent["url"]) == ("info", 2, "https://u:***@h/x")
     assert (library["message"], library["logger"]) == ("careful now", "library")
-    assert broken["exception"].endswith("ValueError: 7")
+    assert [line for line in broken["exception"].splitlines() if not line.startswith(" ")] == [
+        "builtins.KeyError",
+        "led to:",
+        "builtins.ValueError",
+        "led to:",
+        "builtins.ExceptionGroup",
+    ]
+    assert f'File "{__file__}", line' in broken["exception"]
+    assert "in _fail" in broken["exception"]
+    assert too["exception"] == "builtins.LookupError"
 
 
 @pytest.mark.parametrize("style", ["json", "text"])

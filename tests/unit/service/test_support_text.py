@@ -30,8 +30,8 @@ def test_what_tells_who_and_where_is_replaced(text: str, left: str) -> None:
 
 def test_a_line_keeps_numbers_ids_and_places_in_our_code() -> None:
     traceback = (
-        'Traceback (most recent call last):\n  File "/srv/ana/x/cdc/relay.py", line 12, in run\n    self.go("Ana")\n'
-        "ValueError: invalid literal: 'Ana'"
+        '  File "/srv/ana/x/cdc/relay.py", line 12, in run\n    self.go("Ana")\nbuiltins.ValueError\nled to:\n'
+        '  File "/srv/ana/x/aiohttp/web.py", line 9, in ana\n    self.go("Ana")\ncdc.errors.CdcError'
     )
     line = {"level": "error", "message": "attempt broke off", "endpoint": "ep_1", "number": 2, "exception": traceback}
     (told,) = open_lines(iter([json.dumps(line | {"url": "https://x", "error": "Ana is unknown"}).encode()]))
@@ -40,7 +40,7 @@ def test_a_line_keeps_numbers_ids_and_places_in_our_code() -> None:
         "message": "attempt broke off",
         "endpoint": "ep_1",
         "number": 2,
-        "exception": ["cdc/relay.py:12 run", "ValueError"],
+        "exception": ["cdc/relay.py:12 run", "cdc.errors.CdcError"],
     }
 
 
