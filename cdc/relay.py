@@ -79,6 +79,7 @@ class Relay:
         async for batch in self.source.batches(self.backfills):
             mapped = await self._map(batch, states)
             await self._store(batch, mapped)
+            await asyncio.sleep(0)  # the dispatcher, just woken, goes first
             await self.source.acknowledge(batch.position)
             _apply(states, mapped)
             backoff.reset()

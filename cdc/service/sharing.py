@@ -40,8 +40,8 @@ class Pace:
     failure.
     """
 
-    look: float = 0.025
-    round: float = 0.25
+    look: float = 0.03
+    round: float = 0.4
     idle: float = 1.0
     probe: float = 5.0
     keep: bool = True

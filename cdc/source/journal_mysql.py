@@ -27,7 +27,7 @@ _NO_ROUTINE = frozenset({1305, 1370})
 _INTERRUPTED = 1317
 _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and (unless it is said) after that.
-_QUICK, _SLOW = 0.005, 0.025
+_QUICK, _SLOW = 0.005, 0.03
 _BUSY = 2.0
 #: Deleted rows after which a system-versioned journal's history is removed (else while waiting).  To remove it, the
 #: server goes through the whole journal, what waits in it included: rarely, then, of a backlog.

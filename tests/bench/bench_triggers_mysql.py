@@ -3,9 +3,10 @@
 ``PYTHONPATH=tests python tests/bench/bench_triggers_mysql.py [--rounds N] [--backlog N] [SERVER …]``; servers of its
 own, whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say little.
 
-Twins of two FacturaScripts tables, one with triggers and one without, are written in turns of 20 single-row
-transactions; the ratio is that of the medians.  The drain is compared with a loop that selects and deletes the same
-rows with the same driver and does nothing else.
+Three of each of two FacturaScripts tables are written in turns of 20 single-row transactions: one without triggers, one
+that is captured, and one whose triggers do nothing but insert both images, all columns, as JSON objects: without
+comparing them, and without knowing the transaction.  Ratios are those of the medians.  The drain is compared with a
+loop that selects and deletes the same rows with the same driver and does nothing else.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SERVERS = {
     "mariadb-binlog": Spec("mariadb", binlog=True, durable=True),
     "mysql": Spec("mysql", durable=True),
 }
+TWINS = ("plain", "captured", "bare")
 KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
 EMPTY = ("observaciones", "codigoenv", "numero2", "femail", "codtrans", "apartado")
 ROWS, TURN, BATCH = 1000, 20, 1000
@@ -75,7 +77,7 @@ def value(name: str, kind: str, length: int | None) -> str:
 
 
 class Twins:
-    """``plain_…`` and ``captured_…`` of one table with the same rows, without its other keys."""
+    """``plain_…``, ``captured_…`` and ``bare_…`` of one table with the same rows, without its other keys."""
 
     def __init__(self, connection: Connection, table: str) -> None:
         self.connection, self.table, self.key = connection, table, KEYS[table]
@@ -83,7 +85,7 @@ class Twins:
         where = "WHERE TABLE_NAME = %s AND TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"
         self.columns = execute(connection, columns + where, (table,))
         self.rows = {number: self.row(number) for number in range(1, ROWS + 1)}
-        for twin in ("plain", "captured"):
+        for twin in TWINS:
             execute(connection, f"CREATE TABLE {twin}_{table} AS SELECT * FROM {table} LIMIT 0")
             execute(connection, f"ALTER TABLE {twin}_{table} ADD PRIMARY KEY ({self.key})")
             listed = ", ".join(f"({', '.join(row.values())})" for row in self.rows.values())
@@ -107,32 +109,49 @@ class Twins:
             statements.append(f"UPDATE {{twin}}_{self.table} SET {sets} WHERE {self.key} = {number}")
         return statements
 
-    def ratio(self, action: str, rounds: int, first_turn: int) -> tuple[float, float]:
-        """Median seconds without triggers, and the ratio of the medians."""
-        spent: dict[str, list[float]] = {"plain": [], "captured": []}
+    def add_bare_triggers(self) -> None:
+        journal = f"bare_journal_{self.table}"
+        layout = "(id BIGINT AUTO_INCREMENT PRIMARY KEY, image_before LONGTEXT, image_after LONGTEXT)"
+        execute(self.connection, f"CREATE TABLE {journal} {layout}")
+        for event, images in (("INSERT", ("NULL", self.image("NEW"))), ("UPDATE", map(self.image, ("OLD", "NEW")))):
+            execute(
+                self.connection,
+                f"CREATE TRIGGER bare_{self.table}_{event} AFTER {event} ON bare_{self.table} FOR EACH ROW"
+                f" INSERT INTO {journal} (image_before, image_after) VALUES ({', '.join(images)})",
+            )
+
+    def image(self, row: str) -> str:
+        return "JSON_OBJECT(" + ", ".join(f"'{name}', {row}.{name}" for name, *_ in self.columns) + ")"
+
+    def ratios(self, action: str, rounds: int, first_turn: int) -> tuple[float, float, float]:
+        """Median seconds without triggers, and the ratios of the medians: captured, and with bare triggers."""
+        spent: dict[str, list[float]] = {twin: [] for twin in TWINS}
         for turn in range(first_turn, first_turn + rounds):
             statements = self.statements(action, turn)
-            for twin in random.sample(("plain", "captured"), 2):
+            for twin in random.sample(TWINS, len(TWINS)):
                 for statement in statements:
                     text = statement.format(twin=twin)
                     started = time.perf_counter()
                     self.connection.query(text)
                     spent[twin].append(time.perf_counter() - started)
         plain = median(spent["plain"])
-        return plain, median(spent["captured"]) / plain
+        return plain, median(spent["captured"]) / plain, median(spent["bare"]) / plain
 
 
 def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
     every = [Twins(connection, table) for table in KEYS]
+    for twins in every:
+        twins.add_bare_triggers()
     installer = MySQLInstaller(info)
     installer.apply(installer.plan_install([Capture(f"captured_{table}") for table in KEYS]), lambda _title: None)
-    print(f"{'commit':<14}{'table':<18}{'update':>16}{'insert':>16}{'unchanged':>16}")
+    print(f"{'commit':<14}{'table':<18}{'update':>24}{'insert':>24}{'unchanged':>24}")
+    print(f"{'':<32}" + f"{'captured   bare':>24}" * 3)
     for number, (label, flush, sync) in enumerate([("durable", 1, 1), ("asynchronous", 2, 0)]):
         execute(connection, f"SET GLOBAL innodb_flush_log_at_trx_commit = {flush}")
         execute(connection, f"SET GLOBAL sync_binlog = {sync}")
         for twins in every:
-            figures = [twins.ratio(action, rounds, number * rounds) for action in ("update", "insert", "unchanged")]
-            cells = "".join(f"{plain * 1e6:7.0f} µs x{ratio:5.2f}" for plain, ratio in figures)
+            figures = [twins.ratios(action, rounds, number * rounds) for action in ("update", "insert", "unchanged")]
+            cells = "".join(f"{plain * 1e6:7.0f} µs x{ours:5.2f}  x{bare:5.2f}" for plain, ours, bare in figures)
             print(f"{label:<14}{twins.table:<16}{cells}", flush=True)
 
 
