@@ -46,7 +46,7 @@ class JournalPage(NamedTuple):
 
 
 def heads_of(tokens: str | None, counts: str | None) -> list[TransactionHead]:
-    """Of tokens, and of their rows, with commas in between; no more than there are of both."""
+    """``tokens``, and how many rows each has, with commas in between; as many as there are of both."""
     return list(map(TransactionHead, tokens.split(","), map(int, counts.split(",")))) if tokens and counts else []
 
 

@@ -206,8 +206,11 @@ class MySQLJournal:
 def list_heads(connection: Connection[Any], limit: int) -> tuple[list[TransactionHead], bool]:
     """The first ``limit``, and whether there are fewer because the server does not give a text of that length."""
     tokens, counts, length = rows(connection, sqlfile.load("mysql/journal_heads.sql"), (limit,))[0]
-    cut = tokens is not None and len(tokens) < length
-    return heads_of(tokens.rpartition(",")[0] if cut else tokens, counts), cut
+    if tokens is None:
+        return [], False
+    if len(tokens) + len(counts) == length:
+        return heads_of(tokens, counts), False
+    return heads_of(tokens.rpartition(",")[0], counts.rpartition(",")[0]), True  # the last one may be half of one
 
 
 def _numbers(tokens: Sequence[str]) -> tuple[int, ...]:

@@ -104,10 +104,8 @@ class RowReader:
             shape, reader = known_shape(self._shapes, int(shape_id))
             operation = OPERATIONS[int(op)]
             old, new = images_of(reader, operation, before, after, gap=gap != "0")
-            key, changed = (
-                key_in(old if new is None else new, reader),
-                secrets_of(shape, secrets[0]) if secrets else _NOTHING,
-            )
+            key = key_in(old if new is None else new, reader)
+            changed = secrets_of(shape, secrets[0]) if secrets else _NOTHING
             moment = datetime.fromisoformat(f"{at}+00:00")
             change = RowChange(operation, shape.table, key, old, new, moment, int(number), changed)
             yield JournalRow(token, change, old is None and new is None)
