@@ -179,6 +179,22 @@ async def test_delete_passes_over_what_is_not_there(shop: Shop, journal: Postgre
     await journal.delete([])
 
 
+async def test_what_an_earlier_connection_read_may_be_another_transaction_by_now(
+    shop: Shop, journal: PostgresJournal
+) -> None:
+    """A server that lost commits in a fail-over gives their ids again; the connections to it are lost with it."""
+    shop.execute("INSERT INTO odd (id) VALUES (1)")
+    (row,) = await journal.peek(10)
+    await journal.disconnect()
+    shop.execute("UPDATE cdc.cdc_journal SET lsn = lsn + 1::numeric")
+    await journal.connect()
+    await journal.delete([row.token])
+    (other,) = await journal.peek(10)
+    assert other.token != row.token
+    await journal.delete([other.token])
+    assert await journal.peek(10) == []
+
+
 @pytest.mark.parametrize("warm", [False, True])
 async def test_columns_that_changed_since_the_row_was_written(
     shop: Shop, journal: PostgresJournal, *, warm: bool
