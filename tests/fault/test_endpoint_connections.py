@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio.selector_events import _SelectorSocketTransport
 from collections.abc import Sequence
 from typing import Any
 
@@ -149,6 +150,30 @@ async def test_receivers_that_hang_leave_room_for_the_others() -> None:
         dispatcher.stop()
         await asyncio.wait_for(running, 5)
     assert urls == {f"http://127.0.0.1:{working}/"}
+
+
+async def test_what_is_sent_in_one_round_of_the_loop_is_written_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write between requests would wake a receiver on the same machine."""
+    steps: list[str] = []
+
+    def head(start: str, request: WebhookRequest) -> bytes:
+        steps.append("made")
+        return request_head(start, request)
+
+    def write(transport: asyncio.Transport, data: bytes) -> None:
+        if data.startswith(b"POST"):
+            steps.append("written")
+        original(transport, data)
+
+    original = _SelectorSocketTransport.write
+    monkeypatch.setattr("cdc.dispatch.sender.request_head", head)
+    monkeypatch.setattr(_SelectorSocketTransport, "write", write)
+    async with receiver(scripted([], *[[OK]] * 10)) as port, HttpSender(allow_private=True) as sender:
+        request = WebhookRequest(f"http://127.0.0.1:{port}/", {}, b"body", 2.0)
+        for _ in range(2):  # the second time the connections are there
+            answers = await asyncio.gather(*[sender.send(request) for _ in range(5)])
+    assert [answer.status for answer in answers] == [200] * 5
+    assert steps[10:] == ["made"] * 5 + ["written"] * 5
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\ny", "a\r"])
