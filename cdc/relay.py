@@ -32,17 +32,21 @@ from cdc.source.base import NO_BACKFILLS, Backfills, Source
 log = structlog.get_logger()
 
 
+async def nobody() -> None:
+    """What ``stored`` is where nobody dispatches."""
+
+
 @dataclass
 class Relay:
-    """``stored`` is called after each commit that made deliveries, to wake dispatch.  ``opening``: held while the
-    source is being opened.  ``retry``: seconds before the first new try after a failure.  ``backfills``: what else is
-    to be read."""
+    """``stored`` is awaited after each commit that made deliveries: dispatch is woken, and goes first.
+    ``opening``: held while the source is being opened.  ``retry``: seconds before the first new try after a failure.
+    ``backfills``: what else is to be read."""
 
     source: Source
     mapper: Mapper
     store: OutboxStore
     clock: Clock
-    stored: Callable[[], None]
+    stored: Callable[[], Awaitable[None]]
     observer: Observer = SILENT
     opening: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
     retry: float = 0.5
@@ -79,7 +83,6 @@ class Relay:
         async for batch in self.source.batches(self.backfills):
             mapped = await self._map(batch, states)
             await self._store(batch, mapped)
-            await asyncio.sleep(0)  # the dispatcher, just woken, goes first
             await self.source.acknowledge(batch.position)
             _apply(states, mapped)
             backoff.reset()
@@ -127,7 +130,7 @@ class Relay:
                 continue
             self.observer.stored(name, batch, events, stored.events)
             if stored.deliveries:
-                self.stored()
+                await self.stored()
             return
 
 

@@ -45,6 +45,8 @@ SOON = 0.05
 PATIENCE = 1.0
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
 QUICK = 0.25
+#: How long a relay waits at most for what it stored to be on its way (seconds).
+HAND_OVER = 0.01
 #: What recording, and releasing leases, may each take at a stop (seconds).
 CLOSING = 0.75
 
@@ -87,6 +89,7 @@ class Dispatcher:
         self._observer = observer
         self._log = structlog.get_logger().bind()
         self._wake = asyncio.Event()
+        self._at_rest = asyncio.Event()  # waiting for something to do
         self._stop = asyncio.Event()
         self._landed = asyncio.Event()
         self._recorder = Recorder(store, settings.worker, clock, self._wake.set, observer)
@@ -106,6 +109,14 @@ class Dispatcher:
     def notify(self) -> None:
         """Something may be due: look now."""
         self._wake.set()
+
+    async def hand_over(self) -> None:
+        """`notify`, and where nothing was on its way before, wait until what is due is: who has time lets it go first.
+        For `HAND_OVER` seconds at most."""
+        self.notify()
+        if self._at_rest.is_set() and not self._flights:
+            self._at_rest.clear()
+            await self._clock.wait(self._at_rest, HAND_OVER)
 
     def look_at_endpoints(self) -> None:
         """One of them was changed: do not wait for the next time that this is asked for."""
@@ -136,9 +147,10 @@ class Dispatcher:
                     mine_released = True
                 await self._refresh_endpoints()
                 await self._give_back()
-                due = await self._lease()
+                hungry = await self._lease()
                 await self._start_ready(group)
                 self._report_held()
+                due = await self._next_due(hungry)
                 backoff.reset()
                 self._observer.outbox_worked("leasing")
                 await self._pause(due)
@@ -164,8 +176,8 @@ class Dispatcher:
         self._endpoints_stale = self._endpoints_stale or changed
         return changed
 
-    async def _lease(self) -> datetime | None:
-        """Lease what there is room for; when the next delivery is due, None when the room was filled or is unknown."""
+    async def _lease(self) -> set[str]:
+        """Lease what there is room for.  The endpoints that had room for more, none when the room in all was filled."""
         wanted = [] if self._recorder.failing else list(self._lease_room.wanted())
         filled, hungry = not wanted, set[str]()
         for limit, room in wanted:
@@ -178,9 +190,11 @@ class Dispatcher:
             got = Counter(each.endpoint_id for each in leased)
             hungry |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
         self._more_due = filled
-        if filled:
-            return None
-        return await self._store.next_due(self._clock.now(), self._endpoints.keys() - hungry)
+        return set() if filled else hungry
+
+    async def _next_due(self, hungry: set[str]) -> datetime | None:
+        """When the next delivery to one of these is due.  Asked behind what was leased, which need not wait for it."""
+        return await self._store.next_due(self._clock.now(), self._endpoints.keys() - hungry) if hungry else None
 
     def _lease_time(self) -> timedelta:
         """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs; and for the
@@ -246,7 +260,9 @@ class Dispatcher:
         while True:
             opens_at = self._valves.opens_at()
             seconds = max(opens_at - self._clock.monotonic(), SOON)
+            self._at_rest.set()
             woken = await self._clock.wait(self._wake, min(seconds, self._pause_seconds(due)))
+            self._at_rest.clear()
             self._wake.clear()
             reached = any(moment <= self._clock.now() for moment in (due, self._ready.next_complete()) if moment)
             reached = reached or opens_at <= self._clock.monotonic()

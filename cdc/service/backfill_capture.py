@@ -10,6 +10,7 @@ from cdc.config import SourceConfig
 from cdc.observer import Silent
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
+from cdc.relay import nobody
 from cdc.service.consumer import first_of
 from cdc.service.consumer_parts import relay_of
 from cdc.service.parts import settled
@@ -31,7 +32,7 @@ async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[]
     """Capture from a source, without sending, inside the block; while another process does, wait as its standby.
     ``begun``: called when it is this one."""
     stop = asyncio.Event()
-    relay = relay_of(source, store, lambda: None, _Begun(begun), alone())
+    relay = relay_of(source, store, nobody, _Begun(begun), alone())
     settled()
     try:
         async with asyncio.TaskGroup() as group:

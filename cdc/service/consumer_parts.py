@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -58,9 +58,14 @@ class Wake:
         if self.dispatcher is not None:
             self.dispatcher.notify()
 
+    async def hand_over(self) -> None:
+        """And let it go first, if that is soon done."""
+        if self.dispatcher is not None:
+            await self.dispatcher.hand_over()
+
 
 def relay_of(
-    source: SourceConfig, store: OutboxStore, stored: Callable[[], None], observer: Observer, share: Share
+    source: SourceConfig, store: OutboxStore, stored: Callable[[], Awaitable[None]], observer: Observer, share: Share
 ) -> Relay:
     from cdc.backfilling import Backfilling
     from cdc.relay import Relay
@@ -130,7 +135,7 @@ class ConsumerParts:
         known = self._relays.get(name)
         if known is not None and known[0] == key:
             return known
-        return key, relay_of(source, self.store, self._wake, self.observer, share)
+        return key, relay_of(source, self.store, self._wake.hand_over, self.observer, share)
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 

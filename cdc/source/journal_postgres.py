@@ -11,6 +11,7 @@ A transaction's token is its id and the log position of its first change: ids al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from cdc.change import Operation, Row, RowChange, Value
@@ -45,6 +46,7 @@ _NOTHING: frozenset[str] = frozenset()
 _UNKNOWN = ImageReader(decode_unknown, (), refuse)
 
 
+@cache
 def _rows_sql(condition: str) -> str:
     return render("postgres/journal/rows.sql", condition=condition)
 
@@ -148,7 +150,7 @@ class PostgresJournal:
 
     def _journal_rows(self, records: Iterable[Sequence[Any]], token: str) -> Iterator[JournalRow]:
         """``token``: of all the records; without it they begin with the first of each transaction."""
-        readers = {name: layout.images for name, layout in self._lookup.catalogue.layouts.items()}
+        readers = self._lookup.catalogue.images
         last = b""
         for xid, lsn, at, table, code, secrets, before, after, _ in records:
             ordinal = int.from_bytes(lsn, "big")

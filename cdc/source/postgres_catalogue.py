@@ -36,14 +36,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """``fingerprint``: as rows.sql computes it of the tables named by ``oids``."""
+    """``fingerprint``: as rows.sql computes it of the tables named by ``oids``, which is as PostgreSQL reads an array.
+    ``images``: table → how those of its rows are read."""
 
     layouts: Mapping[str, Layout]
     fingerprint: int
-
-    @property
-    def oids(self) -> list[int]:
-        return [layout.oid for layout in self.layouts.values()]
+    oids: str
+    images: Mapping[str, ImageReader]
 
     def layout(self, table: str) -> Layout:
         try:
@@ -69,7 +68,8 @@ def build_catalogue(
         columns = list(group)
         fingerprint += columns[0][2]
         layouts[name] = _layout(schema, captures[name], columns, lambda: zone_of(zone), types or {})
-    return Catalogue(layouts, fingerprint)
+    oids = "{" + ",".join([str(layout.oid) for layout in layouts.values()]) + "}"
+    return Catalogue(layouts, fingerprint, oids, {name: layout.images for name, layout in layouts.items()})
 
 
 def _layout(

@@ -84,7 +84,7 @@ class Link:
             timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, hang_up, connection.fileno())
             try:
                 cursor = await connection.execute(sql.encode(), parameters, binary=binary)
-                return await cursor.fetchall() if cursor.description else []
+                return [] if cursor.rownumber is None else await cursor.fetchall()
             finally:
                 timer.cancel()
 

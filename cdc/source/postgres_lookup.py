@@ -36,7 +36,7 @@ class PostgresLookup:
     def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture] = ()) -> None:
         self.info = info
         self.link = Link(info)
-        self.catalogue = Catalogue({}, 0)
+        self.catalogue = Catalogue({}, 0, "{}", {})
         self.notified = True
         self.zone = ""
         self._captured = frozenset(capture.table for capture in captures)

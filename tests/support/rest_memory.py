@@ -15,7 +15,7 @@ from cdc.clock import SystemClock
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig, RestResource
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.relay import Relay
+from cdc.relay import Relay, nobody
 from cdc.service.rest import RestParts, rest_source
 from cdc.service.rules import mapper_of
 
@@ -44,7 +44,7 @@ async def main(url: str, outbox: str, events: int) -> None:
     started = resident_mb("VmRSS")
     source = rest_source(config, store, RestParts.of(config).client)
     stop = asyncio.Event()
-    relay = Relay(source, mapper_of(config), store, SystemClock(), lambda: None)
+    relay = Relay(source, mapper_of(config), store, SystemClock(), nobody)
     running = asyncio.create_task(relay.run(stop))
     after, told = 0, 0
     while told < events:

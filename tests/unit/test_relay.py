@@ -21,7 +21,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.observer import Silent
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
-from cdc.relay import Relay
+from cdc.relay import Relay, nobody
 from cdc.source.base import NO_BACKFILLS, Backfills
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
@@ -111,7 +111,7 @@ async def relay_all(source: ListedSource, store: FailingOutbox) -> tuple[int, Qu
     clock = QuickClock()
     woken = 0
 
-    def stored() -> None:
+    async def stored() -> None:
         nonlocal woken
         woken += 1
 
@@ -137,6 +137,27 @@ async def test_batches_are_stored_then_acknowledged_and_dispatch_is_woken() -> N
     assert await store.position("main") == "1"
     assert woken == 2
     assert source.closed == 1
+
+
+async def test_dispatch_goes_first() -> None:
+    """What is left to do about a stored batch waits until its deliveries are on their way."""
+    source, handed_over, stop = ListedSource([batch(0)]), asyncio.Event(), asyncio.Event()
+    asked = asyncio.Event()
+
+    async def stored() -> None:
+        asked.set()
+        await handed_over.wait()
+
+    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), stored)
+    running = asyncio.create_task(relay.run(stop))
+    async with asyncio.timeout(5):
+        await asked.wait()
+        await asyncio.sleep(0.02)
+        assert source.acknowledged == []
+        handed_over.set()
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
 
 
 async def test_a_failing_source_is_opened_again_behind_what_is_stored() -> None:
@@ -183,7 +204,7 @@ async def test_a_defect_is_not_swallowed() -> None:
             raise RuntimeError("a defect")
 
     source = Broken([batch(0)])
-    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), lambda: None)
+    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), nobody)
     with pytest.raises(RuntimeError, match="a defect"):
         await relay.run(asyncio.Event())
     assert source.closed == 1
@@ -193,7 +214,7 @@ async def test_it_stops_while_it_waits() -> None:
     source = ListedSource([])
     stop = asyncio.Event()
     running = asyncio.create_task(
-        Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), lambda: None).run(stop)
+        Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), nobody).run(stop)
     )
     await asyncio.sleep(0)
     stop.set()
@@ -227,7 +248,7 @@ async def test_it_reports_what_happens() -> None:
     store, told, stop = await outbox(), Told(), asyncio.Event()
     store.failures = 1
     source = ListedSource([batch(0), batch(1)], failures={1})
-    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), lambda: None, told)
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, told)
     running = asyncio.create_task(relay.run(stop))
     async with asyncio.timeout(5):
         await source.all_acknowledged.wait()
@@ -266,7 +287,7 @@ async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None
     store = await outbox()
     source = StandbySource([batch(number) for number in range(4)], store=store)
     stop = asyncio.Event()
-    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), lambda: None, Silent())
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, Silent())
     running = asyncio.create_task(relay.run(stop))
     async with asyncio.timeout(10):
         await source.all_acknowledged.wait()

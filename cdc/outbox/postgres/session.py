@@ -56,7 +56,7 @@ class Db:
 
     async def query(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         cursor = await self.connection.execute(text.encode(), parameters, binary=True)
-        return await cursor.fetchall() if cursor.description else []
+        return [] if cursor.rownumber is None else await cursor.fetchall()
 
     async def planned(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """`query`, planned for these parameters each time: what they narrow to differs too much for one plan."""

@@ -11,7 +11,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from cdc.delivery import DeliveryState, LeasedDelivery
-from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+from cdc.dispatch.dispatcher import HAND_OVER, Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.endpoint import EndpointChange, PayloadFormat
@@ -82,6 +82,66 @@ async def test_notify_wakes_without_time_passing() -> None:
         outcome = await store.next_recorded()
     assert outcome.state is DeliveryState.DELIVERED
     assert outcome.attempt.started_at == START
+
+
+class HangingOutbox(WatchedOutbox):
+    """Leases nothing until it ``answers``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def lease(self, *args: Any, **kwargs: Any) -> Any:
+        await self.answers.wait()
+        return await super().lease(*args, **kwargs)
+
+
+async def test_what_was_handed_over_is_on_its_way() -> None:
+    store, sender, clock = await outbox(endpoint("http://slow")), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock) as dispatcher:
+        await settle()
+        await store_events(store, [event(1)])
+        await dispatcher.hand_over()
+        assert len(sender.sent) == 1
+        sender.gate.set()
+        await store.next_recorded()
+
+
+async def test_who_hands_over_does_not_wait_for_long() -> None:
+    store, sender, clock = HangingOutbox(), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock) as dispatcher:
+        await settle()
+        store.answers.clear()
+        handing_over = asyncio.create_task(dispatcher.hand_over())
+        await settle()
+        assert not handing_over.done()
+        clock.advance(HAND_OVER)
+        await settle()
+        assert handing_over.done()
+        store.answers.set()
+
+
+async def test_who_hands_over_to_a_busy_dispatcher_does_not_wait() -> None:
+    store, sender, clock = HangingOutbox(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://slow"))
+    await store_events(store, [event(1)])
+    async with dispatching(store, sender, clock) as dispatcher:
+        await until(lambda: bool(sender.sent))
+        await settle()
+        store.answers.clear()
+        handing_over = asyncio.create_task(dispatcher.hand_over())
+        await settle()
+        assert handing_over.done()
+        store.answers.set()
+        sender.gate.set()
+        await store.next_recorded()
+
+
+async def test_nobody_waits_for_a_dispatcher_that_does_not_run() -> None:
+    settings = DispatchSettings("worker-1")
+    async with asyncio.timeout(10):
+        await Dispatcher(await outbox(), ScriptedSender(), ManualClock(), settings).hand_over()
 
 
 async def test_a_write_by_another_process_is_seen_within_half_a_second() -> None:
