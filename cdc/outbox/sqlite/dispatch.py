@@ -124,7 +124,7 @@ def _note_health(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
 
 def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
     """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
-    single = []
+    single: list[tuple[Any, ...]] = []
     try:
         for outcome, _, deliveries in sent:
             _, number, _, _, url, status, started_at, *rest = outcome.attempt
@@ -133,7 +133,7 @@ def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
                 single.append((*of_all, deliveries[0]))
             else:
                 db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
-        db.executemany(load("sqlite/insert_attempt.sql"), single)
+        db.execute(load("sqlite/insert_attempt.sql"), (_list(single),))
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
         for each in sent:
             for outcome in each.outcomes:
@@ -166,9 +166,9 @@ def _conclude_all(db: sqlite3.Connection, worker: str, sent: Sequence[_Sent], no
     return concluded
 
 
-def _list(numbers: Sequence[int | None]) -> str:
+def _list(values: Sequence[Any]) -> str:
     """For `json_each`: a statement on many rows costs less for each than one statement a row."""
-    return orjson.dumps(numbers).decode()
+    return orjson.dumps(values).decode()
 
 
 def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> bool:

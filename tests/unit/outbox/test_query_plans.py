@@ -30,7 +30,7 @@ WALKS = {
     "known_events.sql": {"json_each"},
     "note_success.sql": {"json_each"},
     "promote_behind.sql": {"given"},
-    **{f"{name}.sql": {"json_each"} for name in ("lease", "finish", "insert_attempts")},
+    **{f"{name}.sql": {"json_each"} for name in ("lease", "finish", "insert_attempt", "insert_attempts")},
     "event_names.sql": {"found"},  # its own findings
     **{f"{name}.sql": {"given"} for name in ("attempts_of", "retriable_of", "undelivered", "finished_of_events")},
     "forget_answers.sql": {"given"},
