@@ -1,12 +1,15 @@
 """What capture costs an ERP write on MariaDB and MySQL, how fast the journal drains, how soon it wakes.  No test.
 
-``PYTHONPATH=tests python tests/bench/bench_triggers_mysql.py [--rounds N] [--backlog N] [SERVER …]``; servers of its
-own, whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say little.
+``PYTHONPATH=tests python tests/bench/bench_triggers_mysql.py [--rounds N] [--pause S] [--backlog N] [SERVER …]``;
+servers of its own, whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios
+say little.
 
 Three of each of two FacturaScripts tables are written in turns of 20 single-row transactions: one without triggers, one
 that is captured, and one whose triggers do nothing but insert both images, all columns, as JSON objects: without
-comparing them, and without knowing the transaction.  Ratios are those of the medians.  The drain is compared with a
-loop that selects and deletes the same rows with the same driver and does nothing else.
+comparing them, and without knowing the transaction.  Ratios are those of the medians.  Without ``--pause`` (seconds
+before each write) one follows the other as no ERP's do: caches are warm and the disk does not come to rest.
+
+The drain is compared with a loop that selects and deletes the same rows with the same driver and does nothing else.
 """
 
 from __future__ import annotations
@@ -123,7 +126,7 @@ class Twins:
     def image(self, row: str) -> str:
         return "JSON_OBJECT(" + ", ".join(f"'{name}', {row}.{name}" for name, *_ in self.columns) + ")"
 
-    def ratios(self, action: str, rounds: int, first_turn: int) -> tuple[float, float, float]:
+    def ratios(self, action: str, rounds: int, first_turn: int, pause: float) -> tuple[float, float, float]:
         """Median seconds without triggers, and the ratios of the medians: captured, and with bare triggers."""
         spent: dict[str, list[float]] = {twin: [] for twin in TWINS}
         for turn in range(first_turn, first_turn + rounds):
@@ -131,6 +134,7 @@ class Twins:
             for twin in random.sample(TWINS, len(TWINS)):
                 for statement in statements:
                     text = statement.format(twin=twin)
+                    time.sleep(pause)
                     started = time.perf_counter()
                     self.connection.query(text)
                     spent[twin].append(time.perf_counter() - started)
@@ -138,7 +142,7 @@ class Twins:
         return plain, median(spent["captured"]) / plain, median(spent["bare"]) / plain
 
 
-def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
+def overhead(info: ConnectionInfo, connection: Connection, rounds: int, pause: float) -> None:
     every = [Twins(connection, table) for table in KEYS]
     for twins in every:
         twins.add_bare_triggers()
@@ -150,7 +154,8 @@ def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
         execute(connection, f"SET GLOBAL innodb_flush_log_at_trx_commit = {flush}")
         execute(connection, f"SET GLOBAL sync_binlog = {sync}")
         for twins in every:
-            figures = [twins.ratios(action, rounds, number * rounds) for action in ("update", "insert", "unchanged")]
+            actions = "update", "insert", "unchanged"
+            figures = [twins.ratios(action, rounds, number * rounds, pause) for action in actions]
             cells = "".join(f"{plain * 1e6:7.0f} µs x{ours:5.2f}  x{bare:5.2f}" for plain, ours, bare in figures)
             print(f"{label:<14}{twins.table:<16}{cells}", flush=True)
 
@@ -237,7 +242,7 @@ async def wake(info: ConnectionInfo, connection: Connection, server: psutil.Proc
     print(f"wake: p50 {p50:.1f} ms, p99 {p99:.1f} ms; idle: {sum(costs):.1%} of a core ({costs[0]:.1%} ours)")
 
 
-def measure(name: str, spec: Spec, rounds: int, backlog: int) -> None:
+def measure(name: str, spec: Spec, rounds: int, pause: float, backlog: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
     folder.chmod(0o755)
     server, _ = make_server(spec, folder / "server")
@@ -250,7 +255,7 @@ def measure(name: str, spec: Spec, rounds: int, backlog: int) -> None:
         connection = open_connection(info)
         for statement in tables.ddl("mysql" if spec.flavour == "mysql" else "mariadb").split(";\n"):
             execute(connection, statement)
-        overhead(info, connection, rounds)
+        overhead(info, connection, rounds, pause)
         asyncio.run(drain(info, connection, backlog))
         found = [p for p in psutil.process_iter(["cmdline"]) if f"--port={server.port}" in (p.info["cmdline"] or [])]
         asyncio.run(wake(info, connection, found[-1] if found else None, 10))
@@ -263,12 +268,13 @@ def measure(name: str, spec: Spec, rounds: int, backlog: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--backlog", type=int, default=20_000)
     parser.add_argument("servers", nargs="*", default=list(SERVERS), metavar="SERVER")
     arguments = parser.parse_args()
     random.seed(1)
     for name in arguments.servers:
-        measure(name, SERVERS[name], arguments.rounds, arguments.backlog)
+        measure(name, SERVERS[name], arguments.rounds, arguments.pause, arguments.backlog)
 
 
 if __name__ == "__main__":
