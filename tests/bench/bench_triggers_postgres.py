@@ -1,11 +1,14 @@
 """What capture costs an ERP write on PostgreSQL, and how fast the journal is drained.  Prints ratios; no test.
 
-``PYTHONPATH=tests python tests/bench/bench_triggers_postgres.py [--rounds N] [--backlog N]``; a server of its own,
-whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say little.
+``PYTHONPATH=tests python tests/bench/bench_triggers_postgres.py [--rounds N] [--pause S] [--backlog N]``; a server of
+its own, whose data is in $TMPDIR: that must be a real disk, or a durable commit costs nothing and the ratios say
+little.
 
 Twins of two FacturaScripts tables, one with triggers and one without, are written in turns of 20 single-row
 transactions; the ratio is that of the medians.  "notified": while a consumer listens, each commit sends a NOTIFY, which
-no longer happens once the consumer is busy: the worst case.
+no longer happens once the consumer is busy: the worst case.  Without ``--pause`` (seconds before each write) one
+follows the other as no ERP's do: caches are warm and the disk does not come to rest.
+
 The drain is compared with a loop that selects and deletes the same rows with the same driver and does nothing else.
 """
 
@@ -95,7 +98,7 @@ class Twins:
             statements.append(f"UPDATE {{twin}}_{self.table} SET {sets} WHERE {self.key} = {number}")
         return statements
 
-    def ratio(self, action: str, rounds: int, first_turn: int) -> tuple[float, float]:
+    def ratio(self, action: str, rounds: int, first_turn: int, pause: float) -> tuple[float, float]:
         """Median seconds without triggers, and the ratio of the medians."""
         spent: dict[str, list[float]] = {"plain": [], "captured": []}
         for turn in range(first_turn, first_turn + rounds):
@@ -103,6 +106,7 @@ class Twins:
             for twin in random.sample(("plain", "captured"), 2):
                 for statement in statements:
                     text = sql(statement.format(twin=twin))
+                    time.sleep(pause)
                     started = time.perf_counter()
                     self.connection.execute(text)
                     spent[twin].append(time.perf_counter() - started)
@@ -110,7 +114,7 @@ class Twins:
         return plain, median(spent["captured"]) / plain
 
 
-def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
+def overhead(info: ConnectionInfo, connection: Connection, rounds: int, pause: float) -> None:
     every = [Twins(connection, table) for table in KEYS]
     installer = PostgresInstaller(info)
     installer.apply(installer.plan_install([Capture(f"captured_{table}") for table in KEYS]), lambda _title: None)
@@ -125,7 +129,8 @@ def overhead(info: ConnectionInfo, connection: Connection, rounds: int) -> None:
                 consumer.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, LOCK_IDLE])
             connection.execute(sql(f"SET synchronous_commit = {commit}"))
             for twins in every:
-                figures = [twins.ratio(action, rounds, number * rounds) for action in ("update", "insert", "unchanged")]
+                actions = "update", "insert", "unchanged"
+                figures = [twins.ratio(action, rounds, number * rounds, pause) for action in actions]
                 cells = "".join(f"{plain * 1e6:7.0f} µs x{ratio:5.2f}" for plain, ratio in figures)
                 print(f"{label:<18}{twins.table:<16}{cells}")
     connection.execute("SET synchronous_commit = on")
@@ -198,6 +203,7 @@ async def our_loop(journal: PostgresJournal, backlog: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--backlog", type=int, default=20_000)
     arguments = parser.parse_args()
     random.seed(1)
@@ -211,7 +217,7 @@ def main() -> None:
         print(f"PostgreSQL {ask(spec, server.port, 'SHOW server_version')}")
         with psycopg.connect(conninfo(info, "bench"), autocommit=True) as connection:
             connection.execute(sql(tables.ddl("postgresql")))
-            overhead(info, connection, arguments.rounds)
+            overhead(info, connection, arguments.rounds, arguments.pause)
             asyncio.run(drain(info, connection, arguments.backlog))
     finally:
         server.discard()
