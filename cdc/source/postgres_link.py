@@ -88,8 +88,8 @@ class Link:
             finally:
                 timer.cancel()
 
-    async def input(self, seconds: float) -> None:
-        """Until the server says something by itself (a NOTIFY, or good-bye), or ``seconds`` at most."""
+    async def input(self, seconds: float) -> bool:
+        """Until the server says something by itself (a NOTIFY, or good-bye), or ``seconds`` at most; whether it did."""
         with self._translated():
             server = self._open().pgconn
             server.consume_input()
@@ -97,8 +97,8 @@ class Link:
                 self._news = True
             if self._news:
                 self._news = False
-                return
-            await readable(server.socket, seconds)
+                return True
+            return await readable(server.socket, seconds)
 
     def _open(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
@@ -139,8 +139,8 @@ def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
     return SourceError(f"{where}: {reason}.")
 
 
-async def readable(descriptor: int, seconds: float) -> None:
-    """Until the socket has something to read, or ``seconds`` at most."""
+async def readable(descriptor: int, seconds: float) -> bool:
+    """Until the socket has something to read (True), or ``seconds`` at most (False)."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(descriptor, ready.set)
@@ -148,6 +148,7 @@ async def readable(descriptor: int, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             await ready.wait()
     except TimeoutError:
-        return
+        return False
     finally:
         loop.remove_reader(descriptor)
+    return True

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from cdc.change import Operation
 from cdc.column import Capture, ColumnKind
+from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
 from cdc.errors import JournalMissing, SourceError, SourceUnavailable
 from cdc.source.journal_database import JournalRow
-from cdc.source.journal_postgres import PostgresJournal
+from cdc.source.journal_postgres import BUSY, PostgresJournal
 from cdc.source.postgres_link import GRACE_SECONDS, Link
 from cdc.trigger.postgres import PostgresInstaller
 from support.database import Database
@@ -324,10 +326,33 @@ def notifying(own_server: Any) -> Shop:
     return Shop(database, installer)
 
 
-async def test_waking_by_notify_without_a_race(notifying: Shop) -> None:
+@pytest.fixture
+async def woken(notifying: Shop) -> AsyncIterator[PostgresJournal]:
+    """The consumer of that server."""
     journal = PostgresJournal(notifying.database.info, CAPTURES)
     await journal.connect()
     assert await journal.try_lock(0)
+    yield journal
+    await journal.disconnect()
+
+
+def asked_to_notify(shop: Shop) -> int:
+    """How often the lock is held that makes writers send a NOTIFY."""
+    condition = "locktype = 'advisory' AND granted AND classid = %s AND objid = %s AND mode = 'ExclusiveLock'"
+    ((count,),) = shop.execute(f"SELECT count(*) FROM pg_locks WHERE {condition}", [LOCK_CLASS, LOCK_IDLE])
+    return int(count)
+
+
+async def rest(shop: Shop, journal: PostgresJournal) -> None:
+    """Until the consumer is idle: writers are asked to notify."""
+    async with asyncio.timeout(10):
+        while not asked_to_notify(shop):
+            await journal.wait(1)
+            assert await journal.peek(10) == []
+
+
+async def test_waking_by_notify_without_a_race(notifying: Shop, woken: PostgresJournal) -> None:
+    journal = woken
     listener = notifying.database.connect(autocommit=True)
     listener.execute("LISTEN cdc")
 
@@ -344,27 +369,61 @@ async def test_waking_by_notify_without_a_race(notifying: Shop) -> None:
     assert list(listener.notifies(timeout=0)) == []
 
     # idle: the wait ends with the commit
-    await journal.wait(30)
-    assert await journal.peek(10) == []
     for number in range(3):
+        await rest(notifying, journal)
         waiting = asyncio.create_task(journal.wait(30))
         await asyncio.sleep(0)
         notifying.execute("UPDATE customers SET name = %s", [f"name {number}"])
         await asyncio.wait_for(waiting, 5)
-        assert len(await journal.peek(10)) == number + 1
+        assert len(await read(journal)) == 1
     assert len(list(listener.notifies(timeout=0.2))) == 3
 
     # a NOTIFY that arrives with the answer of another statement is not lost
+    await rest(notifying, journal)
     notifying.execute("UPDATE customers SET name = 'last'")
     await journal.peek(10)
     await asyncio.wait_for(journal.wait(30), 5)
 
     # busy again: quiet again
-    assert len(await read(journal)) == 4
+    assert len(await read(journal)) == 1
     assert len(list(listener.notifies(timeout=0.2))) == 1
     notifying.execute("UPDATE customers SET name = 'quiet'")
     assert list(listener.notifies(timeout=0.1)) == []
-    await journal.disconnect()
+
+
+async def test_a_look_that_a_notification_woke_asks_for_no_more(notifying: Shop, woken: PostgresJournal) -> None:
+    await rest(notifying, woken)
+    waiting = asyncio.create_task(woken.wait(30))
+    await asyncio.sleep(0)
+    notifying.execute("INSERT INTO customers VALUES ('1', 'a')")
+    await asyncio.wait_for(waiting, 10)
+    (row,) = await woken.peek(10)
+    assert asked_to_notify(notifying) == 0
+    await woken.delete([row.token])
+
+
+async def test_behind_a_row_it_looks_by_itself_for_a_moment(notifying: Shop, woken: PostgresJournal) -> None:
+    await rest(notifying, woken)
+    await woken.delete([])
+    deleted = time.monotonic()
+    notifying.execute("INSERT INTO customers VALUES ('1', 'a')")
+    await woken.wait(30)
+    (row,) = await woken.peek(10)  # nobody was notified
+    await woken.delete([row.token])
+    await rest(notifying, woken)
+    assert time.monotonic() - deleted >= BUSY
+
+
+async def test_a_notification_without_rows(notifying: Shop, woken: PostgresJournal) -> None:
+    for number in range(3):
+        await rest(notifying, woken)
+        assert asked_to_notify(notifying) == 1
+        notifying.execute("NOTIFY cdc")
+        await asyncio.wait_for(woken.wait(30), 10)
+        assert await woken.peek(10) == []
+        assert asked_to_notify(notifying) == 0
+        notifying.execute("INSERT INTO customers VALUES (%s, 'a')", [str(number)])
+        assert len(await read(woken)) == 1
 
 
 async def test_waiting_without_notify_is_short(shop: Shop, journal: PostgresJournal) -> None:
