@@ -68,7 +68,7 @@ def _detail(cause: BaseException) -> str:
     if isinstance(cause, AddressRefused | NotConfigured):
         return cause.reason
     if isinstance(cause, aiohttp.ClientHttpProxyError):
-        return f"{cause.status} {cause.message}".strip()
+        return f"{cause.status} {_as_text(cause.message)}".strip()
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message.rstrip(".")
     if isinstance(cause, ssl.SSLError) and cause.reason:
@@ -76,3 +76,9 @@ def _detail(cause: BaseException) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.rstrip(".")
     return type(cause).__name__
+
+
+def _as_text(message: str) -> str:
+    """What a proxy wrote behind its status, without what no outbox takes: bytes that are not UTF-8, which aiohttp hands
+    on as lone surrogates, and NUL."""
+    return message.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
