@@ -183,6 +183,31 @@ def test_connections_never_share_a_token(db: Database) -> None:
     assert len(set(tokens_by_row(db))) == 6
 
 
+def test_many_connections_keep_one_token_a_transaction(db: Database) -> None:
+    """The server keeps 16 caches of opened tables; the connections beyond share a copy that another one prepared."""
+    item(db)
+
+    def two_changes(connection: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("INSERT INTO item (name) VALUES ('a')")
+        cursor.execute("UPDATE item SET name = 'b' WHERE id = LAST_INSERT_ID()")
+        connection.commit()
+
+    pool = [db.connect() for _ in range(100)]
+    for _ in range(2):
+        for connection in pool:
+            two_changes(connection)
+        db.execute("FLUSH TABLES")
+    for connection in pool:
+        two_changes(connection)
+        connection.close()
+    for _ in pool:
+        one_request = db.connect()
+        two_changes(one_request)
+        one_request.close()
+    assert groups(tokens_by_row(db)) == [2] * 400
+
+
 def test_without_its_binlog_a_session_never_merges_transactions(mariadb_binlog_db: Database) -> None:
     db = mariadb_binlog_db
     item(db)
