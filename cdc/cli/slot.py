@@ -27,7 +27,7 @@ def install_slot(session: Session, sources: tuple[str, ...], dry_run: bool, as_j
     is that of `admin_url`, if there is one; it must own the tables."""
 
     def plan(source: SourceConfig, installer: Installer) -> Plan:
-        return installer.plan_install(capture.captures(source))
+        return capture.plan_install(source, installer.plan_install)
 
     done = "Publication and slot are installed."
     carry_out(session, installers.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)

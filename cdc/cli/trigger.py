@@ -38,7 +38,7 @@ def install_triggers(
     def plan(source: SourceConfig, installer: Installer) -> Plan:
         if cascades_only:
             return capture.plan_cascades(source)
-        return installer.plan_install(capture.captures(source))
+        return capture.plan_install(source, installer.plan_install)
 
     carry_out(
         session, installers.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."

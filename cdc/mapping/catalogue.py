@@ -57,10 +57,6 @@ class Catalogue:
         tables = dict.fromkeys((self if existing is None else self.expanded(existing)).captured_tables())
         return [Capture(table, self.secrets_of(table)) for table in tables if existing is None or table in existing]
 
-    def matching(self, existing: Iterable[str]) -> list[Capture]:
-        """Of these tables, those that are captured because a pattern means them."""
-        return [Capture(table, self.secrets_of(table)) for table in sorted(existing) if self.matched(table)]
-
     def matched(self, table: str) -> Entity | None:
         """The entity of a table that a pattern means, if any of its events is enabled."""
         entity = self.patterns.entity(table)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.connection import Engine
@@ -16,6 +19,30 @@ def captures(source: SourceConfig) -> list[Capture]:
 
     Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
     return checked(source, inspector(source))[0]
+
+
+def absent(source: SourceConfig, wanted: Sequence[Capture]) -> list[str]:
+    """Return the tables that the rules name and that the database does not have (yet), given those it has."""
+    there = {capture.table for capture in wanted}
+    return sorted(set(catalogue(source).captured_tables()) - there)
+
+
+def plan_install(source: SourceConfig, plan_of: Callable[[Sequence[Capture]], Plan]) -> Plan:
+    """Return the plan for what the database has, with a note on tables that it does not have."""
+    wanted = captures(source)
+    plan = plan_of(wanted)
+    missing = absent(source, wanted)
+    if not missing:
+        return plan
+    names = ", ".join(missing) if wanted else "none of FacturaScripts' tables is there"
+    note = f"{len(missing)} tables that the rules name do not exist ({names}); {_captured_later(source)}"
+    return replace(plan, notes=(*plan.notes, note))
+
+
+def _captured_later(source: SourceConfig) -> str:
+    if source.repair:
+        return "cdc run captures them within seconds of their creation."
+    return "run this command again after their creation, since repair = false."
 
 
 def readable(source: SourceConfig) -> list[Capture]:

@@ -9,7 +9,7 @@ from cdc.config import SourceConfig
 from cdc.errors import CdcError
 from cdc.finding import Finding, Severity
 from cdc.position import Position
-from cdc.service.capture import checked, readable
+from cdc.service.capture import absent, checked, readable
 from cdc.service.installers import binlog_inspector, inspector, installer, mysql_installer
 from cdc.source.move.position import captured, log_part
 
@@ -26,7 +26,7 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
         position = captured(position)
         inspect = inspector(source)
         wanted, notes = checked(source, inspect)
-        findings = [Finding("rules", Severity.OK, f"{len(wanted)} tables to capture")]
+        findings = [_tables(source, wanted)]
         findings += [Finding("rules", Severity.WARNING, note) for note in notes]
         findings += _two_ways(source, position, wanted)
         if source.capture == "binlog":
@@ -34,6 +34,17 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
         return findings + inspect.findings(wanted)
     except CdcError as error:
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
+
+
+def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
+    missing = absent(source, wanted)
+    if not wanted:
+        detail = f"The database has none of the {len(missing)} tables that the rules name."
+        return Finding(
+            "rules", Severity.WARNING, detail, "Finish FacturaScripts' installation, or correct the connection."
+        )
+    detail = f"{len(wanted)} tables to capture"
+    return Finding("rules", Severity.OK, f"{detail}; not in the database: {', '.join(missing)}" if missing else detail)
 
 
 def _two_ways(source: SourceConfig, position: Position | None, wanted: Sequence[Capture]) -> list[Finding]:

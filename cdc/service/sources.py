@@ -230,26 +230,26 @@ def _repair(source: SourceConfig, share: Share) -> Callable[[Sequence[str]], Awa
     return repair
 
 
-def _patterns(source: SourceConfig, share: Share) -> Patterns | None:
-    """None where no table is captured because its name matches."""
+def _patterns(source: SourceConfig, share: Share) -> Patterns:
+    """What to do about tables that the rules need and that appear later: core tables that the ERP's wizard makes, a
+    plugin's."""
     from cdc.source.new_tables import Patterns
 
     rules = catalogue(source)
-    if not rules.patterns.patterns:
-        return None
     by_binlog = source.capture == "binlog"  # which holds every table: only cascades may need triggers
 
-    async def extend(capture: Capture, *, read: bool) -> Sequence[str]:
+    async def extend(new: Sequence[Capture]) -> Sequence[str]:
         if by_binlog:
-            return await share.in_thread(lambda: mysql_installer(source).extend_cascades([capture]))
+            return await share.in_thread(lambda: mysql_installer(source).extend_cascades(new))
         install = slot_installer(source) if source.capture == "logical" else installer(source)
-        return await share.in_thread(lambda: install.extend([capture], read=read))
+        return await share.in_thread(lambda: install.extend(new))
 
-    async def nothing(capture: Capture, *, read: bool) -> Sequence[str]:  # noqa: ARG001 - an `Extend`: it is called by these names
+    async def nothing(_new: Sequence[Capture]) -> Sequence[str]:
         return ()
 
     return Patterns(
-        matching=rules.matching,
+        matching=rules.captures,
+        required=frozenset(rules.captured_tables()),
         extend=extend if source.repair else nothing if by_binlog else None,
         command="cdc install-slot" if source.capture == "logical" else "cdc install-triggers",
         pause=timedelta(seconds=source.new_tables_seconds * share.pace.names),

@@ -76,7 +76,7 @@ class SlotInstaller:
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 
-    def extend(self, captures: Sequence[Capture], *, read: bool) -> Sequence[str]:  # noqa: ARG002 - the source notes that itself
+    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         with session(self._info) as connection:
             plan = slot_plan.plan_extend(inspect(connection), [capture.table for capture in captures])
             self._apply(connection, plan, lambda _title: None)

@@ -74,6 +74,13 @@ class Source(Lookup, Protocol):
         """Whether `open` waits, because another consumer reads this database."""
         ...
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """Parts of the database that are not captured now though they should be, a sentence each; empty: none known.
+
+        Reading continues; the consumer is not ready while there are any."""
+        ...
+
     async def open(self, position: Position | None) -> None:
         """Connect, become the only consumer, and resume behind ``position`` (the last that the outbox committed).
 

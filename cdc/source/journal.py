@@ -82,6 +82,10 @@ class JournalSource:
     def standby(self) -> bool:
         return self._turn.awaited
 
+    @property
+    def problems(self) -> Sequence[str]:
+        return self._new_tables.problems
+
     async def open(self, position: Position | None) -> None:
         self._position = JournalPosition.load(position)
         await self._database.connect()
@@ -141,10 +145,13 @@ class JournalSource:
                 await self._database.wait(self._pages.rest(self._limits.idle))
 
     async def _meet(self) -> bool:
-        """Whether there are tables that were not captured before."""
-        if self._new_tables.due() and (new := self._new_tables.meet(await self._database.table_names())):
-            self._database.capture(new)
-            return True
+        """Return whether there are tables that were not captured before."""
+        if self._new_tables.due():
+            names = await self._database.table_names()
+            new = self._new_tables.look(names, await self._database.installed()).tables
+            if new:
+                self._database.capture(new)
+                return True
         return self._new_tables.extended()
 
     async def _visible(self) -> AsyncIterator[Batch]:

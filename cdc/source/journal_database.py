@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -114,6 +114,10 @@ class JournalDatabase(Lookup, Protocol):
 
     async def table_names(self) -> list[str]:
         """Of all tables that there are now and that the account may see."""
+        ...
+
+    async def installed(self) -> Collection[str]:
+        """Of the tables whose triggers are installed, as the installation records it now."""
         ...
 
     def capture(self, captures: Sequence[Capture]) -> None:

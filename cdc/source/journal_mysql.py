@@ -140,6 +140,11 @@ class MySQLJournal:
     async def table_names(self) -> list[str]:
         return await self._session.run(table_names)
 
+    async def installed(self) -> list[str]:
+        sql = "SELECT `captures` FROM `cdc_installation` WHERE `id` = 1"
+        found = await self._session.run(lambda connection: rows(connection, sql))
+        return [capture.table for (captures,) in found for capture in captures_from_json(captures)]
+
     def capture(self, captures: Sequence[Capture]) -> None:
         self._captures = (*self._captures, *captures)
         self._lookup.hide(self._secrets())

@@ -191,6 +191,9 @@ class PostgresJournal:
     async def table_names(self) -> list[str]:
         return await self._lookup.table_names()
 
+    async def installed(self) -> list[str]:
+        return [name for (name,) in await self._link.query("SELECT table_name FROM cdc.cdc_capture")]
+
     def capture(self, captures: Sequence[Capture]) -> None:
         self._lookup.capture(captures)
 

@@ -65,10 +65,11 @@ class Installer(Protocol):
         installed; the titles of the steps that this took."""
         ...
 
-    def extend(self, captures: Sequence[Capture], *, read: bool) -> Sequence[str]:
-        """Capture these tables beside those that are installed; the titles of the steps that this took.  ``read``:
-        their rows are noted to be read, since some may be older (where the source does not note that itself).  Raises
-        `InstallError`."""
+    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
+        """Capture these tables beside those that are installed; the titles of the steps that this took.
+
+        Their rows are noted to be read, since some may be older (a slot has no place for that: its source notes it).
+        Raises `InstallError`."""
         ...
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:

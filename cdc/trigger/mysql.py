@@ -97,14 +97,14 @@ class MySQLInstaller:
                     return [step.title for step in plan.steps]
         raise AssertionError("the last try returned or raised")
 
-    def extend(self, captures: Sequence[Capture], *, read: bool) -> Sequence[str]:
-        return self._mend(lambda found, there: extend_plan(found, there, captures, read=read))
+    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
+        return self._mend(lambda found, there: extend_plan(found, there, captures))
 
     def extend_cascades(self, captures: Sequence[Capture]) -> Sequence[str]:
         """`extend` where triggers journal cascades only; nothing where there are none, or all."""
         with self._connection() as connection:
             there = inspect(connection).installation
-        return self.extend(captures, read=False) if there is not None and there.cascades_only else ()
+        return self.extend(captures) if there is not None and there.cascades_only else ()
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:

@@ -21,9 +21,9 @@ from cdc.trigger.mysql_plan import (
 from cdc.trigger.mysql_render import gap
 
 
-def extend_plan(found: Found, installation: Installation, more: Sequence[Capture], *, read: bool) -> Plan:
-    """These tables too, and the triggers of their parents; the other tables' steps are left out.  ``read``: a gap is
-    noted for each, so that its rows are read.  Raises `InstallError`.
+def extend_plan(found: Found, installation: Installation, more: Sequence[Capture]) -> Plan:
+    """These tables too, and the triggers of their parents; the other tables' steps are left out.  A gap is noted for
+    each, so that its rows are read.  Raises `InstallError`.
 
     What is captured is recorded first: a trigger that is missing then is mended as any lost one."""
     captured = {capture.table: capture for capture in installation.captures}
@@ -37,7 +37,7 @@ def extend_plan(found: Found, installation: Installation, more: Sequence[Capture
     wanted = {"", *names, *parents_of(found, set(every), names)}
     first = Step(RECORD, "", (record(tokens_of(found), captures_to_json(list(every.values()))),))
     kept = [step for step in steps if step.table in wanted and step.title != RECORD]
-    if read and not installation.cascades_only:
+    if not installation.cascades_only:
         targets, dialect = targets_of(found, there), dialect_of(found, cascades_only=False)
         kept.append(Step("have them read", "", tuple(gap(targets[table], dialect) for table in sorted(names))))
     return Plan((first, *kept))

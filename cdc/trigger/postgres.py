@@ -57,9 +57,9 @@ class PostgresInstaller:
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 
-    def extend(self, captures: Sequence[Capture], *, read: bool) -> Sequence[str]:
+    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         with session(self._info) as connection:
-            plan = postgres_plan.plan_extend(inspect(connection), captures, read=read)
+            plan = postgres_plan.plan_extend(inspect(connection), captures)
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 

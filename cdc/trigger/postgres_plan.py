@@ -39,16 +39,14 @@ def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
     return Plan(tuple(_table_steps(found, captures)))
 
 
-def plan_extend(found: Found, captures: Sequence[Capture], *, read: bool) -> Plan:
-    """These tables beside what is captured.  ``read``: a gap is noted for each, so that its rows are read."""
+def plan_extend(found: Found, captures: Sequence[Capture]) -> Plan:
+    """These tables beside what is captured, with a gap for each, so that its rows are read."""
     if found.version is None:
         raise InstallError(f"No journal is installed in {found.server.database}.", "Run cdc install-triggers.")
     refuse_server(found)
     refuse_tables(found, captures)
     steps = _table_steps(found, captures)
-    if read:
-        steps = [replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps]
-    return Plan(tuple(steps))
+    return Plan(tuple(replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps))
 
 
 def plan_uninstall(found: Found, waiting: int) -> Plan:

@@ -29,6 +29,7 @@ def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):  # the other one answers for itself
             found += [each.why for each in _source(name, report, monitor, bounds, now)]
+            found += [f"Source {name}: {problem}" for problem in monitor.problems(name)]
     return found
 
 

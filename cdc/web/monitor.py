@@ -7,7 +7,7 @@ they never wait for a database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
@@ -94,6 +94,10 @@ class Monitor:
 
     def standby(self, source: str) -> bool:
         return source in self._watched and self._watched[source].source.standby
+
+    def problems(self, source: str) -> Sequence[str]:
+        """Parts of the source's database that are not captured now though they should be, a sentence each."""
+        return self._watched[source].source.problems if source in self._watched else ()
 
     def server(self, source: str) -> str:
         """Engine and version; empty before it was first reached."""

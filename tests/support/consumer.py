@@ -76,6 +76,10 @@ class Consumer:
         """A command to its end (`support.commands`); what it wrote to stdout."""
         return self._done(arguments, expect).stdout
 
+    def talk(self, *arguments: str) -> str:
+        """A command to its end; what it wrote to stderr."""
+        return self._done(arguments, 0).stderr
+
     def fail(self, *arguments: str, expect: int = 1) -> str:
         """A command that must fail; what it wrote to stderr."""
         return self._done(arguments, expect).stderr

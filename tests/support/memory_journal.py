@@ -49,6 +49,9 @@ class MemoryJournal:
     async def table_names(self) -> list[str]:
         return [ITEM.name]
 
+    async def installed(self) -> list[str]:
+        return [ITEM.name]
+
     def capture(self, captures: Sequence[Capture]) -> None: ...
 
     async def connect(self) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -46,6 +46,7 @@ class IdleSource:
 
     name = "main"
     standby = False
+    problems: Sequence[str] = ()
 
 
 class Watch:

@@ -61,6 +61,10 @@ class BinlogDatabase:
         return self._turn.awaited
 
     @property
+    def problems(self) -> Sequence[str]:
+        return self._new_tables.problems
+
+    @property
     def server(self) -> LogServer:
         assert self._server is not None, "connected"
         return self._server
@@ -142,7 +146,7 @@ class BinlogDatabase:
             self._new_tables.extended()
             return []
         names = await self.session.run(table_names)
-        met = self._new_tables.meet(names)
+        met = self._new_tables.look(names, names).tables
         if met:
             self.secrets = self.secrets | {capture.table: capture.secrets for capture in met}
             self.lookup.hide(self.secrets)

@@ -95,6 +95,10 @@ class BinlogSource:
     def standby(self) -> bool:
         return self._database.standby
 
+    @property
+    def problems(self) -> Sequence[str]:
+        return self._database.problems
+
     # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:

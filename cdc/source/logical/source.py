@@ -92,6 +92,7 @@ class LogicalSource:
         self._position = LogicalPosition(0, "")
         self._gaps: tuple[Gap, ...] = ()
         self._new_tables = NewTables(name, patterns, self._clock)
+        self._unseen: list[str] = []
         self._fresh = False
         self._schema = ""
         self._tables: dict[str, Table] = {}
@@ -107,6 +108,10 @@ class LogicalSource:
     def standby(self) -> bool:
         return self._turn.awaited
 
+    @property
+    def problems(self) -> Sequence[str]:
+        return self._new_tables.problems
+
     # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
@@ -117,7 +122,7 @@ class LogicalSource:
         assert state.memory is not None, "usable"
         self._schema = state.memory.schema
         await self._lookup.use_schema(self._schema)
-        await self._meet()
+        self._unseen = await self._meet()
         self._tables = await self._lookup.tables()
         self._position, self._gaps = self._begin(given, state)
         self._fresh = self._position != given
@@ -305,7 +310,8 @@ class LogicalSource:
 
         The note is stored first: what was missed is read again even if somebody else mends the table while we are down.
         """
-        if new := await self._meet():
+        unseen, self._unseen = self._unseen, []
+        if new := [*unseen, *await self._meet()]:
             yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
         now = self._clock.now()
         if now < self._check_at and not self._new_tables.extended():
@@ -324,15 +330,17 @@ class LogicalSource:
             yield self._batch((), replace(self._position, blind=left).with_gaps(tokens))
 
     async def _meet(self) -> list[str]:
-        """Tables that were not captured before, and are to be."""
+        """Return tables that are to be captured and whose changes the log did not show until now."""
         if not self._new_tables.due():
             return []
-        met = self._new_tables.meet(await self._lookup.table_names())
-        if met:
-            self._lookup.capture(met)
-            self._captures |= {capture.table: capture for capture in met}
+        names = await self._lookup.table_names()
+        memory = (await read_state(self._lookup.link, self._slot)).memory
+        new, uncaptured = self._new_tables.look(names, memory.identities if memory is not None else ())
+        if new:
+            self._lookup.capture(new)
+            self._captures |= {capture.table: capture for capture in new}
             self._tables = await self._lookup.tables()
-        return [name for name in (capture.table for capture in met) if name in self._tables and self._tables[name].key]
+        return [each.table for each in uncaptured if each.table in self._tables and self._tables[each.table].key]
 
     async def _blind(self) -> tuple[set[str], set[str]]:
         """Tables of which the log has lost sight, or never had any; and those that are installed."""

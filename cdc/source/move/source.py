@@ -59,6 +59,10 @@ class MovingSource:
     def standby(self) -> bool:
         return self._current is not None and self._current.standby
 
+    @property
+    def problems(self) -> Sequence[str]:
+        return () if self._current is None else self._current.problems
+
     # -- what every source offers -----------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:

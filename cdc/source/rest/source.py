@@ -89,6 +89,10 @@ class RestSource:
     def standby(self) -> bool:
         return self._turn_to_read.awaited
 
+    @property
+    def problems(self) -> Sequence[str]:
+        return ()
+
     async def open(self, position: Position | None) -> None:
         loaded = RestPosition.load(position)
         await self._turn_to_read.take(self._become_reader, STANDBY_SECONDS)

@@ -121,6 +121,12 @@ def test_a_standby_is_ready_whatever_waits(watch: Watch) -> None:
     assert state(watch.monitor, "main", watch.clock.now()) == "standby"
 
 
+def test_table_that_is_not_captured_makes_the_consumer_not_ready(watch: Watch) -> None:
+    watch.reading()
+    watch.source.problems = ["Table facturascli is not captured. Run cdc install-triggers."]
+    assert watch.reasons() == ["Source main: Table facturascli is not captured. Run cdc install-triggers."]
+
+
 def test_an_outbox_that_fails_for_anyone(watch: Watch) -> None:
     watch.reported.outbox_failed("main", FULL)
     watch.clock.advance(7)
