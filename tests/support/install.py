@@ -10,7 +10,16 @@ import sys
 from pathlib import Path
 
 from support.browser import chromium
-from support.programs import IMAGE_VERSIONS, TITLES, UNPACKED_MYSQL, NoServerError, docker_answers, find, version_of
+from support.programs import (
+    IMAGE_VERSIONS,
+    TITLES,
+    UNPACKED,
+    UNPACKED_MARIADB_VERSION,
+    NoServerError,
+    docker_answers,
+    find,
+    version_of,
+)
 from support.programs import wanted_version as wanted
 
 #: The programs without the package that starts a service; the installer script needs one of the client's.
@@ -38,9 +47,14 @@ def provide(flavour: str) -> str:
     try:
         program = find(flavour)
     except NoServerError:
-        if wanted(flavour) or flavour == "postgresql":  # a wheel of the dev group: not missing once that is installed
+        if flavour == "mariadb" and wanted(flavour) == UNPACKED_MARIADB_VERSION:
+            _unpack(flavour)
+        elif wanted(flavour) or flavour == "postgresql":  # a wheel of the dev group: there once that is installed
             raise
-        _install_mariadb() if flavour == "mariadb" else _unpack_mysql()
+        elif flavour == "mariadb":
+            _install_mariadb()
+        else:
+            _unpack(flavour)
         program = find(flavour)
     return f"{title} {version_of(program.server)}: {program.server} ({program.origin})"
 
@@ -72,9 +86,10 @@ def _install(title: str, packages: tuple[str, ...], *, otherwise: str) -> None:
         _run(command, f"{title} cannot be installed", environment)
 
 
-def _unpack_mysql() -> None:
-    script = Path(__file__).with_name("mysql_from_debian.sh")
-    _run(["bash", str(script), str(UNPACKED_MYSQL)], "MySQL cannot be unpacked", dict(os.environ))
+def _unpack(flavour: str) -> None:
+    script = Path(__file__).with_name("unpack_from_debian.sh")
+    command = ["bash", str(script), flavour, str(UNPACKED[flavour])]
+    _run(command, f"{TITLES[flavour]} cannot be unpacked", dict(os.environ))
 
 
 def _run(command: list[str], failure: str, environment: dict[str, str]) -> None:

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
-UNPACKED_MYSQL = CACHE / "mysql"
+#: Servers that `make databases` unpacked from Debian's packages, and the version of MariaDB that it finds there.
+UNPACKED = {"mysql": CACHE / "mysql", "mariadb": CACHE / "mariadb"}
+UNPACKED_MARIADB_VERSION = "10.11"
 TITLES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL"}
 #: What runs when nothing is asked for and a Docker engine answers.
 IMAGE_VERSIONS = {"postgresql": "18", "mariadb": "11.8", "mysql": "9"}
@@ -101,21 +103,25 @@ def _is_mariadb(server: Path) -> bool:
 
 
 def _mariadb_candidates() -> list[Program]:
+    candidates = []
     server, installer = _on_path("mariadbd"), _on_path("mariadb-install-db")
-    if server is None or installer is None or _on_path("my_print_defaults") is None:  # which the installer calls
-        return []
-    return [Program(server, installer.parent, "package")]
+    if server and installer and _on_path("my_print_defaults"):  # which the installer calls
+        candidates.append(Program(server, installer.parent, "package"))
+    return [*candidates, *_unpacked("mariadb", "mariadbd")]
+
+
+def _unpacked(flavour: str, name: str) -> list[Program]:
+    server = UNPACKED[flavour] / "bin" / name
+    return [Program(server, server.parent, "unpacked")] if server.exists() else []
 
 
 def _mysql_candidates() -> list[Program]:
     """MySQL's program may be MariaDB's under its old name."""
     candidates = []
-    unpacked, installed = UNPACKED_MYSQL / "bin" / "mysqld", _on_path("mysqld")
+    installed = _on_path("mysqld")
     if installed and not _is_mariadb(installed):
         candidates.append(Program(installed, installed.parent, "package"))
-    if unpacked.exists():
-        candidates.append(Program(unpacked, unpacked.parent, "unpacked"))
-    return candidates
+    return [*candidates, *_unpacked("mysql", "mysqld")]
 
 
 def _postgres_candidates() -> list[Program]:

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# A database server for tests on a Debian machine that has another version, or none, installed: without Docker and without
+# touching dpkg.  Fetches the server's packages of one of Debian's suites with the libraries that they name (their own libc
+# included), from the mirror that this machine's apt already uses, unpacks them under FOLDER, and writes programs in
+# FOLDER/bin that run with the libraries they came with.
+#
+#   unpack_from_debian.sh mysql FOLDER      MySQL of the unstable suite: bin/mysqld
+#   unpack_from_debian.sh mariadb FOLDER    MariaDB 10.11 of Debian 12: bin/mariadbd, bin/mariadb-install-db
+set -euo pipefail
+
+fail() {
+  echo "unpack_from_debian: $*" >&2
+  exit 1
+}
+
+flavour=${1:?usage: unpack_from_debian.sh mysql|mariadb FOLDER}
+folder=$(realpath -m "${2:?usage: unpack_from_debian.sh mysql|mariadb FOLDER}")
+case $flavour in
+  # libunwind8 and liblzma5 are needed by libraries that the package names
+  mysql) suite=sid server=mysqld packages=(mysql-server-core) more=(libunwind8 liblzma5) ;;
+  # the client's package has a program that the installer calls
+  mariadb) suite=bookworm server=mariadbd packages=(mariadb-server-core mariadb-client-core) more=(liblz4-1 libzstd1 liblzma5 libgcrypt20 libgpg-error0 libcap2) ;;
+  *) fail "unknown server $flavour" ;;
+esac
+if [[ -x $folder/bin/$server ]]; then exit 0; fi
+for program in apt-get dpkg-deb; do
+  command -v "$program" >/dev/null || fail "$program is missing: this needs Debian; elsewhere use Docker or install $flavour"
+done
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[[ -r $keyring ]] || keyring=$(find /usr/share/keyrings /etc/apt -name 'debian-archive-keyring.*' 2>/dev/null | head -n 1)
+[[ -n $keyring ]] || fail "no Debian archive keyring on this machine"
+sources=$(find /etc/apt -maxdepth 2 \( -name '*.list' -o -name '*.sources' \) -exec cat {} + 2>/dev/null || true)
+mirror=$(grep -oE 'https?://[^][:space:]]+/debian/?([[:space:]]|$)' <<<"$sources" | head -n 1 | tr -d '[:space:]' || true)
+[[ -n $mirror ]] || fail "no Debian mirror in /etc/apt"
+
+# All work happens beside the target and is moved there at the end: an interrupted run leaves nothing that looks whole.
+mkdir -p "$(dirname "$folder")"
+work=$(mktemp -d "$folder.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work"
+mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/packages" "$work/tree" "$work/bin"
+echo "deb [signed-by=$keyring] $mirror $suite main" >"$work/apt/sources.list"
+
+private_apt() {
+  apt-get -qq -o "Dir::Etc::SourceList=$work/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o "Dir::State::Lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache" -o Dir::State::status=/dev/null \
+    -o Dir::Etc::PreferencesParts=/dev/null -o APT::Sandbox::User=root "$@"
+}
+
+private_apt update || fail "cannot read the package lists of Debian's suite $suite"
+(
+  cd "$work/packages"
+  private_apt download "${packages[@]}" || fail "cannot fetch ${packages[*]}"
+  # First alternative of each dependency, without version and architecture; perl serves only scripts that no test runs.
+  mapfile -t libraries < <(for deb in *.deb; do dpkg-deb --field "$deb" Depends; done |
+    tr ',' '\n' | awk '{sub(/[:(|].*/, "", $1); if ($1 != "perl") print $1}' | sort -u)
+  private_apt download "${libraries[@]}" "${more[@]}" || fail "cannot fetch the libraries of ${packages[*]}"
+)
+for package in "$work"/packages/*.deb; do dpkg-deb --extract "$package" "$work/tree"; done
+rm -rf "$work/packages" "$work/apt"
+
+loader=$(find "$work/tree" -name 'ld-linux*.so.*' -print -quit)
+[[ -n $loader ]] || fail "the unpacked packages hold no program loader"
+libraries=$(find "$work/tree" -type d -name '*-linux-gnu' -printf '%P ')
+head="#!/bin/sh
+# Made by unpack_from_debian.sh: an unpacked program with the libraries it came with.
+here=\$(dirname \"\$(dirname \"\$(readlink -f \"\$0\")\")\")
+path=/usr/lib/$(uname -m)-linux-gnu
+for folder in $libraries; do path=\"\$here/tree/\$folder:\$path\"; done
+run() { exec \"\$here/${loader#"$work"/}\" --library-path \"\$path\" \"\$@\"; }"
+if [[ $flavour == mysql ]]; then
+  cat >"$work/bin/mysqld" <<WRAPPER
+$head
+run "\$here/tree/usr/sbin/mysqld" --no-defaults "\$@" \\
+  --basedir="\$here/tree/usr" --lc-messages-dir="\$here/tree/usr/share/mysql" --secure-file-priv=NULL
+WRAPPER
+else
+  cat >"$work/bin/mariadbd" <<WRAPPER
+$head
+if [ "\${1:-}" = --no-defaults ]; then shift; fi
+run "\$here/tree/usr/sbin/mariadbd" --no-defaults "\$@" \\
+  --basedir="\$here/tree/usr" --lc-messages-dir="\$here/tree/usr/share/mysql" \\
+  --character-sets-dir="\$here/tree/usr/share/mysql/charsets" --plugin-dir="\$here/tree/usr/lib/mysql/plugin"
+WRAPPER
+  # The installer looks for the server and two more programs in its base folder: the wrappers.
+  mkdir "$work/base"
+  ln -s ../tree/usr/share ../tree/usr/lib ../bin "$work/base"
+  ln -s ../bin "$work/base/sbin"
+  for program in my_print_defaults resolveip; do
+    printf '%s\nrun "$here/tree/usr/bin/%s" "$@"\n' "$head" "$program" >"$work/bin/$program"
+  done
+  cat >"$work/bin/mariadb-install-db" <<'WRAPPER'
+#!/bin/sh
+# Made by unpack_from_debian.sh.
+here=$(dirname "$(dirname "$(readlink -f "$0")")")
+exec "$here/tree/usr/bin/mariadb-install-db" "$@" --basedir="$here/base"
+WRAPPER
+fi
+chmod +x "$work"/bin/*
+"$work/bin/$server" --version || fail "the unpacked server does not start"
+mv "$work" "$folder"
+trap - EXIT
