@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -24,11 +25,23 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: p
     is_flag=True,
     help='Only what journals the changes that foreign keys make, for capture = "binlog".',
 )
+@click.option(
+    "--row-tokens/--transaction-tokens",
+    default=None,
+    help="MySQL: whether each row counts as a transaction of its own, for an account that may not read the "
+    "performance schema [as installed; at first by transaction].",
+)
 @dry_run_option
 @json_option
 @pass_session
 def install_triggers(
-    session: Session, sources: tuple[str, ...], cascades_only: bool, dry_run: bool, as_json: bool
+    session: Session,
+    sources: tuple[str, ...],
+    *,
+    cascades_only: bool,
+    row_tokens: bool | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Install, or bring up to date, journal and triggers.
 
@@ -36,8 +49,8 @@ def install_triggers(
     """
 
     def plan(source: SourceConfig, installer: Installer) -> Plan:
-        if cascades_only:
-            return capture.plan_cascades(source)
+        if cascades_only or row_tokens is not None:
+            return capture.plan_special(source, cascades_only=cascades_only, row_tokens=row_tokens)
         return capture.plan_install(source, installer.plan_install)
 
     carry_out(
@@ -107,6 +120,10 @@ def _carry_out_one(
     source: SourceConfig, installer: Installer, plan: Plan, *, dry_run: bool, as_json: bool, done: str
 ) -> dict[str, Any]:
     """Apply or print the plan of one source, telling a person how it goes; what --json says of it."""
+    if plan.obstacle and not dry_run:
+        raise plan.obstacle
+    if plan.obstacle:
+        plan = replace(plan, notes=(*plan.notes, f"This account may not run the script. {plan.obstacle}"))
     for note in plan.notes:
         say(f"{source.name}: {note}")
     report: dict[str, Any] = {

@@ -38,6 +38,7 @@ class Tokens(StrEnum):
     GTID = "gtid"  # MariaDB with a binlog: @@last_gtid moves with every commit
     ROW_START = "row-start"  # MariaDB without one: InnoDB's transaction id, in a system-versioned journal
     PERFORMANCE_SCHEMA = "performance-schema"  # MySQL: the event of the transaction
+    ROW = "row"  # MySQL, where the DBA accepts it: each row counts as a transaction of its own
 
 
 @dataclass(frozen=True, slots=True)

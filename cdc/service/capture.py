@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.connection import Engine
+from cdc.database.mysql_journal import Tokens
+from cdc.errors import InstallError
 from cdc.finding import Inspector
 from cdc.service.installers import inspector, mysql_installer
 from cdc.service.rules import catalogue
@@ -39,6 +42,22 @@ def plan_install(source: SourceConfig, plan_of: Callable[[Sequence[Capture]], Pl
     return replace(plan, notes=(*plan.notes, note))
 
 
+def plan_special(source: SourceConfig, *, cascades_only: bool, row_tokens: bool | None) -> Plan:
+    """Return the plan of `install-triggers` with an option that only MariaDB or MySQL has.
+
+    ``cascades_only``: just what journals the changes that foreign keys make, for a log that does not hold them.
+    ``row_tokens``: None is as installed."""
+    if source.admin_connection().engine is not Engine.POSTGRESQL:
+        tokens = None if row_tokens is None else Tokens.ROW if row_tokens else Tokens.PERFORMANCE_SCHEMA
+        plan_of = partial(mysql_installer(source).plan_install, tokens=tokens, cascades_only=cascades_only)
+        return plan_of(captures(source)) if cascades_only else plan_install(source, plan_of)
+    if row_tokens is not None:
+        raise InstallError(
+            "Triggers on PostgreSQL know their transaction without any right.", "Leave out --row-tokens."
+        )
+    return Plan((), ("PostgreSQL's log holds what foreign keys change: no trigger is needed for that.",))
+
+
 def _captured_later(source: SourceConfig) -> str:
     if source.repair:
         return "cdc run captures them within seconds of their creation."
@@ -68,10 +87,3 @@ def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], li
         ]
         captures = [capture for capture in captures if capture.table not in left_out]
     return captures, notes
-
-
-def plan_cascades(source: SourceConfig) -> Plan:
-    """The triggers that journal what foreign keys change, for a source whose log does not tell."""
-    if source.admin_connection().engine is Engine.POSTGRESQL:
-        return Plan((), ("PostgreSQL's log holds what foreign keys change: no trigger is needed for that.",))
-    return mysql_installer(source).plan_cascades(captures(source))

@@ -45,10 +45,10 @@ def recommend(source: SourceConfig) -> Recommendation:
 def _triggers(source: SourceConfig) -> Route:
     wanted = captures(source.model_copy(update={"capture": "triggers"}))
     try:
-        installer(source).plan_install(wanted)
+        obstacle: CdcError | None = installer(source).plan_install(wanted).obstacle
     except CdcError as error:
-        return Route("triggers", error.message)
-    return Route("triggers")
+        obstacle = error
+    return Route("triggers", str(obstacle or ""))
 
 
 def _log(source: SourceConfig) -> Route:

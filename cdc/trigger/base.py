@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cdc.column import Capture
+from cdc.errors import InstallError
 from cdc.finding import Finding, SurveyedTable
 
 
@@ -26,10 +27,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order in which they must run.  No steps: nothing to do.  ``notes``: what a DBA should know."""
+    """Steps in the order in which they must run.  No steps: nothing to do.  ``notes``: what a DBA should know.
+
+    ``obstacle``: what keeps the connected account from carrying the plan out; another account can run the script."""
 
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    obstacle: InstallError | None = None
 
 
 Progress = Callable[[str], None]
@@ -40,8 +44,8 @@ class Installer(Protocol):
     `SourceUnavailable` when the database does not answer."""
 
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
-        """What is missing or different.  Raises `InstallError` for what can never work (no primary key, name taken,
-        missing privilege, error 1419 ahead), naming the tables."""
+        """What is missing or different, with the obstacle that the account would meet (missing privilege, error 1419).
+        Raises `InstallError` for what no account can do (no primary key, name taken), naming the tables."""
         ...
 
     def plan_uninstall(self) -> Plan:
@@ -53,7 +57,8 @@ class Installer(Protocol):
         ...
 
     def apply(self, plan: Plan, progress: Progress) -> None:
-        """Run it with a short lock wait and retries; when it fails half-way, what it made is taken back."""
+        """Run it with a short lock wait and retries; when it fails half-way, what it made is taken back.  Raises the
+        plan's obstacle before anything is changed."""
         ...
 
     def grants(self, captures: Sequence[Capture]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pymysql.connections import Connection
@@ -11,6 +12,7 @@ from pymysql.connections import Connection
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import connect, errors_of
+from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import survey
 from cdc.errors import InstallError, TableAltered
 from cdc.finding import Finding, SurveyedTable
@@ -44,15 +46,16 @@ class MySQLInstaller:
             if connection.open:
                 connection.close()
 
-    def plan_install(self, captures: Sequence[Capture]) -> Plan:
-        with self._connection() as connection:
-            return install_plan(inspect(connection), captures)
+    def plan_install(
+        self, captures: Sequence[Capture], *, tokens: Tokens | None = None, cascades_only: bool = False
+    ) -> Plan:
+        """``tokens``: how MySQL's triggers are to learn their transaction; None: as installed, or the default.
 
-    def plan_cascades(self, captures: Sequence[Capture]) -> Plan:
-        """Just the triggers of parents, which journal what foreign keys do to captured tables: for a consumer that
-        reads everything else in the binlog."""
+        ``cascades_only``: just the triggers of parents, which journal what foreign keys do to captured tables, for a
+        consumer that reads everything else in the binlog."""
         with self._connection() as connection:
-            return install_plan(inspect(connection), captures, cascades_only=True)
+            found = replace(inspect(connection), asked_tokens=tokens)
+            return install_plan(found, captures, cascades_only=cascades_only)
 
     def plan_uninstall(self) -> Plan:
         with self._connection() as connection:

@@ -35,7 +35,9 @@ class LockPatience:
 
 
 def run(connection: Connection[Any], plan: Plan, patience: LockPatience, progress: Progress) -> None:
-    """All steps in order.  When one fails, what this run made is taken back before the error goes on."""
+    """All steps in order.  When one fails, what this run made is taken back before the error is raised."""
+    if plan.obstacle:
+        raise plan.obstacle
     for sql in (*SESSION, f"SET SESSION lock_wait_timeout = {int(patience.seconds)}"):
         _execute(connection, sql)
     before = inspect(connection)

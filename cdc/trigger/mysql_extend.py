@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cdc.column import Capture
 from cdc.database.mysql_journal import captures_to_json
@@ -33,11 +34,11 @@ def extend_plan(found: Found, installation: Installation, more: Sequence[Capture
     names = {capture.table for capture in new}
     every = captured | {capture.table: capture for capture in new}
     there = [capture for table, capture in every.items() if table in found.tables or table in names]
-    steps = install_plan(found, there, cascades_only=installation.cascades_only).steps
+    plan = install_plan(found, there, cascades_only=installation.cascades_only)
     wanted = {"", *names, *parents_of(found, set(every), names)}
     first = Step(RECORD, "", (record(tokens_of(found), captures_to_json(list(every.values()))),))
-    kept = [step for step in steps if step.table in wanted and step.title != RECORD]
+    kept = [step for step in plan.steps if step.table in wanted and step.title != RECORD]
     if not installation.cascades_only:
         targets, dialect = targets_of(found, there), dialect_of(found, cascades_only=False)
         kept.append(Step("have them read", "", tuple(gap(targets[table], dialect) for table in sorted(names))))
-    return Plan((first, *kept))
+    return replace(plan, steps=(first, *kept), notes=())

@@ -14,8 +14,16 @@ from cdc.database.mysql_connection import Flavour, rows
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, Shape, Tokens
 from cdc.errors import InstallError
 from cdc.finding import Finding, Severity
-from cdc.trigger.mysql_found import Found
-from cdc.trigger.mysql_plan import dialect_of, refuse, shape_of, targets_of, wanted_triggers
+from cdc.trigger.mysql_found import Found, Instrumentation
+from cdc.trigger.mysql_plan import (
+    TRANSACTIONS,
+    dialect_of,
+    obstacle_of,
+    refuse,
+    shape_of,
+    targets_of,
+    wanted_triggers,
+)
 
 _INSTALL = "cdc install-triggers"
 _INSTALL_CASCADES = "cdc install-triggers --cascades-only"
@@ -31,10 +39,8 @@ def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Ca
         detail = "Only the triggers for cascades are installed, for a consumer that reads the binlog."
         findings.append(Finding("triggers", Severity.WRONG, detail, _INSTALL))
         return findings
-    try:
-        refuse(found, captures)
-    except InstallError as error:
-        findings.append(Finding("installable", Severity.WRONG, error.message, error.hint))
+    if refusal := _refusal(found, captures):
+        findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
     findings += _trigger_findings(found, captures, cascades_only=False)
     findings += _definers(found)
     findings.append(_backlog(connection))
@@ -53,6 +59,14 @@ def _version(version: int) -> Finding:
     return Finding("journal", Severity.WRONG, f"The journal has version {version}, this program reads {VERSION}.", mend)
 
 
+def _refusal(found: Found, captures: Sequence[Capture]) -> InstallError | None:
+    try:
+        refuse(found, captures)
+    except InstallError as error:
+        return error
+    return obstacle_of(found)
+
+
 def _tokens(found: Found) -> Finding:
     """Whether the way in which triggers know their transaction still works as the server is configured now."""
     assert found.installation is not None
@@ -61,15 +75,19 @@ def _tokens(found: Found) -> Finding:
     if tokens is Tokens.GTID and not found.server.binlog:
         detail = "The binlog was on at installation and is off now: every row counts as a transaction of its own."
         return Finding("transactions", Severity.WRONG, detail, f"Switch log_bin on again, or {again}")
-    if tokens is Tokens.PERFORMANCE_SCHEMA and not found.transactions_instrumented:
+    if tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
         detail = "The performance schema does not record transactions: every row counts as a transaction of its own."
         mend = "Set performance_schema = ON and run CALL sys.ps_setup_reset_to_default(FALSE)"
         return Finding("transactions", Severity.WRONG, detail, mend)
-    if (tokens is Tokens.PERFORMANCE_SCHEMA) is not (found.server.flavour is Flavour.MYSQL):
+    if (tokens in (Tokens.PERFORMANCE_SCHEMA, Tokens.ROW)) is not (found.server.flavour is Flavour.MYSQL):
         return Finding("transactions", Severity.WRONG, "The journal was installed on another kind of server.", again)
     if tokens is Tokens.ROW_START and found.galera:
         detail = "The server joined a Galera cluster since, where transaction ids are not unique."
         return Finding("transactions", Severity.WRONG, detail, again)
+    if tokens is Tokens.ROW:
+        detail = "Each row counts as a transaction of its own, as accepted at installation (--row-tokens)."
+        mend = f"GRANT SELECT ON {TRANSACTIONS} to the definer; cdc install-triggers --transaction-tokens"
+        return Finding("transactions", Severity.WARNING, detail, mend)
     return Finding("transactions", Severity.OK, f"told apart by {tokens}")
 
 

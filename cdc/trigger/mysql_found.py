@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from cdc.column import Capture
-from cdc.database.mysql_connection import Server
+from cdc.database.mysql_connection import Server, literal
 from cdc.database.mysql_journal import JOURNAL, PREFIX, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
+
+
+class Instrumentation(StrEnum):
+    """What the connected account reads in MySQL's performance schema about the transaction it is in."""
+
+    READ = "read"
+    EMPTY = "empty"  # not recorded
+    DENIED = "denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,12 @@ class Rights:
     def may(self, privilege: str) -> bool:
         return bool({privilege, "ALL PRIVILEGES"} & (self.everywhere | self.here))
 
+    @property
+    def quoted(self) -> str:
+        """The account as statements name it."""
+        user, _, host = self.account.rpartition("@")
+        return f"{literal(user)}@{literal(host)}"
+
     def may_everywhere(self, privilege: str) -> bool:
         return bool({privilege, "ALL PRIVILEGES"} & self.everywhere)
 
@@ -73,6 +88,7 @@ class Found:
     ``cascade_switch``: the server has `enable_cascade_triggers`: children's own triggers may run for cascades.
     ``native_foreign_keys``: `innodb_native_foreign_keys` (ON: they never do); empty where there is no such choice.
     ``lost_definers``: accounts that triggers of ours run as and that do not exist (any more).
+    ``instrumentation``: EMPTY on MariaDB.  ``asked_tokens``: the DBA's choice; None: as installed, or by default.
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     """
 
@@ -86,12 +102,13 @@ class Found:
     taken: frozenset[str]
     rights: Rights
     trusts_creators: bool
-    transactions_instrumented: bool
+    instrumentation: Instrumentation
     galera: bool
     cascade_switch: bool
     native_foreign_keys: str
     snapshot_switch: bool
     lost_definers: frozenset[str]
+    asked_tokens: Tokens | None = None
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:

@@ -9,7 +9,7 @@ from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, TABLES, WAIT, Tokens
 from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_found import Found
-from cdc.trigger.mysql_plan import tokens_of
+from cdc.trigger.mysql_plan import TRANSACTIONS, tokens_of
 
 INSTALLER = "cdc_installer"
 CONSUMER = "cdc_consumer"
@@ -46,7 +46,8 @@ def installer_grants(found: Found, database: str, account: str = INSTALLER) -> l
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
     grants.append(f"-- Optional, to name connections that are in the way: GRANT PROCESS ON *.* TO {to};")
     if found.server.flavour is Flavour.MYSQL:
-        grants.append(f"GRANT SELECT ON performance_schema.* TO {to};")
+        grants.append("-- Needed: triggers run with this account's rights and read which transaction they are in.")
+        grants.append(f"GRANT SELECT ON {TRANSACTIONS} TO {to};")
     if found.server.binlog:
         grants.append("SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file")
     return grants

@@ -11,7 +11,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.database.mysql_connection import Flavour, quote, rows, server_of
+from cdc.database.mysql_connection import NO_PRIVILEGE, Flavour, code_of, quote, rows, server_of
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
@@ -23,7 +23,7 @@ from cdc.database.mysql_journal import (
     captures_from_json,
 )
 from cdc.database.mysql_tables import read_tables, text
-from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Rights
+from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Instrumentation, Rights
 from cdc.trigger.mysql_render import trigger_name
 
 #: The comment of our tables: what makes them ours.
@@ -51,7 +51,7 @@ def inspect(connection: Connection[Any]) -> Found:
         taken=frozenset(taken),
         rights=rights_of(connection),
         trusts_creators=bool(rows(connection, "SELECT @@log_bin_trust_function_creators")[0][0]),
-        transactions_instrumented=mysql and _instrumented(connection),
+        instrumentation=_instrumentation(connection) if mysql else Instrumentation.EMPTY,
         galera=_variable(connection, "wsrep_on") == "ON",
         cascade_switch=bool(_variable(connection, "enable_cascade_triggers")),
         lost_definers=_lost_definers(connection, {t.definer for t in triggers if t.ours}),
@@ -116,12 +116,19 @@ def _lost_definers(connection: Connection[Any], definers: set[str]) -> frozenset
     return frozenset(lost)
 
 
-def _instrumented(connection: Connection[Any]) -> bool:
-    """True too when the account may not look: the triggers cope, and the doctor checks."""
+def _instrumentation(connection: Connection[Any]) -> Instrumentation:
+    if not rows(connection, "SELECT @@performance_schema")[0][0]:
+        return Instrumentation.EMPTY
+    rows(connection, "BEGIN")
     try:
-        return bool(rows(connection, sqlfile.load("mysql/inspect_instrumentation.sql"))[0][0])
-    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-        return bool(rows(connection, "SELECT @@performance_schema")[0][0])
+        (shown,) = rows(connection, sqlfile.load("mysql/inspect_instrumentation.sql"))[0]
+    except pymysql.err.OperationalError as error:
+        if code_of(error) not in NO_PRIVILEGE:
+            raise
+        return Instrumentation.DENIED
+    finally:
+        rows(connection, "ROLLBACK")
+    return Instrumentation.READ if shown else Instrumentation.EMPTY
 
 
 def _variable(connection: Connection[Any], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from cdc.column import Capture
@@ -23,14 +24,19 @@ from cdc.database.mysql_tables import FoundTable
 from cdc.errors import InstallError
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
-from cdc.trigger.mysql_found import Found, FoundTrigger, Installation
+from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Instrumentation
 from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, gap, parent_trigger, row_triggers, statement
 
 RECORD = "record what is installed"
+#: Where MySQL's triggers learn their transaction.
+TRANSACTIONS = "performance_schema.events_transactions_current"
+_TO_INSTALL = ("LOCK TABLES", "CREATE ROUTINE")
 
 
 def tokens_of(found: Found) -> Tokens:
-    """The way to know a transaction: as installed, else the cheapest that this server offers."""
+    """The way to know a transaction: as asked for, as installed, else the cheapest that this server offers."""
+    if found.asked_tokens is not None:
+        return found.asked_tokens
     if found.installation is not None:
         return found.installation.tokens
     if found.server.flavour is Flavour.MYSQL:
@@ -102,12 +108,13 @@ def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bo
     steps += [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers, dialect)]
     wanted = captures_to_json(captures)
     there = found.installation
-    if there is None or wanted != captures_to_json(there.captures) or there.cascades_only is not cascades_only:
+    recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
+    if recorded != (tokens_of(found), wanted, cascades_only):
         records = [record(tokens_of(found), wanted)]
         if cascades_only is not bool(there and there.cascades_only):
             records.append(_record_mode(cascades_only=cascades_only))
         steps.append(Step(RECORD, "", tuple(records)))
-    return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else ())
+    return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else (), obstacle_of(found))
 
 
 def repair_plan(found: Found, installation: Installation, tables: Collection[str] | None) -> Plan:
@@ -117,8 +124,9 @@ def repair_plan(found: Found, installation: Installation, tables: Collection[str
     captured = {capture.table for capture in captures}
     tables = captured if tables is None else tables
     wanted = {"", *tables, *parents_of(found, captured, tables)}
-    steps = install_plan(found, captures, cascades_only=installation.cascades_only).steps
-    return Plan(tuple(s for s in steps if s.table in wanted and s.title != RECORD))
+    plan = install_plan(found, captures, cascades_only=installation.cascades_only)
+    steps = tuple(step for step in plan.steps if step.table in wanted and step.title != RECORD)
+    return replace(plan, steps=steps, notes=())
 
 
 def parents_of(found: Found, captured: Collection[str], tables: Collection[str]) -> set[str]:
@@ -258,7 +266,7 @@ def refuse(found: Found, captures: Sequence[Capture]) -> None:
     """Raise for what can never work, naming the tables."""
     _refuse_names(found)
     _refuse_tables(found, captures)
-    _refuse_rights(found)
+    _refuse_blind(found)
     _refuse_server(found)
 
 
@@ -298,23 +306,46 @@ def _refuse_tables(found: Found, captures: Sequence[Capture]) -> None:
             raise InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
 
 
-def _refuse_rights(found: Found) -> None:
+def _lacks(found: Found, *needed: str) -> InstallError | None:
+    missing = [privilege for privilege in needed if not found.rights.may(privilege)]
+    if not missing:
+        return None
+    return InstallError(
+        f"The account {found.rights.account} lacks the privileges {', '.join(missing)} on this database.",
+        "Run the statements that `cdc grants` prints.",
+    )
+
+
+def _refuse_blind(found: Found) -> None:
+    """Without these two the account sees neither triggers nor columns, so that no plan can be made."""
+    if not (found.rights.may("TRIGGER") and found.rights.may("SELECT")):
+        raise _lacks(found, "TRIGGER", "SELECT", *_TO_INSTALL) or AssertionError("one of them is missing")
+
+
+def obstacle_of(found: Found) -> InstallError | None:
+    """What keeps the connected account, as whose triggers would run, from installing."""
     rights = found.rights
-    missing = [p for p in ("TRIGGER", "SELECT", "LOCK TABLES", "CREATE ROUTINE") if not rights.may(p)]
-    if missing:
-        raise InstallError(
-            f"The account {rights.account} lacks the privileges {', '.join(missing)} on this database.",
-            "Run the statements that `cdc grants` prints.",
-        )
+    if lacking := _lacks(found, *_TO_INSTALL):
+        return lacking
     if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
-        raise InstallError(
+        return InstallError(
             f"The account {rights.account} may not create triggers while the server writes a binlog (error 1419).",
             "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
         )
+    if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.DENIED:
+        return InstallError(
+            f"The account {rights.account} may not read {TRANSACTIONS}, "
+            "where triggers that run with its rights learn their transaction.",
+            f"GRANT SELECT ON {TRANSACTIONS} TO {rights.quoted}; "
+            "or cdc install-triggers --row-tokens (each row a transaction of its own, see docs/sources.md)",
+        )
+    return None
 
 
 def _refuse_server(found: Found) -> None:
-    if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and not found.transactions_instrumented:
+    if found.asked_tokens is not None and found.server.flavour is not Flavour.MYSQL:
+        raise InstallError("Triggers on MariaDB know their transaction without any right.", "Leave out --row-tokens.")
+    if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
         raise InstallError(
             "MySQL's performance schema does not record transactions here, so triggers cannot tell them apart.",
             "Start the server with performance_schema = ON (the default); CALL sys.ps_setup_reset_to_default(FALSE).",

@@ -28,6 +28,7 @@ _CHANGED_MOST = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.REA
 _TOKEN_FILES = {
     Tokens.GTID: "mysql/token_gtid.sql",
     Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
+    Tokens.ROW: "mysql/token_row.sql",
 }
 
 

@@ -1,5 +1,3 @@
--- Whether the performance schema records the current transaction of every session (all on by default).
-SELECT
-  (SELECT COUNT(*) FROM performance_schema.setup_consumers WHERE `ENABLED` = 'YES'
-    AND `NAME` IN ('global_instrumentation', 'thread_instrumentation', 'events_transactions_current')) = 3
-  AND (SELECT COUNT(*) FROM performance_schema.setup_instruments WHERE `ENABLED` = 'YES' AND `NAME` = 'transaction') = 1
+-- Whether the performance schema shows the transaction of this session, as the triggers look for it: run in a transaction.
+SELECT COUNT(*) FROM performance_schema.events_transactions_current
+WHERE `THREAD_ID` = PS_CURRENT_THREAD_ID() AND `STATE` = 'ACTIVE'

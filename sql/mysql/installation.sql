@@ -1,6 +1,6 @@
 -- Row 1: what was installed.  captures: JSON, table name to its secret columns.  A row 2 is there when only cascades are
 -- journaled, for a consumer that reads everything else in the binlog.
--- tokens: how triggers learn their transaction (gtid, row-start, performance-schema).
+-- tokens: how triggers learn their transaction (gtid, row-start, performance-schema, row).
 CREATE TABLE `cdc_installation` (
   `id` TINYINT UNSIGNED NOT NULL,
   `version` INT UNSIGNED NOT NULL,

@@ -191,6 +191,44 @@ def test_with_nobody_there_it_names_what_to_say(postgres_erp: Database, tmp_path
     assert inside.password not in leaking.stderr
 
 
+def test_the_usual_account_of_a_mysql_erp_is_told_the_grant_before_anything_is_installed(
+    mysql_erp: Database, tmp_path: Path
+) -> None:
+    """It may do everything in its own database, and nothing elsewhere."""
+    user, password = f"usual_{mysql_erp.name[-8:]}", tmp_path / "password"
+    password.write_text("nothing-much", encoding="utf-8")
+    mysql_erp.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'nothing-much'")
+    mysql_erp.execute(f"GRANT ALL ON {mysql_erp.name}.* TO '{user}'@'%'")
+    grant = f"GRANT SELECT ON performance_schema.events_transactions_current TO '{user}'@'%'"
+    where = ["--url", f"mysql://{user}@{mysql_erp.info.host}:{mysql_erp.info.port}/{mysql_erp.name}"]
+    setup = ["setup", "--no-endpoint", *where, "--password-file", str(password), "--yes"]
+
+    def ours() -> list[tuple[str]]:
+        return mysql_erp.execute("SHOW TABLES LIKE 'cdc%'") + mysql_erp.execute("SHOW TRIGGERS")
+
+    try:
+        done = _cdc(tmp_path, *setup)
+        assert (done.returncode, grant in done.stderr) == (2, True), done.stderr
+        assert not (tmp_path / "cdc.toml").exists(), "nothing is half done"
+        done = _cdc(tmp_path, *setup, "--capture", "triggers")
+        assert (done.returncode, grant in done.stderr) == (1, True), done.stderr
+        dry = _cdc(tmp_path, "install-triggers", "--dry-run")
+        assert (dry.returncode, grant in dry.stderr, "CREATE DEFINER" in dry.stdout) == (0, True, True), dry.stderr
+        assert ours() == []
+        by_row = _cdc(tmp_path, "install-triggers", "--row-tokens")
+        assert by_row.returncode == 0, by_row.stderr
+        checks = _cdc(tmp_path, "doctor")
+        assert "WARNING  source main: transactions: Each row counts as a transaction of its own" in checks.stdout
+        assert checks.returncode == 0, checks.stdout
+        mysql_erp.execute(grant)
+        back = _cdc(tmp_path, "install-triggers", "--transaction-tokens")
+        assert back.returncode == 0, back.stderr
+        checks = _cdc(tmp_path, "doctor")
+        assert "OK       source main: transactions: told apart by performance-schema" in checks.stdout, checks.stdout
+    finally:
+        mysql_erp.execute(f"DROP USER '{user}'@'%'")
+
+
 @pytest.mark.parametrize("flavour", ["postgres_erp", "mysql_erp"])
 def test_an_account_that_may_nothing_is_told_what_is_missing(
     flavour: str, request: pytest.FixtureRequest, tmp_path: Path

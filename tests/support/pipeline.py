@@ -91,7 +91,7 @@ def install_cascades(database: Database, catalogue: Catalogue | None = None) -> 
     """Install what ``cdc install-triggers --cascades-only`` does."""
     catalogue = catalogue or load_catalogue()
     installer = MySQLInstaller(database.info)
-    plan = installer.plan_cascades(catalogue.captures(installer.existing_tables()))
+    plan = installer.plan_install(catalogue.captures(installer.existing_tables()), cascades_only=True)
     installer.apply(plan, lambda _: None)
 
 

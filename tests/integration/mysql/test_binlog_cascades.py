@@ -50,7 +50,7 @@ def shop(request: pytest.FixtureRequest, keeper: KeeperClient) -> Iterator[Datab
 
 def install_cascades(database: Database) -> None:
     there = installer(database)
-    there.apply(there.plan_cascades(CAPTURES), lambda _: None)
+    there.apply(there.plan_install(CAPTURES, cascades_only=True), lambda _: None)
 
 
 def triggers(database: Database) -> set[tuple[str, str]]:
@@ -140,7 +140,7 @@ async def test_from_all_triggers_to_cascades_only_and_back(shop: Database) -> No
     async with reading(shop, *CAPTURES) as log:
         shop.execute("DELETE FROM existencias WHERE id = 100")
         install_cascades(shop)
-        assert installer(shop).plan_cascades(CAPTURES) == Plan(())
+        assert installer(shop).plan_install(CAPTURES, cascades_only=True) == Plan(())
         assert {timing for timing, _ in triggers(shop)} == {"BEFORE"}
         shop.execute("DELETE FROM articulos WHERE id = 20")
         assert _keyed(await log.drain()) == [("delete", 100), ("update", 200), ("delete", 20)]
@@ -171,7 +171,7 @@ async def test_a_column_that_is_dropped_leaves_a_gap_until_the_triggers_are_mend
     try:
         shop.execute("INSERT INTO familias VALUES (4, 'Camas')")
         await again.drain()
-        while installer(shop).plan_cascades(CAPTURES).steps:
+        while installer(shop).plan_install(CAPTURES, cascades_only=True).steps:
             await again.next()
         again.gaps.clear()
         shop.execute("DELETE FROM familias WHERE id = 2")
@@ -221,7 +221,7 @@ def test_the_doctor_looks_at_them(shop: Database) -> None:
 
 def test_a_mysql_whose_log_holds_cascades_needs_none(mysql_db: Database) -> None:
     mysql_db.script(TABLES)
-    plan = installer(mysql_db).plan_cascades(CAPTURES)
+    plan = installer(mysql_db).plan_install(CAPTURES, cascades_only=True)
     assert plan.steps == ()
     assert "no trigger is needed" in plan.notes[0]
 
@@ -229,4 +229,4 @@ def test_a_mysql_whose_log_holds_cascades_needs_none(mysql_db: Database) -> None
 def test_without_a_binlog_it_makes_no_sense(mariadb_db: Database) -> None:
     mariadb_db.script(TABLES)
     with pytest.raises(InstallError, match="writes no binlog"):
-        installer(mariadb_db).plan_cascades(CAPTURES)
+        installer(mariadb_db).plan_install(CAPTURES, cascades_only=True)

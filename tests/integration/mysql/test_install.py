@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 from cdc.column import Capture
+from cdc.database.mysql_journal import Tokens
 from cdc.errors import CdcError, InstallError, LockTimeout
 from cdc.finding import Severity
 from cdc.trigger.base import Plan, Step
@@ -177,8 +178,79 @@ def test_error_1419_is_seen_ahead(flavour: str, own_server: Callable[..., Databa
     db.execute(ITEM)
     ordinary = account(db, "ord", f"ALL PRIVILEGES ON `{db.name}`.*", *_mysql_only(db))
     db.execute("SET GLOBAL log_bin_trust_function_creators = 0")
+    plan = ordinary.plan_install([Capture("item")])
     with pytest.raises(InstallError, match=r"1419.*log_bin_trust_function_creators"):
-        ordinary.plan_install([Capture("item")])
+        ordinary.apply(plan, lambda _: None)
+    assert db.execute("SHOW TABLES") == [("item",)]
+    db.script(ordinary.script(plan))  # by an account that may
+    assert ordinary.plan_install([Capture("item")]).steps == ()
+
+
+def two_changes(database: Database) -> None:
+    connection = database.connect()
+    connection.cursor().execute("INSERT INTO item VALUES (1, 'a')")
+    connection.cursor().execute("UPDATE item SET name = 'b'")
+    connection.cursor().execute("DELETE FROM item")
+    connection.commit()
+
+
+def test_without_the_performance_schema_nothing_is_installed(mysql_db: Database) -> None:
+    """The usual account of an ERP: every right on its own database, none elsewhere."""
+    mysql_db.execute(ITEM)
+    before = schema(mysql_db)
+    erp = account(mysql_db, "erp", f"ALL PRIVILEGES ON `{mysql_db.name}`.*")
+    plan = erp.plan_install([Capture("item")])
+    user = f"'erp_{mysql_db.name}'@'%'"
+    grant = f"GRANT SELECT ON performance_schema.events_transactions_current TO {user}"
+    with pytest.raises(InstallError) as caught:
+        erp.apply(plan, lambda _: None)
+    assert caught.value.hint.startswith(f"{grant}; or cdc install-triggers --row-tokens")
+    assert schema(mysql_db) == before
+    mysql_db.execute(grant)
+    erp.apply(erp.plan_install([Capture("item")]), lambda _: None)
+    two_changes(mysql_db)
+    rows = drain(mysql_db)
+    assert (len(rows), len({row.token for row in rows}), any(row.gap for row in rows)) == (3, 1, False)
+
+
+def test_doctor_names_the_grant_that_the_definer_lost(mysql_db: Database) -> None:
+    mysql_db.execute(ITEM)
+    erp = account(mysql_db, "erp", f"ALL PRIVILEGES ON `{mysql_db.name}`.*")
+    right = "SELECT ON performance_schema.events_transactions_current"
+    mysql_db.execute(f"GRANT {right} TO 'erp_{mysql_db.name}'@'%%'", ())
+    captures = [Capture("item")]
+    erp.apply(erp.plan_install(captures), lambda _: None)
+    assert [f for f in erp.findings(captures) if f.severity is not Severity.OK] == []
+    mysql_db.execute(f"REVOKE {right} FROM 'erp_{mysql_db.name}'@'%%'", ())
+    wrong = [f for f in erp.findings(captures) if f.severity is Severity.WRONG]
+    assert any(f"GRANT {right} TO 'erp_{mysql_db.name}'" in f.mend for f in wrong)
+
+
+def test_tokens_by_row_are_a_choice_that_can_be_taken_back(mysql_db: Database) -> None:
+    mysql_db.execute(ITEM)
+    erp = account(mysql_db, "erp", f"ALL PRIVILEGES ON `{mysql_db.name}`.*")
+    captures = [Capture("item")]
+    erp.apply(erp.plan_install(captures, tokens=Tokens.ROW), lambda _: None)
+    assert erp.plan_install(captures) == Plan(())
+    two_changes(mysql_db)
+    rows = drain(mysql_db)
+    assert (len(rows), len({row.token for row in rows}), any(row.gap for row in rows)) == (3, 3, False)
+    (told,) = [f for f in erp.findings(captures) if f.severity is not Severity.OK]
+    assert (told.check, told.severity) == ("transactions", Severity.WARNING)
+    owner = installer(mysql_db)
+    owner.apply(owner.plan_install(captures, tokens=Tokens.PERFORMANCE_SCHEMA), lambda _: None)
+    two_changes(mysql_db)
+    assert len({row.token for row in drain(mysql_db)}) == 1
+
+
+def test_a_performance_schema_that_is_off_is_refused(own_server: Callable[..., Database]) -> None:
+    db = own_server("mysql", "--performance-schema=OFF")
+    db.execute(ITEM)
+    assert "does not record transactions" in refusal(db, "item").message
+    there = installer(db)
+    there.apply(there.plan_install([Capture("item")], tokens=Tokens.ROW), lambda _: None)
+    two_changes(db)
+    assert len(drain(db)) == 3
 
 
 def test_a_metadata_lock_is_waited_for_then_named(db: Database) -> None:

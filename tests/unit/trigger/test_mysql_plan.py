@@ -27,9 +27,9 @@ from cdc.database.mysql_journal import (
 from cdc.database.mysql_tables import FoundTable
 from cdc.errors import InstallError, SourceError
 from cdc.normal import NORMALISERS
-from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Rights
+from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Instrumentation, Rights
 from cdc.trigger.mysql_inspect import _covers
-from cdc.trigger.mysql_plan import install_plan, tokens_of, uninstall_plan
+from cdc.trigger.mysql_plan import RECORD, install_plan, tokens_of, uninstall_plan
 
 TABLE = FoundTable("item", "InnoDB", (MySQLColumn("id", "int", "int(11)"),), ("id",))
 EMPTY = Found(
@@ -43,7 +43,7 @@ EMPTY = Found(
     taken=frozenset(),
     rights=Rights("root@%", frozenset({"ALL PRIVILEGES"})),
     trusts_creators=False,
-    transactions_instrumented=True,
+    instrumentation=Instrumentation.READ,
     galera=False,
     cascade_switch=False,
     native_foreign_keys="",
@@ -113,7 +113,7 @@ def test_tokens_follow_the_server_unless_installed() -> None:
         (replace(EMPTY, galera=True), "Galera"),
         (replace(EMPTY, rights=Rights("poor@%", frozenset(), frozenset({"SELECT"}))), "TRIGGER, LOCK TABLES"),
         (
-            replace(EMPTY, server=Server(Flavour.MYSQL, "9.7", binlog=False), transactions_instrumented=False),
+            replace(EMPTY, server=Server(Flavour.MYSQL, "9.7", binlog=False), instrumentation=Instrumentation.EMPTY),
             "performance schema",
         ),
         (replace(installed(), installation=Installation(VERSION + 1, Tokens.ROW_START, ())), "version"),
@@ -123,6 +123,40 @@ def test_tokens_follow_the_server_unless_installed() -> None:
 def test_refusals(found: Found, words: str) -> None:
     with pytest.raises(InstallError, match=words):
         install_plan(found, CAPTURES)
+
+
+MYSQL = replace(EMPTY, server=Server(Flavour.MYSQL, "9.7", binlog=True), trusts_creators=True)
+MAY_ON_ITS_OWN = Rights("erp@10.0.0.%", frozenset(), frozenset({"ALL PRIVILEGES"}))
+
+
+def test_denied_performance_schema_is_an_obstacle_that_names_the_grant() -> None:
+    found = replace(MYSQL, rights=MAY_ON_ITS_OWN, instrumentation=Instrumentation.DENIED)
+    plan = install_plan(found, CAPTURES)
+    assert plan.steps == install_plan(MYSQL, CAPTURES).steps
+    assert "GRANT SELECT ON performance_schema.events_transactions_current TO 'erp'@'10.0.0.%'" in str(plan.obstacle)
+    by_row = install_plan(replace(found, asked_tokens=Tokens.ROW), CAPTURES)
+    assert by_row.obstacle is None
+    assert "performance_schema" not in str(by_row.steps)
+
+
+def test_tokens_by_row_are_recorded_and_remain_until_asked_otherwise() -> None:
+    by_row = replace(installed(), server=MYSQL.server, installation=Installation(VERSION, Tokens.ROW, tuple(CAPTURES)))
+    assert tokens_of(by_row) is Tokens.ROW
+    steps = install_plan(replace(by_row, asked_tokens=Tokens.PERFORMANCE_SCHEMA), CAPTURES).steps
+    assert [step.title for step in steps] == ["create triggers of item", RECORD]
+    assert "'performance-schema'" in steps[-1].statements[0]
+
+
+def test_missing_privileges_are_an_obstacle_and_the_plan_is_made() -> None:
+    seeing = Rights("poor@%", frozenset(), frozenset({"SELECT", "TRIGGER"}))
+    plan = install_plan(replace(EMPTY, rights=seeing), CAPTURES)
+    assert plan.steps == install_plan(EMPTY, CAPTURES).steps
+    assert "lacks the privileges LOCK TABLES, CREATE ROUTINE" in str(plan.obstacle)
+
+
+def test_tokens_by_row_are_refused_on_mariadb() -> None:
+    with pytest.raises(InstallError, match="without any right"):
+        install_plan(replace(EMPTY, asked_tokens=Tokens.ROW), CAPTURES)
 
 
 @pytest.mark.parametrize(
