@@ -4,6 +4,7 @@
 #   make test    the tests, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal" and the like)
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
+#   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md, docs/cli.md and docs/api.md again
 #   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
@@ -23,7 +24,7 @@ PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test check bench fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -44,6 +45,9 @@ check: $(VENV)/dev-installed guards
 bench: $(VENV)/dev-installed databases
 	@test -n "$(BENCH)" || { echo "Which one?  make bench BENCH=NAME with one of: $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))" >&2; exit 2; }
 	PYTHONPATH=tests $(BIN)/python tests/bench/bench_$(BENCH).py $(ARGS)
+
+faults: $(VENV)/dev-installed databases
+	PYTHONPATH=tests $(BIN)/python -m support.fault $(ARGS)
 
 fuzz: $(VENV)/dev-installed
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_binlog_decode.py -max_total_time=$(SECONDS) $(ARGS)

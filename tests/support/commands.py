@@ -23,6 +23,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import cdc
+from support.fault.clock import SHIFT, shift_clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ def _run(command: _Command, tell: Connection) -> None:
     sys.stdout = open(1, "w", buffering=1)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
     sys.argv = ["cdc", *command.arguments]
+    if shift := command.environment.get(SHIFT):
+        shift_clock(shift)
     from cdc.cli import main  # noqa: PLC0415 - in this process only
 
     try:

@@ -41,6 +41,7 @@ class Consumer:
     folder: Path
     process: subprocess.Popen[bytes] | Forked | None = None
     log_name: str = "consumer.log"
+    environment: dict[str, str] = field(default_factory=dict)  # of `start`, beside this process's own
 
     @staticmethod
     def configure(folder: Path, info: ConnectionInfo, more: str = "") -> Consumer:
@@ -116,14 +117,14 @@ class Consumer:
         """``forked``: without what a start takes (`support.commands`), for who kills it again and again."""
         arguments = ("--verbose", "--log-format", style, "run")
         if forked:
-            self.process = start_command(self.arguments(*arguments), self.said, self.log)
+            self.process = start_command(self.arguments(*arguments), self.said, self.log, os.environ | self.environment)
             return
         with self.log.open("ab") as log, self.said.open("ab") as said:
             self.process = subprocess.Popen(
                 self.command(*arguments),
                 stdout=said,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | self.environment | {"PYTHONUNBUFFERED": "1"},
             )
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

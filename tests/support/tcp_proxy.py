@@ -31,9 +31,12 @@ class Proxy:
         self._ended.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for each in self._sockets:
+        self.cut()
+
+    def cut(self) -> None:
+        """End every connection; new ones are let through."""
+        for each in list(self._sockets):
             _end(each)
-            each.close()
 
     def _accept(self) -> None:
         while not self._ended.is_set():
@@ -47,9 +50,18 @@ class Proxy:
                 client.close()  # the server is down
                 continue
             self._sockets += [client, server]
-            asked = threading.Event()
-            threading.Thread(target=self._commands, args=(client, server, asked), daemon=True).start()
-            threading.Thread(target=self._answers, args=(server, client, asked, self.limit), daemon=True).start()
+            threading.Thread(target=self._connection, args=(client, server, self.limit), daemon=True).start()
+
+    def _connection(self, client: socket.socket, server: socket.socket, limit: int | None) -> None:
+        """Both directions of a connection, to its end."""
+        asked = threading.Event()
+        commands = threading.Thread(target=self._commands, args=(client, server, asked), daemon=True)
+        commands.start()
+        self._answers(server, client, asked, limit)
+        commands.join()
+        for each in (client, server):
+            self._sockets.remove(each)
+            each.close()
 
     def _commands(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
         with suppress(OSError):

@@ -1,0 +1,88 @@
+"""``make faults``: routes at work while faults are injected; prints the figures.
+
+    python -m support.fault --route mariadb-triggers --faults 2000 --seed 7
+
+Without --route every route runs.  Exits with 1 when a change was lost, invented, reordered, doubled, wrong or split, or
+when a write of the ERP failed; the folder that is printed then holds ledger, deliveries and logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from support.fault.drive import Result, go, table
+from support.fault.faults import FAULTS, WEIGHTS
+from support.fault.routes import ROUTES
+from support.fault.run import Plan
+from support.servers import ADDRESS, KeeperClient, KeeperProcess
+
+
+def main() -> int:
+    options = _options()
+    keeper = KeeperProcess()
+    os.environ[ADDRESS] = keeper.address
+    try:
+        context = multiprocessing.get_context("spawn")
+        results, broken = [], []
+        with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool:
+            running = {pool.submit(_run, name, options): name for name in options.route}
+            for done in as_completed(running):
+                error = done.exception()
+                if error is not None:
+                    broken.append(running[done])
+                    print(f"{running[done]}: {type(error).__name__}: {error}", file=sys.stderr)
+                    continue
+                results.append(done.result())
+                _report(results[-1])
+    finally:
+        keeper.end()
+    print(table(sorted(results, key=lambda each: each.route)))
+    return 1 if broken or any(each.failures for each in results) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--route", nargs="+", choices=list(ROUTES), default=list(ROUTES))
+    parser.add_argument("--faults", type=int, default=200, help="how many, on each route")
+    parser.add_argument("--only", nargs="+", choices=list(FAULTS), help="these faults, each as often as the others")
+    parser.add_argument("--changes", type=int, default=6, help="transactions for each fault")
+    parser.add_argument("--bulk", type=int, default=10_000, help="rows of the table that is updated as a whole")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--jobs", type=int, default=2, help="routes at work at the same time")
+    return parser.parse_args()
+
+
+def _run(name: str, options: argparse.Namespace) -> Result:
+    weights = dict.fromkeys(options.only, 1) if options.only else WEIGHTS
+    plan = Plan(options.seed, options.faults, weights, options.changes, options.bulk)
+    folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
+    client = KeeperClient(os.environ[ADDRESS])
+    try:
+        return go(ROUTES[name], plan, client, folder)
+    finally:
+        client.close()
+
+
+def _report(result: Result) -> None:
+    """To stderr; the folder stays where something is wrong."""
+    verdict = result.verdict
+    print(f"{result.route}: {verdict.numbers()} {dict(result.faults)} {result.seconds:.0f} s", file=sys.stderr)
+    tally = result.tally
+    print(f"  ERP: {tally.commits} commits, {tally.rollbacks} rollbacks, {tally.conflicts} conflicts,", file=sys.stderr)
+    print(f"  {tally.lost} lost connections; {result.stuck} waits without progress", file=sys.stderr)
+    if not result.failures:
+        shutil.rmtree(result.folder)
+        return
+    for each in (*result.failures, *verdict.examples):
+        print(f"  {each}", file=sys.stderr)
+    print(f"  {result.folder}: ledger, received, consumer.log; again with --seed {result.seed}", file=sys.stderr)

@@ -1,0 +1,83 @@
+"""One run from a seed: faults drawn and injected while writers write, then the judge's verdict."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.fault.faults import FAULTS
+from support.fault.judge import Verdict
+from support.fault.routes import Route
+from support.fault.run import Plan, Run
+from support.fault.workload import Tally
+from support.servers import KeeperClient
+
+BULKS = 2
+
+
+@dataclass
+class Result:
+    """``stuck``: waits in which nothing arrived.  ``crashes``: what the consumer did that no fault may cause."""
+
+    route: str
+    seed: int
+    verdict: Verdict
+    faults: Counter[str]
+    tally: Tally
+    seconds: float
+    stuck: int
+    crashes: list[str]
+    folder: Path
+
+    @property
+    def failures(self) -> list[str]:
+        found = [f"{name}: {number}" for name, number in self.verdict.faults.items()]
+        return [*found, *(f"ERP: {each}" for each in self.tally.errors), *self.crashes]
+
+
+def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
+    """Do the plan.  The folder holds the ledger, what was received and the consumer's log afterwards."""
+    began = time.monotonic()
+    run = Run(route, plan, keeper, folder)
+    with run.prepared():
+        _trouble(run)
+        run.start()
+        run.writers.work.until_written()
+        run.touch_altered()
+        run.writers.close()
+        verdict = run.settled()
+        run.note_crash()
+    (folder / "ledger").write_text(run.ledger.dump(), encoding="utf-8")
+    seconds = time.monotonic() - began
+    return Result(
+        route.name, plan.seed, verdict, run.faults, run.writers.tally, seconds, run.stuck, run.crashes, folder
+    )
+
+
+def _trouble(run: Run) -> None:
+    weights = {name: weight for name, weight in run.plan.weights.items() if FAULTS[name].applies(run.route)}
+    bulks = set(run.dice.sample(range(run.plan.faults), min(run.plan.faults, BULKS)))
+    for number in range(run.plan.faults):
+        run.start()
+        run.writers.work.give(run.plan.changes)
+        if number in bulks:
+            run.writers.bulk()
+        (name,) = run.dice.choices(list(weights), list(weights.values()))
+        FAULTS[name].inject(run)
+        run.faults[name] += 1
+
+
+def table(results: Sequence[Result]) -> str:
+    """The figures, a row for each run, as Markdown."""
+    head = ("route", "changes", "kills", "other faults", "lost", "invented", "reordered", "doubled", "wrong", "split")
+    lines = ["| " + " | ".join((*head, "again", "read", "seconds", "seed")) + " |", "|" + " --- |" * 14]
+    for each in results:
+        v, kills = each.verdict, each.faults["kill"]
+        numbers: list[Any] = [each.route, v.delivered, kills, each.faults.total() - kills, v.lost, v.invented]
+        numbers += [v.reordered, v.doubled, v.wrong, v.split, v.again, v.read, round(each.seconds), each.seed]
+        lines.append("| " + " | ".join(map(str, numbers)) + " |")
+    return "\n".join(lines)

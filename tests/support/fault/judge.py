@@ -1,0 +1,310 @@
+"""Compares what a receiver was sent with the ledger of what was committed.  It shares no code with the product."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from support.fault.ledger import BASELINE, SILENT, Record, Row, Version, changed_columns, same, same_row
+
+CHANGES = frozenset({"created", "updated", "deleted"})
+EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event as it arrived.  ``table`` is empty for events that are about no table of the ledger."""
+
+    id: str
+    table: str
+    kind: str
+    key: Any
+    data: Row
+    previous: Row | None
+    transaction: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What injected faults make legitimate.  ``gaps``: tables whose changes may be missing if the last state arrives by
+    ``read``; ``shapes``: tables whose events may lack a column that was added, or have one that was dropped, up to the
+    version with the number ``until``."""
+
+    gaps: frozenset[str] = frozenset()
+    shapes: frozenset[str] = frozenset()
+    until: int = 1 << 60
+
+
+@dataclass
+class Verdict:
+    """Numbers of faults, and examples of them.
+
+    lost: committed, and neither delivered nor covered by a permitted re-read.  invented: no committed transaction made
+    this change.  reordered: it arrived after a later change of its record.  doubled: the same change with another id.
+    wrong: the change was committed, with other values.  split: the changes of one transaction carry several transaction
+    tokens, or one token names several transactions.
+
+    Not faults: changes delivered; again: repetitions with the same id; read: rows read again; covered: changes that
+    only a permitted re-read shows; late: changes that arrived after a re-read had shown a later state; older: events
+    with the columns of before or after an ALTER.
+    """
+
+    lost: int = 0
+    invented: int = 0
+    reordered: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    split: int = 0
+    delivered: int = 0
+    again: int = 0
+    read: int = 0
+    covered: int = 0
+    late: int = 0
+    older: int = 0
+    derived: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    FAULTS = ("lost", "invented", "reordered", "doubled", "wrong", "split")
+
+    @property
+    def faults(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.FAULTS if getattr(self, name)}
+
+    def note(self, name: str, example: str) -> None:
+        setattr(self, name, getattr(self, name) + 1)
+        if name in self.FAULTS and sum(each.startswith(name) for each in self.examples) < EXAMPLES:
+            self.examples.append(f"{name}: {example}"[:2000])
+
+    def numbers(self) -> dict[str, int]:
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "examples"}
+
+
+def judge(versions: Sequence[Version], deliveries: Iterable[Delivery], allowed: Allowed | None = None) -> Verdict:
+    """``versions`` in order of their numbers; ``deliveries`` in order of arrival."""
+    court = _Court(versions, allowed or Allowed())
+    for delivery in deliveries:
+        court.take(delivery)
+    return court.close()
+
+
+def content(table: str, operation: str, key: Any, data: Row, previous: Row | None) -> str:
+    """The text by which a delivery and a version are the same; true and 1 differ in it, 1 and 1.0 do not."""
+    values = [table, operation, key, _plain(data), _plain(previous or {})]
+    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """Whole doubles as integers: JSON does not tell 121.0 from 121."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in row.items()
+    }
+
+
+def expected(version: Version) -> str:
+    data = version.before if version.after is None else version.after
+    assert data is not None
+    previous = changed_columns(version.before, version.after) if version.before and version.after else None
+    key = version.old if version.new is None else version.new
+    return content(version.table, version.operation, key, data, previous)
+
+
+class _Court:
+    def __init__(self, versions: Sequence[Version], allowed: Allowed) -> None:
+        self.versions = versions
+        self.allowed = allowed
+        self.verdict = Verdict()
+        self.chains: dict[Record, list[int]] = defaultdict(list)  # record → versions, in order
+        self.waiting: dict[str, list[int]] = defaultdict(list)  # content → versions not delivered yet
+        self.known: dict[str, int] = {}  # content → a version delivered already
+        self.arrived: dict[int, str] = {}  # version → id of its event
+        self.latest: dict[Record, int] = {}  # record → the newest version shown
+        self.covered: set[int] = set()
+        self.bodies: dict[str, tuple[str, int | None]] = {}  # id → body and version
+        self.tokens: dict[str, set[str]] = defaultdict(set)  # ledger transaction → tokens of its events
+        for place, version in enumerate(versions):
+            for record in version.records:
+                self.chains[record].append(place)
+            if version.transaction in (BASELINE, SILENT):
+                self.arrived[place] = ""
+                if version.transaction == BASELINE:
+                    self._advance(place)
+            else:
+                self.waiting[expected(version)].append(place)
+
+    def take(self, delivery: Delivery) -> None:
+        if delivery.id in self.bodies:
+            self._again(delivery)
+            return
+        self.bodies[delivery.id] = (delivery.body, None)
+        if not delivery.table:
+            self.verdict.derived += 1
+        elif delivery.kind == "read":
+            self._read(delivery)
+        elif delivery.kind in CHANGES:
+            self._change(delivery)
+        else:
+            self.verdict.derived += 1
+
+    def _again(self, delivery: Delivery) -> None:
+        body, place = self.bodies[delivery.id]
+        self.verdict.again += 1
+        if body != delivery.body:
+            self.verdict.note("wrong", f"the id {delivery.id} has two bodies: {body} and {delivery.body}")
+        if place is not None and self._superseded(place):
+            self.verdict.note("reordered", f"repeated after a later change of its record: {delivery.body}")
+
+    def _superseded(self, place: int) -> bool:
+        return any(self.latest.get(record, -1) > place for record in self.versions[place].records)
+
+    def _change(self, delivery: Delivery) -> None:
+        place = self._match(delivery)
+        if place is None:
+            return
+        version = self.versions[place]
+        self.verdict.delivered += 1
+        self.arrived[place] = delivery.id
+        self.bodies[delivery.id] = (delivery.body, place)
+        self.tokens[version.transaction].add(delivery.transaction)
+        if place in self.covered:
+            self.verdict.late += 1
+        elif self._superseded(place):
+            self.verdict.note("reordered", f"arrived after a later change of its record: {delivery.body}")
+        self._advance(place)
+
+    def _match(self, delivery: Delivery) -> int | None:
+        """The version that the delivery shows, if there is one."""
+        text = content(delivery.table, delivery.kind, delivery.key, delivery.data, delivery.previous)
+        if self.waiting[text]:
+            self.known[text] = self.waiting[text].pop(0)
+            return self.known[text]
+        if text in self.known:
+            other = self.arrived[self.known[text]]
+            self.verdict.note("doubled", f"{delivery.body} came with the id {other} already")
+            return None
+        near = self._nearest(delivery)
+        if near is None:
+            self.verdict.note("invented", delivery.body)
+        elif delivery.table in self.allowed.shapes and self._same_but_shape(delivery, near):
+            self.waiting[expected(self.versions[near])].remove(near)
+            self.verdict.older += 1
+            return near
+        else:
+            self.verdict.note("wrong", f"{delivery.body} instead of {expected(self.versions[near])}")
+        return None
+
+    def _nearest(self, delivery: Delivery) -> int | None:
+        """The first version, not delivered yet, that differs from the delivery in the fewest values."""
+        best, most = None, 0
+        for place in self.chains.get((delivery.table, delivery.key), ()):
+            version = self.versions[place]
+            data = version.before if version.after is None else version.after
+            if place in self.arrived or version.operation != delivery.kind or data is None:
+                continue
+            equal = sum(name in delivery.data and same(value, delivery.data[name]) for name, value in data.items())
+            if equal > most and equal * 2 > len(data):
+                best, most = place, equal
+        return best
+
+    def _same_but_shape(self, delivery: Delivery, place: int) -> bool:
+        """Whether the values of all columns that both have are equal, and the columns differ."""
+        version = self.versions[place]
+        if version.number > self.allowed.until:
+            return False
+        data = version.before if version.after is None else version.after
+        assert data is not None
+        common = data.keys() & delivery.data.keys()
+        return common != data.keys() | delivery.data.keys() and all(same(data[n], delivery.data[n]) for n in common)
+
+    def _read(self, delivery: Delivery) -> None:
+        self.verdict.read += 1
+        record = (delivery.table, delivery.key)
+        chain = self.chains.get(record, [])
+        shown = [place for place in chain if self._shows(place, delivery)]
+        if not shown:
+            self.verdict.note("wrong", f"this state was never committed: {delivery.body}")
+            return
+        place = max(shown)
+        if place < self.latest.get(record, -1) and not self._equal_to_latest(record, delivery):
+            self.verdict.note("reordered", f"an older state was read after a later one: {delivery.body}")
+            return
+        self.bodies[delivery.id] = (delivery.body, place)
+        self._cover(record, place)
+
+    def _shows(self, place: int, delivery: Delivery) -> bool:
+        version = self.versions[place]
+        if version.after is None or version.new != delivery.key:
+            return False
+        if delivery.table in self.allowed.shapes:
+            common = version.after.keys() & delivery.data.keys()
+            return all(same(version.after[name], delivery.data[name]) for name in common)
+        return same_row(version.after, delivery.data)
+
+    def _equal_to_latest(self, record: Record, delivery: Delivery) -> bool:
+        return self._shows(self.latest[record], delivery)
+
+    def _cover(self, record: Record, place: int) -> None:
+        """A re-read showed this version: those before it are not missed any more."""
+        for each in self.chains[record]:
+            if each <= place and each not in self.arrived:
+                self.covered.add(each)
+        self.latest[record] = max(place, self.latest.get(record, -1))
+
+    def _advance(self, place: int) -> None:
+        for record in self.versions[place].records:
+            self.latest[record] = max(place, self.latest.get(record, -1))
+
+    def close(self) -> Verdict:
+        for place, version in enumerate(self.versions):
+            if place not in self.arrived:
+                self._missing(place, version)
+        self._split()
+        return self.verdict
+
+    def _missing(self, place: int, version: Version) -> None:
+        if version.table in self.allowed.gaps and (place in self.covered or self._shown_later(place, version)):
+            self.verdict.covered += 1
+            return
+        by = " (only a re-read showed it)" if place in self.covered else ""
+        self.verdict.note("lost", f"{version.number} {version.transaction}{by} {expected(version)}")
+
+    def _shown_later(self, place: int, version: Version) -> bool:
+        """In a table with gaps: the record's last state was shown, or it has none that a re-read could show."""
+        record = version.records[-1]
+        last = self.chains[record][-1]
+        return self.latest.get(record, -1) > place or self.versions[last].new != record[1]
+
+    def _split(self) -> None:
+        owners: dict[str, set[str]] = defaultdict(set)
+        for transaction, tokens in self.tokens.items():
+            for token in tokens:
+                owners[token].add(transaction)
+            if len(tokens) > 1:
+                self.verdict.note("split", f"transaction {transaction} arrived as {sorted(tokens)}")
+        for token, transactions in owners.items():
+            if len(transactions) > 1:
+                self.verdict.note("split", f"the token {token} names the transactions {sorted(transactions)}")
+
+
+def parsed(body: str, tables: Mapping[str, str], keys: Mapping[str, str]) -> list[Delivery]:
+    """The events of a request body.  ``tables``: entity → table; ``keys``: table → its key column."""
+    found = json.loads(body)
+    return [_delivery(event, body, tables, keys) for event in (found if isinstance(found, list) else [found])]
+
+
+def _delivery(event: Mapping[str, Any], body: str, tables: Mapping[str, str], keys: Mapping[str, str]) -> Delivery:
+    entity, _, kind = str(event["event"]).partition(".")
+    table = tables.get(entity, "")
+    return Delivery(
+        id=str(event["id"]),
+        table=table,
+        kind=kind,
+        key=event["key"].get(keys[table]) if table else None,
+        data=event["data"],
+        previous=event.get("previous"),
+        transaction=str(event.get("transaction")),
+        body=body,
+    )

@@ -1,0 +1,304 @@
+"""A route at work: server, proxy, receiver, consumer and writers, and what faults need to act on them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from support.commands import run_command
+from support.consumer import Consumer, database_url
+from support.database import Database, create_database
+from support.fault import tables
+from support.fault.clock import SHIFT, set_shift
+from support.fault.judge import Allowed, Delivery, Verdict, judge, parsed
+from support.fault.ledger import Ledger
+from support.fault.routes import Route
+from support.fault.session import DRIVER_ERRORS, is_conflict, is_lost
+from support.fault.workload import Writers, connector
+from support.servers import KeeperClient, own_server
+from support.tcp_proxy import Proxy
+
+TESTS = Path(__file__).resolve().parents[2]
+PROGRESS_SECONDS = 60.0
+AFTER_ALL_JUMPS = 3 * 86400.0
+IDLE_SECONDS = 0.7
+REPAIR_SECONDS = 180.0
+QUIET_SECONDS = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is done.  ``changes``: transactions given to the writers for each fault.  ``faults``: names and weights.
+    ``bulk``: rows of the table that is updated as a whole."""
+
+    seed: int
+    faults: int
+    weights: dict[str, int]
+    changes: int = 6
+    bulk: int = 200
+    refused: float = 0.01
+
+
+def _used(pid: int) -> float:
+    """Processor time of a process in seconds; infinite when it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return math.inf
+    return float(times.user + times.system)
+
+
+def _has_used(pid: int, seconds: float) -> bool:
+    return _used(pid) >= seconds
+
+
+class Receiver:
+    """`support.fault.receiver` as a process, and its file."""
+
+    def __init__(self, folder: Path, seed: int, refused: float) -> None:
+        self.file = folder / "received"
+        self.file.touch()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.fault.receiver", str(self.file), str(seed), str(refused)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=TESTS,
+        )
+        assert self._process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/hook"
+
+    def size(self) -> int:
+        return self.file.stat().st_size
+
+    def deliveries(self) -> Iterator[Delivery]:
+        with self.file.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                yield from parsed(line.partition("\t")[2], tables.ENTITIES, tables.KEYS)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+class Run:
+    """What faults act on."""
+
+    def __init__(self, route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> None:
+        self.route = route
+        self.plan = plan
+        self.keeper = keeper
+        self.folder = folder
+        self.dice = random.Random(plan.seed)
+        self.faults: Counter[str] = Counter()
+        self.stuck = 0
+        self.crashes: list[str] = []
+        self.gaps: set[str] = set()
+        self.shapes: set[str] = set()
+        self.altered: set[str] = set()  # names of alterations that are in force
+        self.capture = route.capture
+        self.strict_from = 1 << 60
+        self.ledger = Ledger()
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Server, database, proxy, receiver, endpoint and writers; the consumer has read its first change."""
+        with ExitStack() as stack:
+            server = own_server(self.keeper, self.route.spec)
+            stack.callback(server.discard)
+            self.database = Database(server, create_database(server, erp=True))
+            stack.callback(self.database.close)
+            self.proxy = Proxy(server.port)
+            stack.callback(self.proxy.close)
+            self._create_tables()
+            self.receiver = Receiver(self.folder, self.plan.seed, self.plan.refused)
+            stack.callback(self.receiver.close)
+            self.consumer = self._configured(stack)
+            info = self.database.info
+            where = {name: getattr(info, name) for name in ("host", "port", "user", "password", "database")}
+            connect = connector(self.route.flavour, where)
+            self.writers = Writers(connect, self.route.flavour, self.ledger, self.plan.seed)
+            self.writers.baseline()
+            stack.callback(self._end_consumer)
+            self._begin()
+            self.writers.start()
+            try:
+                yield
+            except BaseException:
+                self.writers.work.end()
+                raise
+
+    def _create_tables(self) -> None:
+        for statement in tables.ddl(self.route.flavour):
+            self.database.execute(statement)
+        rows = ", ".join(f"({number}, 0, '')" for number in range(self.plan.bulk))
+        self.database.execute(f"INSERT INTO fault_bulk VALUES {rows}")
+
+    def _configured(self, stack: ExitStack) -> Consumer:
+        """The consumer connects through the proxy; commands for the DBA do not."""
+        through = replace(self.database.info, port=self.proxy.port)
+        more = f'capture = "{self.route.capture}"\ntables = {list(self.route.captured)}\non_purged = "reread"\n'
+        more = more.replace("'", '"')
+        consumer = Consumer.configure(self.folder, through, more)
+        with (consumer.folder / "cdc.toml").open("a", encoding="utf-8") as file:
+            file.write("[process]\nnice = 0\n")  # kills must come while it works, also on a busy machine
+        self.clock = self.folder / "clock"
+        set_shift(self.clock, 0.0)
+        consumer.environment[SHIFT] = str(self.clock)
+        if self.route.outbox == "postgresql":
+            self._use_postgres_outbox(consumer, stack)
+        for command in self.route.installs:
+            consumer.run(*command)
+        consumer.add_endpoint(self.receiver.url, "*", "--timeout", "2", "--concurrency", "32")
+        return consumer
+
+    def _use_postgres_outbox(self, consumer: Consumer, stack: ExitStack) -> None:
+        """In a database of its own on the same server."""
+        database = Database(self.database.server, create_database(self.database.server, erp=False))
+        stack.callback(database.close)
+        file = consumer.folder / "cdc.toml"
+        text = file.read_text().replace("sqlite:///cdc.db", database_url(database.info))
+        file.write_text(text)
+
+    def _begin(self) -> None:
+        """From the first change on the consumer's position is stored."""
+        self.start()
+        self.until_logged('"reading"')
+        self.writers.bulk()
+        self.until(lambda: self.receiver.size() > 0)
+
+    # The consumer.
+
+    def start(self) -> None:
+        """Start the consumer, unless it runs."""
+        if self.consumer.process is None:
+            self.consumer.start(forked=True)
+
+    def kill(self) -> None:
+        self.note_crash()
+        self._end_consumer()
+
+    def note_crash(self) -> None:
+        """The consumer must not end by itself."""
+        process = self.consumer.process
+        if process is not None and process.poll() is not None:
+            lines = self.consumer.log.read_text(encoding="utf-8").splitlines()[-3:]
+            self.crashes.append(f"consumer ended by itself: {lines}")
+
+    def _end_consumer(self) -> None:
+        if self.consumer.process is not None:
+            self.consumer.end(signal.SIGKILL)
+
+    def set_capture(self, capture: str) -> None:
+        """In the configuration; the consumer, which does not run, moves at its next start."""
+        file = self.consumer.folder / "cdc.toml"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(f'capture = "{self.capture}"', f'capture = "{capture}"'), encoding="utf-8")
+        self.capture = capture
+
+    def admin(self, *statements: str) -> None:
+        """DDL; repeated when it met a deadlock or a lock that was held too long."""
+        for statement in statements:
+            while not self._executed(statement):
+                pass
+
+    def _executed(self, statement: str) -> bool:
+        try:
+            self.database.execute(statement)
+        except DRIVER_ERRORS as error:
+            if is_conflict(error) or is_lost(error):
+                return False
+            raise
+        return True
+
+    def touch_altered(self) -> None:
+        """Change every row of the tables that faults have altered; from here on events have all their columns."""
+        if not self.gaps | self.shapes:
+            return
+        self.kill()
+        size = self.consumer.log.stat().st_size
+        self.start()
+        self.until_logged('"reading"', size)
+        self.until_repaired()
+        self.strict_from = self.ledger.number()
+        for table in sorted(self.gaps | self.shapes):
+            self.writers.touch(table)
+
+    def until_repaired(self) -> None:
+        """Until the doctor finds nothing wrong with the source."""
+        if not self.until(lambda: not self._wrong(), REPAIR_SECONDS):
+            self.crashes.append(f"not repaired: {self._wrong()}")
+
+    def _wrong(self) -> list[str]:
+        done = run_command(*self.consumer.arguments("doctor", "--source", "main", "--json"))
+        checks = json.loads(done.stdout)["checks"]
+        return [f"{each['check']}: {each['detail']}" for each in checks if each["severity"] == "wrong"]
+
+    # Waiting.
+
+    def until(self, done: Callable[[], bool], seconds: float = PROGRESS_SECONDS) -> bool:
+        """Whether it came true in time."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                return False
+            threading.Event().wait(0.005)  # files of other processes: there is no event to await
+        return True
+
+    def until_logged(self, words: str, start: int = 0, seconds: float = PROGRESS_SECONDS) -> bool:
+        log = self.consumer.log
+        return self.until(lambda: log.exists() and words.encode() in log.read_bytes()[start:], seconds)
+
+    def until_progress(self) -> None:
+        """Until something more has arrived."""
+        size = self.receiver.size()
+        if not self.until(lambda: self.receiver.size() > size):
+            self.stuck += 1
+
+    def until_worked(self, seconds: float) -> None:
+        """Until the consumer has used so much more processor time, or has nothing to do."""
+        assert self.consumer.process is not None
+        pid = self.consumer.process.pid
+        before, used = -1.0, _used(pid)
+        wanted = used + seconds
+        while before < used < wanted:
+            self.until(partial(_has_used, pid, wanted), IDLE_SECONDS)
+            before, used = used, _used(pid)
+
+    # The run.
+
+    def judged(self) -> Verdict:
+        allowed = Allowed(frozenset(self.gaps), frozenset(self.shapes), self.strict_from)
+        others = set(tables.PLUGIN) - set(self.route.captured)
+        versions = [version for version in self.ledger.in_order() if version.table not in others]
+        return judge(versions, self.receiver.deliveries(), allowed)
+
+    def settled(self) -> Verdict:
+        """The verdict when everything has arrived, or nothing has for a while.  The clock is past every time stored."""
+        if self.faults["clock"]:
+            set_shift(self.clock, AFTER_ALL_JUMPS)
+        self.start()
+        size, since = -1, time.monotonic()
+        while True:
+            if self._grown(size, 5 if size >= 0 else 0):
+                size, since = self.receiver.size(), time.monotonic()
+                continue
+            verdict = self.judged()
+            if not verdict.lost or time.monotonic() - since > QUIET_SECONDS:
+                return verdict
+
+    def _grown(self, size: int, seconds: float) -> bool:
+        """Whether more has arrived than this, at once or within the time."""
+        return self.until(lambda: self.receiver.size() != size, seconds)
