@@ -17,7 +17,7 @@ FAULTS_EACH = 12
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("route", list(ROUTES))
+@pytest.mark.parametrize("route", [name for name, route in ROUTES.items() if not route.moving])
 def test_nothing_is_lost_invented_or_reordered(route: str, keeper: KeeperClient, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     result = go(ROUTES[route], Plan(seed, FAULTS_EACH, WEIGHTS), keeper, tmp_path)

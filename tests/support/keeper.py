@@ -5,7 +5,7 @@ whatever way the run ended, the keeper ends every server that it started and rem
 asked for as its own ends with the connection that asked.
 
 Requests are tuples over a `multiprocessing.connection`: ("shared", Spec), ("own", Spec), ("start" | "stop" | "kill" |
-"discard", id), ("labels",).  Answers: (True, value) or (False, sentence).
+"save" | "restore" | "discard", id), ("labels",).  Answers: (True, value) or (False, sentence).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Keeper:
                 kept = self._make(spec)
                 owned.add(kept.id)
                 return kept
-            case ("start" | "stop" | "kill" as action, int(number)) if number in owned:
+            case ("start" | "stop" | "kill" | "save" | "restore" as action, int(number)) if number in owned:
                 getattr(self._servers[number], action)()
                 return None
             case ("discard", int(number)) if number in owned:

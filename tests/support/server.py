@@ -102,6 +102,14 @@ class Server(Protocol):
         """At once, all its processes, as a power cut does it."""
         ...
 
+    def save(self) -> None:
+        """Copy the data of the stopped server, in place of an earlier copy."""
+        ...
+
+    def restore(self) -> None:
+        """Put the copy in the place of the stopped server's data."""
+        ...
+
     def discard(self) -> None:
         """End it and drop its data."""
         ...
@@ -214,6 +222,18 @@ class _Process:
             with suppress(psutil.NoSuchProcess):  # it ended with its server
                 other.kill()
         psutil.wait_procs(others, STOP_SECONDS)
+
+    def save(self) -> None:
+        self._copy(self.data, self.folder / "saved")
+
+    def restore(self) -> None:
+        self._copy(self.folder / "saved", self.data)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """With owners and times, as an administrator does it."""
+        if target.exists():
+            shutil.rmtree(target)
+        _run(["cp", "-a", source, target])
 
     def discard(self) -> None:
         self._end(self.end_signal)
@@ -384,6 +404,12 @@ class ContainerServer:
 
     def kill(self) -> None:
         self._container.get_wrapped_container().kill()
+
+    def save(self) -> None:
+        raise NotImplementedError("The data of a container are not copied: set CDC_TEST_DOCKER=0.")
+
+    def restore(self) -> None:
+        raise NotImplementedError("The data of a container are not copied: set CDC_TEST_DOCKER=0.")
 
     def discard(self) -> None:
         self._container.stop()

@@ -97,6 +97,14 @@ class TestServer:
         self.stop()
         self.start()
 
+    def save(self) -> None:
+        """Copy the data of the stopped server."""
+        self._act("save")
+
+    def restore(self) -> None:
+        """Put that copy in the place of the stopped server's data."""
+        self._act("restore")
+
     def discard(self) -> None:
         self._act("discard")
 

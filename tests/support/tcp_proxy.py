@@ -33,6 +33,10 @@ class Proxy:
         self._listener.close()
         self.cut()
 
+    def redirect(self, port: int) -> None:
+        """New connections go to another server."""
+        self._target = ("127.0.0.1", port)
+
     def cut(self) -> None:
         """End every connection; new ones are let through."""
         for each in list(self._sockets):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from support.fault import schema_faults
+from support.fault import schema_faults, server_faults
 from support.fault.clock import set_shift
 from support.fault.routes import Route
 from support.fault.run import Run
@@ -146,6 +146,9 @@ FAULTS: dict[str, Fault] = {
     "full-disk": Fault(full_disk, 0, lambda route: route.outbox == "sqlite"),
     "clock": Fault(set_clock, 0),
     "move": Fault(move, 10, lambda route: route.moving),
+    "old-copy": Fault(server_faults.old_copy, 0, server_faults.reads_log),
+    "reset-log": Fault(server_faults.reset_log, 0, server_faults.reads_log),
+    "fail-over": Fault(server_faults.fail_over, 0, server_faults.replicates),
     "alter": Fault(schema_faults.alter, 0),
     "swap": Fault(schema_faults.swap, 0),
     "recreate": Fault(schema_faults.recreate, 0),

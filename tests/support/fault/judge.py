@@ -32,11 +32,12 @@ class Delivery:
 class Allowed:
     """What injected faults make legitimate.  ``gaps``: tables whose changes may be missing if the last state arrives by
     ``read``; ``shapes``: tables whose events may lack a column that was added, or have one that was dropped, up to the
-    version with the number ``until``."""
+    version with the number ``until``.  ``revoked``: transactions that need not arrive."""
 
     gaps: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
     until: int = 1 << 60
+    revoked: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -265,6 +266,8 @@ class _Court:
         return self.verdict
 
     def _missing(self, place: int, version: Version) -> None:
+        if version.transaction in self.allowed.revoked:
+            return
         if version.table in self.allowed.gaps and (place in self.covered or self._shown_later(place, version)):
             self.verdict.covered += 1
             return

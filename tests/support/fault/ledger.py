@@ -105,9 +105,11 @@ def _nothing(entry: Entry) -> bool:
 
 @dataclass
 class Ledger:
-    """Committed transactions; writers of several threads append to it."""
+    """Committed transactions, from several threads.  ``revoked``: those that a fault took back; their
+    events may arrive, and need not."""
 
     versions: list[Version] = field(default_factory=list)
+    revoked: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _last: int = 0
 
@@ -121,6 +123,11 @@ class Ledger:
         found = merged(transaction, entries)
         with self._lock:
             self.versions += found
+
+    def revoke(self, held: set[str]) -> None:
+        """``held``: all transactions that the database still holds."""
+        with self._lock:
+            self.revoked |= {version.transaction for version in self.versions} - held - {BASELINE, SILENT}
 
     def last(self, table: str) -> dict[Key, Row]:
         """The rows of a table after all committed transactions."""

@@ -116,6 +116,7 @@ class Run:
     def prepared(self) -> Iterator[None]:
         """Server, database, proxy, receiver, endpoint and writers; the consumer has read its first change."""
         with ExitStack() as stack:
+            self.stack = stack
             server = own_server(self.keeper, self.route.spec)
             stack.callback(server.discard)
             self.database = Database(server, create_database(server, erp=True))
@@ -127,8 +128,8 @@ class Run:
             stack.callback(self.receiver.close)
             self.consumer = self._configured(stack)
             info = self.database.info
-            where = {name: getattr(info, name) for name in ("host", "port", "user", "password", "database")}
-            connect = connector(self.route.flavour, where)
+            self.where = {name: getattr(info, name) for name in ("host", "port", "user", "password", "database")}
+            connect = connector(self.route.flavour, self.where)
             self.writers = Writers(connect, self.route.flavour, self.ledger, self.plan.seed)
             self.writers.baseline()
             stack.callback(self._end_consumer)
@@ -200,6 +201,13 @@ class Run:
     def _end_consumer(self) -> None:
         if self.consumer.process is not None:
             self.consumer.end(signal.SIGKILL)
+
+    def use(self, database: Database) -> None:
+        """The ERP's database is on another server from here on."""
+        self.database = database
+        self.stack.callback(database.close)
+        self.where["port"] = database.info.port
+        self.proxy.redirect(database.info.port)
 
     def set_capture(self, capture: str) -> None:
         """In the configuration; the consumer, which does not run, moves at its next start."""
@@ -280,7 +288,9 @@ class Run:
     # The run.
 
     def judged(self) -> Verdict:
-        allowed = Allowed(frozenset(self.gaps), frozenset(self.shapes), self.strict_from)
+        allowed = Allowed(
+            frozenset(self.gaps), frozenset(self.shapes), self.strict_from, frozenset(self.ledger.revoked)
+        )
         others = set(tables.PLUGIN) - set(self.route.captured)
         versions = [version for version in self.ledger.in_order() if version.table not in others]
         return judge(versions, self.receiver.deliveries(), allowed)

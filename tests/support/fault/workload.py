@@ -137,6 +137,14 @@ class Writers:
             entry = Entry(self.ledger.number(), table, key if before else None, key if after else None, before, after)
             self.ledger.commit(SILENT, [entry])
 
+    def revoke(self) -> None:
+        """Note which committed transactions the database does not hold any more.  Writers are paused."""
+        session = self._session()
+        cursor = session.connection.cursor()
+        cursor.execute("SELECT id FROM fault_commits")
+        self.ledger.revoke({name for (name,) in cursor.fetchall()})
+        session.connection.close()
+
     def bulk(self) -> None:
         """One transaction that updates all rows of a table."""
         self.apply(update_bulk)
@@ -316,11 +324,17 @@ class Writers:
 
 
 def connector(flavour: str, where: dict[str, Any]) -> Connect:
-    """Plain drivers; transactions are begun by statements.  ``where``: host, port, user, password, database."""
-    if flavour == "postgresql":
+    """Plain drivers; transactions are begun by statements.  ``where``: host, port, user, password and database, read
+    at each connection."""
+
+    def connect_postgres() -> Any:
         names = {"dbname" if name == "database" else name: value for name, value in where.items()}
-        return lambda: psycopg.connect(autocommit=True, **names)
-    return lambda: pymysql.connect(autocommit=True, charset="utf8mb4", **where)
+        return psycopg.connect(autocommit=True, **names)
+
+    def connect_mysql() -> Any:
+        return pymysql.connect(autocommit=True, charset="utf8mb4", **where)
+
+    return connect_postgres if flavour == "postgresql" else connect_mysql
 
 
 def _close(session: Session) -> None:
