@@ -77,11 +77,13 @@ class Transaction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A change that capture could not record: which table, what kind of operation, when (UTC)."""
+    """A change that capture could not record: which table, what kind of operation, when (UTC).  ``reason``: all of it
+    in sentences, where the operation does not say enough."""
 
     table: str
     operation: Operation
     time: datetime
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

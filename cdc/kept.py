@@ -6,7 +6,7 @@ source made them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Protocol
 
@@ -37,7 +37,19 @@ class KeptChange:
     anew: bool = False
 
 
-class KeptStore(Protocol):
+class RefusalStore(Protocol):
+    """One text for each API: the calls that it refused.  All processes of the installation share it."""
+
+    async def refusals(self, api: str) -> str:
+        """Return the text; empty at first."""
+        ...
+
+    async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
+        """Replace the text by ``change(text)``; no other process reads or changes it in between."""
+        ...
+
+
+class KeptStore(RefusalStore, Protocol):
     async def become_reader(self, source: str) -> bool:
         """Whether this process may read a source that has no lock of its own.  It has the part until `stop_reading`, or
         until it closes the outbox or dies, and the others get False until then."""

@@ -154,7 +154,7 @@ def source_gap(source: str, gap: Gap) -> Event:
         lost = f"Changes of the table {gap.table} of source {source} were not captured"
     else:
         lost = f"A change ({gap.operation}) of the table {gap.table} of source {source} could not be recorded"
-    message = f"{lost}. The table is read again, which gives its rows as they are now (events .read)."
+    message = gap.reason or f"{lost}. The table is read again, which gives its rows as they are now (events .read)."
     told = {"table": gap.table, "operation": gap.operation.value, "message": message}
     hour = (gap.time - datetime(1970, 1, 1, tzinfo=UTC)) // GAP_HOURS
     return _of_source("source.gap", source, told, gap.time, gap.table, hour)

@@ -72,7 +72,7 @@ def checks_of(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
     checks, positions = run_async(_check_outbox(config))
     yield from checks
     for source in sources:
-        for finding in service_doctor.examine(source, positions.get(source.name)):
+        for finding in service_doctor.examine(source, config.outbox, positions.get(source.name)):
             yield Check(f"source {source.name}", finding)
 
 

@@ -13,7 +13,8 @@ from cdc.cli.output import say
 from cdc.config import DEFAULT_FILE, SourceConfig
 from cdc.config.find import find_facturascripts
 from cdc.config.initial import Choices, check_choices, initial_toml
-from cdc.config.load import find_config
+from cdc.config.load import find_config, load_config
+from cdc.config.outbox import OutboxConfig
 from cdc.config.rest import RestConfig
 from cdc.errors import ConfigError
 from cdc.service.recommendation import Recommendation, recommend
@@ -34,7 +35,7 @@ def configure(guide: Guide, known: Choices) -> None:
         return
     choices = _placed(guide, known)
     if choices.api is not None:
-        _write(guide, path, _by_api(guide, choices))
+        _write(guide, path, _by_api(guide, choices, path))
         return
     check_choices(choices)
     source = SourceConfig(facturascripts=choices.facturascripts, url=choices.url, password_file=choices.password_file)
@@ -57,16 +58,23 @@ def _placed(guide: Guide, known: Choices) -> Choices:
     return replace(known, facturascripts=Path(found).absolute())
 
 
-def _by_api(guide: Guide, choices: Choices) -> Choices:
-    """With a token that FacturaScripts' API accepts.  Raises `SourceError` when it does not, or does not answer."""
+def _by_api(guide: Guide, choices: Choices, path: Path) -> Choices:
+    """Return the choices with a token that FacturaScripts' API accepts.  ``path``: of the configuration to be written.
+    Raises `SourceError` when the API does not accept it, or does not answer."""
     if choices.token_file is None:
         choices = replace(choices, token_file=Path(guide.answer(_WHICH_KEY, "--token-file FILE", None)).absolute())
     check_choices(choices)
     rest = RestConfig(url=choices.api, token_file=choices.token_file)
-    say(run_async(api_greeting(SourceConfig(capture="rest", rest=rest))))
+    say(run_async(api_greeting(SourceConfig(capture="rest", rest=rest), _outbox(path))))
     say('Chosen: capture = "rest": what differs between two looks is told, minutes later, and no more than that.')
     say("  Where the database can be reached, triggers or its log see every change, at once: docs/sources.md.")
     return choices
+
+
+def _outbox(path: Path) -> OutboxConfig:
+    """The outbox that the configuration will have."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("CDC_OUTBOX_")}
+    return load_config(environment=environment, folder=path.absolute().parent).outbox
 
 
 def _found(guide: Guide) -> str:

@@ -107,6 +107,11 @@ def reader_lock(source: str) -> int:
     return _hash(f"\0reader\0{source}")
 
 
+def refusal_lock(api: str) -> int:
+    """Return the advisory lock of the refusals of an API."""
+    return _hash(f"\0refusals\0{api}")
+
+
 def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
     """The lane of an event at an endpoint with this order; merges are to be followed where it is a record's."""
     if order is Order.RECORD:

@@ -243,7 +243,7 @@ class ServiceDesk:
             raise NotFound(f"There is no source {source!r}.")
         position = await self.store.position(source)
         # not in a thread of the pool, which others need too: its server may hang
-        return await alone().in_thread(lambda: examine(self._config.source[source], position))
+        return await alone().in_thread(lambda: examine(self._config.source[source], self._config.outbox, position))
 
     # -- the process ------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from cdc.column import Capture
 from cdc.config import SourceConfig
+from cdc.config.outbox import OutboxConfig
 from cdc.errors import CdcError
 from cdc.finding import Finding, Severity
 from cdc.position import Position
@@ -14,7 +16,7 @@ from cdc.service.installers import binlog_inspector, inspector, installer, mysql
 from cdc.source.move.position import captured, log_part
 
 
-def examine(source: SourceConfig, position: Position | None = None) -> list[Finding]:
+def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | None = None) -> list[Finding]:
     """Every check of one source.  What stops the examination is a finding like the others.
 
     ``position``: where its consumer stands, if that is known."""
@@ -22,7 +24,7 @@ def examine(source: SourceConfig, position: Position | None = None) -> list[Find
         if source.capture == "rest":
             from cdc.service.rest import rest_findings
 
-            return rest_findings(source, position)
+            return asyncio.run(rest_findings(source, outbox, position))
         position = captured(position)
         inspect = inspector(source)
         wanted, notes = checked(source, inspect)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 def open_outbox(config: Config) -> OutboxStore:
     """The configured outbox; not opened yet."""
-    return _outbox(config.outbox, config.outbox.secret_keys())
+    return outbox_of(config.outbox)
+
+
+def outbox_of(outbox: OutboxConfig) -> OutboxStore:
+    return _outbox(outbox, outbox.secret_keys())
 
 
 def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cdc.clock import SystemClock
 from cdc.column import ColumnKind
 from cdc.config import SourceConfig
+from cdc.config.outbox import OutboxConfig
 from cdc.config.rest import RestResource
 from cdc.errors import ConfigError
 from cdc.finding import Finding
-from cdc.kept import KeptStore
+from cdc.kept import KeptStore, RefusalStore
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.position import Position
+from cdc.service.outboxes import outbox_of
 from cdc.service.rules import catalogue
 
 if TYPE_CHECKING:
-    from cdc.source.rest.budget import BanGuard, Budget
+    from cdc.source.rest.budget import Budget
     from cdc.source.rest.client import ApiClient
+    from cdc.source.rest.guard import BanGuard
     from cdc.source.rest.resource import Resource
     from cdc.source.rest.source import RestSource
+
+#: Seconds that a command waits before a request at most.
+_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class RestParts:
-    """What outlives a connection to the API: how often it was asked, and refused."""
+    """What outlives a connection to the API: how often it was asked, and refused.  ``patience``: as of `ApiClient`."""
 
     source: SourceConfig
     budget: Budget
     guard: BanGuard
+    patience: float = math.inf
 
     @classmethod
-    def of(cls, source: SourceConfig) -> RestParts:
-        from cdc.source.rest.budget import BanGuard, Budget
+    def of(cls, source: SourceConfig, store: RefusalStore, patience: float = math.inf) -> RestParts:
+        from cdc.source.rest.budget import Budget
+        from cdc.source.rest.client import place_of
+        from cdc.source.rest.guard import BanGuard
 
-        return cls(source, Budget(source.rest.requests_per_minute, SystemClock()), BanGuard())
+        clock = SystemClock()
+        guard = BanGuard(place_of(source.rest.url or ""), store, clock)
+        return cls(source, Budget(source.rest.requests_per_minute, clock), guard, patience)
 
     def client(self) -> ApiClient:
         """Reads the token now; raises `ConfigError`."""
@@ -45,7 +57,8 @@ class RestParts:
 
         rest = self.source.rest
         assert rest.url is not None, "guaranteed by SourceConfig"
-        return ApiClient(rest.url, rest.read_token(self.source.name), self.budget, self.guard, SystemClock())
+        token = rest.read_token(self.source.name)
+        return ApiClient(rest.url, token, self.budget, self.guard, patience=self.patience)
 
 
 def rest_source(source: SourceConfig, kept: KeptStore, connect: Callable[[], ApiClient]) -> RestSource:
@@ -60,30 +73,44 @@ def rest_source(source: SourceConfig, kept: KeptStore, connect: Callable[[], Api
     return RestSource(source.name, connect, polled, kept, SystemClock())
 
 
-async def api_greeting(source: SourceConfig) -> str:
+async def api_greeting(source: SourceConfig, outbox: OutboxConfig) -> str:
     """What the API answers first, in a sentence.  Raises `SourceError` when it lets nobody in, `ConfigError`."""
-    client = RestParts.of(source).client()
-    try:
-        await client.get()
-    finally:
-        await client.close()
+    async with _refusals(outbox) as store:
+        client = RestParts.of(source, store, _PATIENCE).client()
+        try:
+            await client.get()
+        finally:
+            await client.close()
     return f"FacturaScripts' API at {client.place} is enabled, and accepts the token."
 
 
-def rest_findings(source: SourceConfig, position: Position | None) -> list[Finding]:
-    """The doctor's checks.  ``position``: tells when the API refused calls of the consumer."""
+async def rest_findings(source: SourceConfig, outbox: OutboxConfig, position: Position | None) -> list[Finding]:
+    """The doctor's checks.  ``position``: of the consumer, which shows what the API gave to it."""
     from cdc.source.rest.inspector import ApiInspector
     from cdc.source.rest.position import RestPosition
 
     rules = catalogue(source)
     polled = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]
     lookups = [_found(source, table, resource_of(source, rules, table)) for table in rules.lookups()]
-    parts = RestParts.of(source)
-    if (stands := RestPosition.load(position)) is not None:
-        parts.guard.remember(stands.refused)
-    rest = source.rest
-    inspect = ApiInspector(parts.client(), rest.url or "", rest.requests_per_minute, rest.page_size)
-    return asyncio.run(inspect.findings(polled, lookups))
+    reached = RestPosition.load(position) or RestPosition()
+    async with _refusals(outbox) as store:
+        client = RestParts.of(source, store, _PATIENCE).client()
+        client.expect(each.path for each in polled if reached.of(each.table).known)
+        rest = source.rest
+        inspect = ApiInspector(client, rest.url or "", rest.requests_per_minute, rest.page_size)
+        return await inspect.findings(polled, lookups)
+
+
+@asynccontextmanager
+async def _refusals(outbox: OutboxConfig) -> AsyncIterator[RefusalStore]:
+    """The memory of refusals, where all commands with this outbox find it, also before there is one."""
+    store = outbox_of(outbox)
+    try:
+        if outbox.path is None:
+            await store.open()
+        yield store
+    finally:
+        await store.close()
 
 
 def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:

@@ -55,7 +55,7 @@ def source_of(source: SourceConfig, kept: KeptStore, share: Share | None = None)
     if source.capture == "rest":
         from cdc.service.rest import RestParts, rest_source
 
-        parts = RestParts.of(source)
+        parts = RestParts.of(source, kept)
         return rest_source(source, kept, lambda: _told_as_source(parts.client))
     from cdc.source.move.position import Way
     from cdc.source.move.source import MovingSource

@@ -50,7 +50,7 @@ class Invoices:
         return web.json_response(self._page(request) if resource == INVOICES else [])
 
     def _page(self, request: web.Request) -> list[dict[str, Any]]:
-        behind = next((int(value) for name, value in request.query.items() if name.startswith("filter[")), 0)
+        behind = int(request.query.get("filter[idfactura_gte]", "1")) - 1
         page: list[dict[str, Any]] = []
         number, limit = behind, int(request.query["limit"])
         while len(page) < limit and number < ROWS:

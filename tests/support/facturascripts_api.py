@@ -7,6 +7,7 @@ unknown column in a filter or sort makes the query fail, which looks like no row
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -52,8 +53,13 @@ class Api:
     enabled: bool = True
     token: str = TOKEN
     now: Callable[[], float] = lambda: 0.0
+    advance: Callable[[float], None] = lambda _seconds: None  # the time, where it is simulated
     failing: list[int] = field(default_factory=list)
     empty: int = 0  # so many of the next lists are empty: the database fails, and nothing says so
+    away: set[str] = field(default_factory=set)  # tables whose queries fail: their lists are empty
+    instead: str | None = None  # what something before FacturaScripts answers in its place
+    instead_status: int = 200
+    failing_tables: dict[str, int] = field(default_factory=dict)  # table → status, with a text that is not JSON
     without_query: bool = False  # something on the way takes the parameters away
     without_filters: bool = False  # or the filters
     before_answer: Callable[[str], None] = lambda _table: None
@@ -61,10 +67,16 @@ class Api:
     incidents: list[float] = field(default_factory=list)
     columns: dict[str, dict[str, str]] = field(default_factory=dict)  # added by plugins: table → column → type
     url: str = ""
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def banned(self) -> bool:
         return sum(self.now() - each < 600 for each in self.incidents) >= 5
+
+    async def until_refused(self, times: int) -> None:
+        while len(self.incidents) < times:
+            self.refused.clear()
+            await self.refused.wait()
 
     def put(self, table: str, row: Row) -> None:
         """Insert or update; columns that are not given are null."""
@@ -81,6 +93,8 @@ class Api:
     async def answer(self, request: web.Request) -> web.Response:
         path = request.path.removeprefix("/api/3").strip("/").split("/")
         self.requests.append((self.now(), path[0]))
+        if self.instead is not None:
+            return web.Response(status=self.instead_status, text=self.instead)
         if self.failing and (status := self.failing.pop(0)):
             return web.Response(status=status, text="<html>error</html>")
         names = {resource: table for table, resource in resources().items()}
@@ -89,6 +103,8 @@ class Api:
             return refused
         if path == [""]:
             return web.json_response({"resources": sorted(names)})
+        if names[path[0]] in self.failing_tables:
+            return web.Response(status=self.failing_tables[names[path[0]]], text="<html>error</html>")
         table = tables()[names[path[0]]]
         return web.json_response(self._schema(table)) if path[1:] == ["schema"] else self._list(request, table)
 
@@ -101,6 +117,7 @@ class Api:
         allowed = not resource or self.rights is None or names.get(resource) in self.rights
         if given != self.token or not allowed:
             self.incidents.append(self.now())
+            self.refused.set()
             return _error(403, "forbidden") if given == self.token else _error(401, "auth-token-invalid")
         return _error(404, "api-resource-invalid") if resource and resource not in names else None
 
@@ -116,8 +133,8 @@ class Api:
     def _list(self, request: web.Request, table: Table) -> web.Response:
         self.before_answer(table.name)
         rows = list(self.data.get(table.name, {}).values())
-        if self.empty:
-            self.empty -= 1
+        if self.empty or table.name in self.away:
+            self.empty = max(self.empty - 1, 0)
             rows = []
         limit, offset = int(request.query.get("limit", "50")), int(request.query.get("offset", "0"))
         known = self._schema(table)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from cdc.change import Batch
+from cdc.change import Batch, Gap
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig
 from cdc.errors import SourceError
@@ -20,8 +20,9 @@ from cdc.mapping.merge import merged
 from cdc.outbox.base import OutboxStore
 from cdc.service.rest import polled_tables, resource_of
 from cdc.service.rules import catalogue
-from cdc.source.rest.budget import BanGuard, Budget
+from cdc.source.rest.budget import Budget
 from cdc.source.rest.client import ApiClient
+from cdc.source.rest.guard import BanGuard
 from cdc.source.rest.source import Polled, RestSource
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock
@@ -62,7 +63,7 @@ class PassingClock(ManualClock):
 @dataclass
 class Polling:
     """Drives one source by hand: maps and stores its batches as the relay does it.  ``told``: the events that the
-    outbox took, in order; ``failures``: what the source raised."""
+    outbox took, in order; ``failures``: what the source raised; ``gaps``: those of its batches."""
 
     source: RestSource
     mapper: Mapper
@@ -70,6 +71,7 @@ class Polling:
     clock: PassingClock
     told: list[Event] = field(default_factory=list)
     failures: list[SourceError] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     _batches: AsyncGenerator[Batch] | None = None
     _next: asyncio.Task[Batch] | None = None
 
@@ -125,6 +127,7 @@ class Polling:
         await self.store.store(self.source.name, batch.position, mapped.events, {}, now, kept=batch.kept)
         await self.source.acknowledge(batch.position)
         self.told += mapped.events
+        self.gaps += batch.gaps
 
     async def die(self) -> None:
         """Without any farewell; what follows begins anew from what the outbox holds."""
@@ -149,7 +152,6 @@ def polling(
     tables: Sequence[str] = (),
     *,
     per_minute: int = 600,
-    guard: BanGuard | None = None,
     include: tuple[Any, ...] = (),
     page_size: int = 500,
     **options: Any,
@@ -167,11 +169,11 @@ def polling(
         page_size,
         existing=rest.existing == "read",
     )
-    budget, guarding = Budget(per_minute, clock), guard or BanGuard()
+    budget, guard = Budget(per_minute, clock), BanGuard(api.url, store, clock)
     api.now = clock.monotonic
 
     def connect() -> ApiClient:
-        return ApiClient(api.url, TOKEN, budget, guarding, clock)
+        return ApiClient(api.url, TOKEN, budget, guard)
 
     return Polling(RestSource("main", connect, polled, store, clock), Mapper(rules), store, clock)
 

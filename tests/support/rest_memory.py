@@ -42,7 +42,7 @@ async def main(url: str, outbox: str, events: int) -> None:
     store = SqliteOutbox(outbox)
     await store.open()
     started = resident_mb("VmRSS")
-    source = rest_source(config, store, RestParts.of(config).client)
+    source = rest_source(config, store, RestParts.of(config, store).client)
     stop = asyncio.Event()
     relay = Relay(source, mapper_of(config), store, SystemClock(), nobody)
     running = asyncio.create_task(relay.run(stop))

@@ -102,6 +102,12 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         rows = self._kept[source, table]
         return {key: rows[key] for key in keys if key in rows}
 
+    async def refusals(self, api: str) -> str:
+        return self._refusals.get(api, "")
+
+    async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
+        self._refusals[api] = change(self._refusals.get(api, ""))
+
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         payloads = [event_payload(event) for event in events]
         return Stored(*await self._add(events, payloads, now))

@@ -95,6 +95,7 @@ class MemoryTables:
         self._positions: dict[str, Position] = {}
         self._states: dict[str, dict[str, str]] = defaultdict(dict)
         self._kept: dict[tuple[str, str], dict[bytes, KeptRow]] = defaultdict(dict)  # by source and table
+        self._refusals: dict[str, str] = {}  # by API
         self._events: dict[str, StoredEvent] = {}  # in the order of their sequences
         self._payloads: dict[str, bytes] = {}  # of each event
         self._endpoints: dict[str, Endpoint] = {}

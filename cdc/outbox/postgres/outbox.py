@@ -27,6 +27,7 @@ from cdc.outbox.postgres import (
     endpoints,
     kept_rows,
     log,
+    refusals,
     relay,
     replay,
     replays,
@@ -118,6 +119,12 @@ class PostgresOutbox:
 
     async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
         return await self._durable.read(kept_rows.rows, source, table, keys)
+
+    async def refusals(self, api: str) -> str:
+        return await self._durable.read(refusals.text, api)
+
+    async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
+        await self._durable.read(refusals.change, api, change)
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         payloads = relay.payloads_of(events)

@@ -36,6 +36,7 @@ from cdc.outbox.sqlite import (
 )
 from cdc.outbox.sqlite.file import keep_private
 from cdc.outbox.sqlite.lock import ProcessLock
+from cdc.outbox.sqlite.refusals import RefusalFile
 from cdc.outbox.sqlite.thread import SqliteThread
 from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
@@ -59,6 +60,7 @@ class SqliteOutbox:
         self._seen: tuple[int, int] | None = None
         self._dispatch_lock = ProcessLock(self._path)
         self._readers: dict[str, ProcessLock] = {}
+        self._refusals = RefusalFile(self._path)
 
     async def open(self) -> None:
         keep_private(self._path)
@@ -121,6 +123,12 @@ class SqliteOutbox:
 
     async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
         return await self._reader.read(kept_rows.rows, source, table, keys)
+
+    async def refusals(self, api: str) -> str:
+        return await self._refusals.read(api)
+
+    async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
+        await self._refusals.change(api, change)
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         return await self._writer.write(relay.announce, events, now)

@@ -1,83 +1,120 @@
-"""Requests to FacturaScripts' API v3: within the budget, never near a ban, their errors as sentences."""
+"""Requests to FacturaScripts' API v3: within the budget, admitted by the guard, their errors as sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from cdc.clock import Clock
 from cdc.errors import ApiError, SourceError, SourceUnavailable
-from cdc.source.rest.budget import BAN_SECONDS, BanGuard, Budget
+from cdc.source.rest.budget import Budget
+from cdc.source.rest.guard import BanGuard, is_refusal
 
 Query = Sequence[tuple[str, str]]
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=10)
 #: Bytes of an answer beyond which it is given up: whatever it is, it is no page of rows.
 _LONGEST: Final = 64 << 20
-#: Statuses that FacturaScripts gives without counting a bad call.
-_UNCOUNTED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
-_ALLOW: Final = "Allow it to read the resource: FacturaScripts, Control panel, API keys."
+#: The header that says how many rows the filters let through.
+_TOTAL: Final = "X-Total-Count"
+ALLOW: Final = "Allow it to read the resource: FacturaScripts, Control panel, API keys."
+
+
+class Answer(NamedTuple):
+    """``content``: its JSON.  ``total``: how many rows the filters let through; None where the API does not say."""
+
+    content: Any
+    total: int | None
+
+
+class _Raw(NamedTuple):
+    status: int
+    body: bytes
+    total: int | None
+    banned: bool
 
 
 class ApiClient:
-    """``url``: where FacturaScripts is, without ``/api/3``.  ``guard`` may be shared with a former client's."""
+    """``url``: where FacturaScripts is, without ``/api/3``.  ``patience``: seconds to wait for the budget at
+    most; after that `get` raises."""
 
-    def __init__(self, url: str, token: str, budget: Budget, guard: BanGuard, clock: Clock) -> None:
+    def __init__(self, url: str, token: str, budget: Budget, guard: BanGuard, *, patience: float = math.inf) -> None:
         self._url = URL(url.rstrip("/").removesuffix("/api/3"))
         self._headers = {"Token": token, "X-Auth-Token": token, "Accept": "application/json"}
         self._budget = budget
-        self._clock = clock
+        self._patience = patience
         self._session: aiohttp.ClientSession | None = None
         self._answered: set[str] = set()
         self.guard = guard
 
     @property
     def place(self) -> str:
-        """For people; without what may be secret in the address."""
-        return str(self._url.with_user(None).with_query(None).with_fragment(None))
+        return place_of(str(self._url))
 
-    def may_ask(self, resource: str) -> bool:
+    def expect(self, resources: Iterable[str]) -> None:
+        """These were given to an earlier process: after refusals of others they may still be asked for."""
+        self._answered.update(resources)
+
+    async def may_ask(self, resource: str) -> bool:
         """Whether the guard lets a request for this resource through now."""
-        allowed = resource in self._answered
-        return self.guard.free_at(self._clock.now(), allowed_before=allowed) is None
+        return await self.guard.free_at(given=resource in self._answered) is None
 
     async def get(self, resource: str = "", query: Query = (), *, below: str = "") -> Any:
-        """The answer's JSON.  ``resource`` empty: the list of resources; ``below``: what of it, such as ``schema``.
+        """Return the content of `ask`."""
+        return (await self.ask(resource, query, below=below)).content
 
-        Raises `SourceUnavailable` without an answer, `ApiError` for one that is an error, `SourceError` for one that is
-        not JSON."""
-        free_at = self.guard.free_at(self._clock.now(), allowed_before=resource in self._answered)
-        if free_at is not None:
+    async def ask(self, resource: str = "", query: Query = (), *, below: str = "") -> Answer:
+        """Return the answer.  ``resource`` empty: the list of resources; ``below``: a part of it, such as ``schema``.
+
+        Raises `Withheld` for a request that is not made, or during a ban, `SourceUnavailable` without an answer,
+        `ApiError` for one that is an error, `SourceError` for one that is not JSON."""
+        if (pause := self._budget.pause) > self._patience:
             raise ApiError(
-                HTTPStatus.UNAUTHORIZED,
-                f"The API at {self.place} refused several calls, and is not asked again before {free_at:%H:%M} UTC.",
-                "Five refusals within ten minutes would ban this address. Check token and rights: cdc doctor.",
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"The API at {self.place} asks not to be asked for {pause:.0f} s.",
+                "Try again then.",
             )
         await self._budget.take()
-        status, body = await self._request(resource, query, below)
-        if status != HTTPStatus.OK:
-            raise self._error(status, resource)
+        raw = await self._guarded(resource, query, below)
+        if raw.status != HTTPStatus.OK:
+            raise self._error(raw.status, resource)
         self._answered.add(resource)
         try:
-            return orjson.loads(body)
+            return Answer(orjson.loads(raw.body), raw.total)
         except orjson.JSONDecodeError:
             raise SourceError(
                 f"{self._what(resource)} answers something that is not JSON.",
                 "Check the url: it is FacturaScripts' own, without /api/3.",
             ) from None
 
-    async def _request(self, resource: str, query: Query, below: str) -> tuple[int, bytes]:
+    async def _guarded(self, resource: str, query: Query, below: str) -> _Raw:
+        permit = await self.guard.enter(resource, given=resource in self._answered)
+        try:
+            raw = await self._request(resource, query, below)
+        except SourceError:
+            await self.guard.leave(permit, resource, None)
+            raise
+        await self.guard.leave(permit, resource, raw.status, banned=raw.banned)
+        if raw.banned:
+            raise await self.guard.ban()
+        return raw
+
+    async def _request(self, resource: str, query: Query, below: str) -> _Raw:
         url = self._url / "api/3" / resource / below if below else self._url / "api/3" / resource
         try:
             async with self._open_session().get(url.with_query(query), allow_redirects=False) as answer:
-                if answer.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-                    self._budget.hold(_pause(answer))
-                return answer.status, await self._body(answer)
+                pause = _pause(answer)
+                if pause:
+                    self._budget.hold(pause)
+                total = answer.headers.get(_TOTAL, "")
+                banned = answer.status == HTTPStatus.TOO_MANY_REQUESTS and pause is None
+                body = await self._body(answer)
+                return _Raw(answer.status, body, int(total) if total.isdecimal() else None, banned)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
             raise SourceUnavailable(f"The API at {self.place} does not answer ({why}).") from error
@@ -104,15 +141,14 @@ class ApiClient:
         return f"The API at {self.place}" + (f", asked for {resource}," if resource else "")
 
     def _error(self, status: int, resource: str) -> ApiError:
-        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _UNCOUNTED:
-            self.guard.note(self._clock.now())
+        if is_refusal(status):
             self._answered.discard(resource)
         match status:
             case HTTPStatus.UNAUTHORIZED:
                 self._answered.clear()
                 message, hint = "does not accept the token", "Make a key in Control panel, API keys, that is enabled."
             case HTTPStatus.FORBIDDEN:
-                message, hint = "does not give it to this token", _ALLOW
+                message, hint = "does not give it to this token", ALLOW
             case HTTPStatus.NOT_FOUND:
                 message, hint = "has no such resource", "Check the name, and whether its plugin is enabled."
             case HTTPStatus.CONFLICT:
@@ -120,7 +156,7 @@ class ApiClient:
             case HTTPStatus.TOO_MANY_REQUESTS:
                 message, hint = (
                     "wants no requests now (429)",
-                    "It bans an address for ten minutes after five bad calls.",
+                    "It bans an address for at most ten minutes after five refused calls.",
                 )
             case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
                 message, hint = f"sends elsewhere ({status})", "Write the address that it sends to as the url."
@@ -129,9 +165,16 @@ class ApiClient:
         return ApiError(status, f"{self._what(resource)} {message}.", hint)
 
 
-def _pause(answer: aiohttp.ClientResponse) -> float:
-    """Seconds that the server asks to wait; a ban does not say it."""
+def _pause(answer: aiohttp.ClientResponse) -> float | None:
+    """Seconds that the server asks to wait; None when it does not say: FacturaScripts bans without saying for how
+    long."""
+    if answer.status not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return 0.0
     asked = answer.headers.get("Retry-After", "")
-    if asked.isdecimal():
-        return min(float(asked), 3600.0)
-    return BAN_SECONDS if answer.status == HTTPStatus.TOO_MANY_REQUESTS else 0.0
+    return min(float(asked), 3600.0) if asked.isdecimal() else None
+
+
+def place_of(url: str) -> str:
+    """Return the address for people; without what may be secret in it."""
+    plain = URL(url.rstrip("/").removesuffix("/api/3"))
+    return str(plain.with_user(None).with_query(None).with_fragment(None))

@@ -1,21 +1,22 @@
 """Comparing a whole resource with what is kept of it, one page a step.
 
-Pages begin behind a key, so that no row that stays is passed over, whatever comes and goes.  That a row is gone is
-believed when two answers, a moment apart, lack it: FacturaScripts gives fewer rows, and no error, when its database
-fails.
+Pages begin at a key, so that no row that stays is passed over, whatever comes and goes.  Rows that two answers, a
+moment apart, lack are missing; whether they are deleted is decided when the comparison has read everything (`Doubts`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from cdc.change import Gap, Operation
 from cdc.clock import Clock
 from cdc.errors import SourceError
 from cdc.kept import KeptRow, KeptStore
 from cdc.source.rest.difference import Difference, Look
+from cdc.source.rest.doubts import Doubts, few
 from cdc.source.rest.position import Progress
 from cdc.source.rest.reader import Page, Reader, Seen
 from cdc.source.rest.resource import Resource
@@ -28,13 +29,16 @@ _MOMENT: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``after``: where the next step goes on, as far as that outlives the process; ``done``: there is none.  ``anew``:
-    what was kept before is to be forgotten."""
+    """``after``: where the next step continues, as far as that outlives the process; ``done``: there is none.
+    ``anew``: what was kept before is to be forgotten.  ``soon``: seconds until the next comparison, if sooner than
+    usual."""
 
     difference: Difference
     after: bytes | None
     done: bool
     anew: bool = False
+    soon: float | None = None
+    gaps: tuple[Gap, ...] = ()
 
 
 class Comparison(Protocol):
@@ -49,6 +53,7 @@ class Tools:
     reader: Reader
     kept: KeptStore
     clock: Clock
+    doubts: Doubts
     existing: bool = False
 
     def look(self, resource: Resource, progress: Progress) -> Look:
@@ -88,15 +93,23 @@ class FirstSight:
 
 
 class Numbered:
-    """In the order of the keys, which the store knows too: a stretch of rows beside the stretch that is kept."""
+    """In the order of the keys, which the store knows too: a stretch of rows beside the stretch that is kept.  One that
+    continues after a stop knows nothing of the rows before, and reports no deletion: the next one does."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
         self._tools = tools
         self._resource = resource
         self._progress = progress
         self._after = progress.after
+        self._whole = progress.after is None
+        self._known = 0
+        self._missing: set[bytes] = set()
+        self._doubtful = False
+        self._deletions: Deletions | None = None
 
     async def step(self) -> Step:
+        if self._deletions is not None:
+            return await self._deletions.step()
         page = await self._page()
         kept = await self._tools.kept.kept_digests(
             self._tools.source, self._resource.table, _AT_ONCE, self._after, page.until
@@ -105,34 +118,52 @@ class Numbered:
             page = _cut(page, kept[-1][0])
         digests = dict(kept)
         if missing := digests.keys() - {row.key for row in page.rows}:
-            await self._tools.moment()
-            again = await self._page()
-            missing -= {row.key for row in again.rows}
-            page = _cut(again, page.until)
-        step = await self._compared(page, digests, [key for key in missing if page.until is None or key <= page.until])
+            page, missing = await self._again(page, missing)
+        covered = [key for key in digests if page.until is None or key <= page.until]
+        self._known += len(covered)
+        self._missing.update(key for key in missing if page.until is None or key <= page.until)
         self._after = page.until
-        return step
+        return await self._compared(page, digests)
 
     async def _page(self) -> Page:
-        return await self._tools.reader.page(self._resource, self._after)
+        page = await self._tools.reader.page(self._resource, self._after)
+        self._doubtful = self._doubtful or page.empty
+        return page
 
-    async def _compared(self, page: Page, digests: Mapping[bytes, bytes], gone: Sequence[bytes]) -> Step:
+    async def _again(self, page: Page, missing: set[bytes]) -> tuple[Page, set[bytes]]:
+        """A second answer, unless minutes decide anyway."""
+        if page.empty:
+            return page, missing
+        await self._tools.moment()
+        again = await self._page()
+        still = missing - {row.key for row in again.rows}
+        self._doubtful = self._doubtful or still != missing  # some came back: more may
+        return _cut(again, page.until), still
+
+    async def _compared(self, page: Page, digests: Mapping[bytes, bytes]) -> Step:
         changed = [row for row in page.rows if digests.get(row.key) != row.kept.digest]
-        before = await self._tools.kept_rows(self._resource, [*(row.key for row in changed), *gone])
+        before = await self._tools.kept_rows(self._resource, [row.key for row in changed])
         look = self._tools.look(self._resource, self._progress)
-        return Step(look.changed(changed, before, sorted(gone)), page.until, page.until is None)
+        step = Step(look.changed(changed, before), page.until, page.until is None)
+        if page.until is not None:
+            return step
+        if not self._whole:
+            return replace(step, soon=0.0)
+        self._deletions = Deletions(self._tools, self._resource, self._progress)
+        doubtful = self._doubtful or not few(len(self._missing), self._known)
+        return self._deletions.after(step, self._missing, self._known, doubtful=doubtful)
 
 
 def _cut(page: Page, until: bytes | None) -> Page:
     """The page up to ``until``, if it goes so far."""
     if until is None or (page.until is not None and page.until <= until):
         return page
-    return Page(tuple(row for row in page.rows if row.key <= until), until)
+    return replace(page, rows=tuple(row for row in page.rows if row.key <= until), until=until)
 
 
 class Unnumbered:
     """In an order that only the database knows: which keys were seen is remembered, and what was not seen in two whole
-    readings, one after the other, is gone."""
+    readings, one after the other, is missing."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
         self._tools = tools
@@ -140,20 +171,21 @@ class Unnumbered:
         self._progress = progress
         self._after: bytes | None = None
         self._seen: set[bytes] = set()
-        self._missing: frozenset[bytes] | None = None  # what the first reading lacked
-        self._gone: list[bytes] | None = None  # what both did, as far as it was not told
+        self._missing: set[bytes] | None = None  # in the first reading
+        self._doubtful = False
+        self._deletions: Deletions | None = None
 
     async def step(self) -> Step:
-        if self._gone is not None:
-            return await self._told(self._gone)
+        if self._deletions is not None:
+            return await self._deletions.step()
         page = await self._tools.reader.page(self._resource, self._after)
+        self._doubtful = self._doubtful or page.empty
         self._note(page.rows)
-        keys = [row.key for row in page.rows]
-        before = await self._tools.kept_rows(self._resource, keys)
+        before = await self._tools.kept_rows(self._resource, [row.key for row in page.rows])
         look = self._tools.look(self._resource, self._progress)
-        done = page.until is None and await self._read()
+        step = Step(look.changed(page.rows, before), None, done=False)
         self._after = page.until
-        return Step(look.changed(page.rows, before), None, done)
+        return await self._read(step) if page.until is None else step
 
     def _note(self, rows: Sequence[Seen]) -> None:
         keys = {row.key for row in rows}
@@ -164,28 +196,49 @@ class Unnumbered:
             )
         self._seen |= keys
 
-    async def _read(self) -> bool:
-        """One reading has come to its end; whether the comparison has."""
-        missing = frozenset(await self._unseen())
-        if self._missing is not None:
-            self._gone = sorted(missing & self._missing)
-            return not self._gone
-        self._missing = missing
-        self._seen = set()
-        if missing:
+    async def _read(self, step: Step) -> Step:
+        """One reading has come to its end."""
+        missing, known = await self._unseen()
+        self._doubtful = self._doubtful or not few(len(missing), known)
+        if self._missing is None and missing:
+            self._missing, self._seen = missing, set()
             await self._tools.moment()
-        return not missing
+            return step
+        first = self._missing or set()
+        doubtful = self._doubtful or not first <= missing
+        self._deletions = Deletions(self._tools, self._resource, self._progress)
+        return self._deletions.after(step, missing & first, known, doubtful=doubtful)
 
-    async def _unseen(self) -> list[bytes]:
-        found: list[bytes] = []
-        after: bytes | None = None
+    async def _unseen(self) -> tuple[set[bytes], int]:
+        """And how many rows are kept."""
+        found: set[bytes] = set()
+        number, after = 0, None
         while kept := await self._tools.kept.kept_digests(self._tools.source, self._resource.table, _AT_ONCE, after):
-            found += [key for key, _ in kept if key not in self._seen]
+            found.update(key for key, _ in kept if key not in self._seen)
+            number += len(kept)
             after = kept[-1][0]
-        return found
+        return found, number
 
-    async def _told(self, gone: list[bytes]) -> Step:
-        some, self._gone = gone[:_AT_ONCE], gone[_AT_ONCE:]
+
+class Deletions:
+    """The end of a comparison: those of the missing rows that are believed to be deleted."""
+
+    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+        self._tools = tools
+        self._resource = resource
+        self._look = tools.look(resource, progress)
+        self._gone: list[bytes] = []
+
+    def after(self, step: Step, missing: set[bytes], known: int, *, doubtful: bool) -> Step:
+        """The step that ends the reading, with the verdict."""
+        verdict = self._tools.doubts.settle(self._resource.table, missing, known, plain=not doubtful)
+        self._gone = sorted(verdict.gone)
+        gaps = (Gap(self._resource.table, Operation.DELETE, self._look.time, verdict.gap),) if verdict.gap else ()
+        soon = self._tools.doubts.recheck(self._resource.table)
+        return replace(step, done=not self._gone, gaps=gaps, soon=soon)
+
+    async def step(self) -> Step:
+        some, self._gone = self._gone[:_AT_ONCE], self._gone[_AT_ONCE:]
         before = await self._tools.kept_rows(self._resource, some)
-        look = self._tools.look(self._resource, self._progress)
-        return Step(look.changed((), before, some), None, not self._gone)
+        soon = self._tools.doubts.recheck(self._resource.table)
+        return Step(self._look.changed((), before, some), None, not self._gone, soon=soon)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
 from yarl import URL
 
-from cdc.errors import ApiError, SourceError
+from cdc.errors import ApiError, SourceError, SourceUnavailable
 from cdc.finding import Finding, Severity
-from cdc.source.rest.client import ApiClient
+from cdc.source.rest.client import ALLOW, ApiClient
+from cdc.source.rest.guard import Call, Withheld
 from cdc.source.rest.reader import Reader
 from cdc.source.rest.resource import Resource
 
@@ -54,24 +56,29 @@ class ApiInspector:
         return Finding("encryption", Severity.WARNING, detail, "Write https:// in [source.….rest] url.")
 
     async def _rights(self, resources: Sequence[Resource]) -> AsyncIterator[Finding]:
-        """Refusals count towards a ban: after two of them nothing more is asked."""
+        """Refusals count towards a ban: soon nothing more is asked."""
         reader = Reader(self._client, self._page_size)
         allowed = 0
-        for number, resource in enumerate(resources):
-            if not self._client.may_ask(resource.path):
-                names = ", ".join(each.path for each in resources[number:])
-                detail = f"Not looked at, since each refusal counts towards a ban: {names}"
-                mend = "Mend what was found, and run cdc doctor again in ten minutes."
-                yield Finding("rights", Severity.WARNING, detail, mend)
-                break
+        withheld: dict[Resource, Withheld] = {}
+        for resource in resources:
             try:
                 await reader.table(resource)
+            except Withheld as error:
+                withheld[resource] = error
+            except SourceUnavailable as error:
+                yield Finding("rights", Severity.WRONG, error.message, error.hint)
+                break  # each of the others would take as long
             except SourceError as error:
                 missing = isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND
                 severity = Severity.WARNING if missing else Severity.WRONG
                 yield Finding("rights", severity, error.message, error.hint)
             else:
                 allowed += 1
+        refused = {each.resource: each for each in (await self._client.guard.memory()).calls if each.status}
+        for resource in [each for each in withheld if each.path in refused]:
+            yield _refused(refused[resource.path], withheld.pop(resource))
+        if withheld:
+            yield _not_asked(withheld)
         if allowed:
             yield Finding("rights", Severity.OK, f"{allowed} of {len(resources)} resources can be read")
 
@@ -84,3 +91,16 @@ class ApiInspector:
             mend = "Raise requests_per_minute, or the intervals, in [source.….rest]."
             return Finding("budget", Severity.WARNING, detail, mend)
         return Finding("budget", Severity.OK, f"{self._per_minute} requests a minute are allowed; {least}")
+
+
+def _refused(call: Call, error: Withheld) -> Finding:
+    time = datetime.fromtimestamp(call.at, UTC)
+    detail = f"{call.resource} was refused at {time:%H:%M:%S} UTC, and was not asked for again."
+    return Finding("rights", Severity.WRONG, detail, f"{ALLOW} It is asked for again after {error.until:%H:%M:%S} UTC.")
+
+
+def _not_asked(resources: Mapping[Resource, Withheld]) -> Finding:
+    names = ", ".join(each.path for each in resources)
+    error = next(iter(resources.values()))
+    detail = f"{len(resources)} resources were not asked for: {names}. {error.message}"
+    return Finding("rights", Severity.WARNING, detail, f"Run cdc doctor again after {error.until:%H:%M:%S} UTC.")

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from cdc.change import Row, Value
 from cdc.errors import SourceError
+from cdc.source.rest.doubts import Doubts
 from cdc.source.rest.reader import Reader
 from cdc.source.rest.resource import Resource, key_bytes
 
@@ -15,11 +16,13 @@ _GAP = 4
 
 
 class ApiLookup:
-    """A `cdc.source.base.Lookup`.  ``resources``: by table."""
+    """A `cdc.source.base.Lookup`.  ``resources``: by table.  Raises `SourceError` when a table that had rows has none:
+    FacturaScripts gives none when a query fails, and the event would be another one."""
 
-    def __init__(self, reader: Reader, resources: Mapping[str, Resource]) -> None:
+    def __init__(self, reader: Reader, resources: Mapping[str, Resource], doubts: Doubts) -> None:
         self._reader = reader
         self._resources = resources
+        self._doubts = doubts
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         resource = self._resource(table)
@@ -29,12 +32,22 @@ class ApiLookup:
             for row in await self._reader.all_where(resource, filters):
                 if row.get(column) in wanted:
                     found[key_bytes(row[resource.key])] = row
+        if wanted:
+            self._check(resource, rows=bool(found) or await self._reader.has_rows(resource))
         return [found[key] for key in sorted(found)]
 
     async def all_rows(self, table: str) -> list[Row]:
         resource = self._resource(table)
         rows = await self._reader.all_where(resource, ())
+        self._check(resource, rows=bool(rows))
         return sorted(rows, key=lambda row: key_bytes(row[resource.key]))
+
+    def _check(self, resource: Resource, *, rows: bool) -> None:
+        if not self._doubts.looked_up(resource.table, rows=rows):
+            raise SourceError(
+                f"The API gives no rows of {resource.path}, which had some; events wait for them for fifteen minutes.",
+                "FacturaScripts' own log says more.",
+            )
 
     def _resource(self, table: str) -> Resource:
         if table not in self._resources:

@@ -28,7 +28,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RestPosition:
-    """``progress``: by table.  ``refused``: when the API refused calls, seconds since 1970."""
+    """``progress``: by table.  ``refused``: when the API refused calls, seconds since 1970, as version 0.1 wrote it."""
 
     progress: Mapping[str, Progress] = field(default_factory=dict)
     refused: tuple[float, ...] = ()
@@ -47,7 +47,7 @@ class RestPosition:
             table: [each.round, each.known, _hex(each.after), _hex(each.newest)]
             for table, each in self.progress.items()
         }
-        return Position(orjson.dumps({"rest": rest, "refused": self.refused}).decode())
+        return Position(orjson.dumps({"rest": rest}).decode())
 
     @classmethod
     def load(cls, position: Position | None) -> RestPosition | None:

@@ -1,4 +1,4 @@
-"""Reads rows of resources in normal form, page by page behind a key: rows that come and go shift nothing."""
+"""Reads rows of resources in normal form, page by page from a key on: rows that come and go shift nothing."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows behind a key.  ``until``: the last key that the page covers; None: there is nothing behind it."""
+    """Rows behind a key.  ``until``: the last key that the page covers; None: there is nothing behind it.
+    ``empty``: the answer had no row, not even that of the key, so that nothing shows that the table is there."""
 
     rows: tuple[Seen, ...]
     until: bytes | None
+    empty: bool = False
 
 
 class Reader:
@@ -43,6 +45,7 @@ class Reader:
         self._size = size
         self._tables: dict[str, Table] = {}
         self._not_columns: dict[str, set[str]] = {}
+        self._counts = False
 
     async def table(self, resource: Resource) -> Table:
         """The columns that may be seen; asked for once."""
@@ -52,36 +55,59 @@ class Reader:
 
     async def page(self, resource: Resource, after: bytes | None = None) -> Page:
         """The next rows in the order of their keys: ours if they are numbers, else the database's."""
-        rows = tuple(_seen(resource, row) for row in await self._rows(resource, _behind(resource, after), self._size))
+        answer, complete = await self._rows(resource, _from(resource, after), self._size)
+        rows = tuple(_seen(resource, row) for row in answer)
         keys = [row.key for row in rows]
-        if len(set(keys)) < len(keys) or (resource.numbered and not _ascending(after, keys)):
+        unsorted = resource.numbered and not _ascending(after, keys)
+        if len(set(keys)) < len(keys) or unsorted or (not complete and keys[-1] == after):
             raise SourceError(
                 f"The API gives rows of {resource.path} that are not sorted by {resource.key}, or not behind a key.",
                 f"Check `key` of the resource; something before FacturaScripts may take sort[{resource.key}] away.",
             )
-        return Page(rows, keys[-1] if len(rows) >= self._size else None)
+        behind = rows[1:] if keys and keys[0] == after else rows
+        return Page(behind, None if complete else keys[-1], empty=not rows)
 
     async def all_where(self, resource: Resource, filters: Query) -> list[Row]:
         """All rows that the filters let through, in the order of their keys."""
         found: list[Row] = []
-        after: bytes | None = None
+        behind: Query = []
         while True:
-            rows = await self._rows(resource, [*filters, *_behind(resource, after)], self._size)
+            rows, complete = await self._rows(resource, [*filters, *behind, _sort(resource)], self._size)
             found += rows
-            if len(rows) < self._size:
+            if complete:
                 return found
-            after = key_bytes(rows[-1][resource.key])
+            behind = [(f"filter[{resource.key}_gt]", str(rows[-1][resource.key]))]
 
-    async def _rows(self, resource: Resource, query: Query, limit: int) -> list[Row]:
+    async def has_rows(self, resource: Resource) -> bool:
+        rows, _ = await self._rows(resource, (), 1)
+        return bool(rows)
+
+    async def _rows(self, resource: Resource, query: Query, limit: int) -> tuple[list[Row], bool]:
+        """And whether these are all that the query lets through."""
         table = await self.table(resource)
-        answer = await self._client.get(resource.path, [*query, ("limit", str(limit))])
+        answer, total = await self._client.ask(resource.path, [*query, ("limit", str(limit))])
         if not isinstance(answer, list) or not all(isinstance(each, dict) for each in answer):
             raise SourceError(f"The API does not answer with rows of {resource.path}.", "Check `path` of the resource.")
+        self._check_total(resource, len(answer), total)
         table = await self._with_new_columns(resource, table, answer)
         rows = [normal_row(table, each) for each in answer]
         if any(row.get(resource.key) is None for row in rows):
             raise SourceError(f"The API gives rows of {resource.path} without {resource.key}.", "Check its `key`.")
-        return rows
+        return rows, len(rows) < limit and (total is None or total <= len(rows))
+
+    def _check_total(self, resource: Resource, rows: int, total: int | None) -> None:
+        """FacturaScripts counts the rows by a query of its own, and says so in every answer, or in none if it is
+        old."""
+        self._counts = self._counts or total is not None
+        if self._counts and total is None:
+            raise SourceError(
+                f"An answer with rows of {resource.path} lacks X-Total-Count: it is not from FacturaScripts.",
+                "Check what answers in its place: a proxy, a cache, a page of the web server.",
+            )
+        if total and not rows:
+            raise SourceError(
+                f"The API gives no rows of {resource.path}, and counts {total}.", "FacturaScripts' own log says more."
+            )
 
     async def _with_new_columns(self, resource: Resource, table: Table, rows: Iterable[Mapping[str, Any]]) -> Table:
         """The table, asked for again when rows have what it has not; that may be no column at all."""
@@ -110,14 +136,18 @@ def _table(resource: Resource, schema: Any) -> Table:
     return Table(resource.table, columns, (resource.key,))
 
 
-def _behind(resource: Resource, after: bytes | None) -> list[tuple[str, str]]:
-    query = [(f"sort[{resource.key}]", "ASC")]
-    return query if after is None else [(f"filter[{resource.key}_gt]", str(key_value(after))), *query]
+def _from(resource: Resource, after: bytes | None) -> Query:
+    """From the row ``after`` on, which is known: an answer without any row is one of a query that failed."""
+    sort = [_sort(resource)]
+    return sort if after is None else [(f"filter[{resource.key}_gte]", str(key_value(after))), *sort]
+
+
+def _sort(resource: Resource) -> tuple[str, str]:
+    return f"sort[{resource.key}]", "ASC"
 
 
 def _ascending(after: bytes | None, keys: Sequence[bytes]) -> bool:
-    before = [] if after is None else [after]
-    return all(one < other for one, other in pairwise([*before, *keys]))
+    return all(one < other for one, other in pairwise(keys)) and (after is None or not keys or after <= keys[0])
 
 
 def _seen(resource: Resource, row: Row) -> Seen:

@@ -29,7 +29,8 @@ class Turn:
 
 
 class _Times:
-    """Of one resource.  ``begun``: when the comparison under way was.  ``aside``: until when, after an error."""
+    """Of one resource.  ``begun``: when the comparison under way was.  ``aside``: until when, after an error;
+    ``failed``: that was a failure, which may be the whole API's, and no refusal."""
 
     def __init__(self, resource: Resource, now: float) -> None:
         self.resource = resource
@@ -38,15 +39,19 @@ class _Times:
         self.begun: float | None = None
         self.known = False
         self.aside: float | None = None
-        self.pauses = Backoff(first=300.0, most=3600.0)
+        self.failed = False
+        self.refusals = Backoff(first=300.0, most=3600.0)
+        self.failures = Backoff(first=5.0, most=300.0)
 
 
 class Schedule:
-    """``resources``: at least one.  ``now``: seconds of a monotonic clock."""
+    """``resources``: at least one.  ``now``: seconds of a monotonic clock.  ``failing``: the whole API fails; the first
+    resource that answers brings back those that were put aside for failures."""
 
     def __init__(self, resources: Iterable[Resource], now: Callable[[], float]) -> None:
         self._now = now
         self._times = {each.table: _Times(each, now()) for each in resources}
+        self.failing = False
 
     def next(self) -> Turn:
         return min((turn for times in self._times.values() for turn in _turns(times)), key=lambda turn: turn.at)
@@ -55,10 +60,14 @@ class Schedule:
         """It was read whole: new rows can be looked for."""
         self._times[table].known = True
 
-    def served(self, turn: Turn, *, done: bool) -> None:
-        """``done``: nothing more is to be asked before the next interval."""
+    def served(self, turn: Turn, *, done: bool, soon: float | None = None) -> None:
+        """``done``: nothing more is to be asked before the next interval; ``soon``: or so many seconds."""
         times, now = self._times[turn.resource.table], self._now()
-        times.pauses.reset()
+        if times.failed or self.failing:
+            self.failing = False
+            self.bring_back()
+        times.refusals.reset()
+        times.failures.reset()
         times.aside = None
         if turn.kind is Kind.NEW:
             times.new = now + turn.resource.interval if done else now
@@ -66,14 +75,27 @@ class Schedule:
         begun = now if times.begun is None else times.begun
         times.begun = None if done else begun
         times.compare = max(begun + turn.resource.compare, now) if done else now
+        if done and soon is not None:
+            times.compare = min(times.compare, now + soon)
 
-    def put_aside(self, table: str) -> float:
-        """For how many seconds, after an error of this resource."""
+    def repeat(self, table: str) -> None:
+        """What was read of it last was not stored."""
         times = self._times[table]
-        pause = times.pauses.next()
-        times.aside = self._now() + pause
+        times.new = times.compare = self._now()
+
+    def put_aside(self, table: str, *, failed: bool) -> float:
+        """For how many seconds, after an error of this resource.  ``failed``: it was not refused."""
+        times = self._times[table]
+        pause = (times.failures if failed else times.refusals).next()
+        times.aside, times.failed = self._now() + pause, failed
         times.begun = None
         return pause
+
+    def bring_back(self) -> None:
+        """The resources that were put aside for failures are due."""
+        for times in self._times.values():
+            if times.failed:
+                times.aside, times.failed = None, False
 
     def postpone(self, turn: Turn, seconds: float) -> None:
         """It cannot be asked for now, through no fault of its own."""

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from cdc.change import Batch, Row, Value
+from cdc.change import Batch, Gap, Row, Value
 from cdc.clock import Clock
 from cdc.column import Table
 from cdc.errors import ApiError, SourceError, SourceUnavailable
@@ -25,6 +25,8 @@ from cdc.source.base import NO_BACKFILLS, Backfills
 from cdc.source.rest.client import ApiClient
 from cdc.source.rest.comparison import Comparison, Tools, comparison
 from cdc.source.rest.difference import Difference
+from cdc.source.rest.doubts import Doubts
+from cdc.source.rest.guard import Withheld, is_refusal
 from cdc.source.rest.lookup import ApiLookup
 from cdc.source.rest.position import Progress, RestPosition
 from cdc.source.rest.reader import Reader
@@ -36,7 +38,7 @@ from cdc.source.turn import Turn as OnlyReader
 _OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 #: Seconds between two tries to become the only reader.
 STANDBY_SECONDS: Final = 1.0
-#: Seconds after which a resource is looked at that the guard lets nobody ask for now.
+#: Seconds after which a resource is asked for again that may not be asked for now.
 _LATER: Final = 30.0
 
 log = structlog.get_logger()
@@ -75,10 +77,12 @@ class RestSource:
         self._turn_to_read = OnlyReader(name)
         self._clock = clock
         self._schedule = Schedule(polled.resources, clock.monotonic)
+        self._doubts = Doubts(name, len(polled.resources), clock.monotonic)
         self._opened: _Opened | None = None
         self._position = RestPosition()
         self._stored: Position | None = None
         self._foreign = False
+        self._unstored: str | None = None  # the table of a batch that is not acknowledged
         self._comparisons: dict[str, Comparison] = {}
 
     @property
@@ -99,14 +103,23 @@ class RestSource:
         self._foreign = loaded is None
         self._position, self._stored = loaded or RestPosition(), position
         self._comparisons.clear()
+        if self._unstored is not None:
+            self._schedule.repeat(self._unstored)
         for resource in self._polled.resources:
             if self._position.of(resource.table).known:
                 self._schedule.known(resource.table)
         client = self._connect()
-        client.guard.remember(self._position.refused)
+        client.expect(self._given())
+        if self._position.refused:
+            await client.guard.add(self._position.refused)
         reader = Reader(client, self._polled.page_size)
-        tools = Tools(self._name, reader, self._kept, self._clock, self._polled.existing)
-        self._opened = _Opened(client, tools, ApiLookup(reader, self._polled.lookups))
+        tools = Tools(self._name, reader, self._kept, self._clock, self._doubts, self._polled.existing)
+        self._opened = _Opened(client, tools, ApiLookup(reader, self._polled.lookups, self._doubts))
+
+    def _given(self) -> list[str]:
+        """The resources that were read before, and with them the list of resources, which any accepted token gets."""
+        paths = [each.path for each in self._polled.resources if self._position.of(each.table).known]
+        return ["", *paths] if paths else []
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -128,6 +141,7 @@ class RestSource:
 
     async def acknowledge(self, position: Position) -> None:
         self._position, self._stored = RestPosition.load(position) or self._position, position
+        self._unstored = None
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return await self._api.lookup.rows(table, column, values)
@@ -149,40 +163,56 @@ class RestSource:
             yield Batch((), self._position.without(table).dump(), kept=kept)
         try:
             await self._api.client.get()  # whether it lets us in, before any resource is asked for
+            if self._schedule.failing:
+                self._schedule.bring_back()
             while True:
-                batch = await self._turn(self._schedule.next())
+                turn = self._schedule.next()
+                batch = await self._turn(turn)
                 if batch is not None:
+                    self._unstored = turn.resource.table
                     yield batch
-        except ApiError:
-            yield self._refused()
+        except SourceError:
+            self._doubts.disturb()
             raise
 
     async def _turn(self, turn: Turn) -> Batch | None:
         if self._schedule.all_aside:
+            self._schedule.failing = True
             raise SourceError("No resource of the API can be read.", "The log says why of each; cdc doctor, too.")
         await self._clock.wait(asyncio.Event(), max(turn.at - self._clock.monotonic(), 0.0))
-        if not self._api.client.may_ask(turn.resource.path):
-            self._schedule.postpone(turn, _LATER)
-            return None
         try:
             return await (self._new_rows(turn) if turn.kind is Kind.NEW else self._compare(turn))
-        except SourceUnavailable:
-            raise
-        except SourceError as error:
-            if isinstance(error, ApiError) and error.status in _OF_ALL:
+        except Withheld as error:
+            if error.wholly:
                 raise
-            self._put_aside(turn.resource.table, error)
-            return self._refused()
+            self._schedule.postpone(turn, _LATER)
+        except SourceError as error:
+            await self._put_aside(turn.resource.table, error)
+        return None
 
-    def _refused(self) -> Batch:
-        """Nothing but the position: a new process must know that calls were refused."""
-        table = self._polled.resources[0].table
-        return Batch((), self._reached().dump(), kept=KeptChange(table, behind=self._stored))
-
-    def _put_aside(self, table: str, error: SourceError) -> None:
+    async def _put_aside(self, table: str, error: SourceError) -> None:
+        """Only the resource that failed, if the API answers otherwise; else raises the error, which is the API's."""
+        status = error.status if isinstance(error, ApiError) else HTTPStatus.OK
+        if status in _OF_ALL:
+            raise error
         self._comparisons.pop(table, None)
-        pause = self._schedule.put_aside(table)
+        failed = not is_refusal(status)
+        pause = self._schedule.put_aside(table, failed=failed)
+        if failed:
+            self._doubts.disturb(table)
+            await self._check_alone(error)
         log.error("resource put aside", source=self._name, table=table, error=str(error), retry_in=round(pause))
+
+    async def _check_alone(self, error: SourceError) -> None:
+        """Raise ``error`` when the API fails as a whole: its list of resources fails too, or nothing has answered since
+        it failed last."""
+        if not self._schedule.failing:
+            try:
+                await self._api.client.get()
+            except SourceError:
+                self._schedule.failing = True
+        if self._schedule.failing:
+            raise error
 
     async def _new_rows(self, turn: Turn) -> Batch | None:
         resource, progress = turn.resource, self._position.of(turn.resource.table)
@@ -198,7 +228,7 @@ class RestSource:
             progress = self._begun(progress)
             self._comparisons[table] = comparison(self._api.tools, resource, progress)
         step = await self._comparisons[table].step()
-        self._schedule.served(turn, done=step.done)
+        self._schedule.served(turn, done=step.done, soon=step.soon)
         newest = _newest(progress, step.difference) if resource.numbered else None
         if step.done:
             del self._comparisons[table]
@@ -206,7 +236,7 @@ class RestSource:
             reached = Progress(progress.round, known=True, newest=newest)
         else:
             reached = replace(progress, after=step.after, newest=newest)
-        return self._batch(resource, step.difference, reached, anew=step.anew)
+        return self._batch(resource, step.difference, reached, anew=step.anew, gaps=step.gaps)
 
     def _begun(self, progress: Progress) -> Progress:
         """Each comparison has a round of its own, since event ids hold it: also one that begins anew after a stop, and
@@ -216,22 +246,25 @@ class RestSource:
         return replace(progress, round=progress.round + 1) if progress.known and progress.after is None else progress
 
     def _batch(
-        self, resource: Resource, difference: Difference, reached: Progress, *, anew: bool = False
+        self,
+        resource: Resource,
+        difference: Difference,
+        reached: Progress,
+        *,
+        anew: bool = False,
+        gaps: tuple[Gap, ...] = (),
     ) -> Batch | None:
         """None when there is nothing to be stored: how far it was read goes with what is stored next.  That a
         comparison is over must be, if where it stood is: a later one would go on from there."""
-        position = self._reached().with_progress(resource.table, reached)
-        told = difference.changes or difference.written or difference.gone
+        position = self._position.with_progress(resource.table, reached)
+        told = difference.changes or difference.written or difference.gone or gaps
         stored = (RestPosition.load(self._stored) or RestPosition()).of(resource.table)
         over = reached.after is None and stored.after is not None
         if not told and not anew and not over and reached.known == stored.known:
             self._position = position
             return None
         kept = KeptChange(resource.table, difference.written, difference.gone, behind=self._stored, anew=anew)
-        return Batch(difference.changes, position.dump(), kept=kept)
-
-    def _reached(self) -> RestPosition:
-        return replace(self._position, refused=self._api.client.guard.refused)
+        return Batch(difference.changes, position.dump(), gaps, kept=kept)
 
 
 def _newest(progress: Progress, difference: Difference) -> bytes | None:

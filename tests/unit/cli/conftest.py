@@ -96,5 +96,5 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     monkeypatch.setattr("cdc.service.installers.inspector", lambda _source: fake)
     monkeypatch.setattr("cdc.service.capture.captures", lambda _source: captures)
     monkeypatch.setattr("cdc.service.capture.readable", lambda _source: captures)
-    monkeypatch.setattr("cdc.service.doctor.examine", lambda _source, _position=None: fake.findings(captures))
+    monkeypatch.setattr("cdc.service.doctor.examine", lambda _source, _outbox, _position=None: fake.findings(captures))
     return fake

@@ -9,8 +9,11 @@ from aiohttp.test_utils import unused_port
 
 from cdc.errors import ApiError, SourceError, SourceUnavailable
 from cdc.finding import Finding, Severity
-from cdc.source.rest.budget import BanGuard, Budget
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.source.rest.budget import Budget
 from cdc.source.rest.client import ApiClient
+from cdc.source.rest.doubts import Doubts
+from cdc.source.rest.guard import BanGuard
 from cdc.source.rest.inspector import ApiInspector
 from cdc.source.rest.lookup import ApiLookup
 from cdc.source.rest.reader import Reader
@@ -39,8 +42,8 @@ async def client(api: Api) -> AsyncIterator[ApiClient]:
 
 def client_of(api: Api, token: str = TOKEN) -> ApiClient:
     clock = PassingClock()
-    api.now = clock.monotonic
-    return ApiClient(f"{api.url}/api/3/", token, Budget(600, clock), BanGuard(), clock)
+    api.now, api.advance = clock.monotonic, clock.advance
+    return ApiClient(f"{api.url}/api/3/", token, Budget(600, clock), BanGuard(api.url, MemoryOutbox(), clock))
 
 
 async def failure(client: ApiClient, resource: str = "facturaclientes") -> SourceError:
@@ -58,7 +61,7 @@ async def failure(client: ApiClient, resource: str = "facturaclientes") -> Sourc
         (403, "does not give it to this token", True),
         (404, "has no such resource", False),
         (409, "is switched off", False),
-        (429, "wants no requests now", False),
+        (429, "has banned this address", False),
         (302, "sends elsewhere (302)", False),
         (500, "answers with an error (500)", False),
         (503, "answers with an error (503)", False),
@@ -71,7 +74,7 @@ async def test_each_refusal_is_one_sentence(
     error = await failure(client)
     assert isinstance(error, ApiError)
     assert (error.status, sentence in error.message, bool(error.hint)) == (status, True, True)
-    assert bool(client.guard.refused) is counted
+    assert bool((await client.guard.memory()).calls) is counted
 
 
 async def test_what_is_not_json_is_said(api: Api, client: ApiClient) -> None:
@@ -81,7 +84,8 @@ async def test_what_is_not_json_is_said(api: Api, client: ApiClient) -> None:
 
 async def test_without_an_answer_it_may_help_to_try_again() -> None:
     clock = PassingClock()
-    client = ApiClient(f"http://127.0.0.1:{unused_port()}", TOKEN, Budget(60, clock), BanGuard(), clock)
+    url = f"http://127.0.0.1:{unused_port()}"
+    client = ApiClient(url, TOKEN, Budget(60, clock), BanGuard(url, MemoryOutbox(), clock))
     assert isinstance(await failure(client), SourceUnavailable)
     await client.close()
 
@@ -90,17 +94,21 @@ async def test_a_wrong_token_is_tried_twice_and_then_left_alone(api: Api) -> Non
     client = client_of(api, "wrong")
     for _ in range(10):
         await failure(client)
-    assert "is not asked again before" in (await failure(client)).message
+    assert "only what it gave before is asked for before" in (await failure(client)).message
     await client.close()
     assert len(api.requests) == len(api.incidents) == 2
 
 
-async def test_a_ban_is_waited_for(api: Api, client: ApiClient) -> None:
+async def test_ban_is_reported_with_its_end_and_asked_about_once_a_minute(api: Api, client: ApiClient) -> None:
     api.incidents = [0.0] * 5
     assert isinstance(error := await failure(client), ApiError)
     assert error.status == 429
+    while api.now() < 595:
+        assert "has banned this address, until 21:58:00 UTC at the latest" in (await failure(client)).message
+        api.advance(10)
+    assert len(api.requests) < 12
+    api.advance(61)
     assert await client.get("clientes") == []
-    assert api.now() >= 600
 
 
 async def test_an_order_that_is_not_that_of_the_keys_is_refused(api: Api, client: ApiClient) -> None:
@@ -126,7 +134,9 @@ async def test_a_column_that_a_plugin_adds_is_seen_with_its_type(api: Api, clien
 
 
 async def test_rows_are_looked_up_with_few_requests(api: Api, client: ApiClient) -> None:
-    lookup = ApiLookup(Reader(client, 7), {"lineasfacturascli": LINES, "clientes": CUSTOMERS})
+    lookup = ApiLookup(
+        Reader(client, 7), {"lineasfacturascli": LINES, "clientes": CUSTOMERS}, Doubts("main", 1, lambda: 0.0)
+    )
     for number in range(1, 61):
         api.put("lineasfacturascli", {"idlinea": number, "idfactura": number // 3})
     for code in ("a", "b", "c"):
@@ -171,4 +181,4 @@ async def test_the_doctor_does_not_get_this_address_banned(api: Api) -> None:
     assert len(api.incidents) == 2
     told = [each for each in findings if each.check == "rights"]
     assert [each.severity for each in told] == [Severity.WRONG, Severity.WRONG, Severity.WARNING, Severity.OK]
-    assert told[2].detail.endswith("stocks, xs")
+    assert "2 resources were not asked for: stocks, xs. The API" in told[2].detail

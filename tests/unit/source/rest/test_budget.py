@@ -1,15 +1,10 @@
-"""How often the API is asked, and how often it may refuse."""
+"""How often the API is asked."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cdc.source.rest.budget import BAN_SECONDS, BanGuard, Budget
-from support.manual_clock import START
+from cdc.source.rest.budget import Budget
 from support.polling import PassingClock
 
 
@@ -35,38 +30,3 @@ async def test_a_pause_that_the_server_asks_for_is_kept() -> None:
     budget.hold(0)
     await budget.take()
     assert clock.monotonic() < 33
-
-
-def test_after_two_refusals_only_what_was_allowed_is_asked_for_and_after_three_nothing() -> None:
-    guard = BanGuard()
-    assert guard.free_at(START, allowed_before=False) is None
-    guard.note(START)
-    guard.note(START + timedelta(seconds=100))
-    now = START + timedelta(seconds=200)
-    assert guard.free_at(now, allowed_before=True) is None
-    assert guard.free_at(now, allowed_before=False) == START + timedelta(seconds=BAN_SECONDS)
-    guard.note(now)
-    assert guard.free_at(now, allowed_before=True) == START + timedelta(seconds=BAN_SECONDS)
-    assert guard.free_at(START + timedelta(seconds=BAN_SECONDS), allowed_before=True) is None
-
-
-def test_a_new_process_remembers_refusals() -> None:
-    guard, later = BanGuard(), BanGuard()
-    for seconds in range(3):
-        guard.note(START + timedelta(seconds=seconds))
-    later.remember(guard.refused)
-    later.remember(guard.refused)
-    assert later.refused == guard.refused
-    assert later.free_at(START, allowed_before=True) is not None
-
-
-@given(st.lists(st.floats(0, 700), max_size=60), st.lists(st.booleans(), min_size=60, max_size=60))
-def test_a_ban_is_never_near(pauses: list[float], allowed: list[bool]) -> None:
-    guard, now, refused = BanGuard(), START, []
-    for pause, known in zip(pauses, allowed, strict=False):
-        now += timedelta(seconds=pause)
-        if guard.free_at(now, allowed_before=known) is None:
-            guard.note(now)
-            refused.append(now)
-    later = zip(refused, refused[3:], strict=False)
-    assert all((fourth - first).total_seconds() >= BAN_SECONDS for first, fourth in later)

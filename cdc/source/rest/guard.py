@@ -1,0 +1,228 @@
+"""Keeps the API from banning this address.
+
+FacturaScripts bans an address that made five refused calls within 600 s, whichever program made them, until the oldest
+of the five is 600 s old.  Invariant: a call that may be refused is reserved in the memory that all processes of the
+installation share before it is made, and removed from it once it was given what it asked for; so refused calls and
+calls without an answer are never more than `_SILENT`, also when processes are killed.  Calls that were answered before
+are reserved only after a refusal: of each process that reads, one more may be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import orjson
+
+from cdc.clock import Clock
+from cdc.errors import ApiError
+from cdc.kept import RefusalStore
+
+#: Seconds for which a refused call counts; a minute more than in FacturaScripts, whose clock is another one.
+BAN_SECONDS: Final = 660.0
+#: Counted calls after which only resources that the API has given are asked for, and after which none is.
+_CAREFUL: Final = 2
+_SILENT: Final = 3
+#: Seconds for which a ban lasts at most, and between two requests during it: they do not prolong it.
+_LONGEST_BAN: Final = 600.0
+_BAN_PAUSE: Final = 60.0
+#: Seconds for which a call is under way at most; between two looks whether calls of others were answered, and in all.
+_LONGEST_CALL: Final = 70.0
+_LOOK: Final = 0.25
+_ANSWER: Final = 10.0
+#: Statuses below 500 that FacturaScripts gives without counting a refused call.
+_UNCOUNTED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class Withheld(ApiError):
+    """A request was not made.  ``until``: when it may be; ``wholly``: no other request may be made before.
+    ``answers_expected``: only because of calls of others that are under way."""
+
+    def __init__(self, message: str, until: datetime, *, wholly: bool) -> None:
+        hint = "Five refused calls within ten minutes ban this address. Check token and rights: cdc doctor."
+        super().__init__(HTTPStatus.TOO_MANY_REQUESTS, message, hint)
+        self.until = until
+        self.wholly = wholly
+        self.answers_expected = False
+
+
+class Call(NamedTuple):
+    """``at``: seconds since 1970.  ``status``: of the refusal; 0 while there is no answer.  ``permit``: its number."""
+
+    at: float
+    status: int
+    resource: str
+    permit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """``calls``: those that count, oldest first.  ``banned``: when a ban was noticed first and last."""
+
+    calls: tuple[Call, ...] = ()
+    banned: tuple[float, float] | None = None
+
+    @classmethod
+    def load(cls, text: str, now: float) -> Memory:
+        """Without what no longer counts.  A time to come, left by a clock that was set back, counts from now on."""
+        kept = orjson.loads(text) if text else {"calls": [], "banned": None}
+        calls = [Call(*each) for each in kept["calls"]]
+        calls = [each._replace(at=min(each.at, now)) for each in calls if each.at > now - BAN_SECONDS]
+        memory = cls(tuple(sorted(calls)))
+        if kept["banned"] is None or min(kept["banned"]) <= now - _LONGEST_BAN:
+            return memory
+        first, last = kept["banned"]
+        return replace(memory, banned=(min(first, now), min(last, now)))
+
+    def dump(self) -> str:
+        return orjson.dumps({"calls": [list(each) for each in self.calls], "banned": self.banned}).decode()
+
+    def free_at(self, now: float, *, given: bool) -> float | None:
+        """When the next call may be made; None: now.  ``given``: the API has answered such a call before."""
+        if self.banned is not None and now < self.banned[1] + _BAN_PAUSE:
+            return self.banned[1] + _BAN_PAUSE
+        most = _SILENT if given else _CAREFUL
+        return None if len(self.calls) < most else self.calls[-most].at + BAN_SECONDS
+
+    @property
+    def accepts_token(self) -> bool:
+        """Whether the newest refusal was of a resource, and so not of the token."""
+        statuses = [each.status for each in self.calls if each.status]
+        return bool(statuses) and statuses[-1] == HTTPStatus.FORBIDDEN
+
+    def answered(self, now: float) -> Memory:
+        """Without the calls whose answer may still come."""
+        return replace(self, calls=tuple(each for each in self.calls if each.status or each.at <= now - _LONGEST_CALL))
+
+    def without(self, permit: str) -> Memory:
+        return replace(self, calls=tuple(each for each in self.calls if each.permit != permit))
+
+    def with_call(self, call: Call) -> Memory:
+        return replace(self, calls=(*self.calls, call))
+
+    def with_ban(self, now: float) -> Memory:
+        first = now if self.banned is None else self.banned[0]
+        return replace(self, banned=(first, now))
+
+
+class BanGuard:
+    """``api``: its address, by which processes know that they ask the same one.  Raises `OutboxError` where the memory
+    can neither be read nor written: no request is made then."""
+
+    def __init__(self, api: str, store: RefusalStore, clock: Clock) -> None:
+        self._api = api
+        self._store = store
+        self._clock = clock
+        self._waited = 0.0
+
+    async def enter(self, resource: str, *, given: bool) -> str:
+        """Return a permit for `leave`.  Raises `Withheld`.  ``given``: the API has answered such a call before."""
+        memory = await self.memory()
+        if given and not memory.calls and memory.free_at(self._now(), given=True) is None:
+            return ""
+        permit = secrets.token_hex(8)
+        withheld = await self._reserve(resource, permit, given=given)
+        while withheld is not None and withheld.answers_expected and self._waited < _ANSWER:
+            self._waited += _LOOK
+            await self._clock.wait(asyncio.Event(), _LOOK)
+            withheld = await self._reserve(resource, permit, given=given)
+        if withheld is not None:
+            raise withheld
+        self._waited = 0.0
+        return permit
+
+    async def _reserve(self, resource: str, permit: str, *, given: bool) -> Withheld | None:
+        now = self._now()
+        withheld: list[Withheld] = []
+
+        def reserve(text: str) -> str:
+            memory = Memory.load(text, now)
+            allowed = given or (not resource and memory.accepts_token)
+            until = memory.free_at(now, given=allowed)
+            if until is None:
+                return memory.with_call(Call(now, 0, resource, permit)).dump()
+            error = self._withheld(memory, until, now)
+            error.answers_expected = memory.answered(now).free_at(now, given=allowed) is None
+            withheld.append(error)
+            return memory.dump()
+
+        await self._store.change_refusals(self._api, reserve)
+        return withheld[0] if withheld else None
+
+    async def leave(self, permit: str, resource: str, status: int | None, *, banned: bool = False) -> None:
+        """``status``: of the answer; None: there was none.  ``banned``: it says that this address is banned."""
+        counted = status is not None and is_refusal(status)
+        if not (permit or counted or banned):
+            return
+        now = self._now()
+
+        def note(text: str) -> str:
+            memory = Memory.load(text, now).without(permit)
+            if counted:
+                memory = memory.with_call(Call(now, status or 0, resource, permit or secrets.token_hex(8)))
+            return (memory.with_ban(now) if banned else memory).dump()
+
+        await self._store.change_refusals(self._api, note)
+
+    async def add(self, times: tuple[float, ...]) -> None:
+        """Add refusals that a former version noted elsewhere."""
+        now = self._now()
+
+        def note(text: str) -> str:
+            memory = Memory.load(text, now)
+            known = {each.permit for each in memory.calls}
+            calls = [Call(at, HTTPStatus.FORBIDDEN, "", f"{at}") for at in times if f"{at}" not in known]
+            return Memory.load(replace(memory, calls=(*memory.calls, *calls)).dump(), now).dump()
+
+        await self._store.change_refusals(self._api, note)
+
+    async def memory(self) -> Memory:
+        return Memory.load(await self._store.refusals(self._api), self._now())
+
+    async def free_at(self, *, given: bool) -> datetime | None:
+        """When the next call may be made; None: now."""
+        until = (await self.memory()).free_at(self._now(), given=given)
+        return None if until is None else _moment(until)
+
+    async def ban(self) -> Withheld:
+        """Return the error of a call during a ban, which was noted."""
+        memory, now = await self.memory(), self._now()
+        return self._withheld(memory, now + _BAN_PAUSE, now)
+
+    def _withheld(self, memory: Memory, until: float, now: float) -> Withheld:
+        wholly = memory.free_at(now, given=True) is not None
+        if memory.banned is not None:
+            ends = _moment(memory.banned[0] + _LONGEST_BAN)
+            return Withheld(
+                f"The API at {self._api} has banned this address, until {ends:%H:%M:%S} UTC at the latest.",
+                _moment(until),
+                wholly=True,
+            )
+        calls = ", ".join(f"{_refused(each)} at {_moment(each.at):%H:%M}" for each in memory.calls)
+        rest = "nothing is" if wholly else "only what it gave before is"
+        return Withheld(
+            f"The API at {self._api} refused {len(memory.calls)} calls within eleven minutes ({calls}): {rest} asked "
+            f"for before {_moment(until):%H:%M:%S} UTC.",
+            _moment(until),
+            wholly=wholly,
+        )
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def is_refusal(status: int) -> bool:
+    """Whether FacturaScripts counts such an answer towards a ban."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _UNCOUNTED
+
+
+def _refused(call: Call) -> str:
+    return "the token" if call.status == HTTPStatus.UNAUTHORIZED else call.resource or "the list of resources"
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
