@@ -51,6 +51,12 @@ def quote(identifier: str) -> str:
     return "`" + identifier.replace("`", "``") + "`"
 
 
+def account_literal(account: str) -> str:
+    """As statements name an account that CURRENT_USER() or DEFINER shows."""
+    user, _, host = account.rpartition("@")
+    return f"{literal(user)}@{literal(host)}"
+
+
 def literal(text: str) -> str:
     """As a string literal that reads the same whatever the session's sql_mode says about backslashes and quotes."""
     if text.isascii() and text.isprintable() and "\\" not in text:

@@ -22,7 +22,10 @@ JOURNAL = "cdc_journal"
 SHAPES = "cdc_shape"
 INSTALLATION = "cdc_installation"
 WAIT = "cdc_wait"
-TABLES = (JOURNAL, SHAPES, INSTALLATION)
+PROBE = "cdc_probe"
+TABLES = (JOURNAL, SHAPES, INSTALLATION, PROBE)
+#: Of the probe's rows in the journal; those of captured tables have greater numbers.
+PROBE_SHAPE = 0
 
 CODES: dict[Operation, int] = {Operation.CREATE: 1, Operation.UPDATE: 2, Operation.DELETE: 3}
 OPERATIONS = {code: operation for operation, code in CODES.items()}

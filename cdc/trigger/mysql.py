@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pymysql.connections import Connection
@@ -24,6 +25,7 @@ from cdc.trigger.mysql_found import Found, Installation
 from cdc.trigger.mysql_grants import grants_text
 from cdc.trigger.mysql_inspect import inspect
 from cdc.trigger.mysql_plan import install_plan, repair_plan, uninstall_plan
+from cdc.trigger.mysql_prove import capture_findings, prove
 
 _DELIMITER = "$$"
 _REPAIR_TRIES = 5
@@ -72,7 +74,7 @@ class MySQLInstaller:
 
     def apply(self, plan: Plan, progress: Progress) -> None:
         with self._connection() as connection:
-            run(connection, plan, self._patience, progress)
+            run(connection, plan, self._patience, progress, partial(prove, self._info))
 
     def grants(self, captures: Sequence[Capture]) -> str:
         with self._connection() as connection:
@@ -92,7 +94,7 @@ class MySQLInstaller:
                     )
                 plan = plan_of(found, found.installation)
                 try:
-                    run(connection, plan, self._patience, lambda _: None)
+                    run(connection, plan, self._patience, lambda _: None, partial(prove, self._info))
                 except TableAltered:  # whoever alters a table often alters it more than once
                     if not tries_left:
                         raise
@@ -111,14 +113,15 @@ class MySQLInstaller:
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:
-            return findings_of(connection, inspect(connection), captures)
+            found = inspect(connection)
+            return [*findings_of(connection, found, captures), *capture_findings(self._info, found)]
 
     def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
         """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
         with self._connection() as connection:
             found = inspect(connection)
             only = found.installation is not None and found.installation.cascades_only
-            return cascade_findings(found, captures) if only else None
+            return [*cascade_findings(found, captures), *capture_findings(self._info, found)] if only else None
 
     def survey(self) -> list[SurveyedTable]:
         with self._connection() as connection:

@@ -15,9 +15,11 @@ from cdc import sqlfile
 from cdc.database.mysql_connection import BAD_COLUMN, NO_PRIVILEGE, Flavour, code_of, quote, rows
 from cdc.database.mysql_journal import WAIT
 from cdc.errors import CdcError, InstallError, LockTimeout, TableAltered
+from cdc.finding import Finding, Severity
 from cdc.trigger.base import Plan, Progress, Step
 from cdc.trigger.mysql_found import Found, FoundTrigger
 from cdc.trigger.mysql_inspect import inspect
+from cdc.trigger.mysql_probe import Proof
 
 _LOCK_WAIT_TIMEOUT = 1205
 _DEADLOCK = 1213
@@ -34,7 +36,13 @@ class LockPatience:
     attempts: int = 5
 
 
-def run(connection: Connection[Any], plan: Plan, patience: LockPatience, progress: Progress) -> None:
+def run(
+    connection: Connection[Any],
+    plan: Plan,
+    patience: LockPatience,
+    progress: Progress,
+    prove: Callable[[Proof], Finding],
+) -> None:
     """All steps in order.  When one fails, what this run made is taken back before the error is raised."""
     if plan.obstacle:
         raise plan.obstacle
@@ -44,10 +52,18 @@ def run(connection: Connection[Any], plan: Plan, patience: LockPatience, progres
     for step in plan.steps:
         progress(step.title)
         try:
-            _run_step(connection, step, patience)
+            if isinstance(step, Proof):
+                _proved(prove(step))
+            else:
+                _run_step(connection, step, patience)
         except CdcError as error:
             _take_back(connection, before, patience, error)
             raise
+
+
+def _proved(finding: Finding) -> None:
+    if finding.severity is not Severity.OK:
+        raise InstallError(finding.detail, finding.mend)
 
 
 def _run_step(connection: Connection[Any], step: Step, patience: LockPatience) -> None:

@@ -20,10 +20,10 @@ from cdc.trigger.mysql_plan import (
     dialect_of,
     obstacle_of,
     refuse,
-    shape_of,
     targets_of,
     wanted_triggers,
 )
+from cdc.trigger.mysql_render import shape_of
 
 _INSTALL = "cdc install-triggers"
 _INSTALL_CASCADES = "cdc install-triggers --cascades-only"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cdc.column import Capture
-from cdc.database.mysql_connection import Server, literal
-from cdc.database.mysql_journal import JOURNAL, PREFIX, Shape, Tokens
+from cdc.database.mysql_connection import Server
+from cdc.database.mysql_journal import JOURNAL, PREFIX, PROBE, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
 
 
@@ -70,12 +70,6 @@ class Rights:
     def may(self, privilege: str) -> bool:
         return bool({privilege, "ALL PRIVILEGES"} & (self.everywhere | self.here))
 
-    @property
-    def quoted(self) -> str:
-        """The account as statements name it."""
-        user, _, host = self.account.rpartition("@")
-        return f"{literal(user)}@{literal(host)}"
-
     def may_everywhere(self, privilege: str) -> bool:
         return bool({privilege, "ALL PRIVILEGES"} & self.everywhere)
 
@@ -112,4 +106,8 @@ class Found:
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:
-        return tuple(trigger for trigger in self.triggers if trigger.ours)
+        return tuple(trigger for trigger in self.triggers if trigger.ours and trigger.table != PROBE)
+
+    @property
+    def probe_triggers(self) -> tuple[FoundTrigger, ...]:
+        return tuple(trigger for trigger in self.triggers if trigger.ours and trigger.table == PROBE)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from cdc.column import Capture
-from cdc.database.mysql_connection import Flavour, literal, quote
+from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
@@ -16,7 +16,6 @@ from cdc.database.mysql_journal import (
     TABLES,
     VERSION,
     WAIT,
-    Shape,
     Tokens,
     captures_to_json,
 )
@@ -25,7 +24,17 @@ from cdc.errors import InstallError
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Instrumentation
-from cdc.trigger.mysql_render import Dialect, Target, WantedTrigger, gap, parent_trigger, row_triggers, statement
+from cdc.trigger.mysql_probe import probe_steps, proof
+from cdc.trigger.mysql_render import (
+    Dialect,
+    Target,
+    WantedTrigger,
+    gap,
+    parent_trigger,
+    row_triggers,
+    shape_of,
+    statement,
+)
 
 RECORD = "record what is installed"
 #: Where MySQL's triggers learn their transaction.
@@ -42,13 +51,6 @@ def tokens_of(found: Found) -> Tokens:
     if found.server.flavour is Flavour.MYSQL:
         return Tokens.PERFORMANCE_SCHEMA
     return Tokens.GTID if found.server.binlog else Tokens.ROW_START
-
-
-def shape_of(table: FoundTable, capture: Capture) -> Shape:
-    """How this table's images must be laid out now."""
-    visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
-    secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
-    return Shape(table.name, visible, table.key, secrets)
 
 
 def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
@@ -104,8 +106,8 @@ def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bo
     targets = targets_of(found, captures)
     dialect = dialect_of(found, cascades_only=cascades_only)
     triggers = wanted_triggers(found, targets, dialect)
-    steps = [*_journal_steps(found), *_shape_steps(found, targets)]
-    steps += [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers, dialect)]
+    before = [*_journal_steps(found), *_shape_steps(found, targets), *probe_steps(found, dialect)]
+    steps = [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers, dialect)]
     wanted = captures_to_json(captures)
     there = found.installation
     recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
@@ -114,7 +116,10 @@ def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bo
         if cascades_only is not bool(there and there.cascades_only):
             records.append(_record_mode(cascades_only=cascades_only))
         steps.append(Step(RECORD, "", tuple(records)))
-    return Plan(tuple(steps), tuple(_notes(found, targets)) if steps else (), obstacle_of(found))
+    if not before and not steps:
+        return Plan((), (), obstacle_of(found))
+    proving = proof(tokens_of(found), cascades_only=cascades_only, definer=found.rights.account)
+    return Plan((*before, proving, *steps), tuple(_notes(found, targets)), obstacle_of(found))
 
 
 def repair_plan(found: Found, installation: Installation, tables: Collection[str] | None) -> Plan:
@@ -336,7 +341,7 @@ def obstacle_of(found: Found) -> InstallError | None:
         return InstallError(
             f"The account {rights.account} may not read {TRANSACTIONS}, "
             "where triggers that run with its rights learn their transaction.",
-            f"GRANT SELECT ON {TRANSACTIONS} TO {rights.quoted}; "
+            f"GRANT SELECT ON {TRANSACTIONS} TO {account_literal(rights.account)}; "
             "or cdc install-triggers --row-tokens (each row a transaction of its own, see docs/sources.md)",
         )
     return None

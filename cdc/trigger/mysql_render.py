@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cdc import sqlfile
 from cdc.change import Operation
-from cdc.column import ColumnKind
+from cdc.column import Capture, ColumnKind
 from cdc.database.mysql_column import MySQLColumn, image, same
 from cdc.database.mysql_connection import Flavour, quote
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, PREFIX, Shape, Tokens
@@ -72,6 +72,13 @@ def statement(name: str, **parts: str) -> str:
     """A file of ``sql/`` without its header comment (clients drop comments, so none may be in what is compared)."""
     text = sqlfile.render(name, **parts) if parts else sqlfile.load(name)
     return "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip()
+
+
+def shape_of(table: FoundTable, capture: Capture) -> Shape:
+    """How this table's images must be laid out now."""
+    visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
+    secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
+    return Shape(table.name, visible, table.key, secrets)
 
 
 def trigger_name(table: str, suffix: str) -> str:

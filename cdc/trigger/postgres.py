@@ -12,12 +12,13 @@ from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.errors import CdcError, InstallError
-from cdc.finding import NO_KEY, Finding, SurveyedTable
+from cdc.finding import NO_KEY, Finding, Severity, SurveyedTable
 from cdc.sqlfile import load
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger.base import Plan, Progress
 from cdc.trigger.postgres_found import Connection, inspect
 from cdc.trigger.postgres_grants import grants
+from cdc.trigger.postgres_prove import capture_findings, prove
 from cdc.trigger.postgres_session import Patience, run_patiently, session
 
 
@@ -67,7 +68,8 @@ class PostgresInstaller:
         with session(self._info) as connection:
             found = inspect(connection)
             readable = found.version is not None
-            return postgres_findings.findings(found, captures, backlog(connection) if readable else None)
+            findings = postgres_findings.findings(found, captures, backlog(connection) if readable else None)
+            return [*findings, *capture_findings(connection, found)]
 
     def survey(self) -> list[SurveyedTable]:
         with session(self._info) as connection:
@@ -89,7 +91,10 @@ class PostgresInstaller:
         try:
             for step in plan.steps:
                 progress(step.title)
-                run_patiently(connection, step, before.schema, self._patience)
+                if step is postgres_plan.PROOF:
+                    _proved(prove(connection))
+                else:
+                    run_patiently(connection, step, before.schema, self._patience)
                 done += 1
         except BaseException as error:
             if done:
@@ -107,6 +112,11 @@ class PostgresInstaller:
                 f"{cause} What had been done could not be taken back either: {error.message}",
                 "Run cdc uninstall-triggers (or install-triggers) again at a quieter time.",
             ) from cause
+
+
+def _proved(finding: Finding) -> None:
+    if finding.severity is not Severity.OK:
+        raise InstallError(finding.detail, finding.mend)
 
 
 def survey(connection: Connection, schema: str, installed: Collection[str]) -> list[SurveyedTable]:

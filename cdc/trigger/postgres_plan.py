@@ -13,6 +13,8 @@ from cdc.trigger.base import Plan, Step
 from cdc.trigger.postgres_found import Found
 
 MINIMUM_VERSION = 130000
+#: Without statements: changes of the probe must be journaled as its triggers should.
+PROOF = Step("Prove that changes are captured", "", ())
 MISSING, DISABLED = "is missing", "is disabled"
 _KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
 
@@ -23,9 +25,10 @@ def plan_install(found: Found, captures: Sequence[Capture]) -> Plan:
     refuse_tables(found, captures)
     wanted = {capture.table for capture in captures}
     steps = [] if found.version else [Step("Make the journal", "", (sql.journal(found.schema),))]
-    steps += [_forget(table) for table in found.captures if table not in wanted]
-    steps += _table_steps(found, captures)
-    return Plan(tuple(steps))
+    steps += _probe_steps(found, captures)
+    tables = [_forget(table) for table in found.captures if table not in wanted]
+    tables += _table_steps(found, captures)
+    return Plan((*steps, PROOF, *tables) if steps or tables else ())
 
 
 def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
@@ -60,7 +63,7 @@ def plan_uninstall(found: Found, waiting: int) -> Plan:
             f"Role {found.server.role} does not own the schema cdc of database {found.server.database}.",
             "Uninstall with the account that installed the triggers, or a superuser.",
         )
-    tables = sorted({*found.captures, *found.functions})
+    tables = sorted({*found.captures, *found.functions} - {sql.PROBE})
     steps = [_forget(table) for table in tables]
     notes = (f"{waiting} changes in the journal have not been read and will be lost.",) if waiting else ()
     return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), notes)
@@ -90,6 +93,15 @@ def drift(found: Found, capture: Capture) -> list[str]:
 
 def _settings(found: Found, table: str) -> frozenset[str]:
     return sql.function_settings(styled=table in found.tables and found.tables[table].styled)
+
+
+def _probe_steps(found: Found, captures: Sequence[Capture]) -> list[Step]:
+    function = found.functions.get(sql.PROBE)
+    if function and function.source == sql.function_source(Capture(sql.PROBE)) and function.definer:
+        return []
+    owners = {found.tables[capture.table].owner for capture in captures} - {found.server.role}
+    grants = [sql.grant_owner(owner) for owner in sorted(owners)]
+    return [Step("Make the probe", "", (*sql.probe(existing=function is not None), *grants))]
 
 
 def _table_steps(found: Found, captures: Sequence[Capture]) -> list[Step]:
@@ -249,4 +261,5 @@ def restoring(found: Found, captures: Mapping[str, Capture] | None) -> Plan:
     """From what is there now back to these captures (None: nothing of ours at all)."""
     if captures is None:
         return plan_uninstall(found, waiting=0)
-    return plan_install(found, list(captures.values()))
+    plan = plan_install(found, list(captures.values()))
+    return replace(plan, steps=tuple(step for step in plan.steps if step is not PROOF))

@@ -10,6 +10,8 @@ from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
 from cdc.sqlfile import render
 
 _FOLDER = "postgres/trigger"
+#: The table of ours whose triggers prove that changes are captured.
+PROBE = "cdc_probe"
 #: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
 _SETTINGS = frozenset({"search_path=pg_catalog, pg_temp"})
 _STYLES = {
@@ -58,6 +60,13 @@ def qualified(schema: str, table: str) -> str:
 
 def journal(schema: str) -> str:
     return render(f"{_FOLDER}/journal.sql", version=str(JOURNAL_VERSION), schema=literal(schema))
+
+
+def probe(*, existing: bool) -> list[str]:
+    """``existing``: only its function, so that grants on the table remain."""
+    made = [] if existing else [render(f"{_FOLDER}/probe.sql")]
+    triggers = [] if existing else [trigger(shape, "cdc", PROBE) for shape in TRIGGERS]
+    return [*made, function(Capture(PROBE), styled=False), revoke_function(PROBE), *triggers]
 
 
 def drop_journal() -> str:

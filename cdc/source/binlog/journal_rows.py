@@ -13,7 +13,7 @@ from typing import Any
 from cdc.change import Operation, Row
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
-from cdc.database.mysql_journal import CASCADE_ONLY, JOURNAL, OPERATIONS
+from cdc.database.mysql_journal import CASCADE_ONLY, JOURNAL, OPERATIONS, PROBE_SHAPE
 from cdc.errors import SchemaMismatch
 from cdc.image import key_in
 from cdc.source.binlog.layout import KnownTable, Layout, layout_of
@@ -63,6 +63,8 @@ class JournalRows:
             if before is not None or after is None:  # the consumer forgets
                 continue
             row = dict(zip(self._layout.names, after, strict=True))
+            if row["shape"] == PROBE_SHAPE:
+                continue
             names.add(str(row["txn"]))
             if int(str(row["op"])) > CASCADE_ONLY:
                 cascades.append(self._cascade(row))

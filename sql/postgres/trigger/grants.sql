@@ -15,4 +15,5 @@ GRANT CONNECT ON DATABASE $database TO $consumer;
 GRANT USAGE ON SCHEMA cdc, $schema TO $consumer;
 GRANT SELECT ON cdc.cdc_installation, cdc.cdc_capture TO $consumer;
 GRANT SELECT, DELETE ON cdc.cdc_journal TO $consumer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON cdc.cdc_probe TO $consumer;
 $selects

@@ -95,7 +95,7 @@ def test_other_people_s_triggers_stay_and_run_first(db: Database) -> None:
     install(db, "item")
     order = db.execute(
         "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() "
-        "AND EVENT_MANIPULATION = 'INSERT' ORDER BY ACTION_ORDER"
+        "AND EVENT_MANIPULATION = 'INSERT' AND EVENT_OBJECT_TABLE = 'item' ORDER BY ACTION_ORDER"
     )
     assert order == [("item_log",), ("cdc_item_ai",)]
     db.execute("INSERT INTO item VALUES (1, 'a')")

@@ -24,6 +24,7 @@ from support.postgres_capture import CAPTURES, Shop
 from support.programs import NoServerError, find
 from support.recording import SHARED
 
+PROVE = "Prove that changes are captured"
 FULL_SCHEMA = SHARED / "postgres-schema.sql.gz"
 
 
@@ -74,7 +75,8 @@ def test_each_step_is_announced(plain: Database) -> None:
     installer = PostgresInstaller(plain.info)
     titles: list[str] = []
     installer.apply(installer.plan_install(CAPTURES), titles.append)
-    assert titles == ["Make the journal", *(f"Capture {capture.table}" for capture in CAPTURES)]
+    ours = ["Make the journal", "Make the probe", PROVE]
+    assert titles == [*ours, *(f"Capture {capture.table}" for capture in CAPTURES)]
 
 
 def test_uninstall_restores_the_schema(plain: Database) -> None:
@@ -127,7 +129,7 @@ def test_the_script_runs_by_hand(plain: Database) -> None:
 def test_captures_come_and_go(shop: Shop) -> None:
     wanted = [Capture("customers", frozenset({"email"})), Capture("users", CAPTURES[2].secrets)]
     plan = shop.installer.plan_install(wanted)
-    assert {step.table for step in plan.steps} == {"invoices", "odd", "customers"}
+    assert {step.table for step in plan.steps} == {"", "invoices", "odd", "customers"}
     shop.installer.apply(plan, silent)
     assert shop.installer.plan_install(wanted) == Plan(())
     shop.execute("INSERT INTO odd VALUES (1)")
@@ -162,7 +164,8 @@ def test_captures_come_and_go(shop: Shop) -> None:
 def test_drift_is_found_and_mended(shop: Shop, damage: str, phrase: str) -> None:
     shop.execute(damage)
     assert phrase in wrong(shop)["table customers"]
-    assert [step.title for step in shop.installer.plan_install(CAPTURES).steps] == ["Mend the triggers of customers"]
+    titles = [step.title for step in shop.installer.plan_install(CAPTURES).steps]
+    assert titles == [PROVE, "Mend the triggers of customers"]
     shop.installer.repair(["customers"])
     assert wrong(shop) == {}
     shop.execute("INSERT INTO customers VALUES ('1', 'a')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import orjson
@@ -51,16 +52,23 @@ EMPTY = Found(
     lost_definers=frozenset(),
 )
 CAPTURES = [Capture("item")]
+PROVE = "prove that changes are captured"
+
+
+CREATED = (
+    r"CREATE DEFINER = CURRENT_USER TRIGGER `(?P<name>\w+)` AFTER (?P<event>\w+) ON `(?P<table>\w+)` "
+    r"FOR EACH ROW\s+(?P<body>.*)"
+)
 
 
 def installed() -> Found:
     """What is found after the plan has run."""
     plan = install_plan(EMPTY, CAPTURES)
-    statements = [s for step in plan.steps for s in step.statements if s.startswith("CREATE DEFINER")]
-    bodies = {s.split("TRIGGER `")[1].split("`")[0]: s for s in statements if " TRIGGER " in s}
+    made = [re.match(CREATED, statement, re.DOTALL) for step in plan.steps for statement in step.statements]
     triggers = tuple(
-        FoundTrigger(name, "item", "AFTER", event, bodies[name].split("FOR EACH ROW\n")[1], "root@%")
-        for name, event in (("cdc_item_ai", "INSERT"), ("cdc_item_au", "UPDATE"), ("cdc_item_ad", "DELETE"))
+        FoundTrigger(each["name"], each["table"], "AFTER", each["event"], each["body"], "root@%")
+        for each in made
+        if each
     )
     return replace(
         EMPTY,
@@ -79,25 +87,30 @@ def test_the_second_plan_is_empty() -> None:
 def test_one_lock_a_table_and_the_journal_first_and_last() -> None:
     steps = install_plan(EMPTY, CAPTURES).steps
     assert f"`{JOURNAL}`" in steps[0].statements[0]
-    (triggers,) = [step for step in steps if step.table]
+    (triggers,) = [step for step in steps if step.table == "item"]
     assert triggers.statements[0] == "LOCK TABLES `item` WRITE"
     assert triggers.statements[-1] == "UNLOCK TABLES"
     gone = uninstall_plan(installed()).steps
     assert [step.table for step in gone] == ["item", ""]
-    assert gone[-1].statements[-3] == f"DROP TABLE IF EXISTS `{JOURNAL}`"
+    assert gone[-1].statements[-4] == f"DROP TABLE IF EXISTS `{JOURNAL}`"
 
 
 def test_a_changed_trigger_is_replaced_under_its_lock_with_a_new_shape() -> None:
     wider = FoundTable("item", "InnoDB", (*TABLE.columns, MySQLColumn("more", "int", "int(11)")), ("id",))
     plan = install_plan(replace(installed(), tables={"item": wider}), CAPTURES)
     assert "VALUES (2, 'item'" in plan.steps[0].statements[0]
-    words = [statement.split(" ")[0] for statement in plan.steps[1].statements]
+    words = [statement.split(" ")[0] for statement in plan.steps[-1].statements]
     assert words == ["LOCK", "SELECT", "DROP", "DROP", "DROP", "CREATE", "CREATE", "CREATE", "UNLOCK"]
+
+
+def test_capture_is_proved_before_a_table_of_the_erp_is_touched() -> None:
+    titles = [step.title for step in install_plan(EMPTY, CAPTURES).steps]
+    assert titles[-4:] == ["create the probe", PROVE, "create triggers of item", RECORD]
 
 
 def test_triggers_with_a_lost_definer_are_made_again() -> None:
     plan = install_plan(replace(installed(), lost_definers=frozenset({"root@%"})), CAPTURES)
-    assert [step.title for step in plan.steps] == ["create triggers of item"]
+    assert [step.title for step in plan.steps] == ["create the probe", PROVE, "create triggers of item"]
 
 
 def test_tokens_follow_the_server_unless_installed() -> None:
@@ -132,7 +145,7 @@ MAY_ON_ITS_OWN = Rights("erp@10.0.0.%", frozenset(), frozenset({"ALL PRIVILEGES"
 def test_denied_performance_schema_is_an_obstacle_that_names_the_grant() -> None:
     found = replace(MYSQL, rights=MAY_ON_ITS_OWN, instrumentation=Instrumentation.DENIED)
     plan = install_plan(found, CAPTURES)
-    assert plan.steps == install_plan(MYSQL, CAPTURES).steps
+    assert plan.steps == install_plan(replace(found, instrumentation=Instrumentation.READ), CAPTURES).steps
     assert "GRANT SELECT ON performance_schema.events_transactions_current TO 'erp'@'10.0.0.%'" in str(plan.obstacle)
     by_row = install_plan(replace(found, asked_tokens=Tokens.ROW), CAPTURES)
     assert by_row.obstacle is None
@@ -143,14 +156,14 @@ def test_tokens_by_row_are_recorded_and_remain_until_asked_otherwise() -> None:
     by_row = replace(installed(), server=MYSQL.server, installation=Installation(VERSION, Tokens.ROW, tuple(CAPTURES)))
     assert tokens_of(by_row) is Tokens.ROW
     steps = install_plan(replace(by_row, asked_tokens=Tokens.PERFORMANCE_SCHEMA), CAPTURES).steps
-    assert [step.title for step in steps] == ["create triggers of item", RECORD]
+    assert [step.title for step in steps] == ["create the probe", PROVE, "create triggers of item", RECORD]
     assert "'performance-schema'" in steps[-1].statements[0]
 
 
 def test_missing_privileges_are_an_obstacle_and_the_plan_is_made() -> None:
     seeing = Rights("poor@%", frozenset(), frozenset({"SELECT", "TRIGGER"}))
     plan = install_plan(replace(EMPTY, rights=seeing), CAPTURES)
-    assert plan.steps == install_plan(EMPTY, CAPTURES).steps
+    assert [step.title for step in plan.steps] == [step.title for step in install_plan(EMPTY, CAPTURES).steps]
     assert "lacks the privileges LOCK TABLES, CREATE ROUTINE" in str(plan.obstacle)
 
 

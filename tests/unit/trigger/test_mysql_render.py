@@ -11,8 +11,7 @@ from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
 from cdc.trigger.mysql_found import ForeignKey
-from cdc.trigger.mysql_plan import shape_of
-from cdc.trigger.mysql_render import Dialect, Target, parent_trigger, row_triggers, trigger_name
+from cdc.trigger.mysql_render import Dialect, Target, parent_trigger, row_triggers, shape_of, trigger_name
 
 ID = MySQLColumn("id", "int", "int(11)", "", "auto_increment")
 CODE = MySQLColumn("cod`igo", "varchar", "varchar(10)", "utf8mb4")

@@ -46,26 +46,28 @@ def installed() -> Found:
         "users", sql.function_source(CAPTURE), definer=True, settings=[*sql.function_settings(styled=False)]
     )
     triggers = tuple(FoundTrigger("users", s.name, "O", s.type, s.condition, "users") for s in sql.TRIGGERS)
+    probe = replace(function, name=sql.PROBE, source=sql.function_source(Capture(sql.PROBE)))
     return Found(
         OURS,
         "public",
         JOURNAL_VERSION,
         {"users": CAPTURE},
         {"users": TABLE},
-        {"users": function},
+        {"users": function, sql.PROBE: probe},
         {"users": triggers},
     )
 
 
 def test_from_nothing_the_journal_comes_first() -> None:
     plan = postgres_plan.plan_install(bare(), [CAPTURE])
-    assert [(step.title, step.table) for step in plan.steps] == [("Make the journal", ""), ("Capture users", "users")]
-    assert not any("GRANT" in statement.replace("GRANT USAGE", "") for statement in plan.steps[1].statements)
+    titles = ["Make the journal", "Make the probe", postgres_plan.PROOF.title, "Capture users"]
+    assert [step.title for step in plan.steps] == titles
+    assert not any("GRANT" in statement for step in plan.steps for statement in step.statements)
 
 
 def test_another_owner_is_let_in() -> None:
     plan = postgres_plan.plan_install(bare(table=replace(TABLE, owner='the "erp"')), [CAPTURE])
-    assert 'GRANT USAGE ON SCHEMA cdc TO "the ""erp"""' in plan.steps[1].statements[-1]
+    assert 'GRANT USAGE ON SCHEMA cdc TO "the ""erp"""' in plan.steps[-1].statements[-1]
 
 
 def test_what_is_installed_needs_nothing() -> None:
@@ -76,7 +78,7 @@ def test_what_is_installed_needs_nothing() -> None:
 def test_a_missing_trigger_is_made_without_touching_the_others() -> None:
     found = installed()
     found = replace(found, triggers={"users": found.triggers["users"][:2]})
-    (step,) = postgres_plan.plan_install(found, [CAPTURE]).steps
+    _, step = postgres_plan.plan_install(found, [CAPTURE]).steps
     assert not any("DROP FUNCTION" in statement for statement in step.statements)
     assert [name for name in ("_cdc_row", "_cdc_truncate", "_cdc_update") if f"CREATE TRIGGER {name}" in str(step)] == [
         "_cdc_update"
@@ -87,13 +89,13 @@ def test_a_wrong_trigger_is_made_afresh_with_its_function() -> None:
     found = installed()
     wrong = replace(found.triggers["users"][0], enabled="D")
     found = replace(found, triggers={"users": (wrong, *found.triggers["users"][1:])})
-    (step,) = postgres_plan.plan_install(found, [CAPTURE]).steps
+    _, step = postgres_plan.plan_install(found, [CAPTURE]).steps
     assert "DROP FUNCTION" in step.statements[0]
     assert str(step).count("CREATE TRIGGER") == 3
 
 
 def test_other_secrets_need_no_lock_on_the_table() -> None:
-    (step,) = postgres_plan.plan_install(installed(), [Capture("users")]).steps
+    _, step = postgres_plan.plan_install(installed(), [Capture("users")]).steps
     assert step.title == "Capture users"
     assert "TRIGGER" not in "".join(step.statements[1:]).upper()
 
