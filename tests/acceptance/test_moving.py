@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,67 @@ async def _said(consumer: Consumer, words: str) -> None:
             if words in consumer.log.read_text(encoding="utf-8"):
                 return
             await asyncio.sleep(0.1)  # a file of another process: there is no event to await
+
+
+PARENTS = 40
+CASCADES = (
+    "CREATE TABLE padres (id INT PRIMARY KEY);"
+    "CREATE TABLE hijos (id INT PRIMARY KEY, padre INT, valor INT DEFAULT 0,"
+    " FOREIGN KEY (padre) REFERENCES padres (id) ON DELETE CASCADE);"
+    "CREATE TABLE notas (id INT PRIMARY KEY, padre INT, FOREIGN KEY (padre) REFERENCES padres (id) ON DELETE SET NULL)"
+)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+@pytest.mark.parametrize("then", ["", "--cascades-only"])
+async def test_moving_to_the_binlog_loses_no_cascade(flavour: str, then: str, own_server: Any, tmp_path: Path) -> None:
+    """Rows that foreign keys delete or change while the source moves, after it, and after the triggers are replaced."""
+    options = ("--innodb-native-foreign-keys=ON",) if flavour == "mysql" else ()
+    database: Database = own_server(flavour, *options, binlog=True)
+    database.script(CASCADES)
+    for number in range(3 * PARENTS):
+        database.execute("INSERT INTO padres VALUES (%s)", [number])
+        database.execute(
+            "INSERT INTO hijos (id, padre) VALUES (%s, %s), (%s, %s)", [number, number, -number - 1, number]
+        )
+        database.execute("INSERT INTO notas VALUES (%s, %s)", [number, number])
+    (tmp_path / "rules.toml").write_text('tables = ["padres", "hijos", "notas"]\n', encoding="utf-8")
+    consumer = Consumer.configure(tmp_path, database.info, 'rules = "rules.toml"\ncapture = "triggers"\n')
+    consumer.run("install-triggers")
+    inbox = Inbox()
+
+    def delete(first: int) -> None:
+        """Half of the children are changed by themselves in the same transaction."""
+        for number in range(first, first + PARENTS):
+            database.script(
+                f"BEGIN; UPDATE hijos SET valor = 1 WHERE id = {number}; DELETE FROM padres WHERE id = {number}; COMMIT"
+            )
+
+    async with receiving(inbox) as url:
+        consumer.add_endpoint(url, "*")
+        try:
+            async with consumer.running():
+                database.execute("INSERT INTO padres VALUES (1000)")
+                await inbox.until_count(1)
+            _capture(consumer, "binlog")
+            consumer.start()
+            await asyncio.to_thread(delete, 0)
+            await _said(consumer, '"moved"')
+            await asyncio.to_thread(delete, PARENTS)
+            if then:
+                await consumer.call("install-triggers", then)
+            await asyncio.to_thread(delete, 2 * PARENTS)
+            await inbox.until_count(1 + 4 * 3 * PARENTS)
+            database.execute("INSERT INTO padres VALUES (1001)")
+            await inbox.until_count(2 + 4 * 3 * PARENTS)
+        finally:
+            consumer.end()
+    told = Counter((event["event"], event["key"]["id"]) for event in inbox.events)
+    parents = range(3 * PARENTS)
+    assert told == {
+        **{("padres.created", number): 1 for number in (1000, 1001)},
+        **{("padres.deleted", number): 1 for number in parents},
+        **{("hijos.deleted", number): 1 for number in (*parents, *(-number - 1 for number in parents))},
+        **{("notas.updated", number): 1 for number in parents},
+    }

@@ -96,10 +96,11 @@ class LogStream:
         self.event(4, pack("<Q", offset) + file.encode(), made_up=made_up)
         self.file, self.offset = file, offset
 
-    def format(self, *, checksums: bool) -> None:
+    def format(self, *, checksums: bool, time: int = 0) -> None:
+        """``time``: when the file was begun."""
         version = b"11.8.0-MariaDB" if self.flavour is Flavour.MARIADB else b"9.7.0"
         self.checksums = True  # of this event, always
-        self.event(15, pack("<H50sIB", 4, version, 1, 19) + bytes(40) + bytes([checksums]))
+        self.event(15, pack("<H50sIB", 4, version, 1, 19) + bytes(40) + bytes([checksums]), time=time)
         self.checksums = checksums
 
     def gtid(self, number: int, *, time: int = TIME, standalone: bool = False, domain: int = 0, tag: str = "") -> None:

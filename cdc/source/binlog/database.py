@@ -13,11 +13,11 @@ from cdc.change import Row, Value
 from cdc.clock import Clock
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.errors import SourceError
+from cdc.errors import SourceError, SourceUnavailable
+from cdc.source.binlog.connection import LogConnection, history_error, log_end
 from cdc.source.binlog.limits import Limits
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
-from cdc.source.binlog.missing import missing
 from cdc.source.binlog.schema_now import SchemaNow, read_schema
 from cdc.source.mysql_lookup import MySQLLookup, table_names
 from cdc.source.mysql_session import MySQLSession
@@ -29,7 +29,7 @@ from cdc.source.turn import Turn
 class BinlogDatabase:
     """``captures``, ``lookups``, ``check`` and ``patterns``: as of `cdc.source.binlog.source.BinlogSource`.
 
-    ``secrets``: the secret columns of each table that is captured.
+    ``secrets``: the secret columns of each table that is captured.  ``log``: how the server is asked for its log.
     """
 
     def __init__(
@@ -43,8 +43,10 @@ class BinlogDatabase:
         patterns: Patterns | None,
         limits: Limits,
         clock: Clock,
+        log: type[LogConnection],
     ) -> None:
         self.info = info
+        self._log = log
         self.secrets = {capture.table: capture.secrets for capture in captures}
         self.lookup = MySQLLookup(self.secrets | {capture.table: capture.secrets for capture in lookups})
         self.session = MySQLSession(info)
@@ -55,6 +57,7 @@ class BinlogDatabase:
         self._trigger_check = TriggerCheck(name, check, limits.check_pause, clock)
         self._new_tables = NewTables(name, patterns, clock)
         self._checked_at = 0.0
+        self._watched: LogPosition | None = None
 
     @property
     def standby(self) -> bool:
@@ -124,18 +127,26 @@ class BinlogDatabase:
         closing = self.session.closing.is_set
         return await self.session.run(partial(read_schema, flavour=self.server.flavour, names=names, closing=closing))
 
-    async def check_there(self, position: LogPosition, *, by_gtids: bool) -> None:
-        """A MariaDB whose log was reset begins at its beginning rather than to refuse a position of before."""
-        ask = partial(missing, flavour=self.server.flavour, position=position, by_gtids=by_gtids)
+    async def check_history(self, position: LogPosition) -> None:
+        """Raise when the server's log is not the one that was read up to ``position``: of a log that was reset, the
+        server sends the beginning or the middle, without an error."""
+
+        def ask(connection: Connection[Any]) -> SourceError | None:
+            return history_error(self._log, self.info, connection, position, self._limits.heartbeat)
+
         error = await self.session.run(ask)
         if error is not None:
             raise error
 
-    async def watch(self) -> None:
-        """That we are still the only consumer, once a second."""
+    async def watch(self, stand: LogPosition) -> None:
+        """Check once a second that we are still the only consumer, and that the log was not reset while it was read: a
+        MySQL whose log was reset sends nothing until it is as long as before."""
         now = asyncio.get_running_loop().time()
         if now - self._checked_at >= self._limits.idle:
             await self.session.check_lock()
+            if stand == self._watched and (await self.session.run(log_end)).place() < stand.place():
+                raise SourceUnavailable(f"The log of {self.info.describe()} is shorter than it was: it was reset.")
+            self._watched = stand
             self._checked_at = now
             if self.server.cascades:
                 self._trigger_check.mended()

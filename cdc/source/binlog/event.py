@@ -213,7 +213,16 @@ _DATA_CHANGES = frozenset(
 )
 
 
+#: MariaDB: settings or an analysis in front of a data change, which is executed.
+_PREFIXED = re.compile(
+    r"(?:SET\s+STATEMENT\b.*?\bFOR|ANALYZE(?:\s+FORMAT\s*=\s*\w+)?)\s+(?:INSERT|UPDATE|DELETE|REPLACE|LOAD|CALL|WITH)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 def changes_rows(statement: str) -> bool:
     """Is it a data change in statement format?"""
     word = _FIRST_WORD.match(statement)
-    return word is not None and word[1].upper() in _DATA_CHANGES
+    return word is not None and (
+        word[1].upper() in _DATA_CHANGES or _PREFIXED.match(statement, word.start(1)) is not None
+    )

@@ -30,9 +30,9 @@ from cdc.database.mysql_tables import FoundTable, read_tables, survey
 from cdc.errors import LogPurged, SourceError
 from cdc.finding import Finding, Severity, SurveyedTable
 from cdc.position import Position
-from cdc.source.binlog.connection import LogConnection, log_head
+from cdc.source.binlog.connection import LogConnection, history_error, log_head, log_owner
+from cdc.source.binlog.dump_command import FILE_START
 from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.missing import missing
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
 from cdc.source.journal_mysql_rows import journals_cascades
@@ -140,13 +140,15 @@ class BinlogInspector:
 
     def _stand(self, connection: Connection[Any], position: Position) -> Finding:
         """Whether the log still holds what comes behind the consumer's position."""
-        stand = BinlogPosition.load(position).log
+        loaded = BinlogPosition.load(position)
+        name, _ = log_owner(connection, server_of(connection).flavour)
+        stand = loaded.log if loaded.server in ("", name) else LogPosition("", FILE_START, loaded.log.gtids)
         try:
             head = log_head(connection)
-            with closing(LogConnection.open(self._info, stand, _HEARTBEAT, follow=False)) as log:
-                if (error := missing(connection, log.flavour, stand, by_gtids=log.by_gtids)) is not None:
-                    raise error
-                next(log.items(lambda _: None), None)
+            error = history_error(LogConnection, self._info, connection, stand, _HEARTBEAT)
+            if error is not None:
+                raise error
+            self._first(stand)
         except LogPurged as error:
             mend = 'on_purged = "reread" in the configuration, then cdc run'
             return Finding("position", Severity.WRONG, error.message, mend)

@@ -20,9 +20,9 @@ from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
 from cdc.connection import ConnectionInfo
-from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour, code_of, connect, rows, server_of
+from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour, code_of, connect, server_of
 from cdc.errors import LogRefused, SourceError, SourceUnavailable
-from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.connection import LogConnection, log_owner
 from cdc.source.binlog.log_position import LogPosition
 
 #: COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID: what comes behind them is the log.
@@ -44,11 +44,9 @@ class LibraryConnection(LogConnection):
         self, info: ConnectionInfo, connection: Connection[Any], position: LogPosition, heartbeat: float
     ) -> None:
         self._info, self._position = info, position
-        found = server_of(connection)
-        self.flavour = found.flavour
-        identity = "@@server_uuid, @@gtid_mode" if self.flavour is Flavour.MYSQL else "@@server_id, 'ON'"
-        (server, mode), *_ = rows(connection, f"SELECT {identity}")
-        self.server, self.by_gtids = str(server), bool(position.gtids) and mode == "ON"
+        self.flavour = server_of(connection).flavour
+        self.server, gtids = log_owner(connection, self.flavour)
+        self.by_gtids = bool(position.gtids) and gtids
         self._silence = heartbeat * _PATIENCE
         self._given: list[Connection[Any]] = []
         self._received: list[bytes] = []

@@ -11,14 +11,19 @@ _NUMBER = re.compile(r"\.(\d+)\Z")
 class LogPosition(NamedTuple):
     """Behind a whole transaction.  A tuple, not a dataclass: one is made for each transaction, and this is quicker.
 
-    ``file``, ``offset``: place in this server's log, 64 bits; another server's differs.
+    ``file``, ``offset``: place in this server's log, 64 bits; another server's differs.  No file: the place is not
+    known on this server, only the GTIDs are.
     ``gtids``: everything read so far, as MySQL's GTID set (``uuid:1-5,uuid:tag:1``) or MariaDB's last GTID of each
     domain (``0-1-5,1-2-7``); good on every server of a replication topology.  Empty when it is not known.
+    ``begun``: when the server began the file, in seconds since 1970; 0 when it is not known.  A server begins a file
+    whenever it starts and whenever its log is reset, and only appends to it: the file's name and this time say that the
+    place is in the log that was read.
     """
 
     file: str
     offset: int
     gtids: str
+    begun: int = 0
 
     def place(self) -> tuple[int, int]:
         """(number of the file, offset): grows along one server's log, as file names do not beyond 999999."""

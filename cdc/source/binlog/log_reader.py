@@ -54,7 +54,7 @@ class LogReader(RowsReader):
     def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
         super().__init__(layouts, spill_bytes)
         self._server = server
-        self._file, self._offset = start.file, start.offset
+        self._file, self._offset, self._begun = start.file, start.offset, start.begun
         #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
         self._start: LogPosition | None = start
         self.unplaced = 0
@@ -87,8 +87,8 @@ class LogReader(RowsReader):
 
     def reached(self) -> LogPosition:
         if self._start is not None:
-            return self._start._replace(gtids=self.gtids())
-        return LogPosition(self._file, self._offset, self.gtids())
+            return self._start._replace(gtids=self.gtids(), begun=self._begun)
+        return LogPosition(self._file, self._offset, self.gtids(), self._begun)
 
     def position(self) -> LogPosition:
         """From where reading can go on without missing anything."""
@@ -249,6 +249,9 @@ class LogReader(RowsReader):
     def _format(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
         """A file begins.  A group that is open was cut off when the server fell over."""
         self.checksum_bytes = CHECKSUM_BYTES if has_checksums(self._event(data, at)[HEADER_BYTES:]) else 0
+        begun = int.from_bytes(data[at : at + 4], "little")
+        if begun != self._begun:
+            self._moved, self._begun = True, begun
         self._abandon()
         return ()
 
@@ -256,7 +259,7 @@ class LogReader(RowsReader):
         """The server also makes one up at the beginning, to say where it begins."""
         place = parse_rotate(body_without_checksum(self._event(data, at)))
         if place.file != self._file:
-            self._moved, self._start = True, None
+            self._moved, self._start, self._begun = True, None, 0
         self._file, self._offset, self.unplaced = place.file, place.offset, 0
         self._tables.clear()
         return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,39 +12,47 @@ from pymysql.connections import Connection
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import Flavour, connect, rows, server_of
 from cdc.database.mysql_journal import JOURNAL
-from cdc.errors import SchemaMismatch, SourceError
+from cdc.errors import JournalMissing, SchemaMismatch, SourceError
+from cdc.source.binlog.connection import log_owner
 from cdc.source.binlog.item import SchemaChange
 from cdc.source.binlog.journal_rows import JournalRows, journal_rows
 from cdc.source.binlog.layout import Layout, bare_layout
 from cdc.source.binlog.schema_history import SchemaHistory, Version
-from cdc.source.binlog.settings import read_settings, refused
+from cdc.source.binlog.settings import cascades_in_log, read_settings, refused
 from cdc.source.binlog.statement import concerned
 from cdc.source.binlog.table_map import TableMap
 from cdc.source.binlog.unreadable import Unreadable
 from cdc.source.binlog.zone import Zone, measure_server
-from cdc.source.journal_mysql_rows import KnownShape, journals_cascades, known_shape, read_shapes
+from cdc.source.journal_mysql_rows import KnownShape, journals_cascades, read_shapes
 from cdc.source.mysql_session import explained
 
 
 @dataclass(frozen=True, slots=True)
 class LogServer:
-    """What is asked of the server once.  ``database``: the captured one.  ``folds``: names that differ in case only are
-    the same.  ``cascades``: triggers journal what foreign keys do."""
+    """What is asked of the server once.  ``name``: of the server, whose log has places of its own.  ``database``: the
+    captured one.  ``folds``: names that differ in case only are the same.  ``cascades``: triggers journal what foreign
+    keys do, and nothing else.  ``in_log``: the log holds what foreign keys do."""
 
+    name: str
     flavour: Flavour
     database: str
     folds: bool
     zone: Zone
     cascades: bool
+    in_log: bool
 
 
 def ask_server(connection: Connection[Any], info: ConnectionInfo) -> LogServer:
     """Raises `SourceError` when this server's log does not tell all."""
-    for wrong in refused(read_settings(connection)):
+    settings = read_settings(connection)
+    for wrong in refused(settings):
         raise SourceError(f"{info.describe()}: {wrong.detail}", f"{wrong.mend}.")
     ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
     flavour, zone = server_of(connection).flavour, measure_server(connection)
-    return LogServer(flavour, database, bool(folding), zone, journals_cascades(connection))
+    name, _ = log_owner(connection, flavour)
+    return LogServer(
+        name, flavour, database, bool(folding), zone, journals_cascades(connection), cascades_in_log(settings)
+    )
 
 
 class LogTables:
@@ -72,7 +80,7 @@ class LogTables:
         if database != self._database:
             return None
         if name == JOURNAL:
-            return journal_rows(table_map, self._server.flavour, self._shape_of)
+            return journal_rows(table_map, self._server.flavour, self._shape_of, only=not self._server.in_log)
         table = self._names.get(name)
         return None if table is None else self._layout_of(table_map, table)
 
@@ -92,9 +100,10 @@ class LogTables:
             return Unreadable(table, reason, None)
         return Unreadable(table, reason, bare)
 
-    def _shape_of(self, number: int) -> KnownShape:
-        """Over a connection of its own: it is seldom asked for a new one."""
+    def _shape_of(self, number: int) -> KnownShape | None:
+        """Over a connection of its own: it is seldom asked for a new one.  Those that were read are kept: the triggers
+        may be uninstalled before the log is read so far."""
         if number not in self._shapes:
-            with closing(connect(self._info)) as connection, explained(self._info):
-                self._shapes = read_shapes(connection)
-        return known_shape(self._shapes, number)
+            with suppress(JournalMissing), closing(connect(self._info)) as connection, explained(self._info):
+                self._shapes |= read_shapes(connection)
+        return self._shapes.get(number)

@@ -18,7 +18,7 @@ Read = Callable[[LogConnection], Generator[Stretch]]
 
 
 class LogThread:
-    """Used once: opened, read, closed.  ``server``: whose log it is.  ``by_gtids``: reading began by GTIDs."""
+    """Used once: opened, read, closed."""
 
     def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
         self._info = info
@@ -29,8 +29,6 @@ class LogThread:
         self._stretches: Generator[Stretch] | None = None
         self._fetch: asyncio.Future[Stretch | None] | None = None
         self._closed = self._finished = False
-        self.server = ""
-        self.by_gtids = False
 
     async def open(self, start: LogPosition, heartbeat: float, read: Read) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._open, start, heartbeat, read)
@@ -39,7 +37,6 @@ class LogThread:
         self._connection = connection = self._log.open(self._info, start, heartbeat)
         if self._closed:
             connection.close()
-        self.server, self.by_gtids = connection.server, connection.by_gtids
         self._stretches = read(connection)
 
     async def next(self, seconds: float) -> Stretch | None:

@@ -1,7 +1,8 @@
-"""Why a server refuses to send its log from a position: what is no longer, or not, in it."""
+"""Why a server's log does not continue a position: what is no longer in it, or never was."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pymysql.connections import Connection
@@ -21,12 +22,23 @@ _LONGEST = 300
 def missing(
     connection: Connection[Any], flavour: Flavour, position: LogPosition, *, by_gtids: bool
 ) -> SourceError | None:
-    """None: the position is good, so that must not be the reason."""
+    """Return the reason why reading cannot continue at ``position``; None when the server has everything after it."""
     if not by_gtids:
         return _missing_place(connection, position)
-    if flavour is Flavour.MYSQL:
-        return _missing_in_set(connection, position)
-    return _missing_in_domains(connection, position)
+    ask = _missing_in_set if flavour is Flavour.MYSQL else _missing_in_domains
+    error = ask(connection, position)
+    if error is None and position.file and not begins_after(connection, flavour, position):
+        return _missing_place(connection, position)
+    return error
+
+
+def another_history(position: LogPosition, begun: int) -> SourceError:
+    """Return the error for a log whose file of this name was ``begun`` at another time than the one that was read."""
+    was, now = (f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M:%S} UTC" for each in (position.begun, begun))
+    return _purged(
+        f"The log is not the one that was read: its file {position.file} was begun at {now} instead of {was}; it was "
+        "reset, or the server was put back to an older copy."
+    )
 
 
 def _missing_place(connection: Connection[Any], position: LogPosition) -> SourceError | None:
@@ -37,9 +49,28 @@ def _missing_place(connection: Connection[Any], position: LogPosition) -> Source
         return _purged(f"The log is needed from {place} on, but that file is gone; the oldest there is: {oldest}.")
     if position.offset > sizes[position.file]:
         return _purged(
-            f"The log is needed from {place} on, but it ends before that: it was reset, or is another one's."
+            f"The log is needed from {place} on, but it ends before that: it was reset, or the server was put back to "
+            "an older copy."
         )
     return None
+
+
+def begins_after(connection: Connection[Any], flavour: Flavour, position: LogPosition) -> bool:
+    """Return whether the oldest file of the log begins after all that was read: then no place before the position is in
+    the log, and the GTIDs say all."""
+    if flavour is Flavour.MYSQL:
+        ((rest,),) = rows(connection, "SELECT GTID_SUBTRACT(%s, @@gtid_purged)", (position.gtids,))
+        return not rest
+    first = _first_state(connection)[1]
+    asked = DomainState.parse(position.gtids).last
+    return all(first.get(domain, (0, 0))[1] >= number for domain, (_, number) in asked.items())
+
+
+def _first_state(connection: Connection[Any]) -> tuple[str, dict[int, tuple[int, int]]]:
+    """Return MariaDB's oldest file, and the last transaction of each domain before it."""
+    oldest = str(rows(connection, "SHOW BINARY LOGS")[0][0])
+    begin = rows(connection, "SELECT BINLOG_GTID_POS(%s, 4)", (oldest,))[0][0]
+    return oldest, DomainState.parse(str(begin or "")).last
 
 
 def _missing_in_set(connection: Connection[Any], position: LogPosition) -> SourceError | None:
@@ -56,10 +87,9 @@ def _missing_in_set(connection: Connection[Any], position: LogPosition) -> Sourc
 
 def _missing_in_domains(connection: Connection[Any], position: LogPosition) -> SourceError | None:
     (state, own), *_ = rows(connection, "SELECT @@gtid_binlog_state, @@server_id")
-    oldest = str(rows(connection, "SHOW BINARY LOGS")[0][0])
-    begin = rows(connection, "SELECT BINLOG_GTID_POS(%s, 4)", (oldest,))[0][0]
+    oldest, first = _first_state(connection)
     logged = _by_server(str(state))
-    asked, first = DomainState.parse(position.gtids).last, DomainState.parse(str(begin or "")).last
+    asked = DomainState.parse(position.gtids).last
     for domain, (_, number) in first.items():
         if number > asked.get(domain, (0, 0))[1]:
             from_ = f"{domain}-{asked[domain][0]}-{asked[domain][1]}" if domain in asked else f"domain {domain}"

@@ -39,7 +39,7 @@ class BinlogPosition:
 
     def dump(self) -> Position:
         fields = {
-            "log": [self.log.file, self.log.offset, self.log.gtids],
+            "log": list(self.log),
             "server": self.server,
             "captured": self.captured,
             "schema": self.schema,

@@ -76,7 +76,15 @@ class BinlogSource:
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._database = BinlogDatabase(
-            name, info, captures, lookups, check=check, patterns=patterns, limits=self._limits, clock=self._clock
+            name,
+            info,
+            captures,
+            lookups,
+            check=check,
+            patterns=patterns,
+            limits=self._limits,
+            clock=self._clock,
+            log=connection,
         )
         pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
         self._pages = BinlogPages(pages, self._database.session, self._database.lookup)
@@ -159,24 +167,28 @@ class BinlogSource:
         new = frozenset(self._database.secrets) - set(stand.captured)
         huge = stand.huge if set(stand.captured) == set(self._database.secrets) else None
         self._database.log_tables.history = SchemaHistory(version)
+        stand = replace(stand, server=self._database.server.name, log=self._log_at(stand))
+        await self._database.check_history(stand.log)
         self._reader = reader = LogThread(self._database.info, self._database.log_tables.concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._stretches, stand, reader))
-        moved = bool(stand.server) and stand.server != reader.server
-        if moved and not stand.log.gtids:
+        if new:
+            version = await self._version_behind(stand.log, new)
+            self._database.log_tables.history = SchemaHistory(version)
+        captured = tuple(sorted(self._database.secrets))
+        self._stand = replace(stand, captured=captured, schema=version.dump(), huge=huge)
+
+    def _log_at(self, stand: BinlogPosition) -> LogPosition:
+        """The position in the log of this server: another one's log has other places, of which nothing is known before
+        it is read by its GTIDs."""
+        if stand.server in ("", self._database.server.name):
+            return stand.log
+        if not stand.log.gtids:
             place = stand.log.describe()
             raise LogPurged(
                 f"{self._database.info.describe()} is another server than the one whose log was read up to {place}.",
                 "Positions without GTIDs are good for one server only.",
             )
-        await self._database.check_there(stand.log, by_gtids=reader.by_gtids)
-        if new:
-            # another server's log has other places: there, all of it that is read next is looked through
-            behind = stand.log._replace(file="", offset=FILE_START) if moved else stand.log
-            version = await self._version_behind(behind, new)
-            self._database.log_tables.history = SchemaHistory(version)
-        captured = tuple(sorted(self._database.secrets))
-        server = stand.server or reader.server
-        self._stand = replace(stand, server=server, captured=captured, schema=version.dump(), huge=huge)
+        return LogPosition("", FILE_START, stand.log.gtids)
 
     def _stretches(self, stand: BinlogPosition, reader: LogThread, connection: LogConnection) -> Generator[Stretch]:
         stretches = StretchReader(
@@ -283,7 +295,8 @@ class BinlogSource:
     async def _next(self, seconds: float) -> Stretch | None:
         """None when nothing happened for so long."""
         assert self._reader is not None, "reading"
-        await self._database.watch()
+        assert self._stand is not None, "reading"
+        await self._database.watch(self._stand.log)
         stretch = await self._reader.next(seconds)
         if stretch is not None:
             self._caught_up = stretch.caught_up
@@ -293,22 +306,29 @@ class BinlogSource:
         """None when there is nothing that should be stored now."""
         assert self._stand is not None, "reading"
         assert self._reader is not None, "reading"
+        transactions = stretch.transactions
         if stretch.altered and stretch.reached is not None:
+            transactions = self._of_known(transactions)
             version = await self._version_behind(stretch.reached, stretch.altered)
             self._database.log_tables.history.change(version, stretch.reached)
         stand = replace(
             self._stand,
             log=stretch.position,
-            server=self._reader.server,
             schema=self._database.log_tables.history.text_at(stretch.position),
             rereads=with_gaps(self._stand.rereads, {lost.gap.table: lost.token for lost in stretch.lost}),
             huge=stretch.huge,
         )
         waited = asyncio.get_running_loop().time() - self._stored_at >= self._limits.progress
         progress = stand.log != self._stand.log and waited
-        if stretch.transactions or stretch.lost or stretch.altered or progress:
-            return self._batch_at(stand, stretch.transactions, tuple(lost.gap for lost in stretch.lost))
+        if transactions or stretch.lost or stretch.altered or progress:
+            return self._batch_at(stand, transactions, tuple(lost.gap for lost in stretch.lost))
         return None
+
+    def _of_known(self, transactions: Sequence[Transaction]) -> tuple[Transaction, ...]:
+        """Without changes of tables that are not there at this place of the log: DROP TABLE IF EXISTS."""
+        known = self._database.log_tables.history.current.known
+        kept = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
+        return tuple(each for each in kept if each.changes)
 
     def _batch_at(
         self, stand: BinlogPosition, transactions: tuple[Transaction, ...] = (), gaps: tuple[Gap, ...] = ()

@@ -1,8 +1,8 @@
 """What a statement in the log may mean for a captured table.  Pure.
 
-Statements are never parsed: a table is concerned when its name stands anywhere in the text as a word, since what alters
-a table must name it.  Only words at the beginning that cannot alter any table are told apart, and TRUNCATE, which is a
-change of rows although the log has it as a statement.
+Statements are never parsed: a table is concerned when its name stands anywhere in the text as a word, since a statement
+that alters a table must name it.  Only these are told apart by their words: statements that cannot alter any table;
+those that empty one; and those that change rows in another way of which the log has no row events.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections.abc import Iterable
 _PLAIN = re.compile(r"[0-9A-Za-z_$-]+\Z")
 #: Comments that the server does not execute, and white space.
 _SPACE = r"(?:\s+|/\*(?![!M]).*?\*/|--\s[^\n]*\n|\#[^\n]*\n)"
-_START = re.compile(rf"{_SPACE}*", re.DOTALL)
+#: MariaDB may write settings in front of a statement.
+_START = re.compile(rf"{_SPACE}*(?:SET{_SPACE}+STATEMENT\b.*?\bFOR\b{_SPACE}*)?", re.IGNORECASE | re.DOTALL)
 _EXECUTED = ("/*!", "/*m!")
 _IN_NAME = r"[0-9a-z_$\u0080-\uffff]"
 _HARMLESS = re.compile(
-    rf"""(?: ANALYZE | OPTIMIZE | REPAIR | CHECK | FLUSH | GRANT | REVOKE | SET | TRUNCATE | INSERT | UPDATE | DELETE
+    rf"""(?: ANALYZE | OPTIMIZE | CHECK | FLUSH | GRANT | REVOKE | SET | TRUNCATE | INSERT | UPDATE | DELETE
     | REPLACE | LOAD | CALL | XA | USE | DO
     | (?: CREATE | DROP ) {_SPACE}+ (?: OR {_SPACE}+ REPLACE {_SPACE}+ )?
       (?: DEFINER | TRIGGER | VIEW | ALGORITHM | SQL | PROCEDURE | FUNCTION | AGGREGATE | EVENT | USER | ROLE | SERVER )
@@ -34,13 +35,30 @@ _TRUNCATE = re.compile(
 )
 
 
+_DROP_DATABASE = re.compile(rf"DROP{_SPACE}+(?:DATABASE|SCHEMA)\b", re.IGNORECASE | re.DOTALL)
+_DROPPED = re.compile(
+    rf"(?:DROP|CREATE{_SPACE}+OR{_SPACE}+REPLACE){_SPACE}+(?:TABLES?|DATABASE|SCHEMA)\b", re.IGNORECASE | re.DOTALL
+)
+_REPLACED = re.compile(
+    rf"""(?: RENAME {_SPACE}+ TABLES? | REPAIR | ALTER {_SPACE}+ (?: ONLINE {_SPACE}+ )? IGNORE
+    | ALTER \b .* \b (?: (?: TRUNCATE | DROP | EXCHANGE | CONVERT | REPAIR | IMPORT ) {_SPACE}+ PARTITION
+      | CONVERT {_SPACE}+ TABLE | IMPORT {_SPACE}+ TABLESPACE
+      | RENAME {_SPACE}* (?! (?:\s|/\*.*?\*/)* (?: COLUMN | INDEX | KEY )\b ) )
+    )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+
 def concerned(statement: str, default_database: str, database: str, tables: Iterable[str]) -> frozenset[str]:
     """Those of our tables (of ``database``) whose columns the statement may have changed.
 
     ``default_database``: the one that its session used.
     """
-    if _HARMLESS.match(statement, _begin(statement)):
+    begin = _begin(statement)
+    if _HARMLESS.match(statement, begin):
         return frozenset()
+    if _DROP_DATABASE.match(statement, begin):
+        return frozenset(tables) if _may_name(statement.lower(), database) else frozenset()
     return mentioned(statement, default_database, database, tables)
 
 
@@ -50,6 +68,17 @@ def mentioned(statement: str, default_database: str, database: str, tables: Iter
     if default_database.lower() != database.lower() and not _may_name(text, database):
         return frozenset()
     return frozenset(table for table in tables if _may_name(text, table))
+
+
+def dropped(statement: str) -> bool:
+    """Return whether the statement removes the tables that it concerns, with their rows."""
+    return _DROPPED.match(statement, _begin(statement)) is not None
+
+
+def replaced(statement: str) -> bool:
+    """Return whether the statement may change rows of the tables that it concerns, or put others in their place,
+    without row events.  So do exchanges of partitions, tablespaces and names."""
+    return _REPLACED.match(statement, _begin(statement)) is not None
 
 
 def truncated(statement: str, default_database: str, database: str, tables: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ the schema up to date before it asks for the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -17,15 +17,16 @@ from cdc.change import Gap, Operation, RowChange, Transaction
 from cdc.errors import SourceUnavailable
 from cdc.source.binlog.changes import Build, builder
 from cdc.source.binlog.item import Committed, Idle, Item, Missed, SchemaChange
-from cdc.source.binlog.journal_rows import Cascade, JournalRows
+from cdc.source.binlog.journal_rows import Cascade, JournalRows, RowEvents
 from cdc.source.binlog.layout import Layout
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.position import Huge
-from cdc.source.binlog.statement import concerned, mentioned, truncated
+from cdc.source.binlog.statement import concerned, dropped, mentioned, replaced, truncated
 from cdc.source.binlog.unreadable import Unreadable
 from cdc.source.spool import Spool
 
 _STATEMENT_FORMAT = "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' mends that"
+_REPLACED = "a statement changed rows without row events in the log, or put other rows in their place"
 
 #: Seconds that what was read may wait for more while more is at hand.
 _LONGEST = 0.1
@@ -43,8 +44,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """``position``: behind all of it, or before a ``huge`` transaction that is not yet all read.  ``altered``: tables
-    whose columns may be others from ``reached`` on.  ``caught_up``: nothing more had arrived."""
+    """``position``: behind all of it, or before a ``huge`` transaction that is not yet all read.
+
+    ``altered``: tables whose columns may be others from ``reached`` on; ``transactions`` then empty those of them that
+    were dropped.  ``caught_up``: nothing more had arrived.
+    """
 
     transactions: tuple[Transaction, ...]
     position: LogPosition
@@ -166,12 +170,16 @@ class StretchReader:
         An ordinal is a row's number among the rows of captured tables in its transaction: a function of the log alone.
         """
         ordinal = 0
+        foreign: set[int] | None = None
         for layout, event_type, body in item.rows:
             if self.closed():
                 raise SourceUnavailable("Closed while a transaction was being read.")
             if isinstance(layout, JournalRows):
                 names, cascades = layout.read(body, event_type)
                 self._names |= names
+                if foreign is None and any(each.doubtful for each in cascades):
+                    foreign = self._foreign(item)
+                cascades = [each for each in cascades if not each.doubtful or each.number in (foreign or ())]
                 yield self._cascaded(cascades, ordinal, item), len(body) if cascades else 0
                 ordinal += len(cascades)
                 continue
@@ -183,9 +191,24 @@ class StretchReader:
             yield self._build(layout)(pairs, ordinal, item.time), len(body)
             ordinal += len(pairs)
 
+    def _foreign(self, item: Committed) -> set[int]:
+        """Return the numbers of those doubtful rows of the journal that are changes of foreign keys."""
+        events, found = RowEvents(), set()
+        for layout, event_type, body in item.rows:
+            if isinstance(layout, JournalRows):
+                _, cascades = layout.read(body, event_type)
+                found |= {each.number for each in cascades if each.doubtful and not events.take(each)}
+            elif isinstance(layout, Layout):
+                events.add(self._build(layout)(layout.rows(body, event_type), 0, item.time))
+        return found
+
     def _cascaded(self, cascades: Iterable[Cascade], ordinal: int, item: Committed) -> list[RowChange]:
         changes = []
         for number, each in enumerate(cascades, ordinal):
+            if not each.table:
+                for table in self.secrets:
+                    self._lose(table, each.operation, item, "the journal's shapes are gone, with the triggers")
+                continue
             if each.table not in self.secrets:
                 continue
             if each.gap:
@@ -225,10 +248,27 @@ class StretchReader:
         emptied = truncated(item.statement, item.database, self.database, self.secrets)
         if altered:
             yield from self._waiting()
-            self._builders.clear()
-            self._position = item.position
-            yield Stretch((), item.position, altered=altered, reached=item.reached)
+            yield self._altered(item, altered)
         elif emptied is not None:
-            change = RowChange(Operation.TRUNCATE, emptied, {}, None, None, item.time, 0)
-            self._pending.append(Transaction(item.token, (change,)))
+            self._pending.append(_emptied(item, [emptied]))
         self._position = item.position
+
+    def _altered(self, item: SchemaChange, tables: frozenset[str]) -> Stretch:
+        self._builders.clear()
+        self._position = item.position
+        transactions = (_emptied(item, sorted(tables)),) if dropped(item.statement) else ()
+        if replaced(item.statement):
+            for table in sorted(tables):
+                self._lose(table, Operation.UPDATE, item, _REPLACED)
+        lost, self._lost = tuple(self._lost.values()), {}
+        return Stretch(transactions, item.position, lost, altered=tables, reached=item.reached)
+
+
+def _emptied(item: SchemaChange, tables: Sequence[str]) -> Transaction:
+    return Transaction(
+        item.token,
+        tuple(
+            RowChange(Operation.TRUNCATE, table, {}, None, None, item.time, number)
+            for number, table in enumerate(tables)
+        ),
+    )

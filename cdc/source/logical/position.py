@@ -11,6 +11,7 @@ import orjson
 from cdc.database.postgres_lsn import lsn_number, lsn_text
 from cdc.errors import SourceError
 from cdc.position import Position
+from cdc.source.logical.message import Begin
 from cdc.source.reread import Reread, with_gaps
 
 
@@ -25,15 +26,39 @@ class HugePart:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """The last stored transaction: its number, the LSN and the time of its commit (microseconds since 1970).  All three
+    together are found in the history that was read and in no other one.  Without a number: none was stored, nothing
+    before the LSN will be, and everything after it will."""
+
+    xid: int
+    lsn: int
+    micros: int
+
+    @staticmethod
+    def of(begin: Begin) -> Stored:
+        return Stored(begin.xid, begin.lsn, round(begin.time.timestamp() * 1_000_000))
+
+
+@dataclass(frozen=True, slots=True)
 class LogicalPosition:
     """``lsn``: every transaction that committed before it is stored.  ``system``: the server's own identifier; LSNs of
-    another one say nothing.  ``blind``: tables of which the log had lost sight, and maybe still has."""
+    another one say nothing.  ``blind``: tables of which the log had lost sight, and maybe still has.  ``stored``: None
+    where earlier versions wrote the position.  ``started``: the start of the server (microseconds since 1970) whose log
+    is known to be the one that was read; 0: of none."""
 
     lsn: int
     system: str
     huge: HugePart | None = None
     rereads: tuple[Reread, ...] = ()
     blind: tuple[str, ...] = ()
+    stored: Stored | None = None
+    started: int = 0
+
+    @property
+    def last(self) -> Stored:
+        """The last stored transaction, after which nothing is stored."""
+        return self.stored or Stored(0, self.lsn - 1, 0)
 
     def blind_to(self, tables: Sequence[str]) -> LogicalPosition:
         """The log shows nothing of these tables either."""
@@ -51,19 +76,23 @@ class LogicalPosition:
             "rereads": [each.to_json() for each in self.rereads],
             "blind": self.blind,
         }
+        if self.stored is not None:
+            fields["stored"] = [self.stored.xid, lsn_text(self.stored.lsn), self.stored.micros, self.started]
         return Position(orjson.dumps(fields).decode())
 
     @staticmethod
     def load(position: Position) -> LogicalPosition:
         try:
             fields: dict[str, Any] = orjson.loads(position)
-            huge = fields["huge"]
+            huge, stored = fields["huge"], fields.get("stored")
             return LogicalPosition(
                 lsn=lsn_number(fields["lsn"]),
                 system=fields["system"],
                 huge=None if huge is None else HugePart(huge[0], huge[1], tuple(huge[2])),
                 rereads=tuple(Reread(*each) for each in fields["rereads"]),
                 blind=tuple(fields["blind"]),
+                stored=None if stored is None else Stored(stored[0], lsn_number(stored[1]), stored[2]),
+                started=0 if stored is None else stored[3],
             )
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(

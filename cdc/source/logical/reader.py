@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from cdc.source.logical.base import LogStream
 from cdc.source.logical.decode import decode
+from cdc.source.logical.message import Begin
+from cdc.source.logical.position import Stored
 from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Assembler, Committed
 
@@ -40,6 +42,22 @@ class LogReader:
 
     def close(self) -> None:
         self._assembler.close()
+
+    async def holds(self, last: Stored, seconds: float) -> bool:
+        """Return whether the slot sends the transaction ``last`` where it was: no other one commits there, or after it
+        without it.  ``seconds``: how long to wait at a time."""
+        while True:
+            data = self._stream.take()
+            if data is None:
+                if not self._assembler.under_way and self._stream.progress > last.lsn:
+                    return False
+                await self._stream.wait(seconds)
+                continue
+            message = decode(data)
+            if isinstance(message, Begin) and message.lsn >= last.lsn:
+                await self._assembler.add(message, len(data))
+                return Stored.of(message) == last
+            await self._add(data)
 
     async def next(self, seconds: float) -> Stretch:
         """As soon as there is something, if only that the log has been read further; else after ``seconds``."""

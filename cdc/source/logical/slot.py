@@ -27,7 +27,7 @@ class SlotState:
     """``confirmed``: the LSN up to which the slot's reader has everything.  ``retained``: bytes of log that the server
     keeps for the slot.  ``problem``: why nothing can be read from it, in one clause; empty when it can.  ``memory``:
     what the installer noted (None: no publication of ours).  ``end``: where the log ends now.  ``system``: whose log it
-    is."""
+    is.  ``started``: when the server was started, in microseconds since 1970."""
 
     confirmed: int
     retained: int
@@ -36,12 +36,13 @@ class SlotState:
     memory: Memory | None
     end: int
     system: str
+    started: int
 
 
 async def read_state(link: Link, slot: str) -> SlotState:
     sql = load("postgres/slot/state.sql")
     record = (await link.query(sql, {"slot": slot, "publication": PUBLICATION}))[0]
-    exists, plugin, ours, active_pid, invalid, confirmed, retained, published, comment, end, system = record
+    exists, plugin, ours, active_pid, invalid, confirmed, retained, published, comment, end, system, started = record
     if end is None:
         raise SourceUnavailable("The server is a standby: nothing is written here.", "Connect to the primary server.")
     memory = Memory.load(comment)
@@ -62,6 +63,7 @@ async def read_state(link: Link, slot: str) -> SlotState:
         memory=memory,
         end=lsn_number(end),
         system=system,
+        started=started,
     )
 
 

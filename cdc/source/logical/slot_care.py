@@ -19,6 +19,11 @@ from cdc.source.postgres_link import Link
 #: Makes publication and slot again where they are lost; raises a `CdcError` when it may not or cannot.
 Renew = Callable[[], Awaitable[None]]
 
+#: Of a slot whose log is not the one that was read, as a predicate.
+ANOTHER_HISTORY = (
+    "does not hold the last transaction that was read: the server was put back to an older copy, or an earlier moment"
+)
+
 log = structlog.get_logger()
 
 

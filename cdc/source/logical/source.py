@@ -35,7 +35,7 @@ from cdc.source.logical.pages import LogPages
 from cdc.source.logical.position import HugePart, LogicalPosition
 from cdc.source.logical.reader import LogReader, Stretch
 from cdc.source.logical.slot import SlotState, blind_tables, read_state
-from cdc.source.logical.slot_care import Renew, SlotCare, lost_behind
+from cdc.source.logical.slot_care import ANOTHER_HISTORY, Renew, SlotCare, lost_behind
 from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Committed
 from cdc.source.new_tables import NewTables, Patterns
@@ -124,20 +124,46 @@ class LogicalSource:
         await self._lookup.use_schema(self._schema)
         self._unseen = await self._meet()
         self._tables = await self._lookup.tables()
-        self._position, self._gaps = self._begin(given, state)
+        lost = "" if given is None else lost_behind(given, state)
+        self._position, self._gaps = self._begin(given, lost, state)
+        if not await self._read_log(state):
+            self._position, self._gaps = self._begin(given, ANOTHER_HISTORY, state)
+            await self._end_log()
+            await self._read_log(state)
+        self._position = replace(self._position, stored=self._position.last, started=state.started)
         self._fresh = self._position != given
-        self._stream = await connected(self._name, self._info, self._slot, PUBLICATION)
-        await self._stream.open(self._position.lsn)
-        tables = LogTables(self._lookup, self._captures, self._schema)
-        self._reader = LogReader(self._stream, tables, self._limits.batch, self._limits.huge, self._position.lsn)
         self._watch = asyncio.create_task(self._care.watch(self._limits.check_pause))
 
-    def _begin(self, given: LogicalPosition | None, state: SlotState) -> tuple[LogicalPosition, tuple[Gap, ...]]:
+    async def _read_log(self, state: SlotState) -> bool:
+        """Begin to read at the position.  Return False when the log is not the one that was read.
+
+        A server that was started since may have its slot before the last stored transaction: it seldom writes to disk
+        how far its slots are, and a crash puts them back.  So does an older copy of the server in its place; in its log
+        another transaction is there, or none.
+        """
+        last = self._position.last
+        verified = last.xid == 0 or last.lsn < state.confirmed or self._position.started == state.started
+        self._stream = await connected(self._name, self._info, self._slot, PUBLICATION)
+        await self._stream.open(last.lsn + 1 if verified else state.confirmed)
+        tables = LogTables(self._lookup, self._captures, self._schema)
+        self._reader = LogReader(self._stream, tables, self._limits.batch, self._limits.huge, last.lsn + 1)
+        return verified or await self._reader.holds(last, self._limits.idle)
+
+    async def _end_log(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+
+    def _begin(
+        self, given: LogicalPosition | None, lost: str, state: SlotState
+    ) -> tuple[LogicalPosition, tuple[Gap, ...]]:
         """Where reading begins, and what is lost before it."""
         begin = LogicalPosition(state.confirmed, state.system)
         if given is None:
             return begin, ()
-        lost = lost_behind(given, state)
         if not lost:
             return given, ()
         if not self._reread_lost:
@@ -166,12 +192,7 @@ class LogicalSource:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)  # how it ended matters to nobody
         await self._new_tables.close()
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
+        await self._end_log()
         await self._lookup.disconnect()
 
     async def acknowledge(self, position: Position) -> None:
@@ -235,7 +256,7 @@ class LogicalSource:
         self._pages.tells(stretch.transactions)
         if stretch.transactions:
             gaps = {gap.table: gap for each in stretch.transactions for gap in each.gaps.values()}
-            position = replace(self._position, lsn=stretch.transactions[-1].end, huge=None)
+            position = _after(self._position, stretch.transactions[-1])
             yield self._batch(
                 tuple(Transaction(each.token, tuple(each.changes)) for each in stretch.transactions if each.changes),
                 await self._after(stretch.transactions, position),
@@ -257,7 +278,7 @@ class LogicalSource:
             for part in spool.parts(self._limits.batch, behind):
                 transactions = (Transaction(committed.token, part.changes),) if part.changes else ()
                 if part.final:
-                    position = replace(self._position, lsn=committed.end, huge=None)
+                    position = _after(self._position, committed)
                     gaps = tuple(committed.gaps.values())
                     yield self._batch(transactions, await self._after([committed], position), gaps)
                 else:
@@ -352,3 +373,7 @@ class LogicalSource:
         installed = state.memory.identities.keys() & self._captures.keys()
         asked = sorted({*installed, *self._position.blind} & self._captures.keys())
         return set(await blind_tables(self._lookup.link, self._schema, asked)), installed
+
+
+def _after(position: LogicalPosition, last: Committed) -> LogicalPosition:
+    return replace(position, lsn=last.end, huge=None, stored=last.name)

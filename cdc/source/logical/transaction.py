@@ -15,6 +15,7 @@ from cdc.change import Gap, Operation, RowChange
 from cdc.errors import MalformedEvent
 from cdc.source.logical.layout import Layout, UnknownRow
 from cdc.source.logical.message import Begin, Change, Commit, Delete, Insert, Message, Relation, Truncate, Update
+from cdc.source.logical.position import Stored
 from cdc.source.spool import Spool
 
 #: The layout of a table from here on; None when it is not wanted.
@@ -25,11 +26,13 @@ _HUGE_BYTES = 16 << 20
 
 @dataclass
 class Committed:
-    """One transaction.  ``end``: the LSN behind its commit.  ``count`` and ``size``: all the changes that the slot told
-    of it, and the bytes of its messages.  ``spool`` holds the changes of a huge one, which whoever takes it closes."""
+    """One transaction.  ``name``: identifies it.  ``end``: the LSN behind its commit.  ``count`` and ``size``: all the
+    changes that the slot told of it, and the bytes of its messages.  ``spool`` holds the changes of a huge one; its
+    reader closes it."""
 
     token: str
     time: datetime
+    name: Stored
     end: int = 0
     changes: list[RowChange] = field(default_factory=list)
     spool: Spool | None = None
@@ -82,7 +85,7 @@ class Assembler:
         if self._open is not None:
             raise _out_of_order()
         self._passing = begin.lsn < self._seen
-        self._open = Committed(f"{begin.xid}.{begin.lsn}", begin.time)
+        self._open = Committed(f"{begin.xid}.{begin.lsn}", begin.time, Stored.of(begin))
 
     def _commit(self, commit: Commit) -> Committed | None:
         done, self._open = self._current(), None

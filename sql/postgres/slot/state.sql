@@ -11,7 +11,8 @@ SELECT
     p.oid IS NOT NULL,
     obj_description(p.oid, 'pg_publication'),
     CASE WHEN NOT l.standby THEN pg_current_wal_insert_lsn()::text END,
-    (SELECT system_identifier::text FROM pg_control_system())
+    (SELECT system_identifier::text FROM pg_control_system()),
+    (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
 FROM (SELECT pg_is_in_recovery() AS standby) AS l
 LEFT JOIN pg_replication_slots s ON s.slot_name = %(slot)s
 LEFT JOIN pg_publication p ON p.pubname = %(publication)s

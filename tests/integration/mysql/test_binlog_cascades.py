@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,6 +134,79 @@ async def test_full_triggers_beside_the_log_double_nothing(shop: Database) -> No
         assert images(await log.drain()) == [
             ("update", {"id": 10, "familia": 1, "nombre": "Silla"}, {"id": 10, "familia": 1, "nombre": "x"})
         ]
+
+
+WORK = """
+INSERT INTO familias VALUES (3, 'Camas');
+INSERT INTO articulos VALUES (30, 3, 'Cama', 1), (31, 3, 'Litera', 2), (32, 3, 'Cuna', 3);
+INSERT INTO existencias VALUES (300, 30), (301, 31), (302, 31);
+COMMIT;
+BEGIN;
+UPDATE articulos SET nombre = CONCAT(nombre, '!') WHERE familia = 3;
+UPDATE existencias SET articulo = 30 WHERE id = 302;
+DELETE FROM articulos WHERE id = 31;
+UPDATE familias SET id = 4 WHERE id = 3;
+INSERT INTO articulos VALUES (31, 4, 'Litera', 2) ON DUPLICATE KEY UPDATE nombre = 'x';
+DELETE FROM articulos WHERE id = 32;
+DELETE FROM familias WHERE id = 4;
+COMMIT
+"""
+
+
+@pytest.mark.parametrize("huge", [100, 3], ids=["in memory", "spooled"])
+async def test_full_triggers_beside_the_log_show_cascades_once(shop: Database, huge: int) -> None:
+    """As after a move from the triggers, before `install-triggers --cascades-only`: with the same rows as these."""
+    seen = []
+    for installed in (lambda: install(shop, *CAPTURES), lambda: install_cascades(shop)):
+        installed()
+        async with reading(shop, *CAPTURES, limits=replace(QUICK, huge=huge)) as log:
+            shop.script(WORK)
+            changes = await log.drain()
+            assert log.gaps == []
+        assert len({change.ordinal for change in changes[7:]}) == len(changes) - 7
+        seen.append([(change.table, *each) for change, each in zip(changes, images(changes), strict=True)])
+        shop.execute("DELETE FROM existencias WHERE id >= 300")
+        shop.execute("DELETE FROM cdc_journal")
+    assert seen[0] == seen[1]
+    ends = [(table, operation, (before or {}).get("id")) for table, operation, before, _ in seen[0][7:]]
+    assert ends.count(("articulos", "delete", 30)) == 1
+    assert ends.count(("existencias", "update", 300)) == 1, "its article is gone"
+
+
+async def test_replace_beside_full_triggers_is_a_deletion_and_a_new_row(shop: Database) -> None:
+    install(shop, *CAPTURES)
+    async with reading(shop, *CAPTURES) as log:
+        shop.execute("REPLACE INTO existencias VALUES (100, 20)")
+        assert _keyed(await log.drain()) == [("delete", 100), ("create", 100)]
+
+
+async def test_full_triggers_uninstalled_before_the_log_is_read_leave_a_gap(shop: Database) -> None:
+    install(shop, *CAPTURES)
+    async with reading(shop, *CAPTURES) as log:
+        await log.drain()
+    shop.execute("DELETE FROM familias WHERE id = 1")
+    uninstall(shop)
+    async with reading(shop, *CAPTURES, position=log.position) as again:
+        changes = await again.drain()
+    assert {gap.table for gap in again.gaps} == {"familias", "articulos", "existencias"}
+    assert ("familias", Operation.DELETE) in {(change.table, change.operation) for change in changes}
+    read = {(change.table, change.key["id"]) for change in changes if change.operation is Operation.READ}
+    assert read == {("familias", 2), ("articulos", 20), ("existencias", 100), ("existencias", 200)}
+
+
+async def test_gap_of_a_full_trigger_is_read_again_only_for_a_cascade(shop: Database) -> None:
+    install(shop, *CAPTURES)
+    async with reading(shop, *CAPTURES) as log:
+        shop.execute("ALTER TABLE articulos DROP COLUMN nombre")
+        shop.execute("UPDATE articulos SET coste = 8 WHERE id = 20")
+        shop.execute("DELETE FROM articulos WHERE id = 11")
+        changes = await log.drain()
+        assert log.gaps == []
+        assert [change.operation for change in changes] == [Operation.UPDATE, Operation.DELETE]
+        shop.execute("DELETE FROM familias WHERE id = 1")
+        changes = await log.drain()
+        assert {gap.table for gap in log.gaps} == {"articulos"}
+        assert {change.key["id"] for change in changes if change.operation is Operation.READ} == {20}
 
 
 async def test_from_all_triggers_to_cascades_only_and_back(shop: Database) -> None:

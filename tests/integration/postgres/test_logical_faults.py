@@ -21,7 +21,7 @@ from cdc.source.logical import replication
 from cdc.source.logical.position import LogicalPosition
 from cdc.source.logical.replication import ReplicationStream
 from support.database import Database
-from support.logical import EAGER, Reading, install_slot, logical_source, reading, released, slot_installer
+from support.logical import EAGER, Reading, install_slot, log_end, logical_source, reading, released, slot_installer
 from support.proxy import proxied
 
 ROWS = [Capture("rows")]
@@ -327,6 +327,131 @@ async def test_another_server_or_one_that_was_set_back_is_not_taken_for_the_same
         with pytest.raises(LogPurged, match=words):
             await source.open(position.dump())
         await source.close()
+
+
+def _written(database: Database, first: int, last: int) -> None:
+    for number in range(first, last):
+        database.execute("INSERT INTO rows VALUES (%s)", [number])
+
+
+def _put_back(database: Database) -> None:
+    database.close()
+    database.server.stop()
+    database.server.restore()
+    database.server.start()
+
+
+@pytest.fixture
+async def copied(own_server: Any) -> tuple[Database, Reading]:
+    """A server with a slot of which there is a copy, and a position at 20 transactions of which 10 are in the copy."""
+    database: Database = own_server("postgresql")
+    database.execute(TABLE)
+    install_slot(database, ROWS)
+    read = Reading(database, logical_source(database, ROWS))
+    await read.open()
+    _written(database, 0, 10)
+    await read.drain()
+    await read.source.close()
+    database.close()
+    database.server.stop()
+    database.server.save()
+    database.server.start()
+    await read.open()
+    _written(database, 10, 20)
+    assert _operations(await read.drain()) == [("create", number) for number in range(10, 20)]
+    await read.source.close()
+    return database, read
+
+
+async def test_server_put_back_to_an_older_copy_and_grown_since_is_noticed(copied: tuple[Database, Reading]) -> None:
+    database, read = copied
+    assert read.position is not None
+    stand = LogicalPosition.load(read.position)
+    _put_back(database)
+    number = 1000
+    while log_end(database) <= stand.lsn:
+        _written(database, number, number + 10)
+        number += 10
+    stopped = Reading(database, logical_source(database, ROWS), read.position)
+    with pytest.raises(LogPurged, match="older copy") as caught:
+        await stopped.open()
+    await stopped.source.close()
+    assert "on_purged" in caught.value.hint
+    again = Reading(database, logical_source(database, ROWS, reread_lost=True), read.position)
+    await again.open()
+    found = _operations(await again.drain())
+    assert _gaps(again) == [("rows", Operation.READ)]
+    there = {*range(10), *range(1000, number)}
+    assert {key for operation, key in found if operation == "read"} == there
+    assert {key for operation, key in found if operation == "create"} >= there - {*range(10)}, "the log has them all"
+    await again.reopen()
+    _written(database, 5000, 5001)
+    assert _operations(await again.drain()) == [("create", 5000)]
+    await again.source.close()
+
+
+async def test_server_put_back_to_an_older_copy_without_new_changes_is_noticed(
+    copied: tuple[Database, Reading],
+) -> None:
+    """The log has grown, but only by changes that are not captured."""
+    database, read = copied
+    assert read.position is not None
+    stand = LogicalPosition.load(read.position)
+    _put_back(database)
+    database.execute("CREATE TABLE filler (note text)")
+    while log_end(database) <= stand.lsn + 1000:
+        database.execute("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 100)")
+    stopped = Reading(database, logical_source(database, ROWS), read.position)
+    with pytest.raises(LogPurged, match="older copy"):
+        await stopped.open()
+    await stopped.source.close()
+
+
+async def test_changes_of_a_copy_put_back_are_read_where_nothing_was_stored_after_it(own_server: Any) -> None:
+    """The position was moved on by a log without captured changes: all that the copy shares with it is proven."""
+    database: Database = own_server("postgresql")
+    database.script(f"{TABLE}; CREATE TABLE filler (note text)")
+    install_slot(database, ROWS)
+    read = Reading(database, logical_source(database, ROWS))
+    await read.open()
+    _written(database, 0, 3)
+    await read.drain()
+    await read.source.close()
+    database.close()
+    database.server.stop()
+    database.server.save()
+    database.server.start()
+    await read.open()
+    filler = "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 1000)"
+    database.execute(filler)
+    assert await read.drain() == []
+    await read.source.close()
+    _put_back(database)
+    _written(database, 1000, 1003)
+    for _ in range(3):
+        database.execute(filler)
+    assert read.position is not None
+    assert log_end(database) > LogicalPosition.load(read.position).lsn
+    await read.open()
+    assert _operations(await read.drain()) == [("create", number) for number in range(1000, 1003)]
+    await read.source.close()
+
+
+async def test_position_without_the_last_transaction_gets_it(rows: Database) -> None:
+    """As earlier versions stored them."""
+    async with reading(rows, ROWS) as read:
+        _written(rows, 0, 2)
+        await read.drain()
+    assert read.position is not None
+    old = replace(LogicalPosition.load(read.position), stored=None).dump()
+    assert "stored" not in old
+    again = Reading(rows, logical_source(rows, ROWS), old)
+    await again.open()
+    _written(rows, 2, 3)
+    assert _operations(await again.drain()) == [("create", 2)]
+    assert again.position is not None
+    assert LogicalPosition.load(again.position).last.xid
+    await again.source.close()
 
 
 async def test_the_slot_is_dropped_on_purpose_beyond_the_limit(rows: Database) -> None:

@@ -111,6 +111,20 @@ def test_no_text_takes_long(text: str) -> None:
     assert changes_rows(text) is False
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SET STATEMENT max_statement_time = 5 FOR UPDATE x SET a = 1", True),
+        ("ANALYZE FORMAT=JSON DELETE FROM x", True),
+        ("analyze update x SET a = 1", True),
+        ("ANALYZE TABLE x", False),
+        ("SET STATEMENT lock_wait_timeout = 5 FOR ALTER TABLE x ADD y INT", False),
+    ],
+)
+def test_words_before_a_data_change_hide_none(text: str, expected: bool) -> None:
+    assert changes_rows(text) is expected
+
+
 @given(st.lists(st.sampled_from(["/* x */", "/*!50000", " ", "\t\n", "--\n", "# no\n", "(", "/**/"])))
 def test_comments_hide_no_data_change(parts: list[str]) -> None:
     assert changes_rows("".join(parts) + "DeLeTe from x")

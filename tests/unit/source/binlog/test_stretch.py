@@ -193,6 +193,26 @@ def test_a_statement_in_place_of_rows_is_a_gap_of_the_tables_that_it_names() -> 
     assert [each.gap.table for each in stretch.lost] == ["t"]
 
 
+def test_rows_replaced_by_a_statement_are_a_gap_with_the_altered_tables() -> None:
+    items = committed("1", 5, event(inserted(1))), statement("RENAME TABLE t TO x, other TO t", 10)
+    before, altered, after = read(*items, idle(20))
+    assert tokens(before) == ["1"]
+    assert (altered.altered, altered.transactions) == ({"t", "other"}, ())
+    assert [each.gap.table for each in altered.lost] == ["other", "t"]
+    assert after.lost == ()
+
+
+def test_dropped_tables_are_emptied() -> None:
+    altered, _ = read(statement("DROP TABLE other, t", 10), idle(20))
+    assert altered.altered == {"t", "other"}
+    (transaction,) = altered.transactions
+    assert [(each.operation, each.table, each.ordinal) for each in transaction.changes] == [
+        (Operation.TRUNCATE, "other", 0),
+        (Operation.TRUNCATE, "t", 1),
+    ]
+    assert altered.lost == ()
+
+
 def test_what_the_server_missed_is_a_gap_of_every_table() -> None:
     (stretch,) = read(Missed("1", TIME, at(10), "An incident."), idle(10))
     assert sorted(each.gap.table for each in stretch.lost) == ["other", "t"]

@@ -1,0 +1,197 @@
+"""A log that was reset, or whose server was put back to an older copy, is never taken for the one that was read,
+however long it has grown since."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cdc.change import Operation
+from cdc.column import Capture
+from cdc.errors import LogPurged, SourceUnavailable
+from cdc.finding import Severity
+from cdc.position import Position
+from cdc.source.binlog.inspector import BinlogInspector
+from cdc.source.binlog.position import BinlogPosition
+from support.binlog_capture import QUICK, Reading, reading
+from support.database import Database
+from support.log_reading import head
+
+RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
+SERVERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mariadb": ("mariadb", ()),
+    "mysql": ("mysql", ()),
+    "mysql-without-gtids": ("mysql", ("--gtid-mode=OFF", "--enforce-gtid-consistency=OFF")),
+}
+TABLE = "CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(40))"
+
+
+def add(database: Database, first: int, last: int) -> None:
+    for number in range(first, last):
+        database.execute("INSERT INTO articulos VALUES (%s, 'x')", [number])
+
+
+@pytest.fixture(params=SERVERS)
+def items(request: pytest.FixtureRequest, own_server: Any) -> Database:
+    flavour, options = SERVERS[request.param]
+    database: Database = own_server(flavour, *options, binlog=True)
+    database.execute(TABLE)
+    return database
+
+
+async def next_second(database: Database) -> None:
+    """Until the server's clock shows another second than the one in which its log was begun."""
+    (now,) = database.execute("SELECT UNIX_TIMESTAMP()")
+    async with asyncio.timeout(10):
+        while database.execute("SELECT UNIX_TIMESTAMP()") == [now]:  # noqa: ASYNC110 - the server gives no sign
+            await asyncio.sleep(0.02)
+
+
+async def assert_noticed(database: Database, position: Position | None, expected: int) -> None:
+    """Reading stops with the reason, doctor names it, and with ``on_purged = "reread"`` every row arrives."""
+    async with reading(database, "articulos", position=position) as stopped:
+        with pytest.raises(LogPurged, match=r"reset.*older copy") as caught:
+            await stopped.next()
+    assert "on_purged" in caught.value.hint
+    findings = BinlogInspector(database.info).findings([Capture("articulos")], position)
+    (finding,) = [each for each in findings if each.check == "position"]
+    assert finding.severity is Severity.WRONG
+    assert "older copy" in finding.detail
+    async with reading(database, "articulos", position=position, reread_purged=True) as again:
+        changes = await again.drain()
+        assert [gap.table for gap in again.gaps] == ["articulos"]
+        read = {change.key["id"] for change in changes if change.operation is Operation.READ}
+        assert len(read) == expected
+        add(database, 9000, 9001)
+        assert [change.key["id"] for change in await again.drain()] == [9000]
+    async with reading(database, "articulos", position=again.position) as resumed:
+        assert await resumed.drain() == []
+
+
+def grow_past(database: Database, position: Position | None, first: int) -> int:
+    """Write until the log has more transactions than the position and is longer; return the next number."""
+    assert position is not None
+    stand = BinlogPosition.load(position).log
+    numbers = stand.gtids.rpartition("-" if database.flavour == "mariadb" else ":")[2].rpartition("-")[2]
+    while True:
+        add(database, first, first + 20)
+        first += 20
+        end = head(database)
+        ends = end.gtids.rpartition("-" if database.flavour == "mariadb" else ":")[2].rpartition("-")[2]
+        if end.place() > stand.place() and int(ends or 1) > int(numbers or 0):
+            return first
+
+
+async def test_log_reset_and_grown_past_the_position_is_noticed(items: Database) -> None:
+    await next_second(items)
+    async with reading(items, "articulos") as log:
+        add(items, 0, 30)
+        await log.drain()
+    items.execute(RESET[items.flavour])
+    last = grow_past(items, log.position, 1000)
+    await assert_noticed(items, log.position, 30 + last - 1000)
+
+
+async def test_log_reset_to_fewer_files_than_the_position_names_is_noticed(items: Database) -> None:
+    await next_second(items)
+    for _ in range(3):
+        items.execute("FLUSH BINARY LOGS")
+    async with reading(items, "articulos") as log:
+        add(items, 0, 3)
+        await log.drain()
+    items.execute(RESET[items.flavour])
+    add(items, 1000, 1100)
+    async with reading(items, "articulos", position=log.position) as stopped:
+        with pytest.raises(LogPurged, match="is gone"):
+            await stopped.next()
+
+
+async def test_server_put_back_to_an_older_copy_is_noticed(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        add(items, 0, 10)
+        await log.drain()
+    stop(items)
+    items.server.save()
+    items.server.start()
+    async with reading(items, "articulos", position=log.position) as log:
+        add(items, 10, 40)
+        assert len(await log.drain()) == 30
+    stop(items)
+    items.server.restore()
+    items.server.start()
+    last = grow_past(items, log.position, 1000)
+    await assert_noticed(items, log.position, 10 + last - 1000)
+
+
+async def test_restarted_and_rotated_log_is_the_same(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        add(items, 0, 3)
+        await log.drain()
+    items.close()
+    items.server.kill()
+    items.server.start()
+    items.execute("FLUSH BINARY LOGS")
+    add(items, 3, 6)
+    async with reading(items, "articulos", position=log.position) as again:
+        assert [change.key["id"] for change in await again.drain()] == [3, 4, 5]
+
+
+async def test_log_that_begins_where_the_position_is_needs_no_earlier_file(items: Database) -> None:
+    """All that was read is purged, nothing else is."""
+    async with reading(items, "articulos") as log:
+        add(items, 0, 3)
+        await log.drain()
+    gtids = BinlogPosition.load(log.position or Position("")).log.gtids
+    items.execute("FLUSH BINARY LOGS")
+    async with asyncio.timeout(20):
+        while len(items.execute("SHOW BINARY LOGS")) > 1:  # a file is in use until its reader's end is noticed
+            items.execute("PURGE BINARY LOGS TO %s", [head(items).file])
+            await asyncio.sleep(0.05)
+    add(items, 3, 6)
+    async with reading(items, "articulos", position=log.position) as again:
+        if gtids:
+            assert [change.key["id"] for change in await again.drain()] == [3, 4, 5]
+        else:
+            with pytest.raises(LogPurged, match="that file is gone"):
+                await again.next()
+
+
+async def test_position_without_the_time_of_its_file_gets_it(items: Database) -> None:
+    """As earlier versions stored them."""
+    async with reading(items, "articulos") as log:
+        add(items, 0, 3)
+        await log.drain()
+    stand = BinlogPosition.load(log.position or Position(""))
+    assert stand.log.begun
+    old = replace(stand, log=stand.log._replace(begun=0)).dump()
+    async with reading(items, "articulos", position=old) as again:
+        add(items, 3, 6)
+        assert [change.key["id"] for change in await again.drain()] == [3, 4, 5]
+    assert BinlogPosition.load(again.position or Position("")).log.begun == stand.log.begun
+
+
+async def test_log_reset_while_it_is_read_is_noticed(items: Database) -> None:
+    await next_second(items)
+    async with reading(items, "articulos", limits=replace(QUICK, idle=0.1)) as log:
+        add(items, 0, 30)
+        await log.drain()
+        items.execute(RESET[items.flavour])
+        add(items, 1000, 1002)
+        with pytest.raises((SourceUnavailable, LogPurged)):
+            await _forever(log)
+    async with reading(items, "articulos", position=log.position) as again:
+        with pytest.raises(LogPurged, match="reset"):
+            await again.next()
+
+
+async def _forever(log: Reading) -> None:
+    while True:
+        await log.next()
+
+
+def stop(database: Database) -> None:
+    database.close()
+    database.server.stop()
