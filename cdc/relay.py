@@ -32,6 +32,10 @@ from cdc.source.base import NO_BACKFILLS, Backfills, Source
 log = structlog.get_logger()
 
 
+#: Seconds after which a source that failed is tried again as if it had not failed before.
+_WORKED = 60.0
+
+
 async def nobody() -> None:
     """What ``stored`` is where nobody dispatches."""
 
@@ -56,9 +60,12 @@ class Relay:
         """Relay until ``stop`` is set.  Only defects and errors that trying again cannot mend escape."""
         backoff = Backoff(first=self.retry, most=30.0)
         while not stop.is_set():
+            begun = self.clock.monotonic()
             try:
                 await _unless(stop, self._follow(backoff))
             except (SourceError, OutboxError) as error:
+                if self.clock.monotonic() - begun > _WORKED:
+                    backoff.reset()  # it worked, though it may have had nothing to store
                 delay = backoff.next()
                 what = self._report(error)
                 log.error(what, source=self.source.name, error=str(error), retry_in=round(delay, 1))

@@ -24,7 +24,7 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
         if source.capture == "rest":
             from cdc.service.rest import rest_findings
 
-            return asyncio.run(rest_findings(source, outbox, position))
+            return asyncio.run(rest_findings(source, outbox))
         position = captured(position)
         inspect = inspector(source)
         wanted, notes = checked(source, inspect)

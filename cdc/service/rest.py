@@ -17,7 +17,6 @@ from cdc.errors import ConfigError
 from cdc.finding import Finding
 from cdc.kept import KeptStore, RefusalStore
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
-from cdc.position import Position
 from cdc.service.outboxes import outbox_of
 from cdc.service.rules import catalogue
 
@@ -84,18 +83,15 @@ async def api_greeting(source: SourceConfig, outbox: OutboxConfig) -> str:
     return f"FacturaScripts' API at {client.place} is enabled, and accepts the token."
 
 
-async def rest_findings(source: SourceConfig, outbox: OutboxConfig, position: Position | None) -> list[Finding]:
-    """The doctor's checks.  ``position``: of the consumer, which shows what the API gave to it."""
+async def rest_findings(source: SourceConfig, outbox: OutboxConfig) -> list[Finding]:
+    """The doctor's checks."""
     from cdc.source.rest.inspector import ApiInspector
-    from cdc.source.rest.position import RestPosition
 
     rules = catalogue(source)
     polled = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]
     lookups = [_found(source, table, resource_of(source, rules, table)) for table in rules.lookups()]
-    reached = RestPosition.load(position) or RestPosition()
     async with _refusals(outbox) as store:
         client = RestParts.of(source, store, _PATIENCE).client()
-        client.expect(each.path for each in polled if reached.of(each.table).known)
         rest = source.rest
         inspect = ApiInspector(client, rest.url or "", rest.requests_per_minute, rest.page_size)
         return await inspect.findings(polled, lookups)

@@ -32,6 +32,10 @@ class QuickClock(SystemClock):
 
     def __init__(self) -> None:
         self.pauses: list[float | None] = []
+        self.passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         self.pauses.append(seconds)
@@ -167,6 +171,24 @@ async def test_a_failing_source_is_opened_again_behind_what_is_stored() -> None:
     assert source.opened_at == [None, "0", "1"]
     assert await names(store) == ["clientes:0", "clientes:1", "clientes:2"]
     assert [pause for pause in clock.pauses if pause is not None and pause <= 0.5]  # progress resets the backoff
+
+
+@pytest.mark.parametrize(("works", "longest"), [(61.0, 0.5), (1.0, 30.0)])
+async def test_backoff_begins_again_after_a_minute_without_failure(works: float, longest: float) -> None:
+    """Also for a source that had nothing to store."""
+    clock, stop = QuickClock(), asyncio.Event()
+
+    class Failing(ListedSource):
+        async def open(self, position: Position | None) -> None:
+            await super().open(position)
+            clock.passed += works
+            if len(self.opened_at) == 10:
+                stop.set()
+            raise SourceUnavailable("The database went away.")
+
+    async with asyncio.timeout(5):
+        await Relay(Failing([]), Mapper(load_catalogue()), await outbox(), clock, nobody).run(stop)
+    assert longest * 0.75 <= max(pause for pause in clock.pauses if pause is not None) <= longest
 
 
 async def test_a_failing_outbox_is_tried_again_with_the_same_events() -> None:

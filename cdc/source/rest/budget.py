@@ -15,23 +15,22 @@ class Budget:
         self._burst = max(per_minute // 6, 1)
         self._rate = (per_minute - self._burst) / 61  # a second: a minute is a little longer on other clocks
         self._tokens = float(self._burst)
-        self._counted_at = clock.monotonic()
+        self._counted_at = self._held_until = clock.monotonic()
 
     @property
-    def pause(self) -> float:
-        """Seconds until a request may begin."""
-        return self._missing() / self._rate
+    def held(self) -> float:
+        """Seconds for which no request may begin because the server asked for it."""
+        return max(self._held_until - self._clock.monotonic(), 0.0)
 
     async def take(self) -> None:
         """Wait until a request may begin."""
-        while (missing := self._missing()) > 0:
-            await self._clock.wait(asyncio.Event(), max(missing / self._rate, 0.001))
+        while (seconds := max(self._missing() / self._rate, self.held)) > 0:
+            await self._clock.wait(asyncio.Event(), max(seconds, 0.001))
         self._tokens -= 1
 
     def hold(self, seconds: float) -> None:
         """Let no request begin for so long: the server asks for it."""
-        self._missing()
-        self._tokens = min(self._tokens, 1 - seconds * self._rate)
+        self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
 
     def _missing(self) -> float:
         now = self._clock.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,7 @@ from yarl import URL
 
 from cdc.errors import ApiError, SourceError, SourceUnavailable
 from cdc.source.rest.budget import Budget
-from cdc.source.rest.guard import BanGuard, is_refusal
+from cdc.source.rest.guard import BanGuard
 
 Query = Sequence[tuple[str, str]]
 
@@ -40,8 +40,8 @@ class _Raw(NamedTuple):
 
 
 class ApiClient:
-    """``url``: where FacturaScripts is, without ``/api/3``.  ``patience``: seconds to wait for the budget at
-    most; after that `get` raises."""
+    """``url``: where FacturaScripts is, without ``/api/3``.  ``patience``: seconds to wait at most where the
+    server asks for it; `ask` raises otherwise."""
 
     def __init__(self, url: str, token: str, budget: Budget, guard: BanGuard, *, patience: float = math.inf) -> None:
         self._url = URL(url.rstrip("/").removesuffix("/api/3"))
@@ -49,20 +49,11 @@ class ApiClient:
         self._budget = budget
         self._patience = patience
         self._session: aiohttp.ClientSession | None = None
-        self._answered: set[str] = set()
         self.guard = guard
 
     @property
     def place(self) -> str:
         return place_of(str(self._url))
-
-    def expect(self, resources: Iterable[str]) -> None:
-        """These were given to an earlier process: after refusals of others they may still be asked for."""
-        self._answered.update(resources)
-
-    async def may_ask(self, resource: str) -> bool:
-        """Whether the guard lets a request for this resource through now."""
-        return await self.guard.free_at(given=resource in self._answered) is None
 
     async def get(self, resource: str = "", query: Query = (), *, below: str = "") -> Any:
         """Return the content of `ask`."""
@@ -73,7 +64,7 @@ class ApiClient:
 
         Raises `Withheld` for a request that is not made, or during a ban, `SourceUnavailable` without an answer,
         `ApiError` for one that is an error, `SourceError` for one that is not JSON."""
-        if (pause := self._budget.pause) > self._patience:
+        if (pause := self._budget.held) > self._patience:
             raise ApiError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"The API at {self.place} asks not to be asked for {pause:.0f} s.",
@@ -83,7 +74,6 @@ class ApiClient:
         raw = await self._guarded(resource, query, below)
         if raw.status != HTTPStatus.OK:
             raise self._error(raw.status, resource)
-        self._answered.add(resource)
         try:
             return Answer(orjson.loads(raw.body), raw.total)
         except orjson.JSONDecodeError:
@@ -93,7 +83,7 @@ class ApiClient:
             ) from None
 
     async def _guarded(self, resource: str, query: Query, below: str) -> _Raw:
-        permit = await self.guard.enter(resource, given=resource in self._answered)
+        permit = await self.guard.enter(resource)
         try:
             raw = await self._request(resource, query, below)
         except SourceError:
@@ -141,11 +131,8 @@ class ApiClient:
         return f"The API at {self.place}" + (f", asked for {resource}," if resource else "")
 
     def _error(self, status: int, resource: str) -> ApiError:
-        if is_refusal(status):
-            self._answered.discard(resource)
         match status:
             case HTTPStatus.UNAUTHORIZED:
-                self._answered.clear()
                 message, hint = "does not accept the token", "Make a key in Control panel, API keys, that is enabled."
             case HTTPStatus.FORBIDDEN:
                 message, hint = "does not give it to this token", ALLOW

@@ -3,8 +3,8 @@
 FacturaScripts bans an address that made five refused calls within 600 s, whichever program made them, until the oldest
 of the five is 600 s old.  Invariant: a call that may be refused is reserved in the memory that all processes of the
 installation share before it is made, and removed from it once it was given what it asked for; so refused calls and
-calls without an answer are never more than `_SILENT`, also when processes are killed.  Calls that were answered before
-are reserved only after a refusal: of each process that reads, one more may be refused.
+calls without an answer are never more than `_SILENT`, also when processes are killed.  Resources that the API gave
+before are asked for without that while no call is refused: of each process that reads, one such call may be refused.
 """
 
 from __future__ import annotations
@@ -61,38 +61,35 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """``calls``: those that count, oldest first.  ``banned``: when a ban was noticed first and last."""
+    """``calls``: those that count, oldest first.  ``banned``: when a ban was noticed first and last.  ``given``: the
+    resources that the API gave when they were asked for last; empty: the list of resources."""
 
     calls: tuple[Call, ...] = ()
     banned: tuple[float, float] | None = None
+    given: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, text: str, now: float) -> Memory:
         """Without what no longer counts.  A time to come, left by a clock that was set back, counts from now on."""
-        kept = orjson.loads(text) if text else {"calls": [], "banned": None}
+        kept = orjson.loads(text) if text else {"calls": [], "banned": None, "given": []}
         calls = [Call(*each) for each in kept["calls"]]
         calls = [each._replace(at=min(each.at, now)) for each in calls if each.at > now - BAN_SECONDS]
-        memory = cls(tuple(sorted(calls)))
+        memory = cls(tuple(sorted(calls)), given=frozenset(kept["given"]))
         if kept["banned"] is None or min(kept["banned"]) <= now - _LONGEST_BAN:
             return memory
         first, last = kept["banned"]
         return replace(memory, banned=(min(first, now), min(last, now)))
 
     def dump(self) -> str:
-        return orjson.dumps({"calls": [list(each) for each in self.calls], "banned": self.banned}).decode()
+        fields = {"calls": [list(each) for each in self.calls], "banned": self.banned, "given": sorted(self.given)}
+        return orjson.dumps(fields).decode()
 
     def free_at(self, now: float, *, given: bool) -> float | None:
-        """When the next call may be made; None: now.  ``given``: the API has answered such a call before."""
+        """When the next call may be made; None: now.  ``given``: it is one of `given`."""
         if self.banned is not None and now < self.banned[1] + _BAN_PAUSE:
             return self.banned[1] + _BAN_PAUSE
         most = _SILENT if given else _CAREFUL
         return None if len(self.calls) < most else self.calls[-most].at + BAN_SECONDS
-
-    @property
-    def accepts_token(self) -> bool:
-        """Whether the newest refusal was of a resource, and so not of the token."""
-        statuses = [each.status for each in self.calls if each.status]
-        return bool(statuses) and statuses[-1] == HTTPStatus.FORBIDDEN
 
     def answered(self, now: float) -> Memory:
         """Without the calls whose answer may still come."""
@@ -103,6 +100,14 @@ class Memory:
 
     def with_call(self, call: Call) -> Memory:
         return replace(self, calls=(*self.calls, call))
+
+    def with_refusal(self, call: Call) -> Memory:
+        """A token that is not accepted is given nothing."""
+        lost = self.given if call.status == HTTPStatus.UNAUTHORIZED else {call.resource}
+        return replace(self.with_call(call), given=self.given - lost)
+
+    def with_given(self, resource: str) -> Memory:
+        return replace(self, given=self.given | {resource})
 
     def with_ban(self, now: float) -> Memory:
         first = now if self.banned is None else self.banned[0]
@@ -119,34 +124,34 @@ class BanGuard:
         self._clock = clock
         self._waited = 0.0
 
-    async def enter(self, resource: str, *, given: bool) -> str:
-        """Return a permit for `leave`.  Raises `Withheld`.  ``given``: the API has answered such a call before."""
+    async def enter(self, resource: str) -> str:
+        """Return a permit for `leave`.  Raises `Withheld`."""
         memory = await self.memory()
-        if given and not memory.calls and memory.free_at(self._now(), given=True) is None:
+        if resource in memory.given and not memory.calls and memory.free_at(self._now(), given=True) is None:
             return ""
         permit = secrets.token_hex(8)
-        withheld = await self._reserve(resource, permit, given=given)
+        withheld = await self._reserve(resource, permit)
         while withheld is not None and withheld.answers_expected and self._waited < _ANSWER:
             self._waited += _LOOK
             await self._clock.wait(asyncio.Event(), _LOOK)
-            withheld = await self._reserve(resource, permit, given=given)
+            withheld = await self._reserve(resource, permit)
         if withheld is not None:
             raise withheld
         self._waited = 0.0
         return permit
 
-    async def _reserve(self, resource: str, permit: str, *, given: bool) -> Withheld | None:
+    async def _reserve(self, resource: str, permit: str) -> Withheld | None:
         now = self._now()
         withheld: list[Withheld] = []
 
         def reserve(text: str) -> str:
             memory = Memory.load(text, now)
-            allowed = given or (not resource and memory.accepts_token)
-            until = memory.free_at(now, given=allowed)
+            given = resource in memory.given
+            until = memory.free_at(now, given=given)
             if until is None:
                 return memory.with_call(Call(now, 0, resource, permit)).dump()
             error = self._withheld(memory, until, now)
-            error.answers_expected = memory.answered(now).free_at(now, given=allowed) is None
+            error.answers_expected = memory.answered(now).free_at(now, given=given) is None
             withheld.append(error)
             return memory.dump()
 
@@ -163,7 +168,9 @@ class BanGuard:
         def note(text: str) -> str:
             memory = Memory.load(text, now).without(permit)
             if counted:
-                memory = memory.with_call(Call(now, status or 0, resource, permit or secrets.token_hex(8)))
+                memory = memory.with_refusal(Call(now, status or 0, resource, permit or secrets.token_hex(8)))
+            if status == HTTPStatus.OK:
+                memory = memory.with_given(resource)
             return (memory.with_ban(now) if banned else memory).dump()
 
         await self._store.change_refusals(self._api, note)
@@ -183,9 +190,10 @@ class BanGuard:
     async def memory(self) -> Memory:
         return Memory.load(await self._store.refusals(self._api), self._now())
 
-    async def free_at(self, *, given: bool) -> datetime | None:
-        """When the next call may be made; None: now."""
-        until = (await self.memory()).free_at(self._now(), given=given)
+    async def free_at(self, resource: str) -> datetime | None:
+        """When the resource may be asked for; None: now."""
+        memory = await self.memory()
+        until = memory.free_at(self._now(), given=resource in memory.given)
         return None if until is None else _moment(until)
 
     async def ban(self) -> Withheld:

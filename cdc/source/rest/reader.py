@@ -45,7 +45,7 @@ class Reader:
         self._size = size
         self._tables: dict[str, Table] = {}
         self._not_columns: dict[str, set[str]] = {}
-        self._counts = False
+        self._counted: set[str] = set()
 
     async def table(self, resource: Resource) -> Table:
         """The columns that may be seen; asked for once."""
@@ -98,8 +98,9 @@ class Reader:
     def _check_total(self, resource: Resource, rows: int, total: int | None) -> None:
         """FacturaScripts counts the rows by a query of its own, and says so in every answer, or in none if it is
         old."""
-        self._counts = self._counts or total is not None
-        if self._counts and total is None:
+        if total is not None:
+            self._counted.add(resource.path)
+        elif resource.path in self._counted:
             raise SourceError(
                 f"An answer with rows of {resource.path} lacks X-Total-Count: it is not from FacturaScripts.",
                 "Check what answers in its place: a proxy, a cache, a page of the web server.",

@@ -97,9 +97,11 @@ class Schedule:
             if times.failed:
                 times.aside, times.failed = None, False
 
-    def postpone(self, turn: Turn, seconds: float) -> None:
-        """It cannot be asked for now, through no fault of its own."""
+    def postpone(self, turn: Turn, seconds: float, refused: float) -> None:
+        """It may not be asked for now.  ``refused``: seconds instead, if it was refused the last time: others come
+        first."""
         times = self._times[turn.resource.table]
+        seconds = refused if times.aside is not None and not times.failed else seconds
         if turn.kind is Kind.NEW:
             times.new = self._now() + seconds
         else:

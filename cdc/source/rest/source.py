@@ -26,7 +26,7 @@ from cdc.source.rest.client import ApiClient
 from cdc.source.rest.comparison import Comparison, Tools, comparison
 from cdc.source.rest.difference import Difference
 from cdc.source.rest.doubts import Doubts
-from cdc.source.rest.guard import Withheld, is_refusal
+from cdc.source.rest.guard import BAN_SECONDS, Withheld, is_refusal
 from cdc.source.rest.lookup import ApiLookup
 from cdc.source.rest.position import Progress, RestPosition
 from cdc.source.rest.reader import Reader
@@ -109,17 +109,11 @@ class RestSource:
             if self._position.of(resource.table).known:
                 self._schedule.known(resource.table)
         client = self._connect()
-        client.expect(self._given())
         if self._position.refused:
             await client.guard.add(self._position.refused)
         reader = Reader(client, self._polled.page_size)
         tools = Tools(self._name, reader, self._kept, self._clock, self._doubts, self._polled.existing)
         self._opened = _Opened(client, tools, ApiLookup(reader, self._polled.lookups, self._doubts))
-
-    def _given(self) -> list[str]:
-        """The resources that were read before, and with them the list of resources, which any accepted token gets."""
-        paths = [each.path for each in self._polled.resources if self._position.of(each.table).known]
-        return ["", *paths] if paths else []
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -185,7 +179,7 @@ class RestSource:
         except Withheld as error:
             if error.wholly:
                 raise
-            self._schedule.postpone(turn, _LATER)
+            self._schedule.postpone(turn, _LATER, BAN_SECONDS)
         except SourceError as error:
             await self._put_aside(turn.resource.table, error)
         return None

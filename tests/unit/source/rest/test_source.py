@@ -10,10 +10,16 @@ import pytest
 from cdc.change import Batch
 from cdc.errors import ApiError, PositionMoved, SourceError
 from cdc.event import Event
+from cdc.facturascripts.models import resources as resources_of
+from cdc.finding import Severity
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.payload import event_payload
 from cdc.position import Position
-from cdc.source.rest.guard import Withheld
+from cdc.source.rest.budget import Budget
+from cdc.source.rest.client import ApiClient
+from cdc.source.rest.guard import BanGuard, Withheld
+from cdc.source.rest.inspector import ApiInspector
+from cdc.source.rest.resource import Resource
 from support.facturascripts_api import TOKEN, Api, serving
 from support.outboxes import NOW
 from support.polling import PassingClock, Polling, alive, polling
@@ -153,6 +159,25 @@ async def test_a_resource_that_is_refused_does_not_hold_up_the_others(api: Api) 
         api.rights = None
         assert "invoice.paid" in names(await polled.run(4000))
     assert not polled.failures
+
+
+async def test_few_rights_and_many_doctors_never_come_near_a_ban(api: Api) -> None:
+    """A doctor each two minutes, beside a consumer whose key may read 2 of 7 resources, the last to be asked for."""
+    tables = ("facturasprov", "presupuestoscli", "pedidoscli", "albaranescli", "recibospagoscli", *BOTH)
+    api.rights = set(BOTH)
+    polled = polls(filled(api, 3), tables=tables, interval_seconds=30, compare_seconds=60)
+    resources = [Resource(table, resources_of()[table], "x", numbered=True) for table in tables]
+    async with alive(polled):
+        for _ in range(15):
+            await polled.run(120)
+            client = ApiClient(api.url, TOKEN, Budget(60, polled.clock), BanGuard(api.url, polled.store, polled.clock))
+            findings = await ApiInspector(client, api.url, 60, 500).findings(resources, ())
+            assert any(each.severity is Severity.WRONG for each in findings)
+        api.put("facturascli", {"idfactura": 1, "pagada": True})
+        api.put("clientes", {"codcliente": "2"})
+        assert sorted(names(await polled.run(100))) == ["customer.created", "invoice.paid", "invoice.updated"]
+    incidents = zip(api.incidents, api.incidents[4:], strict=False)
+    assert all(fifth - first > 600 for first, fifth in incidents), "never more than four of the five that ban"
 
 
 async def test_a_token_that_is_not_accepted_any_more_is_an_error_of_the_source(api: Api) -> None:
