@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import orjson
 
+from cdc import sqlfile
 from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Column, ColumnKind, Table
 from cdc.errors import SourceError
@@ -80,6 +83,13 @@ _SIGNED_ZERO, _ZERO_DATE = "-0.0", "0000-00-00"
 _CALLED = frozenset({ColumnKind.REAL, ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.BINARY})
 _CAREFUL = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.DATE})
 Decoder = Callable[[str], Row]
+
+
+@cache
+def wait_comment() -> str:
+    """The comment of the wait routine as this program writes it: another text gives another comment."""
+    _, _, text = sqlfile.load("mysql/wait.sql").partition("\nCREATE ")
+    return f"facturascripts-cdc {zlib.crc32(text.encode()):08x}"
 
 
 def image_reader(shape: Shape) -> ImageReader:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import orjson
 import pymysql
 from pymysql.connections import Connection
 
@@ -15,7 +16,8 @@ from cdc.change import Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import code_of, rows
-from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json
+from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
+from cdc.database.mysql_tables import FoundTable, text
 from cdc.errors import JournalMissing
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
 from cdc.source.journal_mysql_rows import RowReader
@@ -32,6 +34,8 @@ _BUSY = 2.0
 #: Deleted rows after which a system-versioned journal's history is removed (else while waiting).  To remove it, the
 #: server goes through the whole journal, what waits in it included: rarely, then, of a backlog.
 _HISTORY = 50_000
+#: Seconds before another try to remove history.
+_HISTORY_PAUSE = 1.0
 #: Rows deleted by one statement and transaction.
 _DELETE = 2000
 
@@ -53,7 +57,8 @@ class MySQLJournal:
         self._installed: tuple[Capture, ...] = ()
         self._versioned = False
         self._history = 0
-        self._routine = True
+        self._history_at = 0.0
+        self._routine = False
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -79,7 +84,7 @@ class MySQLJournal:
         self._installed = tuple(captures_from_json(captures))
         self._versioned = tokens == Tokens.ROW_START
         self._history = 1  # of an earlier consumer, perhaps
-        self._routine = True
+        self._routine = _has_routine(connection)
         self._reader = RowReader()
         self._lookup = MySQLLookup(self._secrets())
 
@@ -150,9 +155,13 @@ class MySQLJournal:
         self._lookup.hide(self._secrets())
 
     async def tables(self) -> dict[str, Table]:
-        found = await self._session.run(self._lookup.tables)
+        found = await self._session.run(self._read_tables)
         captured = {capture.table for capture in (*self._installed, *self._captures)}
         return {name: table.as_table for name, table in found.items() if name in captured}
+
+    def _read_tables(self, connection: Connection[Any]) -> dict[str, FoundTable]:
+        self._routine = _has_routine(connection)  # a repair may have replaced it
+        return self._lookup.tables(connection)
 
     # -- forgetting and waiting -------------------------------------------------------------------------------------
 
@@ -174,13 +183,18 @@ class MySQLJournal:
             self._forget_history(connection)
 
     def _forget_history(self, connection: Connection[Any]) -> None:
-        """Remove what deleting leaves behind in a system-versioned journal; what is locked now goes another time."""
-        self._history = 0
+        """Remove what deletions leave in a system-versioned journal.  The server refuses while a transaction that has
+        written to the journal is open; then it is tried again after a pause."""
+        if time.monotonic() < self._history_at:
+            return
         try:
             rows(connection, "SET STATEMENT innodb_lock_wait_timeout = 0 FOR DELETE HISTORY FROM `cdc_journal`")
         except pymysql.err.OperationalError as error:
             if code_of(error) != _LOCK_WAIT_TIMEOUT:
                 raise
+            self._history_at = time.monotonic() + _HISTORY_PAUSE
+        else:
+            self._history = 0
 
     async def wait(self, seconds: float) -> None:
         rest = seconds
@@ -224,4 +238,11 @@ def _numbers(tokens: Sequence[str]) -> tuple[int, ...]:
 
 def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
     for start in range(0, len(ids), _DELETE):
-        rows(connection, sqlfile.load("mysql/journal_delete.sql"), (tuple(ids[start : start + _DELETE]),))
+        some = orjson.dumps(ids[start : start + _DELETE]).decode()
+        rows(connection, sqlfile.load("mysql/journal_delete.sql"), (some,))
+
+
+def _has_routine(connection: Connection[Any]) -> bool:
+    """Return whether this account may run the wait routine of this version: one of an earlier version takes locks."""
+    found = rows(connection, sqlfile.load("mysql/inspect_routines.sql"))
+    return any(text(comment) == wait_comment() for _, _, comment in found)

@@ -92,6 +92,9 @@ def _tokens(found: Found) -> Finding:
 
 
 def _wait(found: Found) -> Finding:
+    if found.stale_wait:
+        detail = f"Routine {WAIT} is of another version: the consumer polls instead."
+        return Finding("waiting", Severity.WARNING, detail, _INSTALL)
     if WAIT in found.own_objects:
         return Finding("waiting", Severity.OK, f"routine {WAIT} is there")
     return Finding("waiting", Severity.WARNING, f"Routine {WAIT} is missing: the consumer polls instead.", _INSTALL)

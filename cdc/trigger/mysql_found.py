@@ -83,6 +83,7 @@ class Found:
     ``native_foreign_keys``: `innodb_native_foreign_keys` (ON: they never do); empty where there is no such choice.
     ``lost_definers``: accounts that triggers of ours run as and that do not exist (any more).
     ``instrumentation``: EMPTY on MariaDB.  ``asked_tokens``: the DBA's choice; None: as installed, or by default.
+    ``stale_wait``: our routine is of another version.
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     """
 
@@ -103,6 +104,7 @@ class Found:
     snapshot_switch: bool
     lost_definers: frozenset[str]
     asked_tokens: Tokens | None = None
+    stale_wait: bool = False
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:

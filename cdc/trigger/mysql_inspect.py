@@ -21,6 +21,7 @@ from cdc.database.mysql_journal import (
     Shape,
     Tokens,
     captures_from_json,
+    wait_comment,
 )
 from cdc.database.mysql_tables import read_tables, text
 from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Instrumentation, Rights
@@ -37,7 +38,7 @@ def inspect(connection: Connection[Any]) -> Found:
     mysql = server.flavour is Flavour.MYSQL
     tables = read_tables(connection)
     triggers = _triggers(connection)
-    own, taken = _own_objects(connection)
+    own, taken, stale_wait = _own_objects(connection)
     ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in ("ai", "au", "ad", "bd", "bu")}
     taken |= {t.name for t in triggers if t.name in ours_by_name and not t.ours}
     return Found(
@@ -57,6 +58,7 @@ def inspect(connection: Connection[Any]) -> Found:
         lost_definers=_lost_definers(connection, {t.definer for t in triggers if t.ours}),
         native_foreign_keys=_variable(connection, "innodb_native_foreign_keys"),
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
+        stale_wait=stale_wait,
     )
 
 
@@ -75,17 +77,19 @@ def _triggers(connection: Connection[Any]) -> tuple[FoundTrigger, ...]:
     return tuple(FoundTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/inspect_triggers.sql")))
 
 
-def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str]]:
-    """Names of ours that exist: as ours, and as somebody else's."""
+def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str], bool]:
+    """Return our names that exist, as ours and as somebody else's, and whether our routine is of another version."""
     own: set[str] = set()
     taken: set[str] = set()
+    stale = False
     for name, comment in rows(connection, sqlfile.load("mysql/inspect_own_tables.sql")):
         (own if comment == _COMMENT else taken).add(name)
-    for name, kind in rows(connection, sqlfile.load("mysql/inspect_routines.sql")):
+    for name, kind, comment in rows(connection, sqlfile.load("mysql/inspect_routines.sql")):
         (own if kind == "PROCEDURE" and not taken else taken).add(name)
+        stale = text(comment) != wait_comment()
     if WAIT in own and not own & set(TABLES):
-        return own - {WAIT}, taken | {WAIT}
-    return own, taken
+        return own - {WAIT}, taken | {WAIT}, False
+    return own, taken, stale and WAIT in own
 
 
 def _shapes(connection: Connection[Any]) -> dict[int, Shape]:

@@ -18,6 +18,7 @@ from cdc.database.mysql_journal import (
     WAIT,
     Tokens,
     captures_to_json,
+    wait_comment,
 )
 from cdc.database.mysql_tables import FoundTable
 from cdc.errors import InstallError
@@ -156,14 +157,21 @@ def uninstall_plan(found: Found) -> Plan:
 
 def _journal_steps(found: Found) -> list[Step]:
     journal = "mariadb/journal_row_start.sql" if tokens_of(found) is Tokens.ROW_START else "mysql/journal.sql"
-    files = {
-        JOURNAL: journal,
-        SHAPES: "mysql/shape.sql",
-        INSTALLATION: "mysql/installation.sql",
-        WAIT: "mysql/wait.sql",
-    }
+    files = {JOURNAL: journal, SHAPES: "mysql/shape.sql", INSTALLATION: "mysql/installation.sql"}
+    wait = statement("mysql/wait.sql", check=wait_comment())
     missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
-    return [Step("create the journal", "", tuple(missing))] if missing else []
+    if WAIT not in found.own_objects:
+        missing.append(wait)
+    steps = [Step("create the journal", "", tuple(missing))] if missing else []
+    if found.stale_wait:
+        steps.append(Step(f"replace routine {WAIT}", "", _replaced(found, wait)))
+    return steps
+
+
+def _replaced(found: Found, wait: str) -> tuple[str, ...]:
+    if found.server.flavour is Flavour.MARIADB:
+        return (wait.replace("CREATE", "CREATE OR REPLACE", 1),)  # keeps the grants
+    return (f"DROP PROCEDURE IF EXISTS {quote(WAIT)}", wait)
 
 
 def _shape_steps(found: Found, targets: dict[str, Target]) -> list[Step]:
@@ -250,6 +258,11 @@ def _record_mode(*, cascades_only: bool) -> str:
 
 def _notes(found: Found, targets: dict[str, Target]) -> list[str]:
     notes = []
+    if found.stale_wait and found.server.flavour is Flavour.MYSQL:
+        notes.append(
+            f"Replacing routine {WAIT} removes the grants on it. If the consuming account is another one than this, "
+            "grant it EXECUTE again (`cdc grants` prints the statement); until then the consumer polls."
+        )
     if tokens_of(found) is Tokens.ROW_START:
         notes.append(
             "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds "

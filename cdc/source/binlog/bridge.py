@@ -10,9 +10,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import orjson
 import pymysql
 from pymysql.connections import Connection
 
+from cdc import sqlfile
 from cdc.change import Transaction
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
@@ -122,4 +124,4 @@ def _settled(connection: Connection[Any]) -> bool:
 
 
 def _forget(connection: Connection[Any], names: tuple[int, ...]) -> bool:
-    return _unless_locked(connection, "DELETE FROM `cdc_journal` WHERE `txn` IN %s", (names,))
+    return _unless_locked(connection, sqlfile.load("mysql/journal_forget.sql"), (orjson.dumps(names).decode(),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -243,6 +244,71 @@ async def test_waiting_works_without_the_routine(items: Database) -> None:
         waiting = asyncio.create_task(journal.wait(30))
         await asyncio.to_thread(items.execute, "INSERT INTO item (name) VALUES ('x')")
         await asyncio.wait_for(waiting, 2)
+
+
+@pytest.mark.parametrize("waiting", [1, 2, 10, 100, 3000])
+async def test_deletion_never_waits_for_open_transaction(items: Database, waiting: int) -> None:
+    """A part of what can be seen, then the rest: the server chooses its plan by the sizes of both."""
+    writing, holding = items.connect(), items.connect()
+    insert = "INSERT INTO item (name) VALUES ('x')"
+    for number in range(waiting):
+        if number == waiting // 2:
+            holding.cursor().execute(insert)
+        writing.cursor().execute(insert)
+        if number % 10 == 0 or number == waiting - 1:
+            writing.commit()
+    async with consumer(items) as journal:
+        await journal._session.run(partial(rows, sql="SET SESSION innodb_lock_wait_timeout = 1"))
+        for part in (0.1, 0.9, 1):
+            heads = await journal.heads(10_000)
+            await journal.delete([head.token for head in heads[: math.ceil(len(heads) * part)]])
+        assert await journal.peek(1) == []
+        holding.commit()
+        assert len(await journal.peek(10)) == 1
+
+
+async def test_routine_never_waits_for_open_transaction(items: Database) -> None:
+    items.connect().cursor().execute("INSERT INTO item (name) VALUES ('open')")
+    async with consumer(items) as journal:
+        await journal._session.run(partial(rows, sql="SET SESSION innodb_lock_wait_timeout = 1"))
+        found = await journal._session.run(partial(rows, sql="CALL cdc_wait(0, 0.2, 0.01)"))
+        assert found == [(0,)]
+        items.execute("INSERT INTO item (name) VALUES ('committed')")
+        found = await journal._session.run(partial(rows, sql="CALL cdc_wait(0, 0.2, 0.01)"))
+        assert found == [(1,)]
+
+
+async def test_history_is_removed_after_open_transaction_has_ended(mariadb_db: Database) -> None:
+    mariadb_db.execute(ITEM)
+    install(mariadb_db, CAPTURE)
+    mariadb_db.execute("INSERT INTO item (name) VALUES ('x')")
+    holding = mariadb_db.connect()
+    holding.cursor().execute("INSERT INTO item (name) VALUES ('open')")
+    history = "SELECT COUNT(*) FROM cdc_journal FOR SYSTEM_TIME ALL WHERE txn_end < 18446744073709551615"
+    async with consumer(mariadb_db) as journal:
+        await journal.delete([head.token for head in await journal.heads(10)])
+        await journal.wait(0.3)
+        assert mariadb_db.execute(history) == [(1,)]
+        holding.rollback()
+        async with asyncio.timeout(30):
+            while mariadb_db.execute(history) != [(0,)]:
+                await journal.wait(0.3)
+
+
+async def test_routine_of_another_version_is_not_called(items: Database) -> None:
+    items.execute("DROP PROCEDURE cdc_wait")
+    items.execute(
+        "CREATE PROCEDURE cdc_wait(IN seen BIGINT UNSIGNED, IN seconds DOUBLE, IN pause DOUBLE) SIGNAL SQLSTATE '45000'"
+    )
+    async with consumer(items) as journal:
+        waiting = asyncio.create_task(journal.wait(30))
+        await asyncio.to_thread(items.execute, "INSERT INTO item (name) VALUES ('x')")
+        await asyncio.wait_for(waiting, 20)
+        install(items, CAPTURE)
+        assert not journal._routine
+        await journal.tables()
+        assert journal._routine
+        await journal.wait(5)
 
 
 async def test_a_waiting_consumer_blocks_no_ddl(items: Database) -> None:

@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 from cdc.column import Capture
+from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import Tokens
 from cdc.errors import CdcError, InstallError, LockTimeout
 from cdc.finding import Severity
@@ -303,6 +304,43 @@ def test_findings_name_each_drift(db: Database) -> None:
     assert wrong() == []
     db.execute("DROP PROCEDURE cdc_wait")
     assert [f.check for f in there.findings(captures) if f.severity is Severity.WARNING] == ["waiting"]
+
+
+@pytest.mark.parametrize("by", ["install-triggers", "the consumer's repair"])
+def test_routine_of_another_version_is_replaced(db: Database, by: str) -> None:
+    db.execute(ITEM)
+    there = install(db, "item")
+    wanted = schema(db)
+    db.execute("DROP PROCEDURE cdc_wait")
+    db.execute("CREATE PROCEDURE cdc_wait(IN seen BIGINT UNSIGNED, IN seconds DOUBLE, IN pause DOUBLE) SELECT 0")
+    captures = [Capture("item")]
+    warned = [f.check for f in there.findings(captures) if f.severity is Severity.WARNING]
+    assert warned == ["waiting"]
+    if by == "install-triggers":
+        there.apply(there.plan_install(captures), lambda _: None)
+    else:
+        assert there.repair() == ["replace routine cdc_wait"]
+    assert schema(db) == wanted
+    assert there.repair() == []
+    assert there.plan_install(captures) == Plan(())
+
+
+def test_replacing_the_routine_keeps_its_grants(db: Database) -> None:
+    """MariaDB can; MySQL cannot, and the plan says so."""
+    db.execute(ITEM)
+    there = install(db, "item")
+    reading = account(db, "reading", "SELECT ON item", f"EXECUTE ON PROCEDURE `{db.name}`.cdc_wait")
+    comment = "SELECT ROUTINE_COMMENT FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()"
+    (wanted,) = db.execute(comment)
+    db.execute("ALTER PROCEDURE cdc_wait COMMENT 'another version'")
+    plan = there.plan_install([Capture("item")])
+    there.apply(plan, lambda _: None)
+    assert db.execute(comment) == [wanted]
+    with reading._connection() as connection:
+        seen = rows(connection, comment)
+    assert [bool(seen), any("EXECUTE" in note for note in plan.notes)] == (
+        [False, True] if db.flavour == "mysql" else [True, False]
+    )
 
 
 def test_a_missing_definer_is_found_and_mended(db: Database) -> None:
