@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime
 from typing import Final
 
 _MOST: Final = 10_000
@@ -17,13 +16,13 @@ class RateLimit:
         assert burst >= 1
         self._rate = rate
         self._burst = burst
-        self._buckets: OrderedDict[str, tuple[float, datetime]] = OrderedDict()  # those used last at the end
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # those used last at the end
 
-    def take(self, key: str, now: datetime) -> float:
-        """0.0, and the request counts; or the seconds after which it may be made, and it does not."""
+    def take(self, key: str, now: float) -> float:
+        """Return 0.0, and count the request; or the seconds after which it may be made, and do not count it.  ``now``:
+        monotonic seconds."""
         level, since = self._buckets.pop(key, (self._burst, now))
-        # a clock that was set back fills nothing
-        level = min(self._burst, level + max(0.0, (now - since).total_seconds()) * self._rate)
+        level = min(self._burst, level + (now - since) * self._rate)
         wait = 0.0 if level >= 1 else (1 - level) / self._rate
         self._buckets[key] = (level if wait else level - 1, now)
         if len(self._buckets) > _MOST:

@@ -86,7 +86,7 @@ class SignIn:
 
         Raises `TooManyAttempts`, `AccessRefused`; `SourceError` when FacturaScripts' users cannot be asked and nobody
         of ours fits."""
-        self._throttle.begin(name, address, self._clock.now())
+        self._throttle.begin(name, address, self._clock.monotonic())
         found = await self._candidate(clean_name(name), password)
         if found is None or not await self._second_factor(found, code):
             log.warning("sign-in refused", address=address, user=found.name if found else None)
@@ -99,7 +99,7 @@ class SignIn:
     async def check_password(self, name: str, password: str, *, address: str) -> None:
         """Whether who uses a session of this user of ours knows the password.  Raises `TooManyAttempts`,
         `AccessRefused`."""
-        self._throttle.begin(name, address, self._clock.now())
+        self._throttle.begin(name, address, self._clock.monotonic())
         if await self._ours(await self._store.user(name), password) is None:
             raise AccessRefused("The present password is wrong.")
         self._throttle.succeeded(name, address)

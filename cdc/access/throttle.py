@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 
 from cdc.access.nouns import user_key
@@ -29,9 +28,9 @@ class Bounds:
     longest: float
     forgotten_after: float = 3_600.0
 
-    def pause(self, failures: int) -> timedelta:
+    def pause(self, failures: int) -> float:
         over = failures - self.free
-        return timedelta(seconds=min(self.longest, 2.0 ** min(over - 1, 30)) if over > 0 else 0.0)
+        return min(self.longest, 2.0 ** min(over - 1, 30)) if over > 0 else 0.0
 
 
 #: Somebody else's failures must not keep a user out for long; 1,440 guesses a day find no password.
@@ -43,7 +42,7 @@ ADDRESS: Final = Bounds(free=10, longest=900.0)
 @dataclass(slots=True)
 class _Failures:
     number: int
-    last: datetime
+    last: float
 
 
 class _Counter:
@@ -51,16 +50,16 @@ class _Counter:
         self._bounds = bounds
         self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
 
-    def wait(self, key: bytes, now: datetime) -> float:
+    def wait(self, key: bytes, now: float) -> float:
         """Seconds; 0 when an attempt may be made."""
         found = self._failures.get(key)
         if found is None:
             return 0.0
-        return max(0.0, (found.last + self._bounds.pause(found.number) - now).total_seconds())
+        return max(0.0, found.last + self._bounds.pause(found.number) - now)
 
-    def fail(self, key: bytes, now: datetime) -> None:
+    def fail(self, key: bytes, now: float) -> None:
         found = self._failures.pop(key, None)
-        if found is None or found.last + timedelta(seconds=self._bounds.forgotten_after) <= now:
+        if found is None or found.last + self._bounds.forgotten_after <= now:
             found = _Failures(0, now)
         self._failures[key] = _Failures(found.number + 1, now)
         if len(self._failures) > _MOST:
@@ -85,8 +84,8 @@ class Throttle:
         self._users = _Counter(user)
         self._addresses = _Counter(address)
 
-    def begin(self, name: str, address: str, now: datetime) -> None:
-        """Count an attempt.  Raises `TooManyAttempts` when none may be made yet."""
+    def begin(self, name: str, address: str, now: float) -> None:
+        """Count an attempt at ``now`` (monotonic seconds).  Raises `TooManyAttempts` when none may be made yet."""
         user, network = _keys(name, address)
         wait = max(self._users.wait(user, now), self._addresses.wait(network, now))
         if wait > 0:

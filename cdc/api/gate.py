@@ -85,7 +85,7 @@ class Gate:
             self._streams += Counter()  # those that are at 0 are dropped
 
     def _limit(self, bucket: RateLimit, key: str) -> None:
-        wait = bucket.take(key, self._clock.now())
+        wait = bucket.take(key, self._clock.monotonic())
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", headers=retry)

@@ -183,7 +183,7 @@ class Dispatcher:
         for limit, room in wanted:
             now = self._clock.now()
             leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
-            self._ready.add(leased, self._endpoints, self._clock.now())
+            self._ready.add(leased, self._endpoints, self._clock.monotonic())
             if self._lease_room.learn(leased):
                 self._wake.set()
             filled = filled or len(leased) == limit
@@ -209,7 +209,7 @@ class Dispatcher:
             await self._refresh_endpoints()
             for delivery in self._ready.drop_all_but(self._endpoints):
                 self._recorder.add([removed(delivery, self._clock.now())], delivery.endpoint_id)
-        self._ready.complete(self._clock.now(), at_once=self._ready.deliveries >= WAITING)
+        self._ready.complete(self._clock.monotonic(), at_once=self._ready.deliveries >= WAITING)
         while (flight := self._take_off()) is not None:
             task = group.create_task(self._fly(flight))
             self._tasks.add(task)
@@ -264,14 +264,15 @@ class Dispatcher:
             woken = await self._clock.wait(self._wake, min(seconds, self._pause_seconds(due)))
             self._at_rest.clear()
             self._wake.clear()
-            reached = any(moment <= self._clock.now() for moment in (due, self._ready.next_complete()) if moment)
-            reached = reached or opens_at <= self._clock.monotonic()
+            now, complete = self._clock.monotonic(), self._ready.next_complete()
+            reached = opens_at <= now or (complete is not None and complete <= now)
+            reached = reached or (due is not None and due <= self._clock.now())
             if woken or reached or self._flights or await self._ask_changed():
                 return
 
     def _pause_seconds(self, due: datetime | None) -> float:
         complete = self._ready.next_complete()
-        most = POLL if complete is None else min(max((complete - self._clock.now()).total_seconds(), 0.0), POLL)
+        most = POLL if complete is None else min(max(complete - self._clock.monotonic(), 0.0), POLL)
         if due is None:
             return most
         seconds = (due - self._clock.now()).total_seconds()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from datetime import datetime, timedelta
 
 from cdc.delivery import LeasedDelivery
 from cdc.endpoint import Endpoint
@@ -23,7 +22,7 @@ def travels_alone(attempt: int, endpoint: Endpoint) -> bool:
 class _Batch:
     __slots__ = ("deliveries", "goes_at")
 
-    def __init__(self, goes_at: datetime) -> None:
+    def __init__(self, goes_at: float) -> None:
         self.deliveries: list[LeasedDelivery] = []
         self.goes_at = goes_at
 
@@ -32,7 +31,7 @@ class Gathering:
     """One growing batch for each endpoint and attempt number, so that a request's fate is one for all that is in it.
 
     Second attempts keep to themselves, apart from the first ones: an event that its receiver cannot take spoils the
-    company in which it first came, and nothing that comes later.
+    company in which it first came, and nothing that comes later.  Times are monotonic seconds.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class Gathering:
     def endpoints(self) -> set[str]:
         return set(self._by_endpoint)
 
-    def add(self, deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> list[Load]:
+    def add(self, deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: float) -> list[Load]:
         """Deliveries of one endpoint with one attempt number, at least one: the batches that they made full."""
         key = (endpoint.id, deliveries[0].attempt)
         full: list[Load] = []
@@ -57,7 +56,7 @@ class Gathering:
         while taken < len(deliveries):
             batch = self._batches.get(key)
             if batch is None:
-                batch = self._batches[key] = _Batch(now + timedelta(seconds=endpoint.batch_wait))
+                batch = self._batches[key] = _Batch(now + endpoint.batch_wait)
             joining = deliveries[taken : taken + max(endpoint.batch_size - len(batch.deliveries), 0)]
             batch.deliveries += joining
             self._by_endpoint[endpoint.id] += len(joining)
@@ -66,7 +65,7 @@ class Gathering:
                 full.append(self._pop(key))
         return full
 
-    def due(self, now: datetime) -> list[Load]:
+    def due(self, now: float) -> list[Load]:
         """Batches whose first delivery has waited long enough; they are no longer here."""
         return [self._pop(key) for key, batch in list(self._batches.items()) if batch.goes_at <= now]
 
@@ -74,7 +73,7 @@ class Gathering:
         """Every batch, however long it has waited."""
         return [self._pop(key) for key in list(self._batches)]
 
-    def next_due(self) -> datetime | None:
+    def next_due(self) -> float | None:
         """When the first batch will be due; None when there is none."""
         return min((batch.goes_at for batch in self._batches.values()), default=None)
 

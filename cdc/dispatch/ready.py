@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Mapping
-from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
@@ -43,7 +42,7 @@ class Ready:
     def endpoints(self) -> set[str]:
         return self._by_endpoint.keys() | self._gathering.endpoints()
 
-    def add(self, deliveries: Iterable[LeasedDelivery], endpoints: Mapping[str, Endpoint], now: datetime) -> None:
+    def add(self, deliveries: Iterable[LeasedDelivery], endpoints: Mapping[str, Endpoint], now: float) -> None:
         """Those of an endpoint that is not in ``endpoints`` travel alone."""
         for (endpoint_id, attempt), alike in groupby(deliveries, attrgetter("endpoint_id", "attempt")):
             endpoint = endpoints.get(endpoint_id)
@@ -54,13 +53,13 @@ class Ready:
                 for load in self._gathering.add(list(alike), endpoint, now):
                     self._append(load)
 
-    def complete(self, now: datetime, *, at_once: bool = False) -> None:
+    def complete(self, now: float, *, at_once: bool = False) -> None:
         """Batches whose time has come are complete, however few they hold; ``at_once``: all are."""
         for load in self._gathering.all() if at_once else self._gathering.due(now):
             self._append(load)
 
-    def next_complete(self) -> datetime | None:
-        """When the time of the first batch that gathers will have come."""
+    def next_complete(self) -> float | None:
+        """When (monotonic seconds) the time of the first batch that gathers will have come."""
         return self._gathering.next_due()
 
     def take(self, may_start: Callable[[str], bool]) -> Load | None:

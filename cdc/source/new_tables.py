@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
@@ -63,7 +64,7 @@ class NewTables:
         self._patterns = patterns
         self._clock = clock
         self._retry = retry
-        self._look_at = datetime.min.replace(tzinfo=UTC)
+        self._look_at = -math.inf
         self._retry_at = self._look_at
         self._seen: dict[str, Capture] | None = None
         self._left: dict[str, _Left] = {}  # tables that are not captured yet
@@ -74,7 +75,7 @@ class NewTables:
 
     def due(self) -> bool:
         """Return whether it is time to read the tables' names."""
-        return self._patterns is not None and self._clock.now() >= self._look_at
+        return self._patterns is not None and self._clock.monotonic() >= self._look_at
 
     def look(self, names: Collection[str], captured: Collection[str]) -> Appeared:
         """Compare the names of all tables, and of those that are installed, with the last ones, and begin to capture
@@ -82,7 +83,7 @@ class NewTables:
 
         The first time, what is installed is believed; later, a table that appears is new even if its name is not."""
         assert self._patterns is not None, "due"
-        self._look_at = self._clock.now() + self._patterns.pause
+        self._look_at = self._clock.monotonic() + self._patterns.pause.total_seconds()
         there = {capture.table: capture for capture in self._patterns.matching(names)}
         seen, self._seen = self._seen, there
         new = [capture for table, capture in there.items() if seen is None or table not in seen]
@@ -136,11 +137,11 @@ class NewTables:
 
     def _begin(self, extend: Extend, *, new: bool) -> None:
         self._collect()
-        now = self._clock.now()
+        now = self._clock.monotonic()
         self._again |= new
         if self._left and self._under_way is None and (self._again or now >= self._retry_at):
             self._again = False
-            self._retry_at = now + self._retry
+            self._retry_at = now + self._retry.total_seconds()
             self._under_way = asyncio.create_task(self._capture_all(extend))
 
     async def _capture_all(self, extend: Extend) -> bool:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
 
 from cdc.backfill import Backfill, backfill_token
-from cdc.change import BackfillStep, Existing, Operation, Row, RowChange, Transaction
+from cdc.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction
 from cdc.clock import Clock
 from cdc.column import Table
 from cdc.errors import SourceError, SourceUnavailable
@@ -28,12 +28,18 @@ from cdc.source.window import Window
 log = structlog.get_logger()
 
 
+#: Why a row is not read.
+TOO_LONG = "a column is longer than the server can send (max_allowed_packet)"
+
+
 class Page(NamedTuple):
-    """``rows``: those that meet the condition.  ``last``: the last one that was looked at.  ``looked``: at how many."""
+    """``rows``: those that meet the condition.  ``last``: the last one that was read, or its key.  ``looked``: how many
+    were.  ``unread``: keys of those that meet the condition and could not be read."""
 
     rows: Sequence[Row]
     last: Row | None
     looked: int
+    unread: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,13 @@ class Wanted:
 
 
 class Told(NamedTuple):
-    """A page that is told now.  ``rereads``: what is still to be read again behind it."""
+    """A page that is told now.  ``rereads``: what is still to be read again behind it.  ``gaps``: rows that could not
+    be read."""
 
     transactions: tuple[Transaction, ...]
     rereads: tuple[Reread, ...]
     step: BackfillStep | None
+    gaps: tuple[Gap, ...] = ()
 
 
 class PageReader:
@@ -70,7 +78,7 @@ class PageReader:
         self._pace = PagePace(rows, clock)
         self._pause = pause
         self._clock = clock
-        self._not_before: dict[str, datetime] = {}
+        self._not_before: dict[str, float] = {}  # monotonic seconds
         self._backfills: Backfills = NO_BACKFILLS
         self._wanted: Wanted | None = None
         self._page = Page((), None, 0)
@@ -119,7 +127,7 @@ class PageReader:
 
     def _due(self, rereads: Sequence[Reread]) -> Reread | None:
         """The one to go on with; one that was begun is finished first."""
-        now = self._clock.now()
+        now = self._clock.monotonic()
         return next(
             (each for each in rereads if each.after is not None or self._not_before.get(each.table, now) <= now), None
         )
@@ -197,16 +205,21 @@ class PageReader:
         if wanted.reread is not None:
             changes = self._changes(wanted.table, wanted.reread.count)
             transaction = Transaction(f"reread/{wanted.reread.token}", changes)
-            return Told(
-                (transaction,) if changes else (), self._behind(wanted.reread, rereads, None if ended else last), None
-            )
+            left = self._behind(wanted.reread, rereads, None if ended else last)
+            return Told((transaction,) if changes else (), left, None, self._unread(wanted.table))
         assert wanted.backfill is not None, "of a backfill, then"
         self._pace.tell()
         existing = Existing(wanted.backfill.id, wanted.backfill.endpoint)
         changes = self._changes(wanted.table, 0)
         transaction = Transaction(backfill_token(existing), changes, existing=existing)
         step = BackfillStep(existing.job, len(changes), last, ended)
-        return Told((transaction,) if changes else (), tuple(rereads), step)
+        return Told((transaction,) if changes else (), tuple(rereads), step, self._unread(wanted.table))
+
+    def _unread(self, table: Table) -> tuple[Gap, ...]:
+        for key in self._page.unread:
+            log.error("row not read", source=self._source, table=table.name, key=dict(key), reason=TOO_LONG)
+        now = self._clock.now()
+        return tuple(Gap(table.name, Operation.READ, now, key) for key in self._page.unread)
 
     def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
         """What is still to be read again.  ``last``: behind which this one goes on; None: it has ended."""
@@ -216,7 +229,7 @@ class PageReader:
         read = reread.count + self._page.looked
         if last is not None:
             return (replace(reread, after=last, count=read), *others)
-        self._not_before[reread.table] = self._clock.now() + self._pause
+        self._not_before[reread.table] = self._clock.monotonic() + self._pause.total_seconds()
         log.info("read again", source=self._source, table=reread.table, rows=read)
         return others
 

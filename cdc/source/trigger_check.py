@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -30,7 +31,7 @@ class TriggerCheck:
         self._check = check
         self._pause = pause
         self._clock = clock
-        self._not_before = datetime.min.replace(tzinfo=UTC)
+        self._not_before = -math.inf
         self._failure = ""
         self._under_way: asyncio.Task[bool] | None = None
 
@@ -39,9 +40,9 @@ class TriggerCheck:
         done = False
         if self._under_way is not None and self._under_way.done():
             done, self._under_way = self._under_way.result(), None
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if self._check is not None and self._under_way is None and now >= self._not_before:
-            self._not_before = now + self._pause
+            self._not_before = now + self._pause.total_seconds()
             self._under_way = asyncio.create_task(self._look(self._check))
         return done
 

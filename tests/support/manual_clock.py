@@ -13,13 +13,18 @@ class ManualClock:
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
+        self._step = timedelta()
         self._timers: list[tuple[datetime, asyncio.Future[object]]] = []
 
     def now(self) -> datetime:
-        return self._now
+        return self._now + self._step
 
     def monotonic(self) -> float:
         return (self._now - START).total_seconds()
+
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall clock forward (or back): nobody who waits notices."""
+        self._step += timedelta(seconds=seconds)
 
     def advance(self, seconds: float) -> None:
         """Move on, and wake whoever waited for a time that has come."""

@@ -14,9 +14,9 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import structlog
 
@@ -97,7 +97,7 @@ class LogicalSource:
         self._schema = ""
         self._tables: dict[str, Table] = {}
         self._stored_at = 0.0
-        self._check_at = datetime.min.replace(tzinfo=UTC)
+        self._check_at = -math.inf
         self._alive_at = 0.0
 
     @property
@@ -297,9 +297,9 @@ class LogicalSource:
         return asyncio.get_running_loop().time() - self._stored_at >= self._limits.progress
 
     def _told(self) -> Batch:
-        transactions, rereads, step = self._pages.told(self._position.rereads)
-        batch = self._batch(transactions, replace(self._position, rereads=rereads))
-        return replace(batch, step=step)
+        told = self._pages.told(self._position.rereads)
+        batch = self._batch(told.transactions, replace(self._position, rereads=told.rereads), told.gaps)
+        return replace(batch, step=told.step)
 
     # -- gaps -------------------------------------------------------------------------------------------------------
 
@@ -334,10 +334,10 @@ class LogicalSource:
         unseen, self._unseen = self._unseen, []
         if new := [*unseen, *await self._meet()]:
             yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if now < self._check_at and not self._new_tables.extended():
             return
-        self._check_at = now + self._limits.check_pause
+        self._check_at = now + self._limits.check_pause.total_seconds()
         blind, installed = await self._blind()
         if new := sorted(blind.difference(self._position.blind)):
             yield self._batch((), self._position.blind_to(new), self._gaps_of(new))

@@ -98,6 +98,20 @@ async def test_what_comes_while_a_batch_waits_goes_with_it() -> None:
     assert sender.batches == [ids(1, 3)]
 
 
+async def test_clock_set_back_delays_no_batch() -> None:
+    store = await outbox(endpoint("http://a", batch_size=10, batch_wait=5.0), events=3)
+    sender, clock = BatchSender(), ManualClock()
+    async with dispatching(store, sender, clock):
+        await settle()
+        clock.set_wall(-3600)
+        clock.advance(4.9)
+        await settle()
+        assert sender.sent == []
+        clock.advance(0.1)
+        await delivered(store, 3)
+    assert sender.batches == [ids(1, 3)]
+
+
 async def test_one_event_is_an_array_too() -> None:
     store = await outbox(endpoint("http://a", batch_size=2, batch_wait=0.0), events=1)
     sender, clock = BatchSender(), ManualClock()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 import structlog
 
 from cdc.change import Operation
@@ -35,8 +36,8 @@ async def _unused(tables: Sequence[str]) -> None:
     raise AssertionError(tables)
 
 
-async def _read(checks: Checks, seconds: Sequence[float]) -> list[str]:
-    """Read a batch after each of these pauses; the events logged."""
+async def _read(checks: Checks, seconds: Sequence[float], step: float = 0) -> list[str]:
+    """Read a batch after each of these pauses; the events logged.  ``step``: by which the clock is set each time."""
     journal, clock = MemoryJournal(), ManualClock()
     source = JournalSource("main", journal, _unused, Limits(), clock, check=checks)
     await source.open(None)
@@ -44,6 +45,7 @@ async def _read(checks: Checks, seconds: Sequence[float]) -> list[str]:
     with structlog.testing.capture_logs() as logs:
         for number, pause in enumerate(seconds):
             clock.advance(pause)
+            clock.set_wall(step)
             journal.commit([journal.write(f"t{number}", Operation.CREATE, None, {"id": number, "value": 0})])
             async with asyncio.timeout(5):
                 batch = await anext(batches)
@@ -59,6 +61,13 @@ async def test_once_at_the_start_then_every_minute() -> None:
     assert checks.made == 1
     checks = Checks()
     await _read(checks, [0, 61, 10, 61, 0])
+    assert checks.made == 3
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+async def test_setting_the_clock_changes_no_pause_between_checks(step: float) -> None:
+    checks = Checks()
+    await _read(checks, [0, 10, 10, 61, 10, 61, 0], step)
     assert checks.made == 3
 
 

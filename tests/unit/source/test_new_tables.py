@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 import structlog
 
 from cdc.column import Capture
@@ -115,6 +116,21 @@ async def test_table_that_a_rule_names_is_a_problem_until_somebody_installs_it()
     watched.captured.append("core_a")
     await watched.look("core_a", "mi_a")
     assert watched.tables.problems == []
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+async def test_setting_the_clock_delays_neither_looks_nor_further_tries(step: float) -> None:
+    installing = Installing({"mi_a"})
+    watched = Watched(installing)
+    await watched.look()
+    await watched.look("mi_a")
+    watched.clock.set_wall(step)
+    assert await watched.look("mi_a", "mi_b", after=4.9) == ([], []), "it is not time yet"
+    assert await watched.look("mi_a", "mi_b", after=0.1) == (["mi_b"], ["mi_b"])
+    watched.clock.set_wall(step)
+    installing.refused.clear()
+    await watched.look("mi_a", "mi_b", after=60)
+    assert ["mi_a"] in installing.calls
 
 
 async def test_without_repair_the_command_to_run_is_reported() -> None:
