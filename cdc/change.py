@@ -78,12 +78,13 @@ class Transaction(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A change that capture could not record: which table, what kind of operation, when (UTC).  ``reason``: all of it
-    in sentences, where the operation does not say enough."""
+    in sentences, where the operation does not say enough.  ``key``: of a single row that could not be read."""
 
     table: str
     operation: Operation
     time: datetime
     reason: str = ""
+    key: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def source_resumed(source: str, since: datetime, now: datetime) -> Event:
 
 
 def source_gap(source: str, gap: Gap) -> Event:
-    """The same event for all gaps of a table within an hour (of the changes' times)."""
+    """One event for all gaps of a table, or of a row that cannot be read, within an hour (of the changes' times)."""
     if gap.operation is Operation.READ:
         lost = f"Changes of the table {gap.table} of source {source} were not captured"
     else:
@@ -157,7 +157,8 @@ def source_gap(source: str, gap: Gap) -> Event:
     message = gap.reason or f"{lost}. The table is read again, which gives its rows as they are now (events .read)."
     told = {"table": gap.table, "operation": gap.operation.value, "message": message}
     hour = (gap.time - datetime(1970, 1, 1, tzinfo=UTC)) // GAP_HOURS
-    return _of_source("source.gap", source, told, gap.time, gap.table, hour)
+    rows = [] if gap.key is None else [f"{column}={value}" for column, value in gap.key.items()]
+    return _of_source("source.gap", source, told, gap.time, gap.table, hour, *rows)
 
 
 def _of_endpoint(name: str, failing: Failing, told: dict[str, Any], now: datetime, *parts: object) -> Event:

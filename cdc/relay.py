@@ -143,7 +143,7 @@ class Relay:
 
 def _told(source: str, batch: Batch, mapped: Mapped) -> Sequence[Event]:
     """The events of a batch, and behind them one for each table with a gap."""
-    gaps = {gap.table: source_gap(source, gap) for gap in batch.gaps}
+    gaps = {event.id: event for event in (source_gap(source, gap) for gap in batch.gaps)}
     return [*mapped.events, *gaps.values()] if gaps else mapped.events
 
 

@@ -33,6 +33,11 @@ _EXACT: Mapping[tuple[Flavour, str], str] = {
 }
 
 
+_LONG = frozenset({"mediumtext", "longtext", "mediumblob", "longblob", "json"})
+#: Characters of base64 for each byte, line ends included, and a little more.
+_BASE64 = 1.36
+
+
 @dataclass(frozen=True, slots=True)
 class MySQLColumn:
     """One row of information_schema.COLUMNS. ``charset`` is empty for types without one; ``extra`` such as
@@ -48,6 +53,11 @@ class MySQLColumn:
     def automatic(self) -> bool:
         """The server numbers the rows, so nobody changes the numbers."""
         return "auto_increment" in self.extra.lower()
+
+    @property
+    def long(self) -> bool:
+        """It holds more than 64 kB."""
+        return self.data_type in _LONG or self.data_type in GEOMETRY
 
     @property
     def unsigned(self) -> bool:
@@ -92,6 +102,30 @@ def value(column: MySQLColumn, source: str) -> str:
     return plain
 
 
+def piece(column: MySQLColumn, source: str, start: int, length: int) -> str:
+    """The expression of a part of a long value: ``length`` characters (bytes, of a binary one) of what `value` is made
+    of, from the one numbered ``start`` on; the first one is 1."""
+    if column.data_type in GEOMETRY:
+        return f"TO_BASE64(SUBSTRING({_wkb(source)}, {start}, {length}))"
+    if column.data_type == "json":
+        return f"SUBSTRING({value(column, source)}, {start}, {length})"
+    return value(column, f"SUBSTRING({source}, {start}, {length})")
+
+
+def _too_long(column: MySQLColumn, source: str) -> str:
+    """The condition that the server would write null (for a JSON document: an empty text) instead of a long `value`;
+    empty for columns where it never does."""
+    if column.data_type in GEOMETRY:
+        return f"LENGTH({_wkb(source)}) * {_BASE64} > @@max_allowed_packet"
+    if column.data_type in ("mediumblob", "longblob"):
+        return f"LENGTH({source}) * {_BASE64} > @@max_allowed_packet"
+    if column.data_type == "json":
+        return f"JSON_STORAGE_SIZE({source}) > @@max_allowed_packet DIV 8 AND {value(column, source)} = ''"
+    if column.data_type == "longtext":
+        return f"LENGTH({source}) > @@max_allowed_packet"
+    return ""
+
+
 def _wkb(source: str) -> str:
     """The WKB that is stored, behind the four bytes of the reference system.  MySQL's ST_AsWKB turns the axes of some
     systems round, and the log has the bytes as they are stored."""
@@ -99,9 +133,17 @@ def _wkb(source: str) -> str:
 
 
 def image(columns: Sequence[MySQLColumn], source: str, replaced: Mapping[str, str] | None = None) -> str:
-    """The JSON array of a row's values. ``replaced``: column name → the reference to read instead (or ``NULL``)."""
+    """The JSON array of a row's values; NULL where it, or a value, would be longer than `max_allowed_packet`.
+    ``replaced``: column name → the reference to read instead (or ``NULL``)."""
     other = replaced or {}
-    return f"JSON_ARRAY({', '.join(value(c, other.get(c.name) or f'{source}.{quote(c.name)}') for c in columns)})"
+    read = [(column, other.get(column.name) or f"{source}.{quote(column.name)}") for column in columns]
+    whole = f"JSON_ARRAY({', '.join(value(column, of) for column, of in read)})"
+    if not any(column.long for column in columns):
+        return whole
+    # MariaDB's JSON_ARRAY that was too long once says that it is null ever after; CONCAT takes what it gives
+    whole = f"CONCAT({whole})"
+    too_long = [condition for column, of in read if (condition := _too_long(column, of))]
+    return f"IF({' OR '.join(too_long)}, NULL, {whole})" if too_long else whole
 
 
 def same(column: MySQLColumn, flavour: Flavour, old: str, new: str) -> str:

@@ -284,8 +284,9 @@ class JournalSource:
             self._untold.difference_update(JournalPosition.load(batch.position).done)
 
     def _told(self) -> Batch:
-        transactions, rereads, step = self._pages.told(self._position.rereads)
-        return Batch(transactions, JournalPosition(self._forgetting.unfinished, None, rereads).dump(), step=step)
+        told = self._pages.told(self._position.rereads)
+        position = JournalPosition(self._forgetting.unfinished, None, told.rereads)
+        return Batch(told.transactions, position.dump(), told.gaps, step=told.step)
 
 
 def _names(change: RowChange) -> tuple[str, str | None]:

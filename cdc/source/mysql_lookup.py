@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import pymysql
+import structlog
 from pymysql.connections import Connection
 
 from cdc import sqlfile
@@ -16,12 +19,17 @@ from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, qu
 from cdc.database.mysql_journal import Decoder, Shape, decoder
 from cdc.database.mysql_tables import FoundTable, read_tables, text
 from cdc.errors import SourceError
-from cdc.source.pages import Page, Wanted
+from cdc.source.mysql_long_rows import key_image, long_rows
+from cdc.source.pages import TOO_LONG, Page, Wanted
 
 T = TypeVar("T")
 
+log = structlog.get_logger()
+
 #: Seconds for which a table's columns are believed without asking again.
 _FRESH = 5.0
+#: Rows that one statement gives at most.
+_ALL = 2**63
 #: Values asked for by one statement.
 _CHUNK = 1000
 #: No such column, no such table, table definition has changed.
@@ -112,42 +120,84 @@ class MySQLLookup:
         """A page of a table, and what ``marks`` reads, in one snapshot that can write nothing."""
 
         def read(found: FoundTable) -> tuple[Page, T]:
-            rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-            try:
+            with _snapshot(connection):
                 marked = marks()
                 return self._page(connection, found, wanted), marked
-            finally:
-                if connection.open:
-                    rows(connection, "ROLLBACK")
 
         return self._of_table(connection, wanted.table.name, read)
 
     def _page(self, connection: Connection[Any], found: FoundTable, wanted: Wanted) -> Page:
         behind, parameters = _behind(found.key, wanted.after)
-        sql = sqlfile.render(
-            "mysql/page.sql", **_names(found), meets=wanted.where.replace("%", "%%") or "TRUE", where=behind
-        )
-        looked = rows(connection, sql, (*parameters, wanted.most))
-        images = [(image, meets) for image, meets in looked if image is not None]
+        meets = wanted.where.replace("%", "%%") or "TRUE"
+        asked = (*parameters, wanted.most)
+        looked = rows(connection, sqlfile.render("mysql/page.sql", **_names(found), meets=meets, where=behind), asked)
+
+        def keys() -> list[str]:
+            names = _names(found, key_image(found))
+            return [
+                key
+                for key, _ in rows(
+                    connection, sqlfile.render("mysql/page.sql", **names, meets="TRUE", where=behind), asked
+                )
+            ]
+
+        long = long_rows(connection, found, [image for image, _ in looked], keys)
+        images = [long[place].image if place in long else image for place, (image, _) in enumerate(looked)]
         decode = _decoder(found)
-        kept = [decode(image) for image, meets in images if meets]
-        last = None if not images else kept[-1] if images[-1][1] else decode(images[-1][0])
-        return Page(kept, last, len(looked))
+        decoded = [None if image is None else decode(image) for image in images]
+        met = [row for row, (_, meets) in zip(decoded, looked, strict=True) if meets and row is not None]
+        unread = [each.key for place, each in long.items() if each.image is None and looked[place][1]]
+        last = None if not looked else decoded[-1] or long[len(looked) - 1].key
+        return Page(met, last, len(looked), unread)
 
     def _select(
-        self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any], limit: int = 2**63
+        self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any]
     ) -> list[Row]:
-        sql = sqlfile.render("mysql/table_rows.sql", **_names(table), where=where)
+        """Rows with long images once more, in a snapshot, since they take several statements."""
+        images = _images(connection, table, where, parameters)
+        if None not in images:
+            decode = _decoder(table)
+            return [decode(text) for text in images if text is not None]
+        with _snapshot(connection):
+            return self._select_long(connection, table, where, parameters)
+
+    def _select_long(
+        self, connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any]
+    ) -> list[Row]:
+        images = _images(connection, table, where, parameters)
+        keys = partial(_images, connection, table, where, parameters, key_image(table))
+        for place, each in long_rows(connection, table, images, keys).items():
+            images[place] = each.image
+            if each.image is None:
+                log.error("row not read", table=table.name, key=dict(each.key), reason=TOO_LONG)
         decode = _decoder(table)
-        found = rows(connection, sql, (*parameters, limit))
-        return [decode(text) for (text,) in found if text is not None]
+        return [decode(text) for text in images if text is not None]
 
 
-def _names(table: FoundTable) -> dict[str, str]:
-    """What of the table is written into statements."""
+@contextmanager
+def _snapshot(connection: Connection[Any]) -> Iterator[None]:
+    """A transaction that sees one moment and can write nothing."""
+    rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+    try:
+        yield
+    finally:
+        if connection.open:
+            rows(connection, "ROLLBACK")
+
+
+def _images(
+    connection: Connection[Any], table: FoundTable, where: str, parameters: Sequence[Any], of: str = ""
+) -> list[Any]:
+    """``of``: the expression of what is read instead of the rows' images."""
+    sql = sqlfile.render("mysql/table_rows.sql", **_names(table, of), where=where)
+    return [text for (text,) in rows(connection, sql, (*parameters, _ALL))]
+
+
+def _names(table: FoundTable, of: str = "") -> dict[str, str]:
+    """What of the table is written into statements.  ``of``: the expression that is read instead of images."""
     return {
-        "image": image(table.columns, "t").replace("%", "%%"),
+        "image": (of or image(table.columns, "t")).replace("%", "%%"),
         "table": quote(table.name).replace("%", "%%"),
         "order": ", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
     }

@@ -219,7 +219,13 @@ class PageReader:
         for key in self._page.unread:
             log.error("row not read", source=self._source, table=table.name, key=dict(key), reason=TOO_LONG)
         now = self._clock.now()
-        return tuple(Gap(table.name, Operation.READ, now, key) for key in self._page.unread)
+        return tuple(
+            Gap(table.name, Operation.READ, now, self._reason(table, key), key) for key in self._page.unread
+        )
+
+    def _reason(self, table: Table, key: Row) -> str:
+        row = ", ".join(f"{column} = {value}" for column, value in key.items())
+        return f"The row {row} of the table {table.name} of source {self._source} is left out: {TOO_LONG}."
 
     def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
         """What is still to be read again.  ``last``: behind which this one goes on; None: it has ended."""

@@ -28,7 +28,7 @@ from cdc.database.mysql_connection import (
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES
 from cdc.database.mysql_tables import FoundTable, read_tables, survey
 from cdc.errors import LogPurged, SourceError
-from cdc.finding import Finding, Severity, SurveyedTable
+from cdc.finding import MUCH, Finding, Severity, SurveyedTable, size
 from cdc.position import Position
 from cdc.source.binlog.connection import LogConnection, history_error, log_head, log_owner
 from cdc.source.binlog.dump_command import FILE_START
@@ -152,7 +152,7 @@ class BinlogInspector:
         except LogPurged as error:
             mend = 'on_purged = "reread" in the configuration, then cdc run'
             return Finding("position", Severity.WRONG, error.message, mend)
-        return Finding("position", Severity.OK, _distance(stand, head))
+        return _distance(stand, head, _unread(connection, stand))
 
 
 def _refusal(info: ConnectionInfo, work: Callable[[], object]) -> str:
@@ -228,7 +228,21 @@ def _kept(settings: Mapping[str, str]) -> str:
     return f"on, kept {'until it is purged' if seconds is None else f'for {seconds / 86_400:.3g} days'}"
 
 
-def _distance(stand: LogPosition, head: LogPosition) -> str:
+def _unread(connection: Connection[Any], stand: LogPosition) -> int:
+    """Return the bytes of the log after a position; 0 where its file is another server's."""
+    sizes = {str(name): int(count) for name, count, *_ in rows(connection, "SHOW BINARY LOGS")}
+    if stand.file not in sizes:
+        return 0
+    return max(sum(count for name, count in sizes.items() if name >= stand.file) - stand.offset, 0)
+
+
+def _distance(stand: LogPosition, head: LogPosition, unread: int) -> Finding:
     if stand.place() >= head.place():
-        return f"{stand.file}:{stand.offset}, the end of the log"
-    return f"{stand.file}:{stand.offset}; the log ends at {head.file}:{head.offset}"
+        return Finding("position", Severity.OK, f"{stand.file}:{stand.offset}, the end of the log")
+    detail = (
+        f"{stand.file}:{stand.offset}; the log ends at {head.file}:{head.offset}, {size(unread)} have not been read"
+    )
+    if unread > MUCH:
+        mend = "cdc run; where it runs, read its log (what the server purges before it is read is lost)"
+        return Finding("position", Severity.WARNING, detail, mend)
+    return Finding("position", Severity.OK, detail)

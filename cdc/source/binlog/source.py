@@ -348,5 +348,6 @@ class BinlogSource:
 
     def _told(self) -> Batch:
         assert self._stand is not None, "reading"
-        transactions, rereads, step = self._pages.told(self._stand.rereads)
-        return replace(self._batch_at(replace(self._stand, rereads=rereads), transactions), step=step)
+        told = self._pages.told(self._stand.rereads)
+        batch = self._batch_at(replace(self._stand, rereads=told.rereads), told.transactions, told.gaps)
+        return replace(batch, step=told.step)
