@@ -52,7 +52,9 @@ def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
     else:
-        say(f"{wrong} of {len(checks)} checks failed." if wrong else "Nothing is wrong.")
+        warnings = sum(check.finding.severity is Severity.WARNING for check in checks)
+        fine = f"Nothing is wrong; {warnings} warnings." if warnings else "Nothing is wrong."
+        say(f"{wrong} of {len(checks)} checks failed." if wrong else fine)
     return 1 if wrong else 0
 
 

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from cdc.column import Capture
 from cdc.database.postgres_slot import PLUGIN, PUBLICATION
 from cdc.errors import InstallError
-from cdc.finding import Finding, Severity
+from cdc.finding import MUCH, Finding, Severity, size, span
 from cdc.slot import plan, refusal
 from cdc.slot.found import Found, Slot
 
 INSTALL = "cdc install-slot"
-#: Bytes of log kept for the slot that somebody should know of.
-MUCH = 1 << 30
 _GENERATED_VERSION = 180000
 
 
@@ -109,7 +107,8 @@ def _slot(found: Found, limit: int) -> Iterator[Finding]:
     at_work = server.consumer or slot.active
     mend = "" if at_work else "cdc run; or cdc uninstall-slot: a slot that nobody reads fills the server's disk"
     severity = Severity.OK if at_work else Severity.WARNING
-    yield Finding("consumer", severity, "at work" if at_work else "no consumer reads this database", mend)
+    since = "" if slot.idle is None else f", for {span(slot.idle)}"
+    yield Finding("consumer", severity, "at work" if at_work else f"no consumer reads this database{since}", mend)
     yield _lag(slot, limit)
     yield _bound(found, limit)
 
@@ -136,11 +135,3 @@ def _bound(found: Found, limit: int) -> Finding:
     detail = "nothing bounds the log that is kept for the slot while nobody reads it: it can fill the disk"
     mend = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); (beyond it the slot is lost)"
     return Finding("limit", Severity.WARNING, detail, mend)
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    for power, unit in ((30, "GB"), (20, "MB"), (10, "kB")):
-        if count >= 1 << power:
-            return f"{count / (1 << power):.1f} {unit}"
-    return f"{count} bytes"

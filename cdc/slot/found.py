@@ -44,7 +44,8 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Slot:
     """``invalid``: why the server has given it up, empty when it has not.  ``retained``: bytes of log kept for it;
-    ``unread``: bytes that its reader has not confirmed."""
+    ``unread``: bytes that its reader has not confirmed.  ``idle``: seconds since somebody read it; None while somebody
+    does, and before PostgreSQL 17."""
 
     plugin: str
     database: str
@@ -53,6 +54,7 @@ class Slot:
     wal_status: str
     retained: int
     unread: int
+    idle: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,9 +219,7 @@ class PageReader:
         for key in self._page.unread:
             log.error("row not read", source=self._source, table=table.name, key=dict(key), reason=TOO_LONG)
         now = self._clock.now()
-        return tuple(
-            Gap(table.name, Operation.READ, now, self._reason(table, key), key) for key in self._page.unread
-        )
+        return tuple(Gap(table.name, Operation.READ, now, self._reason(table, key), key) for key in self._page.unread)
 
     def _reason(self, table: Table, key: Row) -> str:
         row = ", ".join(f"{column} = {value}" for column, value in key.items())

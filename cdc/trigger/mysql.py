@@ -121,7 +121,9 @@ class MySQLInstaller:
         with self._connection() as connection:
             found = inspect(connection)
             only = found.installation is not None and found.installation.cascades_only
-            return [*cascade_findings(found, captures), *capture_findings(self._info, found)] if only else None
+            if not only:
+                return None
+            return [*cascade_findings(connection, found, captures), *capture_findings(self._info, found)]
 
     def survey(self) -> list[SurveyedTable]:
         with self._connection() as connection:

@@ -13,7 +13,7 @@ from cdc.column import Capture
 from cdc.database.mysql_connection import Flavour, rows
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, Shape, Tokens
 from cdc.errors import InstallError
-from cdc.finding import Finding, Severity
+from cdc.finding import Finding, Severity, backlog
 from cdc.trigger.mysql_found import Found, Instrumentation
 from cdc.trigger.mysql_plan import (
     TRANSACTIONS,
@@ -43,13 +43,14 @@ def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Ca
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
     findings += _trigger_findings(found, captures, cascades_only=False)
     findings += _definers(found)
-    findings.append(_backlog(connection))
+    findings.append(_backlog(connection, found))
     return findings
 
 
-def cascade_findings(found: Found, captures: Sequence[Capture]) -> list[Finding]:
-    """Where only cascades are journaled: whether the triggers are as they should be."""
-    return [*_trigger_findings(found, captures, cascades_only=True), *_definers(found)]
+def cascade_findings(connection: Connection[Any], found: Found, captures: Sequence[Capture]) -> list[Finding]:
+    """Return the checks of triggers that only journal cascades, for a consumer that reads the binlog."""
+    triggers = _trigger_findings(found, captures, cascades_only=True)
+    return [*triggers, *_definers(found), _backlog(connection, found)]
 
 
 def _version(version: int) -> Finding:
@@ -164,12 +165,11 @@ def _definers(found: Found) -> Iterator[Finding]:
             yield Finding("definer", Severity.OK, definer)
 
 
-def _backlog(connection: Connection[Any]) -> Finding:
+def _backlog(connection: Connection[Any], found: Found) -> Finding:
     try:
-        count, age, gaps = rows(connection, sqlfile.load("mysql/backlog.sql"))[0]
+        if found.server.flavour is Flavour.MYSQL:  # else sizes may be a day old
+            rows(connection, "SET SESSION information_schema_stats_expiry = 0")
+        changes, age, gaps, disk = rows(connection, sqlfile.load("mysql/backlog.sql"))[0]
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
         return Finding("backlog", Severity.WARNING, "This account may not read the journal.", "Grant it SELECT on it.")
-    detail = f"{count} rows wait, the oldest for {age} s"
-    if gaps:
-        return Finding("backlog", Severity.WARNING, f"{detail}; {gaps} are gaps", "cdc run (repairs and re-reads)")
-    return Finding("backlog", Severity.OK, detail)
+    return backlog(int(changes), float(age), int(disk), int(gaps))

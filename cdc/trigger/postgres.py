@@ -16,7 +16,7 @@ from cdc.finding import NO_KEY, Finding, Severity, SurveyedTable
 from cdc.sqlfile import load
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger.base import Plan, Progress
-from cdc.trigger.postgres_found import Connection, inspect
+from cdc.trigger.postgres_found import Connection, Waiting, inspect
 from cdc.trigger.postgres_grants import grants
 from cdc.trigger.postgres_prove import capture_findings, prove
 from cdc.trigger.postgres_session import Patience, run_patiently, session
@@ -37,7 +37,7 @@ class PostgresInstaller:
         with session(self._info) as connection:
             found = inspect(connection)
             mine = found.version is not None and found.server.schema_owned
-            return postgres_plan.plan_uninstall(found, backlog(connection)[0] if mine else 0)
+            return postgres_plan.plan_uninstall(found, waiting(connection).changes if mine else 0)
 
     def script(self, plan: Plan) -> str:
         return postgres_plan.script(plan, self._patience.lock_seconds)
@@ -68,7 +68,7 @@ class PostgresInstaller:
         with session(self._info) as connection:
             found = inspect(connection)
             readable = found.version is not None
-            findings = postgres_findings.findings(found, captures, backlog(connection) if readable else None)
+            findings = postgres_findings.findings(found, captures, waiting(connection) if readable else None)
             return [*findings, *capture_findings(connection, found)]
 
     def survey(self) -> list[SurveyedTable]:
@@ -128,9 +128,8 @@ def survey(connection: Connection, schema: str, installed: Collection[str]) -> l
     ]
 
 
-def backlog(connection: Connection) -> tuple[int, float, bool]:
-    """Changes that wait (100,001 stands for more), age of the oldest in seconds, whether a consumer is at work."""
+def waiting(connection: Connection) -> Waiting:
     sql = load("postgres/trigger/backlog.sql").encode()
     row = connection.execute(sql, {"lock_class": LOCK_CLASS, "lock_consumer": LOCK_CONSUMER}).fetchone()
-    waiting, age, consumer = row or (0, None, False)
-    return int(waiting), float(age or 0), bool(consumer)
+    changes, age, disk, consumer = row or (0, None, 0, False)
+    return Waiting(int(changes), float(age or 0), int(disk), bool(consumer))

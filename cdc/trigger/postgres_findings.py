@@ -7,21 +7,19 @@ from collections.abc import Iterator, Sequence
 from cdc.column import Capture
 from cdc.database.postgres_journal import JOURNAL_VERSION
 from cdc.errors import InstallError
-from cdc.finding import Finding, Severity
+from cdc.finding import Finding, Severity, backlog
 from cdc.trigger import postgres_plan
-from cdc.trigger.postgres_found import Found
+from cdc.trigger.postgres_found import Found, Waiting
 
 INSTALL = "cdc install-triggers"
-#: Seconds after which a waiting change means that nobody reads.
-STALE = 60.0
-COUNTED = 100_000
 
 
-def findings(found: Found, captures: Sequence[Capture], backlog: tuple[int, float, bool] | None) -> list[Finding]:
-    """``backlog``: changes waiting, age of the oldest (s), whether a consumer is at work; None without a journal."""
+def findings(found: Found, captures: Sequence[Capture], waiting: Waiting | None) -> list[Finding]:
+    """``waiting``: None without a journal."""
     checks = [_server(found), _journal(found)]
-    if backlog is not None:
-        checks += [*_tables(found, captures), *_backlog(*backlog)]
+    if waiting is not None:
+        checks += [*_tables(found, captures), _consumer(waiting)]
+        checks.append(backlog(waiting.changes, waiting.age, waiting.disk))
     return checks
 
 
@@ -75,14 +73,7 @@ def _table(found: Found, capture: Capture) -> list[str]:
     return changed or postgres_plan.drift(found, capture)
 
 
-def _backlog(waiting: int, age: float, consumer: bool) -> Iterator[Finding]:
-    if consumer:
-        yield Finding("consumer", Severity.OK, "at work")
-    else:
-        yield Finding("consumer", Severity.WARNING, "no consumer reads this database", "cdc run")
-    count = f"more than {COUNTED}" if waiting > COUNTED else str(waiting)
-    if waiting and age > STALE:
-        detail = f"{count} changes wait, the oldest for {age:.0f} s"
-        yield Finding("backlog", Severity.WARNING, detail, "look at the log of cdc run")
-    else:
-        yield Finding("backlog", Severity.OK, f"{count} changes wait")
+def _consumer(waiting: Waiting) -> Finding:
+    if waiting.consumer:
+        return Finding("consumer", Severity.OK, "at work")
+    return Finding("consumer", Severity.WARNING, "no consumer reads this database", "cdc run")

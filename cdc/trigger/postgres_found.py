@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.rows import class_row, tuple_row
@@ -14,6 +14,16 @@ from cdc.sqlfile import load
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
+
+
+class Waiting(NamedTuple):
+    """What waits in the journal: ``changes``, counted up to 100,001.  ``age``: of the oldest, in seconds.  ``disk``:
+    bytes that the journal takes.  ``consumer``: whether one is at work."""
+
+    changes: int
+    age: float
+    disk: int
+    consumer: bool
 
 
 @dataclass(frozen=True, slots=True)

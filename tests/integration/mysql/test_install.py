@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -304,6 +305,36 @@ def test_findings_name_each_drift(db: Database) -> None:
     assert wrong() == []
     db.execute("DROP PROCEDURE cdc_wait")
     assert [f.check for f in there.findings(captures) if f.severity is Severity.WARNING] == ["waiting"]
+
+
+def test_backlog_is_warned_of_by_age_and_by_size(db: Database) -> None:
+    db.execute(ITEM)
+    there = install(db, "item")
+
+    def check() -> tuple[Severity, str]:
+        (found,) = [f for f in there.findings([Capture("item")]) if f.check == "backlog"]
+        return found.severity, found.detail
+
+    assert check() == (Severity.OK, "0 changes wait")
+    db.execute("INSERT INTO item VALUES (1, 'a')")
+    severity, detail = check()
+    assert severity is Severity.OK
+    assert re.match(r"1 changes wait, the oldest for \d+ s; the journal takes \d", detail)
+    db.execute("UPDATE cdc_journal SET at = at - INTERVAL 3 DAY")
+    severity, detail = check()
+    assert severity is Severity.WARNING
+    assert "the oldest for 3 days" in detail
+    db.execute("DELETE FROM cdc_journal")
+    versioned = db.execute("SELECT 1 FROM cdc_installation WHERE tokens = 'row-start'")
+    name, value = ("", "") if versioned else ("txn, ", "1, ")
+    row = f"({name}at, shape, op) SELECT {value}UTC_TIMESTAMP(6), 1, 1"
+    db.execute(f"INSERT INTO cdc_journal {row}")
+    for _ in range(17):
+        db.execute(f"INSERT INTO cdc_journal {row} FROM cdc_journal")
+    db.execute("ANALYZE TABLE cdc_journal")  # the server counts pages now and then by itself
+    severity, detail = check()
+    assert severity is Severity.WARNING
+    assert re.match(r"more than 100,000 changes wait, .* the journal takes \d+\.\d MB of disk", detail)
 
 
 @pytest.mark.parametrize("by", ["install-triggers", "the consumer's repair"])

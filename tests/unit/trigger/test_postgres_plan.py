@@ -13,7 +13,7 @@ from cdc.finding import Severity
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger import postgres_render as sql
 from cdc.trigger.base import Plan, Step
-from cdc.trigger.postgres_found import Found, FoundFunction, FoundTable, FoundTrigger, Server
+from cdc.trigger.postgres_found import Found, FoundFunction, FoundTable, FoundTrigger, Server, Waiting
 from cdc.trigger.postgres_grants import grants
 
 SERVER = Server(
@@ -160,7 +160,7 @@ def test_grants_leave_secret_columns_out() -> None:
 
 
 def test_findings_of_a_healthy_database_are_ok() -> None:
-    found = postgres_findings.findings(installed(), [CAPTURE], (3, 1.0, True))
+    found = postgres_findings.findings(installed(), [CAPTURE], Waiting(3, 1.0, 8192, consumer=True))
     assert {finding.severity for finding in found} == {Severity.OK}
 
 
@@ -179,7 +179,7 @@ def test_findings_of_a_healthy_database_are_ok() -> None:
     ],
 )
 def test_findings_name_the_mending(found: Found, captures: list[Capture], check: str) -> None:
-    backlog = None if found.version is None else (0, 0.0, True)
-    wrong = [f for f in postgres_findings.findings(found, captures, backlog) if f.severity is Severity.WRONG]
+    waiting = None if found.version is None else Waiting(0, 0.0, 0, consumer=True)
+    wrong = [f for f in postgres_findings.findings(found, captures, waiting) if f.severity is Severity.WRONG]
     assert [finding.check for finding in wrong] == [check]
     assert wrong[0].mend
