@@ -66,6 +66,7 @@ class Transaction(NamedTuple):
     ``observed``: nothing recorded it; two looks at a row differ.  There is no database transaction then, the times are
     those of the second look, and the token alone, not the time, names the change.
     ``existing``: of rows that were read (each once, ``READ``), unless it was to mend a gap.
+    ``more``: another part of the same huge transaction follows.
     """
 
     token: str
@@ -73,6 +74,7 @@ class Transaction(NamedTuple):
     journalled: tuple[str, ...] = ()
     observed: bool = False
     existing: Existing | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

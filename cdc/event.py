@@ -21,7 +21,8 @@ class Event(NamedTuple):
     ``record``: names the record whose events keep their order, e.g. ``facturascli:12`` (unique within ``source``).
     ``renamed_from``: the record's former name when this event changed its primary key; order carries over.
     ``time``: of the change, UTC.  ``data``: the after image (before image for deletes), possibly with the record's
-    lines and receipts as lists of rows; ``previous``: old values of changed columns (updates only).
+    lines and receipts as lists of rows; ``previous``: old values of changed columns, and of
+    lines (updates only).
     ``observed``: concluded from two looks at the row: what it was in between is not known.
     ``only_to``: id of the one endpoint that is to get it; empty: all that want it.
     """
@@ -33,7 +34,7 @@ class Event(NamedTuple):
     record: str
     key: Row
     data: Mapping[str, Any]
-    previous: Row | None
+    previous: Mapping[str, Any] | None
     time: datetime
     transaction: str
     inferred: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from cdc.change import Batch
 from cdc.clock import Clock
 from cdc.errors import OutboxError, PositionMoved, SourceError
 from cdc.event import Event
+from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
@@ -87,12 +88,33 @@ class Relay:
         states = await self.store.states(self.source.name)
         log.info("reading", source=self.source.name)
         self.observer.reading(self.source.name, position)
-        async for batch in self.source.batches(self.backfills):
-            mapped = await self._map(batch, states)
+        keys: dict[str, str] = {}
+        batches = aiter(self.source.batches(self.backfills))
+        while (batch := await self._next(batches, position, states)) is not None:
+            mapped = await self._map(batch, states, keys)
             await self._store(batch, mapped)
             await self.source.acknowledge(batch.position)
+            position = batch.position
             _apply(states, mapped)
             backoff.reset()
+
+    async def _next(
+        self, batches: AsyncIterator[Batch], position: Position | None, states: dict[str, str]
+    ) -> Batch | None:
+        """The next batch.  Events that mapping holds are released when none comes for a while."""
+        if position is None or not self.mapper.holds(states):
+            return await anext(batches, None)
+        coming = asyncio.ensure_future(anext(batches, None))
+        try:
+            await asyncio.wait({coming}, timeout=QUIET.total_seconds())
+            if not coming.done():
+                released = self.mapper.release(self.source.name, states)
+                await self._store(Batch((), position), released)
+                _apply(states, released)
+            return await coming
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def _open(self) -> Position | None:
         """Where the source was opened: where the outbox stands *after* waiting as a standby, while the consumer that
@@ -106,9 +128,9 @@ class Relay:
             await self.source.open(position)
         return position
 
-    async def _map(self, batch: Batch, states: dict[str, str]) -> Mapped:
+    async def _map(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Mapped:
         transactions = merged(batch.transactions)
-        facts = await gather_facts(self.mapper.facts_needed(transactions), self.source)
+        facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source, keys)
         return self.mapper.map_batch(self.source.name, transactions, facts, states)
 
     async def _store(self, batch: Batch, mapped: Mapped) -> None:

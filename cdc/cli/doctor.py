@@ -17,6 +17,7 @@ from cdc.delivery import DeliveryState
 from cdc.endpoint import Endpoint
 from cdc.errors import CdcError, ConfigError
 from cdc.finding import Finding, Severity
+from cdc.mapping.catalogue import RETIRED
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.service import doctor as service_doctor
@@ -115,16 +116,30 @@ async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
     if not endpoints:
         mend = "cdc endpoint add URL --events invoice.paid"
         return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
-    return [
-        Check(f"endpoint {each.id}", _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {})))
+    found = [
+        (each, finding)
         for each in endpoints
+        for finding in (
+            _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {})),
+            _check_retired(each),
+        )
     ]
+    return [Check(f"endpoint {each.id}", finding) for each, finding in found if finding is not None]
 
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
     """What the configuration keeps from being sent, if anything."""
     problem = service_endpoints.sending_problem(config, endpoint)
     return None if problem is None else Finding("allowed", Severity.WRONG, problem.message, problem.hint)
+
+
+def _check_retired(endpoint: Endpoint) -> Finding | None:
+    """Events of former versions that the endpoint still names, if any."""
+    retired = [
+        f"{pattern} does not come any more. {RETIRED[pattern]}" for pattern in endpoint.events if pattern in RETIRED
+    ]
+    mend = f"cdc endpoint update {endpoint.id} --events …"
+    return Finding("events", Severity.WARNING, " ".join(retired), mend) if retired else None
 
 
 def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> Finding:

@@ -17,9 +17,15 @@ from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.mapping.tables import TablePatterns
 from cdc.pattern import matches
 
-#: Tables that `user.permissions_changed` needs beside ``users``.
+#: The table of users, and those that `user.permissions_changed` needs beside it.
+USERS_TABLE = "users"
 MEMBERS_TABLE = "roles_users"
 ACCESS_TABLE = "roles_access"
+#: Events of former versions → why they ended, and the event that takes their place.
+RETIRED = {
+    "user.logout": "A row does not show whether a new session key is a sign-out or another sign-in: use "
+    "user.session_changed."
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +170,7 @@ def load_catalogue(
 
 
 def _check_disabled(resolver: Resolver) -> None:
-    names = [*resolver.rules, *(f"{entity}.{event}" for entity in resolver.entities for event in ROW_EVENTS)]
+    names = [*resolver.rules, *RETIRED, *(f"{entity}.{event}" for entity in resolver.entities for event in ROW_EVENTS)]
     tables = resolver.table_patterns()
     for pattern, place in resolver.disabled.items():
         if not any(matches(name, [pattern]) for name in names) and not tables.may_name(pattern):

@@ -37,7 +37,7 @@ ORDER = """
   inserted again with the same key: `updated`. Rows that a foreign key deletes, empties or re-keys are changes like any
   other.
 * An update that changes nothing, or only columns that the ERP keeps for itself (noise, see "Your own rules"), gives no
-  `updated`. A transition can still follow from it: `user.logout` does.
+  `updated`. A transition can still follow from it: `user.session_changed` does.
 * `created`, `updated` or `deleted` comes first, then the transitions of the same record. A transition fires when the
   record *arrives* in its state, by update or by insert: a receipt that is inserted already paid gives
   `receipt.created` and `receipt.paid`.
@@ -58,15 +58,26 @@ ORDER = """
 SESSIONS = """
 ## Logins and permissions
 
-A login and a logout both do the same to a user's row: a new session key. `user.login` and `user.logout` are therefore
-concluded, and marked `"inferred": true`: a change that comes with another address or browser is a login; otherwise
-logins and logouts alternate from what was last seen of the user; the first one ever seen is a login. A change of the
-password is neither and does not disturb this. A failed login writes nothing to the database, so there is no event.
+FacturaScripts renews a user's session key when the user signs in and, in newer versions, when the user signs out. The
+row shows no more than that, so each new key gives one of two events, marked `"inferred": true`:
 
-`user.permissions_changed` comes once for a transaction and user, with `key` = `{"nick": …}` and `data` =
-`{"nick": …, "changes": […]}`: for each row that matters (of `users`, `roles_users`, `roles_access`) its `table`,
-`operation`, `row` and, for updates, `previous`. A change of what a role allows gives one event for each of its
-members; a role without members gives none, and neither does a user who is deleted in the same transaction.
+* `user.login`: the address or the browser changed with the key. Only a sign-in writes these.
+* `user.session_changed`: nothing but the key and the time of the last activity changed. The user signed out, or signed
+  in again from the same address and browser; people who never sign out do the latter every day.
+
+No event claims a sign-out. In a simulation of ten hours with 60 people (some sign out, most never do, some use several
+devices; `tests/unit/mapping/test_sessions_simulated.py`), every `user.login` is one, and 16 % of the sign-ins
+have it; the rest, and all sign-outs, are `user.session_changed`. To act on every sign-in, ask for both events. A new
+password renews the key, too, and gives `user.password_changed` alone. A failed login writes nothing to the database, so
+there is no event.
+
+`user.permissions_changed` has `key` = `{"nick": …}` and `data` = `{"nick": …, "changes": […]}`: for each row that
+matters (of `users`, `roles_users`, `roles_access`) its `table`, `operation`, `row` and, for updates, `previous`. A
+change of the user or its roles gives one event a transaction. FacturaScripts saves a role as one transaction a
+permission, so changes of what a role allows give one event for each member once two seconds have passed without a
+further one (at most 20 seconds after the first); `timestamp` is the last change, `transaction` the first one. A role
+without members gives none, and neither does a user who is deleted in the same transaction. Members are those that the
+stream of changes has shown, not those of the moment when the event is made.
 """
 
 RULES = """
@@ -192,7 +203,7 @@ changed = ["codretencion"]
 | `unless_changed` | none of these columns changed |
 | `ignore` | something else than these columns changed |
 | `state` | conditions on the document's state |
-| `infer` | built-in conclusions: `"login"`, `"logout"`, `"permissions"` |
+| `infer` | built-in conclusions: `"login"`, `"session"`, `"permissions"` |
 
 A condition is a value, a list of values of which one must match, `{ not = value }`, `{ at_least = number }`,
 `{ less_than = number }`, `{ set = true }` (neither null nor empty) or `{ set = false }`.
@@ -217,9 +228,19 @@ include = ["lines", "receipts"]
 
 puts the rows of `lineasfacturascli` and `recibospagoscli` into `data.lines` and `data.receipts` of every event of the
 invoice, as the same transaction left them; what it did not touch is read from the database when the event is made.
-Documents other than invoices have `lines` only. `include` in the source's table of `cdc.toml` does this for all
-documents at once. An entity of your own can say where its lines are:
-`lines = { table = "…", column = "…" }`, the column being the one that holds the entity's key.
+Documents other than invoices have `lines` only. The tables are then captured; run `cdc install-triggers`,
+`cdc install-slot` or `cdc grants` again after a change of `include`.
+
+A change of lines changes the document: one `updated` a transaction and document, with the former lines in
+`previous.lines`, also where no column of the document changed. A line that moves to another document changes both. A
+document that is deleted with its lines gives `deleted` only, and one that is gone when its changed lines are read has
+no `updated` for them. In a transaction of more than some thousand rows, which is
+read in parts, the event comes with the first part that changes lines of the document, and `previous.lines` knows the
+changes of that part. A change of receipts alone gives no `updated` of the invoice: a receipt has events of its own.
+Where lines are read again after a gap in the capture, their documents have `read`.
+
+`include` in the source's table of `cdc.toml` does this for all documents at once. An entity of your own can say where
+its lines are: `lines = { table = "…", column = "…" }`, the column being the one that holds the entity's key.
 
 ### Noise and secrets
 
@@ -265,7 +286,7 @@ FacturaScripts' models and plugins speak of their own moments. A database sees w
 | model loaded (`load`, `loadFromCode`, `all`) | nothing: reading leaves no trace in a database |
 | receipt saved as paid | `payment.created`, `payment.recorded`, `receipt.paid`; `invoice.paid` once all are paid |
 | document state changed, next document generated | `approved` of the document, `created` of the next one |
-| login, logout | `user.login`, `user.logout` (inferred); a failed login: nothing |
+| login, logout | `user.login` or `user.session_changed` (inferred); a failed login: nothing |
 | work queue, cron, e-mail and log entries | nothing, unless you capture their tables |
 | several models saved in one transaction | events of each record, all with the same `transaction` |
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from cdc.mapping.place import Place
 
@@ -16,6 +17,10 @@ ROW_EVENTS: dict[str, str] = {
     "existing": "a row that was there already, sent by `cdc backfill`; only for who names the event",
     "truncated": "the whole table is emptied at once (TRUNCATE); key and data are empty",
 }
+
+
+#: The kind of child whose changes change the document itself; a receipt has events of its own.
+LINES: Final = "lines"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from cdc.mapping.rule import STATE_COLUMN, Rule
 from cdc.payload import event_payload
 
 _TIME = datetime(2026, 11, 24, 21, 48, 0, 123456, tzinfo=UTC)
-_SESSION = {"session:users:lola": "login"}
 _VALUES: dict[ColumnKind, Value] = {
     ColumnKind.BOOLEAN: True,
     ColumnKind.INTEGER: 1,
@@ -104,11 +103,11 @@ class Examples:
         first = ROWS.get(change.table, {}).get(STATE_COLUMN)
         near = STATES if isinstance(first, int) else {}
         facts = Facts(states={int(first or 0) + distance: state for distance, state in near.items()})
-        states = {} if name.endswith(".login") else _SESSION
         token = "7301" if existing is None else backfill_token(existing)
         transaction = Transaction(token, (change,), existing=existing)
-        mapped = self._mapper.map_batch("main", merged([transaction]), facts, states)
-        event = next((event for event in mapped.events if event.name == name), None)
+        mapped = self._mapper.map_batch("main", merged([transaction]), facts, {})
+        released = self._mapper.release("main", {key: value for key, value in mapped.states_changed.items() if value})
+        event = next((event for event in (*mapped.events, *released.events) if event.name == name), None)
         payload: dict[str, Any] = json.loads(event_payload(event)) if event is not None else {}
         return payload
 

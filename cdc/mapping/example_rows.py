@@ -154,6 +154,6 @@ COMPANIONS: dict[str, Row] = {
     "paid": {"vencida": False, "vencido": False, "fechapago": "2026-12-02"},
     "unpaid": {"fechapago": None},
     "login": {"lastip": "192.0.2.55", "lastactivity": "2026-11-25T08:01:10"},
-    "logout": {"lastactivity": "2026-11-25T14:00:30"},
+    "session_changed": {"lastactivity": "2026-11-25T14:00:30"},
     "password_changed": {"lastactivity": "2026-11-25T08:05:00"},
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cdc.change import Row, Value
+from cdc.column import Table
 from cdc.mapping.catalogue import MEMBERS_TABLE
 from cdc.mapping.entity import Child
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE
@@ -26,47 +27,67 @@ class Lookup(Protocol):
 
     async def all_rows(self, table: str) -> list[Row]: ...
 
+    async def tables(self) -> Mapping[str, Table]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class FactsRequest:
-    """``states``: document states by id; ``roles``: whose members; ``children``: of which keys the rows."""
+    """``states``: document states by id; ``members``: all rows of ``roles_users``; ``children``: of which keys the
+    rows; ``documents``: table → keys (of one column) of the rows."""
 
     states: frozenset[Value] = frozenset()
-    roles: frozenset[Value] = frozenset()
+    members: bool = False
     children: Mapping[Child, frozenset[Value]] = field(default_factory=dict)
+    documents: Mapping[str, frozenset[Value]] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
-        return not (self.states or self.roles or self.children)
+        return not (self.states or self.members or self.children or self.documents)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``states``: id → row; ``members``: role → rows of ``roles_users``; ``children``: child → owner's key → rows."""
+    """``states``: id → row; ``members``: rows of ``roles_users``, None where they were not read; ``children``: child →
+    owner's key → rows; ``documents``: table → its key column and, by key, its rows."""
 
     states: Mapping[Value, Row] = field(default_factory=dict)
-    members: Mapping[Value, list[Row]] = field(default_factory=dict)
+    members: list[Row] | None = None
     children: Mapping[Child, Mapping[Value, list[Row]]] = field(default_factory=dict)
+    documents: Mapping[str, tuple[str, Mapping[Value, Row]]] = field(default_factory=dict)
 
 
 NO_FACTS = Facts()
 
 
-async def gather_facts(request: FactsRequest, lookup: Lookup) -> Facts:
-    """No I/O when nothing is asked."""
+async def gather_facts(request: FactsRequest, lookup: Lookup, keys: dict[str, str] | None = None) -> Facts:
+    """No I/O when nothing is asked.  ``keys``: table → its key column, remembered from call to call."""
     if request.empty:
         return NO_FACTS
     states = await _rows(lookup, STATE_TABLE, STATE_COLUMN, request.states)
-    members = await _rows(lookup, MEMBERS_TABLE, "codrole", request.roles)
     children = {
-        child: _grouped(await _rows(lookup, child.table, child.column, keys), child.column)
-        for child, keys in request.children.items()
+        child: _grouped(await _rows(lookup, child.table, child.column, owners), child.column)
+        for child, owners in request.children.items()
     }
     return Facts(
         states={row[STATE_COLUMN]: row for row in states},
-        members=_grouped(members, "codrole"),
+        members=await lookup.all_rows(MEMBERS_TABLE) if request.members else None,
         children=children,
+        documents=await _documents(request.documents, lookup, {} if keys is None else keys),
     )
+
+
+async def _documents(
+    wanted: Mapping[str, frozenset[Value]], lookup: Lookup, keys: dict[str, str]
+) -> dict[str, tuple[str, Mapping[Value, Row]]]:
+    """Tables that are gone, or whose key has several columns, are left out."""
+    if wanted.keys() - keys.keys():
+        keys |= {name: table.key[0] for name, table in (await lookup.tables()).items() if len(table.key) == 1}
+    found: dict[str, tuple[str, Mapping[Value, Row]]] = {}
+    for table, values in wanted.items():
+        if table in keys:
+            rows = await _rows(lookup, table, keys[table], values)
+            found[table] = keys[table], {row[keys[table]]: row for row in rows}
+    return found
 
 
 async def _rows(lookup: Lookup, table: str, column: str, values: Iterable[Value]) -> list[Row]:

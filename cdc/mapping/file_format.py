@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.errors import ConfigError
@@ -24,6 +24,12 @@ def _not_empty(columns: list[str]) -> list[str]:
 
 
 Columns = Annotated[list[str], AfterValidator(_not_empty)]
+
+
+def _inferred(value: object) -> object:
+    if value == "logout":
+        raise ValueError('a row does not show a sign-out: write infer = "session" (a new session key)')
+    return value
 
 
 class _Entry(BaseModel):
@@ -60,7 +66,7 @@ class EventEntry(_Entry):
     changed: Columns | None = None
     unless_changed: Columns | None = None
     ignore: Columns | None = None
-    infer: Literal["login", "logout", "permissions"] | None = None
+    infer: Annotated[Literal["login", "session", "permissions"] | None, BeforeValidator(_inferred)] = None
 
 
 class CatalogueFile(_Entry):

@@ -23,9 +23,17 @@ class History:
     def __init__(self, batch: Sequence[Sequence[MergedChange]]) -> None:
         self._batch = batch
         self._changes: dict[Child, dict[Value, list[Dated]]] = {}
+        self._records: dict[str, dict[Value, list[Dated]]] = {}
 
     def rows(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
         """The owner's rows when transaction ``time`` had committed; in primary key order if it had any changes."""
+        return self._rows(time, child, owner, live, committed=True)
+
+    def rows_before(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
+        """The owner's rows when transaction ``time`` began."""
+        return self._rows(time, child, owner, live, committed=False)
+
+    def _rows(self, time: int, child: Child, owner: Value, live: Iterable[Row], *, committed: bool) -> list[Row]:
         changes = self._of(child, owner)
         if not changes:
             return list(live)
@@ -39,11 +47,30 @@ class History:
             if when > time:
                 _exchange(rows, (change.after, change.before), columns, mine)
         own = [change for when, change in changes if when == time]
-        for change in own:
+        for change in own:  # in two passes: records of one transaction may exchange their keys
             _exchange(rows, (change.before, None), columns, mine)
+            _exchange(rows, (change.after, None), columns, mine)
         for change in own:
-            _exchange(rows, (None, change.after), columns, mine)
+            _exchange(rows, (None, change.after if committed else change.before), columns, mine)
         return [rows[key] for key in sorted(rows, key=_sortable)]
+
+    def record(self, time: int, table: str, key: Value) -> tuple[str, Row | None] | None:
+        """Return the key column of ``table``, and the row with this key when transaction ``time`` had committed (None:
+        there was none), as far as the batch shows it; None where the batch does not change the record."""
+        if table not in self._records:
+            self._records[table] = _by_key(table, self._batch)
+        changes = self._records[table].get(key, [])
+        if not changes:
+            return None
+        column = next(iter(changes[0][1].key))
+        latest = max((when for when, _ in changes if when <= time), default=None)
+        first = changes[0][0]
+        images = (
+            change.before if latest is None else change.after
+            for when, change in changes
+            if when == (first if latest is None else latest)
+        )
+        return column, next((image for image in images if image is not None and image.get(column) == key), None)
 
     def deleted(self, time: int, child: Child, owner: Value) -> list[Row]:
         """The owner's rows that transaction ``time`` deleted, as they were."""
@@ -67,6 +94,17 @@ def _by_owner(child: Child, batch: Sequence[Sequence[MergedChange]]) -> dict[Val
                 for owner in dict.fromkeys(image.get(child.column) for image in images):
                     owners.setdefault(owner, []).append((time, change))
     return owners
+
+
+def _by_key(table: str, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, list[Dated]]:
+    """The changes of records with a key of one column, by each key that they had."""
+    keys: dict[Value, list[Dated]] = {}
+    for time, changes in enumerate(batch):
+        for change in changes:
+            if change.table == table and len(change.key) == 1 and change.operation is not Operation.READ:
+                for key in {*(change.former_key or change.key).values(), *change.key.values()}:
+                    keys.setdefault(key, []).append((time, change))
+    return keys
 
 
 def _exchange(

@@ -15,21 +15,21 @@ from typing import Any
 
 from cdc.change import Existing, Operation, Row, RowChange, Value
 from cdc.event import Event
-from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
-from cdc.mapping.entity import Child
+from cdc.mapping.catalogue import Catalogue
+from cdc.mapping.entity import LINES, Child
 from cdc.mapping.event_id import NO_TIME, ExistingIds, event_id, event_ids, record_name
-from cdc.mapping.facts import Facts, FactsRequest
+from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest
 from cdc.mapping.history import History
 from cdc.mapping.html import decode
+from cdc.mapping.lines import Emitted, LinesChanged, lines_changed, own_changes
+from cdc.mapping.members import STATE as MEMBERS
+from cdc.mapping.members import Members, must_be_read
 from cdc.mapping.merge import MergedChange, MergedTransaction
-from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
-from cdc.mapping.permissions import affected_users, permissions_data, roles_of
+from cdc.mapping.permissions import HELD, PermissionEvents
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, Seen
-from cdc.mapping.session import USERS_TABLE, Sessions
 
 _NOTHING: frozenset[str] = frozenset()
-_MEMBERS = Child(MEMBERS_TABLE, "codrole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,34 @@ class _Context:
     merged: Sequence[MergedChange]
     facts: Facts
     states: Mapping[Value, Row]
-    sessions: Sessions
     events: list[Event]
     history: History
     time: int  # the transaction's index in its batch
     observed: bool
+    lines: Mapping[str, LinesChanged]
 
     def named_by(self, time: datetime) -> datetime:
         """What of the time of a change its events' ids hold: of one that was observed nothing."""
         return NO_TIME if self.observed else time
 
-    def children(self, child: Child, owner: Value, live: Mapping[Value, list[Row]]) -> list[Row]:
-        """Rows of ``owner`` as the transaction left them; ``live``: as they are now."""
-        return self.history.rows(self.time, child, owner, live.get(owner, []))
+    def children(self, child: Child, owner: Value) -> list[Row]:
+        """Rows of ``owner`` as the transaction left them."""
+        return self.history.rows(self.time, child, owner, self._live(child, owner))
+
+    def children_before(self, child: Child, owner: Value) -> list[Row]:
+        """Rows of ``owner`` as the transaction found them."""
+        return self.history.rows_before(self.time, child, owner, self._live(child, owner))
+
+    def _live(self, child: Child, owner: Value) -> list[Row]:
+        return self.facts.children.get(child, {}).get(owner, [])
+
+    def document(self, table: str, owner: Value) -> tuple[str, Row | None]:
+        """The key column of a document, and its row as the transaction left it (None: it is not there any more)."""
+        known = self.history.record(self.time, table, owner)
+        if known is not None:
+            return known
+        column, rows = self.facts.documents.get(table, ("", {}))
+        return column, rows.get(owner)
 
 
 class Mapper:
@@ -72,86 +87,122 @@ class Mapper:
         self._permissions = next((rule.event for rule in catalogue.rules if rule.infer == "permissions"), None)
         self._decode = decode if catalogue.decode_html else _unchanged
 
-    def facts_needed(self, batch: Sequence[MergedTransaction]) -> FactsRequest:
+    def facts_needed(self, batch: Sequence[MergedTransaction], states: Mapping[str, str]) -> FactsRequest:
         """What `map_batch` will want to know about these transactions."""
-        states: set[Value] = set()
-        roles: set[Value] = set()
+        document_states: set[Value] = set()
         children: dict[Child, set[Value]] = {}
+        read_members = False
         for each in batch:
             read = each.transaction.existing is not None
-            changes: Iterable[MergedChange | RowChange] = each.transaction.changes if read else each.changes
+            changes: Sequence[MergedChange | RowChange] = each.transaction.changes if read else each.changes
             for change in changes:
                 plan = self._plans.of(change.table)
                 if plan is not None and (plan.states_for or plan.children):
-                    _ask(plan, change, states, children)
-                elif change.table == ACCESS_TABLE and self._permissions is not None:
-                    roles.update(roles_of(change))
+                    _ask(plan, change, document_states, children)
+            if self._permissions is not None and not read and not read_members:
+                read_members = must_be_read(changes, states)
+        documents = self._ask_lines(batch, Emitted(states), children) if self._plans.with_lines else {}
         return FactsRequest(
-            states=frozenset(states - {None}),
-            roles=frozenset(roles - {None}),
+            states=frozenset(document_states - {None}),
+            members=read_members,
             children={child: frozenset(keys) for child, keys in children.items()},
+            documents={table: frozenset(keys) for table, keys in documents.items()},
         )
+
+    def _ask_lines(
+        self, batch: Sequence[MergedTransaction], emitted: Emitted, children: dict[Child, set[Value]]
+    ) -> dict[str, set[Value]]:
+        """The documents of which only lines changed; the batch shows those that it changes at another moment."""
+        shown = own_changes(self._plans, (change for each in batch for change in each.changes))
+        documents: dict[str, set[Value]] = {}
+        for each in batch:
+            lines = lines_changed(self._plans, each.changes)
+            for record in lines.keys() - emitted.before(each.transaction):
+                plan, owner = lines[record].plan, lines[record].owner
+                for _, child in plan.children:
+                    children.setdefault(child, set()).add(owner)
+                if record not in shown:
+                    documents.setdefault(plan.table, set()).add(owner)
+        return documents
 
     def map_batch(
         self, source: str, batch: Sequence[MergedTransaction], facts: Facts, states: Mapping[str, str]
     ) -> Mapped:
         """``states``: the outbox's small states of this source, as of the transactions before these."""
-        sessions = Sessions(states)
         events: list[Event] = []
         times, history = _history(batch)
+        permissions = self._permission_events(source, states, facts, batch)
+        emitted = Emitted(states)
         for each in batch:
             transaction, merged = each.transaction, each.changes
-            time = times[transaction.token]
-            document_states = _states(merged, facts) if len(merged) > 1 else facts.states
+            if permissions is not None:
+                events += permissions.settle(each)
+            lines = lines_changed(self._plans, merged) if self._plans.with_lines else {}
+            if lines:
+                before = emitted.before(transaction)
+                lines = {record: changed for record, changed in lines.items() if record not in before}
             context = _Context(
                 source,
                 transaction.token,
                 merged,
                 facts,
-                document_states,
-                sessions,
+                _states(merged, facts) if len(merged) > 1 else facts.states,
                 events,
                 history,
-                time,
+                times[transaction.token],
                 transaction.observed,
+                lines,
             )
             if transaction.existing is not None:
                 _map_existing(self._plans, transaction.changes, transaction.existing, context)
-            permissions = False
+            own = own_changes(self._plans, merged) if self._plans.with_lines else _NOTHING
+            alone = _alone(lines, own)
             for change in merged:
-                permissions |= change.table in PERMISSION_TABLES
+                for changed in alone.get(id(change), ()):
+                    _map_lines(changed, context)
                 plan = self._plans.of(change.table)
                 if plan is not None:
                     _map_change(plan, change, context)
-            if permissions and self._permissions is not None:
-                self._map_permissions(self._permissions, context)
-        return Mapped(events, sessions.changed)
+            if permissions is not None:
+                events += permissions.of(each)
+            if own or lines or not transaction.more:
+                emitted.note(transaction, sorted(own.union(lines)))
+        return Mapped(events, {**emitted.changed, **_kept_states(permissions, states)})
 
-    def _map_permissions(self, name: str, context: _Context) -> None:
-        def members_of(role: Value) -> list[Value]:
-            return [row["nick"] for row in context.children(_MEMBERS, role, context.facts.members)]
+    def holds(self, states: Mapping[str, str]) -> bool:
+        """Return whether the states hold events that `release` gives when no change comes for a while (`QUIET`)."""
+        return HELD in states
 
-        for user in affected_users(context.merged, members_of):
-            first = min(user.causes, key=lambda change: change.ordinal)
-            record = record_name(USERS_TABLE, {"nick": user.nick})
-            shared = event_ids(
-                context.source, context.token, first.table, first.ordinal, context.named_by(first.first_time)
-            )
-            context.events.append(
-                Event(
-                    id=event_id(shared, name, record),
-                    name=name,
-                    source=context.source,
-                    table=USERS_TABLE,
-                    record=record,
-                    key={"nick": self._decode(user.nick)},
-                    data=_decoded(permissions_data(user), self._decode),
-                    previous=None,
-                    time=max(change.time for change in user.causes),
-                    transaction=context.token,
-                    observed=context.observed,
-                )
-            )
+    def release(self, source: str, states: Mapping[str, str]) -> Mapped:
+        """Give the events that are held."""
+        permissions = self._permission_events(source, states, NO_FACTS, ())
+        events = permissions.release() if permissions is not None else []
+        return Mapped(events, _kept_states(permissions, states))
+
+    def _permission_events(
+        self, source: str, states: Mapping[str, str], facts: Facts, batch: Sequence[MergedTransaction]
+    ) -> PermissionEvents | None:
+        if self._permissions is None:
+            return None
+        read = None if facts.members is None else Members.read(facts.members, [each.changes for each in batch])
+        return PermissionEvents(self._permissions, source, states, self._decode, read)
+
+
+def _kept_states(permissions: PermissionEvents | None, states: Mapping[str, str]) -> dict[str, str | None]:
+    """Without events of permissions, the states for them are stale and go; so do the session states of 0.1.0."""
+    stale: dict[str, str | None] = {name: None for name in states if name.startswith("session:")}
+    if permissions is not None:
+        return stale | permissions.states_changed()
+    return stale | {name: None for name in (HELD, MEMBERS) if name in states}
+
+
+def _alone(lines: Mapping[str, LinesChanged], own: Collection[str]) -> dict[int, list[LinesChanged]]:
+    """The documents that only their lines change, by the first change of these."""
+    found: dict[int, list[LinesChanged]] = {}
+    for record, changed in lines.items():
+        if record not in own:
+            found.setdefault(id(changed.changes[0]), []).append(changed)
+    return found
 
 
 def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], History]:
@@ -165,14 +216,6 @@ def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], Histor
 
 def _unchanged(value: Value) -> Value:
     return value
-
-
-def _decoded(data: Any, decode_value: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _decoded(value, decode_value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_decoded(value, decode_value) for value in data]
-    return decode_value(data)
 
 
 def _ask(
@@ -233,8 +276,6 @@ def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> Non
         _map_update(plan, change, context)
         return
     row = change.after if change.after is not None else change.before
-    if plan.sessions:
-        context.sessions.observe(change, ())
     seen = Seen(change.operation, row or {}, None, _NOTHING, context.states)
     names = _fired(plan, seen)
     name = plan.row_events[change.operation]
@@ -244,25 +285,47 @@ def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> Non
         _emit(plan, change, (row or {}, None), names, context)
 
 
+def _map_lines(changed: LinesChanged, context: _Context) -> None:
+    """The event of a document whose lines alone changed, or were read again.  A document that is gone by now has none:
+    its deletion follows."""
+    plan, first = changed.plan, changed.changes[0]
+    operation = Operation.READ if changed.again else Operation.UPDATE
+    name = plan.row_events[operation]
+    column, row = context.document(plan.table, changed.owner)
+    if name is None or row is None:
+        return
+    time = max(change.time for change in changed.changes)
+    key = {column: changed.owner}
+    change = MergedChange(operation, plan.table, key, None, row, first.ordinal, first.first_time, time)
+    _emit(plan, change, (row, None if changed.again else {}), [(name, False)], context)
+
+
 def _map_update(plan: TablePlan, change: MergedChange, context: _Context) -> None:
     before, after = change.before, change.after
     assert before is not None
     assert after is not None
     columns = changed_columns(before, after)
-    if not columns and not change.secrets_changed:
+    lines = _lines_differ(plan, change, context)
+    if not columns and not change.secrets_changed and not lines:
         return
-    session = context.sessions.observe(change, columns) if plan.sessions else None
     names: list[tuple[str, bool]] = []
     updated = plan.row_events[Operation.UPDATE]
-    if updated is not None and not plan.noise.issuperset(columns):
+    if updated is not None and (lines or not plan.noise.issuperset(columns)):
         names.append((updated, False))
     watched = plan.watched
     if not watched.isdisjoint(columns) or not watched.isdisjoint(change.secrets_changed) or ANY_COLUMN in watched:
         changed = change.secrets_changed.union(columns)
-        names += _fired(plan, Seen(Operation.UPDATE, after, before, changed, context.states, session))
+        names += _fired(plan, Seen(Operation.UPDATE, after, before, changed, context.states))
     if names:
         previous = {column: before.get(column) for column in columns}
         _emit(plan, change, (after, previous), names, context)
+
+
+def _lines_differ(plan: TablePlan, change: MergedChange | RowChange, context: _Context) -> bool:
+    if plan.lines is None or not context.lines:
+        return False
+    keys = (change.key, getattr(change, "former_key", None))
+    return any(key and record_name(plan.table, key) in context.lines for key in keys)
 
 
 def _fired(plan: TablePlan, seen: Seen) -> list[tuple[str, bool]]:
@@ -295,12 +358,19 @@ def _emit(
 
 def _shown(
     plan: TablePlan, change: MergedChange | RowChange, images: tuple[Row, Row | None], context: _Context
-) -> tuple[Mapping[str, Any], Row | None]:
+) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     """Data and previous as receivers see them."""
     data: Mapping[str, Any] = plan.decode(_without_secrets(plan.secrets, images[0]))
     if plan.children and change.operation is not Operation.TRUNCATE:
         data = {**data, **_children(plan, change, context)}
-    return data, None if images[1] is None else plan.decode(_without_secrets(plan.secrets, images[1]))
+    if images[1] is None:
+        return data, None
+    previous: Mapping[str, Any] = plan.decode(_without_secrets(plan.secrets, images[1]))
+    if plan.lines is not None and _lines_differ(plan, change, context):
+        (owner,) = (getattr(change, "former_key", None) or change.key).values()
+        lines = context.children_before(plan.lines, owner)
+        previous = {**previous, LINES: [plan.decode(line) for line in lines]}
+    return data, previous
 
 
 def _without_secrets(secrets: Collection[str], row: Row) -> Row:
@@ -318,6 +388,6 @@ def _children(plan: TablePlan, change: MergedChange | RowChange, context: _Conte
         if change.operation is Operation.DELETE:
             rows = context.history.deleted(context.time, child, owner)
         else:
-            rows = context.children(child, owner, context.facts.children.get(child, {}))
+            rows = context.children(child, owner)
         found[kind] = [plan.decode(row) for row in rows]
     return found

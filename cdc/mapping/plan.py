@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.backfill import EXISTING
 from cdc.change import Operation, Row
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import Child, Entity
+from cdc.mapping.entity import LINES, Child, Entity
 from cdc.mapping.html import as_is, decode_row
-from cdc.mapping.rule import STATE_COLUMN, Rule, Test, compile_rule
-from cdc.mapping.session import LOGIN, LOGOUT, USERS_TABLE
+from cdc.mapping.rule import SESSION_COLUMN, STATE_COLUMN, Rule, Test, compile_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,8 @@ class TablePlan:
     """Names of events are None when they are disabled.  ``existing``: of rows that a backfill reads.
 
     ``watched``: an update that changes none of these columns fires no transition.  ``states_for``: an update that
-    changes one of these columns needs the document's state.
+    changes one of these columns needs the document's state.  ``lines``: where the lines are that events include; their
+    noise columns.
     """
 
     table: str
@@ -38,8 +38,9 @@ class TablePlan:
     transitions: Mapping[Operation, tuple[Transition, ...]]
     watched: frozenset[str]
     states_for: frozenset[str]
-    sessions: bool
     children: tuple[tuple[str, Child], ...]
+    lines: Child | None
+    lines_noise: frozenset[str]
     decode: Callable[[Row], Row]
     existing: str | None
 
@@ -61,6 +62,10 @@ class Plans:
         self._plans: dict[str, TablePlan | None] = {
             entity.table: _plan(entity, catalogue) for entity in catalogue.entities
         }
+        self._documents: dict[str, list[TablePlan]] = {}
+        for plan in self._plans.values():
+            if plan is not None and plan.lines is not None:
+                self._documents.setdefault(plan.lines.table, []).append(plan)
 
     def of(self, table: str) -> TablePlan | None:
         """None for a table without any event."""
@@ -71,11 +76,21 @@ class Plans:
             plan = self._plans[table] = None if entity is None else _plan(entity, self._catalogue)
             return plan
 
+    def documents_of(self, table: str) -> Sequence[TablePlan]:
+        """Return the plans of the documents whose lines are in this table."""
+        return self._documents.get(table, ())
+
+    @property
+    def with_lines(self) -> bool:
+        """Whether any document's events include its lines."""
+        return bool(self._documents)
+
 
 def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
     rules = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
     names = {operation: f"{entity.name}.{name}" for operation, name in _ROW_EVENT_NAMES.items()}
     existing = f"{entity.name}.{EXISTING}"
+    lines = entity.children[LINES] if LINES in entity.include else None
     return TablePlan(
         table=entity.table,
         row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
@@ -84,8 +99,9 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         transitions={operation: _transitions(rules, operation) for operation in Operation},
         watched=frozenset().union(*(_watched(rule) for rule in rules)),
         states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),
-        sessions=entity.table == USERS_TABLE and any(rule.infer in (LOGIN, LOGOUT) for rule in rules),
         children=tuple((kind, entity.children[kind]) for kind in entity.include),
+        lines=lines,
+        lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
         decode=decode_row if catalogue.decode_html else as_is,
         existing=existing if catalogue.enabled(existing) else None,
     )
@@ -106,7 +122,7 @@ ANY_COLUMN = "*"
 def _watched(rule: Rule) -> frozenset[str]:
     """Columns of which one must change for an update to fire the rule."""
     if rule.infer:
-        return frozenset({"logkey"})
+        return frozenset({SESSION_COLUMN})
     if rule.changed:
         return rule.changed
     if rule.becomes:

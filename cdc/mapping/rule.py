@@ -12,6 +12,11 @@ from cdc.mapping.place import Place
 #: Column of a document that names its state, and the table and column of the states.
 STATE_COLUMN = "idestado"
 STATE_TABLE = "estados_documentos"
+#: Columns of a user: the session key, which signing in and signing out both renew, as a new password does; and the
+#: address and browser of the last sign-in.
+SESSION_COLUMN = "logkey"
+_PASSWORD_COLUMN = "password"  # noqa: S105 - a column's name
+_PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Seen:
     """What a rule's test looks at.  ``row``: the after image (before image of a delete).
 
     ``changed``: columns that differ, secret ones that are known to have changed included (empty unless an update).
-    ``session``: what the session inference says of an update of a user.  ``states``: document states by id.
+    ``states``: document states by id.
     """
 
     operation: Operation
@@ -58,7 +63,6 @@ class Seen:
     before: Row | None
     changed: frozenset[str]
     states: Mapping[Value, Row]
-    session: str | None = None
 
 
 Test = Callable[[Seen], bool]
@@ -159,8 +163,16 @@ def _state(rule: Rule) -> Test:
 
 
 def _infer(rule: Rule) -> Test:
-    kind = rule.infer
-    return lambda seen: seen.session == kind
+    """``login``: a new session key with another address or browser, which only a sign-in writes.  ``session``: a new
+    session key alone, which a sign-out and a sign-in from the same browser write alike."""
+    elsewhere = rule.infer == "login"
+
+    def test(seen: Seen) -> bool:
+        if SESSION_COLUMN not in seen.changed or _PASSWORD_COLUMN in seen.changed:
+            return False
+        return elsewhere is not _PLACE_COLUMNS.isdisjoint(seen.changed)
+
+    return test
 
 
 def _always(_: Seen) -> bool:

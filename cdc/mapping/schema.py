@@ -10,7 +10,7 @@ from cdc.backfill import EXISTING
 from cdc.change import Operation
 from cdc.column import Table
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import ROW_EVENTS, Entity
+from cdc.mapping.entity import LINES, ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
 from cdc.mapping.payload_schema import (
     EMPTY,
@@ -104,7 +104,9 @@ class _Schemas:
         if children:
             data["required"] = list(children)
         key = key_schema(self._tables.get(entity.table), columns)
-        return payload_schema(name, key, data, row_schema(columns) if updates else None, inferred=inferred)
+        former = {kind: child for kind, child in children.items() if kind == LINES}
+        previous = row_schema({**columns, **former}) if updates else None
+        return payload_schema(name, key, data, previous, inferred=inferred)
 
     def _columns(self, table: str) -> dict[str, Schema]:
         return columns_of(self._tables.get(table), self._catalogue.secrets_of(table))

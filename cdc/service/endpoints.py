@@ -16,6 +16,7 @@ from cdc.dispatch.own_headers import check_headers
 from cdc.endpoint import Endpoint, check
 from cdc.errors import UsageError
 from cdc.mail_address import is_mail
+from cdc.mapping.catalogue import RETIRED
 from cdc.operation import OPERATION_TYPES
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, restored
@@ -49,6 +50,8 @@ def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]
         possible = any(rules.patterns.may_name(pattern) for rules in known)
         if not possible and not any(matches(name, (pattern,)) for name in names):
             whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
+            if pattern in RETIRED:
+                raise UsageError(f"There is no event {pattern} any more.", RETIRED[pattern])
             near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
             hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
             raise UsageError(f"No event is called {pattern}.", hint)

@@ -222,7 +222,8 @@ class JournalSource:
                 else:
                     position = JournalPosition((), Huge(token, last), rereads)
                 changes = changes_of(rows)
-                yield Batch((Transaction(token, changes),), position.dump(), gaps_of(gaps) if final else ())
+                part = Transaction(token, changes, more=not final)
+                yield Batch((part,), position.dump(), gaps_of(gaps) if final else ())
 
     async def _index(self, token: str, index: RecordIndex) -> list[JournalRow]:
         """Fill the index; the gap rows met on the way (they belong to no record; one a table is enough)."""

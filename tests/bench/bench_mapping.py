@@ -74,7 +74,7 @@ def main(count: int) -> None:
         for _ in range(3):
             begin = time.process_time()
             batch = merged(transactions)
-            mapper.facts_needed(batch)
+            mapper.facts_needed(batch, {})
             events = mapper.map_batch("main", batch, NO_FACTS, {}).events
             best = max(best, changes / (time.process_time() - begin))
         begin = time.process_time()

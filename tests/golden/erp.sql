@@ -246,8 +246,8 @@ UPDATE users SET enabled = TRUE, level = 5 WHERE nick = 'pepe';
 COMMIT;
 -- => user.created
 -- => user.updated(lastbrowser,lastip) ; user.login
--- => user.logout
--- => user.login
+-- => user.session_changed
+-- => user.session_changed
 -- => user.password_changed
 -- => user.updated(enabled) ; user.disabled
 -- => user.updated(enabled,level) ; user.enabled ; user.permissions_changed

@@ -16,7 +16,7 @@ from cdc.database.mysql_connection import connect
 from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
-from cdc.mapping.mapper import Mapper
+from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.payload import event_payload
 from cdc.position import Position
@@ -37,7 +37,8 @@ More = Callable[[Position | None], Awaitable[bool]]
 
 @dataclass
 class Pipeline:
-    """``drain`` gives the events of each transaction that has any, in the order of the transactions.
+    """``drain`` gives the events of each transaction that has any, in the order of the transactions, and what mapping
+    holds, as if nothing changed for a while then.
 
     ``look``: what has been committed by now."""
 
@@ -65,12 +66,16 @@ class Pipeline:
         async for batch in self.batches():
             for event in await self._map(batch):
                 found.setdefault(event.transaction, []).append(event)
+        for event in self._apply(self.mapper.release("main", self.states)):
+            found.setdefault(event.transaction, []).append(event)
         return list(found.values())
 
     async def _map(self, batch: Batch) -> Sequence[Event]:
         transactions = merged(batch.transactions)
-        facts = await gather_facts(self.mapper.facts_needed(transactions), self.source)
-        mapped = self.mapper.map_batch("main", transactions, facts, self.states)
+        facts = await gather_facts(self.mapper.facts_needed(transactions, self.states), self.source)
+        return self._apply(self.mapper.map_batch("main", transactions, facts, self.states))
+
+    def _apply(self, mapped: Mapped) -> Sequence[Event]:
         for key, value in mapped.states_changed.items():
             if value is None:
                 self.states.pop(key, None)

@@ -121,10 +121,12 @@ class Polling:
 
     async def _stored(self, batch: Batch) -> None:
         transactions = merged(batch.transactions)
-        facts = await gather_facts(self.mapper.facts_needed(transactions), self.source)
-        mapped = self.mapper.map_batch(self.source.name, transactions, facts, {})
+        states = await self.store.states(self.source.name)
+        facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source)
+        mapped = self.mapper.map_batch(self.source.name, transactions, facts, states)
         now = self.clock.now()
-        await self.store.store(self.source.name, batch.position, mapped.events, {}, now, kept=batch.kept)
+        changed = mapped.states_changed
+        await self.store.store(self.source.name, batch.position, mapped.events, changed, now, kept=batch.kept)
         await self.source.acknowledge(batch.position)
         self.told += mapped.events
         self.gaps += batch.gaps

@@ -65,6 +65,11 @@ def mapped(
     return Mapper(load_catalogue(rules)).map_batch("main", merged(transactions), facts, states or {})
 
 
+def applied(states: Mapping[str, str], mapped: Mapped) -> dict[str, str]:
+    """The states after a batch."""
+    return {name: value for name, value in {**states, **mapped.states_changed}.items() if value is not None}
+
+
 def events(*changes: RowChange, rules: str | None = None, facts: Facts = NO_FACTS) -> list[Event]:
     return mapped(transaction(*changes), rules=rules, facts=facts).events
 

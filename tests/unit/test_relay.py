@@ -355,3 +355,54 @@ async def test_gaps_of_a_table_are_announced_once_an_hour() -> None:
     await relay_all(ListedSource([gapped(number, gap) for number, gap in enumerate(gaps)]), store)
     found = await store.events(100, after=0, pattern="source.gap")
     assert [event.time for event in found] == [moments[0], moments[3], moments[5]]
+
+
+@dataclass
+class Role(ListedSource):
+    """Each batch saves one permission of a role with one member."""
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return [{"id": 1, "codrole": "ventas", "nick": "lola"}] if table == "roles_users" else []
+
+
+def permission(number: int) -> Batch:
+    row: Row = {"id": number, "codrole": "ventas"}
+    change = RowChange(Operation.CREATE, "roles_access", {"id": number}, None, row, MOMENT, 1)
+    return Batch((Transaction(f"t{number}", (change,)),), Position(str(number)))
+
+
+async def _relayed(source: ListedSource, store: FailingOutbox, enough: int) -> None:
+    """Until the outbox holds so many events."""
+    stop, arrived = asyncio.Event(), asyncio.Event()
+
+    async def stored() -> None:
+        if len(await names(store)) >= enough:
+            arrived.set()
+
+    running = asyncio.create_task(Relay(source, Mapper(load_catalogue()), store, QuickClock(), stored).run(stop))
+    async with asyncio.timeout(30):
+        await arrived.wait()
+        stop.set()
+        await running
+
+
+async def test_held_events_are_released_when_nothing_more_comes() -> None:
+    store, source = await outbox(), Role([permission(0), permission(1), permission(2)])
+    await _relayed(source, store, 1)
+    (event,) = await store.events(100, after=0)
+    assert (event.record, len(event.payload["data"]["changes"])) == ("users:lola", 3)
+    assert await store.position("main") == "2"
+    assert (await store.states("main")).keys() == {"members"}
+
+
+async def test_held_events_survive_a_stop() -> None:
+    """The next consumer continues the burst, with the same id as one that was never stopped."""
+    store, source, whole = await outbox(), Role([permission(0), permission(1)]), await outbox()
+    await relay_all(Role([permission(0)]), store)
+    assert await names(store) == []
+    await _relayed(source, store, 1)
+    assert source.opened_at == ["0"]
+    await _relayed(Role([permission(0), permission(1)]), whole, 1)
+    assert [event.id for event in await store.events(100, after=0)] == [
+        event.id for event in await whole.events(100, after=0)
+    ]

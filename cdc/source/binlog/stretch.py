@@ -157,7 +157,8 @@ class StretchReader:
             yield self._flush()
         for part in spool.parts(self.cut.batch, behind):
             journalled = tuple(sorted(self._names))
-            transactions = (Transaction(item.token, part.changes, journalled),) if part.changes else ()
+            transaction = Transaction(item.token, part.changes, journalled, more=not part.final)
+            transactions = (transaction,) if part.changes else ()
             if part.final:
                 self._position = item.position
                 yield Stretch(transactions, item.position, tuple(lost.values()))

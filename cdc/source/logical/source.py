@@ -276,7 +276,8 @@ class LogicalSource:
         behind = begun.records if begun and (begun.token, begun.tables) == (committed.token, tables) else 0
         with committed.spool as spool:
             for part in spool.parts(self._limits.batch, behind):
-                transactions = (Transaction(committed.token, part.changes),) if part.changes else ()
+                transaction = Transaction(committed.token, part.changes, more=not part.final)
+                transactions = (transaction,) if part.changes else ()
                 if part.final:
                     position = _after(self._position, committed)
                     gaps = tuple(committed.gaps.values())

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from cdc.change import Row, Transaction, Value
+from cdc.change import Row, Value
+from cdc.column import Table
 from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import Facts, gather_facts
+from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from support.notation import assert_same
 from support.recorded_scenario import Recording
-from support.recording import SHARED
+from support.recording import SHARED, as_named_now
+from support.row_changes import applied
 
 
 class _LiveRows:
@@ -32,6 +34,9 @@ class _LiveRows:
     async def all_rows(self, table: str) -> list[Row]:
         return self._recording.rows(table)
 
+    async def tables(self) -> dict[str, Table]:
+        return {}
+
 
 def _expected() -> dict[int, list[str]]:
     lines: dict[int, list[str]] = defaultdict(list)
@@ -40,7 +45,7 @@ def _expected() -> dict[int, list[str]]:
         if number := re.match(r"(\d+) ", line):
             action = int(number[1])
         elif line.startswith("    ") and line.strip() != "(none)":
-            lines[action].append(line.strip())
+            lines[action].append(as_named_now(line.strip()))
     return lines
 
 
@@ -50,15 +55,14 @@ async def _play() -> dict[int, list[list[Event]]]:
     states: dict[str, str] = {}
     events: dict[int, list[list[Event]]] = defaultdict(list)
     for action, transaction in recording.transactions():
-        mapped = mapper.map_batch("main", merged([transaction]), await _facts(mapper, recording, transaction), states)
-        states = {key: value for key, value in {**states, **mapped.states_changed}.items() if value is not None}
+        batch = merged([transaction])
+        facts = await gather_facts(mapper.facts_needed(batch, states), _LiveRows(recording))
+        mapped = mapper.map_batch("main", batch, facts, states)
+        states = applied(states, mapped)
         if action and mapped.events:
             events[action].append(mapped.events)
+    assert not mapper.holds(states)
     return events
-
-
-async def _facts(mapper: Mapper, recording: Recording, transaction: Transaction) -> Facts:
-    return await gather_facts(mapper.facts_needed(merged([transaction])), _LiveRows(recording))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recording of a real FacturaScripts is not here")

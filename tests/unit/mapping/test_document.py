@@ -52,7 +52,7 @@ def _example(name: str) -> dict[str, object]:
 def test_examples_show_the_moment_that_they_are_about() -> None:
     assert _example("invoice.paid")["previous"] == {"pagada": False}
     assert "previous" not in _example("invoice.refunded")
-    assert _example("user.logout")["inferred"] is True
+    assert _example("user.session_changed")["inferred"] is True
     assert _example("estimate.rejected")["previous"] == {"editable": True, "idestado": 1, "idestado_ant": None}
 
 

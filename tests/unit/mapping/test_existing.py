@@ -24,7 +24,7 @@ def told(*rows: Row, job: str = "bf_1", endpoint: str = "", at: datetime = MOMEN
     )
     transaction = Transaction(backfill_token(existing), changes, existing=existing)
     mapper = Mapper(load_catalogue(rules or None))
-    assert not mapper.facts_needed(merged([transaction])).states
+    assert not mapper.facts_needed(merged([transaction]), {}).states
     return mapper.map_batch("main", merged([transaction]), Facts(), {}).events
 
 

@@ -119,10 +119,10 @@ def test_states_are_asked_for_only_where_a_document_enters_one() -> None:
         insert("pedidoscli", {"idpedido": 1, "idestado": 4}, "idpedido"),
         insert("facturascli", {**_INVOICE, "idestado": 10}, "idfactura"),
     )
-    request = mapper.facts_needed(merged([written]))
+    request = mapper.facts_needed(merged([written]), {})
     assert request.states == {2, 4}
-    assert (request.roles, request.children) == (frozenset(), {})
-    assert mapper.facts_needed(merged([transaction(insert("clientes", _CUSTOMER, "codcliente"))])).empty
+    assert (request.members, request.children) == (False, {})
+    assert mapper.facts_needed(merged([transaction(insert("clientes", _CUSTOMER, "codcliente"))]), {}).empty
 
 
 def test_a_state_that_the_same_transaction_wrote_wins_over_what_was_read() -> None:
@@ -137,7 +137,7 @@ def test_lines_are_asked_for_and_included() -> None:
     mapper = Mapper(load_catalogue(_WITH_LINES))
     line: Row = {"id": 1, "idfactura": 1, "descripcion": "Tornillo &amp; tuerca"}
     paid = update("facturascli", _INVOICE, key="idfactura", pagada=True)
-    assert mapper.facts_needed(merged([transaction(paid)])).children == {_LINES: {1}}
+    assert mapper.facts_needed(merged([transaction(paid)]), {}).children == {_LINES: {1}}
     facts = Facts(children={_LINES: {1: [line], 2: [{"id": 9, "idfactura": 2}]}})
     for event in events(paid, rules=_WITH_LINES, facts=facts):
         assert event.data["lines"] == [{**line, "descripcion": "Tornillo & tuerca"}]
@@ -154,7 +154,8 @@ def test_lines_of_a_deleted_invoice_go_with_it() -> None:
 
 def test_the_parts_of_a_huge_transaction_are_one_moment() -> None:
     line: Row = {"id": 1, "idfactura": 1}
-    parts = (transaction(insert("facturascli", _INVOICE, "idfactura")), transaction(insert("lineasfacturascli", line)))
+    first = transaction(insert("facturascli", _INVOICE, "idfactura"))._replace(more=True)
+    parts = (first, transaction(insert("lineasfacturascli", line)))
     facts = Facts(children={_LINES: {1: [line]}})
     (event,) = mapped(*parts, rules=_WITH_LINES, facts=facts).events
     assert event.data["lines"] == [line]

@@ -51,7 +51,7 @@ def test_events_of_such_tables_are_mapped_without_a_new_mapper() -> None:
 
 def _mapped(mapper: Mapper, table: str) -> list[object]:
     change = insert(table, {"id": 1})
-    return list(mapper.map_batch("main", merged([Transaction("t", (change,))]), Facts({}, {}, {}), {}).events)
+    return list(mapper.map_batch("main", merged([Transaction("t", (change,))]), Facts(), {}).events)
 
 
 def test_secret_columns_of_any_table_are_theirs_too() -> None:

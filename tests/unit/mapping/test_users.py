@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Operation, Row, RowChange
+from cdc.change import Row, RowChange, Transaction
+from cdc.column import Column, ColumnKind, Table
+from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts, FactsRequest, gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from support.row_changes import change, delete, events, insert, mapped, names, transaction, update
+from support.row_changes import applied, delete, events, insert, mapped, names, transaction, update
 
 _LOLA: Row = {
     "nick": "lola",
@@ -21,7 +23,6 @@ _LOLA: Row = {
     "lastbrowser": "Firefox",
     "lastactivity": "a",
 }
-_STATE = "session:users:lola"
 
 
 def _key(*more: str, **values: Any) -> RowChange:
@@ -30,52 +31,30 @@ def _key(*more: str, **values: Any) -> RowChange:
 
 
 @pytest.mark.parametrize(
-    ("known", "values", "inferred"),
+    ("values", "expected"),
     [
-        (None, {}, "login"),
-        ("login", {}, "logout"),
-        ("logout", {}, "login"),
-        ("login", {"lastip": "10.9.9.9"}, "login"),
-        ("login", {"lastbrowser": "Chrome"}, "login"),
-        ("login", {"lastactivity": "b"}, "logout"),
+        ({}, "session_changed"),
+        ({"lastactivity": "b"}, "session_changed"),
+        ({"lastip": "10.9.9.9"}, "login"),
+        ({"lastbrowser": "Chrome", "lastactivity": "b"}, "login"),
     ],
 )
-def test_logins_and_logouts(known: str | None, values: dict[str, Any], inferred: str) -> None:
-    result = mapped(transaction(_key(**values)), states={} if known is None else {_STATE: known})
-    event = result.events[-1]
-    assert (event.name, event.inferred) == (f"user.{inferred}", True)
-    assert result.states_changed == {_STATE: inferred}
-
-
-def test_they_alternate_within_a_batch() -> None:
-    result = mapped(transaction(_key(), token="t1"), transaction(_key(), token="t2"), transaction(_key(), token="t3"))
-    assert [event.name for event in result.events] == ["user.login", "user.logout", "user.login"]
-
-
-def test_a_new_password_is_neither_and_leaves_the_state() -> None:
-    result = mapped(transaction(_key("password")), states={_STATE: "login"})
-    assert [(event.name, event.inferred) for event in result.events] == [("user.password_changed", False)]
+def test_new_session_key_is_login_only_from_another_address_or_browser(values: dict[str, Any], expected: str) -> None:
+    result = mapped(transaction(_key(**values)))
+    assert (result.events[-1].name, result.events[-1].inferred) == (f"user.{expected}", True)
     assert result.states_changed == {}
 
 
-def test_activity_alone_is_nothing() -> None:
+def test_new_password_is_no_session_event() -> None:
+    made = events(_key("password", lastip="10.9.9.9"))
+    assert [(event.name, event.inferred) for event in made] == [
+        ("user.updated", False),
+        ("user.password_changed", False),
+    ]
+
+
+def test_activity_alone_gives_no_event() -> None:
     assert names(update("users", _LOLA, key="nick", lastactivity="b")) == []
-
-
-def test_a_deleted_user_is_forgotten_and_a_renamed_one_is_not() -> None:
-    gone = mapped(transaction(delete("users", _LOLA, "nick")), states={_STATE: "login"})
-    assert gone.states_changed == {_STATE: None}
-    assert mapped(transaction(delete("users", _LOLA, "nick"))).states_changed == {}
-    emptied = mapped(transaction(change(Operation.TRUNCATE, "users", None, None)), states={_STATE: "login", "x": "y"})
-    assert emptied.states_changed == {_STATE: None}
-    renamed = mapped(transaction(update("users", _LOLA, key="nick", nick="dolores")), states={_STATE: "login"})
-    assert renamed.states_changed == {_STATE: None, "session:users:dolores": "login"}
-
-
-def test_the_state_is_kept_when_only_logouts_are_wanted() -> None:
-    rules = 'disable = ["user.login"]'
-    result = mapped(transaction(_key(), token="t1"), transaction(_key(), token="t2"), rules=rules)
-    assert [event.name for event in result.events] == ["user.logout"]
 
 
 # -- permissions ------------------------------------------------------------------------------------------------------
@@ -84,7 +63,14 @@ _MEMBER: Row = {"id": 1, "codrole": "ventas", "nick": "lola"}
 _ACCESS: Row = {"id": 5, "codrole": "ventas", "pagename": "ListCliente", "allowdelete": True}
 _CHANGED = "user.permissions_changed"
 _PEPE: Row = {"id": 2, "codrole": "ventas", "nick": "pepe"}
-_MEMBERS = Facts(members={"ventas": [_MEMBER, _PEPE]})
+_MEMBERS = Facts(members=[_MEMBER, _PEPE])
+
+
+def _settled(*transactions: Transaction, facts: Facts = _MEMBERS, rules: str | None = None) -> list[Event]:
+    """The events of these transactions, and then what mapping holds."""
+    mapper = Mapper(load_catalogue(rules))
+    result = mapper.map_batch("main", merged(transactions), facts, {})
+    return [*result.events, *mapper.release("main", applied({}, result)).events]
 
 
 def test_administrator_flag_and_level() -> None:
@@ -123,21 +109,18 @@ def test_a_role_that_moves_to_another_user_concerns_both() -> None:
 
 def test_what_a_role_allows_concerns_its_members() -> None:
     made = update("roles_access", _ACCESS, allowdelete=False)
-    assert Mapper(load_catalogue()).facts_needed(merged([transaction(made)])) == FactsRequest(
-        roles=frozenset({"ventas"})
-    )
-    assert [event.record for event in events(made, facts=_MEMBERS)] == ["users:lola", "users:pepe"]
-    assert names(made) == [], "a role without members"
-    assert names(update("roles_access", _ACCESS), facts=_MEMBERS) == [], "nothing changed"
+    mapper = Mapper(load_catalogue())
+    assert mapper.facts_needed(merged([transaction(made)]), {}) == FactsRequest(members=True)
+    assert mapper.facts_needed(merged([transaction(made)]), {"members": "{}"}).empty
+    assert [event.record for event in _settled(transaction(made))] == ["users:lola", "users:pepe"]
+    assert _settled(transaction(made), facts=Facts(members=[])) == [], "a role without members"
+    assert _settled(transaction(update("roles_access", _ACCESS))) == [], "nothing changed"
 
 
 def test_who_joins_the_role_later_is_not_concerned_by_what_came_before() -> None:
     access, joins = insert("roles_access", _ACCESS), insert("roles_users", _PEPE)
-    result = mapped(transaction(access, token="t1"), transaction(joins, token="t2"), facts=_MEMBERS)
-    assert [(event.transaction, event.record) for event in result.events] == [
-        ("t1", "users:lola"),
-        ("t2", "users:pepe"),
-    ]
+    made = _settled(transaction(access, token="t1"), transaction(joins, token="t2"))
+    assert {(event.transaction, event.record) for event in made} == {("t1", "users:lola"), ("t2", "users:pepe")}
 
 
 def test_one_event_a_user_and_transaction() -> None:
@@ -154,7 +137,7 @@ def test_one_event_a_user_and_transaction() -> None:
 def test_a_user_deleted_in_the_same_transaction_is_left_out() -> None:
     changes = (delete("roles_users", _MEMBER), delete("roles_access", _ACCESS), delete("users", _LOLA, "nick"))
     assert names(*changes) == ["user.deleted"]
-    assert [event.record for event in events(*changes, facts=_MEMBERS)] == ["users:lola", "users:pepe"]
+    assert [event.record for event in _settled(transaction(*changes))] == ["users:lola", "users:pepe"]
 
 
 def test_a_renamed_user_has_the_same_permissions() -> None:
@@ -168,7 +151,7 @@ def test_a_renamed_user_has_the_same_permissions() -> None:
 def test_no_tables_of_permissions_when_nobody_wants_them() -> None:
     rules = f'disable = ["{_CHANGED}"]'
     assert names(insert("roles_users", _MEMBER), rules=rules) == []
-    request = Mapper(load_catalogue(rules)).facts_needed(merged([transaction(insert("roles_access", _ACCESS))]))
+    request = Mapper(load_catalogue(rules)).facts_needed(merged([transaction(insert("roles_access", _ACCESS))]), {})
     assert request.empty
 
 
@@ -176,22 +159,34 @@ class _Rows:
     """Look-ups answered from memory, and remembered."""
 
     def __init__(self, **tables: list[Row]) -> None:
-        self.tables = tables
+        self.stored = tables
+        self.known: dict[str, Table] = {}
         self.asked: list[tuple[str, str, tuple[Any, ...]]] = []
 
     async def rows(self, table: str, column: str, values: Any) -> list[Row]:
         self.asked.append((table, column, tuple(values)))
-        return [row for row in self.tables.get(table, []) if row[column] in values]
+        return [row for row in self.stored.get(table, []) if row[column] in values]
 
     async def all_rows(self, table: str) -> list[Row]:
-        return self.tables.get(table, [])
+        return self.stored.get(table, [])
+
+    async def tables(self) -> dict[str, Table]:
+        return self.known
 
 
 async def test_facts_are_gathered_in_few_look_ups() -> None:
     rows = _Rows(estados_documentos=[{"idestado": 1, "generadoc": None}], roles_users=[_MEMBER, _PEPE])
-    facts = await gather_facts(FactsRequest(states=frozenset({1, 2}), roles=frozenset({"ventas"})), rows)
-    assert facts == Facts(states={1: {"idestado": 1, "generadoc": None}}, members={"ventas": [_MEMBER, _PEPE]})
-    assert rows.asked == [("estados_documentos", "idestado", (1, 2)), ("roles_users", "codrole", ("ventas",))]
+    facts = await gather_facts(FactsRequest(states=frozenset({1, 2}), members=True), rows)
+    assert facts == Facts(states={1: {"idestado": 1, "generadoc": None}}, members=[_MEMBER, _PEPE])
+    assert rows.asked == [("estados_documentos", "idestado", (1, 2))]
+
+
+async def test_documents_are_read_by_their_own_key() -> None:
+    table = Table("facturascli", (Column("idfactura", ColumnKind.INTEGER),), ("idfactura",))
+    rows = _Rows(facturascli=[{"idfactura": 1}, {"idfactura": 2}])
+    rows.known = {"facturascli": table}
+    request = FactsRequest(documents={"facturascli": frozenset({2}), "gone": frozenset({1})})
+    assert (await gather_facts(request, rows)).documents == {"facturascli": ("idfactura", {2: {"idfactura": 2}})}
 
 
 async def test_nothing_is_looked_up_when_nothing_is_needed() -> None:

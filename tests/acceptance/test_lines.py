@@ -1,0 +1,108 @@
+"""Changes of a document's lines alone change the document, by every way to capture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.routes import routes
+
+TABLES = (
+    "CREATE TABLE pedidoscli (idpedido integer PRIMARY KEY, nombrecliente varchar(40), total double precision)",
+    """CREATE TABLE lineaspedidoscli (
+        idlinea integer PRIMARY KEY, idpedido integer, descripcion varchar(9), pvptotal double precision,
+        FOREIGN KEY (idpedido) REFERENCES pedidoscli (idpedido))""",
+)
+
+
+def _line(number: int, order: int, text: str) -> str:
+    return f"INSERT INTO lineaspedidoscli VALUES ({number}, {order}, '{text}', 0)"
+
+
+#: Transactions, each with the events that it gives: name, order, lines, former lines (None: none are shown).
+STEPS: tuple[tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]], ...] = (
+    (
+        ("INSERT INTO pedidoscli VALUES (1, 'Ada', 10)", _line(1, 1, "a"), _line(2, 1, "b")),
+        (("order.created", 1, "ab", None),),
+    ),
+    (
+        ("INSERT INTO pedidoscli VALUES (2, 'Eva', 20)", _line(3, 2, "c")),
+        (("order.created", 2, "c", None),),
+    ),
+    (
+        ("UPDATE lineaspedidoscli SET descripcion = 'A' WHERE idlinea = 1",),
+        (("order.updated", 1, "Ab", "ab"),),
+    ),
+    ((_line(4, 1, "d"),), (("order.updated", 1, "Abd", "Ab"),)),
+    (("DELETE FROM lineaspedidoscli WHERE idlinea = 2",), (("order.updated", 1, "Ad", "Abd"),)),
+    (
+        (
+            "UPDATE lineaspedidoscli SET descripcion = 'D' WHERE idlinea = 4",
+            "UPDATE pedidoscli SET total = 11 WHERE idpedido = 1",
+        ),
+        (("order.updated", 1, "AD", "Ad"),),
+    ),
+    (
+        ("UPDATE lineaspedidoscli SET pvptotal = 1",),
+        (("order.updated", 1, "AD", "AD"), ("order.updated", 2, "c", "c")),
+    ),
+    (
+        ("UPDATE lineaspedidoscli SET idpedido = 2 WHERE idlinea = 4",),
+        (("order.updated", 1, "A", "AD"), ("order.updated", 2, "cD", "c")),
+    ),
+    (
+        (
+            "UPDATE lineaspedidoscli SET descripcion = descripcion",
+            "UPDATE pedidoscli SET nombrecliente = 'Bea' WHERE idpedido = 1",
+        ),
+        (("order.updated", 1, "A", None),),
+    ),
+    (
+        ("DELETE FROM lineaspedidoscli WHERE idpedido = 2", "DELETE FROM pedidoscli WHERE idpedido = 2"),
+        (("order.deleted", 2, "cD", None),),
+    ),
+)
+
+
+def _seen(event: dict[str, Any]) -> tuple[Any, ...]:
+    former = event.get("previous", {}).get("lines")
+    return event["event"], event["key"]["idpedido"], _texts(event["data"]["lines"]), former and _texts(former)
+
+
+def _texts(lines: list[dict[str, Any]]) -> str:
+    return "".join(line["descripcion"] for line in lines)
+
+
+def _sorted(events: list[tuple[Any, ...]]) -> dict[int, list[tuple[Any, ...]]]:
+    """The events of each order, in order; between records there is none."""
+    return {order: [event for event in events if event[1] == order] for order in (1, 2)}
+
+
+@pytest.mark.timeout(600)
+async def test_change_of_lines_alone_updates_document(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """First as each transaction is committed, then all together, as after a stop of the consumer."""
+    expected = _sorted([event for _, events in STEPS for event in events])
+    async with routes(request, tmp_path, TABLES, "order.*", 'include = ["lines"]') as running:
+        async with running.running():
+            count = 0
+            for statements, events in STEPS:
+                await running.commit(*statements)
+                count += len(events)
+                await running.until(count)
+            await running.commit("DELETE FROM lineaspedidoscli", "DELETE FROM pedidoscli")
+            await running.until(count := count + 1)
+        for source in running.databases:
+            events = running.of(source)
+            assert _sorted([_seen(event) for event in events[:-1]]) == expected, source
+            assert _seen(events[-1]) == ("order.deleted", 1, "A", None), source
+            merged = next(event for event in events if "total" in event.get("previous", {}))
+            assert (merged["previous"]["total"], merged["data"]["total"]) == (10.0, 11.0), source
+        for statements, _ in STEPS:
+            await running.commit(*statements)
+        async with running.running():
+            await running.until(2 * count - 1)
+        for source in running.databases:
+            again = [_seen(event) for event in running.of(source)[count:]]
+            assert _sorted(again) == expected, source
