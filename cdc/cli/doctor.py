@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -16,7 +16,9 @@ from cdc.config import Config
 from cdc.delivery import DeliveryState
 from cdc.endpoint import Endpoint
 from cdc.errors import CdcError, ConfigError
+from cdc.event import TESTS
 from cdc.finding import Finding, Severity
+from cdc.log_filter import DeliveryFilter
 from cdc.mapping.catalogue import RETIRED
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
@@ -116,15 +118,24 @@ async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
     if not endpoints:
         mend = "cdc endpoint add URL --events invoice.paid"
         return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
-    found = [
-        (each, finding)
-        for each in endpoints
-        for finding in (
-            _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {})),
-            _check_retired(each),
-        )
-    ]
-    return [Check(f"endpoint {each.id}", finding) for each, finding in found if finding is not None]
+    checks = []
+    for each in endpoints:
+        well = await _without_old_tests(store, each, counts.get(each.id, {}))
+        findings = (_check_sending(config, each) or check_endpoint(each, well), _check_retired(each))
+        checks += [Check(f"endpoint {each.id}", finding) for finding in findings if finding is not None]
+    return checks
+
+
+async def _without_old_tests(
+    store: OutboxStore, endpoint: Endpoint, counts: dict[DeliveryState, int]
+) -> dict[DeliveryState, int]:
+    """The counts without the failed test deliveries that a good one followed."""
+    dead = counts.get(DeliveryState.DEAD, 0)
+    tests = DeliveryFilter(source=TESTS, endpoint_id=endpoint.id)
+    if not dead or not (newest := await store.deliveries(tests, 1)) or newest[0].state is not DeliveryState.DELIVERED:
+        return counts
+    failed = await store.deliveries(replace(tests, state=DeliveryState.DEAD), dead)
+    return {**counts, DeliveryState.DEAD: dead - len(failed)}
 
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:

@@ -9,10 +9,10 @@ from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.errors import CdcError
-from cdc.finding import Finding, Severity
+from cdc.finding import Finding, Inspector, Severity
 from cdc.position import Position
 from cdc.service.capture import absent, checked, readable
-from cdc.service.installers import binlog_inspector, inspector, installer, mysql_installer
+from cdc.service.installers import binlog_inspector, inspector, installer, installer_of, mysql_installer
 from cdc.source.move.position import captured, log_part
 
 
@@ -33,7 +33,7 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
         findings += _two_ways(source, position, wanted)
         if source.capture == "binlog":
             return findings + binlog_inspector(source).findings(readable(source), log_part(position))
-        return findings + inspect.findings(wanted)
+        return findings + inspect.findings(wanted) + _reading(source, inspect)
     except CdcError as error:
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
 
@@ -47,6 +47,19 @@ def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
         )
     detail = f"{len(wanted)} tables to capture"
     return Finding("rules", Severity.OK, f"{detail}; not in the database: {', '.join(missing)}" if missing else detail)
+
+
+def _reading(source: SourceConfig, inspect: Inspector) -> list[Finding]:
+    """Whether the consumer's own account, if it is not the installing one, may read what events need."""
+    if source.admin_connection() == source.connection():
+        return []
+    there = inspect.existing_tables()
+    needed = [capture.table for capture in readable(source) if capture.table in there]
+    if not (hidden := installer_of(source.connection()).unreadable(needed)):
+        return [Finding("table privileges", Severity.OK, "the consumer's account may read every captured table")]
+    detail = f"The consumer's account may not read {', '.join(hidden)}."
+    mend = "cdc grants prints what it needs: print and run it again after each change of tables or include"
+    return [Finding("table privileges", Severity.WRONG, detail, mend)]
 
 
 def _two_ways(source: SourceConfig, position: Position | None, wanted: Sequence[Capture]) -> list[Finding]:

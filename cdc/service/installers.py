@@ -13,6 +13,7 @@ from cdc.trigger.base import Installer
 if TYPE_CHECKING:
     from cdc.source.binlog.inspector import BinlogInspector
     from cdc.trigger.mysql import MySQLInstaller
+    from cdc.trigger.postgres import PostgresInstaller
 
 
 def inspector(source: SourceConfig) -> Inspector:
@@ -42,7 +43,7 @@ def installer(source: SourceConfig) -> Installer:
     return installer_of(source.admin_connection())
 
 
-def installer_of(info: ConnectionInfo) -> Installer:
+def installer_of(info: ConnectionInfo) -> MySQLInstaller | PostgresInstaller:
     if info.engine is Engine.POSTGRESQL:
         from cdc.trigger.postgres import PostgresInstaller
 

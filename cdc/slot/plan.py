@@ -78,7 +78,7 @@ def drift(found: Found, table: str) -> list[str]:
     """What is not as installed on this table, one phrase each; empty when all is well."""
     wrong = []
     if not found.tables[table].published:
-        wrong.append("it is not published")
+        wrong.append("it is not published: the rules capture it since (tables or include changed), or it was taken out")
     for holder in found.tables[table].holders:
         if found.tables[holder].identity != FULL:
             of = "its" if holder == table else f"the partition {holder}'s"

@@ -8,11 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pymysql
 from pymysql.connections import Connection
 
+from cdc import sqlfile
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
-from cdc.database.mysql_connection import connect, errors_of
+from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import survey
 from cdc.errors import InstallError, TableAltered
@@ -125,6 +127,11 @@ class MySQLInstaller:
                 return None
             return [*cascade_findings(connection, found, captures), *capture_findings(self._info, found)]
 
+    def unreadable(self, tables: Sequence[str]) -> list[str]:
+        """Return those of these tables that this account may not read, each tried."""
+        with self._connection() as connection:
+            return [table for table in tables if not _may_read(connection, table)]
+
     def survey(self) -> list[SurveyedTable]:
         with self._connection() as connection:
             there = inspect(connection).installation
@@ -135,3 +142,13 @@ class MySQLInstaller:
         with self._connection() as connection:
             tables = inspect(connection).tables
             return {name: tuple(column.name for column in table.columns) for name, table in tables.items()}
+
+
+def _may_read(connection: Connection[Any], table: str) -> bool:
+    try:
+        rows(connection, sqlfile.render("mysql/may_read.sql", table=quote(table)))
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+        if code_of(error) in NO_PRIVILEGE:
+            return False
+        raise
+    return True

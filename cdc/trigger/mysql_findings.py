@@ -26,6 +26,8 @@ from cdc.trigger.mysql_plan import (
 from cdc.trigger.mysql_render import shape_of
 
 _INSTALL = "cdc install-triggers"
+#: For a table that was not captured at the installation.
+_NEW = "The rules capture it since (tables or include changed): it is not captured yet."
 _INSTALL_CASCADES = "cdc install-triggers --cascades-only"
 
 
@@ -116,7 +118,8 @@ def _trigger_findings(found: Found, captures: Sequence[Capture], *, cascades_onl
         elif there[trigger.name] != trigger.body.strip():
             stale.add(trigger.table)
     for table, names in lost.items():
-        yield Finding(f"triggers of {table}", Severity.WRONG, f"Missing: {', '.join(names)}.", mend)
+        detail = _NEW if table in _new(found, captures) else f"Missing: {', '.join(names)}."
+        yield Finding(f"triggers of {table}", Severity.WRONG, detail, mend)
     for table in sorted(stale - set(lost)):
         yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), mend)
     superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted})
@@ -133,9 +136,17 @@ def _drift(found: Found, captures: Sequence[Capture], table: str) -> str:
     if capture is None or not compiled:
         return "The triggers differ from what the tables that they watch need now."
     words = _differences(compiled[-1], shape_of(found.tables[table], capture))
+    if not words and (new := _new(found, captures)):
+        return f"The rules capture other tables since (now {', '.join(new)}): triggers follow foreign keys to them."
     if not words:
         return "An earlier version made the triggers, or somebody changed them."
     return f"The table changed since: {'; '.join(words)}."
+
+
+def _new(found: Found, captures: Sequence[Capture]) -> list[str]:
+    """The tables that the rules captured not yet when the triggers were installed."""
+    recorded = {capture.table for capture in found.installation.captures} if found.installation is not None else set()
+    return sorted({capture.table for capture in captures} - recorded)
 
 
 def _differences(old: Shape, new: Shape) -> list[str]:

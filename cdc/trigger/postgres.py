@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from psycopg import errors
+
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.errors import CdcError, InstallError
 from cdc.finding import NO_KEY, Finding, Severity, SurveyedTable
-from cdc.sqlfile import load
+from cdc.sqlfile import load, render
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger.base import Plan, Progress
 from cdc.trigger.postgres_found import Connection, Waiting, inspect
 from cdc.trigger.postgres_grants import grants
 from cdc.trigger.postgres_prove import capture_findings, prove
+from cdc.trigger.postgres_render import qualified
 from cdc.trigger.postgres_session import Patience, run_patiently, session
 
 
@@ -71,6 +74,12 @@ class PostgresInstaller:
             findings = postgres_findings.findings(found, captures, waiting(connection) if readable else None)
             return [*findings, *capture_findings(connection, found)]
 
+    def unreadable(self, tables: Sequence[str]) -> list[str]:
+        """Return those of these tables that this account may not read, each tried."""
+        with session(self._info) as connection:
+            schema = inspect(connection).schema
+            return [table for table in tables if not _may_read(connection, qualified(schema, table))]
+
     def survey(self) -> list[SurveyedTable]:
         with session(self._info) as connection:
             found = inspect(connection)
@@ -117,6 +126,14 @@ class PostgresInstaller:
 def _proved(finding: Finding) -> None:
     if finding.severity is not Severity.OK:
         raise InstallError(finding.detail, finding.mend)
+
+
+def _may_read(connection: Connection, table: str) -> bool:
+    try:
+        connection.execute(render("postgres/trigger/may_read.sql", table=table).encode())
+    except errors.InsufficientPrivilege:
+        return False
+    return True
 
 
 def survey(connection: Connection, schema: str, installed: Collection[str]) -> list[SurveyedTable]:

@@ -64,7 +64,7 @@ def _table(found: Found, capture: Capture) -> list[str]:
     if capture.table not in found.tables:
         return ["the table does not exist"]
     if installed is None:
-        return ["not captured"]
+        return ["the rules capture it since the installation (tables or include changed): it is not captured yet"]
     try:
         postgres_plan.refuse_table(found, capture)
     except InstallError as error:

@@ -12,6 +12,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from cdc.receiver import Received, Refusals
+from support.commands import run_command
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 
@@ -181,11 +182,20 @@ async def test_endpoint_test_tells_what_came_of_it(reading: Consumer) -> None:
         added = await _add(reading, url)
         refused = json.loads(await reading.call("endpoint", "test", added["id"], "--json", expect=1))
         assert refused["status"] == 500
+        assert await _endpoint_check(reading, added["id"]) == "wrong"
         taken = json.loads(await reading.call("endpoint", "test", added["id"], "--json"))
         assert (taken["status"], taken["error"]) == (204, None)
+        assert await _endpoint_check(reading, added["id"]) == "ok", "the failed test is past"
     for received in inbox.received:
         assert _signed(received, added["secret"])
         assert received.event["event"] == "endpoint.test"
+
+
+async def _endpoint_check(consumer: Consumer, endpoint_id: str) -> str:
+    """The severity of what the doctor says of the endpoint."""
+    done = await asyncio.to_thread(run_command, *consumer.arguments("doctor", "--json"))
+    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["about"] == f"endpoint {endpoint_id}"]
+    return str(check["severity"])
 
 
 async def test_a_changed_url_is_used_for_what_waits(reading: Consumer, postgres_db: Database) -> None:

@@ -19,15 +19,15 @@ CUSTOMER = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', %s, %s
 USER = "INSERT INTO users (nick, password, logkey, creationdate) VALUES (%s, 'p', 'l', '2026-01-01')"
 
 
-def _configured(folder: Path, database: Database) -> Consumer:
+def _configured(folder: Path, database: Database, options: str = "") -> Consumer:
     url, admin = (database_url(database.info.as_user(user, PASSWORDS[user])) for user in (CONSUMER, INSTALLER))
-    return Consumer.with_sources(folder, f'[source.main]\nurl = "{url}"\nadmin_url = "{admin}"')
+    return Consumer.with_sources(folder, f'[source.main]\nurl = "{url}"\nadmin_url = "{admin}"\n{options}')
 
 
-def _printed(folder: Path, database: Database) -> tuple[str, str]:
+def _printed(folder: Path, database: Database, options: str = "") -> tuple[str, str]:
     """The statements for the installing and for the consuming account, as a DBA asks for them with an account of the
     server's; passwords filled in."""
-    text = Consumer.configure(folder / "dba", database.info).run("grants")
+    text = Consumer.configure(folder / "dba", database.info, options).run("grants")
     if database.flavour == "postgresql":
         for user, password in PASSWORDS.items():
             text = text.replace(f'CREATE ROLE "{user}" LOGIN', f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'")
@@ -89,6 +89,37 @@ async def test_the_printed_grants_are_enough(flavour: str, binlog: bool, own_ser
     await consumer.call("install-triggers")
     database.script(for_consumer)
     await _works(consumer, database)
+
+
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb", "mysql"])
+async def test_doctor_names_changed_include(flavour: str, own_server: Any, tmp_path: Path) -> None:
+    """The lines' tables are captured once their triggers are installed, and read once they are granted."""
+    database: Database = own_server(flavour, erp=True)
+    consumer = _configured(tmp_path, database)
+    for_installer, for_consumer = await asyncio.to_thread(_printed, tmp_path, database)
+    database.script(for_installer)
+    await consumer.call("install-triggers")
+    database.script(for_consumer)
+    options = 'include = ["lines"]'
+    _configured(tmp_path, database, options)
+    told = await consumer.call("doctor", "--json", expect=1)
+    assert "somebody changed" not in told
+    wrong = {check["check"]: check for check in json.loads(told)["checks"] if check["severity"] == "wrong"}
+    (lines,) = [check for name, check in wrong.items() if name.endswith(" lineasfacturascli")]
+    assert "tables or include changed" in lines["detail"]
+    assert "lineasfacturascli" in wrong["table privileges"]["detail"]
+    assert "cdc grants" in wrong["table privileges"]["mend"]
+    for printed in await asyncio.to_thread(_printed, tmp_path, database, options):
+        database.script(_granted(printed))
+    await consumer.call("install-triggers")
+    told = await consumer.call("doctor", "--json")
+    assert {check["severity"] for check in json.loads(told)["checks"]} <= {"ok", "warning"}
+
+
+def _granted(text: str) -> str:
+    """What is printed, for accounts that are there."""
+    lines = [line for line in text.splitlines() if not line.startswith(("CREATE USER", "CREATE ROLE"))]
+    return "\n".join(lines)
 
 
 async def test_without_grants_the_sentence_says_what_to_do(own_server: Any, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class BinlogInspector:
         hidden = list(_hidden(connection, captures))
         for table in hidden:
             detail = f"The account may not read table {table}."
-            mend = _select_grant(self._info.database, table, account)
+            mend = f"{_select_grant(self._info.database, table, account)}; cdc grants prints all that it needs"
             yield Finding(f"privileges on {table}", Severity.WRONG, detail, mend)
         if not hidden:
             yield Finding("table privileges", Severity.OK, "the account may read every captured table")
