@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from cdc.column import Capture
 from cdc.errors import ConfigError
-from cdc.mapping.entity import ROW_EVENTS, Entity, Reference
+from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference
 from cdc.mapping.place import Place
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
@@ -107,6 +107,7 @@ class Catalogue:
         tables = [STATE_TABLE] if any(rule.state for rule in self.rules) else []
         tables += [MEMBERS_TABLE] if self.infers_permissions else []
         tables += [entity.children[kind].table for entity in self.entities for kind in entity.include]
+        tables += [entity.table for entity in self.entities if LINES in entity.include]
         return list(dict.fromkeys(tables))
 
     def check(self, existing: Mapping[str, Collection[str]]) -> list[str]:

@@ -97,7 +97,7 @@ class Emitted:
         if not transaction.more:
             changed: dict[str, str | None] = dict.fromkeys(former)
         else:
-            text = json.dumps(list(records), ensure_ascii=False, separators=(",", ":"))
+            text = json.dumps(sorted(records), ensure_ascii=False, separators=(",", ":"))
             changed = {f"{_PREFIX}{transaction.token}:{len(former)}": text}
         self.changed |= changed
         self._parts |= changed

@@ -23,13 +23,16 @@ from cdc.mapping.history import History
 from cdc.mapping.html import decode
 from cdc.mapping.lines import Emitted, LinesChanged, lines_changed, own_changes
 from cdc.mapping.members import STATE as MEMBERS
+from cdc.mapping.members import TABLES as ROLE_TABLES
 from cdc.mapping.members import Members, must_be_read
 from cdc.mapping.merge import MergedChange, MergedTransaction
 from cdc.mapping.permissions import HELD, PermissionEvents
+from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, Seen
 
 _NOTHING: frozenset[str] = frozenset()
+_NO_LINES: Mapping[str, LinesChanged] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,8 @@ class Mapper:
                 plan = self._plans.of(change.table)
                 if plan is not None and (plan.states_for or plan.children):
                     _ask(plan, change, document_states, children)
-            if self._permissions is not None and not read and not read_members:
-                read_members = must_be_read(changes, states)
+                if change.table in ROLE_TABLES and not read and must_be_read(change, states):
+                    read_members = self._permissions is not None
         documents = self._ask_lines(batch, Emitted(states), children) if self._plans.with_lines else {}
         return FactsRequest(
             states=frozenset(document_states - {None}),
@@ -137,10 +140,7 @@ class Mapper:
             transaction, merged = each.transaction, each.changes
             if permissions is not None:
                 events += permissions.settle(each)
-            lines = lines_changed(self._plans, merged) if self._plans.with_lines else {}
-            if lines:
-                before = emitted.before(transaction)
-                lines = {record: changed for record, changed in lines.items() if record not in before}
+            lines, alone = self._lines(each, emitted) if self._plans.with_lines else (_NO_LINES, None)
             context = _Context(
                 source,
                 transaction.token,
@@ -155,19 +155,36 @@ class Mapper:
             )
             if transaction.existing is not None:
                 _map_existing(self._plans, transaction.changes, transaction.existing, context)
-            own = own_changes(self._plans, merged) if self._plans.with_lines else _NOTHING
-            alone = _alone(lines, own)
+            touched = False
             for change in merged:
-                for changed in alone.get(id(change), ()):
+                for changed in alone.get(id(change), ()) if alone else ():
                     _map_lines(changed, context)
+                touched |= change.table in PERMISSION_TABLES
                 plan = self._plans.of(change.table)
                 if plan is not None:
                     _map_change(plan, change, context)
-            if permissions is not None:
+            if touched and permissions is not None:
                 events += permissions.of(each)
-            if own or lines or not transaction.more:
-                emitted.note(transaction, sorted(own.union(lines)))
         return Mapped(events, {**emitted.changed, **_kept_states(permissions, states)})
+
+    def _lines(
+        self, each: MergedTransaction, emitted: Emitted
+    ) -> tuple[Mapping[str, LinesChanged], Mapping[int, list[LinesChanged]]]:
+        """The documents whose lines the transaction changed, by record; of these, the ones that it changes in nothing
+        else, by their first change."""
+        before = emitted.before(each.transaction)
+        lines = {
+            record: changed
+            for record, changed in lines_changed(self._plans, each.changes).items()
+            if record not in before
+        }
+        own = own_changes(self._plans, each.changes)
+        emitted.note(each.transaction, own.union(lines))
+        alone: dict[int, list[LinesChanged]] = {}
+        for record, changed in lines.items():
+            if record not in own:
+                alone.setdefault(id(changed.changes[0]), []).append(changed)
+        return lines, alone
 
     def holds(self, states: Mapping[str, str]) -> bool:
         """Return whether the states hold events that `release` gives when no change comes for a while (`QUIET`)."""
@@ -194,15 +211,6 @@ def _kept_states(permissions: PermissionEvents | None, states: Mapping[str, str]
     if permissions is not None:
         return stale | permissions.states_changed()
     return stale | {name: None for name in (HELD, MEMBERS) if name in states}
-
-
-def _alone(lines: Mapping[str, LinesChanged], own: Collection[str]) -> dict[int, list[LinesChanged]]:
-    """The documents that only their lines change, by the first change of these."""
-    found: dict[int, list[LinesChanged]] = {}
-    for record, changed in lines.items():
-        if record not in own:
-            found.setdefault(id(changed.changes[0]), []).append(changed)
-    return found
 
 
 def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], History]:
@@ -292,7 +300,7 @@ def _map_lines(changed: LinesChanged, context: _Context) -> None:
     operation = Operation.READ if changed.again else Operation.UPDATE
     name = plan.row_events[operation]
     column, row = context.document(plan.table, changed.owner)
-    if name is None or row is None:
+    if name is None or row is None or (changed.again and context.observed):  # then the documents are read themselves
         return
     time = max(change.time for change in changed.changes)
     key = {column: changed.owner}

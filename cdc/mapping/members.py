@@ -16,16 +16,13 @@ from cdc.mapping.merge import MergedChange
 
 #: Name of the state that holds the members.
 STATE = "members"
+#: Tables of which a change needs the members.
+TABLES = frozenset({ACCESS_TABLE, MEMBERS_TABLE})
 
 
-def must_be_read(changes: Iterable[RowChange | MergedChange], states: Mapping[str, str]) -> bool:
-    """Return whether mapping these changes needs the rows of ``roles_users`` as they are now."""
-    unknown = STATE not in states
-    return any(
-        (unknown and change.table in (ACCESS_TABLE, MEMBERS_TABLE))
-        or (change.table == MEMBERS_TABLE and change.operation is Operation.READ)
-        for change in changes
-    )
+def must_be_read(change: RowChange | MergedChange, states: Mapping[str, str]) -> bool:
+    """Return whether mapping this change of one of `TABLES` needs the rows of ``roles_users`` as they are now."""
+    return STATE not in states or (change.table == MEMBERS_TABLE and change.operation is Operation.READ)
 
 
 class Members:

@@ -17,6 +17,7 @@ from cdc.errors import ConfigError
 from cdc.finding import Finding
 from cdc.kept import KeptStore, RefusalStore
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
+from cdc.mapping.entity import LINES
 from cdc.service.outboxes import outbox_of
 from cdc.service.rules import catalogue
 
@@ -110,11 +111,13 @@ async def _refusals(outbox: OutboxConfig) -> AsyncIterator[RefusalStore]:
 
 
 def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
-    """Tables whose changes make events.  Lines and receipts that events include are looked up instead.  Patterns mean
-    those of FacturaScripts and of the configuration: which others there are, the API does not tell."""
+    """Tables whose changes make events, lines that events include among them; receipts are looked up instead.  Patterns
+    mean those of FacturaScripts and of the configuration: which others there are, the API does not tell."""
     from cdc.facturascripts.schema import tables as known
 
-    tables = [entity.table for entity in rules.expanded({*known(), *source.rest.resources}).entities]
+    entities = rules.expanded({*known(), *source.rest.resources}).entities
+    tables = [entity.table for entity in entities]
+    tables += [entity.children[LINES].table for entity in entities if LINES in entity.include]
     return list(dict.fromkeys([*tables, *([MEMBERS_TABLE, ACCESS_TABLE] if rules.infers_permissions else ())]))
 
 

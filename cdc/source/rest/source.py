@@ -144,7 +144,8 @@ class RestSource:
         return await self._api.lookup.all_rows(table)
 
     async def tables(self) -> dict[str, Table]:
-        return {each.table: await self._api.tools.reader.table(each) for each in self._polled.resources}
+        """Their keys as configured: to ask for their columns would take a request each."""
+        return {each.table: Table(each.table, (), (each.key,)) for each in self._polled.resources}
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

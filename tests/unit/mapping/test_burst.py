@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.change import Row, Transaction
@@ -55,6 +55,7 @@ def test_saved_role_gives_one_event_for_each_member() -> None:
     assert (events[0].transaction, events[0].time) == ("t0", START + timedelta(seconds=0.66))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 66), max_size=8))
 def test_events_do_not_depend_on_batches(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), 67]

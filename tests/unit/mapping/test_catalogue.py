@@ -80,7 +80,8 @@ def test_tables_for_permissions_and_lines_are_captured_without_events_of_their_o
     assert {"roles_users", "roles_access", "lineasfacturascli"} <= set(captured)
     assert len(captured) == len(set(captured))
     assert names(insert("lineasfacturascli", {"id": 1, "idfactura": 1}), rules=rules) == []
-    assert catalogue.lookups() == ["estados_documentos", "roles_users", "lineasfacturascli", "recibospagoscli"]
+    lookups = ["estados_documentos", "roles_users", "lineasfacturascli", "recibospagoscli", "facturascli"]
+    assert catalogue.lookups() == lookups
     assert _capture("lineasfacturascli") is None
 
 

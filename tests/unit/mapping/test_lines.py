@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.change import Operation, Row, RowChange, Transaction
@@ -184,6 +184,7 @@ def test_huge_import_of_documents_gives_created_alone() -> None:
 _CHANGE = st.tuples(st.sampled_from("aer"), st.integers(1, 4), st.integers(1, 2), st.sampled_from("xyz"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(_CHANGE, max_size=4), max_size=4))
 def test_every_former_lines_are_those_of_the_event_before(steps: list[list[tuple[str, int, int, str]]]) -> None:
     lines: dict[int, Row] = {}

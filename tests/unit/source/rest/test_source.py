@@ -98,6 +98,20 @@ async def test_a_document_s_state_and_lines_are_looked_up(api: Api) -> None:
     assert [line["cantidad"] for line in told[0].data["lines"]] == [2.0]
 
 
+async def test_change_of_lines_alone_updates_document(api: Api) -> None:
+    api.put("presupuestoscli", {"idpresupuesto": 1, "idestado": 1, "total": 5.0})
+    api.put("lineaspresupuestoscli", {"idlinea": 5, "idpresupuesto": 1, "descripcion": "a"})
+    polled = polls(api, tables=("presupuestoscli", "lineaspresupuestoscli"), include=("lines",))
+    async with alive(polled):
+        assert await polled.run(60) == []
+        api.put("lineaspresupuestoscli", {"idlinea": 5, "idpresupuesto": 1, "descripcion": "b"})
+        (event,) = await polled.run(ROUND)
+    assert (event.name, event.key, event.data["total"]) == ("estimate.updated", {"idpresupuesto": 1}, 5.0)
+    assert [line["descripcion"] for line in event.data["lines"]] == ["b"]
+    assert event.previous is not None
+    assert [line["descripcion"] for line in event.previous["lines"]] == ["a"]
+
+
 async def test_what_was_not_stored_is_told_again_and_what_was_is_not(api: Api) -> None:
     polled = polls(filled(api), page_size=7)
     async with alive(polled):
