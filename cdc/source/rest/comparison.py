@@ -84,12 +84,27 @@ class FirstSight:
 
     async def step(self) -> Step:
         anew = self._after is None
-        page = await self._tools.reader.page(self._resource, self._after)
+        page = await self._page()
         look = self._tools.look(self._resource, self._progress)
         self._after = page.until
         outlives = page.until if self._resource.numbered else None
         difference = look.first_sight(page.rows, told=self._tools.existing)
         return Step(difference, outlives, page.until is None, anew)
+
+    async def _page(self) -> Page:
+        """Raises `SourceError` when the table has no rows any more: those behind would look new when it has."""
+        reader = self._tools.reader
+        page = await reader.page(self._resource, self._after)
+        if not page.empty or self._after is None:
+            return page
+        await self._tools.moment()
+        again = await reader.page(self._resource, self._after)
+        if again.empty and not await reader.has_rows(self._resource):
+            raise SourceError(
+                f"The API gives no rows of {self._resource.path}, after it gave some of them.",
+                "FacturaScripts' own log says more.",
+            )
+        return again
 
 
 class Numbered:

@@ -55,6 +55,45 @@ async def test_table_that_is_renamed_away_gives_no_events(
     assert await polled.run(4 * ROUND) == []
 
 
+@pytest.mark.parametrize("table", ["facturascli", "clientes"])
+async def test_table_that_goes_away_while_it_is_read_first_gives_no_events(api: Api, table: str) -> None:
+    polled = polling(api, MemoryOutbox(), PassingClock(), (table,), page_size=7)
+    answers = 0
+
+    def leave(_table: str) -> None:
+        nonlocal answers
+        answers += 1
+        if answers == 4:
+            api.away = {table}
+
+    api.before_answer = leave
+    async with alive(polled):
+        await polled.run(20)
+        api.away = set()
+        assert await polled.run(2 * ROUND) == []
+        api.put("facturascli", {"idfactura": 61})
+        api.put("clientes", {"codcliente": "c61"})
+        assert [event.table for event in await polled.run(ROUND)] == [table]
+
+
+async def test_row_that_is_deleted_at_the_end_of_a_page_of_the_first_reading_ends_nothing(api: Api) -> None:
+    api.data["facturascli"] = {key: row for key, row in api.data["facturascli"].items() if key <= 7}
+    polled = polling(api, MemoryOutbox(), PassingClock(), ("facturascli",), page_size=7)
+    answers = 0
+
+    def delete(_table: str) -> None:
+        nonlocal answers
+        answers += 1
+        if answers == 2:
+            api.delete("facturascli", 7)
+
+    api.before_answer = delete
+    async with alive(polled):
+        await polled.run(20)
+        assert polled.failures == []
+        assert [event.name for event in await polled.run(2 * ROUND)] == ["invoice.deleted"]
+
+
 async def test_changes_of_other_tables_are_reported_while_one_is_away(api: Api, polled: Polling) -> None:
     api.away = {"facturascli"}
     api.put("clientes", {"codcliente": "c01", "nombre": "Bea"})
