@@ -123,6 +123,7 @@ class _Court:
         self.known: dict[str, int] = {}  # content → a version delivered already
         self.arrived: dict[int, str] = {}  # version → id of its event
         self.latest: dict[Record, int] = {}  # record → the newest version shown
+        self.possible: dict[Record, int] = {}  # record → the newest version that its last re-read may have shown
         self.covered: set[int] = set()
         self.bodies: dict[str, tuple[str, int | None]] = {}  # id → body and version
         self.tokens: dict[str, set[str]] = defaultdict(set)  # ledger transaction → tokens of its events
@@ -228,11 +229,14 @@ class _Court:
         if not shown:
             self.verdict.note("wrong", f"this state was never committed: {delivery.body}")
             return
-        place = max(shown)
-        if place < self.latest.get(record, -1) and not self._equal_to_latest(record, delivery):
+        latest = self.latest.get(record, -1)
+        newer = [place for place in shown if place >= latest]
+        if not newer and not self._shows(latest, delivery):
             self.verdict.note("reordered", f"an older state was read after a later one: {delivery.body}")
             return
+        place = min(newer, default=latest)  # of equal states the first: a later one may be shown once more
         self.bodies[delivery.id] = (delivery.body, place)
+        self.possible[record] = max(shown)
         self._cover(record, place)
 
     def _shows(self, place: int, delivery: Delivery) -> bool:
@@ -243,9 +247,6 @@ class _Court:
             common = version.after.keys() & delivery.data.keys()
             return all(same(version.after[name], delivery.data[name]) for name in common)
         return same_row(version.after, delivery.data)
-
-    def _equal_to_latest(self, record: Record, delivery: Delivery) -> bool:
-        return self._shows(self.latest[record], delivery)
 
     def _cover(self, record: Record, place: int) -> None:
         """A re-read showed this version: those before it are not missed any more."""
@@ -278,7 +279,8 @@ class _Court:
         """In a table with gaps: the record's last state was shown, or it has none that a re-read could show."""
         record = version.records[-1]
         last = self.chains[record][-1]
-        return self.latest.get(record, -1) > place or self.versions[last].new != record[1]
+        shown = max(self.latest.get(record, -1), self.possible.get(record, -1))
+        return shown >= place or self.versions[last].new != record[1]
 
     def _split(self) -> None:
         owners: dict[str, set[str]] = defaultdict(set)

@@ -231,15 +231,16 @@ class Run:
             raise
         return True
 
-    def touch_altered(self) -> None:
-        """Change every row of the tables that faults have altered; from here on events have all their columns."""
-        if not self.gaps | self.shapes:
-            return
+    def restarted(self) -> None:
+        """The consumer is started once more, and has repaired what it can."""
         self.kill()
         size = self.consumer.log.stat().st_size
         self.start()
         self.until_logged('"reading"', size)
         self.until_repaired()
+
+    def touch_altered(self) -> None:
+        """Change every row of the tables that faults have altered; from here on events have all their columns."""
         self.strict_from = self.ledger.number()
         for table in sorted(self.gaps | self.shapes):
             self.writers.touch(table)
@@ -273,6 +274,13 @@ class Run:
         """Until something more has arrived."""
         size = self.receiver.size()
         if not self.until(lambda: self.receiver.size() > size):
+            self.stuck += 1
+
+    def until_caught_up(self) -> None:
+        """Until everything that was written has arrived."""
+        self.start()
+        self.writers.work.until_written()
+        if not self.until(lambda: not self.judged().lost):
             self.stuck += 1
 
     def until_worked(self, seconds: float) -> None:

@@ -33,13 +33,15 @@ def replicates(route: Route) -> bool:
 
 
 def old_copy(run: Run) -> None:
-    """The server is put back to a copy of before some transactions, then writes more than it had lost."""
+    """The server is put back to a copy of before transactions that were delivered, then writes more."""
     server = run.database.server
     with run.writers.work.paused():
         server.stop()
         server.save()
         server.start()
-    _write(run, 1)
+    _write(run, run.plan.changes)
+    run.until_caught_up()
+    run.kill()
     with run.writers.work.paused():
         server.stop()
         server.restore()
@@ -48,24 +50,26 @@ def old_copy(run: Run) -> None:
         for table in TABLES:
             run.writers.resync(table)
     run.gaps.update(TABLES)
-    _write(run, 3)
+    _write(run, run.plan.changes * 3)
 
 
 def reset_log(run: Run) -> None:
-    """The log starts again while the consumer is down, and grows beyond where it was read."""
+    """The log starts again while the consumer is down, and grows beyond the place where it was read."""
+    run.until_caught_up()
     run.kill()
-    _write(run, 1)
+    _write(run, run.plan.changes)
     with run.writers.work.paused():
         if run.route.flavour == "postgresql":
             run.admin("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
         else:
             run.admin(_RESET[run.route.flavour])
     run.gaps.update(TABLES)
-    _write(run, 3)
+    if run.route.flavour != "postgresql":
+        _write(run, run.writers.tally.commits * 3 // 2)
 
 
-def _write(run: Run, times: int) -> None:
-    run.writers.work.give(run.plan.changes * times)
+def _write(run: Run, transactions: int) -> None:
+    run.writers.work.give(transactions)
     run.writers.work.until_written()
 
 
