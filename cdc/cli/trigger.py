@@ -89,11 +89,13 @@ def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool
 def grants(session: Session, sources: tuple[str, ...]) -> None:
     """Print the least privileges that the database accounts need.
 
-    SQL statements for one account that installs and one that consumes, to adapt and run by hand.
+    SQL statements for one account that installs and one that consumes, to adapt and run by hand.  The account is that
+    of `admin_url`, if there is one: the accounts to be created need not exist.
     """
     config = quiet_configuration(session)
     for source in select_sources(config, sources):
-        click.echo(installers.inspector(source).grants(capture.readable(source)).rstrip())
+        inspect = installers.granting_inspector(source)
+        click.echo(inspect.grants(capture.readable(source, inspect)).rstrip())
 
 
 def carry_out(

@@ -65,6 +65,10 @@ def _by_table(found: Iterable[Sequence[Any]]) -> dict[str, list[list[str]]]:
     return tables
 
 
+#: Before a statement that names a table which the connected account does not see.
+UNSEEN = "-- The account that printed this sees no such table: "
+
+
 def survey(connection: Connection[Any], installed: Collection[str] | None) -> list[SurveyedTable]:
     """The base tables but ours.  ``installed``: those whose triggers are; None: none needs any."""
     return [

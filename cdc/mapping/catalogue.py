@@ -112,11 +112,15 @@ class Catalogue:
 
     def check(self, existing: Mapping[str, Collection[str]]) -> list[str]:
         """Compare with a database (table → columns).  Raises `ConfigError` for an unknown table or column in the
-        user's file; what the packaged rules miss comes back as notes, since a database may lack a table."""
+        user's file; what the packaged rules miss comes back as notes, since a database may lack a table.
+
+        Tables of lines and receipts that no entity includes are not read: an account may not see them."""
         notes: dict[str, None] = {}
+        children = {child.table for entity in self.entities for child in entity.children.values()}
+        unread = children - {*self.captured_tables(), *self.lookups()}
         for reference in self.references:
             missing = _missing(reference, existing)
-            if missing is None:
+            if missing is None or (reference.table in unread and not reference.place.user):
                 continue
             if reference.place.user:
                 raise ConfigError(f"{reference.place}: {missing[0]}", missing[1])

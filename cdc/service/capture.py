@@ -64,9 +64,11 @@ def _captured_later(source: SourceConfig) -> str:
     return "run this command again after their creation, since repair = false."
 
 
-def readable(source: SourceConfig) -> list[Capture]:
-    """What the consumer's account must be able to read: the captures, and the tables that mapping looks up."""
-    wanted = captures(source)
+def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Capture]:
+    """Return what the consumer's account must be able to read: the captures, and the tables that mapping looks up.
+
+    ``inspect``: what reads the database; None: the source's own inspector."""
+    wanted = checked(source, inspect or inspector(source))[0]
     rules = catalogue(source)
     known = {capture.table for capture in wanted}
     return [*wanted, *(Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in known)]

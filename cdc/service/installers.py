@@ -23,6 +23,17 @@ def inspector(source: SourceConfig) -> Inspector:
     return slot_installer(source) if source.capture == "logical" else installer(source)
 
 
+def granting_inspector(source: SourceConfig) -> Inspector:
+    """The inspector for `cdc grants`, with the account of `admin_url`: the others may not exist yet, or may not see the
+    tables that are to be granted."""
+    if source.capture == "binlog" and source.admin_url is not None:
+        from cdc.source.binlog.inspector import BinlogInspector
+
+        of_mysql(source)
+        return BinlogInspector(source.admin_connection())
+    return inspector(source)
+
+
 def binlog_inspector(source: SourceConfig) -> BinlogInspector:
     from cdc.source.binlog.inspector import BinlogInspector
 

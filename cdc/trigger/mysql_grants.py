@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cdc.column import Capture
 from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES, TABLES, WAIT, Tokens
-from cdc.database.mysql_tables import FoundTable
+from cdc.database.mysql_tables import UNSEEN, FoundTable
 from cdc.trigger.mysql_found import Found
 from cdc.trigger.mysql_plan import TRANSACTIONS, tokens_of
 
@@ -65,8 +65,9 @@ def consumer_grants(found: Found, captures: Sequence[Capture], database: str, ac
     grants.append(f"GRANT EXECUTE ON PROCEDURE {schema}.{quote(WAIT)} TO {to};")
     secrets = {capture.table: capture.secrets for capture in captures}
     for name in sorted(secrets):
-        if table := found.tables.get(name):
-            grants.append(f"GRANT SELECT{_columns(table, secrets[name])} ON {schema}.{quote(name)} TO {to};")
+        table = found.tables.get(name)
+        columns = _columns(table, secrets[name]) if table else ""
+        grants.append(("" if table else UNSEEN) + f"GRANT SELECT{columns} ON {schema}.{quote(name)} TO {to};")
     return grants
 
 

@@ -122,6 +122,47 @@ def _granted(text: str) -> str:
     return "\n".join(lines)
 
 
+LINES = "lineasfacturascli"
+
+
+@pytest.mark.parametrize(
+    ("flavour", "capture"),
+    [
+        ("postgresql", "triggers"),
+        ("postgresql", "logical"),
+        ("mariadb", "triggers"),
+        ("mariadb", "binlog"),
+        ("mysql", "triggers"),
+        ("mysql", "binlog"),
+    ],
+)
+def test_grants_are_printed_before_their_accounts_exist_and_cover_lines(
+    flavour: str, capture: str, own_server: Any, tmp_path: Path
+) -> None:
+    database: Database = own_server(flavour, binlog=flavour != "postgresql", erp=True)
+    info = database.info
+    nobody, admin = database_url(info.as_user("nobody_yet", "x")), database_url(info)
+    text = f'[source.main]\nurl = "{nobody}"\nadmin_url = "{admin}"\ncapture = "{capture}"\n'
+    assert LINES not in Consumer.with_sources(tmp_path / "plain", text).run("grants")
+    granted = Consumer.with_sources(tmp_path / "lines", f'{text}include = ["lines"]\n').run("grants")
+    assert any(line.startswith("GRANT SELECT") and LINES in line and CONSUMER in line for line in granted.splitlines())
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+def test_log_reader_with_its_grants_is_not_warned_of_tables_that_it_need_not_see(
+    flavour: str, own_server: Any, tmp_path: Path
+) -> None:
+    database: Database = own_server(flavour, binlog=True, erp=True)
+    own = database.info.as_user(CONSUMER, PASSWORDS[CONSUMER])
+    source = '[source.main]\nurl = "{}"\ncapture = "binlog"\n'
+    dba = Consumer.with_sources(tmp_path / "dba", source.format(database_url(database.info)))
+    database.script(dba.run("grants").replace("'change me'", f"'{PASSWORDS[CONSUMER]}'"))
+    consumer = Consumer.with_sources(tmp_path / "own", source.format(database_url(own)))
+    told = json.loads(consumer.run("doctor", "--json"))
+    missing = [check["detail"] for check in told["checks"] if "has no table" in check["detail"]]
+    assert missing == []
+
+
 async def test_without_grants_the_sentence_says_what_to_do(own_server: Any, tmp_path: Path) -> None:
     database: Database = own_server("mariadb", erp=True)
     consumer = _configured(tmp_path, database)

@@ -25,8 +25,8 @@ from cdc.database.mysql_connection import (
     rows,
     server_of,
 )
-from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES
-from cdc.database.mysql_tables import FoundTable, read_tables, survey
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
+from cdc.database.mysql_tables import UNSEEN, FoundTable, read_tables, survey
 from cdc.errors import LogPurged, SourceError
 from cdc.finding import MUCH, Finding, Severity, SurveyedTable, size
 from cdc.position import Position
@@ -75,14 +75,17 @@ class BinlogInspector:
     def grants(self, captures: Sequence[Capture]) -> str:
         with self._connection() as connection:
             server, existing = server_of(connection), read_tables(connection)
-        tables = sorted(capture.table for capture in captures if capture.table in existing)
         to = f"{literal(CONSUMER)}@{literal('%')}"
+        selects = [
+            ("" if table in existing else UNSEEN) + f"{_select_grant(self._info.database, table, to)};"
+            for table in sorted(capture.table for capture in captures)
+        ]
         return "\n".join(
             [
                 "-- The consuming account.  Whoever may read the log can see every change of every database in it.",
                 f"CREATE USER {to} IDENTIFIED BY {literal('change me')};",
                 f"{_log_grant(server, to)};",
-                *[f"{_select_grant(self._info.database, table, to)};" for table in tables],
+                *selects,
                 *self._cascade_grants(existing, to),
                 "",
             ]
@@ -94,6 +97,8 @@ class BinlogInspector:
             return []
         schema = quote(self._info.database)
         grants = [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
+        if PROBE in existing:
+            grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)} TO {to};")
         return [f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)} TO {to};", *grants]
 
     # -- the doctor -------------------------------------------------------------------------------------------------

@@ -95,6 +95,6 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     monkeypatch.setattr("cdc.service.installers.installer", lambda _source: fake)
     monkeypatch.setattr("cdc.service.installers.inspector", lambda _source: fake)
     monkeypatch.setattr("cdc.service.capture.captures", lambda _source: captures)
-    monkeypatch.setattr("cdc.service.capture.readable", lambda _source: captures)
+    monkeypatch.setattr("cdc.service.capture.readable", lambda _source, _inspect=None: captures)
     monkeypatch.setattr("cdc.service.doctor.examine", lambda _source, _outbox, _position=None: fake.findings(captures))
     return fake
