@@ -12,7 +12,14 @@ from cdc.errors import CdcError
 from cdc.finding import Finding, Inspector, Severity
 from cdc.position import Position
 from cdc.service.capture import absent, checked, readable
-from cdc.service.installers import binlog_inspector, inspector, installer, installer_of, mysql_installer
+from cdc.service.installers import (
+    binlog_inspector,
+    inspector,
+    installer,
+    installer_of,
+    mysql_installer,
+    of_postgres,
+)
 from cdc.source.move.position import captured, log_part
 
 
@@ -33,9 +40,18 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
         findings += _two_ways(source, position, wanted)
         if source.capture == "binlog":
             return findings + binlog_inspector(source).findings(readable(source), log_part(position))
-        return findings + inspect.findings(wanted) + _reading(source, inspect)
+        return findings + inspect.findings(wanted) + _reading(source, inspect) + _position(source, log_part(position))
     except CdcError as error:
         return [Finding("source", Severity.WRONG, error.message, error.hint)]
+
+
+def _position(source: SourceConfig, position: Position | None) -> list[Finding]:
+    """Where the consumer is in PostgreSQL's log."""
+    if source.capture != "logical":
+        return []
+    from cdc.source.logical.inspector import position_findings
+
+    return asyncio.run(position_findings(of_postgres(source), position))
 
 
 def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:

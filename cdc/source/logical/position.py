@@ -60,6 +60,16 @@ class LogicalPosition:
         """The last stored transaction, after which nothing is stored."""
         return self.stored or Stored(0, self.lsn - 1, 0)
 
+    def to_verify(self, confirmed: int, started: int) -> bool:
+        """Return whether the last stored transaction must be found in the log, of a slot that is at ``confirmed`` on a
+        server that was ``started`` then.
+
+        A server that was started since may have its slot before that transaction: it seldom writes to disk how far its
+        slots are, and a crash puts them back.  So does an older copy of the server in its place; in its log another
+        transaction is there, or none.
+        """
+        return self.last.xid != 0 and self.last.lsn >= confirmed and self.started != started
+
     def blind_to(self, tables: Sequence[str]) -> LogicalPosition:
         """The log shows nothing of these tables either."""
         return replace(self, blind=(*self.blind, *(table for table in tables if table not in self.blind)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from cdc.source.logical.base import LogStream
 from cdc.source.logical.decode import decode
-from cdc.source.logical.message import Begin
+from cdc.source.logical.message import Begin, Commit
 from cdc.source.logical.position import Stored
 from cdc.source.logical.tables import LogTables
 from cdc.source.logical.transaction import Assembler, Committed
@@ -44,20 +44,8 @@ class LogReader:
         self._assembler.close()
 
     async def holds(self, last: Stored, seconds: float) -> bool:
-        """Return whether the slot sends the transaction ``last`` where it was: no other one commits there, or after it
-        without it.  ``seconds``: how long to wait at a time."""
-        while True:
-            data = self._stream.take()
-            if data is None:
-                if not self._assembler.under_way and self._stream.progress > last.lsn:
-                    return False
-                await self._stream.wait(seconds)
-                continue
-            message = decode(data)
-            if isinstance(message, Begin) and message.lsn >= last.lsn:
-                await self._assembler.add(message, len(data))
-                return Stored.of(message) == last
-            await self._add(data)
+        """`holds`, with all that was read until then."""
+        return await holds(self._stream, last, seconds, self._add)
 
     async def next(self, seconds: float) -> Stretch:
         """As soon as there is something, if only that the log has been read further; else after ``seconds``."""
@@ -103,3 +91,21 @@ class LogReader:
         if self._assembler.under_way:
             return 0
         return max(self._reached, self._stream.progress)
+
+
+async def holds(stream: LogStream, last: Stored, seconds: float, add: Callable[[bytes], Awaitable[object]]) -> bool:
+    """Return whether the slot sends the transaction ``last`` where it was: no other one commits there, or after it
+    without it.  ``seconds``: how long to wait at a time.  ``add``: takes each message."""
+    under_way = False
+    while True:
+        data = stream.take()
+        if data is None:
+            if not under_way and stream.progress > last.lsn:
+                return False
+            await stream.wait(seconds)
+            continue
+        await add(data)
+        message = decode(data)
+        if isinstance(message, Begin) and message.lsn >= last.lsn:
+            return Stored.of(message) == last
+        under_way = isinstance(message, Begin) or (under_way and not isinstance(message, Commit))

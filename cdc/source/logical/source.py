@@ -135,19 +135,13 @@ class LogicalSource:
         self._watch = asyncio.create_task(self._care.watch(self._limits.check_pause))
 
     async def _read_log(self, state: SlotState) -> bool:
-        """Begin to read at the position.  Return False when the log is not the one that was read.
-
-        A server that was started since may have its slot before the last stored transaction: it seldom writes to disk
-        how far its slots are, and a crash puts them back.  So does an older copy of the server in its place; in its log
-        another transaction is there, or none.
-        """
-        last = self._position.last
-        verified = last.xid == 0 or last.lsn < state.confirmed or self._position.started == state.started
+        """Begin to read at the position.  Return False when the log is not the one that was read."""
+        last, to_verify = self._position.last, self._position.to_verify(state.confirmed, state.started)
         self._stream = await connected(self._name, self._info, self._slot, PUBLICATION)
-        await self._stream.open(last.lsn + 1 if verified else state.confirmed)
+        await self._stream.open(state.confirmed if to_verify else last.lsn + 1)
         tables = LogTables(self._lookup, self._captures, self._schema)
         self._reader = LogReader(self._stream, tables, self._limits.batch, self._limits.huge, last.lsn + 1)
-        return verified or await self._reader.holds(last, self._limits.idle)
+        return not to_verify or await self._reader.holds(last, self._limits.idle)
 
     async def _end_log(self) -> None:
         if self._reader is not None:

@@ -15,9 +15,11 @@ import pytest
 
 from cdc.change import Operation, RowChange, Transaction, Value
 from cdc.column import Capture
+from cdc.database.postgres_lsn import lsn_number
 from cdc.errors import LogPurged, SourceUnavailable
 from cdc.finding import Severity
 from cdc.source.logical import replication
+from cdc.source.logical.inspector import position_findings
 from cdc.source.logical.position import LogicalPosition
 from cdc.source.logical.replication import ReplicationStream
 from support.database import Database
@@ -377,6 +379,10 @@ async def test_server_put_back_to_an_older_copy_and_grown_since_is_noticed(copie
         await stopped.open()
     await stopped.source.close()
     assert "on_purged" in caught.value.hint
+    await released(database)
+    (finding,) = await position_findings(database.info, read.position)
+    assert finding.severity is Severity.WRONG
+    assert "older copy" in finding.detail
     again = Reading(database, logical_source(database, ROWS, reread_lost=True), read.position)
     await again.open()
     found = _operations(await again.drain())
@@ -388,6 +394,24 @@ async def test_server_put_back_to_an_older_copy_and_grown_since_is_noticed(copie
     _written(database, 5000, 5001)
     assert _operations(await again.drain()) == [("create", 5000)]
     await again.source.close()
+
+
+async def test_server_that_was_killed_is_the_same(copied: tuple[Database, Reading]) -> None:
+    """Its slot is before the last stored transaction, too."""
+    database, read = copied
+    assert read.position is not None
+    database.close()
+    database.server.kill()
+    database.server.start()
+    stand = LogicalPosition.load(read.position)
+    ((confirmed,),) = database.execute("SELECT confirmed_flush_lsn::text FROM pg_replication_slots")
+    assert lsn_number(confirmed) <= stand.last.lsn
+    (finding,) = await position_findings(database.info, read.position)
+    assert finding.severity is Severity.OK
+    _written(database, 20, 22)
+    await read.open()
+    assert _operations(await read.drain()) == [("create", 20), ("create", 21)]
+    await read.source.close()
 
 
 async def test_server_put_back_to_an_older_copy_without_new_changes_is_noticed(
