@@ -10,6 +10,7 @@
     │   ├── SourceUnavailable  no connection now; trying again may help
     │   ├── ApiError         FacturaScripts' API answers with an error
     │   ├── JournalMissing   the journal is not installed (or not for this version)
+    │   ├── OutboxOutdated   the journal was acknowledged by another outbox, or by a newer state of this one
     │   ├── LogRefused       the server does not give its log
     │   │   └── LogPurged    what comes next is no longer, or not, in the server's log
     │   ├── LogIncomplete    the log does not hold what is needed to know what changed
@@ -20,6 +21,8 @@
     │   └── TableAltered     a table was altered between looking at it and changing its triggers
     ├── OutboxError          the outbox cannot be opened, migrated or written
     │   ├── PositionMoved    another process has stored for the same source
+    │   ├── OutboxMissing    there is none where the configuration names one
+    │   ├── OutboxLost       it was deleted or replaced while it was open
     │   └── OutboxUnavailable  no connection to it now; trying again may help
     ├── EndpointRefused      an endpoint does not agree to get events
     └── AccessRefused        who asks is not let in
@@ -86,6 +89,10 @@ class JournalMissing(SourceError):
     """The journal is not installed in this database, or belongs to another version of the product."""
 
 
+class OutboxOutdated(SourceError):
+    """The journal was acknowledged by another outbox, or by a newer state of this one: changes are missing in it."""
+
+
 class LogRefused(SourceError):
     """The server does not give its log; the message holds the server's own words."""
 
@@ -124,6 +131,14 @@ class OutboxError(CdcError):
 
 class PositionMoved(OutboxError):
     """Another process has stored for the same source meanwhile: what was to be stored may be told already."""
+
+
+class OutboxMissing(OutboxError):
+    """There is no outbox where the configuration names one; only an explicit step creates it."""
+
+
+class OutboxLost(OutboxError):
+    """The outbox was deleted or replaced while it was open; nothing more is stored in it."""
 
 
 class OutboxUnavailable(OutboxError):

@@ -18,7 +18,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.change import Batch
 from cdc.clock import Clock
-from cdc.errors import OutboxError, PositionMoved, SourceError
+from cdc.errors import OutboxError, OutboxLost, PositionMoved, SourceError
 from cdc.event import Event
 from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
@@ -26,7 +26,7 @@ from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.observer import SILENT, Observer
 from cdc.operation import source_gap
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import Fence, OutboxStore
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills, Source
 
@@ -92,7 +92,7 @@ class Relay:
         batches = aiter(self.source.batches(self.backfills))
         while (batch := await self._next(batches, position, states)) is not None:
             mapped = await self._map(batch, states, keys)
-            await self._store(batch, mapped)
+            await self._store(batch, mapped, position)
             await self.source.acknowledge(batch.position)
             position = batch.position
             _apply(states, mapped)
@@ -109,7 +109,7 @@ class Relay:
             await asyncio.wait({coming}, timeout=QUIET.total_seconds())
             if not coming.done():
                 released = self.mapper.release(self.source.name, states)
-                await self._store(Batch((), position), released)
+                await self._store(Batch((), position), released, position)
                 _apply(states, released)
             return await coming
         finally:
@@ -133,8 +133,9 @@ class Relay:
         facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source, keys)
         return self.mapper.map_batch(self.source.name, transactions, facts, states)
 
-    async def _store(self, batch: Batch, mapped: Mapped) -> None:
-        """Until it succeeds: whoever gave up here would lose events.  Raises `PositionMoved`."""
+    async def _store(self, batch: Batch, mapped: Mapped, behind: Position | None) -> None:
+        """Until it succeeds: giving up would lose events.  ``behind``: the position stored before.  Raises
+        `PositionMoved` when the outbox holds another one, and `OutboxLost`."""
         backoff = Backoff(first=0.5, most=30.0)
         name = self.source.name
         events = _told(name, batch, mapped)
@@ -148,9 +149,10 @@ class Relay:
                     self.clock.now(),
                     kept=batch.kept,
                     step=batch.step,
+                    fence=Fence(behind),
                 )
-            except PositionMoved:
-                raise  # from where it stands now, it must be read again
+            except (PositionMoved, OutboxLost):
+                raise
             except OutboxError as error:
                 delay = backoff.next()
                 self.observer.outbox_failed(name, error)

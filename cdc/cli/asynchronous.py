@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
+from cdc.cli.output import say
 from cdc.config import Config
 from cdc.outbox.base import OutboxStore
 from cdc.service import outboxes
@@ -72,5 +73,21 @@ async def opened(store: S) -> AsyncIterator[S]:
         await store.close()
 
 
-def opened_outbox(config: Config) -> AbstractAsyncContextManager[OutboxStore]:
-    return opened(outboxes.open_outbox(config))
+@asynccontextmanager
+async def opened_outbox(config: Config, *, create: bool = False) -> AsyncIterator[OutboxStore]:
+    """``create``: if it does not exist yet.  Raises `OutboxMissing`."""
+    store = outboxes.open_outbox(config)
+    if create:
+        await create_outbox(config, store)
+    else:
+        await outboxes.require(config, store)
+    async with opened(store):
+        yield store
+
+
+async def create_outbox(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
+    """`outboxes.create`, reported."""
+    created = await outboxes.create(config, store, anyway=anyway)
+    if created:
+        say(f"Created the outbox {config.outbox.describe()}.")
+    return created

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import getpass
 import os
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from cdc.access.base import AccessStore
 from cdc.access.nouns import AuditEntry
 from cdc.cli.asynchronous import opened
 from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.service import access
+from cdc.service import access, outboxes
 
 
-def opened_access(config: Config) -> AbstractAsyncContextManager[AccessStore]:
-    return opened(access.open_access(config))
+@asynccontextmanager
+async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
+    """In the outbox.  Raises `OutboxMissing`."""
+    await outboxes.require(config, outboxes.open_outbox(config))
+    async with opened(access.open_access(config)) as store:
+        yield store
 
 
 async def note(config: Config, action: str, *subjects: str) -> None:

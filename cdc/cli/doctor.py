@@ -24,7 +24,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.service import doctor as service_doctor
 from cdc.service import endpoints as service_endpoints
-from cdc.service import sending
+from cdc.service import markers, sending
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -106,6 +106,9 @@ async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
             checks += await _check_endpoints(config, store)
+            for source in config.source.values():
+                if (known := await markers.finding(source, store)) is not None:
+                    checks.append(Check(f"source {source.name}", known))
             found = [(name, await store.position(name)) for name in config.source]
     except CdcError as error:
         return [_failed("outbox", "open", error)], {}

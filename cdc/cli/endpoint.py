@@ -104,7 +104,7 @@ def add(
 
 
 async def _add(config: Config, made: Endpoint) -> None:
-    async with opened_outbox(config) as store:
+    async with opened_outbox(config, create=True) as store:
         await store.add_endpoint(made)
     await note(config, "endpoint.add", made.id)
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.asynchronous import create_outbox, opened_outbox, run_async
 from cdc.cli.auditing import note, opened_access
 from cdc.cli.output import json_option, print_json, say
 from cdc.cli.session import Session, pass_session
@@ -29,6 +29,20 @@ _KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that 
 @click.group()
 def outbox() -> None:
     """Where events, deliveries and endpoints are kept."""
+
+
+@outbox.command()
+@click.option("--anyway", is_flag=True, help="Also where a source was read by an outbox that is not there any more.")
+@pass_session
+def create(session: Session, anyway: bool) -> None:
+    """Create an empty outbox, before the first `cdc run`.
+
+    `cdc setup` and `cdc endpoint add` do so, too; `cdc run` never does: after the loss of an outbox, changes would be
+    read into one without endpoints.  Does nothing where there is an outbox.
+    """
+    config = quiet_configuration(session)
+    if not run_async(create_outbox(config, outboxes.open_outbox(config), anyway=anyway)):
+        say(f"The outbox {config.outbox.describe()} exists.")
 
 
 @outbox.command("new-key")
@@ -68,7 +82,7 @@ async def _rekey(config: Config) -> int:
 def print_sql() -> None:
     """Print the SQL that makes the outbox's tables in PostgreSQL.
 
-    For a DBA, where the account of [outbox] url may not make a schema; otherwise `cdc run` makes them.
+    For a DBA, where the account of [outbox] url may not make a schema; otherwise `cdc outbox create` makes them.
     """
     click.echo(outboxes.outbox_script())
 

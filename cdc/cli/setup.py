@@ -20,7 +20,7 @@ from cdc.cli.setup_config import configure
 from cdc.config import Config, SourceConfig
 from cdc.config.initial import Choices
 from cdc.endpoint import Endpoint
-from cdc.errors import ConfigError
+from cdc.errors import ConfigError, OutboxMissing
 from cdc.service.unit import UNIT, UnitSettings, unit_text
 
 _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
@@ -71,6 +71,9 @@ def setup(
     config = quiet_configuration(session)
     for source in select_sources(config, ()):
         _install(guide, source)
+    if no_endpoint:
+        guide.heading("Create the outbox")
+        guide.run("outbox", "create")
     refused = receiver is not None and _try_endpoint(guide, config, receiver, events)
     guide.heading("Check everything")
     wrong = guide.run("doctor")
@@ -121,8 +124,12 @@ def _try_endpoint(guide: Guide, config: Config, receiver: str, events: str | Non
 
 
 async def _endpoint(config: Config, url: str) -> Endpoint | None:
-    async with opened_outbox(config) as store:
-        return next((each for each in await store.endpoints() if each.url == url), None)
+    """None also where there is no outbox yet."""
+    try:
+        async with opened_outbox(config) as store:
+            return next((each for each in await store.endpoints() if each.url == url), None)
+    except OutboxMissing:
+        return None
 
 
 def _offer_unit(guide: Guide, config: Config, unit: Path | None) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.auditing import note
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.config import DEFAULT_FILE, Config, find_config
+from cdc.config import DEFAULT_FILE, Config, SourceConfig, find_config
 from cdc.config.scan import Found, append, as_toml, scan
-from cdc.service import survey
+from cdc.service import markers, survey
 
 
 @click.group()
@@ -69,6 +71,27 @@ def scan_(
         say(f"{len(new)} sources added to {_file(session)}.  Next: cdc install-triggers, and SIGHUP to cdc run.")
     else:
         say("Nothing new was found.")
+
+
+@source.command()
+@click.argument("name")
+@pass_session
+def adopt(session: Session, name: str) -> None:
+    """Accept this outbox for a source that another one has read, or a newer state of this one.
+
+    After an outbox was lost, or restored from an older copy: what was read since is not in the journal any more.  The
+    captured tables are read again, as events .read; deleted records are not reported.
+    """
+    config = quiet_configuration(session)
+    tables = run_async(_adopt(config, config.select_source(name)))
+    say(f"{name}: adopted; cdc run reads {len(tables)} tables again.")
+
+
+async def _adopt(config: Config, source: SourceConfig) -> list[str]:
+    async with opened_outbox(config) as store:
+        tables = await markers.adopt(source, store)
+    await note(config, "source.adopt", source.name)
+    return tables
 
 
 def _file(session: Session) -> Path:

@@ -24,9 +24,10 @@ PREFIX = "cdc_"
 JOURNAL = "cdc_journal"
 SHAPES = "cdc_shape"
 INSTALLATION = "cdc_installation"
+MARKER = "cdc_marker"
 WAIT = "cdc_wait"
 PROBE = "cdc_probe"
-TABLES = (JOURNAL, SHAPES, INSTALLATION, PROBE)
+TABLES = (JOURNAL, SHAPES, INSTALLATION, PROBE, MARKER)
 #: Of the probe's rows in the journal; those of captured tables have greater numbers.
 PROBE_SHAPE = 0
 

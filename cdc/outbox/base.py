@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep
@@ -41,6 +42,13 @@ class Stored:
 
     events: int
     deliveries: int
+
+
+class Fence(NamedTuple):
+    """``position``: the one that the outbox must still hold (None: none) for a new one to take its place.  Another one
+    means that another process stored for the source, or that the outbox was replaced by an older state."""
+
+    position: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,19 @@ class StoredEvent:
 
 
 class OutboxStore(KeptStore, Protocol):
+    async def exists(self) -> bool:
+        """Return whether `open` would find an outbox rather than create one.  Does not need `open`."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `OutboxLost` when the open outbox was deleted or replaced."""
+        ...
+
+    async def save(self, now: datetime) -> Path | None:
+        """Write the content of a lost outbox to a new file beside its former place, and return that file's path; None
+        when nothing can be saved.  Raises `OutboxError`."""
+        ...
+
     async def open(self) -> None:
         """Create or migrate the schema.  Raises `OutboxError` when the file is newer than this version or unusable."""
         ...
@@ -127,11 +148,12 @@ class OutboxStore(KeptStore, Protocol):
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        fence: Fence | None = None,
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, and how far a backfill
-        is, unless it has ended, in one transaction.  Raises `PositionMoved`, and stores nothing, when ``kept`` is
-        behind another position."""
+        is, unless it has ended, in one transaction.  Raises `PositionMoved`, and stores nothing, when ``kept`` or
+        ``fence`` is behind another position than the stored one."""
         ...
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:

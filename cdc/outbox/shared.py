@@ -14,8 +14,10 @@ from cdc.backfill import EXISTING
 from cdc.endpoint import Endpoint, Order
 from cdc.errors import NotFound, PositionMoved, UsageError
 from cdc.event import OPERATIONS, TESTS, Event
-from cdc.outbox.base import StoredEvent
+from cdc.kept import KeptChange
+from cdc.outbox.base import Fence, StoredEvent
 from cdc.pattern import matches, names_last
+from cdc.position import Position
 from cdc.selection import stored
 
 #: What stands for NUL where a store cannot hold it.
@@ -160,6 +162,12 @@ def cursor_of(text: str) -> tuple[int, int] | None:
     """Sequence and delivery number of `place_text`; None when the text is no such place."""
     match = _PLACE.fullmatch(text)
     return None if match is None else (int(match[1]), int(match[2]))
+
+
+def check_fence(source: str, stored: Position | None, kept: KeptChange | None, fence: Fence | None) -> None:
+    """Raise `PositionMoved` when a change of kept rows, or a fence, is behind another position than the stored one."""
+    if (kept is not None and kept.behind != stored) or (fence is not None and fence.position != stored):
+        raise position_moved(source)
 
 
 def position_moved(source: str) -> PositionMoved:

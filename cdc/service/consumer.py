@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc.backoff import Backoff
-from cdc.clock import SystemClock
+from cdc.clock import Clock, SystemClock
 from cdc.config import Config
-from cdc.errors import CdcError, ConfigError, OutboxUnavailable
+from cdc.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable
 from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.service.consumer_parts import ConsumerParts, Say, sources_of
-from cdc.service.outboxes import open_outbox
+from cdc.service.outboxes import open_outbox, require, save_lost
 from cdc.service.parts import Parts, settled
 from cdc.service.reload import Reload, check_reloadable
 from cdc.service.roles import Role
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 #: Added to what the service manager is told of a pause: no pause is kept to the second.
 _MARGIN = 20.0
+#: Seconds between two looks whether the outbox is still in its place.
+_WATCH = 2.0
 
 
 async def run(
@@ -48,11 +50,13 @@ async def run(
     store = open_outbox(config)
     reported = Reported(SystemClock(), tuple(sources_of(config, role)))
     try:
-        if not await _open_in_time(store, stop, supervisor):
+        if not await _open_in_time(config, store, stop, supervisor):
             return
         async with observing(config, reported) as observer:
             parts = ConsumerParts(store, reported, observer, role, say, supervisor)
             await _Consumer(parts, supervisor, stop, reload).run(config)
+    except OutboxLost as lost:
+        raise await save_lost(store, lost) from lost
     finally:
         supervisor.stopping()
         await store.close()
@@ -78,11 +82,12 @@ async def observing(config: Config, reported: Reported) -> AsyncIterator[Observe
         await asyncio.to_thread(traces.close)
 
 
-async def _open_in_time(store: OutboxStore, stop: asyncio.Event, supervisor: Supervisor) -> bool:
+async def _open_in_time(config: Config, store: OutboxStore, stop: asyncio.Event, supervisor: Supervisor) -> bool:
     """Whether it is open before ``stop``: a server that is not there yet is waited for."""
     backoff = Backoff(first=0.5, most=10.0)
     while not stop.is_set():
         try:
+            await require(config, store)
             await store.open()
         except OutboxUnavailable as error:
             delay = backoff.next()
@@ -108,6 +113,7 @@ class _Consumer:
             async with asyncio.TaskGroup() as group:
                 running = Parts(group)
                 group.create_task(self._end(running))
+                group.create_task(watch_outbox(self.parts.store, SystemClock(), self.stop))
                 await running.become(wanted)
                 settled()
                 self.supervisor.ready(self.parts.status(SystemClock().now()))
@@ -156,6 +162,17 @@ class _Consumer:
             log.info("configuration reloaded", changed=sorted(changed))
         self.supervisor.ready(self.parts.status(SystemClock().now()))
         return config
+
+
+async def watch_outbox(store: OutboxStore, clock: Clock, stop: asyncio.Event) -> None:
+    """Until ``stop``.  Raises `OutboxLost`: without its outbox nothing of this process can do its work."""
+    while not await clock.wait(stop, _WATCH):
+        try:
+            await store.check()
+        except OutboxLost:
+            raise
+        except OutboxError:
+            continue  # reported by the parts that need it
 
 
 def first_of(error: Exception) -> Exception:

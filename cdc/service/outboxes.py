@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.config.outbox import OutboxConfig, SecretKeys
-from cdc.errors import UsageError
+from cdc.errors import OutboxError, OutboxLost, OutboxMissing, UsageError
 from cdc.outbox.base import OutboxStore
 
 if TYPE_CHECKING:
@@ -25,6 +25,55 @@ def open_outbox(config: Config) -> OutboxStore:
 
 def outbox_of(outbox: OutboxConfig) -> OutboxStore:
     return _outbox(outbox, outbox.secret_keys())
+
+
+async def require(config: Config, store: OutboxStore) -> None:
+    """Raise `OutboxMissing` unless the configured outbox exists: nothing but an explicit step creates one, for an empty
+    outbox would take changes without any endpoint."""
+    if not await store.exists():
+        raise OutboxMissing(
+            f"There is no outbox {config.outbox.describe()}.",
+            "If there was one, restore it from a backup: docs/operations.md.  Before the first cdc run create it: "
+            "cdc outbox create, or cdc endpoint add.",
+        )
+
+
+async def create(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
+    """Create the configured outbox unless it exists, and return whether it was created.  Raises `OutboxMissing` when a
+    source was read by an outbox that is not there, unless ``anyway``."""
+    if await store.exists():
+        return False
+    if not anyway and (source := await _expecting(config)) is not None:
+        raise OutboxMissing(
+            f"There is no outbox {config.outbox.describe()}, but one has read source {source!r}.",
+            "Restore it from a backup: docs/operations.md.  To begin with an empty one: cdc outbox create --anyway, "
+            f"cdc endpoint add for each endpoint, cdc source adopt {source}.",
+        )
+    try:
+        await store.open()
+    finally:
+        await store.close()
+    return True
+
+
+async def _expecting(config: Config) -> str | None:
+    from cdc.service.markers import expecting
+
+    return await expecting(config)
+
+
+async def save_lost(store: OutboxStore, lost: OutboxLost) -> OutboxLost:
+    """Save what a lost outbox holds, and return the error with the place of it."""
+    try:
+        saved = await store.save(SystemClock().now())
+    except OutboxError as error:
+        return OutboxLost(f"{lost.message} Its content could not be saved: {error.message}", lost.hint)
+    if saved is None:
+        return lost
+    return OutboxLost(
+        f"{lost.message} Its content was saved as {saved}.",
+        f"Move that file to its place (without any -wal and -shm file beside it) and start again.  {lost.hint}",
+    )
 
 
 def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:

@@ -110,7 +110,8 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
     check = _check(source, share) if source.repair else None
     limits = Limits(idle=share.pace.idle, check_pause=share.pace.check)
     repair, patterns = _repair(source, share), _patterns(source, share)
-    return JournalSource(source.name, journal, repair, limits, check=check, patterns=patterns)
+    reread_lost = source.on_purged == "reread"
+    return JournalSource(source.name, journal, repair, limits, check=check, patterns=patterns, reread_lost=reread_lost)
 
 
 def _log_source(source: SourceConfig, share: Share) -> Source:

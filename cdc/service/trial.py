@@ -12,7 +12,7 @@ from cdc.config import Config
 from cdc.delivery import Attempt
 from cdc.event import TESTS, Event
 from cdc.outbox.shared import no_endpoint
-from cdc.service.outboxes import open_outbox
+from cdc.service.outboxes import open_outbox, require
 from cdc.service.sending import sending
 
 
@@ -30,6 +30,7 @@ async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attemp
     clock = SystemClock()
     worker = f"{socket.gethostname()}-test-{os.getpid()}"
     store = open_outbox(config)
+    await require(config, store)
     await store.open()
     try:
         endpoint = await store.endpoint(endpoint_id)

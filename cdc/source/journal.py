@@ -15,15 +15,18 @@ Invariants:
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import structlog
 
-from cdc.change import Batch, Row, RowChange, Transaction, Value
+from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Table
-from cdc.errors import CdcError
+from cdc.errors import CdcError, OutboxOutdated
 from cdc.image import key_of
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
@@ -31,7 +34,7 @@ from cdc.source.journal_ahead import ReadAhead
 from cdc.source.journal_batches import Limits, by_transaction, changes_of, gaps_of, marked, parts
 from cdc.source.journal_database import JournalDatabase, JournalRow, TransactionHead
 from cdc.source.journal_forgetting import Forgetting
-from cdc.source.journal_position import Huge, JournalPosition
+from cdc.source.journal_position import MOVED, Huge, JournalPosition, Marker
 from cdc.source.new_tables import NewTables, Patterns
 from cdc.source.pages import Page, PageReader, Wanted
 from cdc.source.record_index import RecordIndex, record_names
@@ -42,6 +45,8 @@ from cdc.source.turn import Turn
 Repair = Callable[[Sequence[str]], Awaitable[None]]
 
 log = structlog.get_logger()
+
+REREADING: Final = "reading all captured tables again; deleted records are not reported"
 
 
 class JournalSource:
@@ -57,6 +62,7 @@ class JournalSource:
         *,
         check: Check | None = None,
         patterns: Patterns | None = None,
+        reread_lost: bool = False,
     ) -> None:
         self._name = name
         self._turn = Turn(name)
@@ -66,6 +72,9 @@ class JournalSource:
         self._clock = clock or SystemClock()
         self._pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
         self._untold: set[str] = set()
+        self._reread_lost = reread_lost
+        self._first: Batch | None = None
+        self._took_over = False
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
         self._trigger_check = TriggerCheck(name, check, self._limits.check_pause, self._clock)
@@ -89,11 +98,41 @@ class JournalSource:
     async def open(self, position: Position | None) -> None:
         self._position = JournalPosition.load(position)
         await self._database.connect()
-        await self._turn.take(self._database.try_lock, self._limits.standby)
+        self._took_over = await self._turn.take(self._database.try_lock, self._limits.standby)
         await self._meet()
         self._tables = await self._database.tables()
+
+    async def _recognise(self) -> None:
+        """Check that the outbox holds all that was deleted from the journal, and delete the rest of what it holds.
+        Raises `OutboxOutdated` when it does not, unless the tables are to be read again then.
+
+        Not done by `open`: a standby opens with the position from before its wait."""
+        stored = self._position.marker
+        await self._compare_markers()
         if self._position.done:
-            await self._database.delete(self._position.done)
+            await self._database.delete(self._position.done, stored)
+
+    async def _compare_markers(self) -> None:
+        """A standby that took over may have an outbox of its own: what the other consumer read is in that one's."""
+        self._first = None
+        found = await self._database.marker()
+        position = self._position
+        if found is None:
+            return
+        of_another = position.marker.outbox != found.outbox
+        if found.outbox and of_another and (self._took_over or position.marker == MOVED):
+            self._position = replace(position, marker=found)
+            self._first = Batch((), self._position.dump())
+        elif position.outdated(found):
+            if not self._reread_lost:
+                raise outdated(self._name)
+            log.error("lost", source=self._name, reason=outdated(self._name).message, action=REREADING)
+            self._position = position.adopting(found, self._tables)
+            time = self._clock.now()
+            gaps = tuple(Gap(table, Operation.READ, time) for table in sorted(self._tables))
+            self._first = Batch((), self._position.dump(), gaps)
+        elif not position.marker.outbox or position.marker == MOVED:
+            self._position = replace(position, marker=Marker(secrets.token_hex(8)))
 
     async def close(self) -> None:
         await self._pages.drop()
@@ -105,7 +144,7 @@ class JournalSource:
 
     async def acknowledge(self, position: Position) -> None:
         self._position = JournalPosition.load(position)
-        await self._forgetting.begin(self._position.done)
+        await self._forgetting.begin(self._position.done, self._position.marker)
         if not self._ahead.under_way:
             await self._forgetting.settle()
 
@@ -125,6 +164,10 @@ class JournalSource:
         self._backlog = True  # perhaps: nobody has looked yet
         self._pages.use(backfills)
         self._untold = set()
+        await self._recognise()
+        if self._first is not None:
+            yield self._first
+            self._first = None
         if self._position.huge is not None:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
@@ -178,7 +221,7 @@ class JournalSource:
         rows = await self._named(rows)
         grouped = by_transaction(rows)
         done = (*self._forgetting.unfinished, *grouped)
-        position = await self._after(rows, JournalPosition(done, None, self._position.rereads))
+        position = await self._after(rows, self._position.next(done))
         transactions = tuple(
             Transaction(token, changes) for token, group in grouped.items() if (changes := changes_of(group))
         )
@@ -216,11 +259,10 @@ class JournalSource:
             gaps = await self._index(token, index)
             for last, ordinals, final in marked(index.parts(stored_records, self._limits.batch)):
                 rows = await self._named(await self._database.rows_at(token, ordinals))
-                rereads = self._position.rereads
                 if final:
-                    position = await self._after(gaps, JournalPosition((token,), None, rereads))
+                    position = await self._after(gaps, self._position.next((token,)))
                 else:
-                    position = JournalPosition((), Huge(token, last), rereads)
+                    position = self._position.next(huge=Huge(token, last))
                 changes = changes_of(rows)
                 part = Transaction(token, changes, more=not final)
                 yield Batch((part,), position.dump(), gaps_of(gaps) if final else ())
@@ -286,8 +328,18 @@ class JournalSource:
 
     def _told(self) -> Batch:
         told = self._pages.told(self._position.rereads)
-        position = JournalPosition(self._forgetting.unfinished, None, told.rereads)
+        position = self._position.next(self._forgetting.unfinished, rereads=told.rereads)
         return Batch(told.transactions, position.dump(), told.gaps, step=told.step)
+
+
+def outdated(source: str) -> OutboxOutdated:
+    """Return the error about an outbox that lacks changes which the journal of ``source`` does not hold any more."""
+    return OutboxOutdated(
+        f"Source {source!r}: this outbox is not the one that read the journal last, or an older state of it: it lacks "
+        "changes that the journal does not hold any more.",
+        f"Restore the right outbox, or accept this one with cdc source adopt {source}, which reads the captured tables "
+        'again; on_purged = "reread" does so by itself.',
+    )
 
 
 def _names(change: RowChange) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from cdc.change import RowChange
 from cdc.column import Capture, Table
 from cdc.source.base import Lookup
+from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.pages import Page, Wanted
 
 #: Rows made before others get a turn.
@@ -99,8 +100,14 @@ class JournalDatabase(Lookup, Protocol):
         """These rows of one transaction, by ordinal."""
         ...
 
-    async def delete(self, tokens: Sequence[str]) -> None:
-        """Forget these transactions; those not there (any more) are passed over."""
+    async def marker(self) -> Marker | None:
+        """Return which outbox acknowledged last, and what; None where the database has no place for that, or the
+        account may not write it."""
+        ...
+
+    async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
+        """Forget these transactions; those not there (any more) are passed over.  ``marker``: replaces the one in the
+        database before or with the deletion, if it names an outbox and `marker` found a place for it."""
         ...
 
     async def page(self, wanted: Wanted, most: int) -> JournalPage | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,12 +16,13 @@ from cdc import sqlfile
 from cdc.change import Row, Value
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
-from cdc.database.mysql_connection import code_of, rows
+from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
 from cdc.database.mysql_tables import FoundTable, text
 from cdc.errors import JournalMissing
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
 from cdc.source.journal_mysql_rows import RowReader
+from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.mysql_lookup import MySQLLookup, table_names
 from cdc.source.mysql_session import SLICE, MySQLSession
 from cdc.source.pages import Page, Wanted
@@ -36,6 +38,9 @@ _BUSY = 2.0
 _HISTORY = 50_000
 #: Seconds before another try to remove history.
 _HISTORY_PAUSE = 1.0
+#: Seconds between two writes of the marker while there is work; it is also written when the journal has been emptied.
+#: A write is a commit of its own.
+_MARK = 0.25
 #: Rows deleted by one statement and transaction.
 _DELETE = 2000
 
@@ -59,6 +64,9 @@ class MySQLJournal:
         self._history = 0
         self._history_at = 0.0
         self._routine = False
+        self._markable = False
+        self._unmarked: Marker | None = None
+        self._marked_at = -math.inf
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -165,14 +173,25 @@ class MySQLJournal:
 
     # -- forgetting and waiting -------------------------------------------------------------------------------------
 
-    async def delete(self, tokens: Sequence[str]) -> None:
-        for start in range(0, len(tokens), _DELETE):
-            await self._session.run(partial(self._delete, tokens=tokens[start : start + _DELETE]))
+    async def marker(self) -> Marker | None:
+        found = await self._session.run(_read_marker)
+        self._markable = found is not None
+        self._unmarked, self._marked_at = None, -math.inf
+        return found
 
-    def _delete(self, connection: Connection[Any], tokens: Sequence[str]) -> None:
+    async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
+        for start in range(0, len(tokens), _DELETE):
+            some = tokens[start : start + _DELETE]
+            await self._session.run(partial(self._delete, tokens=some, marker=marker))
+
+    def _delete(self, connection: Connection[Any], tokens: Sequence[str], marker: Marker) -> None:
         known = self._reader.complete
         unknown = _numbers([token for token in tokens if token not in known])
         ids = [number for token in tokens for number in known.pop(token, ())]
+        if self._markable and marker.outbox:
+            self._unmarked = marker
+            if time.monotonic() - self._marked_at >= _MARK:
+                self._mark(connection)
         _delete_rows(connection, ids)
         deleted = len(ids)
         while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
@@ -181,6 +200,12 @@ class MySQLJournal:
         self._history += deleted
         if self._versioned and self._history >= _HISTORY:
             self._forget_history(connection)
+
+    def _mark(self, connection: Connection[Any]) -> None:
+        """Write the marker if it is not the one in the database."""
+        if self._unmarked is not None:
+            rows(connection, sqlfile.load("mysql/set_marker.sql"), self._unmarked)
+            self._unmarked, self._marked_at = None, time.monotonic()
 
     def _forget_history(self, connection: Connection[Any]) -> None:
         """Remove what deletions leave in a system-versioned journal.  The server refuses while a transaction that has
@@ -205,6 +230,7 @@ class MySQLJournal:
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
         """Whether the journal has rows, within about ``seconds``."""
+        self._mark(connection)
         if self._versioned and self._history:
             self._forget_history(connection)
         pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
@@ -220,6 +246,18 @@ class MySQLJournal:
                     raise
                 self._routine = False
         return bool(rows(connection, "SELECT SLEEP(%s), EXISTS (SELECT 1 FROM `cdc_journal`)", (pause,))[0][1])
+
+
+def _read_marker(connection: Connection[Any]) -> Marker | None:
+    """Return the marker if it is there and this account may change it, which is tried."""
+    try:
+        rows(connection, "UPDATE `cdc_marker` SET `batch` = `batch` WHERE `id` = 1")
+        found = rows(connection, "SELECT `outbox`, `batch` FROM `cdc_marker` WHERE `id` = 1")
+    except pymysql.err.MySQLError as error:
+        if code_of(error) == MISSING_TABLE or code_of(error) in NO_PRIVILEGE:
+            return None
+        raise
+    return Marker(*found[0]) if found else None
 
 
 def list_heads(connection: Connection[Any], limit: int) -> tuple[list[TransactionHead], bool]:

@@ -25,6 +25,7 @@ from cdc.errors import JournalMissing
 from cdc.image import Image, ImageReader, key_in
 from cdc.row_json import refuse
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
+from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.journal_postgres_decode import decode_unknown
 from cdc.source.pages import Wanted
 from cdc.source.postgres_lookup import PostgresLookup
@@ -75,6 +76,7 @@ class PostgresJournal:
         self._woken = False  # out of being idle, by the server
         self._busy_until = 0.0
         self._pause = _SHORTEST
+        self._markable = False
         self._floor = self._next_floor = "0"
         #: Transactions that were read over this connection: no fail-over can have come in between.
         self._read: set[str] = set()
@@ -145,7 +147,14 @@ class PostgresJournal:
         parameters = {"xid": _split(token)[0], "lsns": _array(map(lsn_text, ordinals))}
         return await self._rows("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
 
-    async def delete(self, tokens: Sequence[str]) -> None:
+    async def marker(self) -> Marker | None:
+        ((self._markable,),) = await self._link.query(_sql("marker_usable"))
+        if not self._markable:
+            return None
+        return Marker(*(await self._link.query("SELECT outbox, batch FROM cdc.cdc_marker"))[0])
+
+    async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
+        mark = _sql("set_marker") if self._markable and marker.outbox else ""
         self._pause = _SHORTEST
         self._busy_until = time.monotonic() + BUSY
         if self._idle:
@@ -153,11 +162,13 @@ class PostgresJournal:
             await self._link.query(f"SELECT {_GIVE_BACK}", _IDLE_LOCK)
         read = self._read.intersection(tokens)
         if read:
-            await self._link.query(_sql("delete_read"), {"xids": _array(_split(token)[0] for token in read)})
+            xids = _array(_split(token)[0] for token in read)
+            await self._link.query(mark + _sql("delete_read"), {"xids": xids, **marker._asdict()})
             self._read -= read
         if others := [_split(token) for token in tokens if token not in read]:
             firsts = _array(lsn_text(int(first)) for _, first in others)
-            await self._link.query(_sql("delete"), {"xids": _array(xid for xid, _ in others), "lsns": firsts})
+            parameters = {"xids": _array(xid for xid, _ in others), "lsns": firsts, **marker._asdict()}
+            await self._link.query(mark + _sql("delete"), parameters)
 
     async def _rows(
         self, condition: str, parameters: dict[str, Any], limit: int | None, token: str = ""

@@ -16,10 +16,11 @@ class Turn:
         self._source = source
         self.awaited = False
 
-    async def take(self, try_lock: Callable[[float], Awaitable[bool]], pause: float) -> None:
-        """``try_lock``: tries for so many seconds.  ``pause``: seconds of each try while waiting."""
+    async def take(self, try_lock: Callable[[float], Awaitable[bool]], pause: float) -> bool:
+        """Return whether there was another consumer to wait for.  ``try_lock``: tries for so many seconds.  ``pause``:
+        seconds of each try while waiting."""
         if await try_lock(0):
-            return
+            return False
         self.awaited = True
         try:
             log.info("standby", source=self._source, reason="another consumer reads this database")
@@ -28,3 +29,4 @@ class Turn:
             log.info("took over", source=self._source)
         finally:
             self.awaited = False
+        return True

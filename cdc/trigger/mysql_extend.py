@@ -13,6 +13,7 @@ from cdc.trigger.mysql_plan import (
     RECORD,
     dialect_of,
     install_plan,
+    left_to_install,
     parents_of,
     record,
     repair_plan,
@@ -37,7 +38,7 @@ def extend_plan(found: Found, installation: Installation, more: Sequence[Capture
     plan = install_plan(found, there, cascades_only=installation.cascades_only)
     wanted = {"", *names, *parents_of(found, set(every), names)}
     first = Step(RECORD, "", (record(tokens_of(found), captures_to_json(list(every.values()))),))
-    kept = [step for step in plan.steps if step.table in wanted and step.title != RECORD]
+    kept = [step for step in plan.steps if step.table in wanted and step.title not in left_to_install(found)]
     if not installation.cascades_only:
         targets, dialect = targets_of(found, there), dialect_of(found, cascades_only=False)
         kept.append(Step("have them read", "", tuple(gap(targets[table], dialect) for table in sorted(names))))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cdc.column import Capture
 from cdc.database.mysql_connection import Flavour, literal, quote
-from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES, TABLES, WAIT, Tokens
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, WAIT, Tokens
 from cdc.database.mysql_tables import UNSEEN, FoundTable
 from cdc.trigger.mysql_found import Found
 from cdc.trigger.mysql_plan import TRANSACTIONS, tokens_of
@@ -62,6 +62,7 @@ def consumer_grants(found: Found, captures: Sequence[Capture], database: str, ac
     grants = [f"GRANT {rights} ON {schema}.{quote(JOURNAL)} TO {to};"]
     grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)} TO {to};")
     grants += [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
+    grants.append(f"GRANT SELECT, UPDATE ON {schema}.{quote(MARKER)} TO {to};")
     grants.append(f"GRANT EXECUTE ON PROCEDURE {schema}.{quote(WAIT)} TO {to};")
     secrets = {capture.table: capture.secrets for capture in captures}
     for name in sorted(secrets):

@@ -12,6 +12,7 @@ from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
     JOURNAL,
+    MARKER,
     SHAPES,
     TABLES,
     VERSION,
@@ -38,6 +39,7 @@ from cdc.trigger.mysql_render import (
 )
 
 RECORD = "record what is installed"
+MARK = "make room to note which outbox reads the journal"
 #: Where MySQL's triggers learn their transaction.
 TRANSACTIONS = "performance_schema.events_transactions_current"
 _TO_INSTALL = ("LOCK TABLES", "CREATE ROUTINE")
@@ -131,8 +133,14 @@ def repair_plan(found: Found, installation: Installation, tables: Collection[str
     tables = captured if tables is None else tables
     wanted = {"", *tables, *parents_of(found, captured, tables)}
     plan = install_plan(found, captures, cascades_only=installation.cascades_only)
-    steps = tuple(step for step in plan.steps if step.table in wanted and step.title != RECORD)
+    steps = tuple(step for step in plan.steps if step.table in wanted and step.title not in left_to_install(found))
     return replace(plan, steps=steps, notes=())
+
+
+def left_to_install(found: Found) -> tuple[str, ...]:
+    """Return the titles of steps that only an installation takes: an account granted its rights by an earlier version
+    may not create the marker's table, and its repairs must not fail for that."""
+    return (RECORD,) if found.rights.may("CREATE") else (RECORD, MARK)
 
 
 def parents_of(found: Found, captured: Collection[str], tables: Collection[str]) -> set[str]:
@@ -165,6 +173,8 @@ def _journal_steps(found: Found) -> list[Step]:
     steps = [Step("create the journal", "", tuple(missing))] if missing else []
     if found.stale_wait:
         steps.append(Step(f"replace routine {WAIT}", "", _replaced(found, wait)))
+    if MARKER not in found.own_objects:
+        steps.append(Step(MARK, "", (statement("mysql/marker.sql"), f"INSERT INTO {quote(MARKER)} VALUES (1, '', 0)")))  # noqa: S608 - a constant name
     return steps
 
 

@@ -41,6 +41,7 @@ class Server:
     schema_exists: bool
     schema_owned: bool
     journal_exists: bool
+    marker_exists: bool
     schema_usable: bool
     namesakes: list[str]
 

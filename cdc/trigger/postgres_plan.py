@@ -24,7 +24,7 @@ def plan_install(found: Found, captures: Sequence[Capture]) -> Plan:
     refuse_server(found)
     refuse_tables(found, captures)
     wanted = {capture.table for capture in captures}
-    steps = [] if found.version else [Step("Make the journal", "", (sql.journal(found.schema),))]
+    steps = _marker_steps(found) if found.version else [_journal_step(found)]
     steps += _probe_steps(found, captures)
     tables = [_forget(table) for table in found.captures if table not in wanted]
     tables += _table_steps(found, captures)
@@ -39,7 +39,7 @@ def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
     captures = [found.captures[table] for table in tables]
     refuse_server(found)
     refuse_tables(found, captures)
-    return Plan(tuple(_table_steps(found, captures)))
+    return Plan((*_marker_steps(found), *_table_steps(found, captures)))
 
 
 def plan_extend(found: Found, captures: Sequence[Capture]) -> Plan:
@@ -50,6 +50,17 @@ def plan_extend(found: Found, captures: Sequence[Capture]) -> Plan:
     refuse_tables(found, captures)
     steps = _table_steps(found, captures)
     return Plan(tuple(replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps))
+
+
+def _journal_step(found: Found) -> Step:
+    return Step("Make the journal", "", (sql.journal(found.schema), sql.marker()))
+
+
+def _marker_steps(found: Found) -> list[Step]:
+    """An installation of an earlier version has no marker."""
+    if found.server.marker_exists:
+        return []
+    return [Step("Make room to note which outbox reads the journal", "", (sql.marker(),))]
 
 
 def plan_uninstall(found: Found, waiting: int) -> Plan:

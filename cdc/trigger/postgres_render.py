@@ -69,6 +69,10 @@ def probe(*, existing: bool) -> list[str]:
     return [*made, function(Capture(PROBE), styled=False), revoke_function(PROBE), *triggers]
 
 
+def marker() -> str:
+    return render(f"{_FOLDER}/marker.sql")
+
+
 def drop_journal() -> str:
     return render(f"{_FOLDER}/drop_journal.sql")
 

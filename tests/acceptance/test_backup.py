@@ -57,16 +57,6 @@ async def _lived(consumer: Consumer, database: Database, backup: Path, again: li
     assert sorted(numbers[before:]) == again
 
 
-@pytest.mark.parametrize("name", ["postgres_db", "mariadb_db"])  # of MySQL it is the same code
-async def test_a_journal_goes_on_behind_what_was_read(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    """What was stored behind the backup is gone from journal and outbox; nothing is read or sent twice."""
-    database: Database = request.getfixturevalue(name)
-    consumer = Consumer.of_one_table(tmp_path / "cdc", database)
-    await _lived(consumer, database, tmp_path / "backup.db", again=[7])
-
-
 async def test_a_binlog_is_read_again_from_the_backup_on(mariadb_binlog_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path / "cdc", mariadb_binlog_db, capture="binlog")
     await _lived(consumer, mariadb_binlog_db, tmp_path / "backup.db", again=[4, 5, 6, 7])

@@ -191,6 +191,7 @@ async def test_dispatchers_share_the_work_and_one_goes_on_alone(own_server: Any,
 async def test_an_outbox_whose_server_is_not_there_yet_is_waited_for(own_server: Any, tmp_path: Path) -> None:
     database: Database = own_server("postgresql", *OPTIONS)
     consumer = with_outbox(database, tmp_path)
+    await asyncio.to_thread(consumer.create_outbox)
     database.close()
     await asyncio.to_thread(database.server.stop)
     inbox = Inbox()

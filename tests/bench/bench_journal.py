@@ -30,6 +30,7 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.service import sources
 from cdc.service.parts import settled
 from cdc.source.journal import JournalSource
+from cdc.source.journal_position import MOVED, JournalPosition
 from support.database import Database
 from support.pipeline import install
 
@@ -117,7 +118,7 @@ async def journal_source(database: Database, rows: int) -> Drained:
         raise SystemExit("the journal has a gap")
 
     source = JournalSource("main", sources.journal_of(database.info, load_catalogue()), no_repair)
-    await source.open(None)
+    await source.open(JournalPosition(marker=MOVED).dump())  # of this outbox is whatever was read before
     read, started = 0, time.perf_counter()
     async for batch in source.batches():
         read += sum(len(transaction.changes) for transaction in batch.transactions)

@@ -7,8 +7,8 @@ from datetime import timedelta, timezone
 import orjson
 import pytest
 
-from cdc.errors import UsageError
-from cdc.outbox.base import OutboxStore, Stored
+from cdc.errors import PositionMoved, UsageError
+from cdc.outbox.base import Fence, OutboxStore, Stored
 from cdc.payload import event_payload
 from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, event_ids, lease, store
@@ -46,6 +46,36 @@ async def test_sources_have_their_own_positions_and_states(outbox: OutboxStore) 
     await outbox.store("main", Position("p2"), [], {"a": None, "b": "4", "gone": None}, NOW)
     assert (await outbox.position("main"), await outbox.position("shop")) == ("p2", "q1")
     assert (await outbox.states("main"), await outbox.states("shop")) == ({"b": "4"}, {"a": "3"})
+
+
+@pytest.mark.parametrize("stored", [None, Position("p1")])
+async def test_fence_behind_the_stored_position_lets_the_next_one_in(
+    outbox: OutboxStore, stored: Position | None
+) -> None:
+    if stored is not None:
+        await outbox.store("main", stored, [], {}, NOW, fence=Fence(None))
+    assert (await outbox.store("main", Position("p2"), [event(1)], {}, NOW, fence=Fence(stored))).events == 1
+    assert await outbox.position("main") == "p2"
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"), [(None, "p1"), ("p1", None), ("p0", "p1")], ids=["gone", "another's", "older"]
+)
+async def test_fence_behind_another_position_stores_nothing(
+    outbox: OutboxStore, stored: str | None, expected: str | None
+) -> None:
+    if stored is not None:
+        await outbox.store("main", Position(stored), [], {}, NOW)
+    fence = Fence(None if expected is None else Position(expected))
+    with pytest.raises(PositionMoved, match="source main"):
+        await outbox.store("main", Position("p2"), [event(1)], {"a": "1"}, NOW, fence=fence)
+    assert await outbox.position("main") == stored
+    assert (await outbox.events(9), await outbox.states("main")) == ([], {})
+
+
+async def test_open_outbox_exists_and_is_in_its_place(outbox: OutboxStore) -> None:
+    assert await outbox.exists()
+    await outbox.check()
 
 
 async def test_nothing_is_stored_when_an_event_cannot_be(outbox: OutboxStore) -> None:

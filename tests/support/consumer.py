@@ -26,6 +26,8 @@ from support.database import Database
 
 TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
 RULES = 'tables = ["contadores"]\n'
+#: Commands that tests call before there is an endpoint; an outbox is created for them.
+_ON_AN_OUTBOX = ("backfill", "doctor", "user")
 
 
 def database_url(info: ConnectionInfo) -> str:
@@ -42,6 +44,7 @@ class Consumer:
     process: subprocess.Popen[bytes] | Forked | None = None
     log_name: str = "consumer.log"
     environment: dict[str, str] = field(default_factory=dict)  # of `start`, beside this process's own
+    has_outbox: bool = False
 
     @staticmethod
     def configure(folder: Path, info: ConnectionInfo, more: str = "") -> Consumer:
@@ -86,6 +89,8 @@ class Consumer:
         return self._done(arguments, expect).stderr
 
     def _done(self, arguments: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
+        if not self.has_outbox and arguments[0] in _ON_AN_OUTBOX:
+            self.create_outbox()
         done = run_command(*self.arguments(*arguments))
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -102,7 +107,13 @@ class Consumer:
     def add_endpoint(self, url: str, events: str = "*", *options: str) -> dict[str, Any]:
         """Its id and secret, and what else the command tells."""
         added: dict[str, Any] = json.loads(self.run("endpoint", "add", url, "--events", events, "--json", *options))
+        self.has_outbox = True
         return added
+
+    def create_outbox(self) -> None:
+        """As the step before the first `cdc run`."""
+        self.run("outbox", "create")
+        self.has_outbox = True
 
     @property
     def log(self) -> Path:
@@ -115,6 +126,8 @@ class Consumer:
 
     def start(self, style: str = "json", *, forked: bool = False) -> None:
         """``forked``: without what a start takes (`support.commands`), for who kills it again and again."""
+        if not self.has_outbox:
+            self.create_outbox()
         arguments = ("--verbose", "--log-format", style, "run")
         if forked:
             self.process = start_command(self.arguments(*arguments), self.said, self.log, os.environ | self.environment)

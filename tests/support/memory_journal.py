@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from cdc.change import Operation, Row, RowChange, Value
 from cdc.column import Capture, Column, ColumnKind, Table
 from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
+from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.pages import Page, Wanted
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
@@ -24,6 +25,7 @@ class MemoryJournal:
     table_rows: list[Row] = field(default_factory=list)
     locked_by_other: bool = False
     most_rows: int = 0
+    marked: Marker | None = field(default_factory=Marker)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _order: int = 0
 
@@ -85,7 +87,12 @@ class MemoryJournal:
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
         return self._answer([row for row in self.visible if row.token == token and row.change.ordinal in set(ordinals)])
 
-    async def delete(self, tokens: Sequence[str]) -> None:
+    async def marker(self) -> Marker | None:
+        return self.marked
+
+    async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
+        if self.marked is not None and marker.outbox:
+            self.marked = marker
         self.visible = [row for row in self.visible if row.token not in set(tokens)]
 
     async def page(self, wanted: Wanted, most: int) -> JournalPage | None:

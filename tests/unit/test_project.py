@@ -109,13 +109,14 @@ def test_supported_versions_are_what_the_package_and_the_readme_say() -> None:
 def test_compose_file_is_whole(engine: str) -> None:
     compose = _yaml(f"docker/compose.{engine}.yaml")
     services = compose["services"]
-    assert set(services) == {"database", "facturascripts", "install-triggers", "cdc"}
+    assert set(services) == {"database", "facturascripts", "install-triggers", "create-outbox", "cdc"}
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(compose["volumes"])
         assert {config["source"] for config in service.get("configs", [])} <= set(compose["configs"])
         assert set(service.get("secrets", [])) <= set(compose["secrets"])
-    assert services["cdc"]["depends_on"] == {"install-triggers": {"condition": "service_completed_successfully"}}
+    for service, before in (("create-outbox", "install-triggers"), ("cdc", "create-outbox")):
+        assert services[service]["depends_on"] == {before: {"condition": "service_completed_successfully"}}
     assert (ROOT / "docker" / services["cdc"]["build"]["dockerfile"].removeprefix("docker/")).is_file()
     assert (ROOT / "docker" / compose["configs"]["cdc"]["file"]).is_file()
 

@@ -7,24 +7,25 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
+from pathlib import Path
 
 from cdc.change import BackfillStep
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.event import Event
 from cdc.kept import KeptChange, KeptRow
-from cdc.outbox.base import Stored
+from cdc.outbox.base import Fence, Stored
 from cdc.outbox.memory.backfills import MemoryBackfills
 from cdc.outbox.memory.replays import MemoryReplays
 from cdc.outbox.memory.tables import Delivery, lane_for, sequence_of, settle
 from cdc.outbox.memory.upkeep import MemoryUpkeep
 from cdc.outbox.shared import (
+    check_fence,
     delivery_id,
     endpoint_disabled,
     endpoint_exists,
     event_exists,
     no_endpoint,
-    position_moved,
     record_busy,
     subscriber_of,
 )
@@ -38,6 +39,15 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
     def __init__(self) -> None:
         super().__init__()
         self._changes_seen: int | None = None
+
+    async def exists(self) -> bool:
+        return True
+
+    async def check(self) -> None:
+        pass
+
+    async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - the protocol's: memory is not lost alone
+        return None
 
     async def open(self) -> None:
         pass
@@ -63,10 +73,10 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        fence: Fence | None = None,
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the steps that may fail come first
-        if kept is not None and kept.behind != self._positions.get(source):
-            raise position_moved(source)
+        check_fence(source, self._positions.get(source), kept, fence)
         stored = Stored(*await self._add(events, payloads, now))
         self._positions[source] = position
         merged = {**self._states[source], **states}

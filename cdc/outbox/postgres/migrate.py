@@ -47,6 +47,17 @@ async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | No
         await connection.close()
 
 
+async def is_installed(info: ConnectionInfo) -> bool:
+    """Return whether the database has an outbox of ours.  Raises `OutboxError`."""
+    connection = await connect_plainly(info)
+    try:
+        return await _version(Db(connection), info) > 0
+    except psycopg.Error as error:
+        raise sentence(error, info) from error
+    finally:
+        await connection.close()
+
+
 async def _version(db: Db, info: ConnectionInfo) -> int:
     """0: there is nothing of ours yet."""
     ((_, versions, occupied, encoding),) = await db.rows("installed")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep
@@ -20,7 +21,7 @@ from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.kept import KeptChange, KeptRow
 from cdc.log_filter import DeliveryFilter, EventFilter
-from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.base import Fence, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres import (
     backfills,
     dispatch,
@@ -34,7 +35,7 @@ from cdc.outbox.postgres import (
     retention,
 )
 from cdc.outbox.postgres.listen import Listener
-from cdc.outbox.postgres.migrate import migrate_postgres
+from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
 from cdc.outbox.postgres.reader_lock import ReaderLocks
 from cdc.outbox.postgres.session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
@@ -60,6 +61,15 @@ class PostgresOutbox:
         self._readers = ReaderLocks(info)
         self._own_writes = 0
         self._seen: tuple[int, int] | None = None
+
+    async def exists(self) -> bool:
+        return await is_installed(self._info)
+
+    async def check(self) -> None:
+        await self._log.read(relay.check_schema, self._info)
+
+    async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - the protocol's: a dropped schema holds nothing
+        return None
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
@@ -90,6 +100,7 @@ class PostgresOutbox:
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        fence: Fence | None = None,
     ) -> Stored:
         payloads = relay.payloads_of(events)
         self._own_writes += 1
@@ -104,6 +115,7 @@ class PostgresOutbox:
             now=now,
             kept=kept,
             step=step,
+            fence=fence,
         )
 
     async def become_reader(self, source: str) -> bool:

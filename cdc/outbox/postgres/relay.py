@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc.change import BackfillStep
+from cdc.connection import ConnectionInfo
 from cdc.endpoint import Order
+from cdc.errors import OutboxLost
 from cdc.event import Event
 from cdc.kept import KeptChange
-from cdc.outbox.base import Stored
+from cdc.outbox.base import Fence, Stored
 from cdc.outbox.postgres import backfills
 from cdc.outbox.postgres.kept_rows import keep
 from cdc.outbox.postgres.lanes import merge_lanes
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db, Tell
-from cdc.outbox.shared import Subscriber, lane_for, position_moved
+from cdc.outbox.shared import Subscriber, check_fence, lane_for, position_moved
 from cdc.payload import event_payload
 from cdc.position import Position
 
+_THERE = "SELECT to_regclass('cdc_outbox.source_position')::text"
 _POSITION = "SELECT position FROM cdc_outbox.source_position WHERE source = %(source)s"
 _STATES = "SELECT name, value FROM cdc_outbox.source_state WHERE source = %(source)s"
 _FORGET = "DELETE FROM cdc_outbox.source_state WHERE source = %(source)s AND name = ANY (%(names)s::text[])"
@@ -36,6 +39,15 @@ class Ledger:
     last_delivery: int
     known: frozenset[str]
     subscribers: tuple[Subscriber, ...]
+
+
+async def check_schema(db: Db, info: ConnectionInfo) -> None:
+    """Raise `OutboxLost` when the schema or its main table was dropped."""
+    if (await db.query(_THERE, {}))[0][0] is None:
+        raise OutboxLost(
+            f"The schema cdc_outbox in {info.describe()} was dropped while this process used it.",
+            "Restore it from a backup: docs/operations.md.",
+        )
 
 
 async def position(db: Db, source: str) -> Position | None:
@@ -58,15 +70,19 @@ async def store(
     now: datetime,
     kept: KeptChange | None = None,
     step: BackfillStep | None = None,
+    fence: Fence | None = None,
 ) -> Stored:
-    if kept is not None and kept.behind != await position(db, source):
-        raise position_moved(source)
+    if kept is not None:
+        check_fence(source, await position(db, source), kept, None)
     stored = Stored(0, 0)
     if events:
         ledger = await read_ledger(db, [event.id for event in events])
         new = await insert_events(db, events, payloads, ledger)
         stored = Stored(len(new), await insert_deliveries(db, new, ledger, now))
-    await db.write("set_position", source=source, position=reached)
+    expected = None if fence is None else fence.position
+    fenced = fence is not None
+    if not await db.write("set_position", source=source, position=reached, fenced=fenced, expected=expected):
+        raise position_moved(source)
     await _set_states(db, source, changed_states)
     if kept is not None:
         await keep(db, source, kept)

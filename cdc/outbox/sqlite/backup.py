@@ -20,6 +20,13 @@ def back_up(path: Path, target: Path) -> int:
         )
     if target.exists():
         raise UsageError(f"{target} is there already.", "Name a file that is not: a backup overwrites nothing.")
+    with closing(_connected(path)) as db:
+        copy(db, path, target)
+    return target.stat().st_size
+
+
+def copy(db: sqlite3.Connection, path: Path, target: Path) -> None:
+    """Write what ``db``, the open outbox ``path``, holds to the new file ``target``, whole or not at all."""
     partial = target.with_name(f"{target.name}.partial")
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -29,20 +36,25 @@ def back_up(path: Path, target: Path) -> int:
             "See that its folder exists and that this user may write there; remove what an earlier try left.",
         ) from error
     try:
-        _copy(path, partial)
+        _copy(db, path, partial)
         _check(partial)
         partial.rename(target)
     except BaseException:
         with suppress(FileNotFoundError):
             partial.unlink()
         raise
-    return target.stat().st_size
 
 
-def _copy(path: Path, partial: Path) -> None:
+def _connected(path: Path) -> sqlite3.Connection:
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as db:
-            db.execute("VACUUM INTO ?", (str(partial),))
+        return sqlite3.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise sentence(error, path) from error
+
+
+def _copy(db: sqlite3.Connection, path: Path, partial: Path) -> None:
+    try:
+        db.execute("VACUUM INTO ?", (str(partial),))
     except sqlite3.Error as error:
         raise sentence(error, path) from error
     with partial.open("rb+") as written:

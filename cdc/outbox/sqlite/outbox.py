@@ -6,6 +6,7 @@ that a slow listing delays nobody.  What they do is in the ``sqlite_….py`` fil
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -19,7 +20,7 @@ from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
 from cdc.kept import KeptChange, KeptRow
 from cdc.log_filter import DeliveryFilter, EventFilter
-from cdc.outbox.base import Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.base import Fence, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import (
@@ -34,6 +35,7 @@ from cdc.outbox.sqlite import (
     replays,
     retention,
 )
+from cdc.outbox.sqlite.backup import copy
 from cdc.outbox.sqlite.file import keep_private
 from cdc.outbox.sqlite.lock import ProcessLock
 from cdc.outbox.sqlite.refusals import RefusalFile
@@ -61,6 +63,17 @@ class SqliteOutbox:
         self._dispatch_lock = ProcessLock(self._path)
         self._readers: dict[str, ProcessLock] = {}
         self._refusals = RefusalFile(self._path)
+
+    async def exists(self) -> bool:
+        return self._path.exists()
+
+    async def check(self) -> None:
+        await asyncio.to_thread(self._writer.check_file)
+
+    async def save(self, now: datetime) -> Path | None:
+        target = self._path.with_name(f"{self._path.name}-saved-{now:%Y%m%dT%H%M%S}")
+        await self._writer.rescue(lambda db: copy(db, self._path, target))
+        return target
 
     async def open(self) -> None:
         keep_private(self._path)
@@ -101,9 +114,10 @@ class SqliteOutbox:
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        fence: Fence | None = None,
     ) -> Stored:
         stored = await self._writer.write(
-            relay.store, source, position, events, changed_states=states, now=now, kept=kept, step=step
+            relay.store, source, position, events, changed_states=states, now=now, kept=kept, step=step, fence=fence
         )
         if kept is not None and kept.written:
             await self._writer.read(kept_rows.let_go)

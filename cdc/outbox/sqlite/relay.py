@@ -14,8 +14,8 @@ from cdc.change import BackfillStep
 from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.kept import KeptChange
-from cdc.outbox.base import Stored
-from cdc.outbox.shared import Subscriber, lane_for, position_moved
+from cdc.outbox.base import Fence, Stored
+from cdc.outbox.shared import Subscriber, check_fence, lane_for
 from cdc.outbox.sqlite import backfills
 from cdc.outbox.sqlite.giving_way import giving_way
 from cdc.outbox.sqlite.kept_rows import keep
@@ -45,9 +45,9 @@ def store(
     now: datetime,
     kept: KeptChange | None = None,
     step: BackfillStep | None = None,
+    fence: Fence | None = None,
 ) -> Stored:
-    if kept is not None and kept.behind != position(db, source):
-        raise position_moved(source)
+    check_fence(source, position(db, source), kept, fence)
     new = insert_events(db, events)
     deliveries = insert_deliveries(db, new, _subscribers(db), now)
     db.execute(load("sqlite/set_position.sql"), (source, reached))

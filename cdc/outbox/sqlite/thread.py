@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from cdc.errors import OutboxError
+from cdc.errors import OutboxError, OutboxLost
 from cdc.outbox.sqlite.errors import primary_code, sentence
 
 P = ParamSpec("P")
@@ -22,6 +22,10 @@ _LARGEST_IDLE_LOG = 64 * 1024 * 1024  # bytes: the write-ahead log is cut to thi
 class SqliteThread:
     """Runs functions that take the connection, one after the other.  SQLite's errors come out as `OutboxError`.
 
+    SQLite keeps working on a file that was deleted or replaced.  So each call checks first that ``path`` still names
+    the open file, and each transaction checks it again after its commit: what was committed into a deleted file is
+    never reported as stored.
+
     ``cache``: KiB of pages that it keeps at most; the system keeps those of the file anyhow."""
 
     def __init__(self, path: Path, busy_timeout: float, cache: int = 16_384) -> None:
@@ -30,11 +34,12 @@ class SqliteThread:
         self._busy_timeout = busy_timeout
         self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     async def open(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         try:
-            await self._call(self._connect)
+            await self._unchecked(self._connect)
         except BaseException:
             await self.close()
             raise
@@ -42,7 +47,7 @@ class SqliteThread:
     async def close(self) -> None:
         """Also after a failed `open`, and twice."""
         if self._executor is not None:
-            await self._call(self._disconnect)
+            await self._unchecked(self._disconnect)
             self._executor.shutdown(wait=False)
             self._executor = None
 
@@ -63,7 +68,18 @@ class SqliteThread:
         undone as a whole, with all that came after it)."""
         return await self._call(lambda: self._transaction("NORMAL", lambda db: work(db, *args, **kwargs)))
 
+    async def rescue(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`read`, also from a file that was deleted or replaced."""
+        return await self._unchecked(lambda: work(self._open_connection()))
+
     async def _call(self, function: Callable[[], T]) -> T:
+        def checked() -> T:
+            self.check_file()
+            return function()
+
+        return await self._unchecked(checked)
+
+    async def _unchecked(self, function: Callable[[], T]) -> T:
         if self._executor is None:
             raise OutboxError(f"The outbox {self.path} is not open.")
         try:
@@ -79,11 +95,21 @@ class SqliteThread:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{self._cache}")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
+        self._file = _identity(self.path)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._file = None
+
+    def check_file(self) -> None:
+        """Raise `OutboxLost` when the path does not name the open file any more."""
+        if self._file is not None and _identity(self.path) != self._file:
+            raise OutboxLost(
+                f"The outbox {self.path} was deleted or replaced while this process had it open.",
+                "Stop every cdc run before an outbox is moved or restored.",
+            )
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -97,11 +123,23 @@ class SqliteThread:
         try:
             result = work(connection)
             connection.execute("COMMIT")
+            self.check_file()
         except BaseException:
             if connection.in_transaction:  # SQLite ends it itself on some errors, a full disk for one
                 connection.execute("ROLLBACK")
             raise
         return result
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a file, None when it is gone.  Raises `OutboxError`."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise OutboxError(f"The outbox {path} cannot be found: {error.strerror}.", "Check its disk.") from error
+    return found.st_dev, found.st_ino
 
 
 def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:

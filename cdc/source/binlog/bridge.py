@@ -23,7 +23,7 @@ from cdc.position import Position
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import Version
 from cdc.source.binlog.schema_now import read_schema
-from cdc.source.journal_position import JournalPosition
+from cdc.source.journal_position import MOVED, JournalPosition
 from cdc.source.move.bridge import Mark
 from cdc.source.mysql_session import MySQLSession
 
@@ -99,7 +99,7 @@ class BinlogBridge:
         return replace(BinlogPosition.load(mark), rereads=JournalPosition.load(journal).rereads).dump()
 
     def begin_journal(self, log: Position) -> Position:
-        return JournalPosition(rereads=BinlogPosition.load(log).rereads).dump()
+        return JournalPosition(rereads=BinlogPosition.load(log).rereads, marker=MOVED).dump()
 
 
 def _patient(connection: Connection[Any]) -> None:

@@ -14,7 +14,7 @@ from cdc.connection import ConnectionInfo
 from cdc.database.postgres_lsn import lsn_number
 from cdc.errors import JournalMissing
 from cdc.position import Position
-from cdc.source.journal_position import JournalPosition
+from cdc.source.journal_position import MOVED, JournalPosition
 from cdc.source.logical.position import LogicalPosition
 from cdc.source.move.bridge import Mark
 from cdc.source.postgres_link import Link
@@ -94,7 +94,7 @@ class LogicalBridge:
     def begin_journal(self, log: Position) -> Position:
         stand = LogicalPosition.load(log)
         unseen = dict.fromkeys(stand.blind, f"blind/{stand.lsn}")
-        return JournalPosition(rereads=stand.with_gaps(unseen).rereads).dump()
+        return JournalPosition(rereads=stand.with_gaps(unseen).rereads, marker=MOVED).dump()
 
 
 async def _ended(link: Link, xids: Sequence[str]) -> bool:

@@ -25,6 +25,7 @@ from cdc.column import Table
 from cdc.errors import SourceUnavailable
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills, Source
+from cdc.source.journal_position import MOVED, JournalPosition
 from cdc.source.move.bridge import Bridge, Mark
 from cdc.source.move.position import Overlap, Way, captured, read_position
 
@@ -69,7 +70,8 @@ class MovingSource:
         self._opened = self._make_bridge()
         if captured(position) != position:
             log.warning("moving", source=self._name, to=self._way.value, reason="the API told of changes until now")
-        position = self._position = captured(position)
+            position = JournalPosition(marker=MOVED).dump() if self._way is Way.JOURNAL else None
+        self._position = position
         stands = self._way if position is None else read_position(position)
         if isinstance(stands, Overlap):
             await self._use(Way.LOG, stands.log)

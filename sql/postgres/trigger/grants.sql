@@ -16,4 +16,5 @@ GRANT USAGE ON SCHEMA cdc, $schema TO $consumer;
 GRANT SELECT ON cdc.cdc_installation, cdc.cdc_capture TO $consumer;
 GRANT SELECT, DELETE ON cdc.cdc_journal TO $consumer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cdc.cdc_probe TO $consumer;
+GRANT SELECT, UPDATE ON cdc.cdc_marker TO $consumer;
 $selects

@@ -13,10 +13,11 @@ SELECT
         SELECT count(*) = 3 FROM pg_class c
         WHERE c.relnamespace = n.oid AND c.relname IN ('cdc_installation', 'cdc_capture', 'cdc_journal')
     ) AS journal_exists,
+    EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'cdc_marker') AS marker_exists,
     coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS schema_usable,
     (
         SELECT coalesce(array_agg(s.nspname || '.' || c.relname ORDER BY 1), '{}')
         FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
-        WHERE c.relname IN ('cdc_installation', 'cdc_capture', 'cdc_journal') AND s.nspname <> 'cdc'
+        WHERE c.relname IN ('cdc_installation', 'cdc_capture', 'cdc_journal', 'cdc_marker') AND s.nspname <> 'cdc'
     ) AS namesakes
 FROM (SELECT 1) AS always LEFT JOIN pg_namespace n ON n.nspname = 'cdc'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from cdc.cli.app import cdc
 from cdc.column import Capture
 from cdc.finding import Finding, Severity
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.trigger.base import Plan, Progress, Step
 
 CONFIG = '[source.main]\nurl = "mysql://cdc:hunter2@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n'
@@ -32,10 +34,17 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a ``cdc.toml``."""
+    """The current folder, with a ``cdc.toml`` and an empty outbox."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cdc.toml").write_text(CONFIG)
+    asyncio.run(_create_outbox(tmp_path))
     return tmp_path
+
+
+async def _create_outbox(folder: Path) -> None:
+    outbox = SqliteOutbox(folder / "cdc.db")
+    await outbox.open()
+    await outbox.close()
 
 
 @pytest.fixture

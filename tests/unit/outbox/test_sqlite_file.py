@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from cdc.errors import OutboxError
+from cdc.errors import OutboxError, OutboxLost
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.sqlite.thread import SqliteThread
 from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
 
@@ -77,6 +78,43 @@ async def test_what_was_stored_is_there_when_opened_again(path: Path) -> None:
     assert await again.states("main") == {"a": "b"}
     assert event_ids(await lease(again)) == ["evt_1"]
     await again.close()
+
+
+def lose(path: Path, how: str) -> None:
+    if how == "folder":
+        path.parent.rename(path.parent.with_name("elsewhere"))
+        path.parent.mkdir()
+        return
+    path.unlink()
+    if how == "replaced":
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "folder"])
+async def test_lost_file_stores_nothing_and_is_saved(outbox: SqliteOutbox, path: Path, how: str) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1))
+    lose(path, how)
+    for question in (outbox.check(), outbox.position("main"), store(outbox, event(2), position="p2")):
+        with pytest.raises(OutboxLost, match="deleted or replaced"):
+            await question
+    saved = await outbox.save(NOW)
+    assert saved is not None
+    assert mode(saved) == 0o600
+    kept = SqliteOutbox(saved)
+    await kept.open()
+    assert event_ids(await lease(kept)) == ["evt_1"]
+    await kept.close()
+
+
+async def test_commit_into_a_file_deleted_meanwhile_is_not_reported_as_stored(path: Path) -> None:
+    """What the connection runs deletes the file, as somebody may do between the check before it and the commit."""
+    thread = SqliteThread(path, 1)
+    await thread.open()
+    with pytest.raises(OutboxLost):
+        await thread.write(lambda db: (db.execute("CREATE TABLE t (a)"), path.unlink()))
+    assert await thread.rescue(lambda db: db.execute("SELECT COUNT(*) FROM t").fetchone()) == (0,)
+    await thread.close()
 
 
 async def test_two_that_share_the_file_see_each_other(outbox: SqliteOutbox, path: Path) -> None:

@@ -14,7 +14,7 @@ from cdc.position import Position
 from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
 from cdc.source.journal_database import TransactionHead
-from cdc.source.journal_position import JournalPosition
+from cdc.source.journal_position import NO_MARKER, JournalPosition, Marker
 from support.memory_journal import MemoryJournal
 
 LIMITS = Limits(batch=2, heads=20, idle=0)
@@ -28,7 +28,7 @@ class SlowJournal(MemoryJournal):
     failure: SourceUnavailable | None = None
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
-    async def delete(self, tokens: Sequence[str]) -> None:
+    async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
         self.asked.append(tuple(tokens))
         await self.may.wait()
         if self.failure is not None:

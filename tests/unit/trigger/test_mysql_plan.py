@@ -92,7 +92,7 @@ def test_one_lock_a_table_and_the_journal_first_and_last() -> None:
     assert triggers.statements[-1] == "UNLOCK TABLES"
     gone = uninstall_plan(installed()).steps
     assert [step.table for step in gone] == ["item", ""]
-    assert gone[-1].statements[-4] == f"DROP TABLE IF EXISTS `{JOURNAL}`"
+    assert f"DROP TABLE IF EXISTS `{JOURNAL}`" in gone[-1].statements
 
 
 def test_a_changed_trigger_is_replaced_under_its_lock_with_a_new_shape() -> None:

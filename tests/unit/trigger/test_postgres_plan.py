@@ -27,10 +27,13 @@ SERVER = Server(
     schema_exists=False,
     schema_owned=False,
     journal_exists=False,
+    marker_exists=False,
     schema_usable=False,
     namesakes=[],
 )
-OURS = replace(SERVER, schema_exists=True, schema_owned=True, journal_exists=True, schema_usable=True)
+OURS = replace(
+    SERVER, schema_exists=True, schema_owned=True, journal_exists=True, marker_exists=True, schema_usable=True
+)
 TABLE = FoundTable(
     name="users", kind="r", owner="dba", may_trigger=True, has_key=True, styled=False, columns=["nick", "password"]
 )
