@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.routes import routes
+from cdc.mapping.catalogue import load_catalogue
+from support.database import Database
+from support.pipeline import install, pipeline
+from support.routes import commit, each, routes
 
 TABLES = (
     "CREATE TABLE pedidoscli (idpedido integer PRIMARY KEY, nombrecliente varchar(40), total double precision)",
@@ -106,3 +111,26 @@ async def test_change_of_lines_alone_updates_document(request: pytest.FixtureReq
         for source in running.databases:
             again = [_seen(event) for event in running.of(source)[count:]]
             assert _sorted(again) == expected, source
+
+
+async def test_huge_transactions_give_one_event_for_each_document(database: Database) -> None:
+    """They are read in parts; the lines of a document may lie in several."""
+    rules = load_catalogue('[entity.order]\ninclude = ["lines"]')
+    await asyncio.to_thread(each, database, TABLES)
+    install(database, rules)
+    orders = ", ".join(f"({number}, 'Ada', 1)" for number in range(2, 402))
+    own = ", ".join(f"({number}, 1, 'x', 0)" for number in range(1, 5001))
+    others = ", ".join(f"({number}, {2 + number % 400}, 'x', 0)" for number in range(5001, 9001))
+    async with pipeline(database, rules) as running:
+        await asyncio.to_thread(commit, database, ["INSERT INTO pedidoscli VALUES (1, 'Ada', 10)"])
+        assert [[event.name for event in each] for each in await running.drain()] == [["order.created"]]
+        statements = (f"INSERT INTO pedidoscli VALUES {orders}", f"INSERT INTO lineaspedidoscli VALUES {own}, {others}")
+        await asyncio.to_thread(commit, database, statements)
+        (events,) = await running.drain()
+        assert Counter(event.name for event in events) == {"order.created": 400, "order.updated": 1}
+        await asyncio.to_thread(commit, database, ["UPDATE lineaspedidoscli SET pvptotal = 1"])
+        (events,) = await running.drain()
+        assert Counter(event.name for event in events) == {"order.updated": 401}
+        assert len({event.record for event in events}) == 401
+        assert all(len(event.data["lines"]) == (5000 if event.key["idpedido"] == 1 else 10) for event in events)
+        assert not [name for name in running.states if name.startswith("lines:")]

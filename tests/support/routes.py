@@ -35,11 +35,11 @@ class Routes:
 
     async def commit(self, *statements: str) -> None:
         """Run the statements in one transaction of each database."""
-        await asyncio.gather(*(asyncio.to_thread(_commit, each, statements) for each in self.databases.values()))
+        await asyncio.gather(*(asyncio.to_thread(commit, one, statements) for one in self.databases.values()))
 
     async def each(self, *statements: str) -> None:
         """Run the statements in a transaction each, in each database."""
-        await asyncio.gather(*(asyncio.to_thread(_each, each, statements) for each in self.databases.values()))
+        await asyncio.gather(*(asyncio.to_thread(each, one, statements) for one in self.databases.values()))
 
     def of(self, source: str) -> list[dict[str, Any]]:
         """The events of one source, each once, in the order received."""
@@ -60,7 +60,7 @@ class Routes:
         return self.consumer.messages() if self.consumer.log.exists() else []
 
 
-def _commit(database: Database, statements: Sequence[str]) -> None:
+def commit(database: Database, statements: Sequence[str]) -> None:
     connection = database.connect()
     try:
         for statement in statements:
@@ -70,7 +70,7 @@ def _commit(database: Database, statements: Sequence[str]) -> None:
         connection.close()
 
 
-def _each(database: Database, statements: Sequence[str]) -> None:
+def each(database: Database, statements: Sequence[str]) -> None:
     connection = database.connect(autocommit=True)
     try:
         for statement in statements:
