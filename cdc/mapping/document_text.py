@@ -46,11 +46,12 @@ ORDER = """
   the order.
 * `TRUNCATE` gives one `truncated` with empty `key` and `data`, and swallows what the same transaction did to the table
   before. FacturaScripts itself never does this.
-* `read` is a row as it is now: a change could not be recorded, so the table was read
-  again. It says nothing about what changed.
-* `existing` is a row that was there before, sent by `cdc backfill` ([backfill.md](backfill.md)). Patterns with `*` in
-  the last place do not mean it: `*`, `invoice.*`. Name it (`invoice.existing`, `*.existing`), or send a backfill to one
-  endpoint (`--endpoint`).
+* `read` is a row as it is now: a change could not be recorded, so the table was read again, at most 1,000 rows a
+  second. It says nothing about what changed.
+* `existing` is a row that was there before, sent by `cdc backfill` ([backfill.md](backfill.md)), to one endpoint where
+  it says so (`--endpoint`).
+* Patterns with `*` in the last place select neither `read` nor `existing`: `*`, `invoice.*`. Write them out
+  (`invoice.read`, `*.read`, `*.existing`).
 * Of documents, `approved` and `rejected` depend on the document's state; states are read from `estados_documentos` as
   they are when the event is made. Moving from one refusing state to another gives `rejected` again.
 """

@@ -10,20 +10,18 @@ from typing import Final
 
 import orjson
 
-from cdc.backfill import EXISTING
 from cdc.endpoint import Endpoint, Order
 from cdc.errors import NotFound, PositionMoved, UsageError
 from cdc.event import OPERATIONS, TESTS, Event
 from cdc.kept import KeptChange
 from cdc.outbox.base import Fence, StoredEvent
-from cdc.pattern import matches, names_last
+from cdc.pattern import matches, selects
 from cdc.position import Position
 from cdc.selection import stored
 
 #: What stands for NUL where a store cannot hold it.
 NO_NUL: Final = "\ufffd"
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
-_EXISTING: Final = f".{EXISTING}"
 _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 
@@ -62,8 +60,7 @@ def _names(patterns: tuple[str, ...], sources: tuple[str, ...], event_name: str,
         return matches(event_name, tuple(pattern for pattern in patterns if pattern != "*"))
     if sources and source not in sources:
         return False
-    wanted = names_last(patterns, EXISTING) if event_name.endswith(_EXISTING) else patterns
-    return matches(event_name, wanted)
+    return selects(event_name, patterns)
 
 
 def text_in_payload(text: str) -> bytes:

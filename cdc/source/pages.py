@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -28,6 +28,8 @@ from cdc.source.window import Window
 log = structlog.get_logger()
 
 
+#: Rows a second that are read again after gaps, at most: what they flood is the endpoints' deliveries.
+REREAD_RATE: Final = 1000
 #: Why a row is not read.
 TOO_LONG = "a column is longer than the server can send (max_allowed_packet)"
 
@@ -79,6 +81,7 @@ class PageReader:
         self._pause = pause
         self._clock = clock
         self._not_before: dict[str, float] = {}  # monotonic seconds
+        self._reread_at = 0.0  # monotonic seconds: when the next page may be read again
         self._backfills: Backfills = NO_BACKFILLS
         self._wanted: Wanted | None = None
         self._page = Page((), None, 0)
@@ -99,7 +102,8 @@ class PageReader:
         """Seconds to wait for changes at most.  ``idle``: while nothing is to be read."""
         if self.under_way:
             return idle
-        return min(idle, max(self._backfills.rest(), self._pace.rest))
+        rests = self._reread_at - self._clock.monotonic()
+        return min(idle, max(self._backfills.rest(), self._pace.rest), rests if rests > 0 else idle)
 
     @property
     def under_way(self) -> bool:
@@ -128,6 +132,8 @@ class PageReader:
     def _due(self, rereads: Sequence[Reread]) -> Reread | None:
         """The one to go on with; one that was begun is finished first."""
         now = self._clock.monotonic()
+        if now < self._reread_at:
+            return None
         return next(
             (each for each in rereads if each.after is not None or self._not_before.get(each.table, now) <= now), None
         )
@@ -231,6 +237,7 @@ class PageReader:
             return tuple(rereads)
         others = tuple(each for each in rereads if each != reread)
         read = reread.count + self._page.looked
+        self._reread_at = self._clock.monotonic() + self._page.looked / REREAD_RATE
         if last is not None:
             return (replace(reread, after=last, count=read), *others)
         self._not_before[reread.table] = self._clock.monotonic() + self._pause.total_seconds()

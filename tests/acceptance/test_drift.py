@@ -107,7 +107,7 @@ async def test_alterations_lose_nothing_and_are_repaired(erp: Database, tmp_path
     consumer = await _prepared(erp, tmp_path)
     inbox = Inbox()
     async with receiving(inbox) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*")
+        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*,*.read")
         async with consumer.running():
 
             async def alter(writer: Writer) -> None:
@@ -132,7 +132,7 @@ async def test_without_repair_the_doctor_says_what_to_do(erp: Database, tmp_path
     consumer = await _prepared(erp, tmp_path, "repair = false")
     inbox = Inbox()
     async with receiving(inbox) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*")
+        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*,*.read")
         async with consumer.running():
 
             async def alter(writer: Writer) -> None:
@@ -197,7 +197,7 @@ async def test_alterations_while_nobody_reads(mysql_erp: Database, tmp_path: Pat
 
     await _with_writes(mysql_erp, alter)
     async with receiving(inbox) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*")
+        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*,*.read")
         async with consumer.running():
             await inbox.until(lambda inbox: _latest(inbox) == _values(mysql_erp))
     _check_order(inbox)

@@ -58,7 +58,7 @@ async def test_moving_there_and_back_under_load(flavour: str, own_server: Any, t
         consumer.start()
 
     async with receiving(inbox) as url:
-        consumer.add_endpoint(url, "contadores.*")
+        consumer.add_endpoint(url, "contadores.*,*.read")
         try:
             await begin(database, consumer, inbox)
             await writing(database, CHANGES, dice, trouble)
@@ -98,7 +98,7 @@ async def test_triggers_that_are_not_there_are_waited_for(flavour: str, own_serv
         consumer.run("install-slot")
     inbox = Inbox()
     async with receiving(inbox) as url:
-        consumer.add_endpoint(url, "contadores.*")
+        consumer.add_endpoint(url, "contadores.*,*.read")
         await begin(database, consumer, inbox)
         database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 2")  # nobody runs
         _capture(consumer, "triggers")
@@ -158,7 +158,7 @@ async def test_moving_to_the_binlog_loses_no_cascade(flavour: str, then: str, ow
             )
 
     async with receiving(inbox) as url:
-        consumer.add_endpoint(url, "*")
+        consumer.add_endpoint(url)
         try:
             async with consumer.running():
                 database.execute("INSERT INTO padres VALUES (1000)")

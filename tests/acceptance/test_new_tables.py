@@ -88,7 +88,7 @@ async def test_a_plugins_table_comes_and_goes(
     await consumer.call("install-slot", "--source", "postgres-log")
     inbox = Inbox()
     async with receiving(inbox) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url, "miplugin_*.*")
+        await asyncio.to_thread(consumer.add_endpoint, url, "miplugin_*.*,*.read")
         async with consumer.running():
             await _met(consumer, databases, "reading", 1)
             await _play(databases, consumer, inbox)

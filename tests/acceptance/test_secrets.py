@@ -101,7 +101,7 @@ async def test_secrets_are_nowhere(erp: Database, tmp_path: Path) -> None:
     inbox, refused = Inbox(), Inbox()
     async with receiving(inbox, Refusals(count=2, status=500)) as taking, answering(_refuse, refused) as refusing:
         endpoints = [
-            await asyncio.to_thread(consumer.add_endpoint, each, "*", "--retries", "0.1,0.1")
+            await asyncio.to_thread(consumer.add_endpoint, each, "*,*.read", "--retries", "0.1,0.1")
             for each in (taking, refusing)
         ]
         async with consumer.running():

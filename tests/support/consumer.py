@@ -104,7 +104,7 @@ class Consumer:
         told = await self.call("delivery", "list", "--json", "--limit", "10000", *options)
         return list(json.loads(told)["deliveries"])
 
-    def add_endpoint(self, url: str, events: str = "*", *options: str) -> dict[str, Any]:
+    def add_endpoint(self, url: str, events: str = "*,*.read", *options: str) -> dict[str, Any]:
         """Its id and secret, and what else the command tells."""
         added: dict[str, Any] = json.loads(self.run("endpoint", "add", url, "--events", events, "--json", *options))
         self.has_outbox = True

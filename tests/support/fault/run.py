@@ -162,7 +162,7 @@ class Run:
             self._use_postgres_outbox(consumer, stack)
         for command in self.route.installs:
             consumer.run(*command)
-        consumer.add_endpoint(self.receiver.url, "*", "--timeout", "2", "--concurrency", "32")
+        consumer.add_endpoint(self.receiver.url, "*,*.read", "--timeout", "2", "--concurrency", "32")
         return consumer
 
     def _use_postgres_outbox(self, consumer: Consumer, stack: ExitStack) -> None:

@@ -48,6 +48,23 @@ def test_patterns_and_sources_both_must_fit(patterns: tuple[str, ...], sources: 
     assert Subscriber(1, patterns, sources).wants(event(1)) is wanted
 
 
+@pytest.mark.parametrize("last", ["read", "existing"])
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("*", False),
+        ("invoice.*", False),
+        ("*d", False),
+        ("*.{}", True),
+        ("invoice.{}", True),
+        ("order.{}", False),
+    ],
+)
+def test_events_of_unchanged_rows_are_for_those_who_write_them_out(last: str, pattern: str, wanted: bool) -> None:
+    subscriber = Subscriber(1, (pattern.format(last), "order.*"), ())
+    assert subscriber.wants(event(1)._replace(name=f"invoice.{last}")) is wanted
+
+
 @pytest.mark.parametrize(
     ("patterns", "sources", "wanted"),
     [

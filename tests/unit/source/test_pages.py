@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from cdc.column import Table
-from cdc.source.pages import Page, PageReader, Wanted
+from cdc.source.pages import REREAD_RATE, Page, PageReader, Wanted
 from cdc.source.reread import Reread
 from support.manual_clock import ManualClock
 
@@ -35,3 +35,22 @@ async def test_setting_the_clock_changes_no_pause_between_two_rereads(step: floa
     assert not reader.due(GAP)
     clock.advance(1)
     assert reader.due(GAP)
+
+
+async def test_rereads_are_limited_to_a_rate() -> None:
+    """Whatever their number of tables: a page of 500 rows is followed by half a second of rest."""
+    clock = ManualClock()
+    reader = PageReader("main", 500, timedelta(0), clock)
+    rows = [{"codcliente": str(number)} for number in range(500)]
+
+    async def page() -> Page:
+        return Page(rows, rows[-1], len(rows))
+
+    wanted = await reader.wanted(GAP, {"clientes": TABLE})
+    assert wanted is not None
+    assert await reader.read(wanted, page)
+    left = (*reader.told(GAP).rereads, Reread("proveedores", "lost/1"))
+    assert not reader.due(left)
+    assert reader.rest(10.0) == pytest.approx(500 / REREAD_RATE)
+    clock.advance(500 / REREAD_RATE)
+    assert reader.due(left)
