@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from cdc.column import Capture
+from cdc.errors import InstallError
 
 
 class Severity(StrEnum):
@@ -97,3 +98,11 @@ class Inspector(Protocol):
     def grants(self, captures: Sequence[Capture]) -> str:
         """Statements that give the accounts exactly what they need."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair did: the titles of its steps, and the tables that it failed for, which harms no other table."""
+
+    done: tuple[str, ...] = ()
+    failed: Mapping[str, InstallError] = field(default_factory=dict)

@@ -37,6 +37,8 @@ OPERATIONS = {code: operation for operation, code in CODES.items()}
 CASCADE_ONLY = 10
 #: Row of the installation that says so; 1 is the installation itself.
 CASCADES_ROW = 2
+#: Row that names the tables whose triggers are being replaced: each must be read again afterwards.
+REREAD_ROW = 3
 
 
 class Tokens(StrEnum):

@@ -17,7 +17,7 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 | `timestamp` | when the record was changed, UTC; of several changes in one transaction, the last |
 | `source` | the name of the source in `cdc.toml` |
 | `key` | the primary key: of the row after the change, or of the row that is gone |
-| `data` | the whole row after the change; for `deleted`, the row as it was |
+| `data` | the whole row after the change; for `deleted`, the row as it was, or just its key |
 | `previous` | only for updates: the old values of the columns that changed |
 | `transaction` | names the database transaction: events with the same one were committed together |
 | `inferred` | `true` where the event is a conclusion, not a fact (see "Logins and permissions") |

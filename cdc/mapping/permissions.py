@@ -77,7 +77,7 @@ def _nicks(change: MergedChange, members_of: MembersOf, renamed: Mapping[Value, 
         after.get("codrole"),
     ):
         return ()
-    return [row["nick"] for row in (before, after) if row]
+    return [row["nick"] for row in (before, after) if "nick" in row]  # of a deleted row perhaps only its key is known
 
 
 class PermissionEvents:

@@ -8,7 +8,7 @@ from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.errors import ConfigError
 from cdc.finding import Inspector
-from cdc.trigger.base import Installer
+from cdc.trigger.base import Installer, TriggerInstaller
 
 if TYPE_CHECKING:
     from cdc.source.binlog.inspector import BinlogInspector
@@ -49,7 +49,7 @@ def of_mysql(source: SourceConfig) -> ConnectionInfo:
     return info
 
 
-def installer(source: SourceConfig) -> Installer:
+def installer(source: SourceConfig) -> TriggerInstaller:
     """The installer with the account that may install."""
     return installer_of(source.admin_connection())
 

@@ -12,6 +12,7 @@ from cdc.column import Capture
 from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.errors import ConfigError, InstallError, JournalMissing, SourceError
+from cdc.finding import Repaired
 from cdc.kept import KeptStore
 from cdc.mapping.catalogue import Catalogue
 from cdc.service.capture import captures, checked
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cdc.source.move.bridge import Bridge
     from cdc.source.new_tables import Patterns
     from cdc.source.probe import Probe
+    from cdc.source.trigger_check import Check
 
 T = TypeVar("T")
 
@@ -110,8 +112,17 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
     check = _check(source, share) if source.repair else None
     limits = Limits(idle=share.pace.idle, check_pause=share.pace.check)
     repair, patterns = _repair(source, share), _patterns(source, share)
-    reread_lost = source.on_purged == "reread"
-    return JournalSource(source.name, journal, repair, limits, check=check, patterns=patterns, reread_lost=reread_lost)
+    restore = _restore(source, share) if source.repair else None
+    return JournalSource(
+        source.name,
+        journal,
+        repair,
+        limits,
+        check=check,
+        restore=restore,
+        patterns=patterns,
+        reread_lost=source.on_purged == "reread",
+    )
 
 
 def _log_source(source: SourceConfig, share: Share) -> Source:
@@ -220,15 +231,26 @@ def _refuse_repair(source: SourceConfig, command: str) -> None:
         raise InstallError(f"Repairing is switched off for source {source.name!r}.", f"Run {command}.")
 
 
-def _repair(source: SourceConfig, share: Share) -> Callable[[Sequence[str]], Awaitable[None]]:
+def _repair(source: SourceConfig, share: Share) -> Callable[[Sequence[str]], Awaitable[Repaired]]:
     logical = source.capture == "logical"
 
-    async def repair(tables: Sequence[str]) -> None:
+    async def repair(tables: Sequence[str]) -> Repaired:
         _refuse_repair(source, "cdc install-slot" if logical else "cdc install-triggers")
         install = slot_installer(source) if logical else installer(source)
-        await share.in_thread(lambda: install.repair(tables))
+        return await share.in_thread(lambda: install.repair(tables))
 
     return repair
+
+
+def _restore(source: SourceConfig, share: Share) -> Check:
+    async def restore() -> Repaired:
+        def work() -> Repaired:
+            install = installer(source)
+            return install.restore(checked(source, install)[0], source.connection().user)
+
+        return await share.in_thread(work)
+
+    return restore
 
 
 def _patterns(source: SourceConfig, share: Share) -> Patterns:
@@ -257,8 +279,8 @@ def _patterns(source: SourceConfig, share: Share) -> Patterns:
     )
 
 
-def _check(source: SourceConfig, share: Share) -> Callable[[], Awaitable[Sequence[str]]]:
-    async def check() -> Sequence[str]:
+def _check(source: SourceConfig, share: Share) -> Check:
+    async def check() -> Repaired:
         return await share.in_thread(lambda: installer(source).repair())
 
     return check

@@ -15,7 +15,7 @@ from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.finding import Finding, SurveyedTable
+from cdc.finding import Finding, Repaired, SurveyedTable
 from cdc.slot import plan as slot_plan
 from cdc.slot.findings import findings
 from cdc.slot.found import Found, inspect
@@ -67,14 +67,14 @@ class SlotInstaller:
         with session(self._info) as connection:
             return grants(inspect(connection), captures)
 
-    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
+    def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         with session(self._info) as connection:
             found = inspect(connection)
             known = found.memory.identities if found.memory is not None else {}
             there = [table for table in known if table in found.tables and not _is_leaf(found, table)]
             plan = slot_plan.plan_repair(found, there if tables is None else tables)
             self._apply(connection, plan, lambda _title: None)
-        return [step.title for step in plan.steps]
+        return Repaired(tuple(step.title for step in plan.steps))
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         with session(self._info) as connection:

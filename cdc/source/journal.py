@@ -26,7 +26,8 @@ import structlog
 from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.clock import Clock, SystemClock
 from cdc.column import Table
-from cdc.errors import CdcError, OutboxOutdated
+from cdc.errors import CdcError, JournalMissing, OutboxOutdated, SourceError
+from cdc.finding import Repaired
 from cdc.image import key_of
 from cdc.position import Position
 from cdc.source.base import NO_BACKFILLS, Backfills
@@ -42,7 +43,7 @@ from cdc.source.trigger_check import Check, TriggerCheck
 from cdc.source.turn import Turn
 
 #: Brings the triggers of these tables to the wanted state again; raises a `CdcError` when it may not or cannot.
-Repair = Callable[[Sequence[str]], Awaitable[None]]
+Repair = Callable[[Sequence[str]], Awaitable[Repaired]]
 
 log = structlog.get_logger()
 
@@ -61,13 +62,16 @@ class JournalSource:
         clock: Clock | None = None,
         *,
         check: Check | None = None,
+        restore: Check | None = None,
         patterns: Patterns | None = None,
         reread_lost: bool = False,
     ) -> None:
+        """``restore``: creates a journal that is missing while triggers write to it."""
         self._name = name
         self._turn = Turn(name)
         self._database = database
         self._repair = repair
+        self._restore = restore
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
@@ -97,7 +101,7 @@ class JournalSource:
 
     async def open(self, position: Position | None) -> None:
         self._position = JournalPosition.load(position)
-        await self._database.connect()
+        await self._connect()
         self._took_over = await self._turn.take(self._database.try_lock, self._limits.standby)
         await self._meet()
         self._tables = await self._database.tables()
@@ -133,6 +137,25 @@ class JournalSource:
             self._first = Batch((), self._position.dump(), gaps)
         elif not position.marker.outbox or position.marker == MOVED:
             self._position = replace(position, marker=Marker(secrets.token_hex(8)))
+
+    async def _connect(self) -> None:
+        """With a journal that was lost, while triggers are left that write to it, created again: every write of the
+        ERP to their tables fails until then (MariaDB, MySQL) or is not recorded."""
+        try:
+            await self._database.connect()
+        except JournalMissing as missing:
+            await self._database.disconnect()
+            if self._restore is None:
+                raise
+            try:
+                outcome = await self._restore()
+            except CdcError as error:
+                raise SourceError(
+                    f"{missing.message} It could not be created again: {error.message}", error.hint
+                ) from error
+            if outcome.done:
+                log.warning("journal created again", source=self._name, steps=list(outcome.done))
+            await self._database.connect()
 
     async def close(self) -> None:
         await self._pages.drop()
@@ -172,6 +195,8 @@ class JournalSource:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch
         while True:
+            if self._trigger_check.glances():
+                self._trigger_check.saw(await self._database.definitions())
             if self._trigger_check.mended() or await self._meet():
                 self._tables = await self._database.tables()
             seen = False
@@ -294,11 +319,13 @@ class JournalSource:
     async def _mend(self, tables: list[str]) -> None:
         log.warning("gap", source=self._name, tables=tables, action="repairing the triggers, then reading again")
         try:
-            await self._repair(tables)
+            failed = (await self._repair(tables)).failed
         except CdcError as error:
             log.error("gap not repaired", source=self._name, tables=tables, error=str(error))
             return
-        self._pages.soon(tables)
+        for table, each in failed.items():
+            log.error("gap not repaired", source=self._name, tables=[table], error=str(each))
+        self._pages.soon([table for table in tables if table not in failed])
         self._tables = await self._database.tables()
 
     # -- pages of tables --------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ def by_transaction(rows: Iterable[JournalRow]) -> dict[str, list[JournalRow]]:
 
 
 def changes_of(rows: Iterable[JournalRow]) -> tuple[RowChange, ...]:
-    return tuple([row.change for row in rows if not row.gap])
+    """A gap is one, too, if it says which record is gone."""
+    return tuple([row.change for row in rows if not row.gap or row.change.before is not None])
 
 
 def gaps_of(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:

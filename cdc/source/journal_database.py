@@ -26,7 +26,7 @@ class TransactionHead(NamedTuple):
 
 class JournalRow(NamedTuple):
     """One row of the journal: a change, its transaction's token, and whether the trigger could not record it (then
-    there are no images).
+    there are no images, or only the key of a record that is gone as the one before).
 
     The change's key is the one that the journal knows; the table's may be another one by now.  Its ordinal is
     comparable between all rows of one database; of two transactions that touched the same row, the later one has the
@@ -129,6 +129,10 @@ class JournalDatabase(Lookup, Protocol):
 
     def capture(self, captures: Sequence[Capture]) -> None:
         """These tables are wanted too, from the next `tables` on."""
+        ...
+
+    async def definitions(self) -> object:
+        """Something that is another one after a captured table was altered, or swapped for another one."""
         ...
 
     async def tables(self) -> dict[str, Table]:

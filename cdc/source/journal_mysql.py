@@ -75,6 +75,7 @@ class MySQLJournal:
 
     def _prepare(self, connection: Connection[Any]) -> None:
         rows(connection, sqlfile.load("mysql/journal_session.sql"))
+        rows(connection, "SELECT 1 FROM `cdc_journal`, `cdc_shape` LIMIT 0")  # MISSING_TABLE: `JournalMissing`
         installed = rows(connection, "SELECT `id`, `version`, `tokens`, `captures` FROM `cdc_installation`")
         if any(row[0] == CASCADES_ROW for row in installed):
             raise JournalMissing(
@@ -161,6 +162,11 @@ class MySQLJournal:
     def capture(self, captures: Sequence[Capture]) -> None:
         self._captures = (*self._captures, *captures)
         self._lookup.hide(self._secrets())
+
+    async def definitions(self) -> object:
+        names = tuple(capture.table for capture in self._installed) or ("",)
+        sql = sqlfile.load("mysql/definitions.sql")
+        return await self._session.run(partial(rows, sql=sql, parameters=(names,)))
 
     async def tables(self) -> dict[str, Table]:
         found = await self._session.run(self._read_tables)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.change import Operation, RowChange
+from cdc.change import Operation, Row, RowChange
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Shape, image_reader
 from cdc.errors import SourceError
@@ -24,8 +24,13 @@ _NOTHING: frozenset[str] = frozenset()
 #: A row as the statement selects it: its short columns, the image before, the image after.
 Record = tuple[list[str], str | None, str | None]
 
-#: A shape, and how images of it are read.
-KnownShape = tuple[Shape, ImageReader]
+
+class KnownShape(NamedTuple):
+    """How rows of the journal that name this shape are read.  ``keys``: the keys in gaps."""
+
+    shape: Shape
+    images: ImageReader
+    keys: ImageReader
 
 
 def journals_cascades(connection: Connection[Any]) -> bool:
@@ -43,7 +48,9 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     found = {}
     for number, table, layout in rows(connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape`"):
         shape = Shape.from_json(table, layout)
-        found[number] = (shape, image_reader(shape))
+        columns = {column.name: column for column in shape.columns}
+        keys = Shape(table, tuple(columns[name] for name in shape.key), shape.key)
+        found[number] = KnownShape(shape, image_reader(shape), image_reader(keys))
     return found
 
 
@@ -57,15 +64,28 @@ def known_shape(shapes: Mapping[int, KnownShape], number: int) -> KnownShape:
     return known
 
 
-def images_of(
-    reader: ImageReader, operation: Operation, before: str | None, after: str | None, *, gap: bool
-) -> tuple[Image | None, Image | None]:
-    """No images at all for a gap.  One that the server could not build (longer than max_allowed_packet) is null: a gap
-    like the others."""
+class Images(NamedTuple):
+    """``gap``: the trigger could not record the change.  Then there are no images, unless a record is gone by the key
+    that it had: its row was deleted, or has another key now."""
+
+    operation: Operation
+    key: Row
+    before: Image | None
+    after: Image | None
+    gap: bool
+
+
+def images_of(known: KnownShape, operation: Operation, before: str | None, after: str | None, *, gap: bool) -> Images:
+    """An image that the server could not build (longer than max_allowed_packet) is null: a gap like the others."""
+    if gap and before is not None and before != after:
+        key = Image(before, known.keys)
+        return Images(Operation.DELETE, key_in(key, known.keys), key, None, gap=True)
     lost = (before is None and operation in _NEEDS_BEFORE) or (after is None and operation in _NEEDS_AFTER)
     if gap or lost:
-        return None, None
-    return None if before is None else Image(before, reader), None if after is None else Image(after, reader)
+        return Images(operation, {}, None, None, gap=True)
+    old = None if before is None else Image(before, known.images)
+    new = None if after is None else Image(after, known.images)
+    return Images(operation, key_in(old if new is None else new, known.images), old, new, gap=False)
 
 
 def secrets_of(shape: Shape, indexes: str | None) -> frozenset[str]:
@@ -101,14 +121,12 @@ class RowReader:
 
     def rows(self, found: list[Record]) -> Iterator[JournalRow]:
         for (number, token, shape_id, op, gap, at, *secrets), before, after in found:
-            shape, reader = known_shape(self._shapes, int(shape_id))
-            operation = OPERATIONS[int(op)]
-            old, new = images_of(reader, operation, before, after, gap=gap != "0")
-            key = key_in(old if new is None else new, reader)
-            changed = secrets_of(shape, secrets[0]) if secrets else _NOTHING
+            known = known_shape(self._shapes, int(shape_id))
+            operation, key, old, new, lost = images_of(known, OPERATIONS[int(op)], before, after, gap=gap != "0")
+            changed = secrets_of(known.shape, secrets[0]) if secrets else _NOTHING
             moment = datetime.fromisoformat(f"{at}+00:00")
-            change = RowChange(operation, shape.table, key, old, new, moment, int(number), changed)
-            yield JournalRow(token, change, old is None and new is None)
+            change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
+            yield JournalRow(token, change, lost)
 
 
 def _ids_of(found: Iterable[Record]) -> dict[str, list[int]]:

@@ -96,6 +96,7 @@ class PostgresJournal:
                 f"The journal in {self._lookup.info.describe()} has version {version}, not {JOURNAL_VERSION}.",
                 "Run cdc install-triggers of this version.",
             )
+        await self._link.query("SELECT FROM cdc.cdc_journal LIMIT 0")  # `JournalMissing`
         await self._link.query(f"LISTEN {CHANNEL}")
         await self._lookup.use_schema(schema)
 
@@ -207,6 +208,9 @@ class PostgresJournal:
 
     def capture(self, captures: Sequence[Capture]) -> None:
         self._lookup.capture(captures)
+
+    async def definitions(self) -> object:
+        return await self._link.query(_sql("definitions"))
 
     async def tables(self) -> dict[str, Table]:
         return await self._lookup.tables()

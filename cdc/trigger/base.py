@@ -6,13 +6,13 @@ Installers are synchronous: they serve a person at a terminal, and the consumer'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cdc.column import Capture
 from cdc.errors import InstallError
-from cdc.finding import Finding, SurveyedTable
+from cdc.finding import Finding, Repaired, SurveyedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,13 @@ class Step:
 class Plan:
     """Steps in the order in which they must run.  No steps: nothing to do.  ``notes``: what a DBA should know.
 
-    ``obstacle``: what keeps the connected account from carrying the plan out; another account can run the script."""
+    ``obstacle``: what keeps the connected account from carrying the plan out; another account can run the script.
+    ``refused``: of a repair, the tables that cannot be repaired, and why."""
 
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
     obstacle: InstallError | None = None
+    refused: Mapping[str, InstallError] = field(default_factory=dict)
 
 
 Progress = Callable[[str], None]
@@ -65,9 +67,10 @@ class Installer(Protocol):
         """Statements that give an installing and a consuming account exactly what they need."""
         ...
 
-    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
+    def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         """Bring these tables' triggers (all captured ones') to the wanted state again, with the captures that were
-        installed; the titles of the steps that this took."""
+        installed, table by table.  Of a table whose triggers may have missed a change, a gap is noted once the new
+        ones are in place."""
         ...
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
@@ -87,4 +90,14 @@ class Installer(Protocol):
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         """Table name → its column names, for all base tables of the database: rules are checked against it."""
+        ...
+
+
+class TriggerInstaller(Installer, Protocol):
+    """One whose triggers write to a journal in the same database."""
+
+    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:
+        """Create the journal again if it is missing while triggers of ours are left that write to it.  All captured
+        tables are noted to be read again.  ``captures``: used where the record of what is installed is lost, too.
+        ``consumer``: the account that reads the journal."""
         ...

@@ -18,15 +18,15 @@ from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, connect, errors
 from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import survey
 from cdc.errors import InstallError, TableAltered
-from cdc.finding import Finding, SurveyedTable
+from cdc.finding import Finding, Repaired, SurveyedTable
 from cdc.trigger.base import Plan, Progress
-from cdc.trigger.mysql_apply import SESSION, LockPatience, run
+from cdc.trigger.mysql_apply import SESSION, LockPatience, run, run_each
 from cdc.trigger.mysql_extend import extend_plan
 from cdc.trigger.mysql_findings import cascade_findings, findings_of
 from cdc.trigger.mysql_found import Found, Installation
 from cdc.trigger.mysql_grants import grants_text
 from cdc.trigger.mysql_inspect import inspect
-from cdc.trigger.mysql_plan import install_plan, repair_plan, uninstall_plan
+from cdc.trigger.mysql_plan import install_plan, repair_plan, restore_plan, uninstall_plan
 from cdc.trigger.mysql_prove import capture_findings, prove
 
 _DELIMITER = "$$"
@@ -82,30 +82,47 @@ class MySQLInstaller:
         with self._connection() as connection:
             return grants_text(inspect(connection), captures, self._info.database)
 
-    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
-        return self._mend(lambda found, there: repair_plan(found, there, tables))
+    def repair(self, tables: Sequence[str] | None = None) -> Repaired:
+        return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))
 
-    def _mend(self, plan_of: Callable[[Found, Installation], Plan]) -> Sequence[str]:
-        """Carry out what is planned of what is installed; the titles of its steps."""
+    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:  # noqa: ARG002 - grants outlive a table here
+        return self._each_table(lambda found: restore_plan(found, captures))
+
+    def _each_table(self, plan_of: Callable[[Found], Plan]) -> Repaired:
+        """What was altered since the plan was made is planned again: one alteration often follows another."""
+        done: tuple[str, ...] = ()
         with self._connection() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
                 found = inspect(connection)
-                if found.installation is None:
-                    raise InstallError(
-                        f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`."
-                    )
-                plan = plan_of(found, found.installation)
+                try:
+                    outcome = run_each(connection, plan_of(found), found, self._patience)
+                except TableAltered:
+                    if not tries_left:
+                        raise
+                    continue
+                done += outcome.done
+                if not tries_left or not any(isinstance(error, TableAltered) for error in outcome.failed.values()):
+                    return Repaired(done, outcome.failed)
+        raise AssertionError("the last try returned")
+
+    def _installed(self, found: Found) -> Installation:
+        if found.installation is None:
+            raise InstallError(f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`.")
+        return found.installation
+
+    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
+        with self._connection() as connection:
+            for tries_left in reversed(range(_REPAIR_TRIES)):
+                found = inspect(connection)
+                plan = extend_plan(found, self._installed(found), captures)
                 try:
                     run(connection, plan, self._patience, lambda _: None, partial(prove, self._info))
-                except TableAltered:  # whoever alters a table often alters it more than once
+                except TableAltered:
                     if not tries_left:
                         raise
                 else:
                     return [step.title for step in plan.steps]
         raise AssertionError("the last try returned or raised")
-
-    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
-        return self._mend(lambda found, there: extend_plan(found, there, captures))
 
     def extend_cascades(self, captures: Sequence[Capture]) -> Sequence[str]:
         """`extend` where triggers journal cascades only; nothing where there are none, or all."""

@@ -12,10 +12,10 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.database.mysql_connection import BAD_COLUMN, NO_PRIVILEGE, Flavour, code_of, quote, rows
+from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, Flavour, code_of, quote, rows
 from cdc.database.mysql_journal import WAIT
 from cdc.errors import CdcError, InstallError, LockTimeout, TableAltered
-from cdc.finding import Finding, Severity
+from cdc.finding import Finding, Repaired, Severity
 from cdc.trigger.base import Plan, Progress, Step
 from cdc.trigger.mysql_found import Found, FoundTrigger
 from cdc.trigger.mysql_inspect import inspect
@@ -26,6 +26,9 @@ _DEADLOCK = 1213
 _BINLOG_NEEDS_SUPER = 1419
 #: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
 SESSION = ("SET NAMES utf8mb4", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'", "SET SESSION autocommit = 1")
+#: What the plan was made from is not there any more (a column, a table, a trigger), or what it creates is there by now
+#: (a table, a procedure, a trigger).
+_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1360, 1050, 1304, 1359})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ def run(
     """All steps in order.  When one fails, what this run made is taken back before the error is raised."""
     if plan.obstacle:
         raise plan.obstacle
-    for sql in (*SESSION, f"SET SESSION lock_wait_timeout = {int(patience.seconds)}"):
-        _execute(connection, sql)
+    if not plan.steps:
+        return
+    _prepare(connection, patience)
     before = inspect(connection)
     for step in plan.steps:
         progress(step.title)
@@ -64,6 +68,35 @@ def run(
 def _proved(finding: Finding) -> None:
     if finding.severity is not Severity.OK:
         raise InstallError(finding.detail, finding.mend)
+
+
+def run_each(connection: Connection[Any], plan: Plan, before: Found, patience: LockPatience) -> Repaired:
+    """All steps in order, each table's by itself: what fails is taken back for its table alone.  ``before``: what the
+    plan was made from.  Raises what fails of the journal, without which no table can be captured."""
+    done: list[str] = []
+    failed = dict(plan.refused)
+    if plan.obstacle:
+        raise plan.obstacle
+    if plan.steps:
+        _prepare(connection, patience)
+    for step in plan.steps:
+        try:
+            _run_step(connection, step, patience)  # nothing for a `Proof`, which has no statements
+        except InstallError as error:
+            if not step.table:
+                raise
+            _take_back(connection, before, patience, error, step.table)
+            failed[step.table] = error
+        else:
+            done += [step.title] if step.statements else []
+    return Repaired(tuple(done), failed)
+
+
+def _prepare(connection: Connection[Any], patience: LockPatience) -> None:
+    seconds = int(patience.seconds)
+    waits = (f"SET SESSION lock_wait_timeout = {seconds}", f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+    for sql in (*SESSION, *waits):
+        _execute(connection, sql)
 
 
 def _run_step(connection: Connection[Any], step: Step, patience: LockPatience) -> None:
@@ -106,8 +139,10 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
             f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
             "cdc grants prints what an installing account needs.",
         )
-    if code == BAD_COLUMN:
-        return TableAltered(f"{where}: the table was altered meanwhile ({error.args[-1]}).", "Run this again.")
+    if code in _ALTERED:
+        return TableAltered(
+            f"{where}: the database was altered at the same time ({error.args[-1]}).", "Run this again."
+        )
     return InstallError(f"{where}: error {code}: {error.args[-1]}.")
 
 
@@ -142,10 +177,12 @@ def _blocker(connection: Connection[Any], table: str) -> str:
     return f"{likely} connection {number} of {user}@{host}, idle or busy with its last statement for {seconds} s"
 
 
-def _take_back(connection: Connection[Any], before: Found, patience: LockPatience, cause: CdcError) -> None:
-    """What cannot be taken back now is said in the error."""
+def _take_back(
+    connection: Connection[Any], before: Found, patience: LockPatience, cause: CdcError, table: str | None = None
+) -> None:
+    """What cannot be taken back now is said in the error.  ``table``: only its triggers; None: everything."""
     try:
-        _undo(connection, before, patience)
+        _undo(connection, before, patience, table)
     except pymysql.err.MySQLError as error:
         raise InstallError(
             f"{cause.message} What had been done could not be taken back either (error {code_of(error)}).",
@@ -153,13 +190,13 @@ def _take_back(connection: Connection[Any], before: Found, patience: LockPatienc
         ) from cause
 
 
-def _undo(connection: Connection[Any], before: Found, patience: LockPatience) -> None:
+def _undo(connection: Connection[Any], before: Found, patience: LockPatience, table: str | None) -> None:
     """Triggers, journal and routine as they were before this run; shapes that remain are unused and harmless."""
     now = inspect(connection)
-    old, new = set(before.own_triggers), set(now.own_triggers)
+    old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
     undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
-    undo += [_create(trigger) for trigger in old - new]
-    for name in sorted(now.own_objects - before.own_objects):
+    undo += [_create(trigger) for trigger in old - new if trigger.table in now.tables]
+    for name in sorted(now.own_objects - before.own_objects) if table is None else ():
         undo.append(f"DROP {'PROCEDURE' if name == WAIT else 'TABLE'} {quote(name)}")
     for sql in undo:
         _retry(partial(_execute, connection, sql), patience)

@@ -34,6 +34,10 @@ _INSTALL_CASCADES = "cdc install-triggers --cascades-only"
 def findings_of(connection: Connection[Any], found: Found, captures: Sequence[Capture]) -> list[Finding]:
     """One line a check; drift one line a table."""
     findings = [Finding("server", Severity.OK, f"{found.server.flavour} {found.server.version}")]
+    if found.journal_lost:
+        tables = len({trigger.table for trigger in found.own_triggers})
+        detail = f"It is gone, but {tables} tables have triggers that write to it: the ERP's writes to them fail."
+        return [*findings, Finding("journal", Severity.WRONG, detail, _INSTALL), *_definers(found)]
     if found.installation is None or not {JOURNAL, SHAPES, INSTALLATION} <= found.own_objects:
         return [*findings, Finding("journal", Severity.WRONG, "The journal is not installed.", _INSTALL)]
     findings += [_version(found.installation.version), _tokens(found), _wait(found)]
@@ -109,23 +113,31 @@ def _trigger_findings(found: Found, captures: Sequence[Capture], *, cascades_onl
     captures = [capture for capture in captures if capture.table in found.tables]
     dialect = dialect_of(found, cascades_only=cascades_only)
     wanted = wanted_triggers(found, targets_of(found, captures), dialect)
-    there = {trigger.name: trigger.body.strip() for trigger in found.own_triggers}
+    there = {trigger.name: trigger for trigger in found.own_triggers}
     lost: dict[str, list[str]] = {}
+    strays: dict[str, set[str]] = {}
     stale = set()
     for trigger in wanted:
-        if trigger.name not in there:
+        known = there.get(trigger.name)
+        if known is None:
             lost.setdefault(trigger.table, []).append(trigger.name)
-        elif there[trigger.name] != trigger.body.strip():
+        elif known.table != trigger.table:
+            strays.setdefault(trigger.table, set()).add(known.table)
+        elif known.body.strip() != trigger.body.strip():
             stale.add(trigger.table)
     for table, names in lost.items():
         detail = _NEW if table in _new(found, captures) else f"Missing: {', '.join(names)}."
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, mend)
-    for table in sorted(stale - set(lost)):
+    for table, others in strays.items():
+        detail = f"The table was swapped by RENAME: its triggers are on {', '.join(sorted(others))}."
+        yield Finding(f"triggers of {table}", Severity.WRONG, detail, mend)
+    for table in sorted(stale - lost.keys() - strays.keys()):
         yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), mend)
-    superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted})
+    moved = {table for others in strays.values() for table in others}
+    superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted} - moved)
     for table in superfluous:
         yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", mend)
-    if not lost and not stale and not superfluous:
+    if not lost and not strays and not stale and not superfluous:
         yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
 
 

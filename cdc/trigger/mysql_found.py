@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cdc.column import Capture
 from cdc.database.mysql_connection import Server
-from cdc.database.mysql_journal import JOURNAL, PREFIX, PROBE, Shape, Tokens
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PREFIX, PROBE, SHAPES, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
+
+_WRITTEN = re.compile(r"UTC_TIMESTAMP\(6\), (\d+), \d+")
 
 
 class Instrumentation(StrEnum):
@@ -48,10 +51,14 @@ class FoundTrigger:
     def ours(self) -> bool:
         return self.name.startswith(PREFIX) and f"`{JOURNAL}`" in self.body
 
+    @property
+    def shape_ids(self) -> frozenset[int]:
+        return shape_ids(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """``cascades_only``: only the triggers of parents, for who reads everything else in the binlog."""
+    """``cascades_only``: only the triggers of parents, for a consumer that reads everything else in the binlog."""
 
     version: int
     tokens: Tokens
@@ -85,6 +92,7 @@ class Found:
     ``instrumentation``: EMPTY on MariaDB.  ``asked_tokens``: the DBA's choice; None: as installed, or by default.
     ``stale_wait``: our routine is of another version.
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
+    ``rereads``: tables whose triggers a run that was interrupted began to replace.
     """
 
     server: Server
@@ -105,6 +113,7 @@ class Found:
     lost_definers: frozenset[str]
     asked_tokens: Tokens | None = None
     stale_wait: bool = False
+    rereads: frozenset[str] = frozenset()
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:
@@ -113,3 +122,14 @@ class Found:
     @property
     def probe_triggers(self) -> tuple[FoundTrigger, ...]:
         return tuple(trigger for trigger in self.triggers if trigger.ours and trigger.table == PROBE)
+
+    @property
+    def journal_lost(self) -> bool:
+        """Triggers of ours are there without what they need: rows that waited in the journal are lost, and every
+        write of the ERP to their tables fails (error 1146)."""
+        return bool(self.own_triggers) and not self.own_objects >= {JOURNAL, SHAPES, INSTALLATION}
+
+
+def shape_ids(body: str) -> frozenset[int]:
+    """The shapes under which a trigger writes to the journal."""
+    return frozenset(map(int, _WRITTEN.findall(body)))

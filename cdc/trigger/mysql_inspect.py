@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import orjson
 import pymysql
 from pymysql.connections import Connection
 
@@ -15,6 +16,7 @@ from cdc.database.mysql_connection import NO_PRIVILEGE, Flavour, code_of, quote,
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
+    REREAD_ROW,
     SHAPES,
     TABLES,
     WAIT,
@@ -25,7 +27,7 @@ from cdc.database.mysql_journal import (
 )
 from cdc.database.mysql_tables import read_tables, text
 from cdc.trigger.mysql_found import ForeignKey, Found, FoundTrigger, Installation, Instrumentation, Rights
-from cdc.trigger.mysql_render import trigger_name
+from cdc.trigger.mysql_render import SUFFIXES, trigger_name
 
 #: The comment of our tables: what makes them ours.
 _COMMENT = "facturascripts-cdc"
@@ -38,8 +40,9 @@ def inspect(connection: Connection[Any]) -> Found:
     mysql = server.flavour is Flavour.MYSQL
     tables = read_tables(connection)
     triggers = _triggers(connection)
-    own, taken, stale_wait = _own_objects(connection)
-    ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in ("ai", "au", "ad", "bd", "bu")}
+    own, taken, stale_wait = _own_objects(connection, left=any(trigger.ours for trigger in triggers))
+    installation, rereads = _installation(connection) if INSTALLATION in own else (None, frozenset())
+    ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in SUFFIXES}
     taken |= {t.name for t in triggers if t.name in ours_by_name and not t.ours}
     return Found(
         server=server,
@@ -47,7 +50,7 @@ def inspect(connection: Connection[Any]) -> Found:
         foreign_keys=_foreign_keys(connection),
         triggers=triggers,
         shapes=_shapes(connection) if SHAPES in own else {},
-        installation=_installation(connection) if INSTALLATION in own else None,
+        installation=installation,
         own_objects=frozenset(own),
         taken=frozenset(taken),
         rights=rights_of(connection),
@@ -59,6 +62,7 @@ def inspect(connection: Connection[Any]) -> Found:
         native_foreign_keys=_variable(connection, "innodb_native_foreign_keys"),
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
         stale_wait=stale_wait,
+        rereads=rereads,
     )
 
 
@@ -77,8 +81,10 @@ def _triggers(connection: Connection[Any]) -> tuple[FoundTrigger, ...]:
     return tuple(FoundTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/inspect_triggers.sql")))
 
 
-def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str], bool]:
-    """Return our names that exist, as ours and as somebody else's, and whether our routine is of another version."""
+def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], set[str], bool]:
+    """Return our names that exist, as ours and as somebody else's, and whether our routine is of another version.
+
+    ``left``: triggers of ours are there, so the routine is ours, too, even if somebody dropped all tables."""
     own: set[str] = set()
     taken: set[str] = set()
     stale = False
@@ -87,7 +93,7 @@ def _own_objects(connection: Connection[Any]) -> tuple[set[str], set[str], bool]
     for name, kind, comment in rows(connection, sqlfile.load("mysql/inspect_routines.sql")):
         (own if kind == "PROCEDURE" and not taken else taken).add(name)
         stale = text(comment) != wait_comment()
-    if WAIT in own and not own & set(TABLES):
+    if WAIT in own and not left and not own & set(TABLES):
         return own - {WAIT}, taken | {WAIT}, False
     return own, taken, stale and WAIT in own
 
@@ -97,13 +103,16 @@ def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
     return {number: Shape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
-def _installation(connection: Connection[Any]) -> Installation | None:
+def _installation(connection: Connection[Any]) -> tuple[Installation | None, frozenset[str]]:
+    """What is installed, and the tables that are to be read again."""
     sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - a constant name
     found = {number: rest for number, *rest in rows(connection, sql)}
+    rereads = frozenset(orjson.loads(found[REREAD_ROW][2])) if REREAD_ROW in found else frozenset[str]()
     if 1 not in found:
-        return None
+        return None, rereads
     version, tokens, captures = found[1]
-    return Installation(version, Tokens(tokens), tuple(captures_from_json(captures)), CASCADES_ROW in found)
+    captured = tuple(captures_from_json(captures))
+    return Installation(version, Tokens(tokens), captured, CASCADES_ROW in found), rereads
 
 
 def _lost_definers(connection: Connection[Any], definers: set[str]) -> frozenset[str]:

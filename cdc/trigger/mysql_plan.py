@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 
 from cdc.column import Capture
 from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
@@ -28,15 +29,17 @@ from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Instrumentation
 from cdc.trigger.mysql_probe import probe_steps, proof
 from cdc.trigger.mysql_render import (
+    SUFFIXES,
     Dialect,
     Target,
     WantedTrigger,
-    gap,
     parent_trigger,
     row_triggers,
     shape_of,
     statement,
+    trigger_name,
 )
+from cdc.trigger.mysql_reread import Reread, announce, missed, reread_of, unknown_shapes
 
 RECORD = "record what is installed"
 MARK = "make room to note which outbox reads the journal"
@@ -57,9 +60,10 @@ def tokens_of(found: Found) -> Tokens:
 
 
 def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
-    """Captured tables with their shapes: those that exist already, or the next free numbers."""
+    """Captured tables with their shapes: those that exist already, or the next free numbers, which no trigger uses."""
     known = {shape: number for number, shape in found.shapes.items()}
-    free = max(found.shapes, default=0) + 1
+    used = {number for trigger in found.own_triggers for number in trigger.shape_ids}
+    free = max(used | found.shapes.keys(), default=0) + 1
     targets = {}
     for capture in sorted(captures, key=lambda capture: capture.table):
         table = found.tables[capture.table]
@@ -109,32 +113,62 @@ def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bo
     targets = targets_of(found, captures)
     dialect = dialect_of(found, cascades_only=cascades_only)
     triggers = wanted_triggers(found, targets, dialect)
-    before = [*_journal_steps(found), *_shape_steps(found, targets), *probe_steps(found, dialect)]
-    steps = [*_trigger_steps(found, triggers), *_gap_steps(found, targets, triggers, dialect)]
-    wanted = captures_to_json(captures)
-    there = found.installation
-    recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
-    if recorded != (tokens_of(found), wanted, cascades_only):
-        records = [record(tokens_of(found), wanted)]
-        if cascades_only is not bool(there and there.cascades_only):
-            records.append(_record_mode(cascades_only=cascades_only))
-        steps.append(Step(RECORD, "", tuple(records)))
+    again = missed(found, targets, triggers, dialect)
+    before = [*_journal_steps(found, targets), *_shape_steps(found, targets), *probe_steps(found, dialect)]
+    changes = _trigger_steps(found, triggers, {t: _rereads(names, targets, dialect) for t, names in again.items()})
+    recorded = _record_steps(found, captures, cascades_only=cascades_only)
+    # where the installation itself is lost, a run that is interrupted must leave it behind
+    steps = [*recorded, *changes] if found.journal_lost else [*changes, *recorded]
+    steps += _reread_steps(found, targets, dialect, changes)
     if not before and not steps:
         return Plan((), (), obstacle_of(found))
     proving = proof(tokens_of(found), cascades_only=cascades_only, definer=found.rights.account)
     return Plan((*before, proving, *steps), tuple(_notes(found, targets)), obstacle_of(found))
 
 
+def _record_steps(found: Found, captures: Sequence[Capture], *, cascades_only: bool) -> list[Step]:
+    wanted, there = captures_to_json(captures), found.installation
+    recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
+    if recorded == (tokens_of(found), wanted, cascades_only):
+        return []
+    records = [record(tokens_of(found), wanted)]
+    if cascades_only is not bool(there and there.cascades_only):
+        records.append(_record_mode(cascades_only=cascades_only))
+    return [Step(RECORD, "", tuple(records))]
+
+
 def repair_plan(found: Found, installation: Installation, tables: Collection[str] | None) -> Plan:
-    """These tables' triggers (None: all captured ones') and those of their parents, which name the same columns.  The
-    other tables' steps are left out: they are nobody's business here."""
-    captures = [capture for capture in installation.captures if capture.table in found.tables]
+    """These tables' triggers (None: all captured ones') and those of their parents, which name the same columns; the
+    other tables' steps are left out.  A table that cannot be captured any more is refused by itself."""
+    there = [capture for capture in installation.captures if capture.table in found.tables]
+    refused = dict(_refused(found, there))
+    captures = [capture for capture in there if capture.table not in refused]
     captured = {capture.table for capture in captures}
-    tables = captured if tables is None else tables
-    wanted = {"", *tables, *parents_of(found, captured, tables)}
+    tables = {capture.table for capture in there} if tables is None else set(tables)
+    wanted = {"", *tables, *parents_of(found, captured, tables)} - refused.keys()
+    names = {trigger_name(table, suffix) for table in tables - refused.keys() for suffix in SUFFIXES}
+    wanted |= {trigger.table for trigger in found.own_triggers if trigger.name in names}
     plan = install_plan(found, captures, cascades_only=installation.cascades_only)
     steps = tuple(step for step in plan.steps if step.table in wanted and step.title not in left_to_install(found))
-    return replace(plan, steps=steps, notes=())
+    return replace(plan, steps=steps, notes=(), refused={t: e for t, e in refused.items() if t in tables})
+
+
+def restore_plan(found: Found, captures: Sequence[Capture]) -> Plan:
+    """Nothing, unless triggers of ours are left whose journal is not complete: uninstalled, there are none."""
+    there = found.installation
+    if not found.journal_lost and (there is not None or not found.own_triggers):
+        return Plan(())
+    if there is not None:
+        return repair_plan(found, there, None)
+    return install_plan(found, [capture for capture in captures if capture.table in found.tables])
+
+
+def _refused(found: Found, captures: Iterable[Capture]) -> Iterator[tuple[str, InstallError]]:
+    for capture in captures:
+        try:
+            _refuse_tables(found, [capture])
+        except InstallError as error:
+            yield capture.table, error
 
 
 def left_to_install(found: Found) -> tuple[str, ...]:
@@ -155,7 +189,8 @@ def parents_of(found: Found, captured: Collection[str], tables: Collection[str])
 
 
 def uninstall_plan(found: Found) -> Plan:
-    steps = _trigger_steps(found, [])
+    """It must work whatever is missing: it is what helps when the ERP's writes fail because of us."""
+    steps = _trigger_steps(found, [], {})
     drops = [f"DROP PROCEDURE IF EXISTS {quote(WAIT)}"] if WAIT in found.own_objects else []
     drops += [f"DROP TABLE IF EXISTS {quote(name)}" for name in TABLES if name in found.own_objects]
     if drops:
@@ -163,11 +198,15 @@ def uninstall_plan(found: Found) -> Plan:
     return Plan(tuple(steps))
 
 
-def _journal_steps(found: Found) -> list[Step]:
+def _journal_steps(found: Found, targets: Mapping[str, Target]) -> list[Step]:
+    """The journal last: of a run that is interrupted before, the next one knows that the journal was lost."""
     journal = "mariadb/journal_row_start.sql" if tokens_of(found) is Tokens.ROW_START else "mysql/journal.sql"
-    files = {JOURNAL: journal, SHAPES: "mysql/shape.sql", INSTALLATION: "mysql/installation.sql"}
+    files = {INSTALLATION: "mysql/installation.sql", SHAPES: "mysql/shape.sql", JOURNAL: journal}
     wait = statement("mysql/wait.sql", check=wait_comment())
     missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
+    if found.journal_lost:
+        place = 0 if INSTALLATION in found.own_objects else 1
+        missing[place:place] = [announce(table) for table in targets]
     if WAIT not in found.own_objects:
         missing.append(wait)
     steps = [Step("create the journal", "", tuple(missing))] if missing else []
@@ -194,8 +233,13 @@ def _shape_steps(found: Found, targets: dict[str, Target]) -> list[Step]:
     return [Step("record the tables' columns", "", inserts)] if inserts else []
 
 
-def _trigger_steps(found: Found, wanted: Iterable[WantedTrigger]) -> list[Step]:
-    """One step a table, all its triggers under one lock: nobody writes between an old trigger and its successor."""
+def _trigger_steps(
+    found: Found, wanted: Iterable[WantedTrigger], rereads: Mapping[str, Sequence[Reread]]
+) -> list[Step]:
+    """One step a table, all its triggers under one lock: nobody writes between an old trigger and its successor.
+
+    First go those that sit on another table than they should (the tables were swapped by RENAME): a trigger's name is
+    there once in a database, whatever its table.  ``rereads``: by the table whose triggers are replaced."""
     there = {trigger.name: trigger for trigger in found.own_triggers}
     want = {trigger.name: trigger for trigger in wanted}
     good = {
@@ -204,39 +248,54 @@ def _trigger_steps(found: Found, wanted: Iterable[WantedTrigger]) -> list[Step]:
         if name in want and _equal(trigger, want[name]) and trigger.definer not in found.lost_definers
     }
     drops = [trigger for trigger in there.values() if trigger.name not in good]
+    strays = [trigger for trigger in drops if trigger.name in want and trigger.table != want[trigger.name].table]
     creates = [trigger for trigger in want.values() if trigger.name not in good]
-    actions = [(t.table, 0, f"DROP TRIGGER {quote(t.name)}") for t in drops]
-    actions += [(w.table, 1, w.statement) for w in creates]
-    actions.sort(key=lambda action: action[:2])
+    moved = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in strays]
+    actions = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in drops if t not in strays]
+    actions += [(w.table, w.statement) for w in creates]
     steps = []
-    for table, group in groupby(actions, key=lambda action: action[0]):
-        statements = [action[2] for action in group]
-        only_drops = all(s.startswith("DROP") for s in statements)
-        begin = [f"LOCK TABLES {quote(table)} WRITE", *([] if only_drops else [_same_columns(found.tables[table])])]
-        title = f"{'remove' if only_drops else 'create'} triggers of {table}"
-        steps.append(Step(title, table, (*begin, *statements, "UNLOCK TABLES")))
+    for table, statements in (*_by_table(moved), *_by_table(actions)):
+        if all(s.startswith("DROP") for s in statements):  # without a lock: LOCK TABLES fails where the journal is lost
+            steps.append(Step(f"remove triggers of {table}", table, tuple(statements)))
+            continue
+        unreadable = unknown_shapes(found, {t.name for t in drops if t.table == table})
+        steps.append(
+            Step(
+                f"create triggers of {table}",
+                table,
+                (
+                    *(each.announcement for each in rereads.get(table, ())),
+                    f"LOCK TABLES {quote(table)} WRITE",
+                    _same_columns(found.tables[table]),
+                    *statements,
+                    "UNLOCK TABLES",
+                    *(f"DELETE FROM {quote(JOURNAL)} WHERE `shape` = {number}" for number in sorted(unreadable)),  # noqa: S608 - a number
+                    *(sql for each in rereads.get(table, ()) for sql in each.note),
+                ),
+            )
+        )
     return steps
 
 
-def _gap_steps(
-    found: Found, targets: dict[str, Target], wanted: Iterable[WantedTrigger], dialect: Dialect
-) -> list[Step]:
-    """For captured tables that had lost a trigger: nobody knows what was missed, so the table is read again."""
-    if found.installation is None or found.installation.cascades_only is not dialect.cascades_only:
-        return []
-    there = {trigger.name for trigger in found.own_triggers}
-    lost = [trigger for trigger in wanted if trigger.name not in there]
-    tables = {trigger.table for trigger in lost if trigger.timing == "AFTER"}
-    if dialect.cascades_only:
-        tables |= {
-            path.table
-            for trigger in lost
-            for find in (delete_paths, update_paths)
-            for path in find(trigger.table, found.foreign_keys, targets)
-        }
-    captured = {capture.table for capture in found.installation.captures}
-    gaps = [gap(targets[table], dialect) for table in sorted(tables & captured & set(targets))]
-    return [Step("note what may have been missed", "", tuple(gaps))] if gaps else []
+def _by_table(actions: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    ordered = sorted(actions, key=itemgetter(0))
+    return [(table, [sql for _, sql in group]) for table, group in groupby(ordered, key=itemgetter(0))]
+
+
+def _rereads(tables: Iterable[str], targets: Mapping[str, Target], dialect: Dialect) -> list[Reread]:
+    return [reread_of(targets[table], dialect) for table in sorted(tables)]
+
+
+def _reread_steps(found: Found, targets: Mapping[str, Target], dialect: Dialect, changes: Sequence[Step]) -> list[Step]:
+    """For tables that were announced, or lose their journal, and whose triggers need nothing."""
+    wanted = {*found.rereads, *(targets if found.journal_lost else ())} & targets.keys()
+    noted = {sql for step in changes for sql in step.statements}
+    rereads = {table: reread_of(targets[table], dialect) for table in sorted(wanted)}
+    return [
+        Step(f"have {table} read again", table, each.note)
+        for table, each in rereads.items()
+        if each.note[1] not in noted
+    ]
 
 
 def _same_columns(table: FoundTable) -> str:

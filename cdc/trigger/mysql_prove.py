@@ -163,7 +163,7 @@ def _failed(error: pymysql.err.MySQLError, step: Proof) -> Finding:
 
 def capture_findings(info: ConnectionInfo, found: Found) -> list[Finding]:
     """The proof as the doctor does it, with the account that it has."""
-    if found.installation is None:
+    if found.installation is None or found.journal_lost:
         return []
     if PROBE not in found.own_objects:
         detail = f"Not proved: the account {found.rights.account} finds no table {PROBE}, or may not see it."

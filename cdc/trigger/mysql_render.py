@@ -17,6 +17,8 @@ from cdc.database.mysql_tables import FoundTable
 from cdc.trigger.mysql_cascade import Effect, Path
 
 _LONGEST_NAME = 64
+#: Of the names of triggers: after insert, update, delete; before delete, update.
+SUFFIXES = ("ai", "au", "ad", "bd", "bu")
 _SNAPSHOT_OFF = (
     "    SET @cdc_isolation = @@innodb_snapshot_isolation;\n    SET SESSION innodb_snapshot_isolation = FALSE;\n"
 )
@@ -98,9 +100,10 @@ def _journal_parts(target: Target, operation: Operation, dialect: Dialect) -> di
         "gap": _gap(target, operation, dialect),
     }
     if dialect.tokens is Tokens.ROW_START:
-        return {**parts, "token": "", "txn_name": "", "txn_value": ""}
+        return {**parts, "token": "", "txn_name": "", "txn_value": "", "gap_value": ""}
     token = statement(_TOKEN_FILES[dialect.tokens])
-    return {**parts, "token": token, "txn_name": "`txn`, ", "txn_value": "@cdc_txn, "}
+    named = {"txn_name": "`txn`, ", "txn_value": "@cdc_txn, ", "gap_value": "UUID_SHORT(), "}
+    return {**parts, "token": token, **named}
 
 
 def _code(operation: Operation, dialect: Dialect) -> str:
@@ -121,6 +124,16 @@ def _gap(target: Target, operation: Operation, dialect: Dialect) -> str:
         shape=str(target.shape_id),
         op=_code(operation, dialect),
     )
+
+
+def _gap_key(target: Target, operation: Operation, parts: Mapping[str, str]) -> str:
+    """The handler of a row's trigger.  An update only matters for its key, and only if that is not the same any more:
+    a number that the server gives is."""
+    keys = [target.table.column(name) for name in target.shape.key]
+    if operation is Operation.UPDATE and all(column.automatic for column in keys):
+        return parts["gap"]
+    after = image(keys, "NEW") if operation is Operation.UPDATE else "NULL"
+    return statement("mysql/gap_key.sql", key_before=image(keys, "OLD"), key_after=after, **parts)
 
 
 def _secrets(table: FoundTable, shape: Shape, flavour: Flavour) -> str:
@@ -158,6 +171,8 @@ def row_triggers(target: Target, dialect: Dialect) -> list[WantedTrigger]:
     for suffix, operation in (("ai", Operation.CREATE), ("au", Operation.UPDATE), ("ad", Operation.DELETE)):
         name, event = trigger_name(table.name, suffix), _EVENTS[operation]
         own = {**parts, **_journal_parts(target, operation, dialect), "trigger": quote(name)}
+        if operation is not Operation.CREATE:
+            own["gap_key"] = _gap_key(target, operation, own)
         text = statement(f"mysql/trigger_{event.lower()}.sql", **own)
         triggers.append(WantedTrigger(name, table.name, "AFTER", event, text))
     return triggers
@@ -217,15 +232,17 @@ def _block(path: Path, target: Target, parent: FoundTable, dialect: Dialect, eve
     where, replaced = _conditions(path)
     if event == "UPDATE":
         where.append(f"NOT ({_unchanged(parent, path.keys[0].parent_columns, dialect.flavour)})")
-    return statement(
-        "mysql/cascade.sql",
-        before=image(visible, end),
-        after="NULL" if operation is Operation.DELETE else image(visible, end, replaced),
-        tables=" STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
-        where=" AND ".join(where),
-        lock="LOCK IN SHARE MODE" if parent.name in {key.table for key in path.keys} else "FOR UPDATE",
+    parts = {
+        "tables": " STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
+        "where": " AND ".join(where),
+        "lock": "LOCK IN SHARE MODE" if parent.name in {key.table for key in path.keys} else "FOR UPDATE",
         **_journal_parts(target, operation, dialect),
-    )
+    }
+    handler, after = parts["gap"], image(visible, end, replaced)
+    if operation is Operation.DELETE:
+        key = image([target.table.column(name) for name in target.shape.key], end)
+        handler, after = statement("mysql/gap_cascade.sql", key_before=key, **parts), "NULL"
+    return statement("mysql/cascade.sql", handler=handler, before=image(visible, end), after=after, **parts)
 
 
 def _conditions(path: Path) -> tuple[list[str], dict[str, str]]:

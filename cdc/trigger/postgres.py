@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import psycopg
 from psycopg import errors
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.errors import CdcError, InstallError
-from cdc.finding import NO_KEY, Finding, Severity, SurveyedTable
+from cdc.finding import NO_KEY, Finding, Repaired, Severity, SurveyedTable
 from cdc.sqlfile import load, render
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger.base import Plan, Progress
@@ -22,7 +23,7 @@ from cdc.trigger.postgres_found import Connection, Waiting, inspect
 from cdc.trigger.postgres_grants import grants
 from cdc.trigger.postgres_prove import capture_findings, prove
 from cdc.trigger.postgres_render import qualified
-from cdc.trigger.postgres_session import Patience, run_patiently, session
+from cdc.trigger.postgres_session import Patience, reason, run_patiently, session
 
 
 class PostgresInstaller:
@@ -39,7 +40,7 @@ class PostgresInstaller:
     def plan_uninstall(self) -> Plan:
         with session(self._info) as connection:
             found = inspect(connection)
-            mine = found.version is not None and found.server.schema_owned
+            mine = found.complete and found.server.schema_owned
             return postgres_plan.plan_uninstall(found, waiting(connection).changes if mine else 0)
 
     def script(self, plan: Plan) -> str:
@@ -53,13 +54,18 @@ class PostgresInstaller:
         with session(self._info) as connection:
             return grants(inspect(connection), captures)
 
-    def repair(self, tables: Sequence[str] | None = None) -> Sequence[str]:
+    def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         with session(self._info) as connection:
             found = inspect(connection)
             there = [table for table in found.captures if table in found.tables]
             plan = postgres_plan.plan_repair(found, there if tables is None else tables)
-            self._apply(connection, plan, lambda _title: None)
-        return [step.title for step in plan.steps]
+            return self._apply_each(connection, plan, found.schema)
+
+    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:
+        with session(self._info) as connection:
+            found = inspect(connection)
+            plan = postgres_plan.plan_restore(found, captures, consumer)
+            return self._apply_each(connection, plan, found.schema)
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         with session(self._info) as connection:
@@ -70,8 +76,7 @@ class PostgresInstaller:
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with session(self._info) as connection:
             found = inspect(connection)
-            readable = found.version is not None
-            findings = postgres_findings.findings(found, captures, waiting(connection) if readable else None)
+            findings = postgres_findings.findings(found, captures, waiting(connection) if found.complete else None)
             return [*findings, *capture_findings(connection, found)]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
@@ -109,6 +114,23 @@ class PostgresInstaller:
             if done:
                 self._take_back(connection, None if before.version is None else before.captures, error)
             raise
+
+    def _apply_each(self, connection: Connection, plan: Plan, schema: str) -> Repaired:
+        """Each table's step by itself.  Raises what fails of the journal, without which no table can be captured."""
+        done: list[str] = []
+        failed = dict(plan.refused)
+        for step in plan.steps:
+            try:
+                run_patiently(connection, step, schema, self._patience)
+            except (InstallError, psycopg.Error) as error:
+                if not step.table or connection.broken:
+                    raise
+                failed[step.table] = (
+                    error if isinstance(error, InstallError) else InstallError(f"{step.title}: {reason(error)}.")
+                )
+            else:
+                done.append(step.title)
+        return Repaired(tuple(done), failed)
 
     def _take_back(self, connection: Connection, captures: Mapping[str, Capture] | None, cause: BaseException) -> None:
         """Back to the captures that were installed before; what cannot be taken back now is said in the error."""

@@ -10,6 +10,7 @@ from cdc.errors import InstallError
 from cdc.finding import Finding, Severity, backlog
 from cdc.trigger import postgres_plan
 from cdc.trigger.postgres_found import Found, Waiting
+from cdc.trigger.postgres_render import PROBE
 
 INSTALL = "cdc install-triggers"
 
@@ -33,12 +34,16 @@ def _server(found: Found) -> Finding:
 
 
 def _journal(found: Found) -> Finding:
+    if found.journal_lost:
+        tables = len(found.functions.keys() - {PROBE})
+        detail = f"it is gone, but {tables} tables have triggers that write to it: nothing is recorded"
+        return Finding("journal", Severity.WRONG, detail, INSTALL)
     if found.version == JOURNAL_VERSION:
         return Finding("journal", Severity.OK, f"version {found.version}, {len(found.captures)} tables captured")
     if found.version is not None:
         detail = f"version {found.version}, not {JOURNAL_VERSION}"
         return Finding("journal", Severity.WRONG, detail, f"cdc uninstall-triggers, then {INSTALL}")
-    if found.server.journal_exists:
+    if found.server.present:
         detail = f"role {found.server.role} may not read the schema cdc"
         return Finding("journal", Severity.WRONG, detail, "cdc grants prints what it needs")
     return Finding("journal", Severity.WRONG, "not installed", INSTALL)

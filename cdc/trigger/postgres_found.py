@@ -11,8 +11,10 @@ from psycopg.rows import class_row, tuple_row
 
 from cdc.column import Capture
 from cdc.sqlfile import load
+from cdc.trigger.postgres_render import PROBE
 
 Connection = psycopg.Connection[Any]
+TABLES = ("cdc_installation", "cdc_capture", "cdc_journal")
 T = TypeVar("T")
 
 
@@ -29,7 +31,8 @@ class Waiting(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Server:
     """``version``: as in server_version_num.  ``schema``: the session's current one, empty when there is none.
-    ``schema_…``: the state of the schema cdc for this role.  ``namesakes``: others' tables that are named like ours."""
+    ``schema_…``: the state of the schema cdc for this role.  ``present``: our tables in it.  ``namesakes``: others'
+    tables that are named like ours."""
 
     version: int
     standby: bool
@@ -40,7 +43,8 @@ class Server:
     may_create: bool
     schema_exists: bool
     schema_owned: bool
-    journal_exists: bool
+    schema_ours: bool
+    present: list[str]
     marker_exists: bool
     schema_usable: bool
     namesakes: list[str]
@@ -93,6 +97,16 @@ class Found:
     functions: Mapping[str, FoundFunction] = field(default_factory=dict)
     triggers: Mapping[str, tuple[FoundTrigger, ...]] = field(default_factory=dict)
 
+    @property
+    def complete(self) -> bool:
+        return self.version is not None and len(self.server.present) == len(TABLES)
+
+    @property
+    def journal_lost(self) -> bool:
+        """Triggers of ours are there without the tables that they need: nothing is recorded."""
+        lost = self.server.schema_ours and len(self.server.present) < len(TABLES)
+        return lost and bool(self.functions.keys() - {PROBE})
+
 
 def inspect(connection: Connection) -> Found:
     """Read everything in one snapshot; the connection must be outside a transaction and not in autocommit mode."""
@@ -105,11 +119,13 @@ def _inspect(connection: Connection) -> Found:
     server = _all(connection, Server, "inspect_server")[0]
     version, schema = None, server.schema
     captures: dict[str, Capture] = {}
-    if server.journal_exists and server.schema_usable:
-        with connection.cursor(row_factory=tuple_row) as cursor:
+    present = server.present if server.schema_usable else []
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        if "cdc_installation" in present:
             installation = cursor.execute(_sql("inspect_installation")).fetchone()
             if installation is not None:
                 version, schema = installation
+        if "cdc_capture" in present:
             rows = cursor.execute(_sql("inspect_captures")).fetchall()
             captures = {name: Capture(name, frozenset(secrets)) for name, secrets in rows}
     triggers: dict[str, tuple[FoundTrigger, ...]] = {}

@@ -15,7 +15,9 @@ from cdc.trigger.postgres_found import Found
 MINIMUM_VERSION = 130000
 #: Without statements: changes of the probe must be journaled as its triggers should.
 PROOF = Step("Prove that changes are captured", "", ())
-MISSING, DISABLED = "is missing", "is disabled"
+MISSING, DISABLED, OTHER, SILENT = "is missing", "is disabled", "was replaced by another one", "records nothing"
+_STOP = "Stop capturing "
+_OWNER = "Use the account that installed the triggers, or a superuser."
 _KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
 
 
@@ -24,7 +26,7 @@ def plan_install(found: Found, captures: Sequence[Capture]) -> Plan:
     refuse_server(found)
     refuse_tables(found, captures)
     wanted = {capture.table for capture in captures}
-    steps = _marker_steps(found) if found.version else [_journal_step(found)]
+    steps = _marker_steps(found) if found.complete else [_journal_step(found)]
     steps += _probe_steps(found, captures)
     tables = [_forget(table) for table in found.captures if table not in wanted]
     tables += _table_steps(found, captures)
@@ -32,14 +34,35 @@ def plan_install(found: Found, captures: Sequence[Capture]) -> Plan:
 
 
 def plan_repair(found: Found, tables: Sequence[str]) -> Plan:
-    """These tables only, as they were captured; the others may be as wrong as they like."""
+    """These tables only, as they were captured.  A table that cannot be captured any more is refused by itself."""
     unknown = [table for table in tables if table not in found.captures]
     if unknown:
         raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.", "Run cdc install-triggers.")
-    captures = [found.captures[table] for table in tables]
     refuse_server(found)
-    refuse_tables(found, captures)
-    return Plan((*_marker_steps(found), *_table_steps(found, captures)))
+    captures, refused = [], {}
+    for capture in (found.captures[table] for table in tables):
+        try:
+            refuse_tables(found, [capture])
+        except InstallError as error:
+            refused[capture.table] = error
+        else:
+            captures.append(capture)
+    steps = _marker_steps(found) if found.complete else [_journal_step(found)]
+    return Plan((*steps, *_table_steps(found, captures)), refused=refused)
+
+
+def plan_restore(found: Found, captures: Sequence[Capture], consumer: str) -> Plan:
+    """Nothing, unless triggers of ours are left whose journal is not complete: uninstalled, there are none.
+    ``consumer``: the role that reads the journal."""
+    if not found.journal_lost:
+        return Plan(())
+    known = {**{capture.table: capture for capture in captures}, **found.captures}
+    there = replace(found, captures={name: capture for name, capture in known.items() if name in found.tables})
+    plan = plan_repair(there, list(there.captures))
+    first, *others = plan.steps
+    if consumer not in ("", found.server.role):
+        first = replace(first, statements=(*first.statements, sql.grant_consumer(consumer)))
+    return replace(plan, steps=(first, *others))
 
 
 def plan_extend(found: Found, captures: Sequence[Capture]) -> Plan:
@@ -53,7 +76,8 @@ def plan_extend(found: Found, captures: Sequence[Capture]) -> Plan:
 
 
 def _journal_step(found: Found) -> Step:
-    return Step("Make the journal", "", (sql.journal(found.schema), sql.marker()))
+    marker = () if found.server.marker_exists else (sql.marker(),)
+    return Step("Make the journal", "", (sql.journal(found.schema), *marker))
 
 
 def _marker_steps(found: Found) -> list[Step]:
@@ -65,9 +89,9 @@ def _marker_steps(found: Found) -> list[Step]:
 
 def plan_uninstall(found: Found, waiting: int) -> Plan:
     """``waiting``: changes in the journal that nobody has read."""
-    if found.server.schema_exists and not found.server.journal_exists:
+    if found.server.schema_exists and not found.server.schema_ours:
         return Plan((), ("The schema cdc of this database is not ours: nothing to remove.",))
-    if not found.server.journal_exists:
+    if not found.server.schema_exists:
         return Plan(())
     if not found.server.schema_owned:
         raise InstallError(
@@ -75,7 +99,8 @@ def plan_uninstall(found: Found, waiting: int) -> Plan:
             "Uninstall with the account that installed the triggers, or a superuser.",
         )
     tables = sorted({*found.captures, *found.functions} - {sql.PROBE})
-    steps = [_forget(table) for table in tables]
+    forgets = "cdc_capture" in found.server.present
+    steps = [_forget(table) if forgets else Step(_STOP + table, table, (sql.drop_function(table),)) for table in tables]
     notes = (f"{waiting} changes in the journal have not been read and will be lost.",) if waiting else ()
     return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), notes)
 
@@ -86,7 +111,9 @@ def drift(found: Found, capture: Capture) -> list[str]:
     if function is None:
         return [f"its trigger function {MISSING}"]
     wrong = []
-    if function.source != sql.function_source(capture):
+    if "cdc.cdc_journal" not in function.source:
+        wrong.append(f"its trigger function {SILENT}")
+    elif function.source != sql.function_source(capture):
         wrong.append("its trigger function was changed")
     elif not function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
         wrong.append("the settings of its trigger function were changed")
@@ -98,7 +125,7 @@ def drift(found: Found, capture: Capture) -> list[str]:
         elif trigger.enabled not in "OA":
             wrong.append(f"trigger {shape.name} {DISABLED}")
         elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
-            wrong.append(f"trigger {shape.name} was changed")
+            wrong.append(f"trigger {shape.name} {OTHER}")
     return wrong
 
 
@@ -122,7 +149,7 @@ def _table_steps(found: Found, captures: Sequence[Capture]) -> list[Step]:
 def _table_step(found: Found, capture: Capture) -> Step | None:
     wrong = drift(found, capture)
     recorded = found.captures.get(capture.table) == capture
-    if not wrong and recorded:
+    if not wrong and recorded and not found.journal_lost:
         return None
     triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
     sound = {
@@ -142,7 +169,7 @@ def _table_step(found: Found, capture: Capture) -> Step | None:
         *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
         sql.remember_capture(capture),
         *([sql.grant_owner(owner)] if owner != found.server.role else []),
-        *([sql.gap(capture.table)] if recorded and _was_blind(wrong) else []),
+        *([sql.gap(capture.table)] if found.journal_lost or (recorded and _was_blind(wrong)) else []),
     ]
     title = f"Mend the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
     return Step(title, capture.table, tuple(statements))
@@ -150,11 +177,11 @@ def _table_step(found: Found, capture: Capture) -> Step | None:
 
 def _was_blind(wrong: Sequence[str]) -> bool:
     """Whether changes may have been missed, rather than recorded in another way than now."""
-    return any(phrase.endswith((MISSING, DISABLED)) for phrase in wrong)
+    return any(phrase.endswith((MISSING, DISABLED, OTHER, SILENT)) for phrase in wrong)
 
 
 def _forget(table: str) -> Step:
-    return Step(f"Stop capturing {table}", table, (sql.drop_function(table), sql.forget_capture(table)))
+    return Step(_STOP + table, table, (sql.drop_function(table), sql.forget_capture(table)))
 
 
 def refuse_server(found: Found) -> None:
@@ -173,18 +200,17 @@ def refuse_server(found: Found) -> None:
             f"Role {server.role} has no current schema in database {server.database}.",
             "Grant it USAGE on the schema of FacturaScripts' tables (public as a rule), or set its search_path.",
         )
-    if found.version is None:
+    if found.version is None and not found.server.schema_ours:
         _refuse_names(found)
-    elif found.version != JOURNAL_VERSION:
+    elif found.version is None and not found.server.schema_usable:
+        raise InstallError(f"Role {server.role} may not use the schema cdc of database {server.database}.", _OWNER)
+    elif found.version not in (None, JOURNAL_VERSION):
         raise InstallError(
             f"The journal in database {server.database} has version {found.version}, not {JOURNAL_VERSION}.",
             "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
         )
     elif not server.schema_owned:
-        raise InstallError(
-            f"Role {server.role} does not own the schema cdc of database {server.database}.",
-            "Use the account that installed the triggers, or a superuser.",
-        )
+        raise InstallError(f"Role {server.role} does not own the schema cdc of database {server.database}.", _OWNER)
 
 
 def _refuse_names(found: Found) -> None:

@@ -22,7 +22,7 @@ _CHANGES = (
 
 def capture_findings(connection: Connection, found: Found) -> Iterator[Finding]:
     """The proof as the doctor does it, with the account that it has."""
-    if found.version is None:
+    if found.version is None or found.journal_lost:
         return
     if PROBE not in found.functions:
         detail = "Not proved: the table cdc.cdc_probe is missing."

@@ -126,5 +126,9 @@ def forget_capture(table: str) -> str:
     return render(f"{_FOLDER}/forget_capture.sql", table=literal(table))
 
 
+def grant_consumer(consumer: str) -> str:
+    return render(f"{_FOLDER}/grant_consumer.sql", consumer=quote(consumer))
+
+
 def grant_owner(owner: str) -> str:
     return render(f"{_FOLDER}/grant_owner.sql", owner=quote(owner))

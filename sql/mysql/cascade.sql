@@ -7,7 +7,7 @@
         SELECT $before, $after FROM $tables WHERE $where $lock;
       DECLARE CONTINUE HANDLER FOR NOT FOUND SET no_more = TRUE;
       DECLARE EXIT HANDLER FOR SQLEXCEPTION
-        $gap;
+        $handler;
       OPEN changed_rows;
       read_rows: LOOP
         FETCH changed_rows INTO before_image, after_image;

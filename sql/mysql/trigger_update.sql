@@ -3,7 +3,7 @@
 CREATE DEFINER = CURRENT_USER TRIGGER $trigger AFTER UPDATE ON $table FOR EACH ROW
 cdc: BEGIN
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
-    $gap;
+    $gap_key;
   IF $same_first THEN
     IF $same_rest THEN
       LEAVE cdc;

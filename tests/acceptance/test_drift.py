@@ -223,3 +223,121 @@ async def test_what_no_gap_tells_of_is_mended_at_the_start(erp: Database, tmp_pa
             await inbox.until_event(lambda event: event["data"].get("nuevo") == "x")
             erp.execute("INSERT INTO proveedores (cifnif, codproveedor, nombre) VALUES ('', 'P', 'Ada')")
             await inbox.until_event(lambda event: event["event"] == "supplier.created")
+
+
+ENGINES = ("postgres_erp", "mariadb_erp", "mariadb_binlog_erp", "mysql_erp")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+async def test_new_column_that_is_filled_at_once_reaches_receivers(
+    engine: str, running: bool, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """As a plugin does that brings a column: the triggers of MariaDB and MySQL, which name their columns, do not see it
+    before they are repaired."""
+    erp: Database = request.getfixturevalue(engine)
+    consumer = await _prepared(erp, tmp_path)
+    inbox = Inbox()
+
+    def alter_and_fill() -> None:
+        erp.execute(_statement(erp, "add"))
+        erp.execute("UPDATE clientes SET nuevo = codcliente")
+
+    def known() -> dict[str, str]:
+        return {each["key"]["codcliente"]: each["data"].get("nuevo", "") for each in inbox.events}
+
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*,customer.read")
+        if not running:
+            await asyncio.to_thread(alter_and_fill)
+        async with consumer.running():
+            if running:
+                await inbox.until(lambda _: len(known()) >= RECORDS)
+                await asyncio.to_thread(alter_and_fill)
+            await inbox.until(lambda _: all(known().get(str(number)) == str(number) for number in range(RECORDS)), 90)
+
+
+def _swap_stocks(database: Database) -> None:
+    """As gh-ost and pt-online-schema-change do it: a copy takes the table's place."""
+    if database.flavour == "postgresql":
+        database.execute("CREATE TABLE stocks_gho (LIKE stocks INCLUDING ALL)")
+        database.execute("INSERT INTO stocks_gho SELECT * FROM stocks")
+        database.script("ALTER TABLE stocks RENAME TO stocks_old; ALTER TABLE stocks_gho RENAME TO stocks")
+        return
+    database.execute("CREATE TABLE stocks_gho LIKE stocks")
+    database.execute("INSERT INTO stocks_gho SELECT * FROM stocks")
+    database.execute("RENAME TABLE stocks TO stocks_old, stocks_gho TO stocks")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_table_swapped_by_rename_is_followed(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    erp: Database = request.getfixturevalue(engine)
+    for parent in ("almacenes", "productos", "variantes"):  # which no such tool takes a table with
+        erp.execute(f"ALTER TABLE stocks DROP CONSTRAINT ca_stocks_{parent}")
+    erp.execute("INSERT INTO stocks (codalmacen, idproducto, referencia, cantidad) VALUES ('ALG', 1, 'R', 1)")
+    consumer = Consumer.configure(tmp_path, erp.info)
+    await consumer.call("install-triggers")
+    ((key,),) = erp.execute("SELECT idstock FROM stocks")
+    inbox = Inbox()
+
+    def seen(value: int) -> Callable[[dict[str, Any]], bool]:
+        return lambda each: each["key"] == {"idstock": key} and each["data"].get("cantidad") == value
+
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "stock.*,stock.read")
+        async with consumer.running():
+            erp.execute("UPDATE stocks SET cantidad = 7001 WHERE idstock = %s", [key])
+            await inbox.until_event(seen(7001))
+            await asyncio.to_thread(_swap_stocks, erp)
+            erp.execute("UPDATE stocks SET cantidad = 7002 WHERE idstock = %s", [key])  # perhaps seen by no trigger
+            await inbox.until_event(seen(7002))
+            await consumer.logged("triggers repaired")
+            erp.execute("UPDATE stocks_old SET cantidad = 7003 WHERE idstock = %s", [key])
+            erp.execute("UPDATE stocks SET cantidad = 7004 WHERE idstock = %s", [key])
+            await inbox.until_event(seen(7004))
+            assert not any(map(seen(7003), inbox.events))
+            assert await _checks(consumer, expect=0) == []
+
+
+JOURNAL_GONE = {
+    "the journal": ("DROP TABLE cdc_journal", "DROP TABLE cdc.cdc_journal"),
+    "all of it": (
+        "DROP TABLE cdc_journal, cdc_shape, cdc_installation",
+        "DROP TABLE cdc.cdc_journal, cdc.cdc_capture, cdc.cdc_installation",
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("loss", JOURNAL_GONE)
+async def test_running_consumer_creates_a_lost_journal_again(
+    engine: str, loss: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    erp: Database = request.getfixturevalue(engine)
+    consumer = await _prepared(erp, tmp_path)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*,customer.read")
+        async with consumer.running():
+            await inbox.until(lambda inbox: len(_latest(inbox)) == RECORDS)
+            erp.execute(JOURNAL_GONE[loss][erp.flavour == "postgresql"])
+            if erp.flavour == "postgresql":
+                erp.execute(UPDATE, ["1"])  # does not fail
+            await consumer.logged("gap")
+            erp.execute(UPDATE, ["2"])
+            await inbox.until(lambda inbox: _latest(inbox) == _values(erp))
+            assert await _checks(consumer, expect=0) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_lost_journal_is_reported_and_uninstalled(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    erp: Database = request.getfixturevalue(engine)
+    consumer = await _prepared(erp, tmp_path, "repair = false")
+    erp.execute(JOURNAL_GONE["the journal"][erp.flavour == "postgresql"])
+    (check,) = [each for each in await _checks(consumer, expect=1) if each["check"] == "journal"]
+    assert "have triggers that write to it" in check["detail"]
+    assert check["mend"] == "cdc install-triggers"
+    await consumer.call("uninstall-triggers")
+    erp.execute(UPDATE, ["1"])

@@ -26,6 +26,7 @@ class MemoryJournal:
     locked_by_other: bool = False
     most_rows: int = 0
     marked: Marker | None = field(default_factory=Marker)
+    defined: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _order: int = 0
 
@@ -47,6 +48,9 @@ class MemoryJournal:
     def _answer(self, rows: list[JournalRow]) -> list[JournalRow]:
         self.most_rows = max(self.most_rows, len(rows))
         return rows
+
+    async def definitions(self) -> object:
+        return self.defined
 
     async def table_names(self) -> list[str]:
         return [ITEM.name]

@@ -14,6 +14,7 @@ from cdc.change import Batch
 from cdc.column import Capture
 from cdc.database.mysql_connection import connect
 from cdc.event import Event
+from cdc.finding import Repaired
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
@@ -108,8 +109,8 @@ async def pipeline(
     catalogue = catalogue or load_catalogue()
     journal = sources.journal_of(database.info, catalogue)
 
-    async def repair(names: Sequence[str]) -> None:
-        await asyncio.to_thread(installers.installer_of(database.info).repair, names)
+    async def repair(names: Sequence[str]) -> Repaired:
+        return await asyncio.to_thread(installers.installer_of(database.info).repair, names)
 
     async def more(_position: Position | None) -> bool:
         return bool(await journal.peek(1))

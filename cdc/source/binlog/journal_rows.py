@@ -17,10 +17,9 @@ from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, JOURNAL, OPERATIONS, PROBE_SHAPE
 from cdc.errors import SchemaMismatch
-from cdc.image import key_in
 from cdc.source.binlog.layout import KnownTable, Layout, layout_of
 from cdc.source.binlog.table_map import TableMap
-from cdc.source.journal_mysql_rows import KnownShape, images_of, secrets_of
+from cdc.source.journal_mysql_rows import Images, KnownShape, images_of, secrets_of
 
 #: The shape of this number, None when it is gone with the triggers; called in the log's thread.
 ShapeOf = Callable[[int], KnownShape | None]
@@ -39,7 +38,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """A change that a foreign key made; ``gap``: the trigger could not record it, there are no images.
+    """A change that a foreign key made; ``gap``: the trigger could not record it, there are no images, or just the key
+    of a row that is gone.
+
 
     ``number``: of the row in the journal.  ``table``: empty when it is not known any more.  ``doubtful``: it may also
     be the statement's own change, of which the log has a row event before this row.
@@ -87,12 +88,13 @@ class JournalRows:
         known = self._shape_of(row["shape"])
         if known is None:
             return Cascade(row["id"], "", operation, {}, None, None, frozenset(), gap=True, doubtful=doubtful)
-        shape, reader = known
-        old, new = images_of(reader, operation, row["image_before"], row["image_after"], gap=bool(row["gap"]))
-        before, after = (None if image is None else image.row for image in (old, new))
-        gap = before is None and after is None
-        key, secrets = key_in(new or old, reader), secrets_of(shape, row["secrets"])
-        return Cascade(row["id"], shape.table, operation, key, before, after, secrets, gap, doubtful)
+        found = images_of(known, operation, row["image_before"], row["image_after"], gap=bool(row["gap"]))
+        if found.gap and doubtful:  # its row event, if there is one, has the operation
+            found = Images(operation, {}, None, None, gap=True)
+        before, after = (None if image is None else image.row for image in (found.before, found.after))
+        secrets = secrets_of(known.shape, row["secrets"])
+        table = known.shape.table
+        return Cascade(row["id"], table, found.operation, found.key, before, after, secrets, found.gap, doubtful)
 
 
 class RowEvents:

@@ -214,7 +214,8 @@ class StretchReader:
                 continue
             if each.gap:
                 self._lose(each.table, each.operation, item, "a trigger could not record what a foreign key did")
-                continue
+                if each.before is None:
+                    continue
             images = (each.before, each.after)
             changes.append(
                 RowChange(each.operation, each.table, each.key, *images, item.time, number, each.secrets_changed)

@@ -45,7 +45,7 @@ from cdc.source.turn import Turn
 
 #: Brings these tables to the wanted state again (published, replica identity FULL); raises a `CdcError` when it may not
 #: or cannot.
-Repair = Callable[[Sequence[str]], Awaitable[None]]
+Repair = Callable[[Sequence[str]], Awaitable[object]]
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0

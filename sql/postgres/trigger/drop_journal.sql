@@ -2,5 +2,5 @@
 DROP TABLE IF EXISTS cdc.cdc_probe;
 DROP FUNCTION IF EXISTS cdc.cdc_probe();
 DROP TABLE IF EXISTS cdc.cdc_marker;
-DROP TABLE cdc.cdc_journal, cdc.cdc_capture, cdc.cdc_installation;
+DROP TABLE IF EXISTS cdc.cdc_journal, cdc.cdc_capture, cdc.cdc_installation;
 DROP SCHEMA cdc;

@@ -5,6 +5,9 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp $settings
 AS $$cdc$$
 BEGIN
+    IF pg_catalog.to_regclass('cdc.cdc_journal') IS NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO cdc.cdc_journal (xid, lsn, at, table_name, operation, secrets_changed, before, after)
     VALUES (
         pg_catalog.pg_current_xact_id(), pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.clock_timestamp(),

@@ -9,10 +9,11 @@ SELECT
     has_database_privilege(current_database(), 'CREATE') AS may_create,
     n.oid IS NOT NULL AS schema_exists,
     coalesce(pg_has_role(n.nspowner, 'USAGE'), false) AS schema_owned,
+    coalesce(obj_description(n.oid, 'pg_namespace') LIKE 'facturascripts-cdc:%', false) AS schema_ours,
     (
-        SELECT count(*) = 3 FROM pg_class c
+        SELECT coalesce(array_agg(c.relname::text), '{}') FROM pg_class c
         WHERE c.relnamespace = n.oid AND c.relname IN ('cdc_installation', 'cdc_capture', 'cdc_journal')
-    ) AS journal_exists,
+    ) AS present,
     EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'cdc_marker') AS marker_exists,
     coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS schema_usable,
     (

@@ -1,9 +1,9 @@
--- The journal and what is known of the installation. No sequence anywhere: the ERP reads new ids with lastval().
+-- The journal and the record of the installation; whatever of it is missing is created. No sequence anywhere: the ERP reads new ids with lastval().
 -- Names carry the prefix cdc_ because FacturaScripts looks at table names without their schema.
-CREATE SCHEMA cdc;
+CREATE SCHEMA IF NOT EXISTS cdc;
 COMMENT ON SCHEMA cdc IS 'facturascripts-cdc: journal of row changes; removed by cdc uninstall-triggers';
 
-CREATE TABLE cdc.cdc_installation (
+CREATE TABLE IF NOT EXISTS cdc.cdc_installation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     version integer NOT NULL,
     schema_name text NOT NULL,
@@ -11,14 +11,14 @@ CREATE TABLE cdc.cdc_installation (
 );
 
 -- Which tables are captured, and which of their columns must never enter the journal.
-CREATE TABLE cdc.cdc_capture (
+CREATE TABLE IF NOT EXISTS cdc.cdc_capture (
     table_name text PRIMARY KEY,
     secrets text[] NOT NULL
 );
 
 -- One row a change. lsn: end of the write-ahead log when the trigger ran; it orders the changes of a transaction, and
 -- transactions by the latest moment at which one of their triggers ran, whatever the clock does.
-CREATE TABLE cdc.cdc_journal (
+CREATE TABLE IF NOT EXISTS cdc.cdc_journal (
     xid xid8 NOT NULL,
     lsn pg_lsn NOT NULL,
     at timestamptz NOT NULL,
@@ -42,4 +42,5 @@ CREATE TABLE cdc.cdc_journal (
 -- Images live for moments: compressing them costs the ERP's write more than it saves.
 ALTER TABLE cdc.cdc_journal ALTER COLUMN before SET STORAGE EXTERNAL, ALTER COLUMN after SET STORAGE EXTERNAL;
 
-INSERT INTO cdc.cdc_installation (version, schema_name) VALUES ($version, $schema);
+INSERT INTO cdc.cdc_installation (version, schema_name) VALUES ($version, $schema)
+ON CONFLICT DO NOTHING;

@@ -13,7 +13,7 @@ import pytest
 from cdc.change import Operation, RowChange
 from cdc.column import Capture
 from cdc.errors import InstallError, JournalMissing
-from cdc.finding import Severity
+from cdc.finding import Repaired, Severity
 from cdc.source.binlog.inspector import BinlogInspector
 from cdc.source.binlog.source import BinlogSource
 from cdc.source.journal_mysql import MySQLJournal
@@ -248,6 +248,7 @@ async def test_a_column_that_is_dropped_leaves_a_gap_until_the_triggers_are_mend
         await again.drain()
         while installer(shop).plan_install(CAPTURES, cascades_only=True).steps:
             await again.next()
+        await again.drain()  # the gap that was noted once the new triggers were in place
         again.gaps.clear()
         shop.execute("DELETE FROM familias WHERE id = 2")
         told = _keyed(await again.drain())
@@ -257,8 +258,8 @@ async def test_a_column_that_is_dropped_leaves_a_gap_until_the_triggers_are_mend
         await source.close()
 
 
-async def _repaired(database: Database) -> list[str]:
-    return list(await asyncio.to_thread(installer(database).repair))
+async def _repaired(database: Database) -> Repaired:
+    return await asyncio.to_thread(installer(database).repair)
 
 
 async def test_a_lost_trigger_leaves_a_gap_when_it_is_made_again(shop: Database) -> None:
@@ -266,7 +267,7 @@ async def test_a_lost_trigger_leaves_a_gap_when_it_is_made_again(shop: Database)
     async with reading(shop, *CAPTURES) as log:
         shop.execute("DROP TRIGGER cdc_familias_bd")
         shop.execute("DELETE FROM familias WHERE id = 1")
-        assert "note what may have been missed" in installer(shop).repair()
+        assert installer(shop).repair().done
         changes = await log.drain()
     assert {gap.table for gap in log.gaps} == {"articulos", "existencias"}
     read = [(change.table, change.key["id"]) for change in changes if change.operation is Operation.READ]

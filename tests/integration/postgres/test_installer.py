@@ -150,14 +150,14 @@ def test_captures_come_and_go(shop: Shop) -> None:
         ("ALTER FUNCTION cdc.customers SECURITY INVOKER", "settings"),
         (
             "CREATE OR REPLACE FUNCTION cdc.customers() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-            "function was changed",
+            "function records nothing",
         ),
         (
             (
                 "DROP TRIGGER _cdc_update ON customers; CREATE TRIGGER _cdc_update AFTER UPDATE ON customers "
                 "FOR EACH ROW EXECUTE FUNCTION cdc.customers()"
             ),
-            "trigger _cdc_update was changed",
+            "trigger _cdc_update was replaced by another one",
         ),
     ],
 )
@@ -170,7 +170,7 @@ def test_drift_is_found_and_mended(shop: Shop, damage: str, phrase: str) -> None
     assert wrong(shop) == {}
     shop.execute("INSERT INTO customers VALUES ('1', 'a')")
     shop.execute("UPDATE customers SET name = 'b'")
-    blind = phrase.endswith(("missing", "disabled"))  # then nobody knows what was missed
+    blind = "settings" not in phrase  # then nobody knows what was missed
     assert [operation for _, operation, *_ in shop.journal()] == [*(["G"] if blind else []), "I", "U"]
 
 

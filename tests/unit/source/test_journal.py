@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cdc.change import Batch, Operation, Row, RowChange
 from cdc.errors import InstallError, SourceError
+from cdc.finding import Repaired
 from cdc.position import Position
 from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
@@ -24,7 +25,8 @@ from support.memory_journal import MemoryJournal
 LIMITS = Limits(batch=6, huge=10, heads=4, idle=0, reread_pause=timedelta(0))
 
 
-async def repaired(tables: Sequence[str]) -> None: ...
+async def repaired(tables: Sequence[str]) -> Repaired:
+    return Repaired()
 
 
 def source(journal: MemoryJournal, limits: Limits = LIMITS) -> JournalSource:
@@ -155,8 +157,9 @@ async def test_a_gap_is_told_repaired_and_its_table_read_again() -> None:
     journal = MemoryJournal(table_rows=[item(number, 5) for number in range(8)])
     repairs: list[Sequence[str]] = []
 
-    async def repair(tables: Sequence[str]) -> None:
+    async def repair(tables: Sequence[str]) -> Repaired:
         repairs.append(tables)
+        return Repaired()
 
     journal.commit([journal.gap("t"), journal.write("t", Operation.CREATE, None, item(1, 0))])
     reader = JournalSource("main", journal, repair, LIMITS)

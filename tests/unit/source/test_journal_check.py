@@ -11,6 +11,7 @@ import structlog
 
 from cdc.change import Operation
 from cdc.errors import CdcError, InstallError
+from cdc.finding import Repaired
 from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
 from support.manual_clock import ManualClock
@@ -21,18 +22,18 @@ from support.memory_journal import MemoryJournal
 class Checks:
     """``answers``: what each check does in turn, then nothing."""
 
-    answers: list[Sequence[str] | CdcError] = field(default_factory=list)
+    answers: list[Repaired | CdcError] = field(default_factory=list)
     made: int = 0
 
-    async def __call__(self) -> Sequence[str]:
+    async def __call__(self) -> Repaired:
         self.made += 1
-        answer = self.answers.pop(0) if self.answers else ()
+        answer = self.answers.pop(0) if self.answers else Repaired()
         if isinstance(answer, CdcError):
             raise answer
         return answer
 
 
-async def _unused(tables: Sequence[str]) -> None:
+async def _unused(tables: Sequence[str]) -> Repaired:
     raise AssertionError(tables)
 
 
@@ -72,10 +73,10 @@ async def test_setting_the_clock_changes_no_pause_between_checks(step: float) ->
 
 
 async def test_what_was_mended_is_told() -> None:
-    assert await _read(Checks([["create triggers of item"]]), [0, 61]) == ["triggers repaired"]
+    assert await _read(Checks([Repaired(("create triggers of item",))]), [0, 61]) == ["triggers repaired"]
 
 
 async def test_trouble_is_told_once_and_reading_goes_on() -> None:
     trouble = InstallError("No privilege.")
-    told = await _read(Checks([trouble, trouble, InstallError("Locked."), [], trouble]), [0, 61, 61, 61, 61])
+    told = await _read(Checks([trouble, trouble, InstallError("Locked."), Repaired(), trouble]), [0, 61, 61, 61, 61])
     assert told == ["triggers not checked"] * 3

@@ -10,6 +10,7 @@ import pytest
 
 from cdc.change import Batch, Operation
 from cdc.errors import SourceUnavailable
+from cdc.finding import Repaired
 from cdc.position import Position
 from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
@@ -50,7 +51,8 @@ def backlog(transactions: int) -> SlowJournal:
 
 
 async def opened(journal: SlowJournal, position: Position | None = None) -> JournalSource:
-    async def repaired(_tables: Sequence[str]) -> None: ...
+    async def repaired(_tables: Sequence[str]) -> Repaired:
+        return Repaired()
 
     source = JournalSource("main", journal, repaired, LIMITS)
     async with asyncio.timeout(5):

@@ -13,7 +13,7 @@ from cdc.finding import Severity
 from cdc.trigger import postgres_findings, postgres_plan
 from cdc.trigger import postgres_render as sql
 from cdc.trigger.base import Plan, Step
-from cdc.trigger.postgres_found import Found, FoundFunction, FoundTable, FoundTrigger, Server, Waiting
+from cdc.trigger.postgres_found import TABLES, Found, FoundFunction, FoundTable, FoundTrigger, Server, Waiting
 from cdc.trigger.postgres_grants import grants
 
 SERVER = Server(
@@ -26,13 +26,20 @@ SERVER = Server(
     may_create=True,
     schema_exists=False,
     schema_owned=False,
-    journal_exists=False,
+    schema_ours=False,
+    present=[],
     marker_exists=False,
     schema_usable=False,
     namesakes=[],
 )
 OURS = replace(
-    SERVER, schema_exists=True, schema_owned=True, journal_exists=True, marker_exists=True, schema_usable=True
+    SERVER,
+    schema_exists=True,
+    schema_owned=True,
+    schema_ours=True,
+    present=list(TABLES),
+    marker_exists=True,
+    schema_usable=True,
 )
 TABLE = FoundTable(
     name="users", kind="r", owner="dba", may_trigger=True, has_key=True, styled=False, columns=["nick", "password"]

@@ -1,0 +1,9 @@
+-- Which tables have triggers of ours that are enabled, and which captured tables there are: another one after a table was
+-- swapped for another one by RENAME, or dropped and created again, and after somebody dropped or disabled a trigger.
+SELECT c.relname::text, c.oid, array_agg(t.tgname::text ORDER BY t.tgname) FILTER (WHERE t.tgenabled IN ('O', 'A'))
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN cdc.cdc_installation i ON n.nspname = i.schema_name
+LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('_cdc_row', '_cdc_update', '_cdc_truncate')
+WHERE c.relname IN (SELECT table_name FROM cdc.cdc_capture)
+GROUP BY c.relname, c.oid ORDER BY c.relname
