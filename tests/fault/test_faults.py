@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,31 @@ from support.fault.run import Plan
 from support.servers import KeeperClient
 
 FAULTS_EACH = 12
+#: Faults that take long, or change tables: on routes for which they are worst.
+RARE = [
+    ("mariadb-binlog", "fail-over"),
+    ("mysql-triggers", "alter"),
+    ("postgresql-triggers", "alter"),
+    ("postgresql-triggers", "swap"),
+    ("mysql-binlog", "recreate"),
+    ("mariadb-binlog", "truncate-partition"),
+]
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("route", [name for name, route in ROUTES.items() if not route.moving])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("route", list(ROUTES))
 def test_nothing_is_lost_invented_or_reordered(route: str, keeper: KeeperClient, tmp_path: Path) -> None:
+    _judge(route, WEIGHTS, FAULTS_EACH, keeper, tmp_path)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("route", "fault"), RARE)
+def test_rare_fault_loses_nothing(route: str, fault: str, keeper: KeeperClient, tmp_path: Path) -> None:
+    _judge(route, {fault: 1}, 2, keeper, tmp_path)
+
+
+def _judge(route: str, weights: Mapping[str, int], faults: int, keeper: KeeperClient, folder: Path) -> None:
     seed = random.randrange(1 << 32)
-    result = go(ROUTES[route], Plan(seed, FAULTS_EACH, WEIGHTS), keeper, tmp_path)
+    result = go(ROUTES[route], Plan(seed, faults, weights), keeper, folder)
     report = "\n".join([*result.failures, *result.verdict.examples])
-    assert not result.failures, f"make faults ARGS='--route {route} --faults {FAULTS_EACH} --seed {seed}'\n{report}"
+    assert not result.failures, f"seed {seed}\n{report}"

@@ -23,7 +23,7 @@ def _always(_route: Route) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``weight``: how often it is drawn when nothing else is asked for."""
+    """``weight``: how often it is drawn when nothing else is asked for; 0: only by its name."""
 
     inject: Callable[[Run], None]
     weight: int
@@ -139,12 +139,12 @@ FAULTS: dict[str, Fault] = {
     "stop": Fault(stop_and_continue, 4),
     "cut": Fault(cut, 4),
     "deaf": Fault(deaf, 3),
-    "deaf-for-good": Fault(deaf_for_good, 0),
+    "deaf-for-good": Fault(deaf_for_good, 1),
     "second-consumer": Fault(second_consumer, 2),
     "kill-server": Fault(kill_server, 1),
     "restart-server": Fault(restart_server, 1),
-    "full-disk": Fault(full_disk, 0, lambda route: route.outbox == "sqlite"),
-    "clock": Fault(set_clock, 0),
+    "full-disk": Fault(full_disk, 2, lambda route: route.outbox == "sqlite"),
+    "clock": Fault(set_clock, 2),
     "move": Fault(move, 10, lambda route: route.moving),
     "old-copy": Fault(server_faults.old_copy, 0, server_faults.reads_log),
     "reset-log": Fault(server_faults.reset_log, 0, server_faults.reads_log),
@@ -152,7 +152,7 @@ FAULTS: dict[str, Fault] = {
     "alter": Fault(schema_faults.alter, 0),
     "swap": Fault(schema_faults.swap, 0),
     "recreate": Fault(schema_faults.recreate, 0),
-    "repartition": Fault(schema_faults.repartition, 0),
+    "repartition": Fault(schema_faults.repartition, 1),
     "truncate-partition": Fault(schema_faults.truncate_partition, 0),
 }
 WEIGHTS = {name: fault.weight for name, fault in FAULTS.items() if fault.weight}

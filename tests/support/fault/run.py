@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,7 +47,7 @@ class Plan:
 
     seed: int
     faults: int
-    weights: dict[str, int]
+    weights: Mapping[str, int]
     changes: int = 6
     bulk: int = 200
     refused: float = 0.01
