@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -109,7 +110,9 @@ class MemoryJournal:
 
     async def wait(self, seconds: float) -> None:
         self.changed.clear()
-        await self.changed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.005)):
+                await self.changed.wait()
 
     async def tables(self) -> dict[str, Table]:
         return {"item": ITEM}
