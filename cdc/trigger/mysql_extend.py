@@ -18,7 +18,6 @@ from cdc.trigger.mysql_plan import (
     record,
     repair_plan,
     targets_of,
-    tokens_of,
 )
 from cdc.trigger.mysql_render import gap
 
@@ -37,7 +36,7 @@ def extend_plan(found: Found, installation: Installation, more: Sequence[Capture
     there = [capture for table, capture in every.items() if table in found.tables or table in names]
     plan = install_plan(found, there, cascades_only=installation.cascades_only)
     wanted = {"", *names, *parents_of(found, set(every), names)}
-    first = Step(RECORD, "", (record(tokens_of(found), captures_to_json(list(every.values()))),))
+    first = Step(RECORD, "", (record(found.tokens, captures_to_json(list(every.values()))),))
     kept = [step for step in plan.steps if step.table in wanted and step.title not in left_to_install(found)]
     if not installation.cascades_only:
         targets, dialect = targets_of(found, there), dialect_of(found, cascades_only=False)

@@ -15,14 +15,8 @@ from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, W
 from cdc.errors import InstallError
 from cdc.finding import Finding, Severity, backlog
 from cdc.trigger.mysql_found import Found, Instrumentation
-from cdc.trigger.mysql_plan import (
-    TRANSACTIONS,
-    dialect_of,
-    obstacle_of,
-    refuse,
-    targets_of,
-    wanted_triggers,
-)
+from cdc.trigger.mysql_plan import dialect_of, targets_of, wanted_triggers
+from cdc.trigger.mysql_refusal import TRANSACTIONS, obstacle_of, refuse
 from cdc.trigger.mysql_render import shape_of
 
 _INSTALL = "cdc install-triggers"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cdc.column import Capture
-from cdc.database.mysql_connection import Server
+from cdc.database.mysql_connection import Flavour, Server
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PREFIX, PROBE, SHAPES, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
 
@@ -114,6 +114,17 @@ class Found:
     asked_tokens: Tokens | None = None
     stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
+
+    @property
+    def tokens(self) -> Tokens:
+        """The way to know a transaction: as asked for, as installed, else the cheapest that this server offers."""
+        if self.asked_tokens is not None:
+            return self.asked_tokens
+        if self.installation is not None:
+            return self.installation.tokens
+        if self.server.flavour is Flavour.MYSQL:
+            return Tokens.PERFORMANCE_SCHEMA
+        return Tokens.GTID if self.server.binlog else Tokens.ROW_START
 
     @property
     def own_triggers(self) -> tuple[FoundTrigger, ...]:

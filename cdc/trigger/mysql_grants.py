@@ -9,7 +9,7 @@ from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, WAIT, Tokens
 from cdc.database.mysql_tables import UNSEEN, FoundTable
 from cdc.trigger.mysql_found import Found
-from cdc.trigger.mysql_plan import TRANSACTIONS, tokens_of
+from cdc.trigger.mysql_refusal import TRANSACTIONS
 
 INSTALLER = "cdc_installer"
 CONSUMER = "cdc_consumer"
@@ -57,7 +57,7 @@ def consumer_grants(found: Found, captures: Sequence[Capture], database: str, ac
     to = _account(account)
     schema = quote(database)
     rights = "SELECT, DELETE"
-    if tokens_of(found) is Tokens.ROW_START:
+    if found.tokens is Tokens.ROW_START:
         rights += ", DELETE HISTORY"
     grants = [f"GRANT {rights} ON {schema}.{quote(JOURNAL)} TO {to};"]
     grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)} TO {to};")

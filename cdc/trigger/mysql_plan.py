@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from cdc.column import Capture
-from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
+from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
@@ -26,8 +26,9 @@ from cdc.database.mysql_tables import FoundTable
 from cdc.errors import InstallError
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql_cascade import MOST_PATHS, delete_paths, update_paths
-from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Instrumentation
+from cdc.trigger.mysql_found import Found, FoundTrigger, Installation
 from cdc.trigger.mysql_probe import probe_steps, proof
+from cdc.trigger.mysql_refusal import obstacle_of, refuse, refuse_tables
 from cdc.trigger.mysql_render import (
     SUFFIXES,
     Dialect,
@@ -43,20 +44,6 @@ from cdc.trigger.mysql_reread import Reread, announce, missed, reread_of, unknow
 
 RECORD = "record what is installed"
 MARK = "make room to note which outbox reads the journal"
-#: Where MySQL's triggers learn their transaction.
-TRANSACTIONS = "performance_schema.events_transactions_current"
-_TO_INSTALL = ("LOCK TABLES", "CREATE ROUTINE")
-
-
-def tokens_of(found: Found) -> Tokens:
-    """The way to know a transaction: as asked for, as installed, else the cheapest that this server offers."""
-    if found.asked_tokens is not None:
-        return found.asked_tokens
-    if found.installation is not None:
-        return found.installation.tokens
-    if found.server.flavour is Flavour.MYSQL:
-        return Tokens.PERFORMANCE_SCHEMA
-    return Tokens.GTID if found.server.binlog else Tokens.ROW_START
 
 
 def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
@@ -78,7 +65,7 @@ def targets_of(found: Found, captures: Sequence[Capture]) -> dict[str, Target]:
 def dialect_of(found: Found, *, cascades_only: bool) -> Dialect:
     return Dialect(
         found.server.flavour,
-        tokens_of(found),
+        found.tokens,
         cascades_only=cascades_only,
         cascade_switch=found.cascade_switch,
         native_switch=bool(found.native_foreign_keys),
@@ -122,16 +109,16 @@ def install_plan(found: Found, captures: Sequence[Capture], *, cascades_only: bo
     steps += _reread_steps(found, targets, dialect, changes)
     if not before and not steps:
         return Plan((), (), obstacle_of(found))
-    proving = proof(tokens_of(found), cascades_only=cascades_only, definer=found.rights.account)
+    proving = proof(found.tokens, cascades_only=cascades_only, definer=found.rights.account)
     return Plan((*before, proving, *steps), tuple(_notes(found, targets)), obstacle_of(found))
 
 
 def _record_steps(found: Found, captures: Sequence[Capture], *, cascades_only: bool) -> list[Step]:
     wanted, there = captures_to_json(captures), found.installation
     recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
-    if recorded == (tokens_of(found), wanted, cascades_only):
+    if recorded == (found.tokens, wanted, cascades_only):
         return []
-    records = [record(tokens_of(found), wanted)]
+    records = [record(found.tokens, wanted)]
     if cascades_only is not bool(there and there.cascades_only):
         records.append(_record_mode(cascades_only=cascades_only))
     return [Step(RECORD, "", tuple(records))]
@@ -166,7 +153,7 @@ def restore_plan(found: Found, captures: Sequence[Capture]) -> Plan:
 def _refused(found: Found, captures: Iterable[Capture]) -> Iterator[tuple[str, InstallError]]:
     for capture in captures:
         try:
-            _refuse_tables(found, [capture])
+            refuse_tables(found, [capture])
         except InstallError as error:
             yield capture.table, error
 
@@ -200,7 +187,7 @@ def uninstall_plan(found: Found) -> Plan:
 
 def _journal_steps(found: Found, targets: Mapping[str, Target]) -> list[Step]:
     """The journal last: of a run that is interrupted before, the next one knows that the journal was lost."""
-    journal = "mariadb/journal_row_start.sql" if tokens_of(found) is Tokens.ROW_START else "mysql/journal.sql"
+    journal = "mariadb/journal_row_start.sql" if found.tokens is Tokens.ROW_START else "mysql/journal.sql"
     files = {INSTALLATION: "mysql/installation.sql", SHAPES: "mysql/shape.sql", JOURNAL: journal}
     wait = statement("mysql/wait.sql", check=wait_comment())
     missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
@@ -332,7 +319,7 @@ def _notes(found: Found, targets: dict[str, Target]) -> list[str]:
             f"Replacing routine {WAIT} removes the grants on it. If the consuming account is another one than this, "
             "grant it EXECUTE again (`cdc grants` prints the statement); until then the consumer polls."
         )
-    if tokens_of(found) is Tokens.ROW_START:
+    if found.tokens is Tokens.ROW_START:
         notes.append(
             "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds "
             "about 150 bytes a captured transaction to mysql.transaction_registry, which TRUNCATE TABLE may empty."
@@ -347,98 +334,3 @@ def _notes(found: Found, targets: dict[str, Target]) -> list[str]:
     return notes + [
         f"Table {table} has too many chains of foreign keys: {MOST_PATHS} are followed." for table in crowded
     ]
-
-
-def refuse(found: Found, captures: Sequence[Capture]) -> None:
-    """Raise for what can never work, naming the tables."""
-    _refuse_names(found)
-    _refuse_tables(found, captures)
-    _refuse_blind(found)
-    _refuse_server(found)
-
-
-def _refuse_names(found: Found) -> None:
-    if found.taken:
-        names = ", ".join(sorted(found.taken))
-        raise InstallError(
-            f"The database already has objects that are not ours under names that we need: {names}.",
-            "Rename or remove them.",
-        )
-    if found.installation is not None and found.installation.version != VERSION:
-        raise InstallError(
-            f"The journal in this database has version {found.installation.version}, this program writes {VERSION}.",
-            "Let its consumer drain it, then run `cdc uninstall-triggers` and `cdc install-triggers`.",
-        )
-
-
-def _refuse_tables(found: Found, captures: Sequence[Capture]) -> None:
-    tables = [found.tables.get(capture.table) for capture in captures]
-    missing = sorted(capture.table for capture in captures if capture.table not in found.tables)
-    checks = (
-        ("not in this database", missing, "Enable the plugin that makes them, or take them out of the rules."),
-        ("without a primary key", [t.name for t in tables if t and not t.key], "Give them a primary key."),
-        (
-            "not stored in InnoDB",
-            [t.name for t in tables if t and t.engine.lower() != "innodb"],
-            "Convert them with ALTER TABLE … ENGINE = InnoDB.",
-        ),
-        (
-            "with a primary key that is declared secret",
-            [c.table for c, t in zip(captures, tables, strict=True) if t and c.secrets & set(t.key)],
-            "A key cannot be secret: it names the row in every event.",
-        ),
-    )
-    for what, names, hint in checks:
-        if names:
-            raise InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
-
-
-def _lacks(found: Found, *needed: str) -> InstallError | None:
-    missing = [privilege for privilege in needed if not found.rights.may(privilege)]
-    if not missing:
-        return None
-    return InstallError(
-        f"The account {found.rights.account} lacks the privileges {', '.join(missing)} on this database.",
-        "Run the statements that `cdc grants` prints.",
-    )
-
-
-def _refuse_blind(found: Found) -> None:
-    """Without these two the account sees neither triggers nor columns, so that no plan can be made."""
-    if not (found.rights.may("TRIGGER") and found.rights.may("SELECT")):
-        raise _lacks(found, "TRIGGER", "SELECT", *_TO_INSTALL) or AssertionError("one of them is missing")
-
-
-def obstacle_of(found: Found) -> InstallError | None:
-    """What keeps the connected account, as whose triggers would run, from installing."""
-    rights = found.rights
-    if lacking := _lacks(found, *_TO_INSTALL):
-        return lacking
-    if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
-        return InstallError(
-            f"The account {rights.account} may not create triggers while the server writes a binlog (error 1419).",
-            "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
-        )
-    if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.DENIED:
-        return InstallError(
-            f"The account {rights.account} may not read {TRANSACTIONS}, "
-            "where triggers that run with its rights learn their transaction.",
-            f"GRANT SELECT ON {TRANSACTIONS} TO {account_literal(rights.account)}; "
-            "or cdc install-triggers --row-tokens (each row a transaction of its own, see docs/sources.md)",
-        )
-    return None
-
-
-def _refuse_server(found: Found) -> None:
-    if found.asked_tokens is not None and found.server.flavour is not Flavour.MYSQL:
-        raise InstallError("Triggers on MariaDB know their transaction without any right.", "Leave out --row-tokens.")
-    if tokens_of(found) is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
-        raise InstallError(
-            "MySQL's performance schema does not record transactions here, so triggers cannot tell them apart.",
-            "Start the server with performance_schema = ON (the default); CALL sys.ps_setup_reset_to_default(FALSE).",
-        )
-    if found.galera and tokens_of(found) is Tokens.ROW_START:
-        raise InstallError(
-            "On a Galera cluster InnoDB's transaction ids are not unique, so triggers cannot tell transactions apart.",
-            "Switch the binlog on on every node (log_bin, log_slave_updates).",
-        )

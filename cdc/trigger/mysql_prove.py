@@ -26,8 +26,8 @@ from cdc.database.mysql_connection import (
 from cdc.database.mysql_journal import JOURNAL, PROBE, PROBE_SHAPE, Tokens
 from cdc.finding import Finding, Severity
 from cdc.trigger.mysql_found import Found
-from cdc.trigger.mysql_plan import TRANSACTIONS
 from cdc.trigger.mysql_probe import Proof, proof
+from cdc.trigger.mysql_refusal import TRANSACTIONS
 
 _CHECK = "capture"
 _NO_SUCH_USER = 1449

@@ -30,7 +30,7 @@ from cdc.errors import InstallError, SourceError
 from cdc.normal import NORMALISERS
 from cdc.trigger.mysql_found import Found, FoundTrigger, Installation, Instrumentation, Rights
 from cdc.trigger.mysql_inspect import _covers
-from cdc.trigger.mysql_plan import RECORD, install_plan, tokens_of, uninstall_plan
+from cdc.trigger.mysql_plan import RECORD, install_plan, uninstall_plan
 
 TABLE = FoundTable("item", "InnoDB", (MySQLColumn("id", "int", "int(11)"),), ("id",))
 EMPTY = Found(
@@ -115,10 +115,10 @@ def test_triggers_with_a_lost_definer_are_made_again() -> None:
 
 
 def test_tokens_follow_the_server_unless_installed() -> None:
-    assert tokens_of(EMPTY) is Tokens.ROW_START
-    assert tokens_of(replace(EMPTY, server=Server(Flavour.MARIADB, "", binlog=True))) is Tokens.GTID
-    assert tokens_of(replace(EMPTY, server=Server(Flavour.MYSQL, "", binlog=True))) is Tokens.PERFORMANCE_SCHEMA
-    assert tokens_of(replace(installed(), server=Server(Flavour.MARIADB, "", binlog=True))) is Tokens.ROW_START
+    assert EMPTY.tokens is Tokens.ROW_START
+    assert replace(EMPTY, server=Server(Flavour.MARIADB, "", binlog=True)).tokens is Tokens.GTID
+    assert replace(EMPTY, server=Server(Flavour.MYSQL, "", binlog=True)).tokens is Tokens.PERFORMANCE_SCHEMA
+    assert replace(installed(), server=Server(Flavour.MARIADB, "", binlog=True)).tokens is Tokens.ROW_START
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_denied_performance_schema_is_an_obstacle_that_names_the_grant() -> None
 
 def test_tokens_by_row_are_recorded_and_remain_until_asked_otherwise() -> None:
     by_row = replace(installed(), server=MYSQL.server, installation=Installation(VERSION, Tokens.ROW, tuple(CAPTURES)))
-    assert tokens_of(by_row) is Tokens.ROW
+    assert by_row.tokens is Tokens.ROW
     steps = install_plan(replace(by_row, asked_tokens=Tokens.PERFORMANCE_SCHEMA), CAPTURES).steps
     assert [step.title for step in steps] == ["create the probe", PROVE, "create triggers of item", RECORD]
     assert "'performance-schema'" in steps[-1].statements[0]
