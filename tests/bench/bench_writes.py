@@ -148,14 +148,14 @@ def _line(label: str, state: str, rounds: Sequence[Times]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("servers", nargs="*", choices=list(SERVERS), default=["postgresql", "mariadb", "mysql"])
+    parser.add_argument("servers", nargs="*", metavar="SERVER", help=", ".join(SERVERS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--writes", type=int, default=400, help="pairs of each state and round")
     parser.add_argument("--pause", type=float, default=0.004, help="seconds after each write")
     options = parser.parse_args()
     print("| server | consumer | writes | p50 ours, ms | p50 none | p99 ours | p99 none | p99 more | |")
     print("|" + " --- |" * 9)
-    for name in options.servers:
+    for name in options.servers or ("postgresql", "mariadb", "mysql"):
         for line in asyncio.run(bench(name, options)):
             print(line, flush=True)
 

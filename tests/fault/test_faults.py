@@ -20,6 +20,7 @@ RARE = [
     ("mariadb-binlog", "fail-over"),
     ("mysql-triggers", "alter"),
     ("postgresql-triggers", "alter"),
+    ("mariadb-triggers", "swap"),
     ("postgresql-triggers", "swap"),
     ("mysql-binlog", "recreate"),
     ("mariadb-binlog", "truncate-partition"),
