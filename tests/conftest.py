@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.database import Database, create_database, fresh_database
 from support.server import Spec
 from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
 from support.servers import own_server as start_own_server
+
+# What an example takes on a busy machine says nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 FLAVOURS = ("postgresql", "mariadb", "mysql")
 LOGGED = Spec("postgresql", options=("max_replication_slots=40", "max_wal_senders=40", "synchronous_commit=on"))

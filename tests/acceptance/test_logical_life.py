@@ -196,4 +196,5 @@ def test_installing_by_command(postgres_log_db: Database, tmp_path: Path) -> Non
 def test_only_postgresql_has_slots(mariadb_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.configure(tmp_path, mariadb_db.info, 'capture = "logical"')
     assert "is not a PostgreSQL database" in consumer.fail("install-slot", expect=2)
+    consumer.run("outbox", "create")
     assert "is not a PostgreSQL database" in consumer.fail("run", expect=2)

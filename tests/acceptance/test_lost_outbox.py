@@ -29,6 +29,22 @@ def _waiting(database: Database) -> int:
     return int(database.execute(f"SELECT COUNT(*) FROM {journal}")[0][0])
 
 
+def _marked(database: Database) -> int:
+    """The batch that the journal's marker names."""
+    marker = "cdc.cdc_marker" if database.flavour == "postgresql" else "cdc_marker"
+    return int(database.execute(f"SELECT COALESCE(MAX(batch), 0) FROM {marker}")[0][0])
+
+
+async def _acknowledged(database: Database, behind: int = 0) -> int:
+    """Wait until a batch after ``behind`` is marked as read and the journal is empty; the batch."""
+    async with asyncio.timeout(60):
+        while True:
+            marked = _marked(database)
+            if marked > behind and not _waiting(database):
+                return marked
+            await asyncio.sleep(0.02)  # a table gives no sign when it changes
+
+
 def _remove(consumer: Consumer) -> None:
     for path in consumer.folder.glob("cdc.db*"):
         if "saved" not in path.name:
@@ -132,9 +148,11 @@ async def test_older_copy_of_outbox_is_recognised_and_tables_are_read_again(
         async with consumer.running():
             _insert(database, 1)
             await inbox.until_count(1)
+            first = await _acknowledged(database)
             await consumer.call("outbox", "backup", str(backup))
             _insert(database, 2)
             await inbox.until_count(2)
+            await _acknowledged(database, first)
         _remove(consumer)
         shutil.copy(backup, consumer.folder / "cdc.db")
         _insert(database, 3)

@@ -217,6 +217,7 @@ def test_the_usual_account_of_a_mysql_erp_is_told_the_grant_before_anything_is_i
         assert ours() == []
         by_row = _cdc(tmp_path, "install-triggers", "--row-tokens")
         assert by_row.returncode == 0, by_row.stderr
+        assert _cdc(tmp_path, "outbox", "create").returncode == 0
         checks = _cdc(tmp_path, "doctor")
         assert "WARNING  source main: transactions: Each row counts as a transaction of its own" in checks.stdout
         assert checks.returncode == 0, checks.stdout

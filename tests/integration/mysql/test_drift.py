@@ -13,6 +13,7 @@ from cdc.change import Operation, RowChange, Value
 from cdc.column import Capture
 from cdc.errors import InstallError, LockTimeout
 from cdc.finding import Repaired, Severity
+from cdc.position import Position
 from cdc.source.journal import JournalSource
 from cdc.source.journal_mysql import MySQLJournal
 from support.database import Database
@@ -61,14 +62,16 @@ class Copy:
         self.codes[next(iter(change.after.values()))] = code
 
 
-async def _follow(database: Database, copy: Copy, enough: Callable[[], bool]) -> None:
-    """Until it is enough, as a consumer that may repair."""
+async def _follow(
+    database: Database, copy: Copy, enough: Callable[[], bool], position: Position | None = None
+) -> Position | None:
+    """Until it is enough, as a consumer that may repair; where it is then."""
 
     async def repair(tables: Any = None) -> Repaired:
         return await asyncio.to_thread(installer(database).repair, tables)
 
     source = JournalSource("main", MySQLJournal(database.info, [Capture("item")]), repair, check=repair)
-    await source.open(None)
+    await source.open(position)
     try:
         async with asyncio.timeout(90):
             batches = source.batches()
@@ -77,9 +80,11 @@ async def _follow(database: Database, copy: Copy, enough: Callable[[], bool]) ->
                 for transaction in batch.transactions:
                     for change in transaction.changes:
                         copy.follow(change)
-                await source.acknowledge(batch.position)
+                position = batch.position
+                await source.acknowledge(position)
     finally:
         await source.close()
+    return position
 
 
 def _rows(database: Database) -> dict[Value, Mapping[str, Value]]:
@@ -92,7 +97,7 @@ def _rows(database: Database) -> dict[Value, Mapping[str, Value]]:
 def test_writes_between_alteration_and_repair_reach_the_consumer(db: Database, name: str) -> None:
     item(db)
     copy = Copy()
-    run(_follow(db, copy, lambda: len(copy.rows) == 4))
+    position = run(_follow(db, copy, lambda: len(copy.rows) == 4))
     alteration, update = ALTERATIONS[name]
     db.execute(f"ALTER TABLE item {alteration}")
     db.execute(update)
@@ -100,7 +105,7 @@ def test_writes_between_alteration_and_repair_reach_the_consumer(db: Database, n
     db.execute(f"INSERT INTO item ({key}, code, name) VALUES (5, 'c5', 'new')")
     if name not in NAMELESS:
         db.execute("DELETE FROM item WHERE code = 'c3'")
-    run(_follow(db, copy, lambda: copy.rows == _rows(db)))
+    run(_follow(db, copy, lambda: copy.rows == _rows(db), position))
 
 
 @pytest.mark.parametrize("alteration", ["DROP COLUMN note", "RENAME COLUMN note TO remark"])

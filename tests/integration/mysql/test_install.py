@@ -14,7 +14,7 @@ from cdc.column import Capture
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import Tokens
 from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.finding import Severity
+from cdc.finding import Repaired, Severity
 from cdc.trigger.base import Plan, Step
 from cdc.trigger.mysql import MySQLInstaller
 from cdc.trigger.mysql_apply import LockPatience
@@ -353,9 +353,9 @@ def test_routine_of_another_version_is_replaced(db: Database, by: str) -> None:
     if by == "install-triggers":
         there.apply(there.plan_install(captures), lambda _: None)
     else:
-        assert there.repair() == ["replace routine cdc_wait"]
+        assert there.repair().done == ("replace routine cdc_wait",)
     assert db.execute(ROUTINES) == wanted
-    assert there.repair() == []
+    assert there.repair() == Repaired()
     assert there.plan_install(captures) == Plan(())
 
 

@@ -63,6 +63,8 @@ def parameters(name: str, text: str) -> dict[str, Any]:
         if re.search(rf"%\({each}\)[sb]::[\w ]+\[\]", text):
             whole = array is not None and array[1] in ("bigint", "integer", "smallint")
             found[each] = LISTS.get(each) or ([3] if whole else ["x"])
+        elif each == "fenced":
+            found[each] = True
         elif array is not None and array[1] == "bytea":
             found[each] = b"x"
         elif name in ("insert_endpoint", "update_endpoint") and each in ("events", "sources"):
