@@ -9,9 +9,10 @@ from datetime import datetime
 
 from cdc.connection import ConnectionInfo, Tls
 from cdc.database.mysql_connection import connect
-from cdc.source.binlog.connection import LogConnection, log_head
+from cdc.source.binlog.connection import LogConnection
 from cdc.source.binlog.item import Committed, Item, Layouts, Missed, SchemaChange
 from cdc.source.binlog.journal_rows import JournalRows
+from cdc.source.binlog.log_history import LogHistory
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.table_map import TableMap
 from cdc.source.binlog.unreadable import Unreadable
@@ -34,7 +35,7 @@ class Seen:
 
 def head(database: Database) -> LogPosition:
     with closing(connect(database.info)) as connection:
-        return log_head(connection)
+        return LogHistory(database.info).head(connection)
 
 
 def tables_of(database: str) -> Layouts:

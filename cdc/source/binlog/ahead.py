@@ -6,13 +6,12 @@ from collections.abc import Callable
 from contextlib import closing
 
 from cdc.connection import ConnectionInfo
-from cdc.source.binlog.connection import LogConnection
+from cdc.source.binlog.connection import HEARTBEAT, LogConnection
 from cdc.source.binlog.item import Idle, SchemaChange
 from cdc.source.binlog.log_position import LogPosition
 
 #: A statement → our tables whose columns it may have changed.
 Concerned = Callable[[SchemaChange], frozenset[str]]
-_HEARTBEAT = 5.0
 _Place = tuple[int, int]
 
 
@@ -46,7 +45,7 @@ class Ahead:
             self._connection.close()
 
     def _read(self, start: LogPosition, head: LogPosition) -> None:
-        with closing(self._log.open(self._info, start, _HEARTBEAT, follow=False)) as connection:
+        with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as connection:
             self._connection = connection
             if self._closed:
                 connection.close()

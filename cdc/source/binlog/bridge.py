@@ -20,6 +20,7 @@ from cdc.column import Capture
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import MISSING_TABLE, code_of, rows, server_of
 from cdc.position import Position
+from cdc.source.binlog.log_history import LogHistory
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.schema_history import Version
 from cdc.source.binlog.schema_now import read_schema
@@ -42,6 +43,7 @@ class BinlogBridge:
         self._tables = frozenset(capture.table for capture in captures)
         self._check = check
         self._session = MySQLSession(info)
+        self._history = LogHistory(info)
         self._connected = False
 
     async def _session_open(self) -> MySQLSession:
@@ -64,7 +66,7 @@ class BinlogBridge:
 
     def _end(self, connection: Connection[Any]) -> Position:
         flavour = server_of(connection).flavour
-        now = read_schema(connection, flavour, self._tables, self._session.closing.is_set)
+        now = read_schema(connection, flavour, self._tables, self._history.head, self._session.closing.is_set)
         rows(connection, f"SET SESSION lock_wait_timeout = {_PATIENCE}, innodb_lock_wait_timeout = {_PATIENCE}")
         version = Version({name: (table,) for name, table in now.tables.items()})
         return BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._tables))).dump()

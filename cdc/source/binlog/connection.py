@@ -6,9 +6,8 @@ import secrets
 import selectors
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
-from struct import Struct
 from typing import Any, Self
 
 import pymysql
@@ -18,12 +17,13 @@ from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import Flavour, code_of, connect, errors_of, rows, server_of
 from cdc.errors import LogRefused, SourceError, SourceUnavailable
 from cdc.source.binlog.dump_command import FILE_START, dump_command, session_settings
-from cdc.source.binlog.event import EventType
 from cdc.source.binlog.item import Item, Layouts
 from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.missing import another_history, begins_after, missing
+from cdc.source.binlog.missing import missing
 from cdc.source.binlog.stream import read_log
 
+#: Seconds, where nobody sets others.
+HEARTBEAT = 5.0
 #: Bytes received at a time, at most.
 _BUFFER = 1 << 20
 #: Seconds for an answer while the connection is being set up.
@@ -34,8 +34,6 @@ _PATIENCE = 2.5
 _OUR_IDS = 1 << 31
 _SYNTAX = 1064
 _HEAD_ATTEMPTS = 20
-#: Length and number of a packet, its status; time and kind of the event in it.
-_PACKET_AND_EVENT = Struct("<IxIB")
 
 
 class LogConnection:
@@ -189,41 +187,6 @@ def log_owner(connection: Connection[Any], flavour: Flavour) -> tuple[str, bool]
     found = rows(connection, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_node_name')")
     galera = {str(name): str(value) for name, value in found}
     return f"{server}/{galera['wsrep_node_name']}" if galera.get("wsrep_on") == "ON" else str(server), True
-
-
-def history_error(
-    log: type[LogConnection], info: ConnectionInfo, connection: Connection[Any], position: LogPosition, heartbeat: float
-) -> SourceError | None:
-    """Return why the server's log is not the one that was read up to ``position``; None when it is.
-
-    ``connection``: for questions; the log is asked for over one of its own.
-    """
-    flavour = server_of(connection).flavour
-    _, gtids = log_owner(connection, flavour)
-    by_gtids = bool(position.gtids) and gtids
-    error = missing(connection, flavour, position, by_gtids=by_gtids)
-    if error is not None or not position.begun:
-        return error
-    if by_gtids and begins_after(connection, flavour, position):
-        return None
-    with closing(log.open(info, LogPosition(position.file, FILE_START, ""), heartbeat, follow=False)) as opened:
-        begun = _begun(opened.chunks())
-    return None if begun == position.begun else another_history(position, begun)
-
-
-def _begun(chunks: Iterable[bytes]) -> int:
-    """Return the time in the first event of a file: when the server began it.  In front of it stands one without time,
-    which names the file."""
-    data = b""
-    for chunk in chunks:
-        data += chunk
-        at = 0
-        while len(data) - at >= _PACKET_AND_EVENT.size:
-            length, time, kind = _PACKET_AND_EVENT.unpack_from(data, at)
-            if kind == EventType.FORMAT_DESCRIPTION:
-                return int(time)
-            at += 4 + (length & 0xFFFFFF)
-    return 0
 
 
 def log_head(connection: Connection[Any]) -> LogPosition:

@@ -14,8 +14,9 @@ from cdc.clock import Clock
 from cdc.column import Capture, Table
 from cdc.connection import ConnectionInfo
 from cdc.errors import SourceError, SourceUnavailable
-from cdc.source.binlog.connection import LogConnection, history_error, log_end
+from cdc.source.binlog.connection import LogConnection, log_end
 from cdc.source.binlog.limits import Limits
+from cdc.source.binlog.log_history import LogHistory
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.log_tables import LogServer, LogTables, ask_server
 from cdc.source.binlog.schema_now import SchemaNow, read_schema
@@ -46,7 +47,7 @@ class BinlogDatabase:
         log: type[LogConnection],
     ) -> None:
         self.info = info
-        self._log = log
+        self._history = LogHistory(info, log)
         self.secrets = {capture.table: capture.secrets for capture in captures}
         self.lookup = MySQLLookup(self.secrets | {capture.table: capture.secrets for capture in lookups})
         self.session = MySQLSession(info)
@@ -124,17 +125,14 @@ class BinlogDatabase:
         return {name: table.as_table for name, table in found.items() if name in self.secrets}
 
     async def schema(self, names: frozenset[str]) -> SchemaNow:
-        closing = self.session.closing.is_set
-        return await self.session.run(partial(read_schema, flavour=self.server.flavour, names=names, closing=closing))
+        head, closing = self._history.head, self.session.closing.is_set
+        read = partial(read_schema, flavour=self.server.flavour, names=names, head=head, closing=closing)
+        return await self.session.run(read)
 
     async def check_history(self, position: LogPosition) -> None:
         """Raise when the server's log is not the one that was read up to ``position``: of a log that was reset, the
         server sends the beginning or the middle, without an error."""
-
-        def ask(connection: Connection[Any]) -> SourceError | None:
-            return history_error(self._log, self.info, connection, position, self._limits.heartbeat)
-
-        error = await self.session.run(ask)
+        error = await self.session.run(partial(self._history.error, position=position))
         if error is not None:
             raise error
 

@@ -30,8 +30,9 @@ from cdc.database.mysql_tables import UNSEEN, FoundTable, read_tables, survey
 from cdc.errors import LogPurged, SourceError
 from cdc.finding import MUCH, Finding, Severity, SurveyedTable, size
 from cdc.position import Position
-from cdc.source.binlog.connection import LogConnection, history_error, log_head, log_owner
+from cdc.source.binlog.connection import HEARTBEAT, LogConnection, log_head, log_owner
 from cdc.source.binlog.dump_command import FILE_START
+from cdc.source.binlog.log_history import LogHistory
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
@@ -39,7 +40,6 @@ from cdc.source.journal_mysql_rows import journals_cascades
 from cdc.source.mysql_session import explained
 
 CONSUMER = "cdc_consumer"
-_HEARTBEAT = 5.0
 _CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASCADE|SET NULL)", re.MULTILINE)
 
 
@@ -140,7 +140,7 @@ class BinlogInspector:
 
     def _first(self, position: LogPosition) -> None:
         """Read what comes first behind a position, or that nothing does."""
-        with closing(LogConnection.open(self._info, position, _HEARTBEAT, follow=False)) as log:
+        with closing(LogConnection.open(self._info, position, HEARTBEAT, follow=False)) as log:
             next(log.items(lambda _: None), None)
 
     def _stand(self, connection: Connection[Any], position: Position) -> Finding:
@@ -150,7 +150,7 @@ class BinlogInspector:
         stand = loaded.log if loaded.server in ("", name) else LogPosition("", FILE_START, loaded.log.gtids)
         try:
             head = log_head(connection)
-            error = history_error(LogConnection, self._info, connection, stand, _HEARTBEAT)
+            error = LogHistory(self._info).error(connection, stand)
             if error is not None:
                 raise error
             self._first(stand)

@@ -14,7 +14,6 @@ from cdc import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, Flavour, code_of, quote, rows
 from cdc.database.mysql_tables import read_tables
 from cdc.errors import SourceUnavailable
-from cdc.source.binlog.connection import log_head
 from cdc.source.binlog.layout import KnownTable
 from cdc.source.binlog.log_position import LogPosition
 
@@ -32,9 +31,13 @@ class SchemaNow:
 
 
 def read_schema(
-    connection: Connection[Any], flavour: Flavour, names: Iterable[str], closing: Callable[[], bool]
+    connection: Connection[Any],
+    flavour: Flavour,
+    names: Iterable[str],
+    head: Callable[[Connection[Any]], LogPosition],
+    closing: Callable[[], bool],
 ) -> SchemaNow:
-    """Those of the tables that there are.
+    """Return those of the tables that there are; ``head`` tells where the log ends.
 
     A transaction that has touched a table keeps others from altering it (its metadata lock), and waits for who is
     altering it now until that is in the log: so what is read here is exactly what the log's end means.  It waits as
@@ -46,7 +49,7 @@ def read_schema(
         for name in sorted(names):
             _hold(connection, name, closing)
         tables = _known_tables(connection, flavour, set(names))
-        return SchemaNow(tables, log_head(connection))
+        return SchemaNow(tables, head(connection))
     finally:
         if connection.open:
             rows(connection, "ROLLBACK")

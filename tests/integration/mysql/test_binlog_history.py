@@ -95,6 +95,24 @@ async def test_log_reset_and_grown_past_the_position_is_noticed(items: Database)
     await assert_noticed(items, log.position, 30 + last - 1000)
 
 
+async def test_log_reset_before_anything_was_read_is_noticed(items: Database) -> None:
+    """The position of a first start, and the one behind a re-read, know their log before it has a transaction."""
+    await next_second(items)
+    add(items, 0, 30)
+    async with reading(items, "articulos") as log:
+        await log.drain()
+    items.execute(RESET[items.flavour])
+    last = grow_past(items, log.position, 1000)
+    async with reading(items, "articulos", position=log.position, reread_purged=True) as again:
+        changes = await again.drain()
+        assert {change.operation for change in changes} == {Operation.READ}
+        assert len({change.key["id"] for change in changes}) == 30 + last - 1000
+    await next_second(items)
+    items.execute(RESET[items.flavour])
+    following = grow_past(items, again.position, last)
+    await assert_noticed(items, again.position, 30 + following - 1000)
+
+
 async def test_log_reset_to_fewer_files_than_the_position_names_is_noticed(items: Database) -> None:
     await next_second(items)
     for _ in range(3):

@@ -1,0 +1,74 @@
+"""Tell the log that was read from another, which a reset or an older copy of the server has put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from struct import Struct
+from typing import Any
+
+from pymysql.connections import Connection
+
+from cdc.connection import ConnectionInfo
+from cdc.database.mysql_connection import server_of
+from cdc.errors import SourceError
+from cdc.source.binlog.connection import HEARTBEAT, LogConnection, log_end, log_head, log_owner
+from cdc.source.binlog.dump_command import FILE_START
+from cdc.source.binlog.event import EventType
+from cdc.source.binlog.log_position import LogPosition
+from cdc.source.binlog.missing import another_history, begins_after, missing
+
+#: Length and number of a packet, its status; time and kind of the event in it.
+_PACKET_AND_EVENT = Struct("<IxIB")
+
+
+class LogHistory:
+    """Asks the server of ``info`` for its log, over connections of class ``log``."""
+
+    def __init__(self, info: ConnectionInfo, log: type[LogConnection] = LogConnection) -> None:
+        self._info, self._log = info, log
+
+    def head(self, connection: Connection[Any]) -> LogPosition:
+        """Return `log_head` with the time at which its file was begun: a position that can be kept.
+
+        The file is asked for its beginning first: of a log that is reset meanwhile, the position does not hold.
+        """
+        while True:
+            file = log_end(connection).file
+            begun = self._begun(file)
+            head = log_head(connection)
+            if head.file == file:
+                return head._replace(begun=begun)
+
+    def error(self, connection: Connection[Any], position: LogPosition) -> SourceError | None:
+        """Return why the server's log is not the one that was read up to ``position``; None when it is."""
+        flavour = server_of(connection).flavour
+        _, gtids = log_owner(connection, flavour)
+        by_gtids = bool(position.gtids) and gtids
+        error = missing(connection, flavour, position, by_gtids=by_gtids)
+        if error is not None or not position.begun:
+            return error
+        if by_gtids and begins_after(connection, flavour, position):
+            return None
+        begun = self._begun(position.file)
+        return None if begun == position.begun else another_history(position, begun)
+
+    def _begun(self, file: str) -> int:
+        start = LogPosition(file, FILE_START, "")
+        with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as opened:
+            return _first_time(opened.chunks())
+
+
+def _first_time(chunks: Iterable[bytes]) -> int:
+    """Return the time in the first event of a file: when the server began it.  In front of it stands one without time,
+    which names the file."""
+    data = b""
+    for chunk in chunks:
+        data += chunk
+        at = 0
+        while len(data) - at >= _PACKET_AND_EVENT.size:
+            length, time, kind = _PACKET_AND_EVENT.unpack_from(data, at)
+            if kind == EventType.FORMAT_DESCRIPTION:
+                return int(time)
+            at += 4 + (length & 0xFFFFFF)
+    return 0
