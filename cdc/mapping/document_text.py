@@ -19,9 +19,11 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 | `key` | the primary key: of the row after the change, or of the row that is gone |
 | `data` | the whole row after the change; for `deleted`, the row as it was, or just its key |
 | `previous` | only for updates: the old values of the columns that changed |
-| `transaction` | names the database transaction: events with the same one were committed together |
+| `transaction` | names the database transaction: events with the same one were committed together [1] |
 | `inferred` | `true` where the event is a conclusion, not a fact (see "Logins and permissions") |
 | `observed` | `true` where two looks at a row differ ([capture by API](rest.md)); `timestamp` is the second look |
+
+[1] A database server whose log was reset, or that was put back to an older copy, uses its names a second time.
 
 Values: booleans are `true`/`false`, numbers are numbers, dates `YYYY-MM-DD`, times `HH:MM:SS`, timestamps
 `YYYY-MM-DDTHH:MM:SS` in the database's local time without a zone; zero dates are `null`. FacturaScripts stores text

@@ -294,9 +294,11 @@ async def test_older_dump_of_outbox_in_postgresql_is_recognised(
         consumer.start()
         _insert(mysql_db, 1)
         await inbox.until_count(1)
+        first = await _acknowledged(mysql_db)
         await asyncio.to_thread(_dump, postgres_db, dump)
         _insert(mysql_db, 2)
         await inbox.until_count(2)
+        await _acknowledged(mysql_db, first)
         if running:  # as a server that was put back to an older state: the tables are the same ones
             (older,) = postgres_db.execute("SELECT position FROM cdc_outbox.source_position")[0]
             known = json.loads(older)

@@ -24,6 +24,9 @@ RARE = [
     ("postgresql-triggers", "swap"),
     ("mysql-binlog", "recreate"),
     ("mariadb-binlog", "truncate-partition"),
+    ("mariadb-binlog", "reset-log"),
+    ("mysql-binlog", "old-copy"),
+    ("postgresql-logical", "old-copy"),
 ]
 
 

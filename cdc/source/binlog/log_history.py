@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import closing
-from struct import Struct
 from typing import Any
 
 from pymysql.connections import Connection
@@ -14,12 +12,8 @@ from cdc.database.mysql_connection import server_of
 from cdc.errors import SourceError
 from cdc.source.binlog.connection import HEARTBEAT, LogConnection, log_end, log_head, log_owner
 from cdc.source.binlog.dump_command import FILE_START
-from cdc.source.binlog.event import EventType
 from cdc.source.binlog.log_position import LogPosition
 from cdc.source.binlog.missing import another_history, begins_after, missing
-
-#: Length and number of a packet, its status; time and kind of the event in it.
-_PACKET_AND_EVENT = Struct("<IxIB")
 
 
 class LogHistory:
@@ -54,21 +48,8 @@ class LogHistory:
         return None if begun == position.begun else another_history(position, begun)
 
     def _begun(self, file: str) -> int:
+        """Return when the server began ``file``, as its first event says: see `LogPosition.begun`."""
         start = LogPosition(file, FILE_START, "")
         with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as opened:
-            return _first_time(opened.chunks())
-
-
-def _first_time(chunks: Iterable[bytes]) -> int:
-    """Return the time in the first event of a file: when the server began it.  In front of it stands one without time,
-    which names the file."""
-    data = b""
-    for chunk in chunks:
-        data += chunk
-        at = 0
-        while len(data) - at >= _PACKET_AND_EVENT.size:
-            length, time, kind = _PACKET_AND_EVENT.unpack_from(data, at)
-            if kind == EventType.FORMAT_DESCRIPTION:
-                return int(time)
-            at += 4 + (length & 0xFFFFFF)
-    return 0
+            times = (item.position.begun for item in opened.items(lambda _: None))
+            return next((time for time in times if time), 0)

@@ -25,6 +25,7 @@ class Delivery:
     data: Row
     previous: Row | None
     transaction: str
+    timestamp: str
     body: str
 
 
@@ -32,12 +33,14 @@ class Delivery:
 class Allowed:
     """What injected faults make legitimate.  ``gaps``: tables whose changes may be missing if the last state arrives by
     ``read``; ``shapes``: tables whose events may lack a column that was added, or have one that was dropped, up to the
-    version with the number ``until``.  ``revoked``: transactions that need not arrive."""
+    version with the number ``until``.  ``revoked``: transactions that need not arrive.  ``renumbered``: the server
+    counts its transactions anew: one token names a transaction of before and one of after, with another timestamp."""
 
     gaps: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
     until: int = 1 << 60
     revoked: frozenset[str] = frozenset()
+    renumbered: bool = False
 
 
 @dataclass
@@ -170,7 +173,8 @@ class _Court:
         self.verdict.delivered += 1
         self.arrived[place] = delivery.id
         self.bodies[delivery.id] = (delivery.body, place)
-        self.tokens[version.transaction].add(delivery.transaction)
+        token = f"{delivery.transaction} {delivery.timestamp}" if self.allowed.renumbered else delivery.transaction
+        self.tokens[version.transaction].add(token)
         if place in self.covered:
             self.verdict.late += 1
         elif self._superseded(place):
@@ -311,5 +315,6 @@ def _delivery(event: Mapping[str, Any], body: str, tables: Mapping[str, str], ke
         data=event["data"],
         previous=event.get("previous"),
         transaction=str(event.get("transaction")),
+        timestamp=str(event["timestamp"]),
         body=body,
     )

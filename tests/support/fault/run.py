@@ -297,7 +297,11 @@ class Run:
 
     def judged(self) -> Verdict:
         allowed = Allowed(
-            frozenset(self.gaps), frozenset(self.shapes), self.strict_from, frozenset(self.ledger.revoked)
+            frozenset(self.gaps),
+            frozenset(self.shapes),
+            self.strict_from,
+            frozenset(self.ledger.revoked),
+            renumbered=bool(self.faults["reset-log"] or self.faults["old-copy"]),
         )
         others = set(tables.PLUGIN) - set(self.route.captured)
         versions = [version for version in self.ledger.in_order() if version.table not in others]

@@ -62,6 +62,7 @@ def delivery(version: Version, **other: Any) -> Delivery:
         "data": data,
         "previous": previous,
         "transaction": version.transaction,
+        "timestamp": "2026-01-01T00:00:00Z",
         **other,
     }
     return Delivery(**fields, body=json.dumps(fields))
@@ -165,6 +166,13 @@ def test_token_of_two_transactions_is_split(history: History) -> None:
     assert judge(history.versions, found).faults == {"split": 1}
 
 
+def test_token_used_again_by_a_renumbered_log_is_told_apart_by_time(history: History) -> None:
+    found = [delivery(each, transaction="same", timestamp=each.transaction) for each in history.versions]
+    assert judge(history.versions, found, Allowed(renumbered=True)).faults == {}
+    found = [delivery(each, transaction="same") for each in history.versions]
+    assert judge(history.versions, found, Allowed(renumbered=True)).faults == {"split": 1}
+
+
 def read(key: str, data: Row, number: int) -> Delivery:
     version = Version(number, "R", TABLE, key, key, None, data)
     return delivery(version, kind="read", previous=None)
@@ -250,6 +258,7 @@ def test_changes_of_a_record_in_one_transaction_merge(writes: Writes, outcome: l
 
 def test_body_is_parsed_as_the_documentation_shows_it() -> None:
     body = {"id": "evt_1", "event": "customer.updated", "key": {KEY: "A"}, "data": row("A", "2"), "transaction": "t"}
+    body["timestamp"] = "2026-01-01T00:00:00Z"
     version = Version(1, "T1", TABLE, "A", "A", row("A", "1"), row("A", "2"))
     (found,) = parsed(json.dumps({**body, "previous": {"observaciones": "1"}}), {"customer": TABLE}, {TABLE: KEY})
     assert judge([version], [found]).faults == {}
