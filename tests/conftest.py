@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
 from support.server import Spec
 from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
@@ -73,6 +74,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         labels = client.ask("labels")
         client.close()
         terminalreporter.write_line(f"databases: {', '.join(labels) or 'none'}")
+
+
+@pytest.fixture(autouse=True)
+def no_consumer_is_left() -> Iterator[None]:
+    yield
+    kill_started()
 
 
 @pytest.fixture(scope="session")

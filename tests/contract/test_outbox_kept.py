@@ -136,6 +136,6 @@ async def test_one_of_several_processes_reads_a_source(
     assert not await first.become_reader("main")
     await second.close()
     async with asyncio.timeout(20):
-        while not await first.become_reader("main"):
-            await asyncio.sleep(0.01)  # PostgreSQL notices the end of a connection a moment later
+        while not await first.become_reader("main"):  # noqa: ASYNC110 - PostgreSQL notices the end a moment later
+            await asyncio.sleep(0.01)
     await first.close()

@@ -26,6 +26,8 @@ from support.database import Database
 
 TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
 RULES = 'tables = ["contadores"]\n'
+#: Processes of this test: one that failed leaves them behind.
+_started: list[subprocess.Popen[bytes] | Forked] = []
 #: Commands that tests call before there is an endpoint; an outbox is created for them.
 _ON_AN_OUTBOX = ("backfill", "doctor", "user")
 
@@ -34,6 +36,15 @@ def database_url(info: ConnectionInfo) -> str:
     scheme = "postgresql" if info.engine is Engine.POSTGRESQL else "mysql"
     account = f"{quote(info.user, safe='')}:{quote(info.password, safe='')}"
     return f"{scheme}://{account}@{info.host}:{info.port}/{info.database}"
+
+
+def kill_started() -> None:
+    """Kill the consumers that still run."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait(timeout=30)
 
 
 @dataclass
@@ -131,6 +142,7 @@ class Consumer:
         arguments = ("--verbose", "--log-format", style, "run")
         if forked:
             self.process = start_command(self.arguments(*arguments), self.said, self.log, os.environ | self.environment)
+            _started.append(self.process)
             return
         with self.log.open("ab") as log, self.said.open("ab") as said:
             self.process = subprocess.Popen(
@@ -139,6 +151,7 @@ class Consumer:
                 stderr=log,
                 env=os.environ | self.environment | {"PYTHONUNBUFFERED": "1"},
             )
+        _started.append(self.process)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """The exit code; the process is waited for."""

@@ -49,7 +49,7 @@ def db(server_db: Database) -> Iterator[Database]:
     )
     yield server_db
     for form, first, second, name in server_db.execute("XA RECOVER"):  # of a test that failed: it would hold locks
-        server_db.execute(f"XA ROLLBACK '{name[:first]}','{name[first : first + second]}',{form}")
+        server_db.execute(f"XA ROLLBACK %s, %s, {form}", [name[:first], name[first : first + second]])
     server_db.close()
 
 
