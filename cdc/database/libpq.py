@@ -42,9 +42,9 @@ def libpq_parameters(info: ConnectionInfo, application: str) -> dict[str, str]:
     return {**_LIVENESS, **{keyword: value for keyword, value in wanted.items() if value}}
 
 
-def conninfo(info: ConnectionInfo, application: str) -> str:
-    """The same as a connection string; it holds the password."""
-    return make_conninfo("", **libpq_parameters(info, application))
+def conninfo(info: ConnectionInfo, application: str, **more: str) -> str:
+    """The same as a connection string, which holds the password.  ``more``: further parameters."""
+    return make_conninfo("", **libpq_parameters(info, application), **more)
 
 
 def _where(info: ConnectionInfo) -> tuple[str, int]:

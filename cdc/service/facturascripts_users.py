@@ -14,9 +14,10 @@ from cdc.access.facturascripts import FacturaScriptsUser
 from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.errors import SourceError, SourceUnavailable
-from cdc.sqlfile import load
+from cdc.sqlfile import load, render
 
 _LONGEST_NICK: Final = 50
+_USERS: Final = "users"
 #: Where the second factor is on and its secret cannot be read: no code fits what is not base32.
 _NO_SECRET: Final = "-"  # noqa: S105 - says that there is none
 
@@ -85,12 +86,20 @@ class _Postgres:
     async def user(self, nick: str) -> list[Sequence[Any]]:
         from psycopg.errors import UndefinedColumn
 
+        from cdc.source.postgres_catalogue import quote
+
+        found = await self._link.query(load("postgres/read/find_table.sql"), [_USERS])
+        if not found:
+            raise SourceError(
+                f"There is no table {_USERS} that this account may read.", "cdc grants prints its rights."
+            )
+        users = f"{quote(found[0][0])}.{_USERS}"
         try:
-            return await self._link.query(load("postgres/read/facturascripts_user.sql"), [nick])
+            return await self._link.query(render("postgres/read/facturascripts_user.sql", users=users), [nick])
         except SourceError as error:
             if not isinstance(error.__cause__, UndefinedColumn):
                 raise
-        return await self._link.query(load("postgres/read/facturascripts_user_plain.sql"), [nick])
+        return await self._link.query(render("postgres/read/facturascripts_user_plain.sql", users=users), [nick])
 
     async def close(self) -> None:
         await self._link.close()

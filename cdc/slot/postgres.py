@@ -13,7 +13,7 @@ from psycopg import errors
 
 from cdc.column import Capture
 from cdc.connection import ConnectionInfo
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import connect
 from cdc.errors import CdcError, InstallError, LockTimeout
 from cdc.finding import Finding, Repaired, SurveyedTable
 from cdc.slot import plan as slot_plan
@@ -100,7 +100,7 @@ class SlotInstaller:
     def _no_replication(self) -> str:
         """Why the consumer's account gets no replication connection; empty when it does."""
         try:
-            psycopg.connect(f"{conninfo(self._consumer, 'cdc doctor')} replication=database", autocommit=True).close()
+            connect(self._consumer, "cdc doctor", replication="database").close()
         except psycopg.OperationalError as error:
             return reason(error)
         return ""

@@ -24,6 +24,7 @@ from cdc.sqlfile import render
 class Layout:
     """``table``: without secret columns.  ``readable``: those of its columns that this account may select.
     ``casts``: column → type to which the text of a value is cast, without length, which would cut it.
+    ``order``: column of the primary key → what rows are ordered and compared by.
     ``images``: how those of its rows are read."""
 
     oid: int
@@ -31,6 +32,7 @@ class Layout:
     table: Table
     readable: tuple[str, ...]
     casts: Mapping[str, str]
+    order: Mapping[str, str]
     images: ImageReader
 
 
@@ -81,9 +83,13 @@ def _layout(
     table = Table(capture.table, columns, tuple(name for _, name in key))
     readable = tuple(record[3] for record in records if record[8])
     casts = {record[3]: record[5] for record in records}
+    # the operators of an extension's type are not looked for: their schema may be anybody's
+    foreign = {record[3] for record in records if record[12]}
+    casts |= dict.fromkeys(foreign & {name for _, name in key}, "text")
     nested = {record[3]: to_text(record[10], types) for record in records if not record[11]}
+    order = {name: f"CAST({quote(name)} AS text)" if name in foreign else quote(name) for _, name in key}
     images = ImageReader(compile_decode(table, zone, nested), table.key, object_key_reader(columns, table.key))
-    return Layout(records[0][1] if records else 0, schema, table, readable, casts, images)
+    return Layout(records[0][1] if records else 0, schema, table, readable, casts, order, images)
 
 
 def zone_of(name: str) -> tzinfo:
@@ -108,7 +114,7 @@ def select(layout: Layout, condition: str) -> str:
         columns=", ".join(map(quote, layout.readable)),
         table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
         condition=condition,
-        key=", ".join(map(quote, layout.table.key)) or "1",
+        key=", ".join(layout.order.values()) or "1",
     )
 
 
@@ -130,7 +136,7 @@ def select_page(layout: Layout, where: str, condition: str, marks: str) -> str:
         where=where.replace("%", "%%") or "true",
         table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
         condition=condition,
-        key=", ".join(map(quote, layout.table.key)) or "1",
+        key=", ".join(layout.order.values()) or "1",
         marks=marks,
     )
 
@@ -140,7 +146,7 @@ def matching(layout: Layout, column: str) -> str:
     cast = layout.casts.get(column)
     if cast is None:
         raise SourceError(f"Table {layout.table.name} has no column {column}.", "Correct the rule that names it.")
-    return f"{quote(column)} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
+    return f"{layout.order.get(column, quote(column))} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
 
 
 def behind(layout: Layout, after: Row | None) -> tuple[str, dict[str, str | None]]:
@@ -152,7 +158,7 @@ def behind(layout: Layout, after: Row | None) -> tuple[str, dict[str, str | None
     values = ", ".join(
         f"CAST(%(key{number})s::text AS {layout.casts[name].replace('%', '%%')})" for number, name in enumerate(names)
     )
-    return f"({', '.join(map(quote, names))}) > ({values})", parameters
+    return f"({', '.join(layout.order.values())}) > ({values})", parameters
 
 
 def as_text(value: Value) -> str | None:

@@ -12,7 +12,7 @@ from psycopg import errors
 
 from cdc.connection import ConnectionInfo
 from cdc.database.hang_up import hang_up
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import connect_async
 from cdc.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 
 #: Seconds that the server gives a statement, and that we then still wait for its answer.
@@ -32,9 +32,7 @@ class Link:
 
     async def connect(self) -> None:
         with self._translated():
-            self._connection = await psycopg.AsyncConnection.connect(
-                conninfo(self._info, "cdc consumer"), autocommit=True
-            )
+            self._connection = await connect_async(self._info, "cdc consumer")
             self._connection.add_notify_handler(self._hear)
 
     async def close(self) -> None:

@@ -126,7 +126,7 @@ class PostgresLookup:
 
     async def read_catalogue(self) -> None:
         records = await self.link.query(_sql("catalogue"), [self._schema, list(self._wanted)])
-        nested = sorted({oid for *_, oid, plain in records if not plain})
+        nested = sorted({oid for *_, oid, plain, _ in records if not plain})
         types: dict[int, PgType] = {}
         if nested:
             types = build_types(await self.link.query(_sql("types"), [nested]))

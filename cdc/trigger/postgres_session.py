@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors
 
 from cdc.connection import ConnectionInfo
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import connect
 from cdc.errors import InstallError, LockTimeout, SourceUnavailable
 from cdc.sqlfile import load
 from cdc.trigger.base import Step
@@ -34,7 +34,7 @@ class Patience:
 def session(info: ConnectionInfo) -> Iterator[Connection]:
     """A connection in autocommit mode; database errors that nobody expected come out as `InstallError`."""
     try:
-        connection = psycopg.connect(conninfo(info, "cdc installer"), autocommit=True)
+        connection = connect(info, "cdc installer")
     except psycopg.OperationalError as error:
         raise SourceUnavailable(
             f"No connection to {info.describe()}: {reason(error)}.",

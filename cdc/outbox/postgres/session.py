@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from cdc.connection import ConnectionInfo
 from cdc.database.hang_up import hang_up
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import connect_async
 from cdc.outbox.postgres.errors import sentence
 from cdc.sqlfile import load, render
 
@@ -161,7 +161,7 @@ class PostgresSession:
 
 async def connect(info: ConnectionInfo, settings: Mapping[str, str]) -> AsyncConnection[Any]:
     """Raises `psycopg.Error`."""
-    connection = await AsyncConnection.connect(conninfo(info, "cdc outbox"), autocommit=True)
+    connection = await connect_async(info, "cdc outbox")
     try:
         await Db(connection).script(render("postgres/outbox/session.sql", **settings))
     except BaseException:

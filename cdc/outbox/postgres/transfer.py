@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.connection import ConnectionInfo
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import connect
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.transfer import BATCH, COLUMNS, Part, Row
@@ -79,7 +79,7 @@ def _endpoint(row: Row) -> Row:
 def postgres_side(info: ConnectionInfo) -> Iterator[PostgresSide]:
     """Of an outbox whose schema is up to date.  Raises `OutboxError`."""
     try:
-        with psycopg.connect(conninfo(info, "cdc outbox migrate"), autocommit=True) as connection:
+        with connect(info, "cdc outbox migrate") as connection:
             connection.execute(_ALONE)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             yield PostgresSide(info, connection)

@@ -19,7 +19,7 @@ from psycopg import generators
 from psycopg.pq import ExecStatus
 
 from cdc.connection import ConnectionInfo
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import connect_async
 from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import APPLICATION, options
 from cdc.errors import MalformedEvent, SourceUnavailable
@@ -60,8 +60,7 @@ class ReplicationStream:
     async def connect(self) -> None:
         """Apart from `open`, so that it is known whether the server lets us have such a connection at all."""
         with self._translated():
-            where = f"{conninfo(self._info, APPLICATION)} replication=database"
-            self._connection = await psycopg.AsyncConnection.connect(where, autocommit=True)
+            self._connection = await connect_async(self._info, APPLICATION, replication="database")
             # without parameters: a replication connection knows the simple protocol only
             await self._connection.execute(load("postgres/slot/session.sql").encode())
 

@@ -1,5 +1,6 @@
 -- Columns of these tables in order, with the type below any domain, whether we may read them, their place in the primary
--- key, and whether their type is a plain one, which JSON shows as the database prints it.
+-- key, whether their type is a plain one, which JSON shows as the database prints it, and whether its operators are those of
+-- an extension.
 -- xmin changes with ALTER TABLE ... ADD COLUMN and ALTER TYPE: see journal/rows.sql.
 WITH RECURSIVE domains (domain, type) AS (
     SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
@@ -18,7 +19,8 @@ SELECT
     has_column_privilege(c.oid, a.attnum, 'SELECT'),
     array_position(i.indkey::int2[], a.attnum),
     a.atttypid::bigint,
-    base.typcategory <> 'A' AND base.typtype <> 'c' AND base.typname <> 'hstore'
+    base.typcategory <> 'A' AND base.typtype <> 'c' AND base.typname <> 'hstore',
+    base.typtype = 'b' AND base.typnamespace <> 'pg_catalog'::regnamespace
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -5,6 +5,5 @@ SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 SET bytea_output = 'hex';
 SET extra_float_digits = 1;
-SET search_path = pg_catalog, pg_temp;
 SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = 0

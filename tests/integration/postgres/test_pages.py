@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.change import Row
 from cdc.column import Table
 from cdc.errors import SourceError
 from cdc.mapping.catalogue import load_catalogue
@@ -11,8 +12,32 @@ from cdc.service import sources
 from cdc.source.journal_database import JournalDatabase, JournalPage
 from cdc.source.pages import Wanted
 from support.database import Database
+from support.paging import page_of
 from support.pipeline import install
 
+#: A type as an extension makes it: text that compares without case.
+WORD = """
+CREATE TYPE word;
+CREATE FUNCTION word_in(cstring) RETURNS word LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION word_out(word) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE word (INPUT = word_in, OUTPUT = word_out, LIKE = text);
+CREATE CAST (word AS text) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (text AS word) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE FUNCTION word_cmp(word, word) RETURNS integer LANGUAGE sql IMMUTABLE STRICT
+    AS 'SELECT bttextcmp(lower($1::text), lower($2::text))';
+CREATE FUNCTION word_lt(word, word) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS 'SELECT word_cmp($1, $2) < 0';
+CREATE FUNCTION word_le(word, word) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS 'SELECT word_cmp($1, $2) <= 0';
+CREATE FUNCTION word_eq(word, word) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS 'SELECT word_cmp($1, $2) = 0';
+CREATE FUNCTION word_ge(word, word) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS 'SELECT word_cmp($1, $2) >= 0';
+CREATE FUNCTION word_gt(word, word) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS 'SELECT word_cmp($1, $2) > 0';
+CREATE OPERATOR < (FUNCTION = word_lt, LEFTARG = word, RIGHTARG = word);
+CREATE OPERATOR <= (FUNCTION = word_le, LEFTARG = word, RIGHTARG = word);
+CREATE OPERATOR = (FUNCTION = word_eq, LEFTARG = word, RIGHTARG = word);
+CREATE OPERATOR >= (FUNCTION = word_ge, LEFTARG = word, RIGHTARG = word);
+CREATE OPERATOR > (FUNCTION = word_gt, LEFTARG = word, RIGHTARG = word);
+CREATE OPERATOR CLASS word_ops DEFAULT FOR TYPE word USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 word_cmp(word, word);
+"""
 CATALOGUE = load_catalogue('tables = ["odd"]', "rules.toml")
 
 
@@ -52,10 +77,28 @@ async def test_a_page_holds_what_meets_the_condition_and_says_where_it_ended(pos
 
 async def test_a_condition_can_write_nothing(postgres_db: Database) -> None:
     journal, table = await opened(postgres_db)
-    postgres_db.execute("CREATE FUNCTION gone() RETURNS boolean LANGUAGE sql AS 'DELETE FROM odd RETURNING true'")
+    postgres_db.execute(
+        "CREATE FUNCTION gone() RETURNS boolean LANGUAGE sql AS 'DELETE FROM public.odd RETURNING true'"
+    )
     with pytest.raises(SourceError, match="SQLSTATE 25006"):  # a transaction that only reads
-        await journal.page(Wanted(table, None, 10, "gone()"), 10)
+        await journal.page(Wanted(table, None, 10, "public.gone()"), 10)
     assert len((await read(journal, Wanted(table, None, 10))).page.rows) == 5
+    await journal.disconnect()
+
+
+async def test_keys_of_an_extensions_type_are_read_in_one_order(postgres_db: Database) -> None:
+    """Sorted by the type's own order and compared by another one, some would be passed over."""
+    postgres_db.execute(WORD)
+    postgres_db.execute("CREATE TABLE odd (id word PRIMARY KEY)")
+    postgres_db.execute("INSERT INTO odd VALUES ('a'), ('B'), ('c'), ('D')")
+    install(postgres_db, CATALOGUE)
+    journal = sources.journal_of(postgres_db.info, CATALOGUE)
+    await journal.connect()
+    seen: list[Row] = []
+    while found := await page_of(journal, "odd", seen[-1] if seen else None, 1):
+        seen += found
+    assert {row["id"] for row in seen} == {"a", "B", "c", "D"}
+    assert len(seen) == 4
     await journal.disconnect()
 
 

@@ -1,0 +1,41 @@
+"""Opens connections to PostgreSQL in which every name means what the server itself ships.
+
+Whoever may create objects in a schema of a session's search path could otherwise have operators and functions of their
+own called by the DBA or the consumer, with the rights of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from cdc.connection import ConnectionInfo
+from cdc.database.libpq import conninfo
+from cdc.sqlfile import load
+
+
+def connect(info: ConnectionInfo, application: str, **more: str) -> psycopg.Connection[Any]:
+    """Return a connection in autocommit mode.  ``more``: further parameters of libpq.  Raises `psycopg.Error`."""
+    connection = psycopg.connect(conninfo(info, application, **more), autocommit=True)
+    try:
+        connection.execute(_pin())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def connect_async(info: ConnectionInfo, application: str, **more: str) -> psycopg.AsyncConnection[Any]:
+    """Return what `connect` does."""
+    connection = await psycopg.AsyncConnection.connect(conninfo(info, application, **more), autocommit=True)
+    try:
+        await connection.execute(_pin())
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def _pin() -> bytes:
+    return load("postgres/pin_names.sql").encode()
