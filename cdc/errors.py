@@ -24,6 +24,7 @@
     │   ├── OutboxMissing    there is none where the configuration names one
     │   ├── OutboxLost       it was deleted or replaced while it was open
     │   └── OutboxUnavailable  no connection to it now; trying again may help
+    ├── Defect               something that nobody foresaw ended a part of the work, which is begun again
     ├── EndpointRefused      an endpoint does not agree to get events
     └── AccessRefused        who asks is not let in
         └── TooManyAttempts  not now: too many failed before
@@ -34,6 +35,8 @@ Anything else that escapes is a defect, shown with its traceback.
 from __future__ import annotations
 
 import math
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -159,3 +162,23 @@ class TooManyAttempts(AccessRefused):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__("Too many attempts to sign in have failed.", f"Try again in {math.ceil(seconds)} s.")
+
+
+class Defect(CdcError):
+    """Something that nobody foresaw ended a part of the work, which is begun again."""
+
+
+def first_of(error: Exception) -> Exception:
+    """Return the first error of a group, which is what there is to say."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def as_told(error: Exception) -> CdcError:
+    """Return what may be told of an error: of one that was not raised on purpose its type and place, not its text,
+    which may quote a row or a secret."""
+    if isinstance(error, CdcError):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return Defect(f"Unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}.")

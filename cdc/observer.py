@@ -55,6 +55,14 @@ class Observer(Protocol):
         """Whether this process dispatches, or another one does from the same outbox."""
         ...
 
+    def component_begun(self, name: str) -> None:
+        """A part of the process begins, for the first time or again."""
+        ...
+
+    def component_failed(self, name: str, error: CdcError) -> None:
+        """It broke off, and will begin again."""
+        ...
+
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         """Attempts that ended, each with its endpoint's id; those of one request stand together (`requests`)."""
         ...
@@ -80,6 +88,10 @@ class Silent:
     def outbox_worked(self, user: str) -> None: ...
 
     def dispatching(self, active: bool) -> None: ...
+
+    def component_begun(self, name: str) -> None: ...
+
+    def component_failed(self, name: str, error: CdcError) -> None: ...
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None: ...
 
@@ -122,6 +134,14 @@ class Several:
     def dispatching(self, active: bool) -> None:
         for each in self._observers:
             each.dispatching(active)
+
+    def component_begun(self, name: str) -> None:
+        for each in self._observers:
+            each.component_begun(name)
+
+    def component_failed(self, name: str, error: CdcError) -> None:
+        for each in self._observers:
+            each.component_failed(name, error)
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         for each in self._observers:

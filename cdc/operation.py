@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "last_error": _TEXT | {"description": "What came of the last attempt."},
     "reason": _TEXT | {"description": "Why it is disabled."},
     "source": _TEXT | {"description": "Its name in the configuration."},
+    "component": _TEXT | {"description": "A part of the program: dispatch, retention, web …"},
     "since": _TIME | {"description": "Since then it has been standing still."},
     "table": _TEXT,
     "operation": {"enum": [each.value for each in Operation], "description": "What could not be recorded, if known."},
@@ -41,7 +42,7 @@ GAP_HOURS: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class OperationType:
-    """``subject``: what it is about, ``endpoint`` or ``source``.  ``when``: it happens, for people.
+    """``subject``: what it is about, ``endpoint``, ``source`` or ``component``.  ``when``: it happens, for people.
     ``fields``: what its ``data`` holds, all of it always."""
 
     name: str
@@ -84,6 +85,12 @@ OPERATION_TYPES: Final = (
         "source",
         "a change could not be recorded, or was not in the log: the table is read again (once a table and hour)",
         ("source", "table", "operation", "message"),
+    ),
+    OperationType(
+        "component.failed",
+        "component",
+        "a part of the program broke off; it is begun again, and the others go on",
+        ("component", "since", "message"),
     ),
 )
 
@@ -161,6 +168,12 @@ def source_gap(source: str, gap: Gap) -> Event:
     return _of_source("source.gap", source, told, gap.time, gap.table, hour, *rows)
 
 
+def component_failed(component: str, since: datetime, why: str, now: datetime) -> Event:
+    """``since``: when it first broke off without working again.  ``why``: one sentence."""
+    told = {"component": component, "since": format_time(since), "message": why}
+    return _event("component.failed", ("component", component), told, now, format_time(since))
+
+
 def _of_endpoint(name: str, failing: Failing, told: dict[str, Any], now: datetime, *parts: object) -> Event:
     endpoint, url, since, _ = failing
     about = {"endpoint": endpoint.id, "description": endpoint.description, "url": url}
@@ -211,5 +224,11 @@ def examples() -> dict[str, Event]:
         source_stalled("main", now - timedelta(minutes=1), still, now),
         source_resumed("main", now - timedelta(minutes=1), now + timedelta(minutes=2)),
         source_gap("main", Gap("facturascli", Operation.UPDATE, now)),
+        component_failed(
+            "retention",
+            now,
+            "Component retention fails since 2026-11-24 21:48:00 UTC (0 s): Unexpected KeyError in upkeep.py, line 61.",
+            now,
+        ),
     )
     return {event.name: event for event in events}

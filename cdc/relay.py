@@ -18,7 +18,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.change import Batch
 from cdc.clock import Clock
-from cdc.errors import OutboxError, OutboxLost, PositionMoved, SourceError
+from cdc.errors import CdcError, OutboxError, OutboxLost, PositionMoved, as_told, first_of
 from cdc.event import Event
 from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
@@ -58,29 +58,29 @@ class Relay:
     backfills: Backfills = NO_BACKFILLS
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Relay until ``stop`` is set.  Only defects and errors that trying again cannot mend escape."""
+        """Relay until ``stop`` is set.  Whatever ends it, the source is opened again after a pause: another source,
+        dispatch and the page have nothing to do with it."""
         backoff = Backoff(first=self.retry, most=30.0)
         while not stop.is_set():
             begun = self.clock.monotonic()
             try:
                 await _unless(stop, self._follow(backoff))
-            except (SourceError, OutboxError) as error:
+            except Exception as error:  # noqa: BLE001 - a bulkhead: told, counted, and tried again
                 if self.clock.monotonic() - begun > _WORKED:
                     backoff.reset()  # it worked, though it may have had nothing to store
                 delay = backoff.next()
-                what = self._report(error)
-                log.error(what, source=self.source.name, error=str(error), retry_in=round(delay, 1))
+                self._report(first_of(error), delay)
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()
 
-    def _report(self, error: SourceError | OutboxError) -> str:
-        """What to call it in the log."""
-        if isinstance(error, SourceError):
-            self.observer.source_failed(self.source.name, error)
-            return "source failed"
-        self.observer.outbox_failed(self.source.name, error)
-        return "outbox failed"
+    def _report(self, error: Exception, delay: float) -> None:
+        told, name = as_told(error), self.source.name
+        trace = None if isinstance(error, CdcError) else error
+        outbox = isinstance(error, OutboxError)
+        (self.observer.outbox_failed if outbox else self.observer.source_failed)(name, told)
+        what = "outbox failed" if outbox else "source failed"
+        log.error(what, source=name, error=str(told), retry_in=round(delay, 1), exc_info=trace)
 
     async def _follow(self, backoff: Backoff) -> None:
         self.observer.opening(self.source.name)
@@ -180,7 +180,7 @@ def _apply(states: dict[str, str], mapped: Mapped) -> None:
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
-    """Await ``work``, or cancel it when ``stop`` is set."""
+    """Await ``work``, or cancel it when ``stop`` is set.  It has ended when this ends, also when this is cancelled."""
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -189,5 +189,6 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
         stopping.cancel()
         if not task.done():
             task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+            await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()

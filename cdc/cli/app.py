@@ -17,7 +17,7 @@ import click
 from cdc import __version__
 from cdc.cli.lazy import LazyGroup
 from cdc.cli.session import Session, pass_session
-from cdc.errors import CdcError
+from cdc.errors import CdcError, as_told
 
 INTERRUPTED = 130
 COMMANDS = {
@@ -75,7 +75,7 @@ class Application(LazyGroup):
             _report(session, error.message, error.hint)
             sys.exit(error.exit_code)
         except Exception as error:  # noqa: BLE001 - the outermost frame: a defect ends with a sentence, exit code 1
-            _report(session, _defect(error), _defect_hint(session))
+            _report(session, as_told(error).message, _defect_hint(session))
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -87,12 +87,6 @@ def _report(session: Session, message: str, hint: str) -> None:
     click.echo(f"Error: {message}", err=True)
     if hint:
         click.echo(f"  {hint}", err=True)
-
-
-def _defect(error: Exception) -> str:
-    """Without its text, which may quote a row or a secret: whoever wants that asks for it."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"Unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
 
 
 def _defect_hint(session: Session) -> str:

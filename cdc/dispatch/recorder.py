@@ -12,7 +12,7 @@ from cdc.clock import Clock
 from cdc.delivery import Outcome
 from cdc.dispatch.attempt_log import Finished, log_attempts
 from cdc.dispatch.giving_up import disablings
-from cdc.errors import OutboxError
+from cdc.errors import OutboxError, as_told
 from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
 
@@ -86,23 +86,47 @@ class Recorder:
             quiet = quiet + 1 if self._requests == before else 0
 
     async def _write(self, finished: Sequence[Finished]) -> None:
-        outcomes = [one.outcome for one in finished]
+        """Until all of them are recorded.  One that the outbox cannot take, for another reason than that it fails, is
+        left out: when its lease has expired the delivery is sent again."""
         backoff = Backoff(first=0.1, most=5.0)
         while True:
+            now = self._clock.now()
             try:
-                now = self._clock.now()
                 announcements = await disablings(self._store, finished, now)
-                await self._store.finish(self._worker, outcomes, now, announcements)
+                await self._store.finish(self._worker, [one.outcome for one in finished], now, announcements)
             except OutboxError as error:
                 self.failing = True
                 self._observer.outbox_failed("recording", error)
                 delay = backoff.next()
-                log.error("outcomes not recorded", outcomes=len(outcomes), error=str(error), retry_in=round(delay, 1))
+                log.error("outcomes not recorded", outcomes=len(finished), error=str(error), retry_in=round(delay, 1))
                 await self._clock.wait(_NEVER, delay)
+            except Exception as error:  # noqa: BLE001 - of one outcome, which must not keep others from being recorded
+                await self._write_apart(finished, error)
+                return
             else:
                 self.failing = False
                 self._observer.outbox_worked("recording")
                 return
+
+    async def _write_apart(self, finished: Sequence[Finished], error: Exception) -> None:
+        requests = _requests(finished)
+        if len(requests) == 1:
+            attempt = finished[0].outcome.attempt
+            log.error("outcome left out", delivery=attempt.delivery_id, error=str(as_told(error)), exc_info=error)
+            return
+        for half in (requests[: len(requests) // 2], requests[len(requests) // 2 :]):
+            await self._write([one for request in half for one in request])
+
+
+def _requests(finished: Sequence[Finished]) -> list[Sequence[Finished]]:
+    """Cut into requests: outcomes of one stand together and are recorded together."""
+    cut: list[Sequence[Finished]] = []
+    place = 0
+    while place < len(finished):
+        size = finished[place].outcome.batch
+        cut.append(finished[place : place + size])
+        place += size
+    return cut
 
 
 _NEVER = asyncio.Event()

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cdc.config import SourceConfig
+from cdc.errors import first_of
 from cdc.observer import Silent
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from cdc.relay import nobody
-from cdc.service.consumer import first_of
 from cdc.service.consumer_parts import relay_of
 from cdc.service.parts import settled
 from cdc.service.sharing import alone

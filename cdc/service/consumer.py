@@ -14,7 +14,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.clock import Clock, SystemClock
 from cdc.config import Config
-from cdc.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable
+from cdc.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_of
 from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.service.consumer_parts import ConsumerParts, Say, sources_of
@@ -111,7 +111,7 @@ class _Consumer:
         wanted = self.parts.of(config)
         try:
             async with asyncio.TaskGroup() as group:
-                running = Parts(group)
+                running = Parts(group, self.parts.components)
                 group.create_task(self._end(running))
                 group.create_task(watch_outbox(self.parts.store, SystemClock(), self.stop))
                 await running.become(wanted)
@@ -173,10 +173,3 @@ async def watch_outbox(store: OutboxStore, clock: Clock, stop: asyncio.Event) ->
             raise
         except OutboxError:
             continue  # reported by the parts that need it
-
-
-def first_of(error: Exception) -> Exception:
-    """The first error of a group, which is what there is to say."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from cdc.config import Config, SourceConfig
 from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
+from cdc.service.components import Components, Work
 from cdc.service.parts import Part
 from cdc.service.reload import sending_key, source_key
 from cdc.service.roles import Role
@@ -95,9 +96,13 @@ class ConsumerParts:
     say: Say
     supervisor: Supervisor
     sharing: Sharing = field(default_factory=Sharing)
+    components: Components = field(init=False)
     _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
     _wake: Wake = field(default_factory=Wake)
     _watch: tuple[Monitor, Config] | None = None
+
+    def __post_init__(self) -> None:
+        self.components = Components(SystemClock(), self.observer)
 
     def of(self, config: Config) -> dict[str, Part]:
         """By name.  Everything that can be wrong in a configuration is found here, before anything runs or ends:
@@ -142,10 +147,11 @@ class ConsumerParts:
     def _dispatch(self, config: Config) -> Part:
         from cdc.dispatch.by_scheme import BySchemeSender
 
-        http, mail = http_sender(config), mail_sender(config)
+        unused, mail = http_sender(config), mail_sender(config)  # what is wrong with either is found now
+        ready = [unused]
 
         async def work(stop: asyncio.Event) -> None:
-            async with http:
+            async with ready.pop() if ready else http_sender(config) as http:
                 await self._dispatched(config, BySchemeSender(http, mail), stop)
 
         return Part(sending_key(config), work)
@@ -169,7 +175,7 @@ class ConsumerParts:
         async with asyncio.TaskGroup() as group:
             group.create_task(_stopping(dispatcher, stop))
             watch = Endurance(self.store, failures, SystemClock(), self._wake, dispatcher.look_at_endpoints)
-            group.create_task(watch.run(stop))
+            group.create_task(self.components.keep("endurance", watch.run, stop))
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
 
     # -- what watches -----------------------------------------------------------------------------------------------
@@ -188,18 +194,24 @@ class ConsumerParts:
             self.reported.dispatching(active=False)
         monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock)
         self._watch = monitor, config
+        alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
+        duties: dict[str, Work] = {
+            "monitor": monitor.run,
+            "alarm": alarm.run,
+            "watchdog": lambda stop: keep_alive(
+                self.supervisor, lambda now: hangs(monitor, bounds, now), self.status, clock, stop
+            ),
+        }
+        if config.web.listen:
+            duties["web"] = lambda stop: self._served(config, monitor, stop)
         async with asyncio.TaskGroup() as group:
-            group.create_task(monitor.run(stop))
-            group.create_task(Alarm(monitor, bounds, self.store, clock, self._wake).run(stop))
-            alive = keep_alive(self.supervisor, lambda now: hangs(monitor, bounds, now), self.status, clock, stop)
-            group.create_task(alive)
-            if config.web.listen:
-                group.create_task(self._served(config, monitor, stop))
+            for name, duty in duties.items():
+                group.create_task(self.components.keep(name, duty, stop))
 
-    def _served(self, config: Config, monitor: Monitor, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+    async def _served(self, config: Config, monitor: Monitor, stop: asyncio.Event) -> None:
         from cdc.service.web import serve_web
 
-        return serve_web(
+        await serve_web(
             config,
             self.store,
             monitor,

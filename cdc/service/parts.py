@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from cdc.service.components import Components, Work
 
 #: An event leaves no cycles behind, so the collector of garbage finds little however often it looks; by default it
 #: looks so often that a twelfth of the time is its (`bench_end_to_end`).
@@ -23,11 +25,10 @@ def settled() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """``key``: a part of the same name with an equal key is the same part, and goes on undisturbed.  ``run``: until
-    the event is set; what it raises ends the process."""
+    """``key``: a part of the same name with an equal key is the same part, and goes on undisturbed."""
 
     key: object = field(repr=False)  # may hold passwords
-    run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+    work: Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,9 @@ class _Running:
 class Parts:
     """Those that run now, as tasks of ``group``."""
 
-    def __init__(self, group: asyncio.TaskGroup) -> None:
+    def __init__(self, group: asyncio.TaskGroup, components: Components) -> None:
         self._group = group
+        self._components = components
         self._running: dict[str, _Running] = {}
         self._stopped = False
 
@@ -62,7 +64,7 @@ class Parts:
         beginning = [name for name in wanted if name not in self._running and not self._stopped]
         for name in beginning:
             stop = asyncio.Event()
-            task = self._group.create_task(wanted[name].run(stop), name=name)
+            task = self._group.create_task(self._components.keep(name, wanted[name].work, stop), name=name)
             self._running[name] = _Running(wanted[name].key, task, stop)
         return [*(name for name in ending if name not in wanted), *beginning]
 

@@ -1,4 +1,5 @@
-"""Tells operators of sources that stand still, once a stall, and when they are read again.
+"""Tells operators of sources that stand still, once a stall, and when they are read again; and of components that broke
+off.
 
 The outbox remembers what was told: a process that is started anew, or takes over as a standby, goes on from there.
 """
@@ -15,9 +16,9 @@ import structlog
 from cdc.clock import Clock
 from cdc.errors import OutboxError
 from cdc.event import Event
-from cdc.operation import source_resumed, source_stalled
+from cdc.operation import component_failed, source_resumed, source_stalled
 from cdc.outbox.base import OutboxStore
-from cdc.web.health import Bounds, Stall, stalls
+from cdc.web.health import Bounds, Stall, broken_components, stalls
 from cdc.web.monitor import INTERVAL, Monitor
 
 #: What was told is looked for among so many of the newest events: while a source stands still, few come.
@@ -38,6 +39,7 @@ class Alarm:
         self._clock = clock
         self._announced = announced
         self._told: dict[str, datetime | None] = {}  # source → since when, of the stall that was told of and lasts
+        self._broken: dict[str, datetime] = {}  # component → since when, as it was told of last
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``."""
@@ -58,6 +60,10 @@ class Alarm:
             self._told |= {source: told.get(source) for source in new}
         for source, stall in found.items():
             await self._tell(source, stall, self._told[source], now)
+        for component, (since, why) in broken_components(self._monitor, now).items():
+            if self._broken.get(component) != since:
+                await self._announce(component_failed(component, since, why, now), now)
+                self._broken[component] = since
 
     async def _tell(self, source: str, stall: Stall | None, told: datetime | None, now: datetime) -> None:
         if stall is None and told is not None:

@@ -25,7 +25,8 @@ class Bounds:
 
 def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
     """Why this process is not ready, a sentence each; empty: it is."""
-    found = [*_outbox(monitor, bounds, now), *_deliveries(monitor, bounds, now)]
+    parts = [stall.why for stall in broken_components(monitor, now).values()]
+    found = [*_outbox(monitor, bounds, now), *parts, *_deliveries(monitor, bounds, now)]
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):  # the other one answers for itself
             found += [each.why for each in _source(name, report, monitor, bounds, now)]
@@ -34,7 +35,7 @@ def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
 
 
 class Stall(NamedTuple):
-    """What keeps a source from being read.  ``why``: one sentence."""
+    """What keeps a source from being read, or a component from working.  ``why``: one sentence."""
 
     since: datetime
     why: str
@@ -50,6 +51,16 @@ def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall |
             wrong = _source(name, report, monitor, bounds, now)
             found[name] = None if _stores(report, bounds, now) else next(wrong, None)
     return found
+
+
+def broken_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
+    """Return the components of this process that broke off and have not worked again for a moment, by name."""
+    failing = {name: report.failing(now) for name, report in sorted(monitor.reported.components.items())}
+    return {
+        name: Stall(failure.since, f"Component {name} fails since {_since(failure.since, now)}: {_told(failure.error)}")
+        for name, failure in failing.items()
+        if failure is not None
+    }
 
 
 def hangs(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:

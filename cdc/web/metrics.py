@@ -92,6 +92,19 @@ class _Consumer(Collector):
             (),
             [((), monitor.reported.outbox_failed_times)],
         )
+        parts = monitor.reported.components.items()
+        yield _gauge(
+            "cdc_component_up",
+            "0 while a component of this process has broken off and has not worked again for a moment.",
+            ("component",),
+            [((name,), report.failing(now) is None) for name, report in parts],
+        )
+        yield _counter(
+            "cdc_component_failures",
+            "How often a component of this process broke off; it was begun again.",
+            ("component",),
+            [((name,), report.failures) for name, report in parts],
+        )
         yield _gauge(
             "cdc_dispatch_active",
             "1 when this process dispatches, 0 while it waits for another one that does.",

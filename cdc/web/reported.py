@@ -67,6 +67,20 @@ class SourceReport:
 
 
 @dataclass(slots=True)
+class ComponentReport:
+    """``begun_at``: None while it does not run.  ``failures``: how often it broke off."""
+
+    begun_at: datetime | None = None
+    failure: Failure | None = None
+    failures: int = 0
+
+    def failing(self, now: datetime) -> Failure | None:
+        """The failure that is not mended yet."""
+        settled = self.begun_at is not None and now - self.begun_at >= SETTLED
+        return None if settled else self.failure
+
+
+@dataclass(slots=True)
 class Durations:
     """``counts``: by `BOUNDS`, with one more for what takes longer.  ``total``: seconds."""
 
@@ -82,6 +96,7 @@ class Reported:
         self.sources = {name: SourceReport(clock.now()) for name in sources}
         self.outbox_failures: dict[str, Failure] = {}
         self.outbox_failed_times = 0
+        self.components: dict[str, ComponentReport] = {}
         self.active: bool | None = None  # whether this process dispatches; None: it is not known yet
         self.held_back: dict[str, Held] = {}  # by endpoint id
         self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
@@ -134,6 +149,18 @@ class Reported:
                     report.reread[last.table] += len(transaction.changes)
         if self.outbox_failures:
             self.outbox_worked(source)
+
+    # -- components -------------------------------------------------------------------------------------------------
+
+    def component_begun(self, name: str) -> None:
+        self.components.setdefault(name, ComponentReport()).begun_at = self._clock.now()
+
+    def component_failed(self, name: str, error: CdcError) -> None:
+        report, now = self.components[name], self._clock.now()
+        before = report.failing(now)
+        report.failure = Failure(before.since if before else now, error)
+        report.begun_at = None
+        report.failures += 1
 
     # -- the outbox and dispatch ------------------------------------------------------------------------------------
 

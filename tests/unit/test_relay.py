@@ -220,18 +220,6 @@ async def test_an_outbox_that_cannot_tell_the_position_is_asked_again() -> None:
     assert await names(store) == ["clientes:0"]
 
 
-async def test_a_defect_is_not_swallowed() -> None:
-    class Broken(ListedSource):
-        async def acknowledge(self, position: Position) -> None:
-            raise RuntimeError("a defect")
-
-    source = Broken([batch(0)])
-    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), nobody)
-    with pytest.raises(RuntimeError, match="a defect"):
-        await relay.run(asyncio.Event())
-    assert source.closed == 1
-
-
 async def test_it_stops_while_it_waits() -> None:
     source = ListedSource([])
     stop = asyncio.Event()
@@ -406,3 +394,69 @@ async def test_held_events_survive_a_stop() -> None:
     assert [event.id for event in await store.events(100, after=0)] == [
         event.id for event in await whole.events(100, after=0)
     ]
+
+
+@dataclass
+class BreakingSource(ListedSource):
+    """Its second batch meets what nobody foresaw, twice."""
+
+    left: int = 2
+
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        async for each in super().batches(backfills):
+            if each.position == "1" and self.left:
+                self.left -= 1
+                raise RecursionError("nested 1,020 levels: a value of the row")
+            yield each
+
+
+async def test_what_nobody_foresaw_is_the_sources_failure_and_tried_again() -> None:
+    class Failures(Silent):
+        def __init__(self) -> None:
+            self.errors: list[CdcError] = []
+
+        def source_failed(self, source: str, error: CdcError) -> None:
+            self.errors.append(error)
+
+    store, failures, stop = await outbox(), Failures(), asyncio.Event()
+    source = BreakingSource([batch(0), batch(1)])
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, failures)
+    running = asyncio.create_task(relay.run(stop))
+    async with asyncio.timeout(5):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    assert [event.record for event in await store.events(10)] == ["clientes:0", "clientes:1"]
+    assert [str(error).split(" in ")[0] for error in failures.errors] == ["Unexpected RecursionError"] * 2
+    assert source.closed == 3
+
+
+@dataclass
+class ReadingSource(ListedSource):
+    """Says in which order reading ended and the source was closed."""
+
+    order: list[str] = field(default_factory=list)
+    reading: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        try:
+            self.reading.set()
+            await asyncio.Event().wait()
+            yield batch(0)
+        finally:
+            await asyncio.sleep(0.01)  # it takes a moment to let go
+            self.order.append("reading ended")
+
+    async def close(self) -> None:
+        self.order.append("closed")
+
+
+async def test_cancelled_from_outside_it_closes_when_reading_has_ended() -> None:
+    source = ReadingSource([])
+    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), nobody, Silent())
+    running = asyncio.create_task(relay.run(asyncio.Event()))
+    await source.reading.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert source.order == ["reading ended", "closed"]

@@ -6,6 +6,10 @@ import asyncio
 
 import pytest
 
+from cdc.clock import SystemClock
+from cdc.errors import OutboxLost
+from cdc.observer import SILENT
+from cdc.service.components import Components
 from cdc.service.parts import Part, Parts
 
 
@@ -27,6 +31,10 @@ class Diary:
         return Part(key, run)
 
 
+def parts_of(group: asyncio.TaskGroup) -> Parts:
+    return Parts(group, Components(SystemClock(), SILENT))
+
+
 async def _turn() -> None:
     """Let every task run that can."""
     for _ in range(5):
@@ -36,7 +44,7 @@ async def _turn() -> None:
 async def test_what_did_not_change_goes_on() -> None:
     diary = Diary()
     async with asyncio.TaskGroup() as group:
-        parts = Parts(group)
+        parts = parts_of(group)
         assert await parts.become({"a": diary.part("a"), "b": diary.part("b")}) == ["a", "b"]
         await _turn()
         diary.lines.clear()
@@ -54,7 +62,7 @@ async def test_what_did_not_change_goes_on() -> None:
 async def test_the_new_one_waits_for_the_end_of_the_former() -> None:
     diary = Diary()
     async with asyncio.TaskGroup() as group:
-        parts = Parts(group)
+        parts = parts_of(group)
         await parts.become({"a": diary.part("a")})
         await _turn()
         diary.may_end.clear()
@@ -71,7 +79,7 @@ async def test_the_new_one_waits_for_the_end_of_the_former() -> None:
 async def test_nothing_begins_once_all_is_stopped() -> None:
     diary = Diary()
     async with asyncio.TaskGroup() as group:
-        parts = Parts(group)
+        parts = parts_of(group)
         await parts.become({"a": diary.part("a")})
         await _turn()
         diary.may_end.clear()
@@ -83,17 +91,17 @@ async def test_nothing_begins_once_all_is_stopped() -> None:
     assert diary.lines == ["a begins", "a ends"]
 
 
-async def test_what_a_part_raises_ends_all() -> None:
+async def test_lost_outbox_ends_all() -> None:
     async def broken(_stop: asyncio.Event) -> None:
-        raise RuntimeError("a defect")
+        raise OutboxLost("It was deleted.")
 
     diary = Diary()
 
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:
-            await Parts(group).become({"a": diary.part("a"), "broken": Part(1, broken)})
+            await parts_of(group).become({"a": diary.part("a"), "broken": Part(1, broken)})
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as failed:
         await all_of_them()
-    assert [str(error) for error in failed.value.exceptions] == ["a defect"]
+    assert [str(error) for error in failed.value.exceptions] == ["It was deleted."]
