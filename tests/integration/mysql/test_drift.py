@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -164,7 +165,13 @@ def _write(database: Database) -> None:
 
 
 def _swap(database: Database, old: str) -> None:
-    """As gh-ost and pt-online-schema-change do it."""
+    """As gh-ost and pt-online-schema-change do it, in another second than the one in which the table was created: the
+    servers tell that time in whole seconds."""
+    created = database.execute(
+        "SELECT CREATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'item'"
+    )
+    while database.execute("SELECT NOW()") <= created:
+        time.sleep(0.05)
     database.execute("CREATE TABLE item_gho LIKE item")
     database.execute("ALTER TABLE item_gho ADD COLUMN more INT")
     database.execute("INSERT INTO item_gho SELECT item.*, 1 FROM item")

@@ -171,6 +171,8 @@ class Run:
         stack.callback(database.close)
         file = consumer.folder / "cdc.toml"
         text = file.read_text().replace("sqlite:///cdc.db", database_url(database.info))
+        # what a killed process leased is sent when the lease has ended
+        text = text.replace("[dispatch]\n", "[dispatch]\nmax_timeout_seconds = 5\nlease_seconds = 8\n")
         file.write_text(text)
 
     def _begin(self) -> None:
