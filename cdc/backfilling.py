@@ -15,6 +15,7 @@ from cdc.clock import Clock
 from cdc.endpoint import Endpoint
 from cdc.outbox.base import OutboxStore
 from cdc.pattern import names_last
+from cdc.rate import usable_rate
 
 #: Seconds between two looks for a new one (unless it is said), and at endpoints that have too much to get already.
 LOOK_EVERY: Final = 1.0
@@ -72,14 +73,15 @@ class Backfilling:
 
     def _paced(self, backfill: Backfill, now: float) -> tuple[Backfill, int] | None:
         """At its rate: what was stored since the last look has taken its time."""
-        if not backfill.rate:
+        rate = usable_rate(backfill.rate)
+        if not rate:
             return backfill, _ANY
         stored, self._rows = backfill.rows - self._rows, backfill.rows
-        self._planned = max(self._planned, now - LOOK_EVERY) + stored / backfill.rate
+        self._planned = max(self._planned, now - LOOK_EVERY) + stored / rate
         if self._planned > now:
             self._not_before = self._planned
             return None
-        return backfill, math.ceil(backfill.rate * _SHARE)
+        return backfill, math.ceil(rate * _SHARE)
 
     async def _too_much(self, backfill: Backfill, now: float) -> bool:
         """Whether an endpoint that gets the rows has a backlog.  Looked at once a second; disabled ones keep what is

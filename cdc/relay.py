@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from cdc.backoff import Backoff
-from cdc.change import Batch
+from cdc.change import Batch, Gap, RowChange, Transaction
 from cdc.clock import Clock
-from cdc.errors import CdcError, OutboxError, OutboxLost, PositionMoved, as_told, first_of
+from cdc.errors import CdcError, OutboxError, OutboxLost, PositionMoved, SourceError, as_told, first_of
 from cdc.event import Event
 from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
@@ -27,7 +27,9 @@ from cdc.mapping.merge import merged
 from cdc.observer import SILENT, Observer
 from cdc.operation import source_gap
 from cdc.outbox.base import Fence, OutboxStore
+from cdc.payload import event_payload
 from cdc.position import Position
+from cdc.quarantine import Defects, quarantined
 from cdc.source.base import NO_BACKFILLS, Backfills, Source
 
 log = structlog.get_logger()
@@ -57,6 +59,8 @@ class Relay:
     retry: float = 0.5
     backfills: Backfills = NO_BACKFILLS
 
+    _defects: Defects = field(default_factory=Defects)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until ``stop`` is set.  Whatever ends it, the source is opened again after a pause: another source,
         dispatch and the page have nothing to do with it."""
@@ -70,6 +74,7 @@ class Relay:
                     backoff.reset()  # it worked, though it may have had nothing to store
                 delay = backoff.next()
                 self._report(first_of(error), delay)
+                self._defects.met(first_of(error))
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()
@@ -91,7 +96,10 @@ class Relay:
         keys: dict[str, str] = {}
         batches = aiter(self.source.batches(self.backfills))
         while (batch := await self._next(batches, position, states)) is not None:
-            mapped = await self._map(batch, states, keys)
+            self._defects.at(position)
+            if self._defects.many:
+                batch = await self._without_quarantined(batch, states, keys)
+            mapped = await self._map(batch.transactions, states, keys)
             await self._store(batch, mapped, position)
             await self.source.acknowledge(batch.position)
             position = batch.position
@@ -128,8 +136,43 @@ class Relay:
             await self.source.open(position)
         return position
 
-    async def _map(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Mapped:
-        transactions = merged(batch.transactions)
+    async def _without_quarantined(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Batch:
+        """The batch without the changes that nothing can be made of: each is told of as a gap, with its record."""
+        kept: list[Transaction] = []
+        gaps: list[Gap] = []
+        for transaction in batch.transactions:
+            failed = await self._tried(transaction, states, keys)
+            if failed is None:
+                kept.append(transaction)
+                continue
+            good: list[RowChange] = []
+            for change in transaction.changes:
+                alone = transaction._replace(changes=(change,))
+                error = await self._tried(alone, states, keys)
+                if error is None:
+                    good.append(change)
+                else:
+                    gaps.append(quarantined(change, error))
+            if good:
+                kept.append(transaction._replace(changes=tuple(good)))
+        for gap in gaps:
+            log.error("row quarantined", source=self.source.name, table=gap.table, reason=gap.reason)
+        return replace(batch, transactions=tuple(kept), gaps=(*batch.gaps, *gaps))
+
+    async def _tried(self, transaction: Transaction, states: dict[str, str], keys: dict[str, str]) -> Exception | None:
+        """Why nothing can be made of it.  Raises what has nothing to do with it: `SourceError`."""
+        try:
+            mapped = await self._map([transaction], dict(states), keys)
+            for event in mapped.events:
+                event_payload(event)
+        except SourceError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is what is looked for
+            return error
+        return None
+
+    async def _map(self, read: Sequence[Transaction], states: dict[str, str], keys: dict[str, str]) -> Mapped:
+        transactions = merged(read)
         facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source, keys)
         return self.mapper.map_batch(self.source.name, transactions, facts, states)
 

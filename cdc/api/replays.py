@@ -16,6 +16,7 @@ from cdc.delivery import DeliveryState
 from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_replay
+from cdc.rate import SLOWEST
 from cdc.replay import Replay, ReplayState
 
 _TAG = "replays"
@@ -30,7 +31,7 @@ class ReplayWanted(DeliveriesMeant):
 
 
 class NewReplay(ReplayWanted):
-    rate: Annotated[float, Field(gt=0, le=MOST_RATE, description="Deliveries made due a second.")] = RATE
+    rate: Annotated[float, Field(ge=SLOWEST, le=MOST_RATE, description="Deliveries made due a second.")] = RATE
 
 
 class ReplayCount(Shown):

@@ -13,6 +13,7 @@ from cdc.clock import Clock
 from cdc.errors import UsageError
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Replayed
+from cdc.rate import usable_rate
 
 #: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.
 RATE: Final = 50.0
@@ -44,7 +45,8 @@ def meant(which: DeliveryFilter, now: datetime, hint: str) -> DeliveryFilter:
 async def steps(store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Event) -> AsyncIterator[Replayed]:
     """What each step did, until all is due or ``stop`` is set.  The time that whoever is told takes is part of the
     pause before the next step.  Raises `UsageError` when its endpoint is gone, `OutboxError`."""
-    limit = _MOST if plan.rate == 0 else max(1, min(_MOST, math.ceil(plan.rate)))
+    rate = usable_rate(plan.rate)
+    limit = _MOST if rate == 0 else max(1, min(_MOST, math.ceil(rate)))
     after = plan.after
     while not stop.is_set():
         began = clock.monotonic()
@@ -53,7 +55,7 @@ async def steps(store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Even
         after = step.after
         if after is None:
             return
-        pause = step.deliveries / plan.rate if plan.rate else 0.0
+        pause = step.deliveries / rate if rate else 0.0
         await clock.wait(stop, max(0.0, pause - (clock.monotonic() - began)))
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from cdc.delivery import Hold
+from cdc.rate import usable_rate
 
 #: The breaker judges results no older than this (seconds) …
 WINDOW = 60.0
@@ -50,6 +51,7 @@ class Pace:
     __slots__ = ("_booked_until", "_interval", "_slack")
 
     def __init__(self, rate: float) -> None:
+        rate = usable_rate(rate)
         self._interval = 1 / rate
         self._slack = (max(rate, 1.0) - 1) * self._interval
         self._booked_until = -math.inf

@@ -14,6 +14,7 @@ from cdc.errors import UsageError
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Entity
 from cdc.outbox.base import OutboxStore
+from cdc.rate import check_rate
 from cdc.service.installers import inspector
 from cdc.service.rules import catalogue
 from cdc.sql_condition import check_condition, check_own_columns
@@ -45,6 +46,7 @@ async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = Fal
             f"Source {source.name} is read through FacturaScripts' API, which a backfill cannot do.",
             'existing = "read" of its [source.….rest] table tells of rows at first sight: docs/sources.md.',
         )
+    check_rate(asked.rate, "rows")
     if asked.where:
         check_condition(asked.where)
     rules, now = catalogue(source), SystemClock().now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -246,9 +247,11 @@ def _bounds(config: Config) -> Any:
 
 
 def _worker(config: Config) -> str:
-    """This process's name in leases: the same after a restart, where that cannot be the name of another one."""
+    """This process's name in leases: the same after a restart, where that cannot be the name of another one.  Processes
+    in containers may have one number and one host's name."""
     host = socket.gethostname()
-    return config.dispatch.worker or (f"{host}-{os.getpid()}" if config.outbox.path is None else host)
+    alone = config.outbox.path is not None
+    return config.dispatch.worker or (host if alone else f"{host}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 async def _stopping(dispatcher: Dispatcher, stop: asyncio.Event) -> None:

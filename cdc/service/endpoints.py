@@ -21,6 +21,7 @@ from cdc.operation import OPERATION_TYPES
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, restored
 from cdc.pattern import matches
+from cdc.rate import check_rate
 from cdc.selection import Condition, Judgement, compiled
 from cdc.service.events import event_types
 from cdc.service.rules import catalogues
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
 
 #: The most requests a second, and the most fields of an endpoint.
-FASTEST, MOST_FIELDS = 100_000.0, 500
+MOST_FIELDS = 500
 #: Unless a ``mailto:`` endpoint says otherwise.
 MAILS_AT_ONCE = 2
 
@@ -93,8 +94,7 @@ def _check_headers(_: Config, endpoint: Endpoint) -> None:
 
 
 def _check_rate(_: Config, endpoint: Endpoint) -> None:
-    if not 0 <= endpoint.rate <= FASTEST:  # nan compares with nothing
-        raise UsageError(f"A rate of {endpoint.rate:g} requests a second is not possible.", "0 is for any rate.")
+    check_rate(endpoint.rate, "requests")
 
 
 def _check_disable_after(_: Config, endpoint: Endpoint) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from cdc.change import RowChange
+import structlog
+
+from cdc.change import Operation, RowChange
 from cdc.column import Capture, Table
+from cdc.errors import as_told
 from cdc.source.base import Lookup
 from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.pages import Page, Wanted
+
+log = structlog.get_logger()
 
 #: Rows made before others get a turn.
 _SLICE = 100
@@ -36,6 +42,14 @@ class JournalRow(NamedTuple):
     token: str
     change: RowChange
     gap: bool = False
+
+
+def unreadable(token: str, table: str, time: datetime, ordinal: int, error: Exception) -> JournalRow:
+    """Return what is read in place of a row that no trigger writes so: a gap, behind which the table is read again.
+
+    Whoever may write to the journal stops no source with it."""
+    log.error("journal row not readable", table=table, ordinal=ordinal, error=as_told(error).message)
+    return JournalRow(token, RowChange(Operation.UPDATE, table, {}, None, None, time, ordinal), gap=True)
 
 
 class JournalPage(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pymysql
@@ -16,7 +16,7 @@ from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, 
 from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Shape, image_reader
 from cdc.errors import SourceError
 from cdc.image import Image, ImageReader, key_in
-from cdc.source.journal_database import JournalRow
+from cdc.source.journal_database import JournalRow, unreadable
 
 _NEEDS_BEFORE = (Operation.UPDATE, Operation.DELETE)
 _NEEDS_AFTER = (Operation.CREATE, Operation.UPDATE)
@@ -52,16 +52,6 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
         keys = Shape(table, tuple(columns[name] for name in shape.key), shape.key)
         found[number] = KnownShape(shape, image_reader(shape), image_reader(keys))
     return found
-
-
-def known_shape(shapes: Mapping[int, KnownShape], number: int) -> KnownShape:
-    known = shapes.get(number)
-    if known is None:
-        raise SourceError(
-            f"A row of the journal names shape {number}, which is not in cdc_shape.",
-            "Was cdc_shape changed by hand?  Run `cdc uninstall-triggers` and `cdc install-triggers`.",
-        )
-    return known
 
 
 class Images(NamedTuple):
@@ -121,12 +111,25 @@ class RowReader:
 
     def rows(self, found: list[Record]) -> Iterator[JournalRow]:
         for (number, token, shape_id, op, gap, at, *secrets), before, after in found:
-            known = known_shape(self._shapes, int(shape_id))
-            operation, key, old, new, lost = images_of(known, OPERATIONS[int(op)], before, after, gap=gap != "0")
-            changed = secrets_of(known.shape, secrets[0]) if secrets else _NOTHING
-            moment = datetime.fromisoformat(f"{at}+00:00")
-            change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
-            yield JournalRow(token, change, lost)
+            known = self._shapes.get(int(shape_id))
+            if known is None:
+                yield from self._of_unknown_shape(token, int(number), int(shape_id))
+                continue
+            try:
+                operation, key, old, new, lost = images_of(known, OPERATIONS[int(op)], before, after, gap=gap != "0")
+                changed = secrets_of(known.shape, secrets[0]) if secrets else _NOTHING
+                moment = datetime.fromisoformat(f"{at}+00:00")
+                change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
+                row = JournalRow(token, change, lost)
+            except Exception as error:  # noqa: BLE001 - whatever stands there instead of what a trigger writes
+                row = unreadable(token, known.shape.table, datetime.now(UTC), int(number), error)
+            yield row
+
+    def _of_unknown_shape(self, token: str, number: int, shape: int) -> Iterator[JournalRow]:
+        """Which table it is of is not known: any."""
+        error = SourceError(f"A row of the journal names shape {shape}, which is not in cdc_shape.")
+        for table in sorted({known.shape.table for known in self._shapes.values()}) or ["?"]:
+            yield unreadable(token, table, datetime.now(UTC), number, error)
 
 
 def _ids_of(found: Iterable[Record]) -> dict[str, list[int]]:

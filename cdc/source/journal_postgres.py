@@ -24,7 +24,7 @@ from cdc.database.postgres_lsn import lsn_number, lsn_text
 from cdc.errors import JournalMissing
 from cdc.image import Image, ImageReader, key_in
 from cdc.row_json import refuse
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
+from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices, unreadable
 from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.journal_postgres_decode import decode_unknown
 from cdc.source.pages import Wanted
@@ -191,12 +191,17 @@ class PostgresJournal:
                 current = token or _token(_number(xid), ordinal)
                 self._read.add(current)
             reader = readers.get(table, _UNKNOWN)
-            old = None if before is None else Image(before, reader)
-            new = None if after is None else Image(after, reader)
-            key = key_in(old if new is None else new, reader)
-            changed = frozenset(secrets) if secrets else _NOTHING
-            change = RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed)
-            yield JournalRow(current, change, code == GAP)
+            try:
+                old = None if before is None else Image(before, reader)
+                new = None if after is None else Image(after, reader)
+                key = key_in(old if new is None else new, reader)
+                changed = frozenset(secrets) if secrets else _NOTHING
+                row = JournalRow(
+                    current, RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed), code == GAP
+                )
+            except Exception as error:  # noqa: BLE001 - whatever stands there instead of what a trigger writes
+                row = unreadable(current, table, at, ordinal, error)
+            yield row
 
     # -- the tables -------------------------------------------------------------------------------------------------
 

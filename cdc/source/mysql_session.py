@@ -28,6 +28,7 @@ from cdc.database.mysql_connection import (
     rows,
 )
 from cdc.errors import JournalMissing, SourceError, SourceUnavailable
+from cdc.source.turn import SILENT_SECONDS
 
 T = TypeVar("T")
 #: Seconds of one round trip of waiting: what `disconnect` may have to wait for.
@@ -92,6 +93,7 @@ class MySQLSession:
             rest -= SLICE
             if rest <= 0 or self.closing.is_set():
                 return False
+        await self.run(partial(rows, sql=f"SET SESSION wait_timeout = {SILENT_SECONDS}"))
         return True
 
     async def check_lock(self) -> None:

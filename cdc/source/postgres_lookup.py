@@ -18,6 +18,7 @@ from cdc.source.pages import Page, Wanted
 from cdc.source.postgres_catalogue import Catalogue, as_text, behind, build_catalogue, matching, select, select_page
 from cdc.source.postgres_link import STATEMENT_SECONDS, Link
 from cdc.source.postgres_nested import PgType, build_types
+from cdc.source.turn import SILENT_SECONDS
 from cdc.sqlfile import load
 
 #: For so many seconds the columns of a table that is read page by page are believed to be the same.
@@ -58,7 +59,8 @@ class PostgresLookup:
         """Try for up to ``seconds`` to become the only consumer of this database."""
         key = [LOCK_CLASS, LOCK_CONSUMER]
         if seconds <= 0:
-            return bool((await self.link.query("SELECT pg_try_advisory_lock(%s, %s)", key))[0][0])
+            had = bool((await self.link.query("SELECT pg_try_advisory_lock(%s, %s)", key))[0][0])
+            return had and await self._hold_lock()
         await self.link.query("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(seconds * 1000))}ms"])
         try:
             await self.link.query("SELECT pg_advisory_lock(%s, %s)", key, seconds=seconds + STATEMENT_SECONDS)
@@ -67,6 +69,10 @@ class PostgresLookup:
                 return False
             raise
         await self.link.query("SELECT set_config('lock_timeout', '0', false)")
+        return await self._hold_lock()
+
+    async def _hold_lock(self) -> bool:
+        await self.link.query(_sql("hold_lock"), {"seconds": f"{SILENT_SECONDS}s"})
         return True
 
     async def disconnect(self) -> None:

@@ -8,6 +8,10 @@ import structlog
 
 log = structlog.get_logger()
 
+#: Seconds without a question after which a server takes the lock from its holder, who asks every few: so a standby
+#: takes over within half a minute when a host is gone without a word.
+SILENT_SECONDS = 25
+
 
 class Turn:
     """``awaited``: another consumer reads the database, and we wait for its end."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
+from support.tcp_proxy import Proxy
 
 RECORDS = 10
 
@@ -92,3 +93,33 @@ async def test_a_second_run_on_the_same_outbox_waits(postgres_db: Database, tmp_
             assert await second.stop() == 0
     ids = [event["id"] for event in inbox.events]
     assert len(set(ids)) == RECORDS + 1
+
+
+async def test_standby_takes_over_from_a_host_that_is_gone_without_a_word(database: Database, tmp_path: Path) -> None:
+    """Its connections stay, and nothing comes through them any more."""
+    first = Consumer.of_one_table(tmp_path / "first", database)
+    proxy = Proxy(database.info.port)
+    text = (first.folder / "cdc.toml").read_text()
+    (first.folder / "cdc.toml").write_text(text.replace(f":{database.info.port}/", f":{proxy.port}/"))
+    second = Consumer.with_sources(
+        tmp_path / "second", f'[source.main]\nurl = "{database_url(database.info)}"\nrules = "../first/rules.toml"\n'
+    )
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        for consumer in (first, second):
+            await asyncio.to_thread(consumer.add_endpoint, url)
+        await asyncio.to_thread(second.run, "source", "adopt", "main")
+        async with first.running():
+            database.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
+            await inbox.until_count(1)
+            second.start()
+            await second.logged("standby")
+            proxy.deaf.set()
+            gone = time.monotonic()
+            await second.logged("took over", seconds=60)
+            assert time.monotonic() - gone < 40, "half a minute, and what a busy machine adds"
+            database.execute("INSERT INTO contadores VALUES (2, 0, NULL)")
+            await inbox.until(lambda inbox: {1, 2} <= {event["key"]["id"] for event in inbox.events})
+            assert await second.stop() == 0
+            await first.stop(signal.SIGKILL)
+    proxy.close()

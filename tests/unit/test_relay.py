@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -460,3 +460,37 @@ async def test_cancelled_from_outside_it_closes_when_reading_has_ended() -> None
     with pytest.raises(asyncio.CancelledError):
         await running
     assert source.order == ["reading ended", "closed"]
+
+
+class Hostile(Mapping[str, Value]):
+    """An image whose values break off whoever looks at them."""
+
+    def __getitem__(self, column: str) -> Value:
+        raise RecursionError("a secret of the row")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RecursionError("a secret of the row")
+
+    def __len__(self) -> int:
+        return 1
+
+
+async def test_row_that_breaks_mapping_off_is_left_out_and_the_others_arrive() -> None:
+    store, clock, stop = await outbox(), QuickClock(), asyncio.Event()
+    (good,) = batch(0).transactions[0].changes
+    (other,) = batch(2).transactions[0].changes
+    evil = good._replace(key={"codcliente": "1"}, after=Hostile(), ordinal=2)
+    mixed = Batch((Transaction("t", (good, evil)), Transaction("u", (other,))), Position("0"))
+    source = ListedSource([mixed])
+    running = asyncio.create_task(Relay(source, Mapper(load_catalogue()), store, clock, nobody).run(stop))
+    async with asyncio.timeout(5):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    assert sorted(await names(store)) == ["clientes:0", "clientes:2", "source:main"]
+    (gap,) = await store.events(100, after=0, pattern="source.gap")
+    data = gap.payload["data"]
+    assert (data["table"], data["operation"]) == ("clientes", "create")
+    assert data["message"].startswith("A change (create) of the table clientes, codcliente 1, was left out")
+    assert "secret" not in data["message"]
+    assert source.closed == 4, "three tries, then it is looked for"

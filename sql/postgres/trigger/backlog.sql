@@ -2,7 +2,7 @@
 -- its lock.
 SELECT
     (SELECT count(*) FROM (SELECT FROM cdc.cdc_journal LIMIT 100001) AS waiting),
-    (SELECT extract(epoch FROM clock_timestamp() - at)::double precision FROM cdc.cdc_journal ORDER BY xid, lsn LIMIT 1),
+    (SELECT extract(epoch FROM clock_timestamp() - at)::double precision FROM cdc.cdc_journal WHERE isfinite(at) ORDER BY xid, lsn LIMIT 1),
     pg_total_relation_size('cdc.cdc_journal'),
     EXISTS (
         SELECT FROM pg_locks
