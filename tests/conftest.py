@@ -22,7 +22,7 @@ settings.load_profile("suite")
 FLAVOURS = ("postgresql", "mariadb", "mysql")
 LOGGED = Spec("postgresql", options=("max_replication_slots=40", "max_wal_senders=40", "synchronous_commit=on"))
 #: Folders of tests that take seconds each.
-LONG = frozenset({"acceptance", "browser"})
+LONG = frozenset({"acceptance", "browser", "fault"})
 _keeper_process = pytest.StashKey[KeeperProcess]()
 
 

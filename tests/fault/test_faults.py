@@ -14,7 +14,7 @@ from support.fault.routes import ROUTES
 from support.fault.run import Plan
 from support.servers import KeeperClient
 
-FAULTS_EACH = 12
+FAULTS_EACH = 8
 #: Faults that take long, or change tables: on routes for which they are worst.
 RARE = [
     ("mariadb-binlog", "fail-over"),
@@ -25,7 +25,6 @@ RARE = [
     ("mysql-binlog", "recreate"),
     ("mariadb-binlog", "truncate-partition"),
     ("mariadb-binlog", "reset-log"),
-    ("mysql-binlog", "old-copy"),
     ("postgresql-logical", "old-copy"),
 ]
 

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from cdc.outbox.sqlite.errors import primary_code, sentence
+from cdc.outbox.sqlite.file import keep_private
 
 
 class ProcessLock:
@@ -25,6 +26,7 @@ class ProcessLock:
         """Whether it is ours now; never waits.  Raises `OutboxError` when the file cannot be made."""
         if self._connection is not None:
             return True
+        keep_private(self._path)  # whoever may open it may hold its lock, and nothing would be sent
         connection = None
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=0)
