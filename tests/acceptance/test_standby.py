@@ -108,7 +108,6 @@ async def test_standby_takes_over_from_a_host_that_is_gone_without_a_word(databa
     async with receiving(inbox) as url:
         for consumer in (first, second):
             await asyncio.to_thread(consumer.add_endpoint, url)
-        await asyncio.to_thread(second.run, "source", "adopt", "main")
         async with first.running():
             database.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
             await inbox.until_count(1)
