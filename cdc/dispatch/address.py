@@ -14,6 +14,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
+from yarl import URL
+
 from cdc.errors import UsageError
 from cdc.mail_address import is_mail, recipients
 
@@ -23,13 +25,15 @@ AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
 # Networks by the reason for which they are refused; the first that holds an address names it.  Written out rather
 # than taken from `ipaddress`, whose judgement of some of them differs between Python versions.
+#: What nobody may reach who does not name it in allow_networks.
+_METADATA = "a cloud metadata address"
 _REFUSED_4 = [
     (ip_network(network), kind)
     for network, kind in (
-        ("169.254.169.254/32", "a cloud metadata address"),
-        ("168.63.129.16/32", "a cloud metadata address"),  # Azure's, in public space
-        ("100.100.100.200/32", "a cloud metadata address"),
-        ("192.0.0.192/32", "a cloud metadata address"),
+        ("169.254.169.254/32", _METADATA),
+        ("168.63.129.16/32", _METADATA),  # Azure's, in public space
+        ("100.100.100.200/32", _METADATA),
+        ("192.0.0.192/32", _METADATA),
         ("0.0.0.0/32", "the unspecified address"),
         ("0.0.0.0/8", "a reserved address"),
         ("10.0.0.0/8", "a private address"),
@@ -51,8 +55,8 @@ _REFUSED_4 = [
 _REFUSED_6 = [
     (ip_network(network), kind)
     for network, kind in (
-        ("fd00:ec2::254/128", "a cloud metadata address"),
-        ("fd20:ce::254/128", "a cloud metadata address"),
+        ("fd00:ec2::254/128", _METADATA),
+        ("fd20:ce::254/128", _METADATA),
         ("::/128", "the unspecified address"),
         ("::1/128", "a loopback address"),
         ("fc00::/7", "a private address"),
@@ -65,10 +69,23 @@ _REFUSED_6 = [
         ("3fff::/20", "a reserved address"),
     )
 ]
+#: Names that a proxy would look up to a metadata address, in whose network they mean something.
+_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 _GLOBAL_6 = ip_network("2000::/3")  # all that is routed in public
 _6TO4 = ip_network("2002::/16")
 # Forms that carry an IPv4 address in their last 32 bits: mapped, translated (SIIT), NAT64.
 _EMBEDDING_6 = [ip_network(n) for n in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
+
+
+def host_of(url: str) -> str:
+    """Return the host as the HTTP library looks it up, whatever letters it is written with; empty where there is none.
+    Raises `ValueError`."""
+    return URL(url).raw_host or ""
+
+
+def _hidden(host: str) -> bool:
+    """Whether letters of a name are written as numbers, which whoever looks it up may turn into letters."""
+    return "%" in host and ":" not in host
 
 
 class AddressRefused(OSError):
@@ -99,7 +116,9 @@ class Reach:
 
     def refusal(self, address: str) -> str | None:
         """What kind of inside address this IP literal is (for a sentence), or None when deliveries may go there."""
-        kind = None if self.private else refusal(address)
+        kind = refusal(address)
+        if self.private and kind != _METADATA:  # whoever allows inside addresses means receivers, not a cloud's keys
+            return None
         return None if kind is not None and self._excepted(address) else kind
 
     def _excepted(self, address: str) -> bool:
@@ -121,15 +140,21 @@ class Reach:
         parts = urlsplit(url)
         if parts.scheme == "http" and not self.plain:
             raise AddressRefused(f"{parts.netloc} is reached by http, and only https is allowed (allow_http).")
-        kind = self.literal_refusal(parts.hostname or "")
+        host = host_of(url)
+        kind = self.literal_refusal(host)
         if kind is not None:
-            raise AddressRefused.inside(parts.hostname or "", kind)
+            raise AddressRefused.inside(host, kind)
 
     def literal_refusal(self, host: str) -> str | None:
-        """`refusal` of a host that is an address in any spelling, or this machine; None for other names."""
+        """`refusal` of a host that is an address in any spelling, this machine, or where a cloud keeps its metadata;
+        None for other names.  ``host``: as `host_of` gives it."""
         name = host.rstrip(".").lower()
         if name == "localhost" or name.endswith(".localhost"):
             return self.refusal("127.0.0.1") and self.refusal("::1")
+        if name in _METADATA_NAMES:
+            return _METADATA
+        if _hidden(name):
+            return "no host name"
         try:
             return self.refusal(name)
         except ValueError:
@@ -181,13 +206,23 @@ def _check_mail(url: str, reach: Reach) -> str:
     return url
 
 
+def check_spelling(url: str) -> None:
+    """Raise `UsageError` for a host that is written in another way than it is looked up: what is shown, checked and
+    stored is what deliveries go to."""
+    written, host = urlsplit(url).hostname or "", host_of(url)
+    if not is_mail(url) and not written.isascii():
+        raise UsageError(
+            f"The host {written} of the endpoint's URL is looked up as {host}.", f"Write {host} in its place."
+        )
+
+
 def check_url(url: str, reach: Reach) -> str:
     """The URL itself when deliveries may be sent there, else `UsageError`.  No name is looked up."""
     if is_mail(url):
         return _check_mail(url, reach)
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port  # the port is parsed, and refused, only when asked for
+        host, _ = host_of(url), parts.port  # the port is parsed, and refused, only when asked for
     except ValueError:
         raise UsageError("The endpoint's URL cannot be read.", "Write it as https://host[:port]/path.") from None
     shown = repr(public_url(url))
@@ -198,7 +233,7 @@ def check_url(url: str, reach: Reach) -> str:
             f"The endpoint's URL {shown} holds a user name or password.",
             "Leave them out: deliveries are authenticated by their signature.",
         )
-    if not host or not url.isprintable() or " " in url:
+    if not host or _hidden(host) or not url.isprintable() or " " in url:
         raise UsageError(f"The endpoint's URL {shown} has no valid host or path.", "Write https://host[:port]/path.")
     kind = reach.literal_refusal(host)
     if kind is not None:

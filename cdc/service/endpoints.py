@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cdc.config import Config
-from cdc.dispatch.address import check_url, public_url
+from cdc.dispatch.address import check_spelling, check_url, public_url
 from cdc.dispatch.own_headers import check_headers
 from cdc.endpoint import Endpoint, check
 from cdc.errors import UsageError
@@ -75,6 +75,7 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
 
 def _check_url(config: Config, endpoint: Endpoint) -> None:
     check_url(endpoint.url, reach(config))
+    check_spelling(endpoint.url)
 
 
 def _check_condition(_: Config, endpoint: Endpoint) -> None:
@@ -132,7 +133,8 @@ _CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
 def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     """What keeps every delivery to a stored endpoint from being sent, in this configuration."""
     try:
-        for name in ("url", "proxy", "client_certificate"):
+        check_url(endpoint.url, reach(config))
+        for name in ("proxy", "client_certificate"):
             _CHECKS[name](config, endpoint)
     except UsageError as error:
         return UsageError(f"{public_url(endpoint.url)} gets nothing: {error.message}", error.hint)

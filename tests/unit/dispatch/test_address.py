@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.dispatch.address import AddressRefused, Reach, check_url, public_url, refusal
+from cdc.dispatch.address import AddressRefused, Reach, check_spelling, check_url, public_url, refusal
 from cdc.dispatch.resolver import CheckedResolver
 from cdc.errors import UsageError
 
@@ -118,7 +118,10 @@ def test_ipv6_forms_are_judged_as_the_ipv4_address_they_end_at(ip: IPv4Address) 
         "http://[::ffff:7f00:1]/",
         "http://[fe80::1%25eth0]/",
         "https://192.168.0.10/hook",
-        "http://169.254.169.254/latest/meta-data/",
+        "https://①②⑦.0.0.1/",
+        "https://127。0。0。1/",
+        "https://localho\u017ft/",
+        "https://ⓁⓄⒸⒶⓁⒽⓄⓈⓉ/",
     ],
 )
 def test_inside_urls_need_allow_private(url: str) -> None:
@@ -130,6 +133,37 @@ def test_inside_urls_need_allow_private(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "http://169.254.169.254/latest/meta-data/",
+        "https://\uff1169.254.169.254/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://2852039166/",
+        "https://metadata.google.internal/computeMetadata/v1/",
+        "http://METADATA.google.internal./",
+    ],
+)
+def test_metadata_urls_are_refused_even_under_allow_private(url: str) -> None:
+    for reach in (Reach(plain=True), Reach(private=True, plain=True)):
+        with pytest.raises(UsageError, match="a cloud metadata address"):
+            check_url(url, reach)
+        with pytest.raises(AddressRefused, match="a cloud metadata address"):
+            reach.check_target(url)
+
+
+@pytest.mark.parametrize("url", ["https://münchen.example/hook", "https://\uff1192.0.2.1/", "https://a。example/"])
+def test_host_that_is_looked_up_in_another_spelling_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="is looked up as"):
+        check_spelling(url)
+
+
+@pytest.mark.parametrize("url", ["https://receiver.example/ñ", "https://127.1/", "mailto:ñ@example.com"])
+def test_host_in_plain_letters_may_be_written_so(url: str) -> None:
+    check_spelling(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://%31%32%37.0.0.1/",
         "ftp://receiver.example/",
         "file:///etc/passwd",
         "receiver.example/hook",
