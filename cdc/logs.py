@@ -11,9 +11,10 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -27,7 +28,7 @@ _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?
 def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None:
     """``style``: ``text`` or ``json``; ``level``: ``debug``, ``info``, ``warning`` or ``error``.  For the whole
     process, once, by its entry point.  ``stream``: standard error unless given."""
-    stream = stream or sys.stderr
+    stream = cast("TextIO", _Lasting(stream or sys.stderr))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -65,6 +66,23 @@ def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
     text = b"".join(orjson.dumps({**line, **closing}, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     stream.write(text.decode())
     stream.flush()
+
+
+class _Lasting:
+    """A stream whose lines, and nothing else, are lost while nobody takes them: its reader is gone, its disk full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.isatty = stream.isatty
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Loggers(structlog.PrintLoggerFactory):

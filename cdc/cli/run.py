@@ -64,8 +64,8 @@ async def _until_signal(config: Config, role: Role, read: Callable[[], Config]) 
         if stop.is_set():
             signal.signal(received, signal.SIG_DFL)
             os.kill(os.getpid(), received)
+        stop.set()  # first of all: whatever becomes of the log, it stops
         log.info("signal received", signal=received.name)
-        stop.set()
 
     for each in signals:
         loop.add_signal_handler(each, on_signal, each)

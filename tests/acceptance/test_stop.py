@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support.consumer import Consumer, Inbox, answering
+from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
 
 WITHIN = 10  # seconds
@@ -120,3 +122,28 @@ async def test_it_stops_while_it_waits_for_a_database(own_server: Any, tmp_path:
         await asyncio.to_thread(database.server.stop)
         await consumer.logged("source failed")
         assert await _ended(consumer, signal.SIGTERM) == 0
+
+
+def _piped(consumer: Consumer) -> subprocess.Popen[bytes]:
+    """`cdc run` whose output somebody reads."""
+    return subprocess.Popen(consumer.command("run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
+
+
+async def test_reader_of_the_log_that_is_gone_stops_neither_delivery_nor_the_end(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    """`cdc run 2>&1 | tee log`, and Ctrl-C ends tee first."""
+    consumer = Consumer.of_one_table(tmp_path / "cdc", postgres_db)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        with _piped(consumer) as process:
+            assert process.stdout is not None
+            while b"reading" not in await asyncio.to_thread(process.stdout.readline):
+                assert process.poll() is None
+            process.stdout.close()
+            for number in range(20):
+                postgres_db.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
+            await inbox.until_count(20)
+            process.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(process.wait, 20) == 0
