@@ -14,11 +14,12 @@ _BCRYPT: Final = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 _ARGON2: Final = re.compile(r"(\$argon2i?d?\$v=19\$[a-z0-9=,]+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
 #: bcrypt looks at no more bytes of a password, as PHP does.
 _BCRYPT_BYTES: Final = 72
-#: Beyond, a hash in the database would take the server down (PHP's own are 64 MiB).
-_MOST_KIBIBYTES: Final = 1_048_576
-_HIGHEST_BCRYPT_COST: Final = 15
-#: What PHP 8.4 makes, until a hash of the database was seen.
-_PHP_DEFAULT: Final = f"$2b$12${'.' * 53}"
+#: Beyond, a hash in the database would hold up every sign-in: PHP's own take 64 MiB, 4 passes and 1 thread.  Of memory
+#: (KiB) and passes together, so much work.
+_MOST_KIBIBYTES, _MOST_PASSES, _MOST_THREADS, _MOST_WORK = 262_144, 12, 8, 1_048_576
+_HIGHEST_BCRYPT_COST: Final = 14
+#: What PHP 8.4 makes; no password is known to fit.
+_DECOY: Final = f"$2b$12${'.' * 53}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,12 @@ class PhpPasswords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
-        self._decoy = _PHP_DEFAULT
 
     def fits(self, password: str, stored: str) -> bool:
-        """``stored``: empty where there is no such user; that takes as long as the last hash that was seen, and never
-        fits."""
+        """``stored``: empty where there is no such user; that takes as long as PHP's usual hash, and never fits."""
         if bounded(stored):
-            self._decoy = decoy_of(stored)
             return self._check(password, stored)
-        self._check(password, self._decoy)
+        self._check(password, _DECOY)
         return False
 
     def _check(self, password: str, stored: str) -> bool:
@@ -76,13 +74,9 @@ def bounded(stored: str) -> bool:
     if not _ARGON2.fullmatch(stored):
         return False
     try:
-        return extract_parameters(stored).memory_cost <= _MOST_KIBIBYTES
+        asked = extract_parameters(stored)
     except InvalidHashError:
         return False
-
-
-def decoy_of(stored: str) -> str:
-    """A hash that takes as long to check, and that no password is known to fit."""
-    if match := _ARGON2.fullmatch(stored):
-        return f"{match[1]}${'A' * len(match[2])}${'A' * len(match[3])}"
-    return f"$2b${stored[4:7]}{'.' * 53}"
+    memory, passes = asked.memory_cost, asked.time_cost
+    light = memory <= _MOST_KIBIBYTES and passes <= _MOST_PASSES and memory * passes <= _MOST_WORK
+    return light and asked.parallelism <= _MOST_THREADS

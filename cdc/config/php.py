@@ -18,6 +18,7 @@ from pathlib import Path
 from cdc.config.url import DEFAULT_PORTS, tls_mode
 from cdc.connection import ConnectionInfo, Engine, Tls
 from cdc.errors import ConfigError
+from cdc.files import read_regular
 
 Literal = None | bool | int | float | str
 
@@ -66,13 +67,15 @@ _TOKEN = re.compile(
 _DOUBLE_ESCAPE = re.compile(r"\\(?:([nrtvef\\$\"])|([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|u\{([0-9A-Fa-f]+)\})")
 _INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*(?:\$[A-Za-z_{]|\{\$)")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "v": "\v", "e": "\x1b", "f": "\f", "\\": "\\", "$": "$", '"': '"'}
+#: No config.php is larger (bytes).
+LARGEST = 1_000_000
 _WORD_VALUES: Mapping[str, Literal] = {"true": True, "false": False, "null": None}
 
 
 def read_config_php(path: Path) -> ConnectionInfo:
     """How FacturaScripts itself connects.  Raises `ConfigError` naming the file, the constant and the line."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,16 +16,15 @@ from typing import Final
 
 from cdc.config.load import load_config
 from cdc.config.model import Config
-from cdc.config.php import read_config_php
+from cdc.config.php import LARGEST, read_config_php
 from cdc.connection import ConnectionInfo
 from cdc.errors import ConfigError
 from cdc.event import OPERATIONS
+from cdc.files import read_regular, replace_durably
 
 CONFIG_PHP: Final = "config.php"
 #: A file of this name that holds these letters is FacturaScripts'.
 _MARK: Final = b"FS_DB_NAME"
-#: No config.php is larger (bytes).
-_LARGEST: Final = 1_000_000
 #: Folders in which no installation is, or too much to look through.
 _SKIPPED: Final = frozenset({"node_modules", "vendor", "Core", "Plugins", "Dinamic", "MyFiles"})
 #: Folders whose names say nothing of whose installation it is.
@@ -80,8 +80,7 @@ def _paths(root: Path, depth: int) -> Iterator[Path]:
 def _is_theirs(path: Path) -> bool:
     """Also where it cannot be read: that is said, and not passed over."""
     try:
-        with path.open("rb") as file:
-            return _MARK in file.read(_LARGEST)
+        return _MARK in read_regular(path, LARGEST)
     except OSError:
         return True
 
@@ -105,6 +104,8 @@ def _found(path: Path, known: dict[object, str], names: Collection[str]) -> Foun
     """``known`` is added to: two installations on one database are one source."""
     if path in known:
         return Found(path, "", why=f"it is the source {known[path]} already")
+    if not _is_text(str(path)):
+        return Found(path, "", why="its path is no text in UTF-8, as a configuration file is")
     try:
         info = read_config_php(path)
     except ConfigError as error:
@@ -143,8 +144,18 @@ def as_toml(found: Iterable[Found], options: Mapping[str, str]) -> str:
     return "\n\n".join(tables) + "\n" if tables else ""
 
 
+def _is_text(value: str) -> bool:
+    """Names of files may be any bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(value: str) -> str:
-    return f"'{value}'" if "'" not in value else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """JSON's escapes are TOML's."""
+    return f"'{value}'" if "'" not in value and value.isprintable() else json.dumps(value)
 
 
 def append(file: Path, text: str) -> None:
@@ -165,7 +176,7 @@ def append(file: Path, text: str) -> None:
         load_config(draft)
         if file.exists():
             shutil.copymode(file, draft)
-        draft.replace(file)
+        replace_durably(draft, file)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

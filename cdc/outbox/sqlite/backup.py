@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from cdc.errors import OutboxError, UsageError
+from cdc.files import replace_durably
 from cdc.outbox.sqlite.errors import sentence
 
 
@@ -38,7 +39,7 @@ def copy(db: sqlite3.Connection, path: Path, target: Path) -> None:
     try:
         _copy(db, path, partial)
         _check(partial)
-        partial.rename(target)
+        replace_durably(partial, target)
     except BaseException:
         with suppress(FileNotFoundError):
             partial.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,22 @@ def test_a_file_that_would_be_wrong_is_left_as_it_was(tmp_path: Path) -> None:
         append(file, "[source.main]\nurl = 'mysql://a@b/d'\n")
     assert file.read_text(encoding="utf-8") == before
     assert [each.name for each in tmp_path.iterdir()] == ["cdc.toml"]
+
+
+def test_entry_that_is_no_file_or_has_an_odd_name_spoils_only_itself(tmp_path: Path) -> None:
+    _install(tmp_path / "good", "good")
+    _install(tmp_path / "line\nfeed", "odd")
+    _install(Path(os.fsdecode(os.fsencode(tmp_path) + b"/bytes-\xff")), "bytes")
+    (tmp_path / "fifo").mkdir()
+    os.mkfifo(tmp_path / "fifo" / "config.php")
+    file = tmp_path / "cdc.toml"
+    found = scan([tmp_path], Config(), 3)
+    append(file, as_toml(found, {}))
+    sources = {name: source.facturascripts for name, source in load_config(file).source.items()}
+    assert sources == {
+        "good": tmp_path / "good" / "config.php",
+        "line-feed": tmp_path / "line\nfeed" / "config.php",
+    }
+    told = {each.path.parent.name: each.why for each in found if not each.name}
+    assert "no regular file" in told["fifo"]
+    assert any("no text in UTF-8" in why for why in told.values())
