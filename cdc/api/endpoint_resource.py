@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr
 
+from cdc.access.nouns import Scope
 from cdc.api.resource import AttemptResource, EventResource, Moment, Shown, Taken
 from cdc.delivery import DeliveryState
+from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.endpoint import Endpoint, Order, PayloadFormat
 
@@ -107,7 +109,7 @@ class EndpointResource(Shown):
     """A URL that gets events.  Of its secrets and headers only that they are there."""
 
     id: str = Field(examples=["ep_5f2d1c0b9a8e7f60"])
-    url: str
+    url: str = Field(description="For a token of scope read without its query, which may hold a secret.")
     events: list[str]
     sources: list[str] = Field(description="Empty: all.")
     filter: str
@@ -137,8 +139,10 @@ class EndpointResource(Shown):
     deliveries: dict[DeliveryState, int] = Field(description="How many by state.")
 
     @classmethod
-    def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> Self:
-        return cls(**_shown(endpoint, counts))
+    def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
+        """As somebody of this scope sees it."""
+        shown = _shown(endpoint, counts)
+        return cls(**(shown | {"url": public_url(endpoint.url)} if scope is Scope.READ else shown))
 
 
 class EndpointWithSecret(EndpointResource):

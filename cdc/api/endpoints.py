@@ -30,7 +30,11 @@ _TAG = "endpoints"
 
 async def _list(call: Call[None, None]) -> Answer:
     endpoints, counts = await call.desk.store.endpoints(), await call.desk.store.counts()
-    return Answer(EndpointList(items=[EndpointResource.of(each, counts.get(each.id, {})) for each in endpoints]))
+    return Answer(
+        EndpointList(
+            items=[EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in endpoints]
+        )
+    )
 
 
 async def _create(call: Call[None, NewEndpoint]) -> Answer:
@@ -104,7 +108,7 @@ async def _changed(call: Call[Any, Any], change: EndpointChange) -> Endpoint:
 
 async def _resource(call: Call[Any, Any], endpoint: Endpoint) -> EndpointResource:
     counts = await call.desk.store.counts()
-    return EndpointResource.of(endpoint, counts.get(endpoint.id, {}))
+    return EndpointResource.of(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
 
 
 OPERATIONS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cdc.access.nouns import Scope
 from cdc.api.endpoint_resource import EndpointResource
 from cdc.cli.endpoint_input import retries_text
 from cdc.cli.endpoint_secret import signature_fields
@@ -46,4 +47,4 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
 def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
     """For programs, as the HTTP API shows it."""
     left_out = {"deliveries"} if counts is None else None
-    return EndpointResource.of(found, counts or {}).model_dump(mode="json", exclude=left_out)
+    return EndpointResource.of(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)

@@ -103,6 +103,15 @@ async def test_what_is_wrong_is_said_and_nothing_is_made(
     assert await audited(api) == []
 
 
+async def test_query_of_a_url_is_hidden_from_who_only_reads(api: Managed) -> None:
+    made = await added(api, url="https://shop.example.com/hook?key=planted-secret")
+    for path in (f"/endpoints/{made['id']}", "/endpoints"):
+        answer = await api.ask("GET", path, Scope.READ)
+        assert "planted-secret" not in answer.text
+        assert "https://shop.example.com/hook" in answer.text
+        assert "planted-secret" in (await api.ask("GET", path)).text
+
+
 async def test_what_is_given_is_changed_and_the_rest_stays(api: Managed) -> None:
     made = await added(api, description="Shop")
     answer = await api.ask("PATCH", f"/endpoints/{made['id']}", json={"rate": 5, "filter": "data.total > 1.0"})
