@@ -23,6 +23,7 @@ from cdc.service.parts import Parts, settled
 from cdc.service.reload import Reload, check_reloadable
 from cdc.service.roles import Role
 from cdc.service.supervisor import Supervisor
+from cdc.sqlfile import load_all
 
 if TYPE_CHECKING:
     from cdc.web.reported import Reported
@@ -46,6 +47,7 @@ async def run(
 
     if not config.source and role is not Role.DISPATCH:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
+    load_all()
     supervisor = Supervisor.of(os.environ)
     store = open_outbox(config)
     reported = Reported(SystemClock(), tuple(sources_of(config, role)))
