@@ -208,3 +208,22 @@ async def test_it_looks_now_and_then_and_survives_an_outbox_that_fails(bench: Be
 async def _tick(clock: ManualClock) -> None:
     clock.advance(INTERVAL)
     await asyncio.sleep(0)
+
+
+async def test_component_that_broke_off_is_told_of_once_a_failure() -> None:
+    bench = Bench()
+    await bench.watch.store.add_endpoint(endpoint("https://ops.example.com", events=("component.failed",)))
+    bench.watch.reading()
+    for _ in range(2):
+        bench.watch.reported.component_begun("retention")
+        bench.watch.reported.component_failed("retention", OutboxError("The disk is full."))
+        await bench.look(minutes=0.25)
+    found = await bench.watch.store.events(100, after=0, pattern="component.*")
+    assert [(event.name, event.record) for event in found] == [("component.failed", "component:retention")]
+    assert "The disk is full." in found[0].payload["data"]["message"]
+    assert bench.woken == 1
+    bench.watch.reported.component_begun("retention")
+    await bench.look(minutes=1)
+    bench.watch.reported.component_failed("retention", OutboxError("The disk is full."))
+    await bench.look(minutes=0.25)
+    assert len(await bench.watch.store.events(100, after=0, pattern="component.*")) == 2

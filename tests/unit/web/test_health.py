@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cdc.delivery import Held, Hold
-from cdc.errors import OutboxError, SourceUnavailable
+from cdc.errors import Defect, OutboxError, SourceUnavailable
 from cdc.web.health import hangs, state
 from support.manual_clock import START
 from support.outboxes import endpoint
@@ -47,6 +47,24 @@ def test_a_source_that_fails_is_named_with_the_reason_and_since_when(watch: Watc
     expected = "Source main cannot be read since 2026-11-24 21:48:10 UTC (5 s): The database does not answer."
     assert watch.reasons() == [expected]
     assert state(watch.monitor, "main", watch.clock.now()) == "failed"
+
+
+def test_component_that_broke_off_is_named_until_it_has_worked_for_a_moment(watch: Watch) -> None:
+    watch.reported.component_begun("retention")
+    watch.pass_time(60)
+    watch.reported.component_failed("retention", Defect("Unexpected KeyError in upkeep.py, line 61."))
+    (why,) = watch.reasons()
+    assert why.startswith("Component retention fails since ")
+    assert why.endswith("Unexpected KeyError in upkeep.py, line 61.")
+    since = why.partition("(")[0]
+    watch.pass_time(10)
+    watch.reported.component_begun("retention")
+    watch.reported.component_failed("retention", Defect("Unexpected KeyError in upkeep.py, line 61."))
+    assert watch.reasons()[0].startswith(since), "since the first time"
+    watch.reported.component_begun("retention")
+    assert watch.reasons() != []
+    watch.pass_time(5)
+    assert watch.reasons() == []
 
 
 def test_a_source_that_fails_again_and_again_fails_since_the_first_time(watch: Watch) -> None:

@@ -121,6 +121,15 @@ async def test_failures_show(watch: Watch) -> None:
     assert "cdc_source_lag_seconds" not in found  # it is not known: no old number stands for it
 
 
+async def test_components_show(watch: Watch) -> None:
+    for name in ("dispatch", "retention"):
+        watch.reported.component_begun(name)
+    watch.reported.component_failed("retention", OutboxError("Full."))
+    found = values(await scrape(watch))
+    assert found["cdc_component_up"] == {("dispatch",): 1, ("retention",): 0}
+    assert found["cdc_component_failures_total"] == {("dispatch",): 0, ("retention",): 1}
+
+
 async def test_a_consumer_that_has_just_started_has_metrics() -> None:
     found = values(await scrape(Watch()))
     assert found["cdc_ready"] == {(): 0}
