@@ -26,7 +26,7 @@ from cdc.dispatch.outcomes import outcomes, removed
 from cdc.dispatch.ready import Ready
 from cdc.dispatch.recorder import Recorder
 from cdc.dispatch.request import WebhookRequest, build_batch, build_request
-from cdc.dispatch.retry import Answer, Random, judge
+from cdc.dispatch.retry import Answer, Random, judge, longest_wait
 from cdc.dispatch.sender import Sender
 from cdc.dispatch.valves import Passage, Valves
 from cdc.endpoint import Endpoint
@@ -38,6 +38,8 @@ from cdc.outbox.base import OutboxStore
 LEASE_MARGIN = 30.0
 #: How often at most the outbox is asked whether another process wrote (seconds).
 POLL = 0.5
+#: How often deliveries are looked for that a wrong clock made due too late (seconds).
+FORWARD = 60.0
 #: Due already, but nothing was leased although there is room, or an endpoint's rate admits the next: look again no
 #: sooner than this (seconds).
 SOON = 0.05
@@ -99,6 +101,7 @@ class Dispatcher:
         self._public_urls: dict[str, str] = {}
         self._endpoints_stale = True
         self._changed_asked = 0.0
+        self._forward_at = 0.0
         self._ready = Ready()
         self._valves = Valves(clock, rand)
         self._surplus: list[LeasedDelivery] = []  # leased, and to be given back
@@ -146,6 +149,7 @@ class Dispatcher:
                     await self._store.release(self._settings.worker, self._clock.now())
                     mine_released = True
                 await self._refresh_endpoints()
+                await self._bring_forward()
                 await self._give_back()
                 hungry = await self._lease()
                 await self._start_ready(group)
@@ -169,6 +173,17 @@ class Dispatcher:
             self._valves.follow(self._endpoints)
             self._lease_room.follow(self._endpoints)
             self._endpoints_stale = False
+
+    async def _bring_forward(self) -> None:
+        """What a wrong clock made due in years would never be sent once the clock is right again."""
+        if self._clock.monotonic() < self._forward_at:
+            return
+        self._forward_at = self._clock.monotonic() + FORWARD
+        now = self._clock.now()
+        latest = {name: now + longest_wait(endpoint.retry_schedule) for name, endpoint in self._endpoints.items()}
+        brought = await self._store.bring_forward(self._settings.worker, latest, now)
+        if brought:
+            self._log.warning("deliveries brought forward", deliveries=brought, reason="due later than any retry is")
 
     async def _ask_changed(self) -> bool:
         self._changed_asked = self._clock.monotonic()

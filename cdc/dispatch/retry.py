@@ -39,6 +39,12 @@ LONGEST_RETRY_AFTER = 24 * _HOUR
 #: Answers whose ``Retry-After`` is heeded.
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
+
+def longest_wait(schedule: Sequence[float]) -> timedelta:
+    """Return how long a delivery may wait at most, by a schedule or by what its receiver asks."""
+    return timedelta(seconds=max(LONGEST_RETRY_AFTER, *schedule, 0.0) * (1 + JITTER) + _HOUR)
+
+
 Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 

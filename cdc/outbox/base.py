@@ -73,12 +73,14 @@ class Retention:
     time that have no delivery (any more).  ``most_events``: the older ones beyond so many (0: none), with all they
     have, unless a delivery is unfinished or a dead letter, or anything is younger than ``settled_before``.
     ``payloads_before``: payloads and answers of events before that time (None: none) of which nothing is unfinished.
+    ``now``: events after it are dated by a wrong clock, and as old as their deliveries.
     """
 
     settled_before: datetime
     finished_before: datetime | None = None
     most_events: int = 0
     payloads_before: datetime | None = None
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,11 @@ class OutboxStore(KeptStore, Protocol):
         that were leased but have no attempt record; how many."""
         ...
 
+    async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+        """Make due now what is due after ``latest`` (endpoint id → time): later than anything makes it, so that a clock
+        was wrong when that was written.  What ``worker`` has on its way is let be; how many."""
+        ...
+
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
         """Give back these leases, as far as ``worker`` still holds them, for nothing was sent: their attempts are
         uncounted, and they are due at once; how many."""
@@ -304,9 +311,9 @@ class OutboxStore(KeptStore, Protocol):
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 
     async def retry(self, delivery_id: str, now: datetime) -> None:
-        """Make a finished delivery due now, with its attempts counted from zero and its record's order respected.
-        Raises `UsageError` when there is no such delivery, it is not finished, its endpoint was removed, or its event
-        was expunged."""
+        """Make a finished delivery due now, with its attempts counted from zero and its record's order respected; or
+        one that waits for its next attempt.  Raises `UsageError` when there is no such delivery, it is on its way or
+        waits for an earlier one of its record, its endpoint was removed, or its event was expunged."""
         ...
 
     async def replay(

@@ -42,14 +42,18 @@ def sort_out(what: Retention, looked: Sequence[Looked], newest: int, limit: int)
     found = Sorted()
     beyond = newest - what.most_events if what.most_events else 0
     for event in looked:
-        old = _before(event.time, what.finished_before)
-        if not (old or event.sequence <= beyond or _before(event.time, what.payloads_before)):
+        misdated = what.now is not None and event.time > what.now
+        time = event.finished_at or event.time if misdated else event.time
+        old = _before(time, what.finished_before)
+        if not (old or event.sequence <= beyond or _before(time, what.payloads_before)):
+            if misdated:  # it tells nothing of those behind it
+                continue
             return found
         if event.sequence <= beyond and _may_go_whole(event, what):
             found.surplus.append(event.sequence)
         elif old:
             found.old.append(event.sequence)
-        if event.kept and not event.unfinished and _before(event.time, what.payloads_before):
+        if event.kept and not event.unfinished and _before(time, what.payloads_before):
             found.emptied.append(event.sequence)
     if len(looked) == limit:
         found.after = looked[-1].sequence

@@ -219,7 +219,7 @@ def record_busy(text: str) -> UsageError:
 
 def not_finished(text: str) -> UsageError:
     return UsageError(
-        f"The delivery {text} is not finished.", "It is sent in its turn; only finished ones are retried."
+        f"The delivery {text} is on its way, or waits for an earlier one of its record.", "It is sent in its turn."
     )
 
 

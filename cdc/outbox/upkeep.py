@@ -39,6 +39,7 @@ class Kept:
             finished_before=now - timedelta(days=self.days) if self.days else None,
             most_events=self.events,
             payloads_before=now - timedelta(days=self.payload_days) if self.payload_days else None,
+            now=now,
         )
 
 

@@ -284,6 +284,18 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         for delivery in held:
             settle(self._queue(delivery))
 
+    async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+        late = [
+            one
+            for endpoint_id, time in latest.items()
+            for one in self._unfinished[endpoint_id].values()
+            if one.active and one.due > time and one.worker != worker
+        ]
+        self._changes += len(late)
+        for delivery in late:
+            delivery.due = now
+        return len(late)
+
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
         held = [self._find(each.id) for each in deliveries]
         mine = [

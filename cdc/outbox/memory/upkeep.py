@@ -32,7 +32,11 @@ class MemoryUpkeep(MemoryLog):
     async def retry(self, delivery_id: str, now: datetime) -> None:
         delivery = self._find(delivery_id)
         if not delivery.state.final:
-            raise not_finished(delivery_id)
+            if not delivery.active or delivery.worker is not None:
+                raise not_finished(delivery_id)
+            delivery.due = min(delivery.due, now)
+            self._changes += 1
+            return
         if delivery.endpoint_id in self._removed:
             raise endpoint_removed(delivery_id)
         if not delivery.payload:

@@ -149,6 +149,16 @@ async def release(db: Db, worker: str, now: datetime) -> int:
     return len(held)
 
 
+async def bring_forward(db: Db, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+    """Under `Lock.FREELY`."""
+    brought = 0
+    for endpoint, time in latest.items():
+        brought += len(await db.rows("bring_forward", endpoint=endpoint, latest=time, worker=worker, now=now))
+    if brought:
+        db.tell = Tell.DUE
+    return brought
+
+
 async def give_back(db: Db, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
     """Under `Lock.FREELY`."""
     ids = [delivery_number(each.id) for each in deliveries]

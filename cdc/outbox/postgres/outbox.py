@@ -216,6 +216,10 @@ class PostgresOutbox:
         self._own_writes += 1
         return await self._recording.write(Lock.FREELY, dispatch.release, worker, now)
 
+    async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+        self._own_writes += 1
+        return await self._recording.write(Lock.FREELY, dispatch.bring_forward, worker, latest, now)
+
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
         self._own_writes += 1
         return await self._recording.write(Lock.FREELY, dispatch.give_back, worker, deliveries, now)

@@ -42,7 +42,10 @@ async def retry(db: Db, delivery_id: str, now: datetime) -> None:
         raise no_delivery(delivery_id)
     state, removed, expunged, event_id = rows[0][1], rows[0][5], rows[0][7], rows[0][8]
     if state <= ACTIVE:
-        raise not_finished(delivery_id)
+        if not await db.rows("hurry", id=delivery_number(delivery_id), now=now):
+            raise not_finished(delivery_id)
+        db.tell = Tell.DUE
+        return
     if removed:
         raise endpoint_removed(delivery_id)
     if expunged:

@@ -194,6 +194,14 @@ def release(db: sqlite3.Connection, worker: str, now: datetime) -> int:
     return released
 
 
+def bring_forward(db: sqlite3.Connection, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+    given = [
+        {"endpoint": endpoint, "latest": micros(time), "worker": worker, "now": micros(now)}
+        for endpoint, time in latest.items()
+    ]
+    return db.executemany(load("sqlite/bring_forward.sql"), given).rowcount
+
+
 def give_back(db: sqlite3.Connection, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
     held = []
     for each in deliveries:

@@ -198,6 +198,9 @@ class SqliteOutbox:
     async def release(self, worker: str, now: datetime) -> int:
         return await self._writer.write_relaxed(dispatch.release, worker, now)
 
+    async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+        return await self._writer.write_relaxed(dispatch.bring_forward, worker, latest, now)
+
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
         return await self._writer.write_relaxed(dispatch.give_back, worker, deliveries, now)
 

@@ -41,7 +41,9 @@ def retry(db: sqlite3.Connection, delivery_id: str, now: datetime) -> None:
         raise no_delivery(delivery_id)
     state, removed, expunged, event_id = row[1], row[5], row[7], row[8]
     if state <= ACTIVE:
-        raise not_finished(delivery_id)
+        if not db.execute(load("sqlite/hurry.sql"), {"id": number, "now": micros(now)}).rowcount:
+            raise not_finished(delivery_id)
+        return
     if removed:
         raise endpoint_removed(delivery_id)
     if expunged:

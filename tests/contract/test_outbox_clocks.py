@@ -1,0 +1,58 @@
+"""What was written under a wrong clock is neither stuck nor in the way of anything once the clock is right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from cdc.delivery import DeliveryState
+from cdc.errors import UsageError
+from cdc.outbox.base import OutboxStore, Retention
+from support.outboxes import NOW, at, endpoint, event, lease, outcome, store
+
+YEARS = timedelta(days=5 * 365)
+
+
+async def test_retry_that_is_due_in_years_is_brought_forward(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await outbox.add_endpoint(endpoint("ep_b"))
+    await store(outbox, event(1), event(2))
+    leased = await lease(outbox)
+    await outbox.finish("w", [outcome(each, DeliveryState.PENDING, NOW + YEARS) for each in leased[:2]], NOW)
+    assert await lease(outbox, at(120), worker="other") != []  # the leases of the others have ended
+    latest = {"ep_a": at(86_400), "ep_b": at(86_400)}
+    assert await outbox.bring_forward("w", latest, at(5)) == 2
+    assert {each.id for each in await lease(outbox, at(6))} == {each.id for each in leased[:2]}
+    assert await outbox.bring_forward("w", latest, at(7)) == 0, "those are on their way, or due in time"
+
+
+async def test_lease_until_in_years_is_brought_forward_unless_it_is_ones_own(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1))
+    await lease(outbox, seconds=YEARS.total_seconds(), worker="gone")
+    latest = {"ep_a": at(86_400)}
+    assert await outbox.bring_forward("gone", latest, NOW) == 0
+    assert await outbox.bring_forward("w", latest, NOW) == 1
+    assert len(await lease(outbox, at(1))) == 1
+
+
+async def test_waiting_retry_can_be_sent_by_hand(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(1, "a:1"), event(2, "a:1"))
+    (first,) = await lease(outbox)
+    with pytest.raises(UsageError):
+        await outbox.retry(first.id, at(1))  # it is on its way
+    await outbox.finish("w", [outcome(first, DeliveryState.PENDING, NOW + YEARS)], NOW)
+    await outbox.retry(first.id, at(2))
+    assert [each.id for each in await lease(outbox, at(3))] == [first.id]
+
+
+async def test_event_of_the_future_stops_no_retention(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(0, time=NOW + YEARS), *(event(number) for number in range(1, 10)), event(10))
+    await outbox.finish("w", [outcome(each) for each in await lease(outbox)], NOW)
+    later = NOW + timedelta(days=40)
+    what = Retention(later, finished_before=later - timedelta(days=30), now=later)
+    removed = await outbox.retain(what, 100)
+    assert removed.events == 10, "all but the newest, which stays"
