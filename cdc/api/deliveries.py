@@ -81,7 +81,7 @@ OPERATIONS = (
         "POST",
         "/deliveries/{id}/retry",
         "retryDelivery",
-        "Send a finished delivery again, with the same webhook-id; its attempts count anew.",
+        "Send a finished delivery again, with the same webhook-id, its attempts counted anew; one that waits, at once.",
         Scope.MANAGE,
         _retry,
         answer=DeliveryDetail,
