@@ -24,7 +24,7 @@
     │   ├── OutboxMissing    there is none where the configuration names one
     │   ├── OutboxLost       it was deleted or replaced while it was open
     │   └── OutboxUnavailable  no connection to it now; trying again may help
-    ├── Defect               something that nobody foresaw ended a part of the work, which is begun again
+    ├── Defect               an unexpected exception ended a component or a read, which is retried
     ├── EndpointRefused      an endpoint does not agree to get events
     └── AccessRefused        who asks is not let in
         └── TooManyAttempts  not now: too many failed before
@@ -165,19 +165,19 @@ class TooManyAttempts(AccessRefused):
 
 
 class Defect(CdcError):
-    """Something that nobody foresaw ended a part of the work, which is begun again."""
+    """An unexpected exception ended a component or a read, which is retried."""
 
 
-def first_of(error: Exception) -> Exception:
-    """Return the first error of a group, which is what there is to say."""
+def first_error(error: Exception) -> Exception:
+    """Return the first exception of a group, or the exception itself."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def as_told(error: Exception) -> CdcError:
-    """Return what may be told of an error: of one that was not raised on purpose its type and place, not its text,
-    which may quote a row or a secret."""
+def reportable_error(error: Exception) -> CdcError:
+    """Return the error as it may be logged and shown.  An unexpected exception is reduced to type and place: its text
+    may quote a row or a secret."""
     if isinstance(error, CdcError):
         return error
     place = traceback.extract_tb(error.__traceback__)[-1]

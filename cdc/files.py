@@ -1,4 +1,4 @@
-"""Files that somebody else may have put there, and files that must be there after a power cut."""
+"""Safe reading of files that other accounts control, and durable replacement of files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """Return what a file holds.  Raises `OSError` for one that is no regular file, which might never end or begin (a
-    FIFO, a device), and for one of more than ``most`` bytes."""
+    """Return the content of a file.  Raises `OSError` for a FIFO, a device or another irregular file, which could block
+    for ever, and for one of more than ``most`` bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -22,7 +22,7 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def replace_durably(draft: Path, target: Path) -> None:
-    """Give a file its name; the name, too, is there after a power cut.  What ``draft`` holds is synced already."""
+    """Rename ``draft``, whose content is synced, to ``target`` so that the rename survives a power cut."""
     draft.replace(target)
     folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

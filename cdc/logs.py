@@ -69,7 +69,7 @@ def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 class _Lasting:
-    """A stream whose lines, and nothing else, are lost while nobody takes them: its reader is gone, its disk full."""
+    """A stream that drops lines instead of raising while its reader is gone or its disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

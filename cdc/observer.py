@@ -55,12 +55,12 @@ class Observer(Protocol):
         """Whether this process dispatches, or another one does from the same outbox."""
         ...
 
-    def component_begun(self, name: str) -> None:
-        """A part of the process begins, for the first time or again."""
+    def component_started(self, name: str) -> None:
+        """A component of the process starts or restarts."""
         ...
 
     def component_failed(self, name: str, error: CdcError) -> None:
-        """It broke off, and will begin again."""
+        """It failed and will be restarted."""
         ...
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
@@ -89,7 +89,7 @@ class Silent:
 
     def dispatching(self, active: bool) -> None: ...
 
-    def component_begun(self, name: str) -> None: ...
+    def component_started(self, name: str) -> None: ...
 
     def component_failed(self, name: str, error: CdcError) -> None: ...
 
@@ -135,9 +135,9 @@ class Several:
         for each in self._observers:
             each.dispatching(active)
 
-    def component_begun(self, name: str) -> None:
+    def component_started(self, name: str) -> None:
         for each in self._observers:
-            each.component_begun(name)
+            each.component_started(name)
 
     def component_failed(self, name: str, error: CdcError) -> None:
         for each in self._observers:

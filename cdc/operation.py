@@ -30,7 +30,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "last_error": _TEXT | {"description": "What came of the last attempt."},
     "reason": _TEXT | {"description": "Why it is disabled."},
     "source": _TEXT | {"description": "Its name in the configuration."},
-    "component": _TEXT | {"description": "A part of the program: dispatch, retention, web …"},
+    "component": _TEXT | {"description": "A component of the program: dispatch, retention, web …"},
     "since": _TIME | {"description": "Since then it has been standing still."},
     "table": _TEXT,
     "operation": {"enum": [each.value for each in Operation], "description": "What could not be recorded, if known."},
@@ -89,7 +89,7 @@ OPERATION_TYPES: Final = (
     OperationType(
         "component.failed",
         "component",
-        "a part of the program broke off; it is begun again, and the others go on",
+        "a component of the program failed; it is restarted, and the others keep running",
         ("component", "since", "message"),
     ),
 )
@@ -169,7 +169,7 @@ def source_gap(source: str, gap: Gap) -> Event:
 
 
 def component_failed(component: str, since: datetime, why: str, now: datetime) -> Event:
-    """``since``: when it first broke off without working again.  ``why``: one sentence."""
+    """``since``: when it first failed without recovery.  ``why``: one sentence."""
     told = {"component": component, "since": format_time(since), "message": why}
     return _event("component.failed", ("component", component), told, now, format_time(since))
 

@@ -18,7 +18,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.change import Batch, Gap, RowChange, Transaction
 from cdc.clock import Clock
-from cdc.errors import CdcError, OutboxError, OutboxLost, PositionMoved, SourceError, as_told, first_of
+from cdc.errors import CdcError, OutboxError, OutboxLost, PositionMoved, SourceError, first_error, reportable_error
 from cdc.event import Event
 from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
@@ -62,25 +62,25 @@ class Relay:
     _defects: Defects = field(default_factory=Defects)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Relay until ``stop`` is set.  Whatever ends it, the source is opened again after a pause: another source,
-        dispatch and the page have nothing to do with it."""
+        """Relay until ``stop`` is set.  After any error, reopen the source with a growing delay; other sources,
+        dispatch and the page are not affected."""
         backoff = Backoff(first=self.retry, most=30.0)
         while not stop.is_set():
             begun = self.clock.monotonic()
             try:
                 await _unless(stop, self._follow(backoff))
-            except Exception as error:  # noqa: BLE001 - a bulkhead: told, counted, and tried again
+            except Exception as error:  # noqa: BLE001 - a bulkhead: report, count, retry
                 if self.clock.monotonic() - begun > _WORKED:
                     backoff.reset()  # it worked, though it may have had nothing to store
                 delay = backoff.next()
-                self._report(first_of(error), delay)
-                self._defects.met(first_of(error))
+                self._report(first_error(error), delay)
+                self._defects.met(first_error(error))
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()
 
     def _report(self, error: Exception, delay: float) -> None:
-        told, name = as_told(error), self.source.name
+        told, name = reportable_error(error), self.source.name
         trace = None if isinstance(error, CdcError) else error
         outbox = isinstance(error, OutboxError)
         (self.observer.outbox_failed if outbox else self.observer.source_failed)(name, told)
@@ -137,7 +137,7 @@ class Relay:
         return position
 
     async def _without_quarantined(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Batch:
-        """The batch without the changes that nothing can be made of: each is told of as a gap, with its record."""
+        """Return the batch without the changes that cannot be mapped; each becomes a gap that names its record."""
         kept: list[Transaction] = []
         gaps: list[Gap] = []
         for transaction in batch.transactions:
@@ -160,14 +160,14 @@ class Relay:
         return replace(batch, transactions=tuple(kept), gaps=(*batch.gaps, *gaps))
 
     async def _tried(self, transaction: Transaction, states: dict[str, str], keys: dict[str, str]) -> Exception | None:
-        """Why nothing can be made of it.  Raises what has nothing to do with it: `SourceError`."""
+        """Return the error of mapping this transaction alone; None when it can be mapped.  Raises `SourceError`."""
         try:
             mapped = await self._map([transaction], dict(states), keys)
             for event in mapped.events:
                 event_payload(event)
         except SourceError:
             raise
-        except Exception as error:  # noqa: BLE001 - it is what is looked for
+        except Exception as error:  # noqa: BLE001 - the error that is searched for
             return error
         return None
 
@@ -223,7 +223,7 @@ def _apply(states: dict[str, str], mapped: Mapped) -> None:
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
-    """Await ``work``, or cancel it when ``stop`` is set.  It has ended when this ends, also when this is cancelled."""
+    """Await ``work``; cancel it when ``stop`` is set.  Returns after ``work`` has ended, also when cancelled."""
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:

@@ -16,7 +16,7 @@ def load(name: str) -> str:
 
 
 def load_all() -> None:
-    """Read every file now: a process that runs out of file descriptors must still find what it asks with."""
+    """Read every file now, so that a process without free file descriptors still has its statements."""
     root = files("cdc.sql")
     for folder, _, names in os.walk(str(root)):
         for name in names:

@@ -17,7 +17,7 @@ import click
 from cdc import __version__
 from cdc.cli.lazy import LazyGroup
 from cdc.cli.session import Session, pass_session
-from cdc.errors import CdcError, as_told
+from cdc.errors import CdcError, reportable_error
 
 INTERRUPTED = 130
 COMMANDS = {
@@ -75,7 +75,7 @@ class Application(LazyGroup):
             _report(session, error.message, error.hint)
             sys.exit(error.exit_code)
         except Exception as error:  # noqa: BLE001 - the outermost frame: a defect ends with a sentence, exit code 1
-            _report(session, as_told(error).message, _defect_hint(session))
+            _report(session, reportable_error(error).message, _defect_hint(session))
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 

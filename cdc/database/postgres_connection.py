@@ -1,7 +1,7 @@
-"""Opens connections to PostgreSQL in which every name means what the server itself ships.
+"""Opens PostgreSQL connections whose search path is pinned to ``pg_catalog``.
 
-Whoever may create objects in a schema of a session's search path could otherwise have operators and functions of their
-own called by the DBA or the consumer, with the rights of these.
+Otherwise an account that may create objects in a schema of the search path could have its operators and functions
+called with the rights of the DBA or the consumer.
 """
 
 from __future__ import annotations

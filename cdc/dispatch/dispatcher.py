@@ -38,7 +38,7 @@ from cdc.outbox.base import OutboxStore
 LEASE_MARGIN = 30.0
 #: How often at most the outbox is asked whether another process wrote (seconds).
 POLL = 0.5
-#: How often deliveries are looked for that a wrong clock made due too late (seconds).
+#: Seconds between searches for deliveries that a wrong clock scheduled too late.
 FORWARD = 60.0
 #: Due already, but nothing was leased although there is room, or an endpoint's rate admits the next: look again no
 #: sooner than this (seconds).
@@ -175,7 +175,7 @@ class Dispatcher:
             self._endpoints_stale = False
 
     async def _bring_forward(self) -> None:
-        """What a wrong clock made due in years would never be sent once the clock is right again."""
+        """Make deliveries due that a wrong clock has scheduled years ahead."""
         if self._clock.monotonic() < self._forward_at:
             return
         self._forward_at = self._clock.monotonic() + FORWARD

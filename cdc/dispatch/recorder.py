@@ -12,7 +12,7 @@ from cdc.clock import Clock
 from cdc.delivery import Outcome
 from cdc.dispatch.attempt_log import Finished, log_attempts
 from cdc.dispatch.giving_up import disablings
-from cdc.errors import OutboxError, as_told
+from cdc.errors import OutboxError, reportable_error
 from cdc.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
 
@@ -86,8 +86,8 @@ class Recorder:
             quiet = quiet + 1 if self._requests == before else 0
 
     async def _write(self, finished: Sequence[Finished]) -> None:
-        """Until all of them are recorded.  One that the outbox cannot take, for another reason than that it fails, is
-        left out: when its lease has expired the delivery is sent again."""
+        """Record all of them; retry while the outbox fails.  An outcome that raises anything else is skipped: its
+        delivery is sent again after the lease."""
         backoff = Backoff(first=0.1, most=5.0)
         while True:
             now = self._clock.now()
@@ -100,7 +100,7 @@ class Recorder:
                 delay = backoff.next()
                 log.error("outcomes not recorded", outcomes=len(finished), error=str(error), retry_in=round(delay, 1))
                 await self._clock.wait(_NEVER, delay)
-            except Exception as error:  # noqa: BLE001 - of one outcome, which must not keep others from being recorded
+            except Exception as error:  # noqa: BLE001 - one bad outcome must not block the others
                 await self._write_apart(finished, error)
                 return
             else:
@@ -112,14 +112,16 @@ class Recorder:
         requests = _requests(finished)
         if len(requests) == 1:
             attempt = finished[0].outcome.attempt
-            log.error("outcome left out", delivery=attempt.delivery_id, error=str(as_told(error)), exc_info=error)
+            log.error(
+                "outcome skipped", delivery=attempt.delivery_id, error=str(reportable_error(error)), exc_info=error
+            )
             return
         for half in (requests[: len(requests) // 2], requests[len(requests) // 2 :]):
             await self._write([one for request in half for one in request])
 
 
 def _requests(finished: Sequence[Finished]) -> list[Sequence[Finished]]:
-    """Cut into requests: outcomes of one stand together and are recorded together."""
+    """Split by request: the outcomes of one request are recorded together."""
     cut: list[Sequence[Finished]] = []
     place = 0
     while place < len(finished):

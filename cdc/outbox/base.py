@@ -73,7 +73,7 @@ class Retention:
     time that have no delivery (any more).  ``most_events``: the older ones beyond so many (0: none), with all they
     have, unless a delivery is unfinished or a dead letter, or anything is younger than ``settled_before``.
     ``payloads_before``: payloads and answers of events before that time (None: none) of which nothing is unfinished.
-    ``now``: events after it are dated by a wrong clock, and as old as their deliveries.
+    ``now``: events with a later time have a wrong date; the time of their deliveries counts.
     """
 
     settled_before: datetime
@@ -237,8 +237,8 @@ class OutboxStore(KeptStore, Protocol):
         ...
 
     async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
-        """Make due now what is due after ``latest`` (endpoint id → time): later than anything makes it, so that a clock
-        was wrong when that was written.  What ``worker`` has on its way is let be; how many."""
+        """Make deliveries that are due after ``latest`` (endpoint id → time) due now: a clock was wrong when they were
+        scheduled.  Leases of ``worker`` are not changed.  Return how many were."""
         ...
 
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:

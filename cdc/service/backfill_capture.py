@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cdc.config import SourceConfig
-from cdc.errors import first_of
+from cdc.errors import first_error
 from cdc.observer import Silent
 from cdc.outbox.base import OutboxStore
 from cdc.position import Position
@@ -42,4 +42,4 @@ async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[]
             finally:
                 stop.set()
     except ExceptionGroup as failed:
-        raise first_of(failed) from None
+        raise first_error(failed) from None

@@ -1,4 +1,4 @@
-"""Keeps the components of a process apart: one that breaks off is begun again, and the others go on."""
+"""Runs the components of a process and restarts each one that fails, without disturbing the others."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ import structlog
 
 from cdc.backoff import Backoff
 from cdc.clock import Clock
-from cdc.errors import CdcError, OutboxLost, UsageError, as_told, first_of
+from cdc.errors import CdcError, OutboxLost, UsageError, first_error, reportable_error
 from cdc.observer import Observer
 
 log = structlog.get_logger()
 
-#: What a component does until the event is set.
+#: The work of a component: it runs until the event is set.
 Work = Callable[[asyncio.Event], Awaitable[None]]
-#: Seconds after which a component that breaks off is begun again as if it had not done so before.
+#: A component that ran for so many seconds restarts after the shortest delay again.
 _WORKED = 60.0
 
 
 @dataclass
 class Components:
-    """``observer``: told whenever one begins or breaks off."""
+    """``observer``: notified whenever a component starts or fails."""
 
     clock: Clock
     observer: Observer
-    _begun: set[str] = field(default_factory=set)
+    _started: set[str] = field(default_factory=set)
 
     async def keep(self, name: str, work: Work, stop: asyncio.Event) -> None:
-        """Do ``work`` until ``stop``, again after a growing pause whenever an error ends it.
+        """Run ``work`` until ``stop``; restart it after a growing delay when it raises.
 
-        Raises `OutboxLost`, without which nothing of the process can do its work, and the `UsageError` of a component
-        that begins for the first time: whoever started the process must read it."""
+        Raises `OutboxLost`, because no component works without the outbox, and a `UsageError` of the first run, which
+        the person who starts the process must read."""
         backoff = Backoff(first=0.5, most=30.0)
         while not stop.is_set():
-            begun = self.clock.monotonic()
-            self.observer.component_begun(name)
+            started = self.clock.monotonic()
+            self.observer.component_started(name)
             try:
                 await work(stop)
-            except Exception as raised:  # a bulkhead: told, counted, and begun again
-                error = first_of(raised)
-                if isinstance(error, OutboxLost) or (isinstance(error, UsageError) and name not in self._begun):
+            except Exception as raised:  # a bulkhead: report, count, restart
+                error = first_error(raised)
+                if isinstance(error, OutboxLost) or (isinstance(error, UsageError) and name not in self._started):
                     raise
-                if self.clock.monotonic() - begun > _WORKED:
+                if self.clock.monotonic() - started > _WORKED:
                     backoff.reset()
-                await self._broke_off(name, error, backoff.next(), stop)
+                await self._failed(name, error, backoff.next(), stop)
             else:
                 return
             finally:
-                self._begun.add(name)
+                self._started.add(name)
 
-    async def _broke_off(self, name: str, error: Exception, delay: float, stop: asyncio.Event) -> None:
-        told = as_told(error)
+    async def _failed(self, name: str, error: Exception, delay: float, stop: asyncio.Event) -> None:
+        told = reportable_error(error)
         self.observer.component_failed(name, told)
         trace = None if isinstance(error, CdcError) else error
         log.error("component failed", component=name, error=str(told), retry_in=round(delay, 1), exc_info=trace)

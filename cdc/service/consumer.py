@@ -14,7 +14,7 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.clock import Clock, SystemClock
 from cdc.config import Config
-from cdc.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_of
+from cdc.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
 from cdc.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.service.consumer_parts import ConsumerParts, Say, sources_of
@@ -122,7 +122,7 @@ class _Consumer:
                 while await self._reload_asked():
                     config = await self._reloaded(config, running)
         except ExceptionGroup as failed:
-            raise first_of(failed) from None
+            raise first_error(failed) from None
         log.info("stopped")
 
     async def _end(self, running: Parts) -> None:

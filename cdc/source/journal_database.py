@@ -12,7 +12,7 @@ import structlog
 
 from cdc.change import Operation, RowChange
 from cdc.column import Capture, Table
-from cdc.errors import as_told
+from cdc.errors import reportable_error
 from cdc.source.base import Lookup
 from cdc.source.journal_position import NO_MARKER, Marker
 from cdc.source.pages import Page, Wanted
@@ -45,10 +45,10 @@ class JournalRow(NamedTuple):
 
 
 def unreadable(token: str, table: str, time: datetime, ordinal: int, error: Exception) -> JournalRow:
-    """Return what is read in place of a row that no trigger writes so: a gap, behind which the table is read again.
+    """Return a gap in place of a journal row that no trigger wrote: the table is read again.
 
-    Whoever may write to the journal stops no source with it."""
-    log.error("journal row not readable", table=table, ordinal=ordinal, error=as_told(error).message)
+    An account that may write to the journal must not be able to stop a source."""
+    log.error("journal row not readable", table=table, ordinal=ordinal, error=reportable_error(error).message)
     return JournalRow(token, RowChange(Operation.UPDATE, table, {}, None, None, time, ordinal), gap=True)
 
 

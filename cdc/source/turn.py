@@ -8,8 +8,8 @@ import structlog
 
 log = structlog.get_logger()
 
-#: Seconds without a question after which a server takes the lock from its holder, who asks every few: so a standby
-#: takes over within half a minute when a host is gone without a word.
+#: Seconds of silence after which the server ends the session that holds the lock.  A consumer queries every few
+#: seconds, so a standby takes over within half a minute when a host vanishes.
 SILENT_SECONDS = 25
 
 

@@ -1,5 +1,4 @@
-"""Tells operators of sources that stand still, once a stall, and when they are read again; and of components that broke
-off.
+"""Notifies operators of stalled sources, once a stall, of their recovery, and of failed components.
 
 The outbox remembers what was told: a process that is started anew, or takes over as a standby, goes on from there.
 """
@@ -18,7 +17,7 @@ from cdc.errors import OutboxError
 from cdc.event import Event
 from cdc.operation import component_failed, source_resumed, source_stalled
 from cdc.outbox.base import OutboxStore
-from cdc.web.health import Bounds, Stall, broken_components, stalls
+from cdc.web.health import Bounds, Stall, failed_components, stalls
 from cdc.web.monitor import INTERVAL, Monitor
 
 #: What was told is looked for among so many of the newest events: while a source stands still, few come.
@@ -39,7 +38,7 @@ class Alarm:
         self._clock = clock
         self._announced = announced
         self._told: dict[str, datetime | None] = {}  # source → since when, of the stall that was told of and lasts
-        self._broken: dict[str, datetime] = {}  # component → since when, as it was told of last
+        self._announced_failures: dict[str, datetime] = {}  # component → start of the failure announced last
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``."""
@@ -60,10 +59,10 @@ class Alarm:
             self._told |= {source: told.get(source) for source in new}
         for source, stall in found.items():
             await self._tell(source, stall, self._told[source], now)
-        for component, (since, why) in broken_components(self._monitor, now).items():
-            if self._broken.get(component) != since:
+        for component, (since, why) in failed_components(self._monitor, now).items():
+            if self._announced_failures.get(component) != since:
                 await self._announce(component_failed(component, since, why, now), now)
-                self._broken[component] = since
+                self._announced_failures[component] = since
 
     async def _tell(self, source: str, stall: Stall | None, told: datetime | None, now: datetime) -> None:
         if stall is None and told is not None:

@@ -25,7 +25,7 @@ class Bounds:
 
 def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
     """Why this process is not ready, a sentence each; empty: it is."""
-    parts = [stall.why for stall in broken_components(monitor, now).values()]
+    parts = [stall.why for stall in failed_components(monitor, now).values()]
     found = [*_outbox(monitor, bounds, now), *parts, *_deliveries(monitor, bounds, now)]
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):  # the other one answers for itself
@@ -35,7 +35,7 @@ def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
 
 
 class Stall(NamedTuple):
-    """What keeps a source from being read, or a component from working.  ``why``: one sentence."""
+    """Why a source is not read or a component does not run.  ``why``: one sentence."""
 
     since: datetime
     why: str
@@ -53,8 +53,8 @@ def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall |
     return found
 
 
-def broken_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
-    """Return the components of this process that broke off and have not worked again for a moment, by name."""
+def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
+    """Return the failed components of this process by name, until each has run for a moment."""
     failing = {name: report.failing(now) for name, report in sorted(monitor.reported.components.items())}
     return {
         name: Stall(failure.since, f"Component {name} fails since {_since(failure.since, now)}: {_told(failure.error)}")

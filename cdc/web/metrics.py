@@ -95,13 +95,13 @@ class _Consumer(Collector):
         parts = monitor.reported.components.items()
         yield _gauge(
             "cdc_component_up",
-            "0 while a component of this process has broken off and has not worked again for a moment.",
+            "0 after a component of this process failed, until it has run for a moment.",
             ("component",),
             [((name,), report.failing(now) is None) for name, report in parts],
         )
         yield _counter(
             "cdc_component_failures",
-            "How often a component of this process broke off; it was begun again.",
+            "How often a component of this process failed and was restarted.",
             ("component",),
             [((name,), report.failures) for name, report in parts],
         )

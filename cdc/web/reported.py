@@ -68,15 +68,15 @@ class SourceReport:
 
 @dataclass(slots=True)
 class ComponentReport:
-    """``begun_at``: None while it does not run.  ``failures``: how often it broke off."""
+    """``started_at``: None while it does not run.  ``failures``: how often it failed."""
 
-    begun_at: datetime | None = None
+    started_at: datetime | None = None
     failure: Failure | None = None
     failures: int = 0
 
     def failing(self, now: datetime) -> Failure | None:
-        """The failure that is not mended yet."""
-        settled = self.begun_at is not None and now - self.begun_at >= SETTLED
+        """Return the failure it has not recovered from."""
+        settled = self.started_at is not None and now - self.started_at >= SETTLED
         return None if settled else self.failure
 
 
@@ -152,14 +152,14 @@ class Reported:
 
     # -- components -------------------------------------------------------------------------------------------------
 
-    def component_begun(self, name: str) -> None:
-        self.components.setdefault(name, ComponentReport()).begun_at = self._clock.now()
+    def component_started(self, name: str) -> None:
+        self.components.setdefault(name, ComponentReport()).started_at = self._clock.now()
 
     def component_failed(self, name: str, error: CdcError) -> None:
         report, now = self.components[name], self._clock.now()
         before = report.failing(now)
         report.failure = Failure(before.since if before else now, error)
-        report.begun_at = None
+        report.started_at = None
         report.failures += 1
 
     # -- the outbox and dispatch ------------------------------------------------------------------------------------

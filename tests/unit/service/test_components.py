@@ -29,7 +29,7 @@ class Told(Silent):
         self.begun: list[str] = []
         self.failed: list[tuple[str, CdcError]] = []
 
-    def component_begun(self, name: str) -> None:
+    def component_started(self, name: str) -> None:
         self.begun.append(name)
 
     def component_failed(self, name: str, error: CdcError) -> None:

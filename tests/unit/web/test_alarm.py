@@ -215,14 +215,14 @@ async def test_component_that_broke_off_is_told_of_once_a_failure() -> None:
     await bench.watch.store.add_endpoint(endpoint("https://ops.example.com", events=("component.failed",)))
     bench.watch.reading()
     for _ in range(2):
-        bench.watch.reported.component_begun("retention")
+        bench.watch.reported.component_started("retention")
         bench.watch.reported.component_failed("retention", OutboxError("The disk is full."))
         await bench.look(minutes=0.25)
     found = await bench.watch.store.events(100, after=0, pattern="component.*")
     assert [(event.name, event.record) for event in found] == [("component.failed", "component:retention")]
     assert "The disk is full." in found[0].payload["data"]["message"]
     assert bench.woken == 1
-    bench.watch.reported.component_begun("retention")
+    bench.watch.reported.component_started("retention")
     await bench.look(minutes=1)
     bench.watch.reported.component_failed("retention", OutboxError("The disk is full."))
     await bench.look(minutes=0.25)

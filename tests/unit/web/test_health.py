@@ -50,7 +50,7 @@ def test_a_source_that_fails_is_named_with_the_reason_and_since_when(watch: Watc
 
 
 def test_component_that_broke_off_is_named_until_it_has_worked_for_a_moment(watch: Watch) -> None:
-    watch.reported.component_begun("retention")
+    watch.reported.component_started("retention")
     watch.pass_time(60)
     watch.reported.component_failed("retention", Defect("Unexpected KeyError in upkeep.py, line 61."))
     (why,) = watch.reasons()
@@ -58,10 +58,10 @@ def test_component_that_broke_off_is_named_until_it_has_worked_for_a_moment(watc
     assert why.endswith("Unexpected KeyError in upkeep.py, line 61.")
     since = why.partition("(")[0]
     watch.pass_time(10)
-    watch.reported.component_begun("retention")
+    watch.reported.component_started("retention")
     watch.reported.component_failed("retention", Defect("Unexpected KeyError in upkeep.py, line 61."))
     assert watch.reasons()[0].startswith(since), "since the first time"
-    watch.reported.component_begun("retention")
+    watch.reported.component_started("retention")
     assert watch.reasons() != []
     watch.pass_time(5)
     assert watch.reasons() == []

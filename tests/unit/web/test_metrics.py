@@ -123,7 +123,7 @@ async def test_failures_show(watch: Watch) -> None:
 
 async def test_components_show(watch: Watch) -> None:
     for name in ("dispatch", "retention"):
-        watch.reported.component_begun(name)
+        watch.reported.component_started(name)
     watch.reported.component_failed("retention", OutboxError("Full."))
     found = values(await scrape(watch))
     assert found["cdc_component_up"] == {("dispatch",): 1, ("retention",): 0}
