@@ -37,8 +37,8 @@ def quarantined(change: RowChange, error: Exception) -> Gap:
     record = ", ".join(f"{column} {value}" for column, value in _key(change).items())
     reason = (
         f"A change ({change.operation}) of the table {change.table}{f', {record},' if record else ''} was skipped, "
-        f"because it cannot be processed. {reportable_error(error).message} After a fix, `cdc backfill {change.table} --where …` "
-        "sends the row as it is then."
+        f"because it cannot be processed. {reportable_error(error).message} "
+        f"After a fix, `cdc backfill {change.table} --where …` sends the row as it is then."
     )
     return Gap(change.table, change.operation, change.time, reason, _key(change) or None)
 
