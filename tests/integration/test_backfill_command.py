@@ -104,8 +104,11 @@ def test_a_condition_that_meets_a_value_it_cannot_take_fails_and_tells_no_value(
 def test_a_planner_that_looks_at_values_tells_none(postgres_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, postgres_db)
     postgres_db.execute("INSERT INTO contadores VALUES (1, 1, 'geheimnis')")
-    postgres_db.execute("CREATE FUNCTION a_note() RETURNS text STABLE LANGUAGE sql AS 'SELECT nota FROM contadores'")
-    for condition in ("id < CAST(a_note() AS integer)", "id < CAST(CAST(a_note() AS regclass) AS integer)"):
+    postgres_db.execute(
+        "CREATE FUNCTION a_note() RETURNS text STABLE LANGUAGE sql AS 'SELECT nota FROM public.contadores'"
+    )
+    for secret in ("public.a_note()", "CAST(public.a_note() AS regclass)"):
+        condition = f"id < CAST({secret} AS integer)"
         said = consumer.fail("backfill", "contadores", "--where", condition, expect=2)
         assert "SQLSTATE" in said, said
         assert "geheimnis" not in said
