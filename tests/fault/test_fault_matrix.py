@@ -229,7 +229,7 @@ async def mend(found: Case) -> None:
 
 
 def _patience(bad: Bad) -> float:
-    """Seconds for an answer.  Where its head must arrive in time, also on a busy machine, more than to one that hangs."""
+    """Seconds for an answer: more where its head must arrive in time, also on a busy machine, than where none comes."""
     if bad.answers:
         return PATIENCE
     return 2.0 if bad.ends is Ends.DELIVERED else TIMEOUT
