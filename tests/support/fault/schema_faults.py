@@ -9,6 +9,7 @@ from support.fault.actions import update_all
 from support.fault.run import Run
 
 ITEMS, PARTS = "fault_items", "fault_parts"
+_ITEMS_THERE = f"WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{ITEMS}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ def swap(run: Run) -> None:
     copy, old = f"{ITEMS}_new", f"{ITEMS}_old"
     like = "(LIKE {} INCLUDING ALL)" if run.route.flavour == "postgresql" else "LIKE {}"
     run.gaps.add(ITEMS)
+    if run.route.flavour != "postgresql":
+        # servers tell the creation time, by which a swap is noticed at once, in whole seconds; else within a minute
+        age = f"SELECT TIMESTAMPDIFF(SECOND, CREATE_TIME, NOW()) FROM information_schema.TABLES {_ITEMS_THERE}"
+        run.until(lambda: run.database.execute(age) > [(0,)])
     with run.writers.work.paused():
         run.admin(f"DROP TABLE IF EXISTS {old}", f"CREATE TABLE {copy} {like.format(ITEMS)}")
         run.admin(f"INSERT INTO {copy} SELECT * FROM {ITEMS}")
