@@ -38,7 +38,7 @@ _PATH_OPTIONS = (
     "ca_file",
     "token_file",
 )
-_LIST_OPTIONS = ("tables", "include", "allow_networks", "trusted_proxies")
+_LIST_OPTIONS = ("tables", "include", "allow_networks", "hosts", "trusted_proxies")
 #: Tables of names and values: in the environment ``name=value,name=value``.
 _TABLE_OPTIONS = ("proxies", "client_certificates")
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from cdc.config.section import Networks, Section
+from cdc.config.section import Networks, Section, matching
 
 
 class WebConfig(Section):
@@ -19,6 +19,7 @@ class WebConfig(Section):
     overdue_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
     timezone: str = ""
     session_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 12.0
+    hosts: tuple[Annotated[str, matching(r"[A-Za-z0-9._-]+", "is not a host name such as cdc.example.com")], ...] = ()
     trusted_proxies: Networks = ()
     trusted_header: str = ""
     facturascripts_login: str = ""

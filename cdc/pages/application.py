@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from importlib.resources import files
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from cdc.errors import CdcError, NotFound, OutboxError
+from cdc.pages.hosts import only_for
 from cdc.pages.language import LANGUAGE_COOKIE, Language, language, negotiate
 from cdc.pages.page import Page, Refused, Route, View
 from cdc.pages.site import Site
@@ -36,9 +37,10 @@ _FORM = "application/x-www-form-urlencoded"
 log = structlog.get_logger()
 
 
-def application() -> web.Application:
-    """Without a route: whatever is added to it is answered with `HEADERS`."""
-    app = web.Application(client_max_size=LARGEST_FORM)
+def application(hosts: Collection[str] = ()) -> web.Application:
+    """Return an application without routes, which answers with `HEADERS`, and under the names ``hosts`` only, besides
+    addresses and loopback names."""
+    app = web.Application(client_max_size=LARGEST_FORM, middlewares=[only_for(hosts)])
     app.on_response_prepare.append(_add_headers)
     return app
 

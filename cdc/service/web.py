@@ -57,7 +57,7 @@ async def serve_web(
                 clock=clock,
                 replay_asked=replaying.asked,
             )
-            app = application()
+            app = application(config.web.hosts)
             add_health(app, monitor, bounds, clock)
             add_management(app, config, desk, access, ways_in)
             link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()

@@ -22,6 +22,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.pages.application import application
 from cdc.service.desk import ServiceDesk
 from cdc.service.web import add_management
+from cdc.web.server import add_health
 from support.manual_clock import ManualClock
 from support.watching import BOUNDS, Watch
 
@@ -108,7 +109,8 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
         clock=watch.clock,
         replay_asked=replaying.asked,
     )
-    app = application()
+    app = application(chosen.web.hosts)
+    add_health(app, watch.monitor, BOUNDS, watch.clock)
     add_management(app, chosen, desk, access, ways_in)
     async with TestClient(TestServer(app)) as client:
         managed = Managed(client=client, desk=desk, watch=watch, access=access, accounts=accounts, replaying=replaying)
