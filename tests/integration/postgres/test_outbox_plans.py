@@ -42,7 +42,8 @@ STATEMENTS = sorted(
     if file.name.endswith(".sql") and file.name.removesuffix(".sql") not in SCRIPTS
 )
 VALUES: dict[str, Any] = {
-    "now": NOW, "until": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}), "created_at": NOW,
+    "now": NOW, "until": NOW, "latest": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}),
+    "created_at": NOW,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
     "row_count": 3, "finished": True, "estimate": 3,
@@ -52,6 +53,7 @@ LISTS: dict[str, Any] = {
     "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
     "events": [1], "since": [NOW],
 }  # fmt: skip
+_BY_NUMBER = ("attempts", "hurry", "reopen", "retriable")
 NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 
 
@@ -70,8 +72,8 @@ def parameters(name: str, text: str) -> dict[str, Any]:
         elif name in ("insert_endpoint", "update_endpoint") and each in ("events", "sources"):
             found[each] = ["x"]
         else:
-            named = each == "endpoint" and name in ("unfinished", "insert_backfill")  # by its id
-            number = (each in NUMBERS and not named) or (each == "id" and name in ("attempts", "reopen", "retriable"))
+            named = each == "endpoint" and name in ("unfinished", "insert_backfill", "bring_forward")  # by its id
+            number = (each in NUMBERS and not named) or (each == "id" and name in _BY_NUMBER)
             found[each] = VALUES.get(each, 3 if number else "x")
     return found
 

@@ -75,8 +75,9 @@ async def test_what_is_kept_is_counted_back_from_now() -> None:
         finished_before=START - timedelta(days=30),
         most_events=100,
         payloads_before=START - timedelta(days=7),
+        now=START,
     )
-    assert Kept(0, 0, 0).at(START) == Retention(START - timedelta(hours=1))
+    assert Kept(0, 0, 0).at(START) == Retention(START - timedelta(hours=1), now=START)
 
 
 async def test_an_outbox_that_fails_is_asked_again() -> None:
