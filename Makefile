@@ -14,8 +14,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests mostly wait for databases: two more at once than there are cores.
-JOBS ?= $(shell echo $$(( $$(nproc) + 2 )))
+# Tests mostly wait for databases: one more at once than there are cores.
+JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ARGS ?=
 SECONDS ?= 600
 # Generated documentation: each page with the module that prints it.

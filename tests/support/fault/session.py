@@ -15,7 +15,7 @@ from support.fault.tables import TABLES
 
 DRIVER_ERRORS = (psycopg.Error, pymysql.err.Error)
 #: Errors of a transaction that met another one, or a table that was being altered: every application repeats it.
-#: 1020, 1205, 1213: record changed, lock wait, deadlock; 1062: duplicate key; 1451, 1452: foreign keys; 1412: the table
+#: 1020, 1213: record changed, deadlock; 1062: duplicate key; 1451, 1452: foreign keys; 1412: the table
 #: was altered; 1613, 1614: the XA transaction was rolled back.
 MYSQL_CONFLICTS = frozenset({1020, 1062, 1213, 1412, 1451, 1452, 1613, 1614})
 #: serialization_failure, deadlock_detected, unique_violation, foreign_key_violation, cached plan of an altered table.
@@ -26,6 +26,8 @@ MYSQL_LOST = frozenset(
 )
 POSTGRES_LOST = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "08004"})
 
+_LOCK_TIMEOUT = 1205
+
 Connect = Callable[[], Any]
 
 
@@ -33,6 +35,11 @@ def is_conflict(error: BaseException) -> bool:
     if isinstance(error, psycopg.Error):
         return error.sqlstate in POSTGRES_CONFLICTS
     return isinstance(error, pymysql.err.Error) and _number(error) in MYSQL_CONFLICTS
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether a MariaDB or MySQL lock was not had in time.  A write of the ERP must not meet that."""
+    return isinstance(error, pymysql.err.Error) and _number(error) == _LOCK_TIMEOUT
 
 
 def is_lost(error: BaseException) -> bool:
