@@ -115,6 +115,7 @@ async def test_new_empty_outbox_reads_nothing_until_adopted(
         async with consumer.running():
             _insert(database, 1)
             await inbox.until_count(1)
+            await _acknowledged(database)
         _remove(consumer)
         _insert(database, 2)
         await consumer.call("outbox", "create", "--anyway")

@@ -58,9 +58,9 @@ async def said(port: int, sent: bytes, seconds: float = 10.0) -> bytes:
     [
         b"",
         b"GET /",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: a",
-        b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: a",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT",
     ],
 )
 async def test_who_sends_nothing_or_never_ends_loses_the_connection(sent: bytes) -> None:
@@ -72,8 +72,10 @@ async def test_many_who_are_slow_hinder_nobody() -> None:
     async with served() as (_, port):
         slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         for number, (_, writer) in enumerate(slow):
-            writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nname="[: 20 + number])
-        answer = await said(port, b"GET /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", seconds=2.0)
+            writer.write(
+                b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nname="[: 20 + number]
+            )
+        answer = await said(port, b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", seconds=2.0)
         assert answer.startswith(b"HTTP/1.1 200 OK")
         for _, writer in slow:
             writer.close()
@@ -84,15 +86,15 @@ async def test_many_who_are_slow_hinder_nobody() -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"G<script>T / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nX<script>: 1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + TOKEN.encode() + b"\x00\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /\r\n\r\n",
-        b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\n Host: x\r\n\r\n",
+        b"G<script>T / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nX<script>: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN.encode() + b"\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /\r\n\r\n",
+        b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n Host: localhost\r\n\r\n",
     ],
 )
 async def test_what_is_no_http_is_refused_and_not_repeated_in_the_log(
@@ -111,7 +113,7 @@ async def test_headers_without_an_end() -> None:
     """The connection is closed while they come, with an answer or without."""
     async with served() as (_, port):
         try:
-            answer = await said(port, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 50_000)
+            answer = await said(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-Many: 1\r\n" * 50_000)
         except ConnectionError:
             answer = b""
     assert b" 200 " not in answer[:20]
@@ -120,9 +122,7 @@ async def test_headers_without_an_end() -> None:
 async def test_who_does_not_read_a_stream_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SLOW_READER", 0.2)
     async with served() as (managed, port):
-        head = (
-            f"GET {API}/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {managed.tokens[Scope.READ]}\r\n\r\n"
-        )
+        head = f"GET {API}/events/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {managed.tokens[Scope.READ]}\r\n\r\n"
         deaf = [await asyncio.open_connection("127.0.0.1", port, limit=1024) for _ in range(TOKEN_STREAMS)]
         for reader, writer in deaf:
             writer.write(head.encode())
