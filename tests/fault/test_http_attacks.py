@@ -72,9 +72,8 @@ async def test_many_who_are_slow_hinder_nobody() -> None:
     async with served() as (_, port):
         slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         for number, (_, writer) in enumerate(slow):
-            writer.write(
-                b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nname="[: 20 + number]
-            )
+            request = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nname="
+            writer.write(request[: 20 + number])
         answer = await said(port, b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", seconds=2.0)
         assert answer.startswith(b"HTTP/1.1 200 OK")
         for _, writer in slow:
@@ -91,7 +90,8 @@ async def test_many_who_are_slow_hinder_nobody() -> None:
         b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN.encode() + b"\x00\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        b"GET /\r\n\r\n",
         b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
         b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"GET / HTTP/1.1\r\n Host: localhost\r\n\r\n",
@@ -122,7 +122,8 @@ async def test_headers_without_an_end() -> None:
 async def test_who_does_not_read_a_stream_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SLOW_READER", 0.2)
     async with served() as (managed, port):
-        head = f"GET {API}/events/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {managed.tokens[Scope.READ]}\r\n\r\n"
+        asked = f"GET {API}/events/stream HTTP/1.1\r\nHost: localhost"
+        head = f"{asked}\r\nAuthorization: Bearer {managed.tokens[Scope.READ]}\r\n\r\n"
         deaf = [await asyncio.open_connection("127.0.0.1", port, limit=1024) for _ in range(TOKEN_STREAMS)]
         for reader, writer in deaf:
             writer.write(head.encode())
