@@ -170,8 +170,8 @@ def source_gap(source: str, gap: Gap) -> Event:
 
 def component_failed(component: str, since: datetime, why: str, now: datetime) -> Event:
     """``since``: when it first failed without recovery.  ``why``: one sentence."""
-    told = {"component": component, "since": format_time(since), "message": why}
-    return _event("component.failed", ("component", component), told, now, format_time(since))
+    data = {"component": component, "since": format_time(since), "message": why}
+    return _event("component.failed", ("component", component), data, now, format_time(since))
 
 
 def _of_endpoint(name: str, failing: Failing, told: dict[str, Any], now: datetime, *parts: object) -> Event:

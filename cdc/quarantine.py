@@ -18,7 +18,7 @@ class Defects:
         self._count = 0
 
     def at(self, position: Position | None) -> None:
-        """Start counting anew when the position has changed."""
+        """Reset the count when the position changes."""
         if position != self._position:
             self._position, self._count = position, 0
 

@@ -196,5 +196,5 @@ class MemoryAccess:
 
     # -- secrets at rest --------------------------------------------------------------------------------------------
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 - the protocol's; nothing is at rest here
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 - AccessStore's signature; memory needs no sealing
         return 0

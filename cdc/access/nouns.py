@@ -57,7 +57,7 @@ class Origin(StrEnum):
     """Who vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of ours.
     ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
 
-    PASSWORD = "password"  # noqa: S105 - the name of a way to sign in
+    PASSWORD = "password"  # noqa: S105 - names a sign-in method, holds no password
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
 

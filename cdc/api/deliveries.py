@@ -81,7 +81,7 @@ OPERATIONS = (
         "POST",
         "/deliveries/{id}/retry",
         "retryDelivery",
-        "Send a finished delivery again, with the same webhook-id, its attempts counted anew; one that waits, at once.",
+        "Retry a finished delivery with the same webhook-id and a new attempt count, or send a waiting one now.",
         Scope.MANAGE,
         _retry,
         answer=DeliveryDetail,

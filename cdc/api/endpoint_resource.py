@@ -140,7 +140,7 @@ class EndpointResource(Shown):
 
     @classmethod
     def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
-        """As somebody of this scope sees it."""
+        """Return the endpoint as a caller of this scope may see it."""
         shown = _shown(endpoint, counts)
         return cls(**(shown | {"url": public_url(endpoint.url)} if scope is Scope.READ else shown))
 

@@ -74,7 +74,7 @@ class Application(LazyGroup):
         except CdcError as error:
             _report(session, error.message, error.hint)
             sys.exit(error.exit_code)
-        except Exception as error:  # noqa: BLE001 - the outermost frame: a defect ends with a sentence, exit code 1
+        except Exception as error:  # noqa: BLE001 - outermost frame: one sentence and exit code 1
             _report(session, reportable_error(error).message, _defect_hint(session))
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)

@@ -103,8 +103,8 @@ async def _one(config: Config, delivery_id: str) -> tuple[DeliveryView, list[Att
 def retry(session: Session, delivery_ids: tuple[str, ...]) -> None:
     """Send finished deliveries again, their attempts counted anew.
 
-    Meant for dead letters; a delivered one is sent once more, with the same webhook-id, and one that waits for its next
-    attempt at once.  Many at once: cdc replay.
+    Meant for dead letters.  A delivered one is sent once more with the same webhook-id; one that waits for its next
+    attempt is sent now.  Many at once: cdc replay.
     """
     run_async(_retry(quiet_configuration(session), delivery_ids))
 

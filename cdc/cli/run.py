@@ -64,7 +64,7 @@ async def _until_signal(config: Config, role: Role, read: Callable[[], Config]) 
         if stop.is_set():
             signal.signal(received, signal.SIG_DFL)
             os.kill(os.getpid(), received)
-        stop.set()  # first of all: whatever becomes of the log, it stops
+        stop.set()  # before logging, which may fail
         log.info("signal received", signal=received.name)
 
     for each in signals:

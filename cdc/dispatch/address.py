@@ -78,13 +78,13 @@ _EMBEDDING_6 = [ip_network(n) for n in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:
 
 
 def host_of(url: str) -> str:
-    """Return the host as the HTTP library looks it up, whatever letters it is written with; empty where there is none.
+    """Return the canonical host, as the HTTP library resolves it; empty if the URL has none.
     Raises `ValueError`."""
     return URL(url).raw_host or ""
 
 
 def _hidden(host: str) -> bool:
-    """Whether letters of a name are written as numbers, which whoever looks it up may turn into letters."""
+    """Return whether a host name contains percent escapes, which a resolver or proxy may decode."""
     return "%" in host and ":" not in host
 
 
@@ -117,7 +117,7 @@ class Reach:
     def refusal(self, address: str) -> str | None:
         """What kind of inside address this IP literal is (for a sentence), or None when deliveries may go there."""
         kind = refusal(address)
-        if self.private and kind != _METADATA:  # whoever allows inside addresses means receivers, not a cloud's keys
+        if self.private and kind != _METADATA:  # allow_private is meant for receivers, not for metadata
             return None
         return None if kind is not None and self._excepted(address) else kind
 

@@ -316,7 +316,7 @@ class Dispatcher:
         started_at = self._clock.now()
         try:
             answer = await self._sender.send(_request(load, endpoint, started_at))
-        except Exception as defect:  # noqa: BLE001 - a defect: logged with its place, and must not stop the others
+        except Exception as defect:  # noqa: BLE001 - logged; one attempt must not stop the other deliveries
             self._log.exception("attempt broke off", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
         doubt = flight.passage.ended(answer, self._clock)

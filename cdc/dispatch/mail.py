@@ -92,7 +92,7 @@ class MailSender:
                 refused, said = await client.sendmail(server.sender, to, message)
             duration = now() - started
             await _say_good_bye(client)
-        except Exception as error:  # noqa: BLE001 - what a server provokes in any library is its answer; worded by type
+        except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
             failure = describe(error, server.where, request.timeout)
             return Answer(failure.code, now() - started, body=failure.answer.encode(), error=failure.sentence)
         finally:

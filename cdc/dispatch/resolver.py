@@ -61,7 +61,7 @@ async def _in_daemon_thread(call: Callable[[], list[Any]]) -> list[Any]:
         value, error = None, None
         try:
             value = call()
-        except Exception as failure:  # noqa: BLE001 - carried over to the waiting task, whatever it is
+        except Exception as failure:  # noqa: BLE001 - re-raised in the waiting task
             error = failure
         try:
             loop.call_soon_threadsafe(settle, value, error)

@@ -109,7 +109,7 @@ class HttpSender:
                 await exchange.run(self._target(request), request)
             duration = now() - started
             body = b"" if exchange.empty else await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
-        except Exception as error:  # noqa: BLE001 - what a receiver provokes in any library is its answer; worded by type
+        except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
             return Answer(None, now() - started, error=describe_error(error, request))
         finally:
             exchange.close()

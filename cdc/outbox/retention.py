@@ -46,10 +46,10 @@ def sort_out(what: Retention, looked: Sequence[Looked], newest: int, limit: int)
         time = event.finished_at or event.time if misdated else event.time
         old = _before(time, what.finished_before)
         if not (old or event.sequence <= beyond or _before(time, what.payloads_before)):
-            if misdated:  # it tells nothing of those behind it
+            if misdated:  # the events that follow may be old
                 continue
             return found
-        if event.sequence <= beyond and _may_go_whole(event, what):
+        if event.sequence <= beyond and _may_go_whole(event, time, what):
             found.surplus.append(event.sequence)
         elif old:
             found.old.append(event.sequence)
@@ -60,10 +60,10 @@ def sort_out(what: Retention, looked: Sequence[Looked], newest: int, limit: int)
     return found
 
 
-def _may_go_whole(event: Looked, what: Retention) -> bool:
+def _may_go_whole(event: Looked, time: datetime, what: Retention) -> bool:
     return (
         not event.unfinished
-        and event.time < what.settled_before
+        and time < what.settled_before
         and (event.finished_at is None or event.finished_at < what.settled_before)
         and (event.dead_at is None or _before(event.dead_at, what.finished_before))
     )

@@ -6,14 +6,12 @@ read the answers.  The browser sends that name as ``Host``, so a request for an 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from http import HTTPStatus
 from ipaddress import ip_address
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from aiohttp.typedefs import Handler, Middleware
 
 
 def known_host(host: str, names: Collection[str]) -> bool:
@@ -33,7 +31,7 @@ def only_for(names: Collection[str]) -> Middleware:
     known = frozenset(name.lower() for name in names)
 
     @web.middleware
-    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if known_host(request.headers.get("Host", ""), known):
             return await handler(request)
         return web.Response(

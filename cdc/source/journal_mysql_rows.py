@@ -121,7 +121,7 @@ class RowReader:
                 moment = datetime.fromisoformat(f"{at}+00:00")
                 change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
                 row = JournalRow(token, change, lost)
-            except Exception as error:  # noqa: BLE001 - whatever stands there instead of what a trigger writes
+            except Exception as error:  # noqa: BLE001 - content that no trigger wrote becomes a gap
                 row = unreadable(token, known.shape.table, datetime.now(UTC), int(number), error)
             yield row
 

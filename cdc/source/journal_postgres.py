@@ -199,7 +199,7 @@ class PostgresJournal:
                 row = JournalRow(
                     current, RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed), code == GAP
                 )
-            except Exception as error:  # noqa: BLE001 - whatever stands there instead of what a trigger writes
+            except Exception as error:  # noqa: BLE001 - content that no trigger wrote becomes a gap
                 row = unreadable(current, table, at, ordinal, error)
             yield row
 

@@ -56,3 +56,12 @@ async def test_event_of_the_future_stops_no_retention(outbox: OutboxStore) -> No
     what = Retention(later, finished_before=later - timedelta(days=30), now=later)
     removed = await outbox.retain(what, 100)
     assert removed.events == 10, "all but the newest, which stays"
+
+
+async def test_event_of_the_future_is_removed_beyond_the_number_of_events(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, event(0, time=NOW + YEARS), event(1), event(2))
+    await outbox.finish("w", [outcome(each) for each in await lease(outbox)], NOW)
+    later = NOW + timedelta(days=1)
+    removed = await outbox.retain(Retention(later, most_events=2, now=later), 100)
+    assert removed.events == 1

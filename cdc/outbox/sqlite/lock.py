@@ -26,7 +26,7 @@ class ProcessLock:
         """Whether it is ours now; never waits.  Raises `OutboxError` when the file cannot be made."""
         if self._connection is not None:
             return True
-        keep_private(self._path)  # whoever may open it may hold its lock, and nothing would be sent
+        keep_private(self._path)  # an account that can open it could hold the lock and stop dispatch
         connection = None
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=0)
