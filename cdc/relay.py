@@ -160,12 +160,15 @@ class Relay:
         return replace(batch, transactions=tuple(kept), gaps=(*batch.gaps, *gaps))
 
     async def _tried(self, transaction: Transaction, states: dict[str, str], keys: dict[str, str]) -> Exception | None:
-        """Return the error of mapping this transaction alone; None when it can be mapped.  Raises `SourceError`."""
+        """Return the error of mapping this transaction alone; None when it can be mapped.
+
+        Raises errors that are not the row's: `SourceError`, `OSError` (no file descriptors) and `MemoryError`.  A row
+        must not be skipped for them."""
         try:
             mapped = await self._map([transaction], dict(states), keys)
             for event in mapped.events:
                 event_payload(event)
-        except SourceError:
+        except (SourceError, OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the error that is searched for
             return error

@@ -148,11 +148,11 @@ class ConsumerParts:
     def _dispatch(self, config: Config) -> Part:
         from cdc.dispatch.by_scheme import BySchemeSender
 
-        unused, mail = http_sender(config), mail_sender(config)  # what is wrong with either is found now
-        ready = [unused]
+        mail = mail_sender(config)
+        http_sender(config)  # only to find configuration errors now; each start needs a new one
 
         async def work(stop: asyncio.Event) -> None:
-            async with ready.pop() if ready else http_sender(config) as http:
+            async with http_sender(config) as http:
                 await self._dispatched(config, BySchemeSender(http, mail), stop)
 
         return Part(sending_key(config), work)

@@ -463,7 +463,7 @@ async def test_cancelled_from_outside_it_closes_when_reading_has_ended() -> None
 
 
 class Hostile(Mapping[str, Value]):
-    """An image whose values break off whoever looks at them."""
+    """An image whose values raise."""
 
     def __getitem__(self, column: str) -> Value:
         raise RecursionError("a secret of the row")
@@ -494,3 +494,28 @@ async def test_row_that_breaks_mapping_off_is_left_out_and_the_others_arrive() -
     assert data["message"].startswith("A change (create) of the table clientes, codcliente 1, was skipped")
     assert "secret" not in data["message"]
     assert source.closed == 4, "three tries, then it is looked for"
+
+
+class FailingMapper(Mapper):
+    """Raises ``error`` as often as ``left`` says."""
+
+    error: type[Exception]
+    left = 5  # three tries, then the transaction and its only change alone
+
+    def map_batch(self, *arguments: Any, **named: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return super().map_batch(*arguments, **named)
+
+
+@pytest.mark.parametrize("error", [OSError, MemoryError])
+async def test_row_is_not_skipped_for_an_error_of_the_machine(error: type[Exception]) -> None:
+    store, stop, mapper = await outbox(), asyncio.Event(), FailingMapper(load_catalogue())
+    source, mapper.error = ListedSource([batch(0)]), error
+    running = asyncio.create_task(Relay(source, mapper, store, QuickClock(), nobody).run(stop))
+    async with asyncio.timeout(60):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    assert await names(store) == ["clientes:0"]
