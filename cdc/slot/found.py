@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_slot import PUBLICATION, Memory, slot_name
-from cdc.sqlfile import load
+from cdc.sqlfile import load, render
 from cdc.trigger.postgres_found import Connection
 
 T = TypeVar("T")
@@ -118,4 +118,5 @@ def inspect(connection: Connection) -> Found:
 
 def _all(connection: Connection, noun: type[T], name: str, parameters: Mapping[str, object]) -> list[T]:
     with connection.cursor(row_factory=class_row(noun)) as cursor:
-        return cursor.execute(load(f"postgres/slot/{name}.sql").encode(), parameters).fetchall()
+        sql = render(f"postgres/slot/{name}.sql", erp_schema=load("postgres/read/erp_schema.sql"))
+        return cursor.execute(sql.encode(), parameters).fetchall()

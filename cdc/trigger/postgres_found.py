@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row, tuple_row
 
 from cdc.column import Capture
-from cdc.sqlfile import load
+from cdc.sqlfile import load, render
 from cdc.trigger.postgres_render import PROBE
 
 Connection = psycopg.Connection[Any]
@@ -148,4 +148,4 @@ def _all(connection: Connection, noun: type[T], name: str, *parameters: str) -> 
 
 
 def _sql(name: str) -> bytes:
-    return load(f"postgres/trigger/{name}.sql").encode()
+    return render(f"postgres/trigger/{name}.sql", erp_schema=load("postgres/read/erp_schema.sql")).encode()
