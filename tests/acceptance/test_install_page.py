@@ -12,8 +12,8 @@ from pathlib import Path
 from support.config_php import config_php
 from support.consumer import Consumer
 from support.database import Database
-from support.health import free_port
 from support.install_page import PAGE, Stand, blocks, reset, rewritten
+from support.ports import free_port
 
 
 async def test_the_page_shows_what_its_commands_print(mariadb_erp: Database, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
+from support.ports import free_port
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 COUNT = "UPDATE contadores SET valor = valor + 1 WHERE id = %s"
@@ -89,7 +89,7 @@ async def test_a_healthy_endpoint_does_not_wait_for_sick_ones(database: Database
         return 500
 
     async with answering(hang) as hanging, answering(refuse) as refusing, receiving(inbox) as healthy:
-        for url in (hanging, refusing, f"http://127.0.0.1:{_closed_port()}/", healthy):
+        for url in (hanging, refusing, f"http://127.0.0.1:{free_port()}/", healthy):
             await asyncio.to_thread(consumer.add_endpoint, url, "*", "--concurrency", "100")
         async with consumer.running():
             for record in range(200):  # more than the requests that may be on their way in all
@@ -104,9 +104,3 @@ async def test_a_healthy_endpoint_does_not_wait_for_sick_ones(database: Database
             assert await consumer.stop() == 0
     assert sorted(delays)[10] < 0.5, delays
     assert max(delays) < 3, delays
-
-
-def _closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -53,6 +53,7 @@ from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.payload import event_payload
 from cdc.position import Position
 from cdc.web.reported import Reported
+from support.ports import free_port
 from support.server import postgres_server
 
 AT_ONCE = 64
@@ -82,9 +83,7 @@ def nginx(core: int | None = None) -> Iterator[str]:
     """Its URL.  ``core``: the one it is kept to."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     with tempfile.TemporaryDirectory() as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         configuration = Path(folder, "nginx.conf")
         configuration.write_text(NGINX.format(folder=folder, port=port))
         process = subprocess.Popen([program, "-p", folder, "-c", str(configuration)])

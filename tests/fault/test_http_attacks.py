@@ -18,9 +18,10 @@ from cdc.config import Config, WebConfig
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.web import server
 from support.consumer import Consumer
-from support.health import Health, free_port
+from support.health import Health
 from support.managing import API, Managed, managing
 from support.outboxes import event, store
+from support.ports import free_port
 
 TOKEN = "cdct_" + "B" * 43
 

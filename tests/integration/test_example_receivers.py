@@ -28,8 +28,8 @@ from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.endpoint import Endpoint
 from cdc.payload import event_payload
-from support.health import free_port
 from support.outboxes import endpoint, event
+from support.ports import free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 

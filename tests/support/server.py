@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ import pymysql
 
 from cdc.connection import ConnectionInfo, Engine
 from support import programs
+from support.ports import free_port
 
 OWNER = "cdc_owner"
 PASSWORD = "owner-secret"  # of servers that listen on 127.0.0.1 for the length of a test run
@@ -113,12 +113,6 @@ class Server(Protocol):
     def discard(self) -> None:
         """End it and drop its data."""
         ...
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def owner_info(spec: Spec, port: int, database: str) -> ConnectionInfo:

@@ -12,7 +12,8 @@ from pathlib import Path
 from cdc.demo.chapter import load_story
 from support.consumer import Consumer
 from support.database import Database
-from support.health import Health, free_port
+from support.health import Health
+from support.ports import free_port
 
 MANAGER, VIEWER = "marta", "vera"
 PASSWORD = "seis gatos negros"

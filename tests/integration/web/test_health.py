@@ -14,7 +14,8 @@ import pytest
 
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
-from support.health import Health, free_port, is_ready
+from support.health import Health, is_ready
+from support.ports import free_port
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 
