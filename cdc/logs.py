@@ -20,6 +20,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from cdc.printable import printable, printable_line
+
 _LIBRARY_LEVEL = logging.WARNING
 _SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")
@@ -64,7 +66,7 @@ def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
         return
     closing = {"level": "info", "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"), "message": message}
     text = b"".join(orjson.dumps({**line, **closing}, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
-    stream.write(text.decode())
+    stream.write(printable(text.decode()))
     stream.flush()
 
 
@@ -109,11 +111,21 @@ def _closing_processors(style: str, stream: TextIO) -> list[Processor]:
             structlog.processors.JSONRenderer(serializer=_json),
         ]
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)]
+    renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)
+    return [_escape, renderer]
 
 
 def _json(value: Any, **_options: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return printable(orjson.dumps(value, default=str).decode())
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep foreign text from controlling a terminal, or from looking like a line of its own.  The renderer shows values
+    other than text by their `repr`, which escapes."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable(value) if key == "exception" else printable_line(value)
+    return event
 
 
 def _raised(exc_info: ExcInfo) -> str:

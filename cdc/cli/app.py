@@ -18,6 +18,7 @@ from cdc import __version__
 from cdc.cli.lazy import LazyGroup
 from cdc.cli.session import Session, pass_session
 from cdc.errors import CdcError, reportable_error
+from cdc.printable import printable
 
 INTERRUPTED = 130
 COMMANDS = {
@@ -82,11 +83,9 @@ class Application(LazyGroup):
 
 def _report(session: Session, message: str, hint: str) -> None:
     """From within an except clause."""
-    if session.verbose:
-        traceback.print_exc()
-    click.echo(f"Error: {message}", err=True)
-    if hint:
-        click.echo(f"  {hint}", err=True)
+    lines = [traceback.format_exc().rstrip()] if session.verbose else []
+    lines += [f"Error: {message}", *([f"  {hint}"] if hint else [])]
+    click.echo(printable("\n".join(lines)), err=True)
 
 
 def _defect_hint(session: Session) -> str:

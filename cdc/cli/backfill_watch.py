@@ -23,6 +23,7 @@ from cdc.backfill import Backfill, BackfillState
 from cdc.clock import Clock
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_backfill
+from cdc.printable import printable_line
 
 #: Seconds between two looks: an outbox tells nobody how far it is.
 LOOK_EVERY = 0.25
@@ -66,7 +67,7 @@ def _show(bars: Progress, bar: TaskID, backfill: Backfill) -> None:
     total = None if estimate is None else max(rows, estimate)
     bars.update(
         bar,
-        description=backfill.table,
+        description=printable_line(backfill.table),
         completed=rows,
         total=rows if backfill.state is BackfillState.DONE else total,
         state="" if running else backfill.state.value,

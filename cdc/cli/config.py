@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cdc.cli.output import json_option, print_json, say
+from cdc.cli.output import json_option, print_json, print_script, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import configuration
 from cdc.config.initial import Choices, initial_toml
@@ -47,7 +47,7 @@ def init(**choices: Any) -> None:
 
     Save it as cdc.toml: cdc config init > cdc.toml
     """
-    click.echo(initial_toml(Choices(**choices)), nl=False)
+    print_script(initial_toml(Choices(**choices)))
 
 
 @config.command()
@@ -63,4 +63,4 @@ def show(session: Session, as_json: bool) -> None:
         print_json({"file": str(effective.file) if effective.file else None, **masked(effective)})
         return
     say(f"Read from {effective.file or 'the environment and defaults: there is no configuration file'}.")
-    click.echo(effective_toml(effective).rstrip())
+    print_script(effective_toml(effective).rstrip() + "\n")

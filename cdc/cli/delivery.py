@@ -8,7 +8,7 @@ from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
-from cdc.cli.output import json_option, print_fields, print_json, print_json_line, print_table, say
+from cdc.cli.output import echo, json_option, print_fields, print_json, print_json_line, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
@@ -80,7 +80,7 @@ def show(session: Session, delivery_id: str, as_json: bool) -> None:
             *([("expunged", "its payload is gone: it cannot be sent again")] if view.expunged else []),
         ]
     )
-    click.echo()
+    echo()
     titles = ("attempt", "started", "took", "status", "error", "answer")
     rows = [
         (a.number, a.started_at, f"{a.duration * 1000:.0f} ms", a.status, a.error, _one_line(a.answer))

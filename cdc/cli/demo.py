@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cdc.cli.asynchronous import run_async, until_terminated
+from cdc.cli.output import echo
 from cdc.cli.session import Session, pass_session
 from cdc.demo.story import demo as play
 from cdc.logs import configure_logs
@@ -23,5 +24,5 @@ def demo(session: Session, once: bool) -> int:
     it stays up after the story, and says how to change rows by hand and watch.
     """
     configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
-    code = run_async(until_terminated(play(once, click.echo)))
+    code = run_async(until_terminated(play(once, echo)))
     return TERMINATED if code is None else code

@@ -9,7 +9,7 @@ import click
 
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
-from cdc.cli.output import json_option, print_json, say
+from cdc.cli.output import Styled, echo, json_option, print_json, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config
@@ -50,7 +50,7 @@ def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
     for check in checks_of(session, sources):
         checks.append(check)
         if not as_json:
-            click.echo(_line(check))
+            echo(*_line(check))
     wrong = sum(check.finding.severity is Severity.WRONG for check in checks)
     if as_json:
         print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
@@ -174,11 +174,11 @@ def _failed(about: str, check: str, error: CdcError) -> Check:
     return Check(about, Finding(check, Severity.WRONG, error.message, error.hint))
 
 
-def _line(check: Check) -> str:
+def _line(check: Check) -> tuple[Styled, str]:
     finding = check.finding
     word, colour = _MARKS[finding.severity]
     mend = f"\n         mend: {finding.mend}" if finding.mend and finding.severity is not Severity.OK else ""
-    return f"{click.style(f'{word:<8}', fg=colour)} {check.about}: {finding.check}: {finding.detail}{mend}"
+    return Styled(f"{word:<8}", colour), f" {check.about}: {finding.check}: {finding.detail}{mend}"
 
 
 def _as_json(check: Check) -> dict[str, str | None]:

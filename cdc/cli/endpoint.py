@@ -26,7 +26,7 @@ from cdc.cli.endpoint_secret import (
 )
 from cdc.cli.endpoint_show import Counts, endpoint_fields, endpoint_json
 from cdc.cli.log_json import attempt_as_json
-from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.output import echo, json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
@@ -296,7 +296,7 @@ def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
         print_json(attempt_as_json(attempt))
     else:
         result = f"answered {attempt.status}" if attempt.status is not None else "did not answer"
-        click.echo(f"{attempt.url} {result} after {attempt.duration * 1000:.0f} ms.")
+        echo(f"{attempt.url} {result} after {attempt.duration * 1000:.0f} ms.")
         if attempt.error:
             say(attempt.error)
     return 1 if attempt.error else 0

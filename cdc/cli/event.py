@@ -11,7 +11,7 @@ import orjson
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.event_log import export, expunge
 from cdc.cli.log_json import event_as_json
-from cdc.cli.output import json_option, print_json, print_json_line, print_table
+from cdc.cli.output import echo, json_option, print_json, print_json_line, print_table
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.clock import SystemClock
@@ -105,7 +105,7 @@ class _Printer:
         if self._as_json:
             print_json_line(stored.payload if not stored.expunged else event_as_json(stored))
         else:
-            click.echo(_line(stored))
+            echo(_line(stored))
         if self._left is not None:
             self._left -= 1
         return self._left == 0

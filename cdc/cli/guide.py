@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import click
 
-from cdc.cli.output import say
+from cdc.cli.output import Styled, say
 from cdc.cli.session import Session
 from cdc.errors import UsageError
+from cdc.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,14 @@ class Guide:
     yes: bool
 
     def heading(self, text: str) -> None:
-        say(f"\n{click.style(text, bold=True)}")
+        say("\n", Styled(text))
 
     def agreed(self, question: str) -> bool:
         """Raises `UsageError` when there is nobody to ask."""
         if self.yes:
             return True
         self._somebody(question, "--yes")
-        return click.confirm(question, default=True, err=True)
+        return click.confirm(printable(question), default=True, err=True)
 
     def answer(self, question: str, option: str, default: str | None) -> str:
         """``option``: what gives the answer without a question; ``default``: the answer to nothing, None if there must
@@ -37,14 +38,14 @@ class Guide:
         if self.yes and default is not None:
             return default
         self._somebody(question, option)
-        return str(click.prompt(question, default=default, err=True)).strip()
+        return str(click.prompt(printable(question), default=default, err=True)).strip()
 
     def choice(self, question: str, option: str, among: Sequence[str]) -> str:
         """One of several.  Raises `UsageError` when there is nobody to ask."""
         self._somebody(question, option)
         for number, each in enumerate(among, start=1):
             say(f"  {number}  {each}")
-        number = click.prompt(question, type=click.IntRange(1, len(among)), default=1, err=True)
+        number = click.prompt(printable(question), type=click.IntRange(1, len(among)), default=1, err=True)
         return among[number - 1]
 
     def _somebody(self, question: str, option: str) -> None:
@@ -56,7 +57,7 @@ class Guide:
         self.say_command(self.typed(*arguments))
 
     def say_command(self, line: str) -> None:
-        say(click.style(f"$ {line}", fg="cyan"))
+        say(Styled(f"$ {line}", "cyan"))
 
     def typed(self, *arguments: str) -> str:
         return shlex.join(["cdc", *self._prefix(), *arguments])

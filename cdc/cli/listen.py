@@ -10,10 +10,11 @@ import orjson
 from aiohttp import web
 
 from cdc.cli.asynchronous import run_async, set_on_signal
-from cdc.cli.output import print_json_line, say
+from cdc.cli.output import Styled, echo, print_json_line, say
 from cdc.dispatch.signing import check_verifier
 from cdc.errors import UsageError
 from cdc.payload import format_time
+from cdc.printable import printable_line
 from cdc.receiver import Received, Refusals, receiver_app
 
 _EVERY = 2**31
@@ -57,7 +58,7 @@ class _Printer:
         if self._as_json:
             print_json_line(_as_json(received))
         else:
-            click.echo(_for_people(received))
+            echo(*_for_people(received))
         if self._left is not None:
             self._left -= 1
             if self._left <= 0:
@@ -93,11 +94,11 @@ def _as_json(received: Received) -> dict[str, object]:
     }
 
 
-def _for_people(received: Received) -> str:
-    mark = click.style("verified", fg="green") if received.verified else click.style("NOT VERIFIED", fg="red")
+def _for_people(received: Received) -> tuple[str | Styled, ...]:
+    mark = Styled("verified", "green") if received.verified else Styled("NOT VERIFIED", "red")
     name = received.headers.get("X-Webhook-Event", "no event name")
-    head = f"{format_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} {mark}"
+    head = f"{format_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} "
     reason = f"\n  {received.reason}" if received.reason else ""
     content = received.batch or received.event
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() if content else repr(received.body)
-    return f"{head} → answered {received.answered}{reason}\n{body}"
+    return printable_line(head), mark, f" → answered {received.answered}{reason}\n{body}"

@@ -11,7 +11,7 @@ from rich.progress import Progress, TaskID
 
 from cdc.cli.asynchronous import create_outbox, opened_outbox, run_async
 from cdc.cli.auditing import note, opened_access
-from cdc.cli.output import json_option, print_json, say
+from cdc.cli.output import echo, json_option, print_json, print_script, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -51,7 +51,7 @@ def print_new_key() -> None:
 
     Put it into a file that [outbox] secret_key_file names, or into CDC_SECRET_KEY.  It is kept nowhere else.
     """
-    click.echo(new_key())
+    echo(new_key())
 
 
 @outbox.command()
@@ -84,7 +84,7 @@ def print_sql() -> None:
 
     For a DBA, where the account of [outbox] url may not make a schema; otherwise `cdc outbox create` makes them.
     """
-    click.echo(outboxes.outbox_script())
+    print_script(outboxes.outbox_script() + "\n")
 
 
 @outbox.command()

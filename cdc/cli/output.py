@@ -1,12 +1,15 @@
 """How results are printed and questions asked: data on standard output, talk on standard error.
 
-Tables are drawn with rich when a person looks at a terminal, and as plain aligned text otherwise.
+Tables are drawn with rich when a person looks at a terminal, and as plain aligned text otherwise.  Everything that is
+printed goes through here: what others wrote must not control the terminal (`cdc.printable`).  Text and JSON are escaped
+wherever they go, scripts on a terminal only.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,23 +21,53 @@ from rich.table import Table
 from rich.text import Text
 
 from cdc.errors import UsageError
+from cdc.printable import printable, printable_line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def say(text: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """Text that a terminal shows in a colour, or bold when it has none."""
+
+    text: str
+    colour: str | None = None
+
+
+def echo(*parts: str | Styled, err: bool = False) -> None:
+    """Print one line, or several, to standard output."""
+    click.echo("".join(map(_shown, parts)), err=err)
+
+
+def say(*parts: str | Styled) -> None:
     """To the person, on standard error."""
-    click.echo(text, err=True)
+    echo(*parts, err=True)
+
+
+def print_script(text: str) -> None:
+    """Print text for another program, exactly as it is unless it goes to a terminal."""
+    click.echo(printable(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def _shown(part: str | Styled) -> str:
+    if isinstance(part, str):
+        return printable(part)
+    return click.style(printable(part.text), fg=part.colour, bold=part.colour is None or None)
 
 
 def print_json(value: Any) -> None:
     """One JSON document, indented."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=list))
+    click.echo(_json(value, orjson.OPT_INDENT_2))
 
 
 def print_json_line(value: Any) -> None:
     """One JSON document on one line, flushed: whoever follows sees it at once."""
-    click.echo(orjson.dumps(value, default=list))
+    click.echo(_json(value))
+
+
+def _json(value: Any, option: int | None = None) -> bytes:
+    """Return UTF-8, whatever the locale."""
+    return printable(orjson.dumps(value, option=option, default=list).decode()).encode()
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], nothing: str) -> None:
@@ -48,12 +81,12 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], nothing
             table.add_row(*(Text(cell, overflow="fold") for cell in row))
         Console(file=sys.stdout, highlight=False).print(table)
     else:
-        click.echo("\n".join(_aligned([[title.upper() for title in titles], *cells])))
+        echo("\n".join(_aligned([[title.upper() for title in titles], *cells])))
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """One thing, a line for each of its fields."""
-    click.echo("\n".join(_aligned([[name, _cell(value)] for name, value in fields])))
+    echo("\n".join(_aligned([[name, _cell(value)] for name, value in fields])))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -72,7 +105,7 @@ def _cell(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, tuple | list):
         return ", ".join(map(_cell, value)) or "-"
-    return str(value)
+    return printable_line(str(value))
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -81,7 +114,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not _somebody_there():
         raise UsageError(f"{question} Nobody is there to ask.", "Say --yes.")
-    click.confirm(question, abort=True, err=True)
+    click.confirm(printable(question), abort=True, err=True)
 
 
 def _somebody_there() -> bool:

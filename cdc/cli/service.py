@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cdc.cli.output import say
+from cdc.cli.output import print_script, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.service.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
@@ -36,7 +36,7 @@ def unit(session: Session, user: str, systemd: int | None) -> None:
     config = quiet_configuration(session)
     select_sources(config, ())
     settings = UnitSettings(program_words(), user, systemd or systemd_here())
-    click.echo(unit_text(config, settings), nl=False)
+    print_script(unit_text(config, settings))
     for path in homes_of(config, settings):
         say(f"{path} is in a home folder: the account {user} must be able to read it there, or move it elsewhere.")
 

@@ -10,7 +10,7 @@ import click
 
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.auditing import note
-from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.output import json_option, print_json, print_script, print_table, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, find_config
@@ -66,7 +66,7 @@ def scan_(
     for each in found:
         say(f"{each.path}: {each.name or 'left out: ' + each.why}{f', {each.database}' if each.name else ''}")
     if dry_run:
-        click.echo(text, nl=False)
+        print_script(text)
     elif new:
         say(f"{len(new)} sources added to {_file(session)}.  Next: cdc install-triggers, and SIGHUP to cdc run.")
     else:

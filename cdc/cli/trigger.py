@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cdc.cli.output import json_option, print_json, say
+from cdc.cli.output import json_option, print_json, print_script, say
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
@@ -95,7 +95,7 @@ def grants(session: Session, sources: tuple[str, ...]) -> None:
     config = quiet_configuration(session)
     for source in select_sources(config, sources):
         inspect = installers.granting_inspector(source)
-        click.echo(inspect.grants(capture.readable(source, inspect)).rstrip())
+        print_script(inspect.grants(capture.readable(source, inspect)).rstrip() + "\n")
 
 
 def carry_out(
@@ -142,5 +142,5 @@ def _carry_out_one(
     elif as_json:
         report["script"] = installer.script(plan)
     else:
-        click.echo(installer.script(plan).rstrip())
+        print_script(installer.script(plan).rstrip() + "\n")
     return report
