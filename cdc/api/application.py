@@ -21,7 +21,8 @@ from cdc.api.scoped import scoped
 PREFIX = "/api/v1"
 #: No request needs more (bytes).
 LARGEST_BODY = 64 * 1024
-#: Who takes longer to send a body is slow on purpose, or gone.
+#: Seconds for the body of a request to arrive, of API and page; a client that takes longer is slow on purpose, or gone.
+REQUEST_SECONDS = web.AppKey("request_seconds", float)
 BODY_SECONDS = 15.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -65,11 +66,15 @@ def _route(operation: Operation, desk: Desk, gate: Gate) -> Handler:
     return route
 
 
+def body_seconds(request: web.Request) -> float:
+    return request.config_dict.get(REQUEST_SECONDS, BODY_SECONDS)
+
+
 async def _read(request: web.Request) -> bytes:
     raw = b""
     if (request.content_length or 0) <= LARGEST_BODY:
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(body_seconds(request)):
                 raw = await request.read()
         except TimeoutError:
             raise Problem(HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time.") from None

@@ -14,6 +14,7 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.session import Session, pass_session
 from cdc.cli.settings import configuration, select_sources
 from cdc.config import Config
+from cdc.descriptors import raise_limit
 from cdc.logs import configure_logs
 from cdc.priority import stand_back
 from cdc.service import consumer
@@ -45,6 +46,7 @@ def run(session: Session, role: Role) -> None:
     config = configuration(session)
     _log_as(config)
     stand_back(config.process.nice)
+    raise_limit()
     if role is not Role.DISPATCH:
         select_sources(config, ())
     run_async(_until_signal(config, role, lambda: configuration(session)))

@@ -37,6 +37,7 @@ _PATH_OPTIONS = (
     "secret_key_file",
     "ca_file",
     "token_file",
+    "metrics_token_file",
 )
 _LIST_OPTIONS = ("tables", "include", "allow_networks", "hosts", "trusted_proxies")
 #: Tables of names and values: in the environment ``name=value,name=value``.
@@ -283,6 +284,6 @@ def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> An
         return value
     if table == ("outbox",) and option == "url" and value.startswith(SQLITE) and value != SQLITE:
         return f"{SQLITE}{base / Path(value.removeprefix(SQLITE)).expanduser()}"
-    if option in _PATH_OPTIONS and table[0] in ("source", "outbox", "mail"):
+    if option in _PATH_OPTIONS and table[0] in ("source", "outbox", "mail", "web"):
         return str(base / Path(value).expanduser())
     return value

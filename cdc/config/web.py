@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from cdc.config.section import Networks, Section, matching
+from cdc.config.section import Networks, Section, matching, read_password
+from cdc.errors import ConfigError
+
+#: Characters that a bearer token may have; fewer of them could be guessed.
+_BEARER = r"[A-Za-z0-9._~+/=-]{16,}"
 
 
 class WebConfig(Section):
@@ -19,6 +24,10 @@ class WebConfig(Section):
     overdue_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
     timezone: str = ""
     session_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 12.0
+    connections: Annotated[int, Field(ge=8, le=10_000)] = 256
+    connections_per_address: Annotated[int, Field(ge=4, le=10_000)] = 64
+    request_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 15.0
+    metrics_token_file: Path | None = None
     hosts: tuple[Annotated[str, matching(r"[A-Za-z0-9._-]+", "is not a host name such as cdc.example.com")], ...] = ()
     trusted_proxies: Networks = ()
     trusted_header: str = ""
@@ -57,6 +66,18 @@ class WebConfig(Section):
         if any(network.prefixlen == 0 for network in self.trusted_proxies):
             raise ValueError("has trusted_proxies that hold every address: anybody would be believed")
         return self
+
+    def metrics_token(self) -> str:
+        """The token that requests for metrics must carry; empty: none.  Read now; raises `ConfigError`."""
+        if self.metrics_token_file is None:
+            return ""
+        token = read_password(self.metrics_token_file, "metrics token").strip()
+        if not re.fullmatch(_BEARER, token):
+            raise ConfigError(
+                f"The metrics token file {self.metrics_token_file} holds no token.",
+                "Write at least 16 letters and digits into it, for example with: openssl rand -hex 32",
+            )
+        return token
 
 
 class TracingConfig(Section):

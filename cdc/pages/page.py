@@ -13,14 +13,12 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from cdc.access.nouns import Role
+from cdc.api.application import body_seconds
 from cdc.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.notices import NOTICES
 from cdc.pages.site import Site
 from cdc.pages.visitor import Visitor
-
-#: Who takes longer to send a form is slow on purpose, or gone.
-FORM_SECONDS = 15.0
 
 
 class Refused(Exception):
@@ -66,7 +64,7 @@ class Page:
     async def form(self) -> MultiMapping[str]:
         """The fields of the form that was sent (no files).  Read once, and then again from memory."""
         try:
-            async with asyncio.timeout(FORM_SECONDS):
+            async with asyncio.timeout(body_seconds(self.request)):
                 await self.request.read()
         except TimeoutError:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "The form did not come in time.") from None

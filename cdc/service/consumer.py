@@ -173,5 +173,5 @@ async def watch_outbox(store: OutboxStore, clock: Clock, stop: asyncio.Event) ->
             await store.check()
         except OutboxLost:
             raise
-        except OutboxError:
-            continue  # reported by the parts that need it
+        except (OutboxError, OSError, RuntimeError):
+            continue  # also without file descriptors or threads; reported by the parts that need them

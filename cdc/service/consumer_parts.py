@@ -118,6 +118,8 @@ class ConsumerParts:
             kept = Kept(**config.retention.model_dump())
             parts[RETENTION] = Part(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
         watched = {name: relay for name, (_, relay) in relays.items()}
+        if config.web.listen:
+            config.web.metrics_token()  # only to find a file that cannot be read now
         if watched or config.web.listen or self.supervisor.patience is not None:
             keys = [key for key, _ in relays.values()]
             paces = {name: share.pace for name, share in shares.items()}

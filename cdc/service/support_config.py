@@ -21,7 +21,10 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
         "allow_private", "allow_http", "concurrency", "lease_seconds", "max_timeout_seconds", "stop_seconds",
     ),
     "mail": ("port", "security"),
-    "web": ("stalled_seconds", "overdue_seconds", "session_hours", "timezone"),
+    "web": (
+        "stalled_seconds", "overdue_seconds", "session_hours", "timezone", "connections", "connections_per_address",
+        "request_seconds",
+    ),
     "retention": ("days", "events", "payload_days"),
     "tracing": ("sample",),
     "log": ("format", "level"),

@@ -21,7 +21,11 @@ _SECRET_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "source": ("facturascripts", "password_file", "admin_password_file"),
     "outbox": ("password_file", "secret_key_file"),
     "mail": ("password_file",),
+    "web": ("metrics_token_file",),
 }
+#: Bound of the memory (MB), of the process and for each source: several times what docs/performance.md measures.
+MEMORY_MB: Final = 512
+MEMORY_MB_SOURCE: Final = 4
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 
 
@@ -51,6 +55,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
         "PROGRAM": program,
         "USER": settings.user,
         "NICE": str(config.process.nice),
+        "MEMORY": str(MEMORY_MB + MEMORY_MB_SOURCE * len(config.source)),
         "WRITES": "".join(f"ReadWritePaths={_quoted(_path(folder))}\n" for folder in _written(config)),
         "CREDENTIALS": "".join(_credentials(config)) or "# (This configuration names none.)\n",
         "HOME": "read-only" if any(map(_at_home, _read(config, settings))) else "yes",
@@ -110,7 +115,7 @@ def _credentials(config: Config) -> Iterator[str]:
 
 def _secret_files(config: Config) -> Iterator[tuple[tuple[str, ...], Path]]:
     tables = [(("source", name), source) for name, source in config.source.items()]
-    for path, table in [*tables, (("outbox",), config.outbox), (("mail",), config.mail)]:
+    for path, table in [*tables, (("outbox",), config.outbox), (("mail",), config.mail), (("web",), config.web)]:
         for option in _SECRET_FILES[path[0]]:
             file = getattr(table, option)
             if file is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
+from cdc.access.proxy import client_address, is_local, network_of, trusts
 from cdc.access.sign_in import SignIn
 from cdc.access.upkeep import keep_tidy
 from cdc.clock import Clock
@@ -23,8 +24,11 @@ from cdc.web.monitor import Monitor
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from aiohttp.web import Request
 
     from cdc.api.desk import Desk
+    from cdc.config.web import WebConfig
+    from cdc.web.connections import Connections
 
 
 async def serve_web(
@@ -43,6 +47,8 @@ async def serve_web(
     from cdc.pages.application import application
     from cdc.web.server import add_health, serve
 
+    token = config.web.metrics_token()
+
     access = open_access(config)
     await access.open()
     try:
@@ -58,7 +64,8 @@ async def serve_web(
                 replay_asked=replaying.asked,
             )
             app = application(config.web.hosts)
-            add_health(app, monitor, bounds, clock)
+            connections = limited(app, config.web)
+            add_health(app, monitor, bounds, clock, token)
             add_management(app, config, desk, access, ways_in)
             link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
 
@@ -66,10 +73,30 @@ async def serve_web(
                 if link is not None:
                     say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
-            serving = serve(app, config.web.listen, stop, listening)
+            serving = serve(app, config.web.listen, connections, stop, listening)
             await asyncio.gather(serving, keep_tidy(access, clock, stop), replaying.run(stop))
     finally:
         await access.close()
+
+
+def limited(app: web.Application, web: WebConfig) -> Connections:
+    """Bound the connections and requests of this application; the connections are for whoever serves it."""
+    from cdc.api.application import REQUEST_SECONDS
+    from cdc.web.connections import Connections, Limits, counting
+
+    def group(address: str) -> str:
+        """Return the network that is counted together; empty for proxies, and for this machine, where one may run."""
+        many = trusts(web.trusted_proxies, address) or is_local(address, forwarded=False)
+        return "" if many else network_of(address)
+
+    connections = Connections(Limits(web.connections, web.connections_per_address, web.request_seconds, group))
+    app.middlewares.insert(0, counting(connections, lambda request: _client(web, request)))
+    app[REQUEST_SECONDS] = web.request_seconds
+    return connections
+
+
+def _client(web: WebConfig, request: Request) -> str:
+    return client_address(web.trusted_proxies, request.remote or "", request.headers.getall("X-Forwarded-For", []))
 
 
 def _opened_otherwise(config: Config) -> bool:

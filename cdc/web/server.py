@@ -6,9 +6,12 @@ It never stops that: an address that cannot be had is one sentence in the log, a
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
 
 import orjson
 import structlog
@@ -18,18 +21,19 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from cdc.clock import Clock
+from cdc.web.accepting import accept, listening_sockets
+from cdc.web.connections import Connection, Connections
 from cdc.web.health import Bounds, reasons, state
 from cdc.web.metrics import registry
 from cdc.web.monitor import Monitor
 
 NOT_READY = 503
-#: A connection on which no request comes, or none is complete, is closed after this.
-QUIET_SECONDS = 30.0
 
 log = structlog.get_logger()
 
 
-def add_health(app: web.Application, monitor: Monitor, bounds: Bounds, clock: Clock) -> None:
+def add_health(app: web.Application, monitor: Monitor, bounds: Bounds, clock: Clock, metrics_token: str = "") -> None:
+    """``metrics_token``: a bearer token that requests for metrics must carry; empty: none."""
     metrics = registry(monitor, bounds, clock)
 
     async def ready(_request: web.Request) -> web.Response:
@@ -45,7 +49,7 @@ def add_health(app: web.Application, monitor: Monitor, bounds: Bounds, clock: Cl
 
     app.router.add_get("/health/live", _live)
     app.router.add_get("/health/ready", ready)
-    app.router.add_get("/metrics", _metrics(metrics))
+    app.router.add_get("/metrics", _metrics(metrics, metrics_token))
 
 
 async def _live(_request: web.Request) -> web.Response:
@@ -53,12 +57,25 @@ async def _live(_request: web.Request) -> web.Response:
     return _json({"live": True}, 200)
 
 
-def _metrics(metrics: CollectorRegistry) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _metrics(metrics: CollectorRegistry, token: str) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def serve(request: web.Request) -> web.Response:
+        if token and not _bears(request, token):
+            return web.Response(
+                status=HTTPStatus.UNAUTHORIZED,
+                text="This needs the token of [web] metrics_token_file.\n",
+                headers={"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"},
+            )
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(metrics), headers={"Content-Type": content_type})
 
     return serve
+
+
+def _bears(request: web.Request, token: str) -> bool:
+    """Return whether the request carries the token, in a time that says nothing of it."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token.encode())
+    return right and scheme.lower() == "bearer"
 
 
 def _json(told: object, status: int) -> web.Response:
@@ -66,16 +83,16 @@ def _json(told: object, status: int) -> web.Response:
     return web.Response(body=orjson.dumps(told) + b"\n", status=status, headers=headers)
 
 
-async def serve(app: web.Application, listen: str, stop: asyncio.Event, listening: Callable[[], None]) -> None:
+async def serve(
+    app: web.Application, listen: str, connections: Connections, stop: asyncio.Event, listening: Callable[[], None]
+) -> None:
     """Until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
-    host, _, port = listen.rpartition(":")
-    logger = logging.getLogger(__name__)
-    logger.addFilter(_said_in_http)
-    runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=0.5, keepalive_timeout=QUIET_SECONDS)
+    runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
+    accepting: asyncio.Future[Any] | None = None
     try:
         try:
-            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+            sockets = await listening_sockets(listen)
         except OSError as error:
             log.error(
                 "page, API, health and metrics are not served",
@@ -85,10 +102,23 @@ async def serve(app: web.Application, listen: str, stop: asyncio.Event, listenin
             )
         else:
             log.info("serving the page, the API, health and metrics", url=f"http://{listen}/")
+            make = _maker(runner, connections)
+            accepting = asyncio.gather(*(accept(each, connections, make) for each in sockets))
             listening()
         await stop.wait()
     finally:
+        if accepting is not None:
+            accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
         await runner.cleanup()
+
+
+def _maker(runner: web.AppRunner, connections: Connections) -> Callable[[], Connection]:
+    handling = runner.server
+    assert handling is not None, "set up"
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_said_in_http)
+    return lambda: connections.make(handling, access_log=None, logger=logger)
 
 
 def _said_in_http(record: logging.LogRecord) -> bool:

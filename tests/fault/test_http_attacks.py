@@ -16,7 +16,8 @@ from cdc.api import stream
 from cdc.api.gate import TOKEN_STREAMS
 from cdc.config import Config, WebConfig
 from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.web import server
+from cdc.web import connections, server
+from cdc.web.connections import Connections, Limits
 from support.consumer import Consumer
 from support.health import Health
 from support.managing import API, Managed, managing
@@ -31,10 +32,11 @@ async def served(quiet: float = 30.0) -> AsyncIterator[tuple[Managed, int]]:
     """As `cdc run` serves it, and its port.  ``quiet``: seconds that a connection may be."""
     stop, listening, port = asyncio.Event(), asyncio.Event(), free_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "QUIET_SECONDS", quiet)
+        patch.setattr(connections, "QUIET_SECONDS", quiet)
         async with managing(MemoryOutbox()) as managed:
             app = managed.client.server.app  # type: ignore[attr-defined]  # of a TestServer
-            serving = asyncio.create_task(server.serve(app, f"127.0.0.1:{port}", stop, listening.set))
+            counted = Connections(Limits())
+            serving = asyncio.create_task(server.serve(app, f"127.0.0.1:{port}", counted, stop, listening.set))
             await listening.wait()
             try:
                 yield managed, port

@@ -11,10 +11,10 @@ import pytest
 from yarl import URL
 
 from cdc.access.nouns import AuditFilter, Role
+from cdc.api import application
 from cdc.backfill import Backfill, BackfillState
 from cdc.delivery import DeliveryState
 from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.pages import page
 from cdc.pages.door import COOKIE
 from cdc.pages.routes import routes
 from support.browsing import Markup, Visitor, visiting
@@ -325,7 +325,7 @@ async def test_headers_cannot_be_injected(site: Managed) -> None:
 
 
 async def test_a_form_that_does_not_come(site: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "FORM_SECONDS", 0.05)
+    monkeypatch.setattr(application, "BODY_SECONDS", 0.05)
     never = asyncio.Event()
 
     async def drip() -> AsyncIterator[bytes]:

@@ -26,6 +26,8 @@ host = "mail.example.com"
 sender = "cdc@example.com"
 user = "cdc"
 password_file = "/etc/facturascripts-cdc/mail"
+[web]
+metrics_token_file = "/etc/facturascripts-cdc/metrics"
 """
 
 
@@ -51,6 +53,8 @@ def test_secrets_are_credentials_and_only_the_outbox_is_written(unit: Callable[.
         "Environment=CDC_OUTBOX_SECRET_KEY_FILE=%d/outbox.secret_key_file",
         "LoadCredential=mail.password_file:/etc/facturascripts-cdc/mail",
         "Environment=CDC_MAIL_PASSWORD_FILE=%d/mail.password_file",
+        "LoadCredential=web.metrics_token_file:/etc/facturascripts-cdc/metrics",
+        "Environment=CDC_WEB_METRICS_TOKEN_FILE=%d/web.metrics_token_file",
         "LoadCredential=certificate.bank:/etc/facturascripts-cdc/bank.pem",
         'Environment="CDC_DISPATCH_CLIENT_CERTIFICATES=bank=%d/certificate.bank"',
     ]
@@ -68,6 +72,15 @@ def test_it_stands_back_as_the_configuration_says(unit: Callable[..., str], tmp_
     printed = unit()
     assert "Nice=12\n" in printed
     assert "SystemCallFilter=~@privileged @resources\n" in printed, "it could not by itself"
+
+
+def test_it_bounds_files_and_memory_by_the_number_of_sources(unit: Callable[..., str], tmp_path: Path) -> None:
+    printed = unit()
+    assert "LimitNOFILE=65536\n" in printed
+    assert "MemoryMax=520M\n" in printed, "512 and 4 for each of two sources"
+    more = "".join(f'[source.s{number}]\nurl = "mysql://cdc@db/fs{number}"\n' for number in range(98))
+    (tmp_path / "cdc.toml").write_text(CONFIG + more, encoding="utf-8")
+    assert "MemoryMax=912M\n" in unit()
 
 
 def test_it_runs_this_program_with_this_configuration(unit: Callable[..., str], tmp_path: Path) -> None:

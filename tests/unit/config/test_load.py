@@ -55,7 +55,7 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest"}
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
-    secret_files = {"password_file", "secret_key_file"}
+    secret_files = {"password_file", "secret_key_file", "metrics_token_file"}
     for section in ("dispatch", "web", "log", "outbox", "retention"):
         dumps = [getattr(each, section).model_dump(exclude=secret_files) for each in (written, plain)]
         assert dumps[0] == dumps[1]

@@ -57,6 +57,19 @@ async def scrape(watch: Watch, accept: str = "") -> str:
         return await answer.text()
 
 
+async def test_a_token_is_asked_for_where_one_is_configured(watch: Watch) -> None:
+    app = web.Application()
+    add_health(app, watch.monitor, BOUNDS, watch.clock, "s" * 32)
+    async with TestClient(TestServer(app)) as client:
+        for given in ("", "s" * 32, f"Bearer {'s' * 31}", f"Basic {'s' * 32}", "Bearer ñ", "Bearer"):
+            answer = await client.get("/metrics", headers={"Authorization": given} if given else {})
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), given
+            assert "cdc_ready" not in await answer.text()
+        answer = await client.get("/metrics", headers={"Authorization": f"bearer {'s' * 32}"})
+        assert answer.status == 200
+        assert (await client.get("/health/live")).status == 200
+
+
 def values(text: str) -> dict[str, dict[tuple[str, ...], float]]:
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):
