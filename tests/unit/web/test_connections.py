@@ -12,7 +12,7 @@ from aiohttp import web
 from cdc.web import connections as module
 from cdc.web.connections import Connections, Limits, counting, everybody
 from cdc.web.server import serve
-from support.health import free_port
+from support.ports import free_port
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
