@@ -14,7 +14,8 @@ import pytest
 from cdc.descriptors import raise_limit
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
-from support.health import Health, free_port, is_ready
+from support.health import Health, is_ready
+from support.ports import free_port
 
 #: As many as ended the process of former versions.
 HALF_SENT = 1_224
