@@ -25,6 +25,7 @@ from cdc.position import Position
 from cdc.service import doctor as service_doctor
 from cdc.service import endpoints as service_endpoints
 from cdc.service import markers, sending
+from cdc.service.file_modes import file_findings
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -70,6 +71,8 @@ def checks_of(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
         yield _failed("configuration", "read", error)
         return
     yield Check("configuration", Finding("read", Severity.OK, str(config.file or "from the environment")))
+    for finding in file_findings(config):
+        yield Check("files", finding)
     if config.dispatch.client_certificates:
         yield _check_certificates(config)
     if config.mail.host:

@@ -101,7 +101,7 @@ def _at_home(path: Path) -> bool:
 
 def _credentials(config: Config) -> Iterator[str]:
     """A line that has systemd read each file, and one that has the option name where it then is."""
-    for path, file in _secret_files(config):
+    for path, file in secret_files(config):
         name = ".".join(path).replace("source.", "", 1)
         yield f"LoadCredential={name}:{_path(file)}\n"
         yield f"Environment={variable_name(path)}=%d/{name}\n"
@@ -113,7 +113,8 @@ def _credentials(config: Config) -> Iterator[str]:
         yield f'Environment="{variable_name(("dispatch", "client_certificates"))}={places}"\n'
 
 
-def _secret_files(config: Config) -> Iterator[tuple[tuple[str, ...], Path]]:
+def secret_files(config: Config) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Yield each option that names a file with a secret, and the file."""
     tables = [(("source", name), source) for name, source in config.source.items()]
     for path, table in [*tables, (("outbox",), config.outbox), (("mail",), config.mail), (("web",), config.web)]:
         for option in _SECRET_FILES[path[0]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.file import keep_private
 
 _CREATE: Final = "CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)"
 _READ: Final = "SELECT content FROM refusal WHERE api = ?"
@@ -41,6 +42,7 @@ class RefusalFile:
 
     def _change(self, api: str, change: Callable[[str], str]) -> None:
         new = not self._path.exists()
+        keep_private(self._path)  # an account that can open it could hold its lock
         try:
             with closing(sqlite3.connect(self._path, isolation_level=None, timeout=_TIMEOUT)) as db:
                 db.execute("BEGIN IMMEDIATE")

@@ -223,7 +223,10 @@ def test_install_and_uninstall(run_cdc: Callable, installer: object) -> None:
 def test_doctor(run_cdc: Callable, installer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001 - conftest's FakeInstaller
     monkeypatch.setenv("CDC_SECRET_KEY", new_key())
     run_cdc("endpoint", "add", URL, "--events", "*")
+    (folder / "cdc.toml").chmod(0o640)
     assert all(line.startswith("OK") for line in run_cdc("doctor").stdout.splitlines())
+    (folder / "cdc.db").chmod(0o644)  # opening takes it from others: that is asked first
+    assert f"Other accounts can read {folder / 'cdc.db'} (mode 0644)." in run_cdc("doctor").stdout
     installer.findings_given = [Finding("triggers", Severity.WRONG, "1 of 2 lost", "cdc install-triggers")]
     wrong = run_cdc("doctor", code=1).stdout
     assert "WRONG    source main: triggers: 1 of 2 lost\n         mend: cdc install-triggers" in wrong

@@ -53,8 +53,11 @@ async def test_the_files_are_for_their_owner_only(outbox: SqliteOutbox, path: Pa
     await outbox.add_endpoint(endpoint())
     assert await outbox.become_dispatcher()
     assert await outbox.become_reader("main")
+    await outbox.change_refusals("https://erp.example", lambda before: f"{before}refused")
     files = sorted(path.parent.iterdir())
-    assert {"outbox.db", "outbox.db-dispatch", "outbox.db-shm", "outbox.db-wal"} < {file.name for file in files}
+    assert {"outbox.db", "outbox.db-dispatch", "outbox.db-refusals", "outbox.db-shm", "outbox.db-wal"} < {
+        file.name for file in files
+    }
     assert {mode(file) for file in files} == {0o600}
 
 
