@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
+from string import Template
 
 from cdc.column import Capture
 from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
-from cdc.sqlfile import render
+from cdc.sqlfile import load, render
 
 _FOLDER = "postgres/trigger"
 #: The table of ours whose triggers prove that changes are captured.
@@ -83,20 +85,34 @@ def function_settings(*, styled: bool) -> frozenset[str]:
 
 def function(capture: Capture, *, styled: bool) -> str:
     """``styled``: the table has columns whose text depends on the session's settings."""
-    name = "function_secrets" if capture.secrets else "function"
-    return render(
-        f"{_FOLDER}/{name}.sql",
+    head, _, tail = _function_parts(capture)
+    head = Template(head).substitute(
         function=quote(capture.table),
-        secrets=text_array(capture.secrets),
         settings=" ".join(f"SET {name} = '{value}'" for name, value in _STYLES.items() if styled),
-        lock_class=str(LOCK_CLASS),
-        lock_idle=str(LOCK_IDLE),
     )
+    return f"{head}{dollar_quoted(function_source(capture))}{tail}"
 
 
 def function_source(capture: Capture) -> str:
     """The function's body as pg_proc.prosrc holds it."""
-    return function(capture, styled=False).split("$cdc$")[1]
+    _, body, _ = _function_parts(capture)
+    return Template(body).substitute(
+        secrets=text_array(capture.secrets), lock_class=str(LOCK_CLASS), lock_idle=str(LOCK_IDLE)
+    )
+
+
+def _function_parts(capture: Capture) -> tuple[str, str, str]:
+    """The template before, within and after its dollar quotes.  It is split before names are put in: a table or
+    a column may have the quote in its name."""
+    name = "function_secrets" if capture.secrets else "function"
+    head, body, tail = load(f"{_FOLDER}/{name}.sql").split("$$cdc$$")
+    return head, body, tail
+
+
+def dollar_quoted(body: str) -> str:
+    """Quote a function's body so that nothing in it ends the quote."""
+    tag = next(tag for tag in (f"$cdc{number or ''}$" for number in count()) if tag not in body)
+    return f"{tag}{body}{tag}"
 
 
 def revoke_function(table: str) -> str:
