@@ -1,4 +1,4 @@
-"""Tables and columns may have any name: none ends a quote of ours, and none confuses the comparison with what is there."""
+"""Tables and columns may have any name: none ends a quote of ours, and none makes a trigger look wrong."""
 
 from __future__ import annotations
 
