@@ -20,10 +20,15 @@ class NotConfigured(Exception):
         self.reason = f"The configuration has no {kind} {name!r}, which the endpoint names."
 
 
+class TooManyInterim(Exception):
+    """A receiver sends interim answers without an end."""
+
+
 # The first that fits the error, or the operating system's error within it, words it.
 _SENTENCES: list[tuple[type[BaseException], str]] = [
     (AddressRefused, "{detail}"),
     (NotConfigured, "{detail}"),
+    (TooManyInterim, "{where} sent many interim answers (1xx) and no answer."),
     (aiohttp.ClientHttpProxyError, "The proxy {proxy} answered {detail}."),
     (aiohttp.ClientConnectorCertificateError, "The TLS certificate of {where} is not valid: {detail}."),
     (ssl.SSLError, "TLS with {where} failed: {detail}."),

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import aiohttp
-from yarl import URL
-
 from cdc.dispatch.address import public_url
 from cdc.dispatch.failure import describe_error
 from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest
@@ -37,7 +34,7 @@ async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
     url, way = endpoint.url, (endpoint.proxy, endpoint.client_certificate)
     request = WebhookRequest(url, headers, b"", endpoint.timeout, *way)
     try:
-        answered = await _options(sender, request)
+        answered = await sender.ask("OPTIONS", request)  # of any status, which says nothing
     except Exception as error:
         raise EndpointRefused(f"The endpoint was not validated: {describe_error(error, request)}") from error
     agreed = judge(answered, origin)
@@ -60,17 +57,3 @@ def judge(answered: Mapping[str, str], origin: str) -> Agreement | None:
 
 
 _LONGEST_RATE = 9  # digits
-
-
-async def _options(sender: HttpSender, request: WebhookRequest) -> Mapping[str, str]:
-    """The headers of the answer, whatever its status; names in any case."""
-    connector, way = sender.session_options(request)
-    session = aiohttp.ClientSession(
-        connector=connector,
-        connector_owner=False,
-        timeout=aiohttp.ClientTimeout(total=request.timeout),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-    url = URL(request.url)
-    async with session, session.options(url, headers=request.headers, allow_redirects=False, **way) as response:
-        return response.headers

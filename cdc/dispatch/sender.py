@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
-from cdc.dispatch.address import Network, Reach
+from cdc.dispatch.address import AddressInfo, Network, Reach
 from cdc.dispatch.deadline import Deadline
-from cdc.dispatch.failure import NotConfigured, describe_error
+from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.resolver import CheckedResolver, LookUp
 from cdc.dispatch.retry import Answer
@@ -24,6 +25,10 @@ from cdc.dispatch.target import Proxy, Target, proxy_of
 ANSWER_BYTES = 1000
 #: How long an answer's body may take behind its head (seconds): the status has decided by then.
 BODY_GRACE = 1.0
+#: Interim answers (100 Continue, 103 Early Hints) before the answer itself; a receiver that sends more is cut off.
+INTERIM_ANSWERS = 16
+#: Bytes that the system holds of what a receiver sends; it doubles them.
+RECEIVE_BUFFER = 32 * 1024
 #: Idle connections are closed before the usual servers close theirs after five seconds: a request that meets a
 #: closing connection fails.
 KEEP_ALIVE = 4.0
@@ -66,7 +71,7 @@ class HttpSender:
         self._proxies = {name: proxy_of(url) for name, url in (proxies or {}).items()}
         self._look_up = {"look_up": look_up} if look_up else {}
         self._connectors: dict[str, aiohttp.TCPConnector] = {}
-        self._targets: dict[tuple[str, str, str], Target] = {}
+        self._targets: dict[tuple[str, str, str, str], Target] = {}
 
     async def __aenter__(self) -> Self:
         self._connectors = {"": self._connector(self._reach)}
@@ -78,7 +83,7 @@ class HttpSender:
     def _connector(self, reach: Reach) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(
             resolver=CheckedResolver(reach, **self._look_up),
-            socket_factory=None if reach.private else reach.guarded_socket,
+            socket_factory=_sockets(_any_socket if reach.private else reach.guarded_socket),
             ssl=self._contexts[""],
             limit=0,  # the dispatcher bounds what is in flight, before a request's time starts to count
             limit_per_host=CONNECTIONS_PER_HOST,
@@ -91,13 +96,16 @@ class HttpSender:
         for connector in self._connectors.values():
             await connector.close()
 
-    def session_options(self, request: WebhookRequest) -> tuple[aiohttp.TCPConnector, dict[str, Any]]:
-        """For requests that are no deliveries, guarded and routed as these are: the connector, and options of each
-        request.  Raises `AddressRefused` or `NotConfigured`."""
-        target = self._target(request)
-        proxy = self._proxies.get(request.proxy)
-        way = {"proxy": proxy.url, "proxy_headers": proxy.headers} if proxy else {}
-        return target.connector, {"ssl": self._contexts[request.client_certificate], **way}
+    async def ask(self, method: str, request: WebhookRequest) -> Mapping[str, str]:
+        """Send a request that is no delivery, guarded and routed as these are, and return the headers of the answer,
+        names in any case.  Raises whatever keeps the answer from arriving."""
+        exchange = _Exchange()
+        try:
+            with Deadline(request.timeout):
+                await exchange.run(self._target(request, method), request)
+            return exchange.headers
+        finally:
+            exchange.close()
 
     async def send(self, request: WebhookRequest) -> Answer:
         assert self._connectors, "used outside of `async with`"
@@ -113,10 +121,10 @@ class HttpSender:
             return Answer(None, now() - started, error=describe_error(error, request))
         finally:
             exchange.close()
-        return Answer(exchange.status, duration, exchange.retry_after, body)
+        return Answer(exchange.status, duration, exchange.headers.get("Retry-After"), body)
 
-    def _target(self, request: WebhookRequest) -> Target:
-        key = request.url, request.proxy, request.client_certificate
+    def _target(self, request: WebhookRequest, method: str = "POST") -> Target:
+        key = method, request.url, request.proxy, request.client_certificate
         target = self._targets.get(key)
         if target is None:
             if len(self._targets) >= _MOST_TARGETS:
@@ -124,7 +132,7 @@ class HttpSender:
             target = self._targets[key] = self._new_target(*key)
         return target
 
-    def _new_target(self, url: str, proxy_name: str, certificate: str) -> Target:
+    def _new_target(self, method: str, url: str, proxy_name: str, certificate: str) -> Target:
         """Raises `AddressRefused` or `NotConfigured`."""
         self._reach.check_target(url)
         proxy: Proxy | None = None
@@ -132,7 +140,23 @@ class HttpSender:
             raise NotConfigured("proxy", proxy_name)
         if certificate not in self._contexts:
             raise NotConfigured("client certificate", certificate)
-        return Target(url, self._contexts[certificate], self._connectors[proxy_name], proxy)
+        return Target(method, url, self._contexts[certificate], self._connectors[proxy_name], proxy)
+
+
+def _any_socket(address_info: AddressInfo) -> socket.socket:
+    family, kind, protocol, _, _ = address_info
+    return socket.socket(family=family, type=kind, proto=protocol)
+
+
+def _sockets(make: Callable[[AddressInfo], socket.socket]) -> Callable[[AddressInfo], socket.socket]:
+    """Return ``make`` with a small receive buffer: all that has arrived is parsed in one go."""
+
+    def small(address_info: AddressInfo) -> socket.socket:
+        made = make(address_info)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        return made
+
+    return small
 
 
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
@@ -143,16 +167,16 @@ _FINAL, _SWITCHING = 200, 101  # a status below says that there is more to come,
 class _Exchange:
     """One request and its answer on one connection, which goes back to the pool when the answer ended well."""
 
-    __slots__ = ("_connection", "_content", "retry_after", "status")
+    __slots__ = ("_connection", "_content", "headers", "status")
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
         self._content: aiohttp.StreamReader | None = None
         self.status: int | None = None
-        self.retry_after: str | None = None
+        self.headers: Mapping[str, str] = {}
 
     async def run(self, target: Target, request: WebhookRequest) -> None:
-        """Until the head of the answer has arrived."""
+        """Until the head of the answer has arrived.  Raises `TooManyInterim`."""
         protocol = await self._connect(target)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         assert protocol.transport is not None, "checked by the pool, and not awaited since"
@@ -160,12 +184,12 @@ class _Exchange:
         # machine is woken once and not by each of them, which took a sixth of what a request costs.
         whole = request_head(target.head, request) + request.body
         asyncio.get_running_loop().call_soon(protocol.transport.write, whole)
-        while True:
-            message, content = await protocol.read()
+        for _ in range(INTERIM_ANSWERS + 1):
+            message, content = await protocol.read()  # does not wait where several arrived at once
             if message.code >= _FINAL or message.code == _SWITCHING:
-                break
-        self.status, self._content = message.code, content
-        self.retry_after = message.headers.get("Retry-After")
+                self.status, self._content, self.headers = message.code, content, message.headers
+                return
+        raise TooManyInterim
 
     async def _connect(self, target: Target) -> ResponseHandler:
         while True:

@@ -50,11 +50,16 @@ class Target:
     __slots__ = ("connect", "connector", "head")
 
     def __init__(
-        self, url: str, tls: ssl.SSLContext | bool, connector: aiohttp.TCPConnector, proxy: Proxy | None = None
+        self,
+        method: str,
+        url: str,
+        tls: ssl.SSLContext | bool,
+        connector: aiohttp.TCPConnector,
+        proxy: Proxy | None = None,
     ) -> None:
         self.connector = connector
         self.connect = Place(
-            "POST",
+            method,
             URL(url),
             loop=asyncio.get_running_loop(),
             ssl=tls,
@@ -62,8 +67,8 @@ class Target:
             proxy_headers=proxy.headers if proxy else None,
         )
         place, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
-        self.head = f"POST {place} HTTP/1.1\r\nHost: {host}\r\n"
+        self.head = f"{method} {place} HTTP/1.1\r\nHost: {host}\r\n"
         if proxy and not self.connect.is_ssl():
-            self.head = f"POST http://{host}{place} HTTP/1.1\r\nHost: {host}\r\n"
+            self.head = f"{method} http://{host}{place} HTTP/1.1\r\nHost: {host}\r\n"
             if proxy.authorization is not None:
                 self.head += f"Proxy-Authorization: {proxy.authorization}\r\n"
