@@ -8,7 +8,7 @@
  */
 declare(strict_types=1);
 
-$secret = getenv('WEBHOOK_SECRET');
+$secret = (string) getenv('WEBHOOK_SECRET');
 $folder = getenv('RECEIVER_FOLDER');
 
 function is_genuine(string $body, string $secret): bool
@@ -18,6 +18,9 @@ function is_genuine(string $body, string $secret): bool
         return false;
     }
     $key = base64_decode(substr($secret, strlen('whsec_')));
+    if (strlen($key) < 24) {
+        return false; // no secret: anybody can sign with an empty key
+    }
     $signed = ($_SERVER['HTTP_WEBHOOK_ID'] ?? '') . '.' . $sent . '.' . $body;
     $expected = 'v1,' . base64_encode(hash_hmac('sha256', $signed, $key, true));
     foreach (explode(' ', $_SERVER['HTTP_WEBHOOK_SIGNATURE'] ?? '') as $given) {

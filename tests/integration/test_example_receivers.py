@@ -6,6 +6,8 @@ One whose language is not on this machine is named by a skipped test.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import json
 import os
 import shutil
@@ -133,6 +135,53 @@ async def test_a_receiver_takes_each_genuine_event_once_and_the_newest(example: 
         wanted = replace(sending.endpoint, batch_size=3)
         assert await sending.send(build_batch(batch, wanted, sending.now)) == 204
     assert example.handled(tmp_path) == ["evt_1", "evt_2", "evt_4", "evt_6", "evt_7", "evt_8"]
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_AAAA"])
+@pytest.mark.parametrize("example", LANGUAGES, ids=lambda example: example.file)
+async def test_without_a_secret_a_receiver_takes_nothing(example: Example, secret: str, tmp_path: Path) -> None:
+    """Anybody can sign with an empty or a short key."""
+    if shutil.which(example.program) is None:
+        pytest.skip(f"{example.file}: not run, for there is no {example.program} on this machine.")
+    async with (
+        running(example, tmp_path, secret) as url,
+        aiohttp.ClientSession() as session,
+        session.post(url, data=BODY, headers=_forged_headers(secret)) as answer,
+    ):
+        assert answer.status == 401
+    assert not (tmp_path / "handled").exists()
+
+
+async def test_two_lines_of_the_readme_take_nothing_without_a_secret(tmp_path: Path) -> None:
+    program = shutil.which("php")
+    if program is None:
+        pytest.skip("The two lines of the README: not run, for there is no php on this machine.")
+    readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = readme.partition("```php\n")[2].partition("```")[0]
+    (tmp_path / "two.php").write_text(f"<?php $secret = (string) getenv('WEBHOOK_SECRET');\n{lines}", encoding="utf-8")
+    two = Example(str(tmp_path / "two.php"), "php", LANGUAGES[1].words, _lines)
+    for secret in ("", "whsec_", "whsec_AAAA"):
+        async with (
+            running(two, tmp_path, secret) as url,
+            aiohttp.ClientSession() as session,
+            session.post(url, data=BODY, headers=_forged_headers(secret)) as answer,
+        ):
+            assert answer.status == 401
+
+
+BODY = b'{"id": "evt_1", "event": "invoice.paid", "source": "main", "key": {}, "timestamp": "2026"}'
+
+
+def _forged_headers(secret: str) -> dict[str, str]:
+    """Signed with what an unset, empty or short secret gives as the key."""
+    seconds, key = int(datetime.now(UTC).timestamp()), base64.b64decode(secret.removeprefix("whsec_"))
+    value = base64.b64encode(hmac.digest(key, b"evt_1.%d.%b" % (seconds, BODY), "sha256")).decode()
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{value}",
+        "X-Webhook-Signature": "sha256=" + hmac.digest(secret.encode(), BODY, "sha256").hex(),
+    }
 
 
 def test_each_example_is_run() -> None:

@@ -5,6 +5,8 @@ A language that is not on this machine is named by a skipped test.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -87,6 +89,31 @@ async def test_the_code_of_the_document_verifies_real_requests(language: Languag
         cases = await _cases(Signature(signature))
         told = judged(language, [case for case, _ in cases], tmp_path)
         assert told == [genuine for _, genuine in cases], signature
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.title)
+def test_without_a_secret_the_code_of_the_document_believes_nobody(language: Language, tmp_path: Path) -> None:
+    """Anybody can sign with an empty or a short key: a variable that is not set must not open the receiver."""
+    if not language.available():
+        pytest.skip(f"{language.title}: not run, for there is no {language.program} on this machine.")
+    cases = [_forged(secret, key) for secret, key in UNSET]
+    assert judged(language, cases, tmp_path) == [False] * len(cases)
+
+
+#: What a receiver has where its secret should be, and the key that follows from it.
+UNSET = (("", b""), ("whsec_", b""), ("whpk_", b""), ("whsec_AAAA", b"\0\0\0"), ("whsec_====", b""), ("whsec", b""))
+
+
+def _forged(secret: str, key: bytes) -> Case:
+    body, seconds = b'{"event": "invoice.paid"}', int(datetime.now(UTC).timestamp())
+    signed = b"evt_1.%d.%b" % (seconds, body)
+    value = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{value} v1a,{value}",
+    }
+    return Case(secret, headers, body)
 
 
 @pytest.mark.parametrize("signature", list(Signature))
