@@ -86,11 +86,34 @@ def test_workflow_tests_every_supported_version() -> None:
         assert versions == set(SUPPORTED[title])
 
 
-def test_workflow_pins_actions_by_major_version() -> None:
+def test_workflow_pins_actions_and_its_container_by_digest() -> None:
     jobs = _yaml(".github/workflows/test.yml")["jobs"].values()
     used = [step["uses"] for job in jobs for step in job["steps"] if "uses" in step]
     assert used
-    assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action)] == []
+    assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)] == []
+    text = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
+    assert len(re.findall(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+\n", text)) == len(used), "its version beside each commit"
+    assert [job["container"] for job in jobs if "container" in job and not DIGEST.fullmatch(job["container"])] == []
+
+
+#: FacturaScripts' image is the one whose digest is not known here.
+DIGEST, TAG = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}"), re.compile(r"facturascripts/facturascripts:\d+\.\d+")
+
+
+@pytest.mark.parametrize("engine", ["mariadb", "postgres"])
+def test_containers_are_pinned_and_confined(engine: str) -> None:
+    services = _yaml(f"docker/compose.{engine}.yaml")["services"]
+    for name, service in services.items():
+        image = service["image"]
+        assert "build" in service or DIGEST.fullmatch(image) or TAG.fullmatch(image), image
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+    for name in ("install-triggers", "create-outbox", "cdc"):
+        assert "cap_add" not in services[name]
+        assert services[name]["pids_limit"] == 100
+    bases = re.findall(r"(?m)^FROM (\S+)", (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8"))
+    assert [base for base in bases if not DIGEST.fullmatch(base)] == []
 
 
 def test_supported_versions_are_what_the_package_and_the_readme_say() -> None:
