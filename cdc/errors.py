@@ -14,6 +14,7 @@
     │   ├── LogRefused       the server does not give its log
     │   │   └── LogPurged    what comes next is no longer, or not, in the server's log
     │   ├── LogIncomplete    the log does not hold what is needed to know what changed
+    │   ├── RowUnreadable    a change's images are not what its table's triggers write
     │   ├── MalformedEvent   an event of the database's log is not what the protocol says
     │   └── SchemaMismatch   a table in the log is not what is known of it
     ├── InstallError         triggers cannot be installed or removed as asked
@@ -112,6 +113,10 @@ class MalformedEvent(SourceError):
     """An event of the database's log is not what the protocol says; no value of it is in the message."""
 
 
+class RowUnreadable(SourceError):
+    """The images of one change are not what the triggers of its table write; reading it again gives the same."""
+
+
 class SchemaMismatch(SourceError):
     """A table in the log does not have the columns that are known of it: it was altered in between."""
 
@@ -180,5 +185,6 @@ def reportable_error(error: Exception) -> CdcError:
     may quote a row or a secret."""
     if isinstance(error, CdcError):
         return error
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return Defect(f"Unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}.")
+    places = traceback.extract_tb(error.__traceback__)  # empty for an exception that was never raised itself
+    where = f" in {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
+    return Defect(f"Unexpected {type(error).__name__}{where}.")

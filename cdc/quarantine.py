@@ -1,9 +1,9 @@
-"""Quarantine: a change that repeatedly raises an unexpected exception is skipped and reported."""
+"""Quarantine: a change that repeatedly cannot be processed is skipped and reported."""
 
 from __future__ import annotations
 
 from cdc.change import Gap, Row, RowChange
-from cdc.errors import CdcError, reportable_error
+from cdc.errors import CdcError, RowUnreadable, reportable_error
 from cdc.position import Position
 
 #: Attempts of a batch before the failing change is searched for.
@@ -11,7 +11,7 @@ TRIES = 3
 
 
 class Defects:
-    """Counts unexpected exceptions at one position, apart from errors of the source and the outbox."""
+    """Counts failures at one position that a change may cause: no errors of the database or the outbox."""
 
     def __init__(self) -> None:
         self._position: Position | None = None
@@ -24,7 +24,7 @@ class Defects:
 
     def met(self, error: Exception) -> None:
         """Count an exception."""
-        if not isinstance(error, CdcError):
+        if isinstance(error, RowUnreadable) or not isinstance(error, CdcError):
             self._count += 1
 
     @property

@@ -18,7 +18,16 @@ import structlog
 from cdc.backoff import Backoff
 from cdc.change import Batch, Gap, RowChange, Transaction
 from cdc.clock import Clock
-from cdc.errors import CdcError, OutboxError, OutboxLost, PositionMoved, SourceError, first_error, reportable_error
+from cdc.errors import (
+    CdcError,
+    OutboxError,
+    OutboxLost,
+    PositionMoved,
+    RowUnreadable,
+    SourceError,
+    first_error,
+    reportable_error,
+)
 from cdc.event import Event
 from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
@@ -168,6 +177,8 @@ class Relay:
             mapped = await self._map([transaction], dict(states), keys)
             for event in mapped.events:
                 event_payload(event)
+        except RowUnreadable as error:
+            return error
         except (SourceError, OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the error that is searched for

@@ -13,7 +13,7 @@ import orjson
 from cdc import sqlfile
 from cdc.change import Operation, Row, Value
 from cdc.column import Capture, Column, ColumnKind, Table
-from cdc.errors import SourceError
+from cdc.errors import RowUnreadable
 from cdc.image import ImageReader
 from cdc.normal import NORMALISERS
 from cdc.row_json import TYPES, Unexpected, array_key_reader, array_reader
@@ -130,7 +130,7 @@ def _careful(shape: Shape) -> Callable[[str], Row]:
     def decode(text: str) -> Row:
         values: list[Value] = orjson.loads(text)
         if len(values) != len(names):
-            raise SourceError(
+            raise RowUnreadable(
                 f"An image of table {shape.table} in the journal has {len(values)} values instead of {len(names)}.",
                 "Was the journal written by hand?  Delete that row.",
             )

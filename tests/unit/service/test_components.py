@@ -108,3 +108,18 @@ async def test_usage_error_ends_the_process_at_its_start_only(components: Compon
 
     await components.keep("web", still_wrong, stop)
     assert [error.message for _, error in told(components).failed] == ["No such folder."]
+
+
+async def test_exception_without_a_traceback_is_reported_like_any_other(components: Components) -> None:
+    """Exceptions of a group were perhaps never raised by themselves."""
+    stop = asyncio.Event()
+
+    async def broken(stop: asyncio.Event) -> None:
+        if told(components).failed:
+            stop.set()
+            return
+        raise ExceptionGroup("of tasks", [LookupError("a secret")])
+
+    await components.keep("web", broken, stop)
+    ((name, error),) = told(components).failed
+    assert (name, str(error)) == ("web", "Unexpected LookupError.")
