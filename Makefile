@@ -5,6 +5,7 @@
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
+#   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md, docs/cli.md and docs/api.md again
 #   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
@@ -18,13 +19,14 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ARGS ?=
 SECONDS ?= 600
+SEEDS ?= 1000
 # Generated documentation: each page with the module that prints it.
 PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.document
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test check bench faults fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults simulate fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -48,6 +50,9 @@ bench: $(VENV)/dev-installed databases
 
 faults: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python -m support.fault $(ARGS)
+
+simulate: $(VENV)/dev-installed
+	PYTHONPATH=tests $(BIN)/python -m support.simulated --seeds $(SEEDS) $(ARGS)
 
 fuzz: $(VENV)/dev-installed
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_binlog_decode.py -max_total_time=$(SECONDS) $(ARGS)

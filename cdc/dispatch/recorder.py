@@ -99,7 +99,7 @@ class Recorder:
                 self._observer.outbox_failed("recording", error)
                 delay = backoff.next()
                 log.error("outcomes not recorded", outcomes=len(finished), error=str(error), retry_in=round(delay, 1))
-                await self._clock.wait(_NEVER, delay)
+                await self._clock.wait(asyncio.Event(), delay)
             except Exception as error:  # noqa: BLE001 - one bad outcome must not block the others
                 await self._write_apart(finished, error)
                 return
@@ -129,6 +129,3 @@ def _requests(finished: Sequence[Finished]) -> list[Sequence[Finished]]:
         cut.append(finished[place : place + size])
         place += size
     return cut
-
-
-_NEVER = asyncio.Event()

@@ -1,0 +1,243 @@
+"""Compares what receivers got with what the ERP committed.  Shares no code with the product.
+
+A violation is a sentence.  Times are seconds since the start of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+from typing import Any
+
+from support.simulated.history import Change, Delivery, History, Promise, Request
+
+#: The part of a delay that a sender may add, and what its arithmetic loses.
+_JITTER = 1.1
+_ROUNDING = 0.002
+#: So many failures of an endpoint make its breaker open, and a probe takes the place of the schedule.
+_BREAKER = 10
+
+
+@dataclass(frozen=True)
+class Rules:
+    """``schedules``: the pauses before each retry, by endpoint.  ``whole``: endpoints that get every event after all
+    earlier ones.  ``fenced``: nothing may be on its way twice at once.  ``timely``: all clocks are right, so that times
+    can be compared.  ``undone``: recorded outcomes may have been undone by a power failure."""
+
+    schedules: Mapping[str, Sequence[float]]
+    whole: frozenset[str] = frozenset()
+    fenced: bool = True
+    timely: bool = True
+    undone: bool = False
+
+
+def judge(history: History, rules: Rules) -> list[str]:
+    """Return the violations of a run that has ended with everything delivered, as far as its outbox says."""
+    return [
+        *history.complaints,
+        *_invented(history),
+        *_lost(history, rules),
+        *_doubled(history),
+        *_reordered(history, rules),
+        *_at_once(history, rules),
+        *_again(history, rules),
+        *_early(history, rules),
+        *_waits(history, rules),
+        *_positions(history),
+    ]
+
+
+def _told(delivery: Delivery) -> tuple[str, str, str]:
+    return delivery.record, delivery.event, delivery.text
+
+
+def _name(change: Change) -> tuple[str, str, str]:
+    return change.record, change.event, change.text
+
+
+def _invented(history: History) -> Iterator[str]:
+    """Events that no commit made, or that were sent before it."""
+    committed = {_name(change): change.at for change in history.changes}
+    for request in history.requests:
+        for delivery in request.deliveries:
+            at = committed.get(_told(delivery))
+            if at is None:
+                yield f"invented: request {request.number} tells {_told(delivery)}"
+            elif request.sent < at:
+                yield f"invented: request {request.number} tells {_told(delivery)} before its commit"
+
+
+def _lost(history: History, rules: Rules) -> Iterator[str]:
+    accepted = {
+        (request.endpoint, *_told(delivery))
+        for request in history.requests
+        if request.accepted
+        for delivery in request.deliveries
+    }
+    for endpoint in rules.schedules:
+        for change in history.changes:
+            if (endpoint, *_name(change)) not in accepted:
+                yield f"lost: {endpoint} never accepted {_name(change)}"
+
+
+def _doubled(history: History) -> Iterator[str]:
+    """One change with two ids, or one id for two changes."""
+    ids: dict[tuple[str, str, str], str] = {}
+    changes: dict[str, tuple[str, str, str]] = {}
+    for request in history.requests:
+        for delivery in request.deliveries:
+            told = _told(delivery)
+            if ids.setdefault(told, delivery.id) != delivery.id:
+                yield f"doubled: {told} has the ids {ids[told]} and {delivery.id} (request {request.number})"
+            if changes.setdefault(delivery.id, told) != told:
+                yield f"doubled: the id {delivery.id} is of {changes[delivery.id]} and of {told}"
+        if len(request.deliveries) == 1 and request.webhook_id not in (request.deliveries[0].id, _of_batch(request)):
+            yield f"doubled: request {request.number} has the id {request.webhook_id} in its head"
+
+
+def _of_batch(request: Request) -> str:
+    return request.webhook_id if request.webhook_id.startswith("batch_") else ""
+
+
+def _reordered(history: History, rules: Rules) -> Iterator[str]:
+    """A change sent before an earlier one of its record had been accepted, or given up."""
+    ends = _ends(history)
+    earlier: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
+    by_record: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for change in history.changes:
+        earlier[_name(change)] = list(by_record[change.record])
+        by_record[change.record].append(_name(change))
+    for request in history.requests:
+        together = {_told(delivery) for delivery in request.deliveries}
+        for told in sorted(together):
+            for before in earlier.get(told, ()):
+                if before not in together and ends.get((request.endpoint, *before), inf) > request.sent:
+                    sent = f"{told} (request {request.number})"
+                    yield f"reordered: {request.endpoint} is sent {sent} before {before}"
+    for endpoint in rules.whole:
+        yield from _reordered_as_a_whole(history, endpoint)
+
+
+def _ends(history: History) -> dict[tuple[str, str, str, str], float]:
+    """When deliveries were first accepted, or given up, by endpoint and change."""
+    found: dict[tuple[str, str, str, str], float] = {}
+    for request in history.requests:
+        for delivery in request.deliveries:
+            key = (request.endpoint, *_told(delivery))
+            given_up = history.dead.get((request.endpoint, delivery.id), inf)
+            found[key] = min(found.get(key, inf), given_up, *request.accepted)
+    return found
+
+
+def _reordered_as_a_whole(history: History, endpoint: str) -> Iterator[str]:
+    """At an endpoint that gets one event at a time, none is sent again once a later one was accepted first."""
+    accepted: dict[str, float] = {}
+    first: dict[str, float] = {}
+    for request in history.requests:
+        if request.endpoint == endpoint:
+            (delivery,) = request.deliveries
+            first.setdefault(delivery.id, request.sent)
+            if request.accepted:
+                accepted[delivery.id] = min(request.accepted[0], accepted.get(delivery.id, request.accepted[0]))
+    order = sorted(first, key=lambda each: first[each])
+    for former, later in pairwise(order):
+        end = min(accepted.get(former, inf), history.dead.get((endpoint, former), inf))
+        if first[later] < end:
+            yield f"reordered: {endpoint} is sent {later} before {former} was accepted"
+
+
+def _at_once(history: History, rules: Rules) -> Iterator[str]:
+    """The same delivery, or two of one record, on their way at once from processes that live."""
+    if not rules.fenced:
+        return
+    flying: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
+    for request in history.requests:
+        for record in sorted({delivery.record for delivery in request.deliveries}):
+            for other in flying[request.endpoint, record]:
+                if other.ended is None or (other.ended > request.sent and not other.died):
+                    yield f"at once: requests {other.number} and {request.number} to {request.endpoint} of {record}"
+            flying[request.endpoint, record].append(request)
+
+
+def _again(history: History, rules: Rules) -> Iterator[str]:
+    """Sent although it had been recorded as delivered."""
+    if not rules.fenced or rules.undone:
+        return
+    for request in history.requests:
+        for delivery in request.deliveries:
+            at = history.delivered.get((request.endpoint, delivery.id))
+            if at is not None and request.sent > at:
+                yield f"again: request {request.number} tells {_told(delivery)}, recorded as delivered at {at:.3f} s"
+
+
+def _early(history: History, rules: Rules) -> Iterator[str]:
+    """Sent before the time that was recorded for it."""
+    if not rules.timely or rules.undone:
+        return
+    sent: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
+    for request in history.requests:
+        for delivery in request.deliveries:
+            sent[request.endpoint, delivery.id].append(request)
+    for promise in history.promises:
+        for request in sent[promise.endpoint, promise.event_id]:
+            if promise.recorded < request.sent < promise.due - _ROUNDING:
+                yield f"early: request {request.number} is sent before {promise.due:.3f} s"
+
+
+def _waits(history: History, rules: Rules) -> Iterator[str]:
+    """Retries scheduled sooner or later than the endpoint's schedule and its answer say."""
+    if not rules.timely:
+        return
+    for promise in history.promises:
+        if promise.status == GONE:
+            continue
+        asked = _asked(history, promise)
+        schedule = rules.schedules[promise.endpoint]
+        planned = schedule[min(promise.attempt, len(schedule)) - 1]
+        wait = promise.due - promise.at
+        troubles = sum(
+            request.endpoint == promise.endpoint and not request.accepted and (request.ended or 0.0) <= promise.recorded
+            for request in history.requests
+        )
+        least = planned if troubles < _BREAKER and promise.attempt <= len(schedule) else 0.0
+        if asked is not None:
+            least = max(least, asked)
+        most = max(planned * _JITTER, asked or 0.0)
+        if not least - _ROUNDING <= wait <= most + _ROUNDING:
+            yield (
+                f"at the wrong time: {promise.endpoint} {promise.event_id} waits {wait:.3f} s after attempt "
+                f"{promise.attempt}, not {least:.3f} to {most:.3f} s"
+            )
+
+
+GONE = 410
+
+
+def _asked(history: History, promise: Promise) -> int | None:
+    """How long the receiver asked to wait; None when it asked for nothing, which is not the same as for no time."""
+    for request in history.requests:
+        if request.endpoint != promise.endpoint or request.ended is None:
+            continue
+        if abs(request.ended - promise.at) < _ROUNDING and any(
+            delivery.id == promise.event_id for delivery in request.deliveries
+        ):
+            return request.retry_after
+    return None
+
+
+def _positions(history: History) -> Iterator[str]:
+    """Each stored position must follow the one before."""
+    last: tuple[str, int] | None = None
+    text = ""
+    for at, process, position in history.positions:
+        if position == text:
+            continue
+        read: Any = json.loads(position)["marker"]
+        marker = (str(read[0]), int(read[1]))
+        if last is not None and (marker[0] != last[0] or marker[1] <= last[1]):
+            yield f"backwards: {process} moves the position from {last} to {marker} at {at:.3f} s"
+        last, text = marker, position
