@@ -5,6 +5,7 @@
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
+#   make chaos   20 sources and 50 endpoints, a third of them failing, for an hour (ARGS="--minutes 60 --seed 7 --priority")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md, docs/cli.md and docs/api.md again
@@ -26,7 +27,7 @@ PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test check bench faults simulate fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults chaos simulate fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -50,6 +51,9 @@ bench: $(VENV)/dev-installed databases
 
 faults: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python -m support.fault $(ARGS)
+
+chaos: $(VENV)/dev-installed databases
+	PYTHONPATH=tests $(BIN)/python -m support.chaos $(ARGS)
 
 simulate: $(VENV)/dev-installed
 	PYTHONPATH=tests $(BIN)/python -m support.simulated --seeds $(SEEDS) $(ARGS)
