@@ -174,16 +174,17 @@ class Dispatcher:
             self._lease_room.follow(self._endpoints)
             self._endpoints_stale = False
 
-    async def _bring_forward(self) -> None:
-        """Make deliveries due that a wrong clock has scheduled years ahead."""
+    async def _bring_forward(self) -> bool:
+        """Make deliveries due that a wrong clock has scheduled years ahead.  Return whether there were any."""
         if self._clock.monotonic() < self._forward_at:
-            return
+            return False
         self._forward_at = self._clock.monotonic() + FORWARD
         now = self._clock.now()
         latest = {name: now + longest_wait(endpoint.retry_schedule) for name, endpoint in self._endpoints.items()}
         brought = await self._store.bring_forward(self._settings.worker, latest, now)
         if brought:
             self._log.warning("deliveries brought forward", deliveries=brought, reason="due later than any retry is")
+        return brought > 0
 
     async def _ask_changed(self) -> bool:
         self._changed_asked = self._clock.monotonic()
@@ -270,8 +271,8 @@ class Dispatcher:
         self._any_held = bool(held)
 
     async def _pause(self, due: datetime | None) -> None:
-        """Until there is something to lease: notified, recorded, due, written by another process, a valve opens, or a
-        slot counts as stalled."""
+        """Until there is something to lease: notified, recorded, due, written by another process, brought forward, a
+        valve opens, or a slot counts as stalled."""
         while True:
             opens_at = self._valves.opens_at()
             seconds = max(opens_at - self._clock.monotonic(), SOON)
@@ -282,7 +283,7 @@ class Dispatcher:
             now, complete = self._clock.monotonic(), self._ready.next_complete()
             reached = opens_at <= now or (complete is not None and complete <= now)
             reached = reached or (due is not None and due <= self._clock.now())
-            if woken or reached or self._flights or await self._ask_changed():
+            if woken or reached or self._flights or await self._ask_changed() or await self._bring_forward():
                 return
 
     def _pause_seconds(self, due: datetime | None) -> float:

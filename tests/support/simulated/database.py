@@ -44,25 +44,19 @@ class Session:
 @dataclass
 class Server:
     """``journal``: rows of committed transactions, by their numbers.  ``holder``: the session that has the consumer
-    lock."""
+    lock.  ``readers`` wait for rows, ``standbys`` for the lock."""
 
     journal: list[JournalRow] = field(default_factory=list)
     customers: dict[str, Row] = field(default_factory=dict)
     marker: Marker = NO_MARKER
     holder: Session | None = None
     sessions: list[Session] = field(default_factory=list)
-    watchers: list[asyncio.Future[None]] = field(default_factory=list)
+    readers: list[asyncio.Future[None]] = field(default_factory=list)
+    standbys: list[asyncio.Future[None]] = field(default_factory=list)
 
     def commit(self, rows: Sequence[JournalRow]) -> None:
         self.journal = sorted([*self.journal, *rows], key=lambda row: row.change.ordinal)
-        self.changed()
-
-    def changed(self) -> None:
-        """Wake the sessions that wait for something new."""
-        watchers, self.watchers = self.watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(None)
+        _wake(self.readers)
 
     def end(self, session: Session) -> None:
         """Forget a session, and give up its lock."""
@@ -70,7 +64,14 @@ class Server:
             self.sessions.remove(session)
         if self.holder is session:
             self.holder = None
-            self.changed()
+            _wake(self.standbys)
+
+
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for each in waiting:
+        if not each.done():
+            each.set_result(None)
+    waiting.clear()
 
 
 class JournalSession:
@@ -112,21 +113,13 @@ class JournalSession:
             return True
         if not seconds:
             return False
-        await self._change(seconds)
+        await _wait(self._server.standbys, seconds)
         return await self._ask("lock", self._lock)
 
     def _lock(self) -> bool:
         if self._server.holder is None:
             self._server.holder = self._session
         return self._server.holder is self._session
-
-    async def _change(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        watcher: asyncio.Future[None] = loop.create_future()
-        self._server.watchers.append(watcher)
-        timer = loop.call_later(seconds, watcher.cancel)
-        await asyncio.wait({watcher})
-        timer.cancel()
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +175,7 @@ class JournalSession:
 
     async def wait(self, seconds: float) -> None:
         if not await self._ask("look", lambda: bool(self._server.journal)):
-            await self._change(seconds)
+            await _wait(self._server.readers, seconds)
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return [row for row in await self.all_rows(table) if row[column] in values]
@@ -205,3 +198,13 @@ class JournalSession:
 
     async def tables(self) -> dict[str, Table]:
         return {CUSTOMERS.name: CUSTOMERS}
+
+
+async def _wait(waiting: list[asyncio.Future[None]], seconds: float) -> None:
+    """Until `_wake` is called for these, for so many seconds at most."""
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[None] = loop.create_future()
+    waiting.append(woken)
+    timer = loop.call_later(seconds, woken.cancel)
+    await asyncio.wait({woken})
+    timer.cancel()

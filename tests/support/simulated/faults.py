@@ -117,8 +117,10 @@ class Faults:
         outbox.loses, outbox.loses_until = 0.1 + fault.amount / 2, self._until(fault)
 
     def _slow(self, fault: Fault) -> None:
-        for service in self.stage.services():
-            service.slow, service.slow_until = 1 + 40 * fault.amount, self._until(fault)
+        services = self.stage.services()
+        service = services[int(fault.amount * 1000) % len(services)]
+        most = 10 if service is self.stage.network.service else 400
+        service.slow, service.slow_until = 1 + most * fault.amount, self._until(fault)
 
     def _network(self, fault: Fault) -> None:
         self.stage.network.service.refuses_until = self._until(fault)

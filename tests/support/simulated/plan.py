@@ -39,7 +39,7 @@ class Kind(StrEnum):
     POWER = "power"
 
 
-#: Faults of a process, and how often each is chosen.
+#: Faults, and how often each is chosen; those of receivers come on top.
 _WEIGHTS = {
     Kind.CRASH: 5,
     Kind.CRASH_SOON: 5,
@@ -54,7 +54,6 @@ _WEIGHTS = {
     Kind.OUTBOX_OF_ONE: 2,
     Kind.ANSWERS: 3,
     Kind.SLOW: 2,
-    Kind.RECEIVER: 8,
     Kind.NETWORK: 1,
     Kind.POWER: 2,
 }
@@ -125,7 +124,8 @@ def plan_of(seed: int) -> Plan:
     some = choice.sample(kinds, choice.randint(1, len(kinds)))  # a few kinds at a time tell more of each
     weights = [_WEIGHTS[kind] for kind in some]
     hooks = tuple(_hook(choice, number) for number in range(choice.choice((1, 1, 2))))
-    faults = [_fault(choice, kind, processes) for kind in choice.choices(some, weights, k=choice.randint(0, 10))]
+    chosen = choice.choices(some, weights, k=choice.randint(0, 10)) + [Kind.RECEIVER] * choice.choice((0, 1, 4))
+    faults = [_fault(choice, kind, processes) for kind in chosen]
     return Plan(
         seed,
         shared,
@@ -148,7 +148,7 @@ def _hook(choice: random.Random, number: int) -> Hook:
         order,
         batch_size=3 if batched else 1,
         concurrency=choice.choice((1, 4, 16)),
-        rate=choice.choice((0.0, 0.0, 10.0)),
+        rate=choice.choice((0.0, 0.0, 10.0, 2.0)),
         retry_schedule=schedule,
     )
 

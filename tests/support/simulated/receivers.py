@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,7 +19,8 @@ from support.simulated.network import NOWHERE, Machine, Service
 
 class Mood(StrEnum):
     """What a receiver does with requests.  ``LATE``: it accepts them, and answers after the timeout.  ``LOST``: it
-    accepts them, and the answer is lost.  ``TWICE``: the network gives it each request twice."""
+    accepts them, and the answer is lost.  ``TWICE``: the network gives it each request twice.  ``FLAKY``: another of
+    these for each request."""
 
     WELL = "well"
     REFUSES = "refuses"
@@ -30,8 +32,10 @@ class Mood(StrEnum):
     BUSY = "busy"
     GONE = "gone"
     REJECTS = "rejects"
+    FLAKY = "flaky"
 
 
+_MOODS = [mood for mood in Mood if mood not in (Mood.FLAKY, Mood.GONE)]
 _STATUS = {Mood.BROKEN: 500, Mood.BUSY: 429, Mood.GONE: 410, Mood.REJECTS: 400}
 
 
@@ -43,8 +47,10 @@ class Receiver:
     mood: Mood = Mood.WELL
     until: float = 0.0
 
-    def mood_at(self, now: float) -> Mood:
-        return self.mood if now < self.until else Mood.WELL
+    def mood_at(self, now: float, choice: random.Random) -> Mood:
+        if now >= self.until:
+            return Mood.WELL
+        return choice.choice(_MOODS) if self.mood is Mood.FLAKY else self.mood
 
 
 @dataclass
@@ -103,7 +109,7 @@ class SimulatedSender:
     def _arrive(self, receiver: Receiver, sent: Request, reply: asyncio.Future[Answer], timeout: float) -> None:
         machine = self._network.machine
         now = machine.loop.time()
-        mood = Mood.REFUSES if now < self._network.service.refuses_until else receiver.mood_at(now)
+        mood = Mood.REFUSES if now < self._network.service.refuses_until else receiver.mood_at(now, machine.random)
         machine.history.note(f"request {sent.number} arrives: {mood}")
         if mood is Mood.HANGS:
             return

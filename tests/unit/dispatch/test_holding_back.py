@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cdc.delivery import DeliveryState, DeliveryView, Held, Hold, LeasedDelivery
-from cdc.dispatch.dispatcher import POLL
+from cdc.dispatch.dispatcher import FORWARD, POLL
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.valve import FIRST_PROBE, LAST_PROBE, LEAST_RESULTS
@@ -341,3 +341,14 @@ async def test_who_is_held_back_is_told_why_and_until_when() -> None:
     assert {"ep_1": Held(Hold.PAUSE, START + timedelta(seconds=20))} in told
     told = await holds(endpoint(A, rate=2), TAKEN, 10)
     assert {"ep_1": Held(Hold.RATE, START + timedelta(seconds=0.5))} in told
+
+
+async def test_a_retry_that_a_wrong_clock_scheduled_is_sent_although_nothing_is_written() -> None:
+    store = await outbox()
+    years = 5 * 365 * 86_400.0
+    async with simulated(store, Countdown(REFUSED, 1)) as simulation:
+        simulation.clock.set_wall(years)
+        await simulation.store_events([event(1)])
+        simulation.clock.set_wall(-years)
+        await simulation.run(FORWARD + 2 * POLL)
+        assert [each.well for each in simulation.receivers.sent] == [False, True]
