@@ -24,7 +24,8 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "endpoint": _TEXT | {"description": "Its id."},
     "description": _TEXT | {"description": "What whoever added the endpoint noted of it."},
     "url": _TEXT | {"description": "Without user, password, query and fragment."},
-    "failing_since": _TIME | {"description": "Since then it has accepted nothing."},
+    "failing_since": _TIME
+    | {"description": "Since then it has accepted nothing; when it was disabled, if its filter was the reason."},
     "percent": {"type": "integer", "description": "How much has passed of the time after which it is disabled."},
     "disabled_at": _TIME | {"description": "When it is disabled unless it accepts something."},
     "last_error": _TEXT | {"description": "What came of the last attempt."},
@@ -62,7 +63,8 @@ OPERATION_TYPES: Final = (
     OperationType(
         "endpoint.disabled",
         "endpoint",
-        "an endpoint was disabled: it answered 410 Gone, or accepted nothing for too long; its deliveries wait",
+        "an endpoint was disabled: it answered 410 Gone, accepted nothing for too long, or its filter takes too long; "
+        "its deliveries wait",
         (*_ENDPOINT, "failing_since", "reason", "last_error", "message"),
     ),
     OperationType(
@@ -125,7 +127,7 @@ def endpoint_disabled(failing: Failing, reason: str, now: datetime) -> Event:
         "reason": reason,
         "last_error": failing.last_error,
         "message": f"{_named(failing.endpoint)} is disabled: {reason} Its deliveries wait: cdc endpoint enable {which} "
-        f"sends them. The last error: {failing.last_error}",
+        f"sends them." + ("" if failing.last_error == reason else f" The last error: {failing.last_error}"),
     }
     return _of_endpoint("endpoint.disabled", failing, told, now)
 

@@ -6,26 +6,28 @@ observed``, and ``table`` and ``record``.  ``previous`` is empty unless the even
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
 another way (it compares a text with a number) holds: what somebody mistyped loses no event, and the log says so once.
+So does one that takes more steps than `cdc.filter.limits.STEPS`; `exceeded` then has it, and its endpoint is disabled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
-from cdc.condition_text import check_names, columns_of, depth, fields_of_lines, syntax_sentence
 from cdc.errors import UsageError
 from cdc.event import Event
+from cdc.exceeded_filters import ExceededFilters
+from cdc.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
+from cdc.filter.program import Program
+from cdc.filter.values import ERRORS
+from cdc.filter.without_nulls import without_nulls
 from cdc.payload import format_time
 
-#: The longest condition (characters): the parser's and the evaluation's stacks are bounded by it.
-LONGEST = 2000
-#: How deep ``exists`` and the like may be nested: each level multiplies the time by the number of lines, and all events
-#: wait for it.
-DEEPEST = 2
+#: Steps of each evaluation of a filter that exceeded a limit: enough for the head of a document.
+_STEPS_AFTER: Final = 2_000
 
 _log = structlog.get_logger()
 
@@ -50,124 +52,83 @@ _EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(_
 class Judgement(NamedTuple):
     """``problem``: a sentence, without any value of the event, when the condition could not be evaluated; it holds
     then.  ``boolean``: False when that is because it gave something else.  ``missing``: it asked for something that the
-    event does not have."""
+    event does not have.  ``exceeded``: it took too many steps."""
 
     holds: bool
     problem: str = ""
     boolean: bool = True
     missing: bool = False
+    exceeded: bool = False
 
 
 _MISSING = Judgement(holds=False, missing=True)
+_EXCEEDED = Judgement(holds=True, problem=f"The filter takes more than {STEPS:,} steps for one event.", exceeded=True)
+_TOO_DEEP = Judgement(holds=True, problem="The filter compares values that are nested too deep.")
+_TOO_OFTEN = f"The filter takes more than {AVERAGE:,} steps an event on average."
 
 
 class Condition:
     def __init__(self, text: str) -> None:
-        """Raises `UsageError` when it is no condition."""
-        import cel  # noqa: PLC0415 - a tenth of a second, and only endpoints with a condition need it
-
-        if len(text) > LONGEST:
-            raise UsageError(f"The filter has {len(text)} characters.", f"It has at most {LONGEST}.")
-        if depth(text) > DEEPEST:
-            raise UsageError("The filter nests exists, all, map or filter too deep.", f"{DEEPEST} levels are possible.")
-        try:
-            self._program = cel.compile(text)
-        except ValueError as error:
-            raise UsageError(syntax_sentence(str(error)), _EXPLAINED) from None
+        """Raises `UsageError` when it is no condition, of the kind `FilterLimit` when it is too large."""
+        self._program = Program(text, _VARIABLES)
         self.text = text
-        references = self._program.references()
-        check_names(text, references["variables"], references["functions"], _VARIABLES)
-        self._needed = tuple((name, _VARIABLES[name]) for name in references["variables"] if name in _VARIABLES)
-        self._columns = {row: _narrowing(row, text) for row in _ROWS}
-        self._told = False
+        self._needed = tuple((name, _VARIABLES[name]) for name in self._program.variables)
         self._check_result()
 
     def _check_result(self) -> None:
         """As far as an event without columns tells."""
+        empty = dict.fromkeys(_VARIABLES, "") | {row: {} for row in _ROWS} | _SAMPLE
         try:
-            result = self._program.execute(dict.fromkeys(_VARIABLES, "") | {row: {} for row in _ROWS} | _SAMPLE)
-        except Exception:  # noqa: BLE001 - what an event without columns provokes says nothing of others
+            result = self._program.execute(empty, Meter())
+        except OutOfSteps:
+            raise FilterLimit(_EXCEEDED.problem, _CHEAPER) from None
+        except ERRORS:  # what an event without columns provokes says nothing of others
             return
         if not isinstance(result, bool):
-            raise UsageError(f"The filter is neither true nor false, but {_kind(result)}.", _EXPLAINED)
+            raise UsageError(_neither(result), _EXPLAINED)
 
-    def holds(self, event: Event) -> bool:
-        """Whether the event is to be delivered; warns of the first that it cannot be evaluated for."""
-        judgement = self.judge(event)
-        if judgement.problem and not self._told:
-            self._told = True
-            _log.warning(
-                "filter failed, event delivered", filter=self.text, event_name=event.name, error=judgement.problem
-            )
-        return judgement.holds
-
-    def judge(self, event: Event) -> Judgement:
-        given = {name: self._narrowed(name, get(event)) for name, get in self._needed}
+    def judge(self, event: Event, meter: Meter | None = None) -> Judgement:
+        given = {name: get(event) for name, get in self._needed}
+        meter = meter or Meter()
         try:
-            return _judged(self._program.execute(given))
+            return self._judged(given, meter)
+        except ERRORS as error:
+            return self._without_nulls(given, meter) or Judgement(holds=True, problem=_problem(error))
+
+    def _judged(self, given: Mapping[str, Any], meter: Meter) -> Judgement:
+        """Raises what the expression raises, but for what is missing."""
+        try:
+            result = self._program.execute(given, meter)
         except LookupError:
             return _MISSING
-        except Exception as error:  # noqa: BLE001 - the library has no base for what an evaluation raises
-            return self._without_nulls(given) or Judgement(holds=True, problem=_problem(error))
+        except OutOfSteps:
+            return _EXCEEDED
+        except RecursionError:
+            return _TOO_DEEP
+        if isinstance(result, bool):
+            return Judgement(result)
+        return Judgement(holds=True, problem=_neither(result), boolean=False)
 
-    def _narrowed(self, name: str, value: Any) -> Any:
-        """Only the columns asked for, where all that are asked for are known: the others need not be converted."""
-        columns = self._columns.get(name)
-        if columns is None:
-            return value
-        return {
-            column: value[column] if fields is None else _with_fields(value[column], fields)
-            for column, fields in columns.items()
-            if column in value
-        }
-
-    def _without_nulls(self, given: Mapping[str, Any]) -> Judgement | None:
-        """Whether null was what the evaluation failed of: then null counts as missing, as in SQL; else None."""
-        without = {name: _dropped(value) if name in _ROWS else value for name, value in given.items()}
-        if without == given:
-            return None
+    def _without_nulls(self, given: Mapping[str, Any], meter: Meter) -> Judgement | None:
+        """Judge it again with nulls that count as missing; None when it fails all the same."""
+        without = {name: without_nulls(value, meter) if name in _ROWS else value for name, value in given.items()}
         try:
-            return _judged(self._program.execute(without))
-        except LookupError:
-            return _MISSING
-        except Exception:  # noqa: BLE001 - it was not null then: the first error says what it was
+            return self._judged(without, meter)
+        except ERRORS:  # the first error says what it was
             return None
 
 
 _SAMPLE = {"timestamp": "2026-11-24T21:48:00.123456Z", "inferred": False, "observed": False}
+_CHEAPER: Final = "Ask for fewer rows, or for less of each: docs/delivery.md, Limits of filters."
 
 
-def _narrowing(row: str, text: str) -> dict[str, frozenset[str] | None] | None:
-    """Column → the fields of its rows, if it has rows and all that are asked for are known; None: all columns."""
-    columns = columns_of(row, text)
-    return None if columns is None else {column: fields_of_lines(row, column, text) for column in columns}
-
-
-def _with_fields(value: Any, fields: frozenset[str]) -> Any:
-    if not isinstance(value, list):
-        return value
-    return [
-        {name: inner for name, inner in each.items() if name in fields} if isinstance(each, Mapping) else each
-        for each in value
-    ]
-
-
-def _dropped(value: Any) -> Any:
-    """Without what is null, in lists of rows as well."""
-    if isinstance(value, Mapping):
-        return {name: _dropped(inner) for name, inner in value.items() if inner is not None}
-    return [_dropped(each) for each in value] if isinstance(value, list) else value
-
-
-def _judged(result: Any) -> Judgement:
-    if isinstance(result, bool):
-        return Judgement(result)
-    return Judgement(holds=True, problem=f"The filter is neither true nor false, but {_kind(result)}.", boolean=False)
+def _neither(result: Any) -> str:
+    return f"The filter is neither true nor false, but {_kind(result)}."
 
 
 def _kind(value: Any) -> str:
     names = {str: "a text", int: "a number", float: "a number", type(None): "null", list: "a list", dict: "a row"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    return names.get(type(value), f"a {type(value).__name__.lower()}")
 
 
 def _problem(error: Exception) -> str:
@@ -179,18 +140,94 @@ def _problem(error: Exception) -> str:
     return "The filter gives a function a value that it does not take."
 
 
-@lru_cache(maxsize=1024)
+class Allowance:
+    """The steps of many evaluations of one filter: `BURST`, and `AVERAGE` more with each evaluation."""
+
+    def __init__(self) -> None:
+        self._left = BURST
+
+    def spend(self, steps: int) -> bool:
+        """Spend the steps of an evaluation; whether there were so many."""
+        self._left = min(BURST, self._left + AVERAGE - steps)
+        if self._left >= 0:
+            return True
+        self._left = BURST
+        return False
+
+
+class Trial:
+    """A condition that somebody tries with many events, before an endpoint has it."""
+
+    def __init__(self, text: str) -> None:
+        """Raises `UsageError` when it is no condition."""
+        self._condition = compiled(text)
+        self._allowance = Allowance()
+
+    def judge(self, event: Event) -> Judgement:
+        """Raises `FilterLimit`: an endpoint with this condition would be disabled."""
+        meter = Meter()
+        judgement = self._condition.judge(event, meter)
+        if judgement.exceeded:
+            raise FilterLimit(judgement.problem, _CHEAPER)
+        if not self._allowance.spend(STEPS - meter.left):
+            raise FilterLimit(_TOO_OFTEN, _CHEAPER)
+        return judgement
+
+
+#: Filters of this process's endpoints that exceeded a limit: `cdc.dispatch.filter_guard` disables the endpoints.
+EXCEEDED: Final = ExceededFilters()
+
+
+class Stored:
+    """The condition of an endpoint that was saved."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._refused = ""
+        self._condition: Condition | None = None
+        self._allowance = Allowance()
+        self._told = False
+        try:
+            self._condition = Condition(text)
+        except FilterLimit as error:
+            self._refused = error.message
+        except UsageError as error:
+            _log.error("filter not understood, all events delivered", filter=text, error=str(error))
+
+    def holds(self, event: Event) -> bool:
+        """Whether the event is to be delivered; warns of the first that it cannot be evaluated for.
+
+        A condition that this version does not understand, or that exceeds a limit, holds."""
+        if self._condition is None:
+            if self._refused:
+                self._exceed(self._refused)
+            return True
+        meter = Meter(_STEPS_AFTER if self._text in EXCEEDED.reasons else STEPS)
+        before = meter.left
+        judgement = self._condition.judge(event, meter)
+        if judgement.exceeded:
+            self._exceed(judgement.problem)
+        elif not self._allowance.spend(before - meter.left):
+            self._exceed(_TOO_OFTEN)
+        elif judgement.problem and not self._told:
+            self._told = True
+            _log.warning(
+                "filter failed, event delivered", filter=self._text, event_name=event.name, error=judgement.problem
+            )
+        return judgement.holds
+
+    def _exceed(self, reason: str) -> None:
+        if self._text not in EXCEEDED.reasons:
+            _log.error("filter exceeds a limit, events delivered", filter=self._text, error=reason)
+            EXCEEDED.add(self._text, reason)
+
+
+@lru_cache(maxsize=32)
 def compiled(text: str) -> Condition:
     """Raises `UsageError` when it is no condition."""
     return Condition(text)
 
 
 @lru_cache(maxsize=1024)
-def stored(text: str) -> Condition | None:
-    """The condition of an endpoint that was saved; None, and a line in the log, for one that this version does not
-    understand: every event is delivered then."""
-    try:
-        return compiled(text)
-    except UsageError as error:
-        _log.error("filter not understood, all events delivered", filter=text, error=str(error))
-        return None
+def stored(text: str) -> Stored:
+    return Stored(text)

@@ -222,7 +222,7 @@ class Desk(Protocol):
         """The secret given, or a new one of this kind, or of the kind that the endpoint has.  Raises `UsageError`."""
         ...
 
-    def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+    async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         """Those that an endpoint would get with these ``events``, ``sources`` and ``condition``.  Raises
         `UsageError`."""
         ...

@@ -90,7 +90,7 @@ async def _preview(call: Call[None, PreviewWanted]) -> Answer:
     body = call.body
     wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
     last = await call.desk.store.events(body.last)
-    fitting = call.desk.fitting(wanted, last)
+    fitting = await call.desk.fitting(wanted, last)
     return Answer(Preview(looked_at=len(last), fitting=[EventResource.of(stored) for stored in fitting]))
 
 

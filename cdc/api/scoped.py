@@ -236,8 +236,8 @@ class ScopedDesk:
     def secret(self, secret: str | None, signature: str | None, endpoint: Endpoint) -> str:
         return self._desk.secret(secret, signature, endpoint)
 
-    def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
-        return self._desk.fitting(wanted, events)
+    async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        return await self._desk.fitting(wanted, events)
 
     async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
         await self._store.check_endpoint(endpoint_id)

@@ -180,6 +180,13 @@ class OutboxStore(KeptStore, Protocol):
         still this one; whether that was so."""
         ...
 
+    async def disable_filtered(
+        self, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        """Disable an endpoint and store ``announcement`` in one write, if it is enabled and has this condition;
+        whether that was so."""
+        ...
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         """The log keeps naming it.  Raises `UsageError` when there is none (any more)."""
         ...

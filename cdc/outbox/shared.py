@@ -49,8 +49,7 @@ class Subscriber:
         return _names(self.patterns, self.sources, event_name, source)
 
     def _holds(self, event: Event) -> bool:
-        condition = stored(self.condition) if self.condition else None
-        return condition is None or condition.holds(event)
+        return not self.condition or stored(self.condition).holds(event)
 
 
 @lru_cache(maxsize=4096)

@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 #: Between two tries to become the process that dispatches from an outbox.
 STANDBY_SECONDS = 1.0
-DISPATCH, RETENTION, WATCH = "dispatch", "retention", "watch"
+DISPATCH, RETENTION, WATCH, FILTERS = "dispatch", "retention", "watch", "filters"
 
 #: Told to whoever started the process: a link that lets in.
 Say = Callable[[str], None]
@@ -58,6 +58,12 @@ class Wake:
 
     def __call__(self) -> None:
         if self.dispatcher is not None:
+            self.dispatcher.notify()
+
+    def endpoint_disabled(self) -> None:
+        """So that its enabling, however soon, is seen to be one."""
+        if self.dispatcher is not None:
+            self.dispatcher.look_at_endpoints()
             self.dispatcher.notify()
 
     async def hand_over(self) -> None:
@@ -117,6 +123,7 @@ class ConsumerParts:
             parts[DISPATCH] = self._dispatch(config)
             kept = Kept(**config.retention.model_dump())
             parts[RETENTION] = Part(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
+        parts[FILTERS] = Part((), self._filters)
         watched = {name: relay for name, (_, relay) in relays.items()}
         if config.web.listen:
             config.web.metrics_token()  # only to find a file that cannot be read now
@@ -180,6 +187,13 @@ class ConsumerParts:
             watch = Endurance(self.store, failures, SystemClock(), self._wake, dispatcher.look_at_endpoints)
             group.create_task(self.components.keep("endurance", watch.run, stop))
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
+
+    async def _filters(self, stop: asyncio.Event) -> None:
+        """In every role: events are stored in each, and filters are evaluated then."""
+        from cdc.dispatch.filter_guard import FilterGuard
+        from cdc.selection import EXCEEDED
+
+        await FilterGuard(self.store, EXCEEDED, SystemClock(), self._wake.endpoint_disabled).run(stop)
 
     # -- what watches -----------------------------------------------------------------------------------------------
 

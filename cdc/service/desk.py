@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -116,10 +117,11 @@ class ServiceDesk:
         newest = await self.store.events(1)
         return newest[-1].sequence if newest else 0
 
-    def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+    async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         patterns = check_patterns(self._config, wanted["events"])
         subscriber = Subscriber(0, patterns, wanted["sources"], condition=wanted["condition"])
-        return [each.event for each in preview(subscriber, events) if each.delivered]
+        previewed = await asyncio.to_thread(preview, subscriber, events)  # filters may take their time
+        return [each.event for each in previewed if each.delivered]
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 

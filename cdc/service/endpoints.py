@@ -22,7 +22,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, restored
 from cdc.pattern import matches
 from cdc.rate import check_rate
-from cdc.selection import Condition, Judgement, compiled
+from cdc.selection import Judgement, Trial, compiled
 from cdc.service.events import event_types
 from cdc.service.rules import catalogues
 from cdc.service.sending import reach
@@ -154,9 +154,9 @@ class Previewed(NamedTuple):
 
 
 def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previewed]:
-    """Of stored events, which would be delivered.  Raises `UsageError` for a condition that is none.  What was expunged
-    cannot be judged, and is left out."""
-    condition = compiled(subscriber.condition) if subscriber.condition else None
+    """Of stored events, which would be delivered.  Raises `UsageError` for a condition that is none, or that exceeds a
+    limit with one of them.  What was expunged cannot be judged, and is left out."""
+    condition = Trial(subscriber.condition) if subscriber.condition else None
     return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
 
 
@@ -164,7 +164,7 @@ def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
     """What its condition says of the example of each event that the endpoint names."""
     if not endpoint.condition:
         return []
-    condition, names = compiled(endpoint.condition), Subscriber(0, endpoint.events).names
+    condition, names = Trial(endpoint.condition), Subscriber(0, endpoint.events).names
     kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
     return [condition.judge(restored(_stored(kind))) for kind in kinds]
 
@@ -176,7 +176,7 @@ def _stored(kind: EventType) -> StoredEvent:
     return StoredEvent(0, example["id"], kind.name, example["source"], record, time, example)
 
 
-def _previewed(subscriber: Subscriber, condition: Condition | None, stored: StoredEvent) -> Previewed:
+def _previewed(subscriber: Subscriber, condition: Trial | None, stored: StoredEvent) -> Previewed:
     if not subscriber.names(stored.name, stored.source):
         return Previewed(stored, named=False)
     return Previewed(stored, True, condition.judge(restored(stored)) if condition else Judgement(holds=True))

@@ -166,10 +166,23 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
     ) -> bool:
         endpoint = self._endpoints.get(endpoint_id)
-        if endpoint is None or not endpoint.enabled or endpoint.failing_since != failing_since:
+        if endpoint is None or endpoint.failing_since != failing_since:
+            return False
+        return await self._disable(endpoint, reason, announcement, now)
+
+    async def disable_filtered(
+        self, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is None or endpoint.condition != condition:
+            return False
+        return await self._disable(endpoint, reason, announcement, now)
+
+    async def _disable(self, endpoint: Endpoint, reason: str, announcement: Event, now: datetime) -> bool:
+        if not endpoint.enabled:
             return False
         payload = event_payload(announcement)
-        self._endpoints[endpoint_id] = replace(endpoint, enabled=False, disabled_reason=reason)
+        self._endpoints[endpoint.id] = replace(endpoint, enabled=False, disabled_reason=reason)
         await self._add([announcement], [payload], now)
         return True
 

@@ -59,11 +59,24 @@ async def disable_failing(
     db: Db, endpoint_id: str, since: datetime, reason: str, announced: tuple[Event, bytes], *, now: datetime
 ) -> bool:
     """``announced``: with its payload."""
-    if not await db.write("disable_failing", id=endpoint_id, since=since, reason=storable(reason)):
-        return False
-    await announce(db, [announced[0]], [announced[1]], now)
-    db.tell = Tell.DUE
-    return True
+    changed = await db.write("disable_failing", id=endpoint_id, since=since, reason=storable(reason))
+    return await _announced(db, changed, announced, now)
+
+
+async def disable_filtered(
+    db: Db, endpoint_id: str, condition: str, reason: str, announced: tuple[Event, bytes], *, now: datetime
+) -> bool:
+    """``announced``: with its payload."""
+    changed = await db.write("disable_filtered", id=endpoint_id, condition=condition, reason=storable(reason))
+    return await _announced(db, changed, announced, now)
+
+
+async def _announced(db: Db, changed: int, announced: tuple[Event, bytes], now: datetime) -> bool:
+    """Announce a change of an endpoint, if there was one; whether there was."""
+    if changed:
+        await announce(db, [announced[0]], [announced[1]], now)
+        db.tell = Tell.DUE
+    return bool(changed)
 
 
 async def remove(db: Db, endpoint_id: str, now: datetime) -> None:

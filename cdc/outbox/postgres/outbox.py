@@ -163,6 +163,14 @@ class PostgresOutbox:
         announced = (announcement, event_payload(announcement))
         return await self._durable.write(Lock.FREELY, disable, endpoint_id, failing_since, reason, announced, now=now)
 
+    async def disable_filtered(
+        self, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        self._own_writes += 1
+        disable = endpoints.disable_filtered
+        announced = (announcement, event_payload(announcement))
+        return await self._durable.write(Lock.FREELY, disable, endpoint_id, condition, reason, announced, now=now)
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         self._own_writes += 1
         await self._durable.write(Lock.FREELY, endpoints.remove, endpoint_id, now)

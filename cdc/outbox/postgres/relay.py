@@ -5,9 +5,12 @@ What stores runs under `Lock.FREELY`: ids are given in the order of the commits.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
+from typing import Final
 
 from cdc.change import BackfillStep
 from cdc.connection import ConnectionInfo
@@ -25,6 +28,8 @@ from cdc.outbox.shared import Subscriber, check_fence, lane_for, position_moved
 from cdc.payload import event_payload
 from cdc.position import Position
 
+#: Seconds for which filters hold the event loop, and one evaluation more.
+_TURN: Final = 0.005
 _THERE = "SELECT to_regclass('cdc_outbox.source_position')::text"
 _POSITION = "SELECT position FROM cdc_outbox.source_position WHERE source = %(source)s"
 _STATES = "SELECT name, value FROM cdc_outbox.source_state WHERE source = %(source)s"
@@ -145,12 +150,17 @@ async def insert_deliveries(db: Db, events: Mapping[int, Event], ledger: Ledger,
     for event in events.values():
         if event.renamed_from is not None:
             await merge_lanes(db, event.source, event.renamed_from, event.record)
-    made = [
-        (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id))
-        for sequence, event in events.items()
-        for subscriber in ledger.subscribers
-        if subscriber.wants(event)
-    ]
+    made: list[tuple[int, int, int]] = []
+    turn = monotonic()
+    for sequence, event in events.items():
+        made += [
+            (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id))
+            for subscriber in ledger.subscribers
+            if subscriber.wants(event)
+        ]
+        if monotonic() - turn > _TURN:  # filters may take their time: the event loop has other work
+            await asyncio.sleep(0)
+            turn = monotonic()
     if made:
         sequences, endpoints, lanes = (list(column) for column in zip(*made, strict=True))
         last = ledger.last_delivery

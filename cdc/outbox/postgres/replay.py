@@ -6,6 +6,7 @@ dispatch and others go on meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -83,7 +84,8 @@ async def _of_endpoint(db: Db, which: DeliveryFilter, subscriber: Subscriber, *,
     search.add("event.sequence > %(after)s", after=after)
     given = {"subscriber": subscriber.number, "limit": replay.LOOK}
     rows = await db.query(search.text("replayable_events"), search.parameters | given)
-    return replay.of_endpoint(map(_candidate, rows), subscriber, limit)
+    # Filters may take their time: not on the event loop.
+    return await asyncio.to_thread(replay.of_endpoint, map(_candidate, rows), subscriber, limit)
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:

@@ -66,10 +66,22 @@ def change(db: sqlite3.Connection, endpoint_id: str, wanted: EndpointChange) -> 
 def disable_failing(
     db: sqlite3.Connection, endpoint_id: str, since: datetime, reason: str, announcement: Event, *, now: datetime
 ) -> bool:
-    if not db.execute(load("sqlite/disable_failing.sql"), (reason, endpoint_id, micros(since))).rowcount:
-        return False
-    announce(db, [announcement], now)
-    return True
+    changed = db.execute(load("sqlite/disable_failing.sql"), (reason, endpoint_id, micros(since))).rowcount
+    return _announced(db, changed, announcement, now)
+
+
+def disable_filtered(
+    db: sqlite3.Connection, endpoint_id: str, condition: str, reason: str, announcement: Event, *, now: datetime
+) -> bool:
+    changed = db.execute(load("sqlite/disable_filtered.sql"), (reason, endpoint_id, condition)).rowcount
+    return _announced(db, changed, announcement, now)
+
+
+def _announced(db: sqlite3.Connection, changed: int, announcement: Event, now: datetime) -> bool:
+    """Announce a change of an endpoint, if there was one; whether there was."""
+    if changed:
+        announce(db, [announcement], now)
+    return bool(changed)
 
 
 def remove(db: sqlite3.Connection, endpoint_id: str, now: datetime) -> None:

@@ -162,6 +162,12 @@ class SqliteOutbox:
         disable = endpoints.disable_failing
         return await self._writer.write(disable, endpoint_id, failing_since, reason, announcement, now=now)
 
+    async def disable_filtered(
+        self, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        disable = endpoints.disable_filtered
+        return await self._writer.write(disable, endpoint_id, condition, reason, announcement, now=now)
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
         await self._writer.write(endpoints.remove, endpoint_id, now)
 

@@ -99,7 +99,7 @@ async def _preview(page: Page, form: Form, found: Endpoint | None) -> web.Stream
     last = await page.site.desk.store.events(_PREVIEW)
     wanted = {name: form.fields[name] for name in ("events", "sources", "condition")}
     try:
-        fitting = page.site.desk.fitting(wanted, last)
+        fitting = await page.site.desk.fitting(wanted, last)
     except UsageError as error:
         return _form(page, form, found, wrong=(str(error),))
     return _form(page, form, found, preview=(len(last), fitting[::-1]), status=HTTPStatus.OK)

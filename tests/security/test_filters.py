@@ -1,0 +1,311 @@
+"""A filter takes little time and memory, whoever wrote it; one that takes more has its endpoint disabled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cdc import selection
+from cdc.access.nouns import Scope
+from cdc.dispatch.filter_guard import FilterGuard
+from cdc.endpoint import EndpointChange
+from cdc.errors import UsageError
+from cdc.event import Event
+from cdc.exceeded_filters import ExceededFilters
+from cdc.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.selection import Condition, Stored, Trial
+from support.dispatching import WatchedOutbox
+from support.filter_fuzz import LARGE, SMALL, filters, held
+from support.managing import Managed, managing
+from support.manual_clock import START, ManualClock
+from support.outboxes import endpoint, event, lease, store
+
+ONES = "[" + ",".join("1" for _ in range(62)) + "]"
+NESTED = f"{ONES}.all(a, {ONES}.all(b, {ONES}.all(c, {ONES}.all(d, true))))"
+#: Two levels, which may be: the number of rows decides.
+PAIRS = "data.lines.all(a, data.lines.exists(b, a.n == b.n && a.n >= 0 && b.n >= 0))"
+#: Processor time (seconds) within which anything is refused or evaluated: a twentieth of what the attacks took.
+SOON = 0.45
+
+ATTACKS = {
+    "loops in loops": NESTED,
+    "behind a comment": f"// '\n{NESTED} // '",
+    "behind a raw text": rf"size(r'\') > 0 && {NESTED} && size('') == 0",
+    "behind a text of three quotes": f'size("""a"b(""") > 0 && {NESTED} // "',
+    "a loop in the values of a loop": f"{ONES}.map(a, {ONES}.map(b, {ONES})).all(c, c.all(d, d.all(e, e == 1)))",
+    "map in map": f"{ONES}.map(a, {ONES}.map(b, {ONES})).map(c, [c, c, c]).map(d, [d, d, d]) == []",
+    "texts that double": '["aaaaaaaa"]' + ".map(x, x + x)" * 60 + ".size() == 1",
+    "lists that double": "[[1]]" + ".map(x, x + x)" * 60 + ".size() == 1",
+    "large classes": " || ".join(['"a".matches("(\\\\pL{200}){20}")'] * 50),
+    "classes of classes": '"a".matches("[\\\\pL\\\\pN[^\\\\pS]]{999}")',
+    "repetitions of repetitions": '"a".matches("((a{99}){99}){99}")',
+    "deep parentheses": "(" * 900 + "true" + ")" * 900,
+    "deep calls": "size([" * 280 + "])" * 280,
+}
+#: These took all memory where each list was a copy.
+HARMLESS = {
+    "chained map": ONES + "".join(f".map(x, {ONES})" for _ in range(12)) + ".size() == 1",
+    "two loops": f"{ONES}.all(a, {ONES}.all(b, a == b))",
+}
+#: These stay within the limits until an event has much to evaluate.
+LATER = {
+    "rows and rows": PAIRS,
+    "a pattern of the event": "data.lines.exists(x, data.long.matches(data.pattern))",
+    "a slow search": 'data.long.matches("[ab]*a[ab]{99}c")',
+    "a text put together": "data.lines.map(x, data.long + data.long).size() == 1",
+    "whole rows": "data.lines.exists(x, data.lines == data.lines && x.n < 0)",
+}
+
+
+def rows(count: int, number: int = 1, **fields: Any) -> Event:
+    """Event ``evt_<number>`` of a document with so many lines."""
+    lines = [{"n": number, "name": "x" * 20} for number in range(count)]
+    data = {"lines": lines, "long": "ab" * 50_000, "pattern": "[ab]*a[ab]{99}c", "total": 1.0}
+    return event(number, name="invoice.paid", data=data | fields)
+
+
+def processor_time(work: Callable[[], object]) -> float:
+    before = time.thread_time()
+    work()
+    return time.thread_time() - before
+
+
+@pytest.mark.parametrize("text", ATTACKS.values(), ids=ATTACKS)
+def test_an_attack_is_refused_before_an_event_meets_it(text: str) -> None:
+    def refuse() -> None:
+        with pytest.raises(FilterLimit):
+            Condition(text)
+
+    if len(text) <= 2000:
+        assert processor_time(refuse) < SOON
+
+
+@pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS)
+def test_lists_of_lists_cost_what_they_have_in_the_text(text: str) -> None:
+    assert processor_time(lambda: Condition(text).judge(SMALL)) < SOON
+
+
+@pytest.mark.parametrize("text", LATER.values(), ids=LATER)
+def test_an_attack_through_the_event_is_interrupted(text: str) -> None:
+    condition, large = Condition(text), rows(1000)
+    judged: list[selection.Judgement] = []
+    assert processor_time(lambda: judged.append(condition.judge(large))) < SOON
+    assert judged[0].exceeded
+    assert judged[0].holds
+
+
+@pytest.mark.parametrize(
+    "text", [*ATTACKS.values(), *HARMLESS.values(), *LATER.values()], ids=[*ATTACKS, *HARMLESS, *LATER]
+)
+def test_an_attack_takes_little_memory(text: str) -> None:
+    large = rows(1000)
+    tracemalloc.start()
+    try:
+        Condition(text).judge(large)
+    except FilterLimit:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 30_000_000
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_filters_end_soon(seed: int) -> None:
+    for text in filters(seed, 60):
+        took = held(text, (SMALL, LARGE))
+        assert took.seconds < SOON, took
+        selection.EXCEEDED.forget(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "many"),
+    [
+        ('data.total > 1000.0 && event != "invoice.updated"', 0),
+        ("data.lines.exists(line, line.n > 5000)", 5000),
+        ("size(data.lines) > 3 && data.lines.filter(line, line.n > 5).size() > 2", 2500),
+        ("data.lines.all(a, data.lines.exists(b, b.name == a.name))", 100),
+        ('data.lines.exists(line, line.name.matches("^[A-Z]{2}[0-9]{4,6}$"))', 1000),
+        (r'data.long.matches("^[\\w.+-]+@[\\w-]+\\.[\\w.]+$")', 1),
+        ('data.long.contains("ba") && data.long.startsWith("ab")', 1),
+    ],
+)
+def test_what_users_write_stays_within_the_limits(text: str, many: int) -> None:
+    meter = Meter()
+    assert not Condition(text).judge(rows(many), meter).problem
+    assert meter.left >= 0
+
+
+def test_limits_are_of_the_tree_and_not_of_the_text() -> None:
+    fine = r'size(r"\") > 0 && data.lines.all(a, a.name == "b.all(c, d.all(e, f.all(g, (((") // .all(x, .all(y, .all(z,'
+    assert Condition(fine).judge(rows(2)) == selection.Judgement(holds=False)
+
+
+def test_many_dear_evaluations_are_too_many() -> None:
+    trial, dear = Trial(PAIRS), rows(60)
+    meter = Meter()
+    Condition(PAIRS).judge(dear, meter)
+    assert AVERAGE < STEPS - meter.left < STEPS
+    affordable = BURST // (STEPS - meter.left - AVERAGE)
+    for _ in range(affordable):
+        trial.judge(dear)
+    with pytest.raises(FilterLimit, match="on average"):
+        trial.judge(dear)
+
+
+# -- stored filters -------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """An outbox with an endpoint whose filter exceeds a limit with large events, one without a filter, and one that
+    wants to know what happens; and the guard of filters."""
+
+    def __init__(self, store: OutboxStore, text: str) -> None:
+        self.store = store
+        self.text = text
+        self.disabled = 0
+        self.guard = FilterGuard(store, selection.EXCEEDED, ManualClock(), self._disabled)
+
+    def _disabled(self) -> None:
+        self.disabled += 1
+
+    async def prepare(self) -> Bench:
+        await self.store.add_endpoint(endpoint("ep_slow", condition=self.text))
+        await self.store.add_endpoint(endpoint("ep_fine"))
+        await self.store.add_endpoint(endpoint("ep_ops", events=("endpoint.*",)))
+        return self
+
+    async def enabled(self) -> tuple[bool, str]:
+        found = await self.store.endpoint("ep_slow")
+        assert found is not None
+        return found.enabled, found.disabled_reason
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Managed]:
+    async with managing(MemoryOutbox()) as managed:
+        yield managed
+
+
+@pytest.fixture(autouse=True)
+def nothing_exceeded() -> Iterator[None]:
+    selection.stored.cache_clear()
+    yield
+    selection.EXCEEDED.reasons.clear()
+    selection.stored.cache_clear()
+
+
+@pytest.fixture(params=[PAIRS, NESTED], ids=["evaluated", "stored by an earlier version"])
+async def bench(request: pytest.FixtureRequest) -> Bench:
+    return await Bench(WatchedOutbox(), request.param).prepare()
+
+
+async def test_a_stored_filter_that_exceeds_a_limit_has_its_endpoint_disabled(bench: Bench) -> None:
+    stored = await store(bench.store, *(rows(1000, number) for number in range(1, 21)))
+    assert stored.deliveries == 40  # nothing is lost: neither the other's nor its own
+    await bench.guard.look()
+    enabled, reason = await bench.enabled()
+    assert not enabled
+    assert "filter" in reason
+    assert bench.disabled == 1
+    leased = await lease(bench.store, START + timedelta(hours=1))
+    assert {each.endpoint_id for each in leased} == {"ep_fine", "ep_ops"}
+    (told,) = [each for each in leased if each.endpoint_id == "ep_ops"]
+    assert told.event_name == "endpoint.disabled"
+
+
+async def test_after_the_first_it_costs_others_next_to_nothing(bench: Bench) -> None:
+    large = [rows(1000, number) for number in range(1, 51)]
+    took = time.thread_time()
+    await store(bench.store, *large)
+    assert time.thread_time() - took < 3 * SOON  # of the parsed filter, 25 s
+
+
+async def test_whoever_mends_the_filter_and_enables_the_endpoint_gets_everything(bench: Bench) -> None:
+    await store(bench.store, rows(1000))
+    await bench.guard.look()
+    await store(bench.store, rows(1, 2))
+    await bench.store.change_endpoint("ep_slow", EndpointChange(enabled=True, disabled_reason="", condition=""))
+    await bench.guard.look()
+    assert await bench.enabled() == (True, "")
+    assert not selection.EXCEEDED.reasons
+    assert [each.event_id for each in await lease(bench.store) if each.endpoint_id == "ep_slow"] == ["evt_1", "evt_2"]
+
+
+async def test_enabled_with_the_same_filter_it_is_tried_anew() -> None:
+    bench = await Bench(WatchedOutbox(), PAIRS).prepare()
+    await store(bench.store, rows(1000))
+    await bench.guard.look()
+    await bench.store.change_endpoint("ep_slow", EndpointChange(enabled=True, disabled_reason=""))
+    await bench.guard.look()
+    assert await bench.enabled() == (True, "")
+    await store(bench.store, rows(3, 2))
+    await bench.guard.look()
+    assert await bench.enabled() == (True, "")
+    await store(bench.store, rows(1000, 3))
+    await bench.guard.look()
+    assert (await bench.enabled())[0] is False
+    assert bench.disabled == 2
+
+
+async def test_the_guard_is_woken_by_the_event_that_exceeds() -> None:
+    bench = await Bench(WatchedOutbox(), PAIRS).prepare()
+    disabled, stop = asyncio.Event(), asyncio.Event()
+    guard = FilterGuard(bench.store, selection.EXCEEDED, ManualClock(), disabled.set)
+    running = asyncio.create_task(guard.run(stop))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(Stored(PAIRS).holds, rows(1000))
+    async with asyncio.timeout(60):
+        await disabled.wait()
+        stop.set()
+        await running
+    assert (await bench.enabled())[0] is False
+
+
+async def test_a_filter_that_no_endpoint_has_any_more_is_forgotten() -> None:
+    exceeded = ExceededFilters()
+    exceeded.add("gone", "Too slow.")
+    await FilterGuard(MemoryOutbox(), exceeded, ManualClock(), lambda: None).look()
+    assert not exceeded.reasons
+
+
+def test_a_row_nested_deeper_than_python_calls_is_delivered_and_disables_nothing() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+    stored = Stored("data.nested == data.nested")
+    assert stored.holds(rows(1, nested=deep))
+    assert not selection.EXCEEDED.reasons
+
+
+# -- every way in ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [NESTED, ATTACKS["large classes"][:1950] + ")", PAIRS])
+async def test_a_read_token_cannot_try_it(api: Managed, text: str) -> None:
+    await store(api.store, rows(1000))
+    body = {"events": ["invoice.*"], "filter": text}
+    answer = await api.ask("POST", "/endpoint-preview", Scope.READ, json=body)
+    assert answer.status == 422
+    assert "filter" in str(answer.json)
+
+
+async def test_a_manage_token_cannot_save_it(api: Managed) -> None:
+    body = {"url": "https://shop.example.com", "events": ["*"], "filter": NESTED}
+    answer = await api.ask("POST", "/endpoints", Scope.MANAGE, json=body)
+    assert answer.status == 422
+    assert await api.store.endpoints() == []
+
+
+def test_whoever_tries_it_is_told_why() -> None:
+    with pytest.raises(UsageError) as refused:
+        Trial(PAIRS).judge(rows(1000))
+    assert "50,000 steps" in str(refused.value)
