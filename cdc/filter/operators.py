@@ -10,7 +10,7 @@ from typing import Any, Final
 from cdc.filter.arithmetic import OPERATIONS, negated
 from cdc.filter.functions import Function, Method
 from cdc.filter.limits import Meter
-from cdc.filter.regex import built
+from cdc.filter.regex import computed
 from cdc.filter.values import (
     ERRORS,
     METER,
@@ -167,7 +167,7 @@ def matched(text: Any, pattern: Any, meter: Meter) -> bool:
     """For a pattern that is computed."""
     if type(text) is not str or type(pattern) is not str:
         raise ValueError
-    return built(pattern, meter).found_in(text, meter)
+    return computed(pattern, meter).found_in(text, meter)
 
 
 def map_of(entries: Sequence[tuple[Run, Run]]) -> Run:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from cdc.filter.limits import REGEX_WEIGHT, STEPS, Meter, OutOfSteps
+from cdc.filter.limits import LONGEST, REGEX_WEIGHT, Meter, OutOfSteps
 
 #: Weights: about microseconds.
 _UNICODE: Final = 350
@@ -32,6 +32,8 @@ _NANOSECONDS_PER_STEP: Final = 100
 _LARGEST_SEARCH: Final = 400_000
 
 _FLAGS: Final = re.compile(r"\(\?([a-zA-Z]*)")
+#: Expressions that are kept as they were built: of the largest, 200 MB.
+_BUILT: Final = 128
 _TOKEN: Final = re.compile(
     r"""
     (?P<unicode>\\(?:[wW]|[pP](?:\{[^}]*\}|.)))
@@ -84,54 +86,56 @@ _WEIGHTS: Final = {
 
 
 class Regex(NamedTuple):
+    pattern: str
     size: Size
-    search: Callable[[str], bool]
 
     def found_in(self, text: str, meter: Meter) -> bool:
         """Costs what it takes; raises `OutOfSteps` before a search that might take too long."""
+        search = _search(self.pattern)
         if len(text) <= _SHORT_TEXT:
             meter.spend(1 + self.size.classes * len(text) // _SHORT_TEXT)
-            return self.search(text)
+            return search(text)
         classes = self.size.classes if self.size.classes > _FEW_CLASSES else 1
         if len(text) * classes > _LARGEST_SEARCH:
             raise OutOfSteps
         before = time.thread_time_ns()
-        found = self.search(text)
+        found = search(text)
         meter.spend(1 + (time.thread_time_ns() - before) // _NANOSECONDS_PER_STEP)
         return found
 
 
-def built(pattern: str, meter: Meter) -> Regex:
-    """For a pattern that an event holds.  Raises as `regex`, and `OutOfSteps`."""
+def computed(pattern: str, meter: Meter) -> Regex:
+    """For a pattern that is not in the text of the filter.  Raises `ValueError` for what is no regular expression,
+    and `OutOfSteps`."""
     size = size_of(pattern)
-    if size.weight * _STEPS_PER_WEIGHT > STEPS:
-        raise OutOfSteps
     meter.spend(size.weight * _STEPS_PER_WEIGHT)
-    return _kept(pattern, size)
+    _search(pattern)
+    return Regex(pattern, size)
 
 
 def regex(pattern: str) -> Regex:
     """Raises `ValueError` for what is no regular expression, `RegexTooLarge`."""
-    return _built(pattern, size_of(pattern))
-
-
-@lru_cache(maxsize=64)
-def _kept(pattern: str, size: Size) -> Regex:
-    return _built(pattern, size)
-
-
-def _built(pattern: str, size: Size) -> Regex:
+    size = size_of(pattern)
     if size.weight > REGEX_WEIGHT:
         raise RegexTooLarge
+    _search(pattern)
+    return Regex(pattern, size)
+
+
+@lru_cache(maxsize=_BUILT)
+def _search(pattern: str) -> Callable[[str], bool]:
+    """Build it; its size is known to be bearable."""
     try:
         schema = core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")
-        return Regex(size, SchemaValidator(schema).isinstance_python)
+        return SchemaValidator(schema).isinstance_python
     except SchemaError:
         raise ValueError from None
 
 
 def size_of(pattern: str) -> Size:
     """At least what it takes; more than `REGEX_WEIGHT` for what cannot be read, and with the flag ``x``."""
+    if len(pattern) > LONGEST:
+        return _UNREADABLE
     flags = "".join(_FLAGS.findall(pattern))
     if "x" in flags:
         return _UNREADABLE

@@ -59,6 +59,7 @@ HARMLESS = {
 LATER = {
     "rows and rows": PAIRS,
     "a pattern of the event": "data.lines.exists(x, data.long.matches(data.pattern))",
+    "a long pattern of the event": "data.long.matches(data.unclosed)",
     "a slow search": 'data.long.matches("[ab]*a[ab]{99}c")',
     "a text put together": "data.lines.map(x, data.long + data.long).size() == 1",
     "whole rows": "data.lines.exists(x, data.lines == data.lines && x.n < 0)",
@@ -68,7 +69,13 @@ LATER = {
 def rows(count: int, number: int = 1, **fields: Any) -> Event:
     """Event ``evt_<number>`` of a document with so many lines."""
     lines = [{"n": number, "name": "x" * 20} for number in range(count)]
-    data = {"lines": lines, "long": "ab" * 50_000, "pattern": "[ab]*a[ab]{99}c", "total": 1.0}
+    data = {
+        "lines": lines,
+        "long": "ab" * 50_000,
+        "pattern": "[ab]*a[ab]{99}c",
+        "unclosed": "(?<" * 300_000,
+        "total": 1.0,
+    }
     return event(number, name="invoice.paid", data=data | fields)
 
 

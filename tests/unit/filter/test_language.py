@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import cel
@@ -13,6 +15,7 @@ from cdc.errors import UsageError
 from cdc.filter.limits import LONGEST, Meter
 from cdc.filter.program import Program
 from cdc.filter.values import Span, Time, Type
+from cdc.selection import compiled
 from support.filter_language import Filters
 
 ROWS = [{"a": 1, "total": 1, "text": "A"}, {"a": None, "total": 2.5, "text": "Peña", "paid": True}]
@@ -170,3 +173,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return value.name if isinstance(value, Type) else value
+
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTED = [
+    text
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for text in re.findall(
+        r"--filter '([^']+)'|`((?:data|previous)\.[a-z]+ [<>=].*?)`", page.read_text(encoding="utf-8")
+    )
+]
+
+
+@pytest.mark.parametrize("found", DOCUMENTED)
+def test_filters_in_the_documentation_are_accepted(found: tuple[str, str]) -> None:
+    compiled("".join(found))
