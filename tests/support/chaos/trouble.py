@@ -23,7 +23,7 @@ from support.hostile_rows import plant
 #: Seconds between two failures of a kind.
 KILLS, ROWS, FILTERS = (2.0, 10.0), (10.0, 40.0), (5.0, 20.0)
 DEEP = 3000
-#: Conditions that hold, and that take long or much.
+#: Conditions that hold, or fail, for every event, and that take long or much: none of them keeps an event back.
 HOSTILE_FILTERS = (
     'data.nota.matches("(\\\\pL{200}){20}") || true',
     " || ".join(['data.nota.matches("(a{1,90}){1,90}b")'] * 40) + " || true",
@@ -33,6 +33,8 @@ HOSTILE_FILTERS = (
     "data.nota > 5 || true",
 )
 _NO_SUCH_THREAD = 1094
+#: Enables the endpoint again, which is disabled when its filter takes too long.
+_STORE = "UPDATE endpoint SET condition = ?, enabled = 1, disabled_reason = '' WHERE id = ?"
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Trouble:
         ]
 
     def stop(self) -> None:
-        """End, and give the endpoints back a filter that costs nothing.  Raises what a thread raised."""
+        """End, and take the filters away.  Raises what a thread raised."""
         self._stop.set()
         self._pool.shutdown()
         for each in self._running:
@@ -122,4 +124,4 @@ class Trouble:
 
     def _store(self, endpoint: str, condition: str) -> None:
         with closing(sqlite3.connect(self.outbox, timeout=30)) as database, database:
-            database.execute("UPDATE endpoint SET condition = ? WHERE id = ?", [condition, endpoint])
+            database.execute(_STORE, [condition, endpoint])

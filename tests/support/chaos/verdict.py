@@ -109,8 +109,6 @@ def decide(
         for name in [receiver.source] if receiver.source else list(books):
             came = by_source[name]
             verdict = judge(books[name].versions, (each.delivery for each in came if each.accepted))
-            if receiver.ailment == "filter":
-                verdict.lost = 0  # a filter that cannot be evaluated may be switched off
             found.add(receiver, name, verdict)
             if name in healthy and not receiver.ailment:
                 _measure(found, receiver, books[name], came, phases)
@@ -155,7 +153,7 @@ class Accepted:
             self._follow(receiver, file)
             wanted = [books[receiver.source]] if receiver.source else list(books.values())
             missing = sum(len(book.versions) for book in wanted) - len(self._ids[receiver])
-            if missing > 0 and receiver.ailment != "filter":
+            if missing > 0:
                 found[f"{receiver.path} {receiver.ailment}".strip()] = missing
         return found
 
