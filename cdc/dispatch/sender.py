@@ -27,8 +27,9 @@ ANSWER_BYTES = 1000
 BODY_GRACE = 1.0
 #: Interim answers (100 Continue, 103 Early Hints) before the answer itself; a receiver that sends more is cut off.
 INTERIM_ANSWERS = 16
-#: Bytes that the system holds of what a receiver sends; it doubles them.
-RECEIVE_BUFFER = 32 * 1024
+#: Bytes that the system holds of what a receiver sends; it doubles them.  Few, because sixteen connections of one
+#: endpoint may fill theirs at once, and all of it is parsed before the loop does anything else.
+RECEIVE_BUFFER = 8 * 1024
 #: Idle connections are closed before the usual servers close theirs after five seconds: a request that meets a
 #: closing connection fails.
 KEEP_ALIVE = 4.0

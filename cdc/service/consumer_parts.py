@@ -24,7 +24,7 @@ from cdc.service.reload import sending_key, source_key
 from cdc.service.roles import Role
 from cdc.service.rules import mapper_of
 from cdc.service.sending import http_sender, mail_sender
-from cdc.service.sharing import Pace, Share, Sharing
+from cdc.service.sharing import PROBES_APART, Pace, Share, Sharing
 from cdc.service.sources import check_connections, probe_of, source_of
 from cdc.service.supervisor import Supervisor, keep_alive
 
@@ -241,14 +241,15 @@ class ConsumerParts:
 
 
 def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, Pace]) -> dict[str, Watched]:
-    """Those of many sources are asked one after the other."""
-    from cdc.web.monitor import INTERVAL, Watched
+    """Watched sources, asked one after the other: the connections of all of them at once would hold the event loop for
+    a tenth of a second, at each start of the watch."""
+    from cdc.web.monitor import Watched
 
     found: dict[str, Watched] = {}
     for name, relay in relays.items():
         pace = paces[name]
-        delay = pace.probe * len(found) / len(relays) if pace.probe > INTERVAL else 0.0
-        found[name] = Watched(relay.source, probe_of(config.select_source(name), pace), pace.probe, delay)
+        probe = probe_of(config.select_source(name), pace)
+        found[name] = Watched(relay.source, probe, pace.probe, PROBES_APART * len(found))
     return found
 
 

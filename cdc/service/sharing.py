@@ -27,6 +27,8 @@ OPENED_AT_ONCE: Final = 8
 OPENING_SECONDS: Final = 2.0
 #: Installers at work on one server at once.
 THREADS: Final = 2
+#: Seconds between looks from outside at two sources.
+PROBES_APART: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class Pace:
             look=max(least.look, of_server * 0.001),
             round=min(max(least.round, all_sources * 0.00625), 2.0),
             idle=min(max(least.idle, all_sources * 0.025), 5.0),
-            probe=max(least.probe, all_sources * 0.2),
-            keep=all_sources * 0.2 <= least.probe,
+            probe=max(least.probe, all_sources * PROBES_APART),
+            keep=all_sources * PROBES_APART <= least.probe,
             check=max(least.check, timedelta(seconds=all_sources * 2)),
             names=max(least.names, all_sources * 0.02),
             retry=max(least.retry, of_server * 0.02),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from cdc.config import load_config
-from cdc.service.sharing import OPENED_AT_ONCE, THREADS, Pace, Share, Sharing, alone
+from cdc.config import Config, SourceConfig, load_config
+from cdc.observer import SILENT
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.relay import nobody
+from cdc.service.consumer_parts import _watched, relay_of
+from cdc.service.sharing import OPENED_AT_ONCE, PROBES_APART, THREADS, Pace, Share, Sharing, alone
 
 URL = "postgresql://cdc:x@{host}/erp_{number}"
 
@@ -101,3 +106,14 @@ async def test_errors_come_to_who_asked_and_cancelling_does_not_wait() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(stuck, 5)
     release.set()
+
+
+@pytest.mark.parametrize("number", [2, 20, 100])
+def test_sources_are_looked_at_from_outside_one_after_the_other(number: int) -> None:
+    sources = {f"s{n}": SourceConfig(url=URL.format(host="db", number=n)) for n in range(number)}
+    relays = {name: relay_of(source, MemoryOutbox(), nobody, SILENT, alone()) for name, source in sources.items()}
+    pace = Pace.among(number, number)
+    watched = _watched(Config(source=sources), relays, dict.fromkeys(sources, pace))
+    delays = [each.delay for each in watched.values()]
+    assert all(later - sooner >= PROBES_APART * 0.99 for sooner, later in pairwise(delays))
+    assert delays[-1] < pace.probe, "each is asked within the first round"
