@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
-from cdc.errors import UsageError
+from cdc.errors import CredentialsNotGiven, UsageError
+from cdc.web_origin import origin_of
 
 
 class PayloadFormat(StrEnum):
@@ -30,6 +33,8 @@ Header = tuple[str, str]
 DISABLE_AFTER = 432_000.0
 #: The most events in one request.
 LARGEST_BATCH = 1000
+#: Fields that are entered for the origin of the URL, and go to no other one.
+CREDENTIALS: Final = ("headers", "proxy", "client_certificate")
 #: No batch waits longer than this (seconds): its events are leased meanwhile.
 LONGEST_BATCH_WAIT = 60.0
 
@@ -48,6 +53,7 @@ class Endpoint:
     ``former_secret`` still signs until ``former_secret_until``.  ``headers`` go with each request, their values are
     secret.  ``origin``: the name that the endpoint agreed to get events from, and that each request carries; empty: it
     was not asked.  ``proxy`` and ``client_certificate``: names in the configuration, empty for none.
+    ``credentials_of``: the sources of the token that set headers, proxy or certificate; empty: the operator did.
 
     When: ``order``; ``concurrency``, requests at once; ``rate``, requests a second, 0 for any; ``timeout``, seconds;
     ``retry_schedule``, seconds to wait before each retry; ``disable_after``, seconds without one success after which
@@ -82,11 +88,17 @@ class Endpoint:
     client_certificate: str = ""
     disable_after: float = DISABLE_AFTER
     failing_since: datetime | None = None
+    credentials_of: tuple[str, ...] = ()
 
     @property
     def batched(self) -> bool:
         """Whether requests carry arrays of events, of one event too."""
         return self.batch_size > 1
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether requests carry something that only a receiver at this origin may see or use."""
+        return any(getattr(self, name) for name in CREDENTIALS)
 
 
 def check(endpoint: Endpoint) -> None:
@@ -114,6 +126,10 @@ class EndpointChange:
 
     ``secret``: the present one becomes the former one, until ``former_secret_until``, which goes with it.
     ``enabled``: an endpoint that is enabled counts as failing no longer.
+    ``credentials_of``: goes with headers, proxy and certificate; None: the operator sets them.
+
+    ``kept_headers``: names of those of the ``headers`` that were not entered now, but taken over from the endpoint.
+    ``guard``: raises where the endpoint, as it is when the change is stored, may not be changed.
     """
 
     url: str | None = None
@@ -139,12 +155,47 @@ class EndpointChange:
     proxy: str | None = None
     client_certificate: str | None = None
     disable_after: float | None = None
+    credentials_of: tuple[str, ...] | None = None
+    kept_headers: Collection[str] = ()
+    guard: Callable[[Endpoint], None] | None = None
 
     def applied_to(self, endpoint: Endpoint) -> Endpoint:
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return the changed endpoint.  Raises `CredentialsNotGiven`, and what ``guard`` raises."""
+        if self.guard is not None:
+            self.guard(endpoint)
+        self._check_credentials(endpoint)
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _ABOUT_CHANGES}
         new = {name: value for name, value in given.items() if value is not None}
         if self.secret is not None:
             new["former_secret"] = endpoint.secret
         if self.enabled:
             new["failing_since"] = None
+        if self.credentials_of is None and not new.keys().isdisjoint(CREDENTIALS):
+            new["credentials_of"] = ()
         return replace(endpoint, **new)
+
+    def _check_credentials(self, endpoint: Endpoint) -> None:
+        """A URL of another origin needs them entered with it: who may change the URL may not know or use them."""
+        wanted = endpoint.url if self.url is None else self.url
+        if not origin_of(wanted) or origin_of(wanted) == origin_of(endpoint.url):
+            return
+        missing = self._taken_over(endpoint)
+        if missing:
+            raise CredentialsNotGiven(
+                f"The new URL is of another origin ({origin_of(wanted)}): give again or remove {', '.join(missing)}.",
+                f"They were entered for {origin_of(endpoint.url) or 'the present URL'}, and are sent nowhere else.",
+            )
+
+    def _taken_over(self, endpoint: Endpoint) -> list[str]:
+        """The credentials that the changed endpoint has and that this change does not give, for a sentence."""
+        kept = [name for name, _ in endpoint.headers] if self.headers is None else list(self.kept_headers)
+        missing = [f"the header {name}" for name in kept]
+        if endpoint.proxy and self.proxy is None:
+            missing.append(f"the proxy {endpoint.proxy}")
+        if endpoint.client_certificate and self.client_certificate is None:
+            missing.append(f"the client certificate {endpoint.client_certificate}")
+        return missing
+
+
+#: Fields of an `EndpointChange` that are none of an endpoint.
+_ABOUT_CHANGES: Final = frozenset({"kept_headers", "guard"})

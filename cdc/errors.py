@@ -5,7 +5,8 @@
     CdcError                 one sentence: what is wrong and where; ``hint`` says how to mend it
     ├── UsageError           the command or its input is wrong (exit code 2)
     │   ├── ConfigError      a configuration file, variable or rule is wrong
-    │   └── NotFound         what is named is not there
+    │   ├── NotFound         what is named is not there
+    │   └── CredentialsNotGiven  headers, proxy or certificate were entered for another origin than the new URL's
     ├── SourceError          the FacturaScripts database cannot be read as asked
     │   ├── SourceUnavailable  no connection now; trying again may help
     │   ├── ApiError         FacturaScripts' API answers with an error
@@ -71,6 +72,10 @@ class ConfigError(UsageError):
 
 class NotFound(UsageError):
     """What is named (an endpoint, a delivery, an event) is not there."""
+
+
+class CredentialsNotGiven(UsageError):
+    """Headers, a proxy or a client certificate were entered for another origin than that of the new URL."""
 
 
 class SourceError(CdcError):

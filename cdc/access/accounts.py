@@ -12,6 +12,7 @@ from cdc.access import totp
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, new_stamp, new_token, new_token_id, secret_digest, token_digest
 from cdc.access.nouns import (
+    Allowance,
     ApiToken,
     AuditEntry,
     Origin,
@@ -138,20 +139,36 @@ class Accounts:
     # -- tokens -----------------------------------------------------------------------------------------------------
 
     async def add_token(
-        self, actor: str, name: str, scope: Scope, lifetime: timedelta | None = None, sources: Sequence[str] = ()
+        self,
+        actor: str,
+        name: str,
+        scope: Scope,
+        lifetime: timedelta | None = None,
+        sources: Sequence[str] = (),
+        *,
+        allowed: Sequence[Allowance] = (),
     ) -> tuple[ApiToken, str]:
         """The token's description, and the token itself, which is kept nowhere.  ``sources``: of which it sees and
-        manages what there is; none: of all.  Raises `UsageError`."""
+        manages what there is; none: of all.  ``allowed``: what it may do beyond them.  Raises `UsageError`."""
         name = check_name(name, "token")
+        if allowed and not (sources and scope is Scope.MANAGE):
+            raise UsageError(
+                "Only a token that manages some sources is allowed something beyond them.",
+                "Name its sources, or leave the allowance out: a token that manages all sources needs none.",
+            )
         text = new_token(self._random)
         digest = token_digest(text)
         assert digest is not None
         now = self._clock.now()
         expires = None if lifetime is None else now + lifetime
-        made = ApiToken(new_token_id(self._random), name, scope, now, expires, sources=tuple(sources))
+        made = ApiToken(
+            new_token_id(self._random), name, scope, now, expires, sources=tuple(sources), allowed=tuple(allowed)
+        )
         detail: dict[str, Any] = {"id": made.id, "scope": scope.value, "expires_at": expires and expires.isoformat()}
         if sources:
             detail["sources"] = ", ".join(sources)[:_DETAIL]
+        if allowed:
+            detail["allowed"] = ", ".join(allowed)
         await self._store.add_token(made, digest, self._entry(actor, "token.add", name, detail))
         return made, text
 

@@ -42,6 +42,15 @@ class Scope(StrEnum):
         return self is Scope.MANAGE or wanted is Scope.READ
 
 
+class Allowance(StrEnum):
+    """What a token of some sources may do beyond them.  ``MAIL``: have events sent by mail, under the operator's
+    address.  ``CREDENTIALS``: change endpoints with headers, a proxy or a client certificate that the operator set, and
+    use the proxies and certificates of the configuration."""
+
+    MAIL = "mail"
+    CREDENTIALS = "credentials"
+
+
 class Role(StrEnum):
     """What a user may do."""
 
@@ -106,7 +115,7 @@ class UserChange:
 @dataclass(frozen=True, slots=True)
 class ApiToken:
     """What is known of a token: never the token itself.  ``last_used_at`` is right to the minute.  ``sources``: those
-    of which it sees and manages what there is; empty: of all."""
+    of which it sees and manages what there is; empty: of all.  ``allowed``: what it may do beyond them."""
 
     id: str
     name: str
@@ -115,6 +124,7 @@ class ApiToken:
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     sources: tuple[str, ...] = ()
+    allowed: tuple[Allowance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cdc.access.nouns import (
+    Allowance,
     Answer,
     ApiToken,
     AuditEntry,
@@ -82,13 +83,15 @@ def token_row(token: ApiToken, digest: str, stored: Stored) -> dict[str, Any]:
         "expires_at": _maybe(stored, token.expires_at),
         "last_used_at": _maybe(stored, token.last_used_at),
         "sources": json.dumps(token.sources),
+        "allowed": json.dumps(token.allowed),
     }
 
 
 def token_from(row: Row, moment: Moment) -> ApiToken:
-    identity, name, scope, created_at, expires_at, last_used_at, sources = row
+    identity, name, scope, created_at, expires_at, last_used_at, sources, allowed = row
     expires, used = _maybe(moment, expires_at), _maybe(moment, last_used_at)
-    return ApiToken(identity, name, Scope(scope), moment(created_at), expires, used, tuple(json.loads(sources)))
+    beyond = tuple(Allowance(each) for each in json.loads(allowed))
+    return ApiToken(identity, name, Scope(scope), moment(created_at), expires, used, tuple(json.loads(sources)), beyond)
 
 
 def audit_row(entry: AuditEntry, stored: Stored) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _call(
         raise Problem(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
     return Call(
         request=request,
-        desk=scoped(desk, caller.sources) if caller.sources else desk,
+        desk=scoped(desk, caller.sources, caller.allowed) if caller.sources else desk,
         caller=caller,
         path=path,
         query=_query(operation, request),

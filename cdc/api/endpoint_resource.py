@@ -78,6 +78,9 @@ class NewEndpoint(EndpointFields):
 
 
 class EndpointPatch(EndpointFields):
+    """What changes.  With a URL of another scheme, host or port, headers, proxy and client certificate must be given
+    again, or removed (`{}`, an empty text)."""
+
     url: Url | None = None
     events: Annotated[list[Pattern] | None, Field(min_length=1, max_length=200)] = None
 

@@ -56,7 +56,7 @@ class Gate:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         self._limit(self._tokens, token.id)
-        return Caller(token.id, f"token:{token.name}", token.scope, token.sources)
+        return Caller(token.id, f"token:{token.name}", token.scope, token.sources, token.allowed)
 
     async def _token(self, request: web.Request) -> ApiToken | None:
         given = request.headers.get("Authorization", "")

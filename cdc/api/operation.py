@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from cdc.access.nouns import Scope
+from cdc.access.nouns import Allowance, Scope
 from cdc.api.desk import Desk
 
 Query_co = TypeVar("Query_co", bound=BaseModel | None, covariant=True)
@@ -19,12 +19,13 @@ Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks: ``name`` for the audit log; ``id``: of the token.  ``sources``: of which it sees and manages what there
-    is; empty: of all."""
+    is; empty: of all.  ``allowed``: what it may do beyond them."""
 
     id: str
     name: str
     scope: Scope
     sources: tuple[str, ...] = ()
+    allowed: tuple[Allowance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
+from cdc.access.nouns import Allowance
 from cdc.api.desk import Desk, EventKind, SignatureKind, SourceState
 from cdc.backfill import Asked, Backfill, BackfillState
 from cdc.clock import Clock
@@ -21,6 +22,7 @@ from cdc.endpoint import Endpoint, EndpointChange
 from cdc.errors import UsageError
 from cdc.event import OPERATIONS
 from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.mail_address import is_mail
 from cdc.operation import OPERATION_TYPES
 from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
 from cdc.outbox.shared import Subscriber, no_backfill, no_delivery, no_endpoint, no_replay
@@ -33,15 +35,16 @@ Work = TypeVar("Work", Replay, Backfill)
 _TOGETHER = 200
 
 
-def scoped(desk: Desk, sources: Sequence[str]) -> Desk:
-    """The desk as a token of these sources sees it."""
-    return cast("Desk", ScopedDesk(desk, frozenset(sources)))  # a part of it, on purpose
+def scoped(desk: Desk, sources: Sequence[str], allowed: Sequence[Allowance] = ()) -> Desk:
+    """The desk as a token of these sources sees it.  ``allowed``: what it may do beyond them."""
+    return cast("Desk", ScopedDesk(desk, frozenset(sources), frozenset(allowed)))  # a part of it, on purpose
 
 
 class ScopedStore:
-    def __init__(self, store: OutboxStore, sources: frozenset[str]) -> None:
+    def __init__(self, store: OutboxStore, sources: frozenset[str], allowed: frozenset[Allowance]) -> None:
         self._store = store
         self._sources = sources
+        self._allowed = allowed
 
     def owns(self, sources: Sequence[str] | None) -> bool:
         """Whether these are sources, and all of them theirs."""
@@ -77,10 +80,26 @@ class ScopedStore:
         found = await self._store.endpoint(endpoint_id)
         return found if found is not None and self.owns(found.sources) else None
 
-    async def check_endpoint(self, endpoint_id: str) -> None:
-        """Raises `NotFound`."""
-        if await self.endpoint(endpoint_id) is None:
+    async def check_endpoint(self, endpoint_id: str) -> Endpoint:
+        """Return the endpoint.  Raises `NotFound`."""
+        found = await self.endpoint(endpoint_id)
+        if found is None:
             raise no_endpoint(endpoint_id)
+        return found
+
+    def check_touchable(self, endpoint: Endpoint) -> None:
+        """Raise `NotFound` for an endpoint of others, and `UsageError` for one that this token may only look at."""
+        if not self.owns(endpoint.sources):
+            raise no_endpoint(endpoint.id)
+        if is_mail(endpoint.url) and Allowance.MAIL not in self._allowed:
+            raise _no_mail()
+        if not endpoint.has_credentials or Allowance.CREDENTIALS in self._allowed or self.owns(endpoint.credentials_of):
+            return
+        raise UsageError(
+            "A token for some sources cannot change an endpoint whose headers, proxy or client certificate somebody "
+            "with more rights set.",
+            "Ask the operator to change it, or to allow it: cdc token add … --allow credentials",
+        )
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         theirs = {each.id for each in await self.endpoints()}
@@ -91,12 +110,12 @@ class ScopedStore:
         await self._store.add_endpoint(endpoint)
 
     async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
-        await self.check_endpoint(endpoint_id)
         assert change.sources is None or self.owns(change.sources), "checked by the scoped desk"
-        return await self._store.change_endpoint(endpoint_id, change)
+        await self.check_endpoint(endpoint_id)
+        return await self._store.change_endpoint(endpoint_id, replace(change, guard=self.check_touchable))
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
-        await self.check_endpoint(endpoint_id)
+        self.check_touchable(await self.check_endpoint(endpoint_id))
         await self._store.remove_endpoint(endpoint_id, now)
 
     # -- deliveries -------------------------------------------------------------------------------------------------
@@ -182,10 +201,11 @@ def _no_hurry() -> float:
 
 
 class ScopedDesk:
-    def __init__(self, desk: Desk, sources: frozenset[str]) -> None:
+    def __init__(self, desk: Desk, sources: frozenset[str], allowed: frozenset[Allowance]) -> None:
         self._desk = desk
         self._sources = sources
-        self._store = ScopedStore(desk.store, sources)
+        self._allowed = allowed
+        self._store = ScopedStore(desk.store, sources, allowed)
 
     @property
     def store(self) -> OutboxStore:
@@ -212,11 +232,18 @@ class ScopedDesk:
         wanted = dict(fields)
         wanted["sources"] = tuple(wanted.get("sources") or sorted(self._sources))
         self._check(wanted)
-        return self._desk.made(wanted, secret, signature)
+        return self._desk.made({**wanted, **self._credentials_of(wanted)}, secret, signature)
 
     def checked(self, fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+        self._store.check_touchable(endpoint)
         self._check(fields)
-        return self._desk.checked(fields, endpoint)
+        return self._desk.checked({**fields, **self._credentials_of(fields, endpoint)}, endpoint)
+
+    def _credentials_of(self, fields: Mapping[str, Any], endpoint: Endpoint | None = None) -> Mapping[str, Any]:
+        """The field that says whose the credentials are: this token's, where all that remain are headers that it
+        gives.  Proxies and certificates of the configuration stay the operator's."""
+        others = [fields.get(name, getattr(endpoint, name, "")) for name in ("proxy", "client_certificate")]
+        return {} if any(others) or "headers" not in fields else {"credentials_of": tuple(sorted(self._sources))}
 
     def _check(self, fields: Mapping[str, Any]) -> None:
         if "sources" in fields and not self._store.owns(fields["sources"]):
@@ -227,10 +254,14 @@ class ScopedDesk:
                 "A token for some sources cannot ask for operational events, which tell of all.",
                 'Name events of records, such as invoice.*; "*" is all of them.',
             )
+        if is_mail(fields.get("url", "")) and Allowance.MAIL not in self._allowed:
+            raise _no_mail()
+        if Allowance.CREDENTIALS in self._allowed:
+            return
         if fields.get("proxy") or fields.get("client_certificate"):
             raise UsageError(
                 "A token for some sources cannot use the operator's proxies and client certificates.",
-                "Ask who runs this to set them.",
+                "Ask the operator to set them, or to allow it: cdc token add … --allow credentials",
             )
 
     def secret(self, secret: str | None, signature: str | None, endpoint: Endpoint) -> str:
@@ -240,7 +271,7 @@ class ScopedDesk:
         return await self._desk.fitting(wanted, events)
 
     async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
-        await self._store.check_endpoint(endpoint_id)
+        self._store.check_touchable(await self._store.check_endpoint(endpoint_id))
         return await self._desk.send_test(endpoint_id, event_name)
 
     async def count_replay(self, which: DeliveryFilter) -> Replayed:
@@ -265,6 +296,13 @@ class ScopedDesk:
 
     def backfill_speed(self, backfill: Backfill) -> float | None:
         return self._desk.backfill_speed(backfill)
+
+
+def _no_mail() -> UsageError:
+    return UsageError(
+        "A token for some sources cannot have events sent by mail.",
+        "Ask the operator, or for a token that may: cdc token add … --allow mail",
+    )
 
 
 def _list(sources: frozenset[str]) -> str:

@@ -11,7 +11,7 @@ import click
 
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.auditing import note
-from cdc.cli.endpoint_headers import changed_headers, given_headers
+from cdc.cli.endpoint_headers import changed_headers, given_headers, kept_headers
 from cdc.cli.endpoint_input import endpoint_options, given_fields
 from cdc.cli.endpoint_preview import check_filter, preview
 from cdc.cli.endpoint_secret import (
@@ -180,7 +180,8 @@ def update(
     """Change what is given, and leave the rest.
 
     An empty text takes a filter, fields, a proxy or a certificate away.  An endpoint that was validated is asked again
-    when its URL changes, unless --no-validate is given.
+    when its URL changes, unless --no-validate is given.  Headers, proxy and certificate belong to scheme, host and port
+    of the URL: when one of these changes, give them again, or remove them.
     """
     config = quiet_configuration(session)
     fields = given_fields(config, **given)
@@ -194,6 +195,7 @@ def update(
     found, _ = run_async(_one(config, endpoint_id))
     if headers or removed or no_headers:
         fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
+        fields["kept_headers"] = kept_headers(fields["headers"], headers)
     wanted = EndpointChange(**fields).applied_to(found)
     service_endpoints.check_endpoint(config, wanted, fields)
     if fields.get("condition"):

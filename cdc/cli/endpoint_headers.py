@@ -63,3 +63,9 @@ def changed_headers(
     if unknown := gone - there:
         raise UsageError(f"The endpoint has no header {min(unknown)}.", "cdc endpoint show names those that it has.")
     return check_headers([*(header for header in kept if header[0].lower() not in gone), *given])
+
+
+def kept_headers(changed: Iterable[Header], given: Iterable[Header]) -> tuple[str, ...]:
+    """The names of those of the changed headers that were not given now."""
+    entered = {name.lower() for name, _ in given}
+    return tuple(name for name, _ in changed if name.lower() not in entered)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cdc.access.nouns import ApiToken, Scope
+from cdc.access.nouns import Allowance, ApiToken, Scope
 from cdc.cli.accounts import opened_accounts
 from cdc.cli.asynchronous import run_async
 from cdc.cli.auditing import actor, opened_access
@@ -36,10 +36,25 @@ def token() -> None:
     metavar="NAME",
     help="It sees and manages only what is of this source (repeatable) [of all].",
 )
+@click.option(
+    "--allow",
+    "allowed",
+    type=click.Choice([each.value for each in Allowance]),
+    multiple=True,
+    help="With --source, what it may do beyond (repeatable).  mail: send by mail.  credentials: use the proxies and "
+    "certificates of the configuration, and change endpoints whose headers, proxy or certificate you set.",
+)
 @json_option
 @pass_session
 def add(
-    session: Session, *, name: str, scope: str, expires: int | None, sources: tuple[str, ...], as_json: bool
+    session: Session,
+    *,
+    name: str,
+    scope: str,
+    expires: int | None,
+    sources: tuple[str, ...],
+    allowed: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Make a token for a program, and print it.
 
@@ -50,7 +65,8 @@ def add(
     config = quiet_configuration(session)
     for source in sources:
         config.select_source(source)
-    made, text = run_async(_add(config, name, Scope(scope), lifetime, sources))
+    beyond = tuple(dict.fromkeys(map(Allowance, allowed)))
+    made, text = run_async(_add(config, name, Scope(scope), lifetime, sources, allowed=beyond))
     if as_json:
         print_json(_as_json(made) | {"token": text})
         return
@@ -59,10 +75,16 @@ def add(
 
 
 async def _add(
-    config: Config, name: str, scope: Scope, lifetime: timedelta | None, sources: tuple[str, ...]
+    config: Config,
+    name: str,
+    scope: Scope,
+    lifetime: timedelta | None,
+    sources: tuple[str, ...],
+    *,
+    allowed: tuple[Allowance, ...],
 ) -> tuple[ApiToken, str]:
     async with opened_accounts(config) as accounts:
-        return await accounts.add_token(actor(), name, scope, lifetime, tuple(dict.fromkeys(sources)))
+        return await accounts.add_token(actor(), name, scope, lifetime, tuple(dict.fromkeys(sources)), allowed=allowed)
 
 
 @token.command("list")
@@ -74,8 +96,11 @@ def list_(session: Session, as_json: bool) -> None:
     if as_json:
         print_json({"tokens": [_as_json(each) for each in tokens]})
         return
-    rows = [(t.id, t.name, t.scope, t.sources or "all", t.created_at, t.expires_at, t.last_used_at) for t in tokens]
-    titles = ("id", "name", "scope", "sources", "created", "expires", "last used")
+    rows = [
+        (t.id, t.name, t.scope, t.sources or "all", t.allowed, t.created_at, t.expires_at, t.last_used_at)
+        for t in tokens
+    ]
+    titles = ("id", "name", "scope", "sources", "allowed", "created", "expires", "last used")
     print_table(titles, rows, "There is no token yet: cdc token add NAME --scope read")
 
 
@@ -104,6 +129,7 @@ def _as_json(each: ApiToken) -> dict[str, Any]:
         "name": each.name,
         "scope": each.scope,
         "sources": list(each.sources),
+        "allowed": list(each.allowed),
         "created_at": time_as_json(each.created_at),
         "expires_at": time_as_json(each.expires_at),
         "last_used_at": time_as_json(each.last_used_at),

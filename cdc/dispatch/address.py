@@ -14,10 +14,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
-from yarl import URL
-
 from cdc.errors import UsageError
 from cdc.mail_address import is_mail, recipients
+from cdc.web_origin import host_of
 
 Network = IPv4Network | IPv6Network
 # An address as asyncio's and aiohttp's connecting functions pass it around: family, type, protocol, name, address.
@@ -75,12 +74,6 @@ _GLOBAL_6 = ip_network("2000::/3")  # all that is routed in public
 _6TO4 = ip_network("2002::/16")
 # Forms that carry an IPv4 address in their last 32 bits: mapped, translated (SIIT), NAT64.
 _EMBEDDING_6 = [ip_network(n) for n in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
-
-
-def host_of(url: str) -> str:
-    """Return the canonical host, as the HTTP library resolves it; empty if the URL has none.
-    Raises `ValueError`."""
-    return URL(url).raw_host or ""
 
 
 def _hidden(host: str) -> bool:

@@ -67,7 +67,10 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
         "digest", "user_key", "user_name", "role", "origin", "stamp", "address", "created_at", "last_used_at",
         "expires_at",
     ),
-    Part.TOKENS: ("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at", "sources"),
+    Part.TOKENS: (
+        *("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at"),
+        *("sources", "allowed"),
+    ),
     Part.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
     Part.REQUESTS: ("actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body"),
 }  # fmt: skip

@@ -38,6 +38,7 @@ _SETTINGS: Final = (
     "proxy",
     "client_certificate",
     "disable_after",
+    "credentials_of",
 )
 _STATES: Final = (
     DeliveryState.WAITING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -36,17 +36,26 @@ _NEW = {
     "disable_after": f"{DISABLE_AFTER / _HOUR:g}",
     "signature": "v1",
 }
+#: Fields that the form shows as chosen before.
+_CHOSEN = ("proxy", "client_certificate")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """``values``: what each text field shows.  ``events``, ``sources``: ticked boxes.  ``wrong``: sentences."""
+    """``values``: what each text field shows.  ``events``, ``sources``: ticked boxes.  ``wrong``: sentences.
+    ``again``: it asks for proxy and certificate again, as they belong to another origin than the URL's."""
 
     values: dict[str, str]
     events: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     wrong: tuple[str, ...] = ()
     fields: dict[str, Any] = field(default_factory=dict)
+    again: bool = False
+
+    def asking_again(self, endpoint: Endpoint) -> Form:
+        """Return the form with proxy and certificate left open where they are as before."""
+        left_open = {name: "" for name in _CHOSEN if self.values[name] == getattr(endpoint, name)}
+        return replace(self, values=self.values | left_open, again=True)
 
 
 def empty() -> Form:
@@ -77,8 +86,9 @@ def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> Form:
     return Form(values, ticked, frozenset(endpoint.sources))
 
 
-async def read(page: Page) -> Form:
-    """What was sent: as fields where all of it is right, else with what is wrong."""
+async def read(page: Page, present: Endpoint | None = None) -> Form:
+    """What was sent: as fields where all of it is right, else with what is wrong.  ``present``: the endpoint that is
+    changed.  A proxy or certificate that is as before counts as entered only where the form asked for it again."""
     sent = await page.form()
     values = {name: sent.get(name, default).strip() for name, default in _NEW.items()}
     ticked, sources = frozenset(sent.getall("events", [])), frozenset(sent.getall("sources", []))
@@ -105,7 +115,12 @@ async def read(page: Page) -> Form:
     headers = reader.parse(lambda: _headers(sent), "Headers")
     if headers is not None:
         fields["headers"] = headers
-    return Form(values, ticked, sources, tuple(reader.wrong), fields)
+    again = bool(sent.get("again"))
+    if present is not None and not again:
+        fields = {
+            name: value for name, value in fields.items() if name not in _CHOSEN or value != getattr(present, name)
+        }
+    return Form(values, ticked, sources, tuple(reader.wrong), fields, again)
 
 
 class _Reader:

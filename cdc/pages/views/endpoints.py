@@ -12,7 +12,7 @@ from cdc.access.nouns import Role
 from cdc.api.desk import ShownRequest
 from cdc.delivery import Attempt, DeliveryState
 from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
-from cdc.errors import UsageError
+from cdc.errors import CredentialsNotGiven, UsageError
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_endpoint
 from cdc.pages.page import Page, Route
@@ -80,14 +80,17 @@ async def edit(page: Page) -> web.StreamResponse:
 
 
 async def update(page: Page) -> web.StreamResponse:
-    found, form = await _found(page), await endpoint_form.read(page)
+    found = await _found(page)
+    form = await endpoint_form.read(page, found)
     if form.wrong or "preview" in await page.form():
         return await _preview(page, form, found)
     try:
         fields = page.site.desk.checked(form.fields, found)
+        await page.site.desk.store.change_endpoint(found.id, EndpointChange(**fields))
+    except CredentialsNotGiven as error:
+        return _form(page, form.asking_again(found), found, wrong=(str(error),))
     except UsageError as error:
         return _form(page, form, found, wrong=(str(error),))
-    await page.site.desk.store.change_endpoint(found.id, EndpointChange(**fields))
     await page.site.desk.changed(page.actor, "endpoint.update", found.id)
     return page.see(page.link("endpoints", found.id), notice="saved")
 
