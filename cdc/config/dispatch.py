@@ -20,6 +20,7 @@ class DispatchConfig(Section):
     allow_networks: Networks = ()
     allow_http: bool = False
     proxies: dict[str, str] = Field(default_factory=dict, repr=False)
+    proxy_resolves: bool = False
     client_certificates: dict[str, Path] = Field(default_factory=dict)
     worker: Annotated[
         str,

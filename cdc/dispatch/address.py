@@ -94,6 +94,14 @@ class AddressRefused(OSError):
             f"{address} is {kind}, and deliveries to such addresses are not allowed (allow_private, allow_networks)."
         )
 
+    @classmethod
+    def behind(cls, host: str) -> AddressRefused:
+        """Of a name.  Its address is not said: it describes the inside network to people who cannot look it up."""
+        return cls(
+            f"{host} leads to an inside address, and deliveries to such addresses are not allowed (allow_private, "
+            "allow_networks)."
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -124,7 +132,7 @@ class Reach:
         family, kind, protocol, _, address = address_info
         refused = self.refusal(address[0])
         if refused is not None:
-            raise AddressRefused.inside(address[0], refused)
+            raise AddressRefused.behind("The host")
         return socket.socket(family=family, type=kind, proto=protocol)
 
     def check_target(self, url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ from aiohttp.http import HttpProcessingError
 
 from cdc.dispatch.address import AddressRefused
 from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.tunnel import TargetNameError
 
 
 class NotConfigured(Exception):
@@ -49,14 +52,13 @@ def describe_error(error: Exception, request: WebhookRequest) -> str:
     """One sentence that names host and port, never the rest of the URL; of a proxy, its name."""
     parts = urlsplit(request.url)
     where, name = parts.netloc.rpartition("@")[2], f"The host name {parts.hostname}"
-    if request.proxy and isinstance(error, _OF_THE_PROXY):
+    if request.proxy and isinstance(error, _OF_THE_PROXY) and not isinstance(error, TargetNameError):
         where, name = f"The proxy {request.proxy}", f"The host name of the proxy {request.proxy}"
     cause = _cause(error)
     sentence = next(text for kind, text in _SENTENCES if isinstance(error, kind) or isinstance(cause, kind))
     return sentence.format(where=where, name=name, proxy=request.proxy, timeout=request.timeout, detail=_detail(cause))
 
 
-# Through a proxy, its is the only name that is looked up here.
 _OF_THE_PROXY = (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSError)
 
 
@@ -78,9 +80,16 @@ def _detail(cause: BaseException) -> str:
         return cause.verify_message.rstrip(".")
     if isinstance(cause, ssl.SSLError) and cause.reason:
         return cause.reason.replace("_", " ").lower()
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.rstrip(".")
+    if isinstance(cause, OSError):
+        return _system_detail(cause)
     return type(cause).__name__
+
+
+def _system_detail(cause: OSError) -> str:
+    """The system's words for the error's number: its own text may hold the address that was tried."""
+    if isinstance(cause, socket.gaierror) and cause.strerror:
+        return cause.strerror.rstrip(".")
+    return os.strerror(cause.errno) if cause.errno else type(cause).__name__
 
 
 def _as_text(message: str) -> str:

@@ -16,7 +16,7 @@ LookUp = Callable[..., list[Any]]  # as socket.getaddrinfo
 
 
 class CheckedResolver(AbstractResolver):
-    """Looks names up in daemon threads, and refuses those of which every address is an inside one.
+    """Looks names up in daemon threads, leaves inside addresses out, and refuses names that have no other ones.
 
     A name service that hangs holds neither the event loop's thread pool nor the end of the process.  aiohttp looks a
     name up once for all that wait for it, so there is at most one thread for each name.
@@ -30,10 +30,10 @@ class CheckedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await _in_daemon_thread(lambda: self._look_up(host, port, family=family, type=socket.SOCK_STREAM))
-        refused = [self._reach.refusal(info[4][0]) for info in found]
-        if found and all(refused):
-            raise AddressRefused.inside(f"{host} ({found[0][4][0]})", refused[0] or "")
-        return [_resolved(host, info) for info in found]
+        allowed = [info for info in found if self._reach.refusal(info[4][0]) is None]
+        if found and not allowed:
+            raise AddressRefused.behind(host)
+        return [_resolved(host, info) for info in allowed]
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -20,6 +20,7 @@ from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.resolver import CheckedResolver, LookUp
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.target import Proxy, Target, proxy_of
+from cdc.dispatch.tunnel import TunnelConnector
 
 #: How much of an answer's body is read and kept (bytes).
 ANSWER_BYTES = 1000
@@ -65,31 +66,42 @@ class HttpSender:
         allow_http: bool = False,
         client_certificates: Mapping[str, ssl.SSLContext] | None = None,
         proxies: Mapping[str, str] | None = None,
+        proxy_resolves: bool = False,
     ) -> None:
-        """``allow_private`` allows http too; ``client_certificates`` and ``proxies`` (URLs) are by name."""
+        """``allow_private`` allows http too; ``client_certificates`` and ``proxies`` (URLs) are by name.
+        ``proxy_resolves``: proxies look names up themselves, and are trusted to reach no inside address."""
         self._reach = Reach(allow_private, tuple(allow_networks), plain=allow_http or allow_private)
         self._contexts: dict[str, ssl.SSLContext | bool] = {"": tls or True, **(client_certificates or {})}
         self._proxies = {name: proxy_of(url) for name, url in (proxies or {}).items()}
+        self._tunnelled = not proxy_resolves
         self._look_up = {"look_up": look_up} if look_up else {}
         self._connectors: dict[str, aiohttp.TCPConnector] = {}
         self._targets: dict[tuple[str, str, str, str], Target] = {}
 
     async def __aenter__(self) -> Self:
         self._connectors = {"": self._connector(self._reach)}
-        # Where proxies are is the operator's own choice: what they connect to is all that there is to guard.
-        anywhere = Reach(private=True)
-        self._connectors |= {name: self._connector(anywhere) for name in self._proxies}
+        self._connectors |= {name: self._proxy_connector() for name in self._proxies}
         return self
 
     def _connector(self, reach: Reach) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(
-            resolver=CheckedResolver(reach, **self._look_up),
-            socket_factory=_sockets(_any_socket if reach.private else reach.guarded_socket),
-            ssl=self._contexts[""],
-            limit=0,  # the dispatcher bounds what is in flight, before a request's time starts to count
-            limit_per_host=CONNECTIONS_PER_HOST,
-            keepalive_timeout=KEEP_ALIVE,
-        )
+        return aiohttp.TCPConnector(**self._options(reach))
+
+    def _proxy_connector(self) -> aiohttp.TCPConnector:
+        """Where proxies are is the operator's own choice: what they connect to is all that there is to guard."""
+        anywhere = Reach(private=True)
+        if not self._tunnelled:
+            return self._connector(anywhere)
+        return TunnelConnector(CheckedResolver(self._reach, **self._look_up), **self._options(anywhere))
+
+    def _options(self, reach: Reach) -> dict[str, Any]:
+        return {
+            "resolver": CheckedResolver(reach, **self._look_up),
+            "socket_factory": _sockets(_any_socket if reach.private else reach.guarded_socket),
+            "ssl": self._contexts[""],
+            "limit": 0,  # the dispatcher bounds what is in flight, before a request's time starts to count
+            "limit_per_host": CONNECTIONS_PER_HOST,
+            "keepalive_timeout": KEEP_ALIVE,
+        }
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -141,7 +153,8 @@ class HttpSender:
             raise NotConfigured("proxy", proxy_name)
         if certificate not in self._contexts:
             raise NotConfigured("client certificate", certificate)
-        return Target(method, url, self._contexts[certificate], self._connectors[proxy_name], proxy)
+        tls, connector = self._contexts[certificate], self._connectors[proxy_name]
+        return Target(method, url, tls, connector, proxy, tunnelled=self._tunnelled)
 
 
 def _any_socket(address_info: AddressInfo) -> socket.socket:

@@ -43,8 +43,8 @@ class Place(aiohttp.ClientRequest):
 class Target:
     """Of a URL, what is the same for each request: how to connect, and the head's first lines.
 
-    Through a proxy, https goes by a tunnel (CONNECT), of which the connector takes care; of http the proxy itself reads
-    the head, which names the whole URL then.
+    Through a proxy, requests go by a tunnel (CONNECT), of which the connector takes care; where the proxy resolves
+    names (not ``tunnelled``), it reads the head of http itself, which names the whole URL then.
     """
 
     __slots__ = ("connect", "connector", "head")
@@ -56,6 +56,8 @@ class Target:
         tls: ssl.SSLContext | bool,
         connector: aiohttp.TCPConnector,
         proxy: Proxy | None = None,
+        *,
+        tunnelled: bool = False,
     ) -> None:
         self.connector = connector
         self.connect = Place(
@@ -68,7 +70,7 @@ class Target:
         )
         place, host = self.connect.url.raw_path_qs, self.connect.headers["Host"]
         self.head = f"{method} {place} HTTP/1.1\r\nHost: {host}\r\n"
-        if proxy and not self.connect.is_ssl():
+        if proxy and not tunnelled and not self.connect.is_ssl():
             self.head = f"{method} http://{host}{place} HTTP/1.1\r\nHost: {host}\r\n"
             if proxy.authorization is not None:
                 self.head += f"Proxy-Authorization: {proxy.authorization}\r\n"

@@ -74,6 +74,7 @@ def http_sender(config: Config) -> HttpSender:
         allow_http=dispatch.allow_http,
         client_certificates={name: client_context(name, path) for name, path in dispatch.client_certificates.items()},
         proxies=dispatch.proxies,
+        proxy_resolves=dispatch.proxy_resolves,
     )
 
 

@@ -18,7 +18,8 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "rest": ("requests_per_minute", "page_size", "interval_seconds", "compare_seconds", "existing"),
     "outbox": (),
     "dispatch": (
-        "allow_private", "allow_http", "concurrency", "lease_seconds", "max_timeout_seconds", "stop_seconds",
+        "allow_private", "allow_http", "proxy_resolves", "concurrency", "lease_seconds", "max_timeout_seconds",
+        "stop_seconds",
     ),
     "mail": ("port", "security"),
     "web": (

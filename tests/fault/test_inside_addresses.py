@@ -110,10 +110,10 @@ async def test_addresses_in_urls(scheme: str, address: str, kind: str) -> None:
     assert outcome.due_at is not None, "somebody may allow it meanwhile: it is tried again as any failure"
 
 
-@pytest.mark.parametrize(("address", "kind"), FORMS.items())
-async def test_names_that_lead_there(address: str, kind: str) -> None:
+@pytest.mark.parametrize("address", FORMS)
+async def test_names_that_lead_there(address: str) -> None:
     (outcome,) = await attempts("https://inside.example/hook", HttpSender(look_up=leads_to([address])))
-    assert outcome.attempt.error == f"inside.example ({address}) is {kind}, {NOT_ALLOWED}"
+    assert outcome.attempt.error == f"inside.example leads to an inside address, {NOT_ALLOWED}"
 
 
 @pytest.mark.parametrize(
@@ -134,16 +134,16 @@ async def test_a_second_answer_of_the_name_service_is_judged_as_the_first() -> N
         sender = HttpSender(allow_http=True, allow_networks=HERE, look_up=look_up)
         first, second = await attempts(f"http://turning.example:{allowed}/", sender, 2)
         assert first.attempt.status == 500
-        assert second.attempt.error == f"turning.example (127.0.0.2) is a loopback address, {NOT_ALLOWED}"
+        assert second.attempt.error == f"turning.example leads to an inside address, {NOT_ALLOWED}"
 
         sender = HttpSender(allow_http=True, allow_networks=HERE, look_up=leads_to(["127.0.0.1"], ["127.0.0.2"]))
         _, second = await attempts(f"http://turning.example:{port}/", sender, 2)
-        assert "127.0.0.2" in second.attempt.error
+        assert "leads to an inside address" in second.attempt.error
     assert visits == []
 
 
 async def test_a_name_that_leads_to_both_reaches_nothing_inside() -> None:
-    """The name service's answer passes, as one of its addresses is allowed; the socket to the other is refused."""
+    """The name service's answer passes, as one of its addresses is allowed; the other one is left out of it."""
     async with inside("127.0.0.2") as (port, visits):
         look_up = leads_to(["127.0.0.2", "127.0.0.1"])
         sender = HttpSender(allow_http=True, allow_networks=HERE, look_up=look_up)

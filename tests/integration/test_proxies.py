@@ -1,11 +1,13 @@
-"""Deliveries through a forward proxy: tunnels for https, whole URLs for http; what it refuses or hides."""
+"""Deliveries through a forward proxy: tunnels to addresses that were looked up and checked here, or, where the proxy
+resolves names, tunnels for https and whole URLs for http; what it refuses or hides."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import trustme
 
 from cdc.dispatch.handshake import ask
+from cdc.dispatch.resolver import LookUp
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
@@ -23,7 +26,8 @@ from support.http_faults import Behaviour, answer, read_request, receiver, refus
 from support.signed import signed_request
 
 AUTHORITY = trustme.CA()
-OUTSIDE = {"shop.example": "127.0.0.1"}  # a public receiver, as far as we know
+PUBLIC = "93.184.215.14"
+OUTSIDE = {"shop.example": "127.0.0.1", PUBLIC: "127.0.0.1"}  # a public receiver, as far as we know
 
 
 def tls() -> ssl.SSLContext:
@@ -45,14 +49,27 @@ def noting(heads: list[str], status: str = "204 No Content") -> Behaviour:
     return behave
 
 
+def names(known: Mapping[str, Sequence[str]]) -> LookUp:
+    """A name service that knows these names, and addresses as they are."""
+
+    def look_up(host: str, port: int, **_: Any) -> list[Any]:
+        if host not in known and not host.replace(".", "").isdigit():
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [
+            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
+            for each in known.get(host, [host])
+        ]
+
+    return look_up
+
+
+SHOP = names({"shop.example": [PUBLIC]})
+
+
 @asynccontextmanager
-async def sending(proxy: ForwardProxy, **options: Any) -> AsyncIterator[Callable[..., Any]]:
-    """``await send(url)`` by this proxy.  Names cannot be looked up, nor inside addresses be reached: the proxy can."""
-
-    def nothing(*_: Any, **__: Any) -> list[Any]:
-        raise AssertionError("the proxy looks names up")
-
-    async with HttpSender(proxies={"dmz": proxy.url}, tls=tls(), look_up=nothing, **options) as sender:
+async def sending(proxy: ForwardProxy, look_up: LookUp = SHOP, **options: Any) -> AsyncIterator[Callable[..., Any]]:
+    """``await send(url)`` by this proxy.  Inside addresses cannot be reached: the proxy can."""
+    async with HttpSender(proxies={"dmz": proxy.url}, tls=tls(), look_up=look_up, **options) as sender:
 
         async def send(target: str) -> Answer:
             return await sender.send(signed_request(url=target, proxy="dmz", secret=new_secret()))
@@ -84,25 +101,63 @@ async def test_https_goes_through_a_tunnel_that_is_used_again(proxy: ForwardProx
         url = f"https://shop.example:{port}/hook?token=s3cret"
         answers = [await send(url) for _ in range(3)]
     assert [each.status for each in answers] == [204] * 3, answers
-    assert [head.split("\r\n")[0] for head in proxy.heads] == [f"CONNECT shop.example:{port} HTTP/1.1"]
+    assert [head.split("\r\n")[0] for head in proxy.heads] == [f"CONNECT {PUBLIC}:{port} HTTP/1.1"]
     assert {head.split("\r\n")[0] for head in heads} == {"POST /hook?token=s3cret HTTP/1.1"}
+    assert {head.split("\r\n")[1] for head in heads} == {f"Host: shop.example:{port}"}
     assert "webhook-signature" not in proxy.heads[0].lower()
 
 
-async def test_http_goes_with_the_whole_url(proxy: ForwardProxy) -> None:
+async def test_http_goes_through_a_tunnel_too(proxy: ForwardProxy) -> None:
     heads: list[str] = []
     async with receiver(noting(heads)) as port, sending(proxy, allow_http=True) as send:
+        answers = [await send(f"http://shop.example:{port}/hook") for _ in range(3)]
+    assert [each.status for each in answers] == [204] * 3, answers
+    assert [head.split("\r\n")[0] for head in proxy.heads] == [f"CONNECT {PUBLIC}:{port} HTTP/1.1"]
+    assert all(head.startswith(f"POST /hook HTTP/1.1\r\nHost: shop.example:{port}\r\n") for head in heads)
+    assert len(heads) == 3
+
+
+async def test_a_connection_for_one_name_is_used_for_no_other(proxy: ForwardProxy) -> None:
+    """Both names have the same address; the certificate is that of one of them."""
+    look_up = names({"shop.example": [PUBLIC], "other.example": [PUBLIC]})
+    async with receiver(noting([]), server_tls()) as port, sending(proxy, look_up) as send:
+        assert (await send(f"https://shop.example:{port}/")).status == 204
+        other = await send(f"https://other.example:{port}/")
+    assert other.error.startswith(f"The TLS certificate of other.example:{port} is not valid: ")
+
+
+async def test_the_next_address_is_tried_where_the_proxy_does_not_get_through(proxy: ForwardProxy) -> None:
+    look_up = names({"shop.example": ["2606:2800::1", "127.0.0.9", "93.184.215.99", PUBLIC]})
+    proxy.names = {**OUTSIDE, "93.184.215.99": "127.0.0.2"}
+    async with receiver(noting([]), server_tls()) as port, sending(proxy, look_up) as send:
+        assert (await send(f"https://shop.example:{port}/")).status == 204
+    asked = [head.split()[1].rpartition(":")[0] for head in proxy.heads]
+    assert asked == ["93.184.215.99", PUBLIC]
+
+
+async def test_https_with_names_that_the_proxy_looks_up(proxy: ForwardProxy) -> None:
+    async with receiver(noting([]), server_tls()) as port, sending(proxy, names({}), proxy_resolves=True) as send:
+        assert (await send(f"https://shop.example:{port}/hook")).status == 204
+    assert proxy.heads[0].startswith(f"CONNECT shop.example:{port} HTTP/1.1\r\n")
+
+
+async def test_http_goes_with_the_whole_url_where_the_proxy_looks_names_up(proxy: ForwardProxy) -> None:
+    heads: list[str] = []
+    options = {"allow_http": True, "proxy_resolves": True}
+    async with receiver(noting(heads)) as port, sending(proxy, names({}), **options) as send:
         assert (await send(f"http://shop.example:{port}/hook")).status == 204
     assert proxy.heads[0].startswith(f"POST http://shop.example:{port}/hook HTTP/1.1\r\nHost: shop.example:{port}\r\n")
     assert heads[0].startswith("POST /hook HTTP/1.1\r\n")
 
 
+@pytest.mark.parametrize("resolves", [True, False])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_asks_who_it_is(guarded_proxy: ForwardProxy, scheme: str) -> None:
+async def test_a_proxy_that_asks_who_it_is(guarded_proxy: ForwardProxy, scheme: str, resolves: bool) -> None:
     heads: list[str] = []
     context = server_tls() if scheme == "https" else None
     async with receiver(noting(heads), context) as port:
-        options = {"proxies": {"dmz": guarded_proxy.url}, "tls": tls(), "allow_http": True}
+        options = {"proxies": {"dmz": guarded_proxy.url}, "tls": tls(), "allow_http": True, "look_up": SHOP}
+        options["proxy_resolves"] = resolves
         async with HttpSender(**options) as sender:
             request = signed_request(url=f"{scheme}://shop.example:{port}/", proxy="dmz")
             assert (await sender.send(request)).status == 204
@@ -111,7 +166,7 @@ async def test_a_proxy_that_asks_who_it_is(guarded_proxy: ForwardProxy, scheme: 
             refused = await sender.send(request)
     assert len(heads) == 1
     assert not any("proxy-authorization" in head.lower() for head in heads)
-    if scheme == "https":
+    if scheme == "https" or not resolves:
         assert refused.error == "The proxy dmz answered 407 Proxy Authentication Required."
     else:
         assert refused.status == 407
@@ -124,23 +179,31 @@ async def test_what_a_proxy_cannot_reach(proxy: ForwardProxy) -> None:
 
 
 async def test_a_proxy_that_is_not_there() -> None:
-    async with refusing() as port, HttpSender(proxies={"dmz": f"http://user:hunter2@127.0.0.1:{port}"}) as sender:
+    async with (
+        refusing() as port,
+        HttpSender(proxies={"dmz": f"http://user:hunter2@127.0.0.1:{port}"}, look_up=SHOP) as sender,
+    ):
         answered = await sender.send(signed_request(url="https://shop.example/", proxy="dmz"))
     assert answered.error == "The proxy dmz refused the connection."
 
 
 async def test_a_proxy_whose_name_is_unknown() -> None:
-    def unknown(*_: Any, **__: Any) -> list[Any]:
-        raise OSError("no such name")
-
-    async with HttpSender(proxies={"dmz": "http://proxy.invalid:1"}, look_up=unknown) as sender:
+    async with HttpSender(proxies={"dmz": "http://proxy.invalid:1"}, look_up=SHOP) as sender:
         answered = await sender.send(signed_request(url="https://shop.example/", proxy="dmz"))
     assert answered.error.startswith("The host name of the proxy dmz cannot be looked up")
 
 
+async def test_a_receiver_whose_name_is_unknown(proxy: ForwardProxy) -> None:
+    async with sending(proxy) as send:
+        answered = await send("https://nobody.example/")
+    assert answered.error == "The host name nobody.example cannot be looked up: Name or service not known."
+    assert proxy.heads == []
+
+
 async def test_a_bad_certificate_behind_a_proxy_is_the_receivers(proxy: ForwardProxy) -> None:
     no_content = answer("204 No Content")
-    async with receiver(no_content, server_tls()) as port, HttpSender(proxies={"dmz": proxy.url}) as sender:
+    options = {"proxies": {"dmz": proxy.url}, "look_up": SHOP}
+    async with receiver(no_content, server_tls()) as port, HttpSender(**options) as sender:
         answered = await sender.send(signed_request(url=f"https://shop.example:{port}/", proxy="dmz"))
     assert answered.error.startswith(f"The TLS certificate of shop.example:{port} is not valid: ")
 
@@ -159,12 +222,15 @@ async def test_a_proxy_that_the_configuration_does_not_have() -> None:
     assert answered.error == "The configuration has no proxy 'dmz', which the endpoint names."
 
 
-async def test_an_endpoint_behind_a_proxy_is_asked_by_it(proxy: ForwardProxy) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_endpoint_behind_a_proxy_is_asked_by_it(proxy: ForwardProxy, scheme: str) -> None:
     agreeing = answer("200 OK", "WebHook-Allowed-Origin: *")
-    async with receiver(agreeing, server_tls()) as port, HttpSender(proxies={"dmz": proxy.url}, tls=tls()) as sender:
-        agreed = await ask(sender, endpoint(f"https://shop.example:{port}/", proxy="dmz"), "events.example.com")
+    options = {"proxies": {"dmz": proxy.url}, "tls": tls(), "look_up": SHOP, "allow_http": True}
+    context = server_tls() if scheme == "https" else None
+    async with receiver(agreeing, context) as port, HttpSender(**options) as sender:
+        agreed = await ask(sender, endpoint(f"{scheme}://shop.example:{port}/", proxy="dmz"), "events.example.com")
     assert agreed.origin == "events.example.com"
-    assert proxy.heads[0].startswith(f"CONNECT shop.example:{port} ")
+    assert proxy.heads[0].startswith(f"CONNECT {PUBLIC}:{port} ")
 
 
 def test_user_and_password_are_written_as_in_urls() -> None:
@@ -178,14 +244,14 @@ def test_the_same_on_uvloop() -> None:
     """The product runs on uvloop where it exists, which has its own way to begin TLS on a connection that stands."""
     uvloop = pytest.importorskip("uvloop", reason="not made for this platform")
 
-    async def tunnelled() -> int | None:
+    async def tunnelled(scheme: str) -> list[int | None]:
         async with (
             forward_proxy(names=OUTSIDE) as proxy,
-            receiver(noting([]), server_tls()) as port,
-            sending(proxy) as send,
+            receiver(noting([]), server_tls() if scheme == "https" else None) as port,
+            sending(proxy, allow_http=True) as send,
         ):
-            status: int | None = (await send(f"https://shop.example:{port}/")).status
-            return status
+            return [(await send(f"{scheme}://shop.example:{port}/")).status for _ in range(2)]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(tunnelled()) == 204
+        assert runner.run(tunnelled("https")) == [204, 204]
+        assert runner.run(tunnelled("http")) == [204, 204]
