@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from cdc.pattern import matches
 
 
 class ColumnKind(StrEnum):
@@ -45,11 +48,59 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretPatterns:
+    """Names of columns that are secret wherever a table has them: ``*token*``; ``!*tokens*`` excepts what another
+    pattern means.  Case does not count.  ``shown``: columns that are not secret whatever the patterns say."""
+
+    patterns: tuple[str, ...] = ()
+    shown: frozenset[str] = frozenset()
+
+    def hides(self, column: str) -> str:
+        """Return the first pattern that makes this column secret; empty when none does."""
+        name = column.casefold()
+        if column in self.shown or any(matches(name, [each[1:]]) for each in self.patterns if each.startswith("!")):
+            return ""
+        return next((each for each in self.patterns if matches(name, [each])), "")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretColumns:
+    """Columns whose values must never leave the database: by name, and by pattern."""
+
+    names: frozenset[str] = frozenset()
+    patterns: SecretPatterns = SecretPatterns()
+
+    def of(self, columns: Iterable[str], key: Collection[str] = ()) -> frozenset[str]:
+        """Return all names, and those of these columns that a pattern means.  The primary key is none of the latter: it
+        names the row in every event."""
+        if not self.patterns.patterns:
+            return self.names
+        return self.names | {name for name in columns if name not in key and self.patterns.hides(name)}
+
+    def __or__(self, other: SecretColumns) -> SecretColumns:
+        patterns = SecretPatterns(
+            tuple(dict.fromkeys((*self.patterns.patterns, *other.patterns.patterns))),
+            self.patterns.shown | other.patterns.shown,
+        )
+        return SecretColumns(self.names | other.names, patterns)
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
     """What a source must capture of one table.
 
-    ``secrets``: columns whose values must never leave the database; that they changed may be known.
+    ``secrets``: columns whose values must never leave the database; that they changed may be known.  ``patterns``: what
+    makes more columns secret, until they are known (`within`).
     """
 
     table: str
     secrets: frozenset[str] = frozenset()
+    patterns: SecretPatterns = field(default=SecretPatterns(), compare=False)
+
+    @property
+    def hidden(self) -> SecretColumns:
+        return SecretColumns(self.secrets, self.patterns)
+
+    def within(self, columns: Iterable[str], key: Collection[str]) -> Capture:
+        """Return the capture of a table with these columns: what patterns mean is named."""
+        return replace(self, secrets=self.hidden.of(columns, key))

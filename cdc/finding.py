@@ -87,6 +87,10 @@ class Inspector(Protocol):
         """Table name → its column names, for all base tables of the database: rules are checked against it."""
         ...
 
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        """The captures with those columns named that patterns make secret; of tables that do not exist, as they are."""
+        ...
+
     def survey(self) -> list[SurveyedTable]:
         """All base tables of the database, by name, but ours."""
         ...

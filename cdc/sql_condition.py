@@ -10,9 +10,9 @@ meet a condition would else tell of everything that the consumer's account may r
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Final
 
+from cdc.column import SecretColumns
 from cdc.errors import UsageError
 
 LONGEST: Final = 2000
@@ -74,18 +74,18 @@ def check_condition(text: str) -> str:
     return text
 
 
-def check_own_columns(text: str, secrets: Collection[str]) -> str:
+def check_own_columns(text: str, secrets: SecretColumns) -> str:
     """The condition itself, if it asks about nothing but values of the row that are not secret; raises `UsageError`.
     ``secrets``: columns that may not be seen."""
     check_condition(text)
-    hidden = {column.casefold() for column in secrets}
+    hidden = {column.casefold() for column in secrets.names}
     before = ""  # what a parenthesis would belong to: a word, or the ` of a quoted name
     for match in _PART.finditer(text):
         sign, named = match["sign"], match["name"] or match["ticked"]
         word = (match["word"] or named or "").casefold()
         if sign and sign not in _SIGNS:
             raise UsageError(f"The condition has the sign {sign}.", _OWN_HINT)
-        if word in hidden:
+        if word in hidden or secrets.patterns.hides(word):
             raise UsageError(f"The condition asks about {word}, which is secret.", _OWN_HINT)
         if not word.isascii() or word in _OF_STATEMENTS:
             raise UsageError(f"The condition has the word {word}.", _OWN_HINT)

@@ -24,7 +24,7 @@ def list_(session: Session, sources: tuple[str, ...], captured: bool | None, as_
     """List every table of a database: whether it is captured, by which rule, or why not.
 
     Rows are the server's estimate.  A table is captured by its name in the source's `tables`, or by a pattern:
-    tables = ["miplugin_*"].
+    tables = ["miplugin_*"].  Hidden are its secret columns; reveal = ["TABLE.COLUMN"] in the rules has one sent.
     """
     config = quiet_configuration(session)
     found = [
@@ -38,10 +38,19 @@ def list_(session: Session, sources: tuple[str, ...], captured: bool | None, as_
         return
     several = len({name for name, _ in found}) > 1
     rows = [
-        (*([name] if several else []), each.name, each.rows, each.captured, each.events, each.why, each.model)
+        (
+            *([name] if several else []),
+            each.name,
+            each.rows,
+            each.captured,
+            each.events,
+            each.why,
+            each.model,
+            each.hidden,
+        )
         for name, each in found
     ]
-    titles = ("table", "rows", "captured", "events", "why", "model")
+    titles = ("table", "rows", "captured", "events", "why", "model", "hidden")
     print_table((*(["source"] if several else []), *titles), rows, "There is no such table.")
     missing = {each.mend for _, each in found if each.mend}
     for command in sorted(missing):

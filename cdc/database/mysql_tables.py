@@ -9,7 +9,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.column import Table
+from cdc.column import SecretColumns, Table
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import TABLES
@@ -28,8 +28,14 @@ class FoundTable:
     def column(self, name: str) -> MySQLColumn:
         return next(column for column in self.columns if column.name == name)
 
-    def without(self, secrets: Collection[str]) -> FoundTable:
-        columns = tuple(column for column in self.columns if column.name not in secrets)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all columns."""
+        return tuple(column.name for column in self.columns)
+
+    def without(self, secrets: SecretColumns) -> FoundTable:
+        hidden = secrets.of(self.names, self.key)
+        columns = tuple(column for column in self.columns if column.name not in hidden)
         return FoundTable(self.name, self.engine, columns, self.key)
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from cdc.column import Capture
+from cdc.column import Capture, SecretPatterns
 from cdc.errors import ConfigError
 from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference
 from cdc.mapping.place import Place
@@ -36,6 +36,7 @@ class Catalogue:
     rules: tuple[Rule, ...]
     noise: Mapping[str, frozenset[str]]
     secrets: Mapping[str, frozenset[str]]
+    secret_patterns: Mapping[str, tuple[str, ...]]
     revealed: frozenset[tuple[str, str]]
     disabled: tuple[str, ...]
     decode_html: bool
@@ -45,8 +46,18 @@ class Catalogue:
     def enabled(self, event: str) -> bool:
         return not matches(event, self.disabled)
 
+    def capture_of(self, table: str) -> Capture:
+        """What may be captured of a table."""
+        return Capture(table, self.secrets_of(table), self.secret_patterns_of(table))
+
+    def secret_patterns_of(self, table: str) -> SecretPatterns:
+        """What makes more columns of a table secret than those that are named."""
+        shown = frozenset(column for where, column in self.revealed if where in (ANY_TABLE, table))
+        own = self.secret_patterns.get(table, ())
+        return SecretPatterns((*own, *self.secret_patterns.get(ANY_TABLE, ())), shown)
+
     def secrets_of(self, table: str) -> frozenset[str]:
-        """Columns whose values must never leave the database, whether or not the table has them."""
+        """The names of columns whose values must never leave the database, whether or not the table has them."""
         hidden = {
             column
             for column in self.secrets.get(ANY_TABLE, ())
@@ -61,7 +72,7 @@ class Catalogue:
     def captures(self, existing: Collection[str] | None = None) -> list[Capture]:
         """What a source must capture; with ``existing`` tables given, only of those, and what matches a pattern."""
         tables = dict.fromkeys((self if existing is None else self.expanded(existing)).captured_tables())
-        return [Capture(table, self.secrets_of(table)) for table in tables if existing is None or table in existing]
+        return [self.capture_of(table) for table in tables if existing is None or table in existing]
 
     def matched(self, table: str) -> Entity | None:
         """The entity of a table that a pattern means, if any of its events is enabled."""
@@ -201,6 +212,7 @@ def _catalogue(resolver: Resolver) -> Catalogue:
         rules=tuple(rules),
         noise=resolver.noise,
         secrets=resolver.secrets,
+        secret_patterns=resolver.secret_patterns,
         revealed=frozenset(resolver.revealed),
         disabled=disabled,
         decode_html=resolver.decode_html,

@@ -22,13 +22,18 @@ def document(catalogue: Catalogue) -> str:
         _overview(types),
         ORDER,
         SESSIONS,
-        RULES.replace("@NOISE@", _columns(catalogue.noise)).replace("@SECRET@", _columns(catalogue.secrets)),
+        RULES.replace("@NOISE@", _columns(catalogue.noise)).replace("@SECRET@", _columns(_secrets(catalogue))),
         MODEL_EVENTS,
         OPERATIONS + _described(operation_event_types()),
         EVERY_EVENT,
         *(_entity(list(group)) for _, group in groupby(types, key=lambda kind: kind.entity)),
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _secrets(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
+    patterns = catalogue.secret_patterns
+    return {table: (*sorted(names), *patterns.get(table, ())) for table, names in catalogue.secrets.items()}
 
 
 def _overview(types: Iterable[EventType]) -> str:

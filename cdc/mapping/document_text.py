@@ -255,7 +255,9 @@ under `[noise]` replaces the built-in list for it.
 @NOISE@
 
 Secret columns never leave the database: no journal, event, log or page holds their values. That one *changed* may
-be known. You can add to these; only those of "any table" can be revealed:
+be known. You can add to these; only those of "any table" can be revealed. With `*` a name is a pattern, for columns of
+plugins; `!` excepts what another pattern means. A primary key is never hidden, since it names the row: exclude a table
+whose key is secret. `cdc table list` shows what is hidden:
 
 | table | secret |
 | --- | --- |
@@ -263,13 +265,14 @@ be known. You can add to these; only those of "any table" can be revealed:
 
 ```toml
 html = "decode"
-reveal = ["cuentasbcocli.iban"]
+reveal = ["cuentasbcocli.iban", "tienda_pedidos.token_count"]
 
 [noise]
 clientes = ["riesgoalcanzado"]
 
 [secret]
 contactos = ["cifnif"]
+"*" = ["*clave*"]
 ```
 """
 

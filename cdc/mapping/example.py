@@ -71,7 +71,7 @@ class Examples:
         known = self._tables.get(table)
         if known is None:
             return {"id": 1, "nombre": "Ejemplo"}
-        secrets = self._catalogue.secrets_of(table)
+        secrets = self._catalogue.capture_of(table).hidden.of([c.name for c in known.columns], known.key)
         return {c.name: _VALUES.get(c.kind, "texto") for c in known.columns if c.name not in secrets}
 
     def _edit(self, table: str, row: Row) -> tuple[str, Value]:

@@ -6,7 +6,7 @@ Order within a transaction: records in the order of their first change; of one r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
@@ -368,25 +368,17 @@ def _shown(
     plan: TablePlan, change: MergedChange | RowChange, images: tuple[Row, Row | None], context: _Context
 ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     """Data and previous as receivers see them."""
-    data: Mapping[str, Any] = plan.decode(_without_secrets(plan.secrets, images[0]))
+    data: Mapping[str, Any] = plan.decode(plan.secrets.of(images[0], change.key))
     if plan.children and change.operation is not Operation.TRUNCATE:
         data = {**data, **_children(plan, change, context)}
     if images[1] is None:
         return data, None
-    previous: Mapping[str, Any] = plan.decode(_without_secrets(plan.secrets, images[1]))
+    previous: Mapping[str, Any] = plan.decode(plan.secrets.of(images[1], change.key))
     if plan.lines is not None and _lines_differ(plan, change, context):
         (owner,) = (getattr(change, "former_key", None) or change.key).values()
         lines = context.children_before(plan.lines, owner)
         previous = {**previous, LINES: [plan.decode(line) for line in lines]}
     return data, previous
-
-
-def _without_secrets(secrets: Collection[str], row: Row) -> Row:
-    """Sources leave secret columns out; this is the second lock on the same door."""
-    for column in secrets:
-        if column in row:
-            return {name: value for name, value in row.items() if name not in secrets}
-    return row
 
 
 def _children(plan: TablePlan, change: MergedChange | RowChange, context: _Context) -> dict[str, list[Row]]:

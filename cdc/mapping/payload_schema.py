@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cdc.column import Column, ColumnKind, Table
+from cdc.column import Column, ColumnKind, SecretColumns, Table
 
 Schema = dict[str, Any]
 
@@ -64,9 +64,12 @@ def _without_null(types: list[str]) -> list[str]:
     return [each for each in types if each != "null"]
 
 
-def columns_of(table: Table | None, secrets: frozenset[str]) -> dict[str, Schema]:
+def columns_of(table: Table | None, secrets: SecretColumns) -> dict[str, Schema]:
     """Column → schema of its values; nothing while the table is not known."""
-    return {c.name: _column(c) for c in table.columns if c.name not in secrets} if table is not None else {}
+    if table is None:
+        return {}
+    hidden = secrets.of([column.name for column in table.columns], table.key)
+    return {column.name: _column(column) for column in table.columns if column.name not in hidden}
 
 
 def _column(column: Column) -> Schema:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cdc.backfill import EXISTING
 from cdc.change import Operation, Row
+from cdc.column import SecretColumns
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child, Entity
 from cdc.mapping.html import as_is, decode_row
@@ -22,6 +23,25 @@ class Transition:
     inferred: bool
 
 
+class ShownColumns:
+    """Leaves secret columns out of rows.  Sources do so; this is the second lock on the same door."""
+
+    __slots__ = ("_known", "_secrets")
+
+    def __init__(self, secrets: SecretColumns) -> None:
+        self._secrets = secrets
+        self._known: set[str] = set()  # columns that are not secret
+
+    def of(self, row: Row, key: Row) -> Row:
+        if row.keys() <= self._known:
+            return row
+        hidden = self._secrets.of(row, key)
+        self._known |= row.keys() - hidden
+        if hidden.isdisjoint(row):
+            return row
+        return {name: value for name, value in row.items() if name not in hidden}
+
+
 @dataclass(frozen=True, slots=True)
 class TablePlan:
     """Names of events are None when they are disabled.  ``existing``: of rows that a backfill reads.
@@ -34,7 +54,7 @@ class TablePlan:
     table: str
     row_events: Mapping[Operation, str | None]
     noise: frozenset[str]
-    secrets: frozenset[str]
+    secrets: ShownColumns
     transitions: Mapping[Operation, tuple[Transition, ...]]
     watched: frozenset[str]
     states_for: frozenset[str]
@@ -95,7 +115,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         table=entity.table,
         row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
         noise=catalogue.noise_of(entity.table),
-        secrets=catalogue.secrets_of(entity.table),
+        secrets=ShownColumns(catalogue.capture_of(entity.table).hidden),
         transitions={operation: _transitions(rules, operation) for operation in Operation},
         watched=frozenset().union(*(_watched(rule) for rule in rules)),
         states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cdc.change import Operation
+from cdc.column import SecretPatterns
 from cdc.errors import ConfigError, UsageError
 from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
@@ -40,6 +41,7 @@ class Resolver:
     rules: dict[str, Rule] = field(default_factory=dict)
     noise: dict[str, frozenset[str]] = field(default_factory=dict)
     secrets: dict[str, frozenset[str]] = field(default_factory=dict)
+    secret_patterns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     revealed: dict[tuple[str, str], Place] = field(default_factory=dict)
     disabled: dict[str, Place] = field(default_factory=dict)
     patterns: dict[str, Place] = field(default_factory=dict)
@@ -67,11 +69,13 @@ class Resolver:
     def _read_columns(self, file: CatalogueFile, places: Places) -> None:
         for section, tables in (("secret", file.secret), ("noise", file.noise)):
             for table, columns in tables.items():
-                for column in columns if table != ANY_TABLE else ():
+                for column in filter(_is_name, columns) if table != ANY_TABLE else ():
                     place = places.of((section, table), column)
                     self.references.append(Reference(table, (column,), f"[{section}]", place))
         for table, columns in file.secret.items():
-            self.secrets[table] = self.secrets.get(table, frozenset()) | frozenset(columns)
+            self.secrets[table] = self.secrets.get(table, frozenset()) | frozenset(filter(_is_name, columns))
+            patterns = [column.casefold() for column in columns if not _is_name(column)]
+            self.secret_patterns[table] = (*self.secret_patterns.get(table, ()), *patterns)
         for table, columns in file.noise.items():
             self.noise[table] = frozenset(columns)
         for name in file.reveal:
@@ -83,10 +87,11 @@ class Resolver:
             raise ConfigError(f"{place}: {name!r} does not say of which table.", f"Write table.{name} or *.{name}.")
         anywhere = self.secrets.get(ANY_TABLE, frozenset())
         here = self.secrets.get(table, frozenset()) if table != ANY_TABLE else frozenset()
-        if column not in anywhere or column in here:
+        patterns = self.secret_patterns.get(ANY_TABLE, ())
+        if (column not in anywhere and not SecretPatterns(patterns).hides(column)) or column in here:
             raise ConfigError(
                 f"{place}: {name} cannot be revealed: its values never leave the database.",
-                f"Only these can: {', '.join(sorted(anywhere))}.",
+                f"Only these can: {', '.join((*sorted(anywhere), *patterns))}.",
             )
         self.revealed[table, column] = place
         if table != ANY_TABLE:
@@ -289,3 +294,8 @@ def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], p
         ignore=frozenset(entry.ignore or ()),
         infer=entry.infer,
     )
+
+
+def _is_name(column: str) -> bool:
+    """Whether it is the name of one column, and no pattern of names."""
+    return _ANY not in column and not column.startswith("!")

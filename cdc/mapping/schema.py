@@ -109,4 +109,4 @@ class _Schemas:
         return payload_schema(name, key, data, previous, inferred=inferred)
 
     def _columns(self, table: str) -> dict[str, Schema]:
-        return columns_of(self._tables.get(table), self._catalogue.secrets_of(table))
+        return columns_of(self._tables.get(table), self._catalogue.capture_of(table).hidden)

@@ -54,7 +54,7 @@ async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = Fal
     found: list[Backfill] = []
     for table in dict.fromkeys(tables):
         if asked.where and own_columns:
-            check_own_columns(asked.where, rules.secrets_of(table))
+            check_own_columns(asked.where, rules.capture_of(table).hidden)
         rows = await estimate(source.connection(), table, asked.where)
         if rows is None and asked.tables:
             raise UsageError(f"The database of source {source.name} has no table {table} that its account may read.")

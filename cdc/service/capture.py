@@ -71,7 +71,7 @@ def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Cap
     wanted = checked(source, inspect or inspector(source))[0]
     rules = catalogue(source)
     known = {capture.table for capture in wanted}
-    return [*wanted, *(Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in known)]
+    return [*wanted, *(rules.capture_of(table) for table in rules.lookups() if table not in known)]
 
 
 def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], list[str]]:

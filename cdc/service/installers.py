@@ -8,7 +8,8 @@ from cdc.config import SourceConfig
 from cdc.connection import ConnectionInfo, Engine
 from cdc.errors import ConfigError
 from cdc.finding import Inspector
-from cdc.trigger.base import Installer, TriggerInstaller
+from cdc.service.rules import catalogue
+from cdc.trigger.base import Hiding, Installer, TriggerInstaller, hide_nothing
 
 if TYPE_CHECKING:
     from cdc.source.binlog.inspector import BinlogInspector
@@ -51,23 +52,28 @@ def of_mysql(source: SourceConfig) -> ConnectionInfo:
 
 def installer(source: SourceConfig) -> TriggerInstaller:
     """The installer with the account that may install."""
-    return installer_of(source.admin_connection())
+    return installer_of(source.admin_connection(), _hiding(source))
 
 
-def installer_of(info: ConnectionInfo) -> MySQLInstaller | PostgresInstaller:
+def installer_of(info: ConnectionInfo, hiding: Hiding = hide_nothing) -> MySQLInstaller | PostgresInstaller:
     if info.engine is Engine.POSTGRESQL:
         from cdc.trigger.postgres import PostgresInstaller
 
-        return PostgresInstaller(info)
+        return PostgresInstaller(info, hiding=hiding)
     from cdc.trigger.mysql import MySQLInstaller
 
-    return MySQLInstaller(info)
+    return MySQLInstaller(info, hiding=hiding)
+
+
+def _hiding(source: SourceConfig) -> Hiding:
+    """Rules are read when something is repaired: what uninstalls must work with wrong ones."""
+    return lambda table: catalogue(source).secret_patterns_of(table)
 
 
 def mysql_installer(source: SourceConfig) -> MySQLInstaller:
     from cdc.trigger.mysql import MySQLInstaller
 
-    return MySQLInstaller(source.admin_connection())
+    return MySQLInstaller(source.admin_connection(), hiding=_hiding(source))
 
 
 def slot_installer(source: SourceConfig) -> Installer:

@@ -140,7 +140,7 @@ def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource 
         path,
         key,
         numbered if given.numbered is None else given.numbered,
-        rules.secrets_of(table),
+        rules.capture_of(table).hidden,
         given.interval_seconds or source.rest.interval_seconds,
         given.compare_seconds or source.rest.compare_seconds,
     )

@@ -39,7 +39,7 @@ def journal_of(info: ConnectionInfo, rules: Catalogue, pace: Pace | None = None)
     pace = pace or Pace()
     captured = rules.captures()
     names = {capture.table for capture in captured}
-    lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups() if table not in names]
+    lookups = [rules.capture_of(table) for table in rules.lookups() if table not in names]
     if info.engine is Engine.POSTGRESQL:
         from cdc.source.journal_postgres import PostgresJournal
 
@@ -170,7 +170,7 @@ def _binlog_source(source: SourceConfig, share: Share) -> Source:
     from cdc.source.binlog.source import BinlogSource
 
     rules = catalogue(source)
-    lookups = [Capture(table, rules.secrets_of(table)) for table in rules.lookups()]
+    lookups = [rules.capture_of(table) for table in rules.lookups()]
     return BinlogSource(
         source.name,
         of_mysql(source),
@@ -203,7 +203,7 @@ def _logical_source(source: SourceConfig, share: Share) -> Source:
         source.name,
         of_postgres(source),
         rules.captures(),
-        [Capture(table, rules.secrets_of(table)) for table in rules.lookups()],
+        [rules.capture_of(table) for table in rules.lookups()],
         repair=_repair(source, share),
         renew=_renew(source, share),
         reread_lost=source.on_purged == "reread",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cdc.config import Config, SourceConfig
@@ -27,7 +28,7 @@ class DescribedSource(NamedTuple):
 class DescribedTable(NamedTuple):
     """``rows``: about; None while nobody has counted.  ``captured``: a rule means it and it can be.  ``events``: what
     their names begin with.  ``why``: why it is captured, or why not.  ``mend``: a command that is still to be run.
-    ``model``: FacturaScripts' class, where it is one of its own."""
+    ``model``: FacturaScripts' class, where it is one of its own.  ``hidden``: its secret columns."""
 
     name: str
     rows: int | None
@@ -36,6 +37,7 @@ class DescribedTable(NamedTuple):
     why: str
     mend: str
     model: str
+    hidden: tuple[str, ...]
 
 
 def described(config: Config) -> list[DescribedSource]:
@@ -60,15 +62,19 @@ def described_tables(source: SourceConfig) -> list[DescribedTable]:
             f"Source {source.name!r} is read through FacturaScripts' API, which lists no tables.",
             "Those that are captured are named by its rules: cdc event list.",
         )
-    rules = catalogue(source)
-    return [_table(source, rules, each) for each in inspector(source).survey()]
+    rules, inspect = catalogue(source), inspector(source)
+    tables, columns = inspect.survey(), inspect.existing_tables()
+    captures = inspect.within([rules.capture_of(each.name) for each in tables])
+    hidden = {each.table: each.secrets.intersection(columns.get(each.table, ())) for each in captures}
+    return [_table(source, rules, each, hidden[each.name]) for each in tables]
 
 
-def _table(source: SourceConfig, rules: Catalogue, table: SurveyedTable) -> DescribedTable:
+def _table(source: SourceConfig, rules: Catalogue, table: SurveyedTable, hidden: Iterable[str]) -> DescribedTable:
     found = coverage(rules, table.name)
     captured = found.captured and not table.obstacle
     why = table.obstacle if found.captured and table.obstacle else found.by
     missing = captured and not table.installed
     install = "cdc install-slot" if source.capture == "logical" else "cdc install-triggers"
     model = models().get(table.name, "")
-    return DescribedTable(table.name, table.rows, captured, found.events, why, install if missing else "", model)
+    mend = install if missing else ""
+    return DescribedTable(table.name, table.rows, captured, found.events, why, mend, model, tuple(sorted(hidden)))

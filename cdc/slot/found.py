@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from psycopg.rows import class_row
 
+from cdc.column import Capture
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_slot import PUBLICATION, Memory, slot_name
 from cdc.sqlfile import load, render
@@ -77,6 +78,7 @@ class FoundTable:
     columns: list[str]
     stored: list[str]
     virtual: list[str]
+    key: list[str] = field(default_factory=list)
 
     @property
     def holders(self) -> list[str]:
@@ -94,6 +96,11 @@ class Found:
     slot: Slot | None = None
     memory: Memory | None = None
     tables: Mapping[str, FoundTable] = field(default_factory=dict)
+
+    def within(self, captures: Iterable[Capture]) -> list[Capture]:
+        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
+        there = self.tables
+        return [c if (table := there.get(c.table)) is None else c.within(table.columns, table.key) for c in captures]
 
     @property
     def published(self) -> list[str]:

@@ -65,7 +65,8 @@ class SlotInstaller:
 
     def grants(self, captures: Sequence[Capture]) -> str:
         with session(self._info) as connection:
-            return grants(inspect(connection), captures)
+            found = inspect(connection)
+            return grants(found, found.within(captures))
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         with session(self._info) as connection:
@@ -91,6 +92,10 @@ class SlotInstaller:
         with session(self._info) as connection:
             found = inspect(connection)
             return survey(connection, found.schema, found.memory.identities if found.memory is not None else ())
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        with session(self._info) as connection:
+            return inspect(connection).within(captures)
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with session(self._info) as connection:

@@ -14,7 +14,7 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.change import Row, Value
-from cdc.column import Capture, Table
+from cdc.column import Capture, SecretColumns, Table
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
@@ -97,10 +97,10 @@ class MySQLJournal:
         self._reader = RowReader()
         self._lookup = MySQLLookup(self._secrets())
 
-    def _secrets(self) -> dict[str, frozenset[str]]:
-        secrets: dict[str, frozenset[str]] = {}
+    def _secrets(self) -> dict[str, SecretColumns]:
+        secrets: dict[str, SecretColumns] = {}
         for capture in (*self._installed, *self._captures):
-            secrets[capture.table] = secrets.get(capture.table, frozenset()) | capture.secrets
+            secrets[capture.table] = secrets.get(capture.table, SecretColumns()) | capture.hidden
         return secrets
 
     async def disconnect(self) -> None:

@@ -14,6 +14,7 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.change import Row, Value
+from cdc.column import SecretColumns
 from cdc.database.mysql_column import image
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
 from cdc.database.mysql_journal import Decoder, Shape, decoder
@@ -36,6 +37,9 @@ _CHUNK = 1000
 _ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1412})
 
 
+_NONE = SecretColumns()
+
+
 class _Known(NamedTuple):
     table: FoundTable
     read_at: float
@@ -44,11 +48,11 @@ class _Known(NamedTuple):
 class MySQLLookup:
     """``secrets``: table → columns that are never read."""
 
-    def __init__(self, secrets: Mapping[str, frozenset[str]]) -> None:
+    def __init__(self, secrets: Mapping[str, SecretColumns]) -> None:
         self._secrets = secrets
         self._known: dict[str, _Known] = {}
 
-    def hide(self, secrets: Mapping[str, frozenset[str]]) -> None:
+    def hide(self, secrets: Mapping[str, SecretColumns]) -> None:
         """Columns of more tables that are never read."""
         self._secrets = {**self._secrets, **secrets}
         self._known.clear()
@@ -59,7 +63,7 @@ class MySQLLookup:
 
     def _read(self, connection: Connection[Any], name: str | None) -> dict[str, FoundTable]:
         found = read_tables(connection, name)
-        tables = {name: table.without(self._secrets.get(name, frozenset())) for name, table in found.items()}
+        tables = {name: table.without(self._secrets.get(name, _NONE)) for name, table in found.items()}
         now = time.monotonic()
         self._known |= {name: _Known(table, now) for name, table in tables.items()}
         return tables

@@ -78,7 +78,8 @@ def _layout(
     schema: str, capture: Capture, records: list[Sequence[Any]], zone: Zone, types: Mapping[int, PgType]
 ) -> Layout:
     key = sorted((record[9], record[3]) for record in records if record[9] is not None)
-    records = [record for record in records if record[3] not in capture.secrets]
+    hidden = capture.hidden.of([record[3] for record in records], [name for _, name in key])
+    records = [record for record in records if record[3] not in hidden]
     columns = tuple(Column(record[3], kind_of(record[6], record[7]), record[4]) for record in records)
     table = Table(capture.table, columns, tuple(name for _, name in key))
     readable = tuple(record[3] for record in records if record[8])

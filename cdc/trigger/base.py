@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cdc.column import Capture
+from cdc.column import Capture, SecretPatterns
 from cdc.errors import InstallError
 from cdc.finding import Finding, Repaired, SurveyedTable
 
@@ -39,6 +39,12 @@ class Plan:
 
 
 Progress = Callable[[str], None]
+#: Table → what makes columns of it secret, as the rules are now: an installation may be older.
+Hiding = Callable[[str], SecretPatterns]
+
+
+def hide_nothing(_table: str) -> SecretPatterns:
+    return SecretPatterns()
 
 
 class Installer(Protocol):
@@ -69,8 +75,8 @@ class Installer(Protocol):
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         """Bring these tables' triggers (all captured ones') to the wanted state again, with the captures that were
-        installed, table by table.  Of a table whose triggers may have missed a change, a gap is noted once the new
-        ones are in place."""
+        installed, table by table; what the patterns of now make secret is hidden too.  Of a table whose triggers may
+        have missed a change, a gap is noted once the new ones are in place."""
         ...
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
@@ -82,6 +88,10 @@ class Installer(Protocol):
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         """The doctor's checks of this database: connection, privileges, journal, each drift, DEFINER, backlog."""
+        ...
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        """The captures with those columns named that patterns make secret; of tables that do not exist, as they are."""
         ...
 
     def survey(self) -> list[SurveyedTable]:

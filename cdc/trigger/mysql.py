@@ -19,7 +19,7 @@ from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import survey
 from cdc.errors import InstallError, TableAltered
 from cdc.finding import Finding, Repaired, SurveyedTable
-from cdc.trigger.base import Plan, Progress
+from cdc.trigger.base import Hiding, Plan, Progress, hide_nothing
 from cdc.trigger.mysql_apply import SESSION, LockPatience, run, run_each
 from cdc.trigger.mysql_extend import extend_plan
 from cdc.trigger.mysql_findings import cascade_findings, findings_of
@@ -34,11 +34,15 @@ _REPAIR_TRIES = 5
 
 
 class MySQLInstaller:
-    """``patience``: how long and how often DDL waits for a table that somebody else is using."""
+    """``patience``: how long and how often DDL waits for a table that somebody else is using.  ``hiding``: what repairs
+    hide besides what was installed as secret."""
 
-    def __init__(self, info: ConnectionInfo, patience: LockPatience | None = None) -> None:
+    def __init__(
+        self, info: ConnectionInfo, patience: LockPatience | None = None, hiding: Hiding = hide_nothing
+    ) -> None:
         self._info = info
         self._patience = patience or LockPatience()
+        self._hiding = hiding
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
@@ -59,7 +63,7 @@ class MySQLInstaller:
         consumer that reads everything else in the binlog."""
         with self._connection() as connection:
             found = replace(inspect(connection), asked_tokens=tokens)
-            return install_plan(found, captures, cascades_only=cascades_only)
+            return install_plan(found, found.within(captures), cascades_only=cascades_only)
 
     def plan_uninstall(self) -> Plan:
         with self._connection() as connection:
@@ -80,20 +84,21 @@ class MySQLInstaller:
 
     def grants(self, captures: Sequence[Capture]) -> str:
         with self._connection() as connection:
-            return grants_text(inspect(connection), captures, self._info.database)
+            found = inspect(connection)
+            return grants_text(found, found.within(captures), self._info.database)
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))
 
     def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:  # noqa: ARG002 - grants outlive a table here
-        return self._each_table(lambda found: restore_plan(found, captures))
+        return self._each_table(lambda found: restore_plan(found, found.within(captures)))
 
     def _each_table(self, plan_of: Callable[[Found], Plan]) -> Repaired:
         """What was altered since the plan was made is planned again: one alteration often follows another."""
         done: tuple[str, ...] = ()
         with self._connection() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
-                found = inspect(connection)
+                found = inspect(connection).hiding(self._hiding)
                 try:
                     outcome = run_each(connection, plan_of(found), found, self._patience)
                 except TableAltered:
@@ -113,8 +118,8 @@ class MySQLInstaller:
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         with self._connection() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
-                found = inspect(connection)
-                plan = extend_plan(found, self._installed(found), captures)
+                found = inspect(connection).hiding(self._hiding)
+                plan = extend_plan(found, self._installed(found), found.within(captures))
                 try:
                     run(connection, plan, self._patience, lambda _: None, partial(prove, self._info))
                 except TableAltered:
@@ -133,7 +138,7 @@ class MySQLInstaller:
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with self._connection() as connection:
             found = inspect(connection)
-            return [*findings_of(connection, found, captures), *capture_findings(self._info, found)]
+            return [*findings_of(connection, found, found.within(captures)), *capture_findings(self._info, found)]
 
     def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
         """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
@@ -142,7 +147,7 @@ class MySQLInstaller:
             only = found.installation is not None and found.installation.cascades_only
             if not only:
                 return None
-            return [*cascade_findings(connection, found, captures), *capture_findings(self._info, found)]
+            return [*cascade_findings(connection, found, found.within(captures)), *capture_findings(self._info, found)]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
         """Return those of these tables that this account may not read, each tried."""
@@ -154,6 +159,10 @@ class MySQLInstaller:
             there = inspect(connection).installation
             captures = () if there is None or there.cascades_only else there.captures
             return survey(connection, {capture.table for capture in captures})
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        with self._connection() as connection:
+            return inspect(connection).within(captures)
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with self._connection() as connection:

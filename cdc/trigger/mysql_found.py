@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from cdc.column import Capture
+from cdc.column import Capture, SecretPatterns
 from cdc.database.mysql_connection import Flavour, Server
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PREFIX, PROBE, SHAPES, Shape, Tokens
 from cdc.database.mysql_tables import FoundTable
@@ -114,6 +114,18 @@ class Found:
     asked_tokens: Tokens | None = None
     stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
+
+    def within(self, captures: Iterable[Capture]) -> list[Capture]:
+        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
+        there = self.tables
+        return [c if (table := there.get(c.table)) is None else c.within(table.names, table.key) for c in captures]
+
+    def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> Found:
+        """Return the same, as if what is installed were captured with these patterns."""
+        if self.installation is None:
+            return self
+        captures = [replace(each, patterns=patterns_of(each.table)) for each in self.installation.captures]
+        return replace(self, installation=replace(self.installation, captures=tuple(self.within(captures))))
 
     @property
     def tokens(self) -> Tokens:

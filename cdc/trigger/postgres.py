@@ -18,7 +18,7 @@ from cdc.errors import CdcError, InstallError
 from cdc.finding import NO_KEY, Finding, Repaired, Severity, SurveyedTable
 from cdc.sqlfile import load, render
 from cdc.trigger import postgres_findings, postgres_plan
-from cdc.trigger.base import Plan, Progress
+from cdc.trigger.base import Hiding, Plan, Progress, hide_nothing
 from cdc.trigger.postgres_found import Connection, Waiting, inspect
 from cdc.trigger.postgres_grants import grants
 from cdc.trigger.postgres_prove import capture_findings, prove
@@ -29,13 +29,16 @@ from cdc.trigger.postgres_session import Patience, reason, run_patiently, sessio
 class PostgresInstaller:
     """A `cdc.trigger.base.Installer`."""
 
-    def __init__(self, info: ConnectionInfo, patience: Patience | None = None) -> None:
+    def __init__(self, info: ConnectionInfo, patience: Patience | None = None, hiding: Hiding = hide_nothing) -> None:
+        """``hiding``: what repairs hide besides what was installed as secret."""
         self._info = info
         self._patience = patience or Patience()
+        self._hiding = hiding
 
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
         with session(self._info) as connection:
-            return postgres_plan.plan_install(inspect(connection), captures)
+            found = inspect(connection)
+            return postgres_plan.plan_install(found, found.within(captures))
 
     def plan_uninstall(self) -> Plan:
         with session(self._info) as connection:
@@ -52,31 +55,35 @@ class PostgresInstaller:
 
     def grants(self, captures: Sequence[Capture]) -> str:
         with session(self._info) as connection:
-            return grants(inspect(connection), captures)
+            found = inspect(connection)
+            return grants(found, found.within(captures))
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         with session(self._info) as connection:
-            found = inspect(connection)
+            found = inspect(connection).hiding(self._hiding)
             there = [table for table in found.captures if table in found.tables]
             plan = postgres_plan.plan_repair(found, there if tables is None else tables)
             return self._apply_each(connection, plan, found.schema)
 
     def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:
         with session(self._info) as connection:
-            found = inspect(connection)
-            plan = postgres_plan.plan_restore(found, captures, consumer)
+            found = inspect(connection).hiding(self._hiding)
+            plan = postgres_plan.plan_restore(found, found.within(captures), consumer)
             return self._apply_each(connection, plan, found.schema)
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         with session(self._info) as connection:
-            plan = postgres_plan.plan_extend(inspect(connection), captures)
+            found = inspect(connection)
+            plan = postgres_plan.plan_extend(found, found.within(captures))
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         with session(self._info) as connection:
             found = inspect(connection)
-            findings = postgres_findings.findings(found, captures, waiting(connection) if found.complete else None)
+            findings = postgres_findings.findings(
+                found, found.within(captures), waiting(connection) if found.complete else None
+            )
             return [*findings, *capture_findings(connection, found)]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
@@ -89,6 +96,10 @@ class PostgresInstaller:
         with session(self._info) as connection:
             found = inspect(connection)
             return survey(connection, found.schema, found.captures)
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        with session(self._info) as connection:
+            return inspect(connection).within(captures)
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         with session(self._info) as connection:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
-from cdc.column import Capture
+from cdc.column import Capture, SecretPatterns
 from cdc.sqlfile import load, render
 from cdc.trigger.postgres_render import PROBE
 
@@ -62,6 +62,7 @@ class FoundTable:
     has_key: bool
     styled: bool
     columns: list[str]
+    key: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,16 @@ class Found:
     tables: Mapping[str, FoundTable] = field(default_factory=dict)
     functions: Mapping[str, FoundFunction] = field(default_factory=dict)
     triggers: Mapping[str, tuple[FoundTrigger, ...]] = field(default_factory=dict)
+
+    def within(self, captures: Iterable[Capture]) -> list[Capture]:
+        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
+        there = self.tables
+        return [c if (table := there.get(c.table)) is None else c.within(table.columns, table.key) for c in captures]
+
+    def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> Found:
+        """Return the same, as if what is installed were captured with these patterns."""
+        captures = [replace(each, patterns=patterns_of(name)) for name, each in self.captures.items()]
+        return replace(self, captures={each.table: each for each in self.within(captures)})
 
     @property
     def complete(self) -> bool:

@@ -148,6 +148,7 @@ def _table_steps(found: Found, captures: Sequence[Capture]) -> list[Step]:
 
 def _table_step(found: Found, capture: Capture) -> Step | None:
     wrong = drift(found, capture)
+    known = capture.table in found.captures
     recorded = found.captures.get(capture.table) == capture
     if not wrong and recorded and not found.journal_lost:
         return None
@@ -169,7 +170,7 @@ def _table_step(found: Found, capture: Capture) -> Step | None:
         *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
         sql.remember_capture(capture),
         *([sql.grant_owner(owner)] if owner != found.server.role else []),
-        *([sql.gap(capture.table)] if found.journal_lost or (recorded and _was_blind(wrong)) else []),
+        *([sql.gap(capture.table)] if found.journal_lost or (known and _was_blind(wrong)) else []),
     ]
     title = f"Mend the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
     return Step(title, capture.table, tuple(statements))

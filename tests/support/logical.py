@@ -161,7 +161,7 @@ async def logical_pipeline(database: Database, catalogue: Catalogue | None = Non
     existing = installers.installer_of(database.info).existing_tables()
     captures = catalogue.captures(existing)
     install_slot(database, captures)
-    lookups = [Capture(table, catalogue.secrets_of(table)) for table in catalogue.lookups()]
+    lookups = [catalogue.capture_of(table) for table in catalogue.lookups()]
     source = logical_source(database, captures, lookups, replace(EAGER, idle=0.01))
 
     async def look() -> More:

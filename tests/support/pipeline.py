@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from cdc.change import Batch
-from cdc.column import Capture
 from cdc.database.mysql_connection import connect
 from cdc.event import Event
 from cdc.finding import Repaired
@@ -131,7 +130,7 @@ async def binlog_pipeline(
 ) -> AsyncIterator[Pipeline]:
     """On a MariaDB or MySQL database whose server writes a log, from now on."""
     catalogue = catalogue or load_catalogue()
-    lookups = [Capture(table, catalogue.secrets_of(table)) for table in catalogue.lookups()]
+    lookups = [catalogue.capture_of(table) for table in catalogue.lookups()]
     limits = limits or BinlogLimits(progress=0)
     source = BinlogSource("main", database.info, catalogue.captures(), lookups, limits=limits, connection=connection)
 

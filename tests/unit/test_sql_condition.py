@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.column import SecretColumns
 from cdc.errors import UsageError
 from cdc.sql_condition import check_condition, check_own_columns
 
@@ -50,7 +51,7 @@ def test_anything_else_is_refused_with_a_sentence(text: str, told: str) -> None:
         check_condition(text)
 
 
-SECRET = {"password", "logkey", "iban"}
+SECRET = SecretColumns(frozenset({"password", "logkey", "iban"}))
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ class BinlogDatabase:
     ) -> None:
         self.info = info
         self._history = LogHistory(info, log)
-        self.secrets = {capture.table: capture.secrets for capture in captures}
-        self.lookup = MySQLLookup(self.secrets | {capture.table: capture.secrets for capture in lookups})
+        self.secrets = {capture.table: capture.hidden for capture in captures}
+        self.lookup = MySQLLookup(self.secrets | {capture.table: capture.hidden for capture in lookups})
         self.session = MySQLSession(info)
         self._turn = Turn(name)
         self._limits = limits
@@ -157,7 +157,7 @@ class BinlogDatabase:
         names = await self.session.run(table_names)
         met = self._new_tables.look(names, names).tables
         if met:
-            self.secrets = self.secrets | {capture.table: capture.secrets for capture in met}
+            self.secrets = self.secrets | {capture.table: capture.hidden for capture in met}
             self.lookup.hide(self.secrets)
             found = await self.tables()
             keyless = {each.table for each in met if each.table not in found or not found[each.table].key}

@@ -62,12 +62,16 @@ class BinlogInspector:
         with self._connection() as connection:
             return survey(connection, None)
 
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        there = self._found()
+        return [c if (table := there.get(c.table)) is None else c.within(table.names, table.key) for c in captures]
+
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         return {name: tuple(column.name for column in table.columns) for name, table in self._found().items()}
 
     def tables(self, captures: Sequence[Capture]) -> dict[str, Table]:
         """The captured tables as they are now, without their secret columns."""
-        secrets = {capture.table: capture.secrets for capture in captures}
+        secrets = {capture.table: capture.hidden for capture in captures}
         return {name: table.without(secrets[name]).as_table for name, table in self._found().items() if name in secrets}
 
     # -- grants -----------------------------------------------------------------------------------------------------

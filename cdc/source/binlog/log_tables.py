@@ -9,6 +9,7 @@ from typing import Any
 
 from pymysql.connections import Connection
 
+from cdc.column import SecretColumns
 from cdc.connection import ConnectionInfo
 from cdc.database.mysql_connection import Flavour, connect, rows, server_of
 from cdc.database.mysql_journal import JOURNAL
@@ -61,7 +62,7 @@ class LogTables:
     ``layout`` is called in the log's thread, the rest by the source: it changes the history only while nothing is read.
     """
 
-    def __init__(self, info: ConnectionInfo, server: LogServer, secrets: Mapping[str, frozenset[str]]) -> None:
+    def __init__(self, info: ConnectionInfo, server: LogServer, secrets: Mapping[str, SecretColumns]) -> None:
         self._info = info
         self._server = server
         self._database = server.database.lower() if server.folds else server.database

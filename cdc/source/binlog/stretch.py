@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from cdc.change import Gap, Operation, RowChange, Transaction
+from cdc.column import SecretColumns
 from cdc.errors import SourceUnavailable
 from cdc.source.binlog.changes import Build, builder
 from cdc.source.binlog.item import Committed, Idle, Item, Missed, SchemaChange
@@ -77,7 +78,7 @@ class StretchReader:
 
     source: str
     database: str
-    secrets: dict[str, frozenset[str]]
+    secrets: dict[str, SecretColumns]
     start: LogPosition
     cut: Cut
     at_end: Callable[[], bool]
@@ -225,7 +226,7 @@ class StretchReader:
     def _build(self, layout: Layout) -> Build:
         found = self._builders.get(layout)
         if found is None:
-            found = self._builders[layout] = builder(layout, self.secrets[layout.table])
+            found = self._builders[layout] = builder(layout, self.secrets[layout.table].of(layout.names, layout.key))
         return found
 
     # -- what rows cannot tell --------------------------------------------------------------------------------------

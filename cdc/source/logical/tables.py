@@ -42,7 +42,9 @@ class LogTables:
             return None
         await self._learn_types(relation)
         names = Names(self._types, lambda: zone_of(self._lookup.zone))
-        layout = layout_of(relation, self._key(relation, capture.table), capture.secrets, names, parent)
+        key = self._key(relation, capture.table)
+        hidden = capture.hidden.of([column.name for column in relation.columns], key or ())
+        layout = layout_of(relation, key, hidden, names, parent)
         if layout.key is not None:
             self._keys[relation.oid] = layout.key
         return layout

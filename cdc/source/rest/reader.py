@@ -112,8 +112,8 @@ class Reader:
 
     async def _with_new_columns(self, resource: Resource, table: Table, rows: Iterable[Mapping[str, Any]]) -> Table:
         """The table, asked for again when rows have what it has not; that may be no column at all."""
-        known = {column.name for column in table.columns} | resource.secrets
-        strange = {name for row in rows for name in row} - known
+        strange = {name for row in rows for name in row} - {column.name for column in table.columns}
+        strange -= resource.secrets.of(strange, (resource.key,))
         if strange <= self._not_columns.get(resource.table, set()):
             return table
         del self._tables[resource.table]
@@ -125,9 +125,8 @@ class Reader:
 def _table(resource: Resource, schema: Any) -> Table:
     """From ``/<resource>/schema``: column → its type and more."""
     try:
-        columns = tuple(
-            column_of(name, described["type"]) for name, described in schema.items() if name not in resource.secrets
-        )
+        hidden = resource.secrets.of(schema, (resource.key,))
+        columns = tuple(column_of(name, described["type"]) for name, described in schema.items() if name not in hidden)
     except (AttributeError, TypeError, KeyError):
         raise SourceError(
             f"The API does not say which columns {resource.path} has.", "Update FacturaScripts."

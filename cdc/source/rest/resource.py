@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdc.change import Value
+from cdc.column import SecretColumns
 from cdc.errors import SourceError
 
 _NUMBER, _TEXT = b"\x01", b"\x02"
@@ -25,7 +26,7 @@ class Resource:
     path: str
     key: str
     numbered: bool
-    secrets: frozenset[str] = frozenset()
+    secrets: SecretColumns = field(default_factory=SecretColumns)
     interval: float = 60.0
     compare: float = 300.0
 

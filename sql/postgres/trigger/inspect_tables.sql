@@ -13,6 +13,10 @@ SELECT
         )
     ) AS styled,
     ARRAY(
+        SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+        WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY a.attnum
+    ) AS key,
+    ARRAY(
         SELECT a.attname::text FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
     ) AS columns

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cdc.change import Operation, Row
+from cdc.column import SecretColumns
 from cdc.errors import SourceUnavailable
 from cdc.source.binlog.item import Committed, Idle, Item, LogRows, Missed, SchemaChange
 from cdc.source.binlog.layout import Image, Layout
@@ -57,7 +58,7 @@ def statement(text: str, offset: int, *, changes_rows: bool = False) -> SchemaCh
 
 
 def reader(batch: int = 100, huge: int = 100, resume: Huge | None = None, size: int = 10_000) -> StretchReader:
-    secrets: dict[str, frozenset[str]] = {"t": frozenset({"pin"}), "other": frozenset()}
+    secrets = {"t": SecretColumns(frozenset({"pin"})), "other": SecretColumns()}
     return StretchReader("main", "fs", secrets, at(4), Cut(batch, huge, size), lambda: True, lambda: False, resume)
 
 
