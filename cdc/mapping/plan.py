@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cdc.backfill import EXISTING
 from cdc.change import Operation, Row
 from cdc.column import SecretColumns
+from cdc.image import Image
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child, Entity
 from cdc.mapping.html import as_is, decode_row
@@ -33,6 +34,8 @@ class ShownColumns:
         self._known: set[str] = set()  # columns that are not secret
 
     def of(self, row: Row, key: Row) -> Row:
+        if isinstance(row, Image):
+            row = row.row  # all of it is shown: the keys of a dictionary are compared fastest
         if row.keys() <= self._known:
             return row
         hidden = self._secrets.of(row, key)

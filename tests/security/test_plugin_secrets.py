@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from cdc.column import Capture
+from cdc.config import Config, SourceConfig
 from cdc.finding import Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.payload import event_payload
 from cdc.service import installers
+from cdc.service.survey import described_tables
+from support.consumer import database_url
 from support.database import Database
 from support.logical import logical_pipeline
 from support.pipeline import Pipeline, binlog_pipeline, install, pipeline
@@ -31,6 +34,12 @@ Open = Callable[[Database, Catalogue], AbstractAsyncContextManager[Pipeline]]
 
 def rules(text: str = "") -> Catalogue:
     return load_catalogue(f'tables = ["{TABLE}"]\n{text}')
+
+
+def source(database: Database, capture: str = "triggers") -> SourceConfig:
+    """The source of a configuration, with the packaged rules."""
+    main = {"url": database_url(database.info), "capture": capture, "tables": [TABLE]}
+    return Config.model_validate({"source": {"main": main}}).select_source("main")
 
 
 def as_before(catalogue: Catalogue, database: Database) -> list[Capture]:
@@ -79,7 +88,7 @@ async def test_triggers_from_before_are_found_and_repaired(database: Database) -
     catalogue = rules()
     older = installers.installer_of(database.info)
     older.apply(older.plan_install(as_before(catalogue, database)), lambda _: None)
-    installer = installers.installer_of(database.info, catalogue.secret_patterns_of)
+    installer = installers.installer(source(database))
     captures = catalogue.captures(installer.existing_tables())
     wrong = [each for each in installer.findings(captures) if each.severity is Severity.WRONG]
     assert any(TABLE in each.check or TABLE in each.detail for each in wrong)
@@ -103,7 +112,7 @@ async def test_a_secret_column_that_is_added_later_is_hidden_by_the_repair(datab
     database.execute(f"CREATE TABLE {TABLE} (id integer PRIMARY KEY, nombre varchar(50))")
     catalogue = rules()
     install(database, catalogue)
-    installer = installers.installer_of(database.info, catalogue.secret_patterns_of)
+    installer = installers.installer(source(database))
     async with pipeline(database, catalogue) as reading:
         database.execute(f"ALTER TABLE {TABLE} ADD COLUMN access_token varchar(50)")
         installer.repair()
@@ -112,6 +121,20 @@ async def test_a_secret_column_that_is_added_later_is_hidden_by_the_repair(datab
         assert SECRET not in journal(database)
         found = [each for each in await events(reading) if not each["name"].endswith(".read")]
         check(found)
+
+
+def test_table_list_shows_what_is_hidden(database: Database) -> None:
+    database.execute(CREATE)
+    shown = {each.name: each.hidden for each in described_tables(source(database))}
+    assert shown[TABLE] == ("access_token",)
+
+
+@pytest.mark.parametrize(("fixture", "capture"), [("postgres_log_db", "logical"), ("mariadb_binlog_db", "binlog")])
+def test_table_list_shows_what_is_hidden_in_a_log(request: pytest.FixtureRequest, fixture: str, capture: str) -> None:
+    database: Database = request.getfixturevalue(fixture)
+    database.execute(CREATE)
+    shown = {each.name: each.hidden for each in described_tables(source(database, capture))}
+    assert shown[TABLE] == ("access_token",)
 
 
 async def test_a_revealed_column_is_captured(database: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.column import SecretColumns
+from cdc.column import SecretColumns, SecretPatterns
 from cdc.errors import UsageError
 from cdc.sql_condition import check_condition, check_own_columns
 
@@ -51,7 +51,7 @@ def test_anything_else_is_refused_with_a_sentence(text: str, told: str) -> None:
         check_condition(text)
 
 
-SECRET = SecretColumns(frozenset({"password", "logkey", "iban"}))
+SECRET = SecretColumns(frozenset({"password", "logkey", "iban"}), SecretPatterns(("*token*",)))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_a_condition_of_the_rows_own_columns_passes_as_it_is(text: str) -> None:
         ("nick IN (TABLE nicks)", "the word table"),
         ("(WITH a AS (VALUES (1)) VALUES (1)) = 1", "the word with"),
         ("password LIKE 'a%'", "password, which is secret"),
+        ("Access_Token LIKE 'a%'", "access_token, which is secret"),
         ("PASSWORD LIKE 'a%'", "password, which is secret"),
         ("\"password\" LIKE 'a%'", "password, which is secret"),
         ("`LogKey` LIKE 'a%'", "logkey, which is secret"),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from aiohttp.test_utils import unused_port
 
+from cdc.column import SecretColumns, SecretPatterns
 from cdc.errors import ApiError, SourceError, SourceUnavailable
 from cdc.finding import Finding, Severity
 from cdc.outbox.memory.outbox import MemoryOutbox
@@ -182,3 +183,15 @@ async def test_the_doctor_does_not_get_this_address_banned(api: Api) -> None:
     told = [each for each in findings if each.check == "rights"]
     assert [each.severity for each in told] == [Severity.WRONG, Severity.WRONG, Severity.WARNING, Severity.OK]
     assert "2 resources were not asked for: stocks, xs. The API" in told[2].detail
+
+
+async def test_columns_that_a_pattern_makes_secret_are_not_read(api: Api, client: ApiClient) -> None:
+    api.put("clientes", {"codcliente": "1", "nombre": "a", "observaciones": "S3cr3t"})
+    secrets = SecretColumns(frozenset(), SecretPatterns(("*observ*", "cod*")))
+    resource = Resource("clientes", "clientes", "codcliente", numbered=False, secrets=secrets)
+    reader = Reader(client, 50)
+    (row,) = await reader.all_where(resource, [])
+    assert row["nombre"] == "a"
+    assert row["codcliente"] == "1", "a primary key is not hidden"
+    assert "observaciones" not in row
+    assert "observaciones" not in {column.name for column in (await reader.table(resource)).columns}
