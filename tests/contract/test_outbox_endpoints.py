@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cdc.delivery import DeliveryState, LeasedDelivery
-from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
-from cdc.errors import UsageError
+from cdc.endpoint import CREDENTIALS, Endpoint, EndpointChange, Order, PayloadFormat
+from cdc.errors import CredentialsNotGiven, UsageError
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Stored
 from cdc.payload import event_payload
@@ -56,13 +56,14 @@ FULL = Endpoint(
     client_certificate="bank",
     disable_after=86_400.5,
     failing_since=datetime(2026, 11, 24, 11, 0, 0, 654321, tzinfo=UTC),
+    credentials_of=("main", "shop"),
 )
 
 
 def test_no_field_is_left_out_here() -> None:
     """What an endpoint has beside its defaults must be stored, and what may change must be changed."""
     assert [one.name for one in fields(Endpoint) if getattr(FULL, one.name) == _default(one)] == []
-    with_others = {"secret", "former_secret_until"}
+    with_others = {"secret", "former_secret_until", "kept_headers", "guard"}
     assert set(CHANGES) == {one.name for one in fields(EndpointChange)} - with_others
     assert [name for name, value in CHANGES.items() if getattr(FULL, name) == value] == []
 
@@ -95,7 +96,7 @@ async def test_an_endpoint_id_is_used_once(outbox: OutboxStore) -> None:
 
 
 CHANGES: dict[str, Any] = {
-    "url": "https://other.example.com/",
+    "url": "https://hooks.example.com/other",
     "events": ("*",),
     "enabled": True,
     "disabled_reason": "",
@@ -116,18 +117,22 @@ CHANGES: dict[str, Any] = {
     "proxy": "",
     "client_certificate": "",
     "disable_after": 0.0,
+    "credentials_of": ("main",),
 }
 
 
-#: what goes with a change: an endpoint that is enabled fails no longer
-ENABLED: dict[str, dict[str, Any]] = {"enabled": {"failing_since": None}}
+#: what goes with a change: an endpoint that is enabled fails no longer; who sets credentials is the operator
+WITH: dict[str, dict[str, Any]] = {
+    "enabled": {"failing_since": None},
+    **{name: {"credentials_of": ()} for name in CREDENTIALS},
+}
 
 
 @pytest.mark.parametrize("field", CHANGES)
 async def test_a_change_touches_what_is_given_and_nothing_else(outbox: OutboxStore, field: str) -> None:
     await outbox.add_endpoint(FULL)
     await outbox.add_endpoint(endpoint("ep_other"))
-    wanted = replace(FULL, **{field: CHANGES[field]}, **ENABLED.get(field, {}))
+    wanted = replace(FULL, **{field: CHANGES[field]}, **WITH.get(field, {}))
     assert await outbox.change_endpoint("ep_full", EndpointChange(**{field: CHANGES[field]})) == wanted
     assert await outbox.endpoint("ep_full") == wanted
     assert await outbox.endpoint("ep_other") == endpoint("ep_other")
@@ -302,3 +307,21 @@ async def test_a_test_needs_an_endpoint_and_an_event_of_its_own(outbox: OutboxSt
             await outbox.send_test(name, made, "t", NOW, at(60))
     assert [one.id for one in await outbox.events(10)] == ["evt_1"]
     assert await states_of(outbox, 1) == "pending"
+
+
+async def test_a_url_of_another_origin_is_refused_in_the_write_itself(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(FULL)
+    with pytest.raises(CredentialsNotGiven, match="the header X-Tenant"):
+        await outbox.change_endpoint("ep_full", EndpointChange(url="https://evil.example.com/"))
+    assert await outbox.endpoint("ep_full") == FULL
+
+
+async def test_a_guard_sees_the_endpoint_as_it_is_stored(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(FULL)
+
+    def guard(found: Endpoint) -> None:
+        raise UsageError(found.description)
+
+    with pytest.raises(UsageError, match="Accounting"):
+        await outbox.change_endpoint("ep_full", EndpointChange(description="x", guard=guard))
+    assert await outbox.endpoint("ep_full") == FULL

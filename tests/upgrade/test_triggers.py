@@ -50,7 +50,7 @@ async def test_upgrading_loses_nothing(
     _write(erp, 2)
     inbox = Inbox()
     async with receiving(inbox) as url:
-        await consumer.call("endpoint", "update", "ep_a", "--url", url)
+        await consumer.call("endpoint", "update", "ep_a", "--url", url, "--no-headers")
         await consumer.call("endpoint", "remove", "ep_line")
         async with consumer.running():
             await inbox.until_count(8)
