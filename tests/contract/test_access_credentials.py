@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import Answer, ClaimState, Origin, Role, Scope, UserChange
+from cdc.access.nouns import Allowance, Answer, ClaimState, Origin, Role, Scope, UserChange
 from cdc.errors import NotFound, UsageError
 from support.accesses import IDLE, actions, entry, session, token, user
 from support.outboxes import NOW, at
@@ -96,11 +97,12 @@ async def test_a_session_without_its_user_is_none(access: AccessStore) -> None:
 
 
 async def test_a_token_is_known_by_its_digest_only(access: AccessStore) -> None:
-    made = token(scope=Scope.MANAGE, expires_at=at(100))
+    limits = {"sources": ("main", "shop"), "allowed": (Allowance.MAIL, Allowance.CREDENTIALS)}
+    made = token(scope=Scope.MANAGE, expires_at=at(100), **limits)
     await access.add_token(made, "d1", entry("token.add"))
     for other in ("d2", "tok_1", "shop-1", "", "D1"):
         assert await access.use_token(other, at(1)) is None
-    assert await access.use_token("d1", at(1)) == token(scope=Scope.MANAGE, expires_at=at(100), last_used_at=at(1))
+    assert await access.use_token("d1", at(1)) == replace(made, last_used_at=at(1))
     assert await access.use_token("d1", at(99)) is not None
     assert await access.use_token("d1", at(100)) is None
     assert await actions(access) == ["token.add"]
