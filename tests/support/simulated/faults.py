@@ -44,7 +44,8 @@ class Faults:
             receiver.until = 0.0
         for consumer in stage.consumers:
             stage.loop.resume(consumer.process)
-            consumer.session.link.cut_until = consumer.outbox.link.cut_until = 0.0
+            for link in (consumer.session.link, consumer.outbox.link):
+                link.cut_until, link.crash_in = 0.0, None
         ahead = 0.0
         for clock in sorted(self.clocks):
             if ahead < clock <= ahead + _FAR:
