@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -28,6 +29,8 @@ _keeper_process = pytest.StashKey[KeeperProcess]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """The process that begins the run starts the keeper; workers of pytest-xdist find it in the environment."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: commands would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address

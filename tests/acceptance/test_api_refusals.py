@@ -14,6 +14,7 @@ import pytest
 from support.consumer import Consumer, database_url
 from support.database import Database
 from support.facturascripts_api import TOKEN, Api, serving
+from support.waiting import HANG_SECONDS
 
 RIGHTS = {"facturascli", "clientes", "stocks"}
 SOURCE = (
@@ -48,7 +49,7 @@ async def checks(consumer: Consumer) -> dict[str, list[dict[str, Any]]]:
 
 async def test_doctors_beside_a_consumer_never_get_the_address_banned(api: Api, consumer: Consumer) -> None:
     async with consumer.running():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             await api.until_refused(2)
         for _ in range(3):
             together = await asyncio.gather(*(checks(consumer) for _ in range(2)))

@@ -18,6 +18,7 @@ import pytest
 
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 FLAVOURS = ("mariadb", "mysql")
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
@@ -59,7 +60,7 @@ class Writer:
 
     async def until_more(self, count: int = 50) -> None:
         wanted = self.written + count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while self.written < wanted:  # noqa: ASYNC110 - a thread counts, and sets nothing
                 await asyncio.sleep(0.01)
 
@@ -138,7 +139,7 @@ async def test_a_standby_takes_over(logged: Database, tmp_path: Path) -> None:
             await inbox.until_event(lambda event: event["key"] == {"id": 1})
             await first.stop(signal.SIGKILL)
             logged.execute(INSERT, [2])
-            await second.logged("took over", seconds=10)
+            await second.logged("took over")
             await inbox.until_event(lambda event: event["key"] == {"id": 2})
             assert await second.stop() == 0
     ids: dict[int, set[str]] = {}

@@ -15,6 +15,7 @@ import pytest
 
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre, riesgomax) VALUES ('', %s, %s, 0)"
 UPDATE = "UPDATE clientes SET riesgomax = riesgomax + 1 WHERE codcliente = %s"
@@ -57,7 +58,7 @@ class Writer:
 
     async def until_more(self, count: int = 2 * RECORDS) -> None:
         wanted = self.written + count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while self.written < wanted:  # noqa: ASYNC110 - a thread counts, and sets nothing
                 await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from cdc.receiver import Received, Refusals
 from support.commands import run_command
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 
@@ -39,7 +40,7 @@ async def test_an_endpoint_added_at_work_is_served_at_once(reading: Consumer, po
     async with receiving(inbox) as url:
         await _add(reading, url)
         postgres_db.execute(INSERT, [2])
-        await inbox.until_count(1, seconds=10)
+        await inbox.until_count(1)
     assert [event["key"]["id"] for event in inbox.events] == [2], "what happened before it was added is not sent"
 
 
@@ -78,7 +79,7 @@ async def test_disabled_keeps_and_enabled_lets_flow(reading: Consumer, postgres_
         assert (shown["enabled"], shown["disabled_reason"], shown["deliveries"]["pending"]) == (False, "maintenance", 3)
         await reading.call("doctor", expect=1)
         await reading.call("endpoint", "enable", added["id"])
-        await inbox.until_count(3, seconds=10)
+        await inbox.until_count(3)
 
 
 async def test_410_disables(reading: Consumer, postgres_db: Database) -> None:
@@ -94,12 +95,12 @@ async def test_410_disables(reading: Consumer, postgres_db: Database) -> None:
         assert "410" in shown["disabled_reason"]
         assert {each["state"] for each in deliveries} == {"pending"}
         await reading.call("endpoint", "enable", added["id"])
-        await inbox.until_count(3, seconds=10)
+        await inbox.until_count(3)
     assert [event["key"]["id"] for event in inbox.accepted] == [1, 2]
 
 
 async def _deliveries(consumer: Consumer, count: int) -> list[dict[str, Any]]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(found := await consumer.deliveries()) < count:
             pass  # each look takes a process
     return found
@@ -151,14 +152,14 @@ async def test_a_dead_letter_is_sent_again_by_hand(reading: Consumer, postgres_d
         added = await _add(reading, url, "--retries", "0.1")
         postgres_db.execute(INSERT, [1])
         await inbox.until_count(2)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while not (dead := await reading.deliveries("--state", "dead", "--endpoint", added["id"])):
                 pass  # each look takes a process
         told = json.loads(await reading.call("delivery", "show", dead[0]["id"], "--json"))
         assert [(each["number"], each["status"]) for each in told["log"]] == [(1, 500), (2, 500)]
         await reading.call("doctor", expect=1)
         await reading.call("delivery", "retry", dead[0]["id"])
-        await inbox.until_count(3, seconds=10)
+        await inbox.until_count(3)
     assert len({received.headers["webhook-id"] for received in inbox.received}) == 1
     await reading.call("doctor", "--json")
 
@@ -170,7 +171,7 @@ async def test_event_tail_sees_live_events(reading: Consumer, postgres_db: Datab
     postgres_db.execute(INSERT, [1])
     for note in ("a", "b"):
         postgres_db.execute("UPDATE contadores SET nota = %s", [note])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         told, _ = await tail.communicate()
     assert tail.returncode == 0
     assert [json.loads(line)["data"]["nota"] for line in told.splitlines()] == ["a", "b"]

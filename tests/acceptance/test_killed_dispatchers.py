@@ -1,5 +1,5 @@
 """A backlog for five endpoints, and dispatchers that are killed every few seconds until it is gone: everything arrives,
-in the order of its record at first sight, and next to nothing twice.
+in the order of its record at first sight, and nothing twice but what a killed one had leased.
 
 CDC_TEST_KILLED=200000 for the full number of events.
 """
@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import pytest
 
 from cdc.delivery import DeliveryState
 from cdc.dispatch.signing import new_secret
+from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
@@ -31,13 +33,16 @@ from support.database import Database
 from support.first_sight import FirstSight, watching
 from support.notify_socket import NotifySocket, notify_socket
 from support.outboxes import endpoint, event
+from support.waiting import HANG_SECONDS
 
 EVENTS = int(os.environ.get("CDC_TEST_KILLED", "4000"))
 FULL = EVENTS >= 100_000
 ENDPOINTS = 5
 RECORDS = EVENTS // 20
-PAUSE = (3.0, 7.0) if FULL else (0.3, 1.0)  # seconds between a dispatcher's first request and its end
-AGAIN = 0.01 if FULL else 0.2  # share of deliveries that may come again: a short run has many kills for its deliveries
+BETWEEN = (3000, 7000) if FULL else (300, 1000)  # new deliveries between two kills
+MOMENT = 0.02  # seconds: at most between the last of these and the kill
+#: Path and event of a delivery → how often its dispatcher was killed while it was leased.
+Interrupted = Counter[tuple[int, int]]
 
 
 @dataclass
@@ -93,25 +98,29 @@ async def fill(outbox: OutboxStore, url: str) -> None:
         await outbox.store("main", Position(str(start)), batch, {}, datetime.now(UTC))
 
 
-async def kill_until(sight: FirstSight, dispatchers: Sequence[Dispatcher]) -> int:
-    """Until everything has arrived, one after the other, whoever it is; how many."""
-    dice, kills = random.Random(20261125), 0
-    complete = asyncio.create_task(sight.complete.wait())
-    while not complete.done():
-        await _progress(sight, dispatchers)
-        await asyncio.wait([complete], timeout=dice.uniform(*PAUSE))
-        if not complete.done():
+async def kill_until(sight: FirstSight, dispatchers: Sequence[Dispatcher], outbox: OutboxStore) -> list[Interrupted]:
+    """Until everything has arrived, one after the other, whoever it is; what each kill interrupted."""
+    dice, kills = random.Random(20261125), list[Interrupted]()
+    while not sight.complete.is_set():
+        await _progress(sight, dispatchers, sight.first + dice.randint(*BETWEEN))
+        await asyncio.sleep(dice.uniform(0, MOMENT))  # the random moment of the kill is what is tested
+        if not sight.complete.is_set():
             victim = dice.choice(dispatchers)
             await victim.kill()
+            kills.append(await leased(outbox))
             victim.start()
-            kills += 1
     return kills
 
 
-async def _progress(sight: FirstSight, dispatchers: Sequence[Dispatcher]) -> None:
+async def leased(outbox: OutboxStore) -> Interrupted:
+    views = await outbox.deliveries(DeliveryFilter(state=DeliveryState.LEASED), ENDPOINTS * EVENTS)
+    return Counter((int(view.endpoint_id[3:]), int(view.event_id[4:])) for view in views)
+
+
+async def _progress(sight: FirstSight, dispatchers: Sequence[Dispatcher], first: int) -> None:
     try:
-        async with asyncio.timeout(60):
-            await sight.another()
+        async with asyncio.timeout(HANG_SECONDS):
+            await sight.until(first)
     except TimeoutError:
         told = "\n".join(dispatcher.log.read_text() for dispatcher in dispatchers)
         raise AssertionError(f"Nothing more arrives: {sight.first} did, the logs say\n{told}") from None
@@ -134,18 +143,19 @@ async def killed(outbox: OutboxStore, folder: Path, dispatchers: int) -> None:
         for member in members:
             member.start()
         try:
-            kills = await kill_until(sight, members)
+            kills = await kill_until(sight, members, outbox)
             took = time.monotonic() - began
             counts = await until_recorded(outbox)
         finally:
             codes = [await member.stop() for member in members]
     await outbox.close()
-    print(f"{sight.first} deliveries, {sight.again} sent again, {kills} kills, {took:.0f} s")
+    print(f"{sight.first} deliveries, {sight.again} sent again, {len(kills)} kills, {took:.0f} s")
     assert set(codes) == {0}
     assert counts == {f"ep_{number}": {DeliveryState.DELIVERED: EVENTS} for number in range(ENDPOINTS)}
     assert sight.faults == []
-    assert kills >= 2
-    assert 0 < sight.again < sight.first * AGAIN, "what was on its way, or answered but not yet recorded"
+    assert len(kills) >= 2
+    assert sight.again > 0
+    assert sight.repeated <= sum(kills, Interrupted()), "what was on its way, or answered but not yet recorded"
 
 
 @pytest.mark.timeout(14_400 if FULL else 300)

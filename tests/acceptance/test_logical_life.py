@@ -99,8 +99,8 @@ async def test_a_second_consumer_takes_over_when_the_first_is_killed(postgres_lo
             second.start()
             await second.logged("standby")
             await first.stop(signal.SIGKILL)
-            await second.logged("took over", seconds=10)
-            await second.logged("reading", seconds=10)
+            await second.logged("took over")
+            await second.logged("reading")
             postgres_log_db.execute(INSERT, [10])
             await inbox.until_event(lambda event: event["key"] == {"id": 10})
             assert await second.stop() == 0

@@ -15,6 +15,7 @@ import pytest
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.programs import find
+from support.waiting import HANG_SECONDS
 
 TRIGGERS = ["mariadb_db", "mariadb_binlog_db", "mysql_db", "postgres_db"]
 
@@ -37,7 +38,7 @@ def _marked(database: Database) -> int:
 
 async def _acknowledged(database: Database, behind: int = 0) -> int:
     """Wait until a batch after ``behind`` is marked as read and the journal is empty; the batch."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             marked = _marked(database)
             if marked > behind and not _waiting(database):

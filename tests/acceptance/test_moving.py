@@ -16,6 +16,7 @@ import pytest
 from support.consumer import Consumer, Inbox, receiving
 from support.counting import begin, check_chains, configured, until_quiet, writing
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 CHANGES = int(os.environ.get("CDC_TEST_CHANGES", "12000"))
 MOVES = 6
@@ -115,7 +116,7 @@ async def test_triggers_that_are_not_there_are_waited_for(flavour: str, own_serv
 
 
 async def _said(consumer: Consumer, words: str) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             if words in consumer.log.read_text(encoding="utf-8"):
                 return

@@ -14,6 +14,7 @@ import trustme
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
 from support.mail_server import PASSWORD, Mailbox, mail_server
+from support.waiting import HANG_SECONDS
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 
@@ -55,7 +56,7 @@ async def test_an_endpoint_that_is_gone_is_told_of_and_keeps_its_deliveries(
 
 
 async def _until_stored(consumer: Consumer, count: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(await consumer.deliveries("--event", "contadores.*")) < count:  # noqa: ASYNC110 - another process writes
             await asyncio.sleep(0.1)
 

@@ -12,6 +12,7 @@ import pytest
 from support.consumer import TABLE, Consumer, Inbox, answering, receiving
 from support.database import Database
 from support.notify_socket import notify_socket
+from support.waiting import HANG_SECONDS
 
 RULE_SETS = ('tables = ["contadores"]\n', 'tables = ["contadores", "otros"]\n')
 RELOADED, REFUSED = "configuration reloaded", "configuration not reloaded: the present one stays in force"
@@ -132,7 +133,7 @@ async def test_dispatch_takes_on_what_changed_and_finishes_what_is_on_its_way(
         await asyncio.to_thread(consumer.add_endpoint, url)
         async with consumer.running():
             _insert(postgres_db, 1)
-            await asyncio.wait_for(arrived.wait(), 30)
+            await asyncio.wait_for(arrived.wait(), HANG_SECONDS)
             _edit(consumer, "allow_private = true", "allow_private = true\nconcurrency = 3")
             reloading = asyncio.create_task(_reload(consumer))
             _insert(postgres_db, 2)

@@ -16,6 +16,7 @@ from cdc.receiver import Refusals
 from support.commands import run_command
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 #: In columns that never leave the database; every value also has a second form, for updates.
 SECRETS = {
@@ -189,7 +190,7 @@ async def _log_as_text(consumer: Consumer) -> str:
     """The log of a run whose account is locked, as people read it."""
     consumer.log.unlink()
     consumer.start("text")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while b"source failed" not in (consumer.log.read_bytes() if consumer.log.exists() else b""):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.02)  # a file tells nobody that it grew
     assert await consumer.stop() == 0

@@ -6,16 +6,15 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
-WITHIN = 10  # seconds
-LEASE = 60  # seconds, the default
+AGES = 1000  # seconds: what ends within a test did not wait for this
 COMMAND_ENDED_BY_SIGINT = (130, -signal.SIGINT)
 
 
@@ -35,7 +34,7 @@ class Slow:
         return 204
 
     async def until_under_way(self, count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while self.under_way < count:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -46,11 +45,17 @@ def _write(database: Database, records: int) -> None:
         database.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
 
 
+def _patient(consumer: Consumer, stop_seconds: float) -> None:
+    """Attempts and leases that outlast the test, and so long to finish what is on its way."""
+    file = consumer.folder / "cdc.toml"
+    limits = f"max_timeout_seconds = {AGES}\nlease_seconds = {2 * AGES}\nstop_seconds = {stop_seconds}\n"
+    file.write_text(file.read_text().replace("[dispatch]\n", f"[dispatch]\n{limits}"))
+
+
 async def _ended(consumer: Consumer, *signals: signal.Signals, then: Callable[[], None] = lambda: None) -> int:
-    """The exit code, after these signals; it must not take longer than it may."""
+    """The exit code, after these signals."""
     process = consumer.process
     assert process is not None
-    began = time.monotonic()
     for number in signals[:-1]:
         process.send_signal(number)
         await consumer.logged("signal received")
@@ -58,16 +63,15 @@ async def _ended(consumer: Consumer, *signals: signal.Signals, then: Callable[[]
     if len(signals) == 1:
         await consumer.logged("stopping")
     then()
-    code = await ending
-    assert time.monotonic() - began < WITHIN
-    return code
+    return await ending
 
 
 async def test_sigterm_finishes_what_is_on_its_way(database: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, database)
+    _patient(consumer, stop_seconds=AGES)
     slow = Slow()
     async with answering(slow.answer, slow.inbox) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--concurrency", "3")
+        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--concurrency", "3", "--timeout", str(AGES))
         async with consumer.running():
             _write(database, 8)
             await slow.until_under_way(3)
@@ -75,28 +79,25 @@ async def test_sigterm_finishes_what_is_on_its_way(database: Database, tmp_path:
         assert slow.under_way == len(slow.inbox.received) == 3, "nothing is begun after the signal"
         states = sorted(each["state"] for each in await consumer.deliveries())
         assert states == ["delivered"] * 3 + ["pending"] * (len(states) - 3)  # the rest may still be in the journal
-        began = time.monotonic()
-        async with consumer.running():
+        async with consumer.running():  # leases were given back
             await slow.inbox.until_count(8)
-            assert time.monotonic() - began < LEASE / 2, "leases were given back"
         assert len({event["id"] for event in slow.inbox.events}) == 8
 
 
 async def test_a_receiver_that_hangs_does_not_keep_it(postgres_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    _patient(consumer, stop_seconds=1)
     slow = Slow()
     async with answering(slow.answer, slow.inbox) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url)
+        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--timeout", str(AGES))
         async with consumer.running():
             _write(postgres_db, 2)
             await slow.until_under_way(2)
             assert await _ended(consumer, signal.SIGTERM) == 0
         assert {(each["state"], each["attempts"]) for each in await consumer.deliveries()} == {("pending", 0)}
         slow.may_answer.set()
-        began = time.monotonic()
-        async with consumer.running():
+        async with consumer.running():  # leases were given back
             await slow.inbox.until(lambda inbox: len(inbox.received) == 4)
-            assert time.monotonic() - began < LEASE / 2, "leases were given back"
         assert {(each["state"], each["attempts"]) for each in await consumer.deliveries()} == {("delivered", 1)}
         ids = [event["id"] for event in slow.inbox.events]
         assert len(set(ids)) == 2, "sent again under the same id"
@@ -104,15 +105,14 @@ async def test_a_receiver_that_hangs_does_not_keep_it(postgres_db: Database, tmp
 
 async def test_a_second_sigint_ends_at_once(postgres_db: Database, tmp_path: Path) -> None:
     consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    _patient(consumer, stop_seconds=AGES)
     slow = Slow()
     async with answering(slow.answer) as url:
-        await asyncio.to_thread(consumer.add_endpoint, url)
+        await asyncio.to_thread(consumer.add_endpoint, url, "*", "--timeout", str(AGES))
         async with consumer.running():
             _write(postgres_db, 1)
             await slow.until_under_way(1)
-            began = time.monotonic()
             assert await _ended(consumer, signal.SIGINT, signal.SIGINT) in COMMAND_ENDED_BY_SIGINT
-            assert time.monotonic() - began < 2
 
 
 async def test_it_stops_while_it_waits_for_a_database(own_server: Any, tmp_path: Path) -> None:
@@ -146,4 +146,4 @@ async def test_reader_of_the_log_that_is_gone_stops_neither_delivery_nor_the_end
                 postgres_db.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
             await inbox.until_count(20)
             process.send_signal(signal.SIGINT)
-            assert await asyncio.to_thread(process.wait, 20) == 0
+            assert await asyncio.to_thread(process.wait, HANG_SECONDS) == 0

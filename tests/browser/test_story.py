@@ -41,7 +41,7 @@ class Receiver:
         return [event for event in self.inbox.accepted if event["event"] == name]
 
     async def got(self, name: str, times: int = 1) -> None:
-        await self.inbox.until(lambda _inbox: len(self.accepted(name)) >= times, seconds=30)
+        await self.inbox.until(lambda _inbox: len(self.accepted(name)) >= times)
 
 
 @pytest.mark.parametrize("code", ["en", "es"])

@@ -16,6 +16,7 @@ from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.position import Position
 from support.outboxes import NOW, event
+from support.waiting import HANG_SECONDS
 
 A, B, C, D = (KeptRow(bytes([0, number, 255]), bytes([number]) * 16, b"row\0" + bytes([number])) for number in range(4))
 
@@ -135,7 +136,7 @@ async def test_one_of_several_processes_reads_a_source(
     assert await second.become_reader("main")
     assert not await first.become_reader("main")
     await second.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await first.become_reader("main"):  # noqa: ASYNC110 - PostgreSQL notices the end a moment later
             await asyncio.sleep(0.01)
     await first.close()

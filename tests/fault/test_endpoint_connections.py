@@ -17,6 +17,7 @@ from cdc.dispatch.sender import HttpSender, request_head
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import Behaviour, answer, hangs, read_request, receiver
 from support.manual_clock import ManualClock
+from support.waiting import HANG_SECONDS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
@@ -148,7 +149,7 @@ async def test_receivers_that_hang_leave_room_for_the_others() -> None:
         await store_events(store, [event(n) for n in range(20, 40)])
         urls = {(await store.next_recorded()).attempt.url for _ in range(20)}
         dispatcher.stop()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, HANG_SECONDS)
     assert urls == {f"http://127.0.0.1:{working}/"}
 
 

@@ -23,6 +23,7 @@ from support.health import Health
 from support.managing import API, Managed, managing
 from support.outboxes import event, store
 from support.ports import free_port
+from support.waiting import HANG_SECONDS
 
 TOKEN = "cdct_" + "B" * 43
 
@@ -45,7 +46,7 @@ async def served(quiet: float = 30.0) -> AsyncIterator[tuple[Managed, int]]:
                 await serving
 
 
-async def said(port: int, sent: bytes, seconds: float = 10.0) -> bytes:
+async def said(port: int, sent: bytes, seconds: float = HANG_SECONDS) -> bytes:
     """All that comes back until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -136,7 +137,7 @@ async def test_who_does_not_read_a_stream_is_cut_off(monkeypatch: pytest.MonkeyP
         for number in range(60):
             much = [event(number * 100 + each, data={"text": "x" * 3000}) for each in range(100)]
             await store(managed.store, *much)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await opens(managed):
                 managed.clock.advance(1)
         for _, writer in deaf:

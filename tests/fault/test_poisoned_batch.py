@@ -22,6 +22,7 @@ from cdc.position import Position
 from support.dispatching import dispatching, endpoint, event
 from support.http_servers import served
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 POISONOUS = "evt_137"
 EVENTS = 250
@@ -101,5 +102,5 @@ async def test_its_neighbours_are_delivered_and_it_is_a_dead_letter(
 
 
 async def _outcomes(store: Recording, count: int) -> Counter[DeliveryState]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         return Counter([(await store.recorded.get()).state for _ in range(count)])

@@ -21,6 +21,7 @@ from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event
 from support.http_servers import served
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 OVERLAP = timedelta(hours=24)
 
@@ -32,7 +33,7 @@ async def dispatching(store: SqliteOutbox, clock: ManualClock) -> AsyncIterator[
         running = asyncio.create_task(dispatcher.run())
         yield
         dispatcher.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, HANG_SECONDS)
 
 
 def _receivers_key(secret: str) -> str:
@@ -58,7 +59,7 @@ async def test_a_rotation_overlaps_for_a_day(tmp_path: Path, kinds: Sequence[str
         """Whom the next request convinces: the receiver with the former key, and the one with the present."""
         await store.store("main", Position(str(number)), [event(number)], {}, clock.now())
         async with dispatching(store, clock):
-            received = await asyncio.wait_for(arrived.get(), 10)
+            received = await asyncio.wait_for(arrived.get(), HANG_SECONDS)
         assert received.headers["webhook-id"] == f"evt_{number}"
         return [_fits(key, received, clock.now()) for key in keys]
 
@@ -88,6 +89,6 @@ async def test_a_receiver_with_a_public_key_takes_what_it_signed_and_nothing_els
         await store.add_endpoint(endpoint(url, "ep_other", secret=new_secret(), retry_schedule=()))
         await store.store("main", Position("1"), [event(1)], {}, clock.now())
         async with dispatching(store, clock):
-            answers = [(await asyncio.wait_for(arrived.get(), 10)).answered for _ in range(3)]
+            answers = [(await asyncio.wait_for(arrived.get(), HANG_SECONDS)).answered for _ in range(3)]
     await store.close()
     assert sorted(answers) == [204, 401, 401]

@@ -19,6 +19,7 @@ from cdc.source.binlog.limits import Limits
 from cdc.source.binlog.position import BinlogPosition
 from cdc.source.binlog.source import BinlogSource
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 #: How the sources of a test get at the log; fixtures set it.
 CONNECTION: ContextVar[type[LogConnection]] = ContextVar("connection", default=LogConnection)
@@ -37,7 +38,7 @@ class Reading:
     gaps: list[Gap] = field(default_factory=list)
     _stream: AsyncIterator[Batch] | None = None
 
-    async def next(self, seconds: float = 30) -> Batch:
+    async def next(self, seconds: float = HANG_SECONDS) -> Batch:
         if self._stream is None:
             self._stream = self.source.batches()
         async with asyncio.timeout(seconds):

@@ -23,6 +23,7 @@ from cdc.connection import ConnectionInfo, Engine
 from cdc.receiver import Received, Refusals, receiver_app
 from support.commands import Forked, run_command, start_command
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
 RULES = 'tables = ["contadores"]\n'
@@ -157,7 +158,7 @@ class Consumer:
         """The exit code; the process is waited for."""
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=HANG_SECONDS)
         self.process = None
         return code
 
@@ -184,7 +185,7 @@ class Consumer:
         lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
         return [json.loads(line) for line in lines]
 
-    async def logged(self, message: str, times: int = 1, seconds: float = 60) -> dict[str, Any]:
+    async def logged(self, message: str, times: int = 1, seconds: float = HANG_SECONDS) -> dict[str, Any]:
         """The line that says so for the ``times``-th time, as soon as it is there."""
         try:
             async with asyncio.timeout(seconds):
@@ -218,7 +219,7 @@ class Inbox:
         """The events that were answered with success."""
         return [dict(each.event) for each in self.received if each.answered < HTTPStatus.BAD_REQUEST]
 
-    async def until(self, enough: Callable[[Inbox], bool], seconds: float = 60) -> None:
+    async def until(self, enough: Callable[[Inbox], bool], seconds: float = HANG_SECONDS) -> None:
         """Until what arrived is enough."""
         try:
             async with asyncio.timeout(seconds):
@@ -233,7 +234,7 @@ class Inbox:
         """Until one has arrived that is as wanted; another record's may arrive behind it."""
         await self.until(lambda inbox: any(map(wanted, inbox.events)))
 
-    async def until_count(self, count: int, seconds: float = 60) -> None:
+    async def until_count(self, count: int, seconds: float = HANG_SECONDS) -> None:
         await self.until(lambda inbox: len(inbox.received) >= count, seconds)
 
 

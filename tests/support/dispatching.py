@@ -19,6 +19,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 
 class WatchedOutbox(MemoryOutbox):
@@ -49,7 +50,7 @@ class WatchedOutbox(MemoryOutbox):
             raise OutboxError("The outbox cannot be written: no space left on the disk.")
 
     async def next_recorded(self) -> Outcome:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             return await self.recorded.get()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from array import array
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from zlib import crc32
@@ -23,8 +24,8 @@ class FirstSight:
     def __init__(self, events: int, paths: int, records: int) -> None:
         self.events = events
         self.records = records
-        self.requests = 0
         self.first = 0  # requests that brought something new
+        self.repeated: Counter[tuple[int, int]] = Counter()  # path and event of those that brought nothing new
         self.faults: list[str] = []
         self.complete = asyncio.Event()
         self.arrived = asyncio.Event()  # set by every request
@@ -32,12 +33,12 @@ class FirstSight:
         self._next = [list(range(records)) for _ in range(paths)]
 
     def take(self, path: int, number: int, body: bytes) -> None:
-        self.requests += 1
         self.arrived.set()
         checksum = crc32(body) + 1
         if known := self._sums[path][number]:
             if known != checksum:
                 self._fault(f"evt_{number} came again at /{path} with other bytes")
+            self.repeated[path, number] += 1
             return
         self._sums[path][number] = checksum
         self.first += 1
@@ -55,12 +56,13 @@ class FirstSight:
     @property
     def again(self) -> int:
         """Requests that brought nothing new."""
-        return self.requests - self.first
+        return self.repeated.total()
 
-    async def another(self) -> None:
-        """Until a request comes."""
-        self.arrived.clear()
-        await self.arrived.wait()
+    async def until(self, first: int) -> None:
+        """Wait until so many requests have brought something new, or all have."""
+        while self.first < first and not self.complete.is_set():
+            self.arrived.clear()
+            await self.arrived.wait()
 
 
 class _Connection(asyncio.Protocol):

@@ -11,6 +11,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.consumer import Consumer
+from support.waiting import HANG_SECONDS
 
 #: Name → values of the labels, as they come → value.
 Metrics = dict[str, dict[tuple[str, ...], float]]
@@ -38,7 +39,9 @@ class Health:
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/health/ready") as answer:
             return answer.status, await answer.json()
 
-    async def until(self, enough: Callable[[int, dict[str, Any]], bool], seconds: float = 30) -> dict[str, Any]:
+    async def until(
+        self, enough: Callable[[int, dict[str, Any]], bool], seconds: float = HANG_SECONDS
+    ) -> dict[str, Any]:
         """Until it says so; asked again and again, as whoever watches it does."""
         told: Any = None
         try:
@@ -54,7 +57,7 @@ class Health:
         except TimeoutError:
             raise AssertionError(f"Not within {seconds} s; at last: {told}") from None
 
-    async def until_metrics(self, enough: Callable[[Metrics], bool], seconds: float = 30) -> Metrics:
+    async def until_metrics(self, enough: Callable[[Metrics], bool], seconds: float = HANG_SECONDS) -> Metrics:
         """Until they are so: a receiver knows of its request before it is counted."""
         async with asyncio.timeout(seconds):
             while not enough(metrics := await self.metrics()):  # noqa: ASYNC110 - asked again, as whoever watches does

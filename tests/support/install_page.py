@@ -16,6 +16,7 @@ from pathlib import Path
 
 from support.consumer import Consumer
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "install.md"
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
@@ -139,7 +140,7 @@ class Stand:
         process, said = self.background.pop(name)
         if name == "run":
             process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             out, _ = await process.communicate()
         lines = (said + out).decode().splitlines()
         return self.on_the_page("\n".join(_in_order(lines) if name == "run" else lines))
@@ -149,7 +150,7 @@ async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> byte
     """What it says up to the line that has ``mark`` in it."""
     assert process.stdout is not None
     said = b""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while mark not in said:
             line = await process.stdout.readline()
             assert line, said

@@ -22,6 +22,7 @@ from cdc.source.logical.position import LogicalPosition
 from cdc.source.logical.source import LogicalSource
 from support.database import Database
 from support.pipeline import More, Pipeline, opened
+from support.waiting import HANG_SECONDS
 
 #: How far we are is told at once, and nothing waits long.
 EAGER = Limits(progress=0, idle=0.2)
@@ -82,7 +83,7 @@ def log_end(database: Database) -> int:
 async def released(database: Database) -> None:
     """Until the server has noticed that nobody reads the slot."""
     active = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND active"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while database.execute(active) != [(0,)]:  # noqa: ASYNC110 - the server gives no sign
             await asyncio.sleep(0.01)
 
@@ -104,7 +105,7 @@ class Reading:
     async def next(self) -> Batch:
         """The next batch, not acknowledged."""
         assert self._batches is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             batch = await anext(self._batches)
         self.seen.append(batch)
         return batch

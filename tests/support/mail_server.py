@@ -15,6 +15,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from support.waiting import HANG_SECONDS
+
 PASSWORD = "correct-horse-7"
 
 
@@ -59,7 +61,7 @@ class Mailbox:
 
     async def until(self, count: int) -> None:
         """Until so many mails have been taken."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(self.mails) < count:
                 self.arrived.clear()
                 await self.arrived.wait()

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.waiting import HANG_SECONDS
+
 
 @dataclass
 class NotifySocket:
@@ -25,7 +27,9 @@ class NotifySocket:
                 return found
             found.append(dict(line.split("=", 1) for line in message.decode().split("\n")))
 
-    async def until(self, enough: Callable[[dict[str, str]], bool], seconds: float = 30) -> list[dict[str, str]]:
+    async def until(
+        self, enough: Callable[[dict[str, str]], bool], seconds: float = HANG_SECONDS
+    ) -> list[dict[str, str]]:
         """Everything told up to the message that is ``enough``."""
         loop = asyncio.get_running_loop()
         found: list[dict[str, str]] = []

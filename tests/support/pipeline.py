@@ -30,6 +30,7 @@ from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
 from cdc.trigger.mysql import MySQLInstaller
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 #: The last position that was read, if any → whether more of what was committed before is still to come.
 More = Callable[[Position | None], Awaitable[bool]]
@@ -55,7 +56,7 @@ class Pipeline:
             self._batches = self.source.batches()
         more = await self.look()
         while await more(self.position):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HANG_SECONDS):
                 batch = await anext(self._batches)
             self.position = batch.position
             await self.source.acknowledge(batch.position)

@@ -21,6 +21,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.position import Position
 from support.dispatching import no_jitter
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 REFUSED = Answer(None, 0.01, error="It refused the connection.")
 TAKEN = Answer(204, 0.01)
@@ -69,7 +70,7 @@ class Stepping:
     async def idle(self) -> None:
         """Until the dispatcher has done all that there is to do at this moment, and waits.  Of that no event tells; and
         a loop that only spins would keep the outbox's thread from its work."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             for turn in count():
                 if self._is_idle():
                     return

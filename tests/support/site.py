@@ -14,6 +14,7 @@ from support.consumer import Consumer
 from support.database import Database
 from support.health import Health
 from support.ports import free_port
+from support.waiting import HANG_SECONDS
 
 MANAGER, VIEWER = "marta", "vera"
 PASSWORD = "seis gatos negros"
@@ -50,7 +51,7 @@ def _installed(database: Database, folder: Path) -> Consumer:
 
 
 async def _link(consumer: Consumer) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while (found := _LINK.search(consumer.said.read_text())) is None:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)  # a file tells nobody that it grew
         return found[0]

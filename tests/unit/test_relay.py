@@ -23,6 +23,7 @@ from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.position import Position
 from cdc.relay import Relay, nobody
 from cdc.source.base import NO_BACKFILLS, Backfills
+from support.waiting import HANG_SECONDS
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 
@@ -121,7 +122,7 @@ async def relay_all(source: ListedSource, store: FailingOutbox) -> tuple[int, Qu
 
     stop = asyncio.Event()
     running = asyncio.create_task(Relay(source, Mapper(load_catalogue()), store, clock, stored).run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
         stop.set()
         await running
@@ -154,7 +155,7 @@ async def test_dispatch_goes_first() -> None:
 
     relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), stored)
     running = asyncio.create_task(relay.run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await asked.wait()
         await asyncio.sleep(0.02)
         assert source.acknowledged == []
@@ -186,7 +187,7 @@ async def test_backoff_begins_again_after_a_minute_without_failure(works: float,
                 stop.set()
             raise SourceUnavailable("The database went away.")
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await Relay(Failing([]), Mapper(load_catalogue()), await outbox(), clock, nobody).run(stop)
     assert longest * 0.75 <= max(pause for pause in clock.pauses if pause is not None) <= longest
 
@@ -228,7 +229,7 @@ async def test_it_stops_while_it_waits() -> None:
     )
     await asyncio.sleep(0)
     stop.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await running
     assert source.closed == 1
 
@@ -260,7 +261,7 @@ async def test_it_reports_what_happens() -> None:
     source = ListedSource([batch(0), batch(1)], failures={1})
     relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, told)
     running = asyncio.create_task(relay.run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
         stop.set()
         await running
@@ -299,7 +300,7 @@ async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None
     stop = asyncio.Event()
     relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, Silent())
     running = asyncio.create_task(relay.run(stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
     stop.set()
     await running
@@ -368,7 +369,7 @@ async def _relayed(source: ListedSource, store: FailingOutbox, enough: int) -> N
             arrived.set()
 
     running = asyncio.create_task(Relay(source, Mapper(load_catalogue()), store, QuickClock(), stored).run(stop))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         await arrived.wait()
         stop.set()
         await running
@@ -422,7 +423,7 @@ async def test_what_nobody_foresaw_is_the_sources_failure_and_tried_again() -> N
     source = BreakingSource([batch(0), batch(1)])
     relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, failures)
     running = asyncio.create_task(relay.run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
         stop.set()
         await running
@@ -487,7 +488,7 @@ async def test_row_that_breaks_mapping_off_is_left_out_and_the_others_arrive(err
     mixed = Batch((Transaction("t", (good, evil)), Transaction("u", (other,))), Position("0"))
     source = ListedSource([mixed])
     running = asyncio.create_task(Relay(source, Mapper(load_catalogue()), store, clock, nobody).run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
         stop.set()
         await running
@@ -518,7 +519,7 @@ async def test_row_is_not_skipped_for_an_error_of_the_machine(error: type[Except
     store, stop, mapper = await outbox(), asyncio.Event(), FailingMapper(load_catalogue())
     source, mapper.error = ListedSource([batch(0)]), error
     running = asyncio.create_task(Relay(source, mapper, store, QuickClock(), nobody).run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
         stop.set()
         await running

@@ -24,6 +24,7 @@ from cdc.service.trial import send_test
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets
 from support.http_servers import served
+from support.waiting import HANG_SECONDS
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ async def test_an_interrupted_test_is_left_to_the_consumer(config: Config) -> No
     async with receiver(hang) as port:
         await add(config, port)
         task = asyncio.create_task(send_test(config, "ep_1", "endpoint.test"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -15,6 +15,7 @@ from support.binlog_capture import images, reading
 from support.database import Database, fresh_database
 from support.server import Spec
 from support.servers import KeeperClient, shared_server
+from support.waiting import HANG_SECONDS
 
 FULL = ("--binlog-row-metadata=FULL",)
 SPECS = {
@@ -232,7 +233,7 @@ async def test_a_table_that_is_being_altered_can_be_waited_for_and_left(items: D
         cursor.execute("LOCK TABLES articulos WRITE")
         waiting = asyncio.create_task(log.drain())
         await asyncio.sleep(0.5)
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(HANG_SECONDS):
             await log.source.close()
         with pytest.raises((SourceError, pymysql.err.Error)):
             await waiting

@@ -19,6 +19,7 @@ from cdc.source.binlog.position import BinlogPosition
 from support.binlog_capture import QUICK, Reading, reading
 from support.database import Database
 from support.log_reading import head
+from support.waiting import HANG_SECONDS
 
 RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
 SERVERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -45,7 +46,7 @@ def items(request: pytest.FixtureRequest, own_server: Any) -> Database:
 async def next_second(database: Database) -> None:
     """Until the server's clock shows another second than the one in which its log was begun."""
     (now,) = database.execute("SELECT UNIX_TIMESTAMP()")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while database.execute("SELECT UNIX_TIMESTAMP()") == [now]:  # noqa: ASYNC110 - the server gives no sign
             await asyncio.sleep(0.02)
 
@@ -164,7 +165,7 @@ async def test_log_that_begins_where_the_position_is_needs_no_earlier_file(items
         await log.drain()
     gtids = BinlogPosition.load(log.position or Position("")).log.gtids
     items.execute("FLUSH BINARY LOGS")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(items.execute("SHOW BINARY LOGS")) > 1:  # a file is in use until its reader's end is noticed
             items.execute("PURGE BINARY LOGS TO %s", [head(items).file])
             await asyncio.sleep(0.05)

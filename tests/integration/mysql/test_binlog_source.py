@@ -24,6 +24,7 @@ from support.database import Database, fresh_database
 from support.mysql_capture import install
 from support.server import Spec
 from support.servers import KeeperClient, shared_server
+from support.waiting import HANG_SECONDS
 
 SPECS = {"mariadb": Spec("mariadb", binlog=True), "mysql": Spec("mysql")}
 TABLE = "CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(40), activo TINYINT(1))"
@@ -271,7 +272,7 @@ async def test_a_standby_takes_over(items: Database) -> None:
         await asyncio.sleep(0.5)
         assert not waiting.done()
         add(items, 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await waiting
     taken = Reading(items, second, first.position)
     try:
@@ -300,17 +301,17 @@ async def test_journal_and_log_are_not_read_at_the_same_time(items: Database) ->
     try:
         async with reading(items, "articulos"):
             assert not await journal.try_lock(0)
-        assert await journal.try_lock(5)
+        assert await journal.try_lock(HANG_SECONDS)
     finally:
         await journal.disconnect()
 
 
 async def test_closing_ends_a_wait_at_once(items: Database) -> None:
-    async with reading(items, "articulos", limits=replace(QUICK, idle=30, progress=30)) as log:
+    async with reading(items, "articulos", limits=replace(QUICK, idle=600, progress=600)) as log:
         waiting = asyncio.create_task(_forever(log))
         await asyncio.sleep(0.2)
         waiting.cancel()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANG_SECONDS):
             await log.source.close()
         await asyncio.gather(waiting, return_exceptions=True)
 

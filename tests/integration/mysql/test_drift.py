@@ -19,6 +19,7 @@ from cdc.source.journal import JournalSource
 from cdc.source.journal_mysql import MySQLJournal
 from support.database import Database
 from support.mysql_capture import brief, drain, install, installer, run, uninstall
+from support.waiting import HANG_SECONDS
 
 ITEM = (
     "CREATE TABLE item (id INT PRIMARY KEY, code VARCHAR(20) NOT NULL, name VARCHAR(50), size INT, note TEXT) "
@@ -214,7 +215,7 @@ def test_swap_is_noticed_within_seconds_while_the_consumer_runs(db: Database) ->
                 _write(db)
             return copy.rows == _rows(db)
 
-        async with asyncio.timeout(45):
+        async with asyncio.timeout(HANG_SECONDS):
             await _follow(db, copy, enough)
 
     run(follow())

@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from support.waiting import HANG_SECONDS
+
 _PSQL = re.compile(r"psql -h (\S+) -U postgres facturascripts")
 
 
@@ -27,7 +29,7 @@ def test_its_postgresql_ends_with_it(ended_by: signal.Signals, code: int) -> Non
         folder = Path(_ask(socket, "SHOW data_directory"))
         assert folder.is_dir()
         demo.send_signal(ended_by)
-        assert demo.wait(60) == code
+        assert demo.wait(HANG_SECONDS) == code
     assert not folder.exists()
     with pytest.raises(psycopg.OperationalError):
         _ask(socket, "SELECT 1")
@@ -35,13 +37,7 @@ def test_its_postgresql_ends_with_it(ended_by: signal.Signals, code: int) -> Non
 
 @contextmanager
 def _demo() -> Iterator[subprocess.Popen[str]]:
-    """As a terminal starts it: a suite in the background ignores Ctrl-C, which its children would inherit."""
-    ours = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        started = subprocess.Popen([sys.executable, "-m", "cdc", "demo"], stdout=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, ours)
-    with started as demo:
+    with subprocess.Popen([sys.executable, "-m", "cdc", "demo"], stdout=subprocess.PIPE, text=True) as demo:
         try:
             yield demo
         finally:

@@ -16,6 +16,7 @@ from cdc.trigger.postgres import PostgresInstaller
 from cdc.trigger.postgres_session import Patience
 from support.database import Database
 from support.postgres_capture import CAPTURES, Shop
+from support.waiting import HANG_SECONDS
 
 INSERT = "INSERT INTO customers VALUES ('1', 'a')"
 LOSSES = {
@@ -88,7 +89,7 @@ def test_consumer_may_read_the_journal_that_was_created_again(shop: Shop) -> Non
             source = JournalSource("main", PostgresJournal(info, CAPTURES), repair, restore=restore)
             await source.open(None)
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(HANG_SECONDS):
                     batch = await anext(source.batches())
                 await source.acknowledge(batch.position)
             finally:

@@ -22,6 +22,7 @@ from cdc.trigger.postgres import PostgresInstaller
 from support.database import Database
 from support.logical import EAGER, install_slot, logical_source, reading
 from support.postgres_capture import CAPTURES, SCHEMA
+from support.waiting import HANG_SECONDS
 
 ROWS = [Capture("rows")]
 ROWS_TABLE = "CREATE TABLE rows (id integer PRIMARY KEY, n integer, note text)"
@@ -134,7 +135,7 @@ async def test_the_slot_is_confirmed_up_to_what_is_stored_and_no_further(rows: D
         assert _confirmed(rows) == before
         read.position = read.seen[-1].position
         await read.source.acknowledge(read.position)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while _confirmed(rows) == before:  # noqa: ASYNC110 - the server says nothing when it has heard
                 await asyncio.sleep(0.01)
 
@@ -147,7 +148,7 @@ async def test_commits_of_others_move_the_position(rows: Database, way: str) -> 
         before = _confirmed(rows)
         rows.execute("INSERT INTO other SELECT generate_series(1, 1000)")
         assert await read.drain() == []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while _confirmed(rows) == before:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 
@@ -366,7 +367,7 @@ async def test_journal_and_log_exclude_each_other(rows: Database) -> None:
     source = logical_source(rows, ROWS)
     opening = asyncio.create_task(source.open(None))
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while rows.execute(waiting) == [(0,)]:  # noqa: ASYNC110 - a server's lock
             await asyncio.sleep(0.01)
     await journal.disconnect()

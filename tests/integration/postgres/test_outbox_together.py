@@ -17,6 +17,7 @@ from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.position import Position
 from support.database import Database
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, at, check_order, endpoint, event, lease, outcome
+from support.waiting import HANG_SECONDS
 
 OUTCOMES = (DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
 
@@ -129,18 +130,18 @@ async def test_a_write_wakes_the_others(processes: Processes) -> None:
     woken.clear()
     assert not await there.changed()
     await here.add_endpoint(endpoint())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await woken.wait()
     assert await there.changed()
     woken.clear()
     await here.store("main", Position("1"), [event(1)], {}, NOW)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await woken.wait()
     woken.clear()
     (leased,) = await lease(here)
     await here.finish("w", [outcome(leased)], NOW)  # to be seen, but nothing to be sent
     await here.add_endpoint(endpoint("ep_b"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await woken.wait()  # notifications come in order
     assert (there._listener.writes, await there.changed(), await there.changed()) == (5, True, False)
 
@@ -153,7 +154,7 @@ async def test_who_is_cut_off_hears_again_and_looks(processes: Processes, postgr
     woken.clear()
     listening = "FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^LISTEN'"
     postgres_db.execute(f"SELECT pg_terminate_backend(pid) {listening}")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await woken.wait()  # whatever it missed meanwhile
     await here.add_endpoint(endpoint())
     assert await there.changed()
@@ -181,7 +182,7 @@ async def test_a_process_that_stands_still_in_a_transaction_does_not_stop_the_ot
     still = postgres_db.connect()
     still.execute("SET idle_in_transaction_session_timeout = '1s'")
     still.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         assert (await outbox.store("main", Position("1"), [event(1)], {}, NOW)).deliveries == 1
 
 
@@ -194,7 +195,7 @@ async def test_a_cancelled_call_leaves_no_lock_and_no_half(processes: Processes,
     await asyncio.sleep(0.2)  # it waits for the lock: nothing tells
     storing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(HANG_SECONDS):
             await storing
     holder.rollback()
     assert await two.position("main") is None

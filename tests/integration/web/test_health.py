@@ -46,7 +46,7 @@ async def test_a_database_that_stops_and_comes_back(own_server: Any, tmp_path: P
             assert (await health.get("/health/live"))[0] == 200
             assert (await health.metrics())["cdc_source_state"]["main", "failed"] == 1
             database.server.start()
-            await health.until(is_ready, seconds=60)
+            await health.until(is_ready)
             database.execute(INSERT, [2])
             await inbox.until_count(2)
             metrics = await health.until_metrics(lambda metrics: sum(metrics["cdc_attempts_total"].values()) == 2)

@@ -19,6 +19,7 @@ from cdc.service import outboxes, sources
 from cdc.source.probe import Ahead, Probe
 from support.consumer import Consumer
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 SERVER = {Engine.POSTGRESQL: r"PostgreSQL \d+\.\d+", Engine.MYSQL: r"(MariaDB|MySQL) \d+\.\d+\.\d+"}
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
@@ -50,7 +51,7 @@ async def caught_up(consumer: Consumer, probe: Probe, looked: float | None = Non
     def waits(ahead: Ahead | None) -> bool:
         return ahead is None or ahead.seconds > (0.0 if looked is None else time.monotonic() - looked - 0.1)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while waits(await behind(consumer, probe)):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.2)  # it is asked, as the monitor does
 

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 
 @asynccontextmanager
@@ -71,7 +72,7 @@ async def test_a_collector_that_hangs_does_not_delay_the_end(postgres_db: Databa
             async with consumer.running():
                 postgres_db.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
                 await inbox.until_count(1)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(HANG_SECONDS):
                     assert await consumer.stop() == 0
 
 
@@ -85,7 +86,7 @@ async def test_a_collector_that_is_away_stops_nothing(postgres_db: Database, tmp
         async with consumer.running():
             postgres_db.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
             await inbox.until_count(1)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANG_SECONDS):
                 assert await consumer.stop() == 0
     for line in consumer.messages():  # each a JSON object, those of OpenTelemetry too
         assert "message" in line

@@ -19,6 +19,7 @@ from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.service import desk
 from support.managing import API, Managed
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
+from support.waiting import HANG_SECONDS
 
 SENT = 20
 
@@ -49,7 +50,7 @@ async def going_on(api: Managed, runner: Replaying | None = None) -> AsyncIterat
 
 async def until(api: Managed, replay_id: str, **expected: Any) -> dict[str, Any]:
     """Time passes until the replay is so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             shown = (await api.ask("GET", f"/replays/{replay_id}", Scope.READ)).json
             if shown.items() >= expected.items():
@@ -103,7 +104,7 @@ async def test_one_that_is_asked_for_begins_at_once(api: Managed) -> None:
     await delivered(api, "ep_a")
     async with going_on(api):
         shown = await begun(api, endpoint="ep_a", rate=1000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while (await api.ask("GET", f"/replays/{shown['id']}")).json["state"] != "done":
                 pass  # the clock stands still
 

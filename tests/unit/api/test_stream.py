@@ -18,6 +18,7 @@ from cdc.errors import OutboxError
 from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import API, Managed
 from support.outboxes import event, store
+from support.waiting import HANG_SECONDS
 
 BEAT = ""
 
@@ -43,7 +44,7 @@ class Reader:
 
     async def _moving(self, reading: Any) -> bytes:
         task = asyncio.ensure_future(reading)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not task.done():
                 await asyncio.wait([task], timeout=0.005)
                 if not task.done():
@@ -143,7 +144,7 @@ async def test_a_token_has_some_streams_and_gets_a_place_back(api: Managed) -> N
     async with reading(api, scope=Scope.MANAGE):
         pass
     await streams.pop().__aexit__(None, None, None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:  # the server notices when it writes
             api.clock.advance(SILENCE)
             headers = {"Authorization": f"Bearer {api.tokens[Scope.READ]}"}

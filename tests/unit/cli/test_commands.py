@@ -22,6 +22,7 @@ from cdc.outbox.secret_box import new_key
 from cdc.position import Position
 from cdc.service.outboxes import open_outbox
 from support.cli_events import stored_event
+from support.waiting import HANG_SECONDS
 
 NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 URL = "http://127.0.0.1:9/hook"
@@ -201,7 +202,7 @@ def test_tail_follows_another_process(folder: Path) -> None:
         store_events(folder, 2)
         assert json.loads(tail.stdout.readline())["id"] == "evt_2"
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(20) == 0
+        assert tail.wait(HANG_SECONDS) == 0
 
 
 def test_install_and_uninstall(run_cdc: Callable, installer: object) -> None:
@@ -245,7 +246,7 @@ def test_run_stops_on_sigterm(folder: Path) -> None:
         assert os.getpriority(os.PRIO_PROCESS, consumer.pid) == max(5, os.getpriority(os.PRIO_PROCESS, 0))
         consumer.send_signal(signal.SIGTERM)
         rest = [json.loads(line)["message"] for line in consumer.stderr]
-        assert consumer.wait(20) == 0
+        assert consumer.wait(HANG_SECONDS) == 0
     assert "signal received" in rest
 
 
@@ -266,7 +267,7 @@ def test_a_second_signal_ends_the_consumer_at_once(folder: Path) -> None:
         for said in ("ready\n", "finishing\n"):
             assert stuck.stdout.readline() == said
             stuck.send_signal(signal.SIGTERM)
-        assert stuck.wait(20) == -signal.SIGTERM
+        assert stuck.wait(HANG_SECONDS) == -signal.SIGTERM
 
 
 def test_listen_verifies_what_a_test_sends(run_cdc: Callable, folder: Path) -> None:
@@ -284,4 +285,4 @@ def test_listen_verifies_what_a_test_sends(run_cdc: Callable, folder: Path) -> N
         assert json.loads(run_cdc("endpoint", "test", identity, "--json", code=1).stdout)["status"] == 401
         assert json.loads(receiver.stdout.readline())["verified"] is False
         receiver.send_signal(signal.SIGINT)
-        assert receiver.wait(20) == 1
+        assert receiver.wait(HANG_SECONDS) == 1

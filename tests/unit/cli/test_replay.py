@@ -21,6 +21,7 @@ from cdc.outbox.memory.outbox import MemoryOutbox
 from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock
 from support.outboxes import endpoint, event, finish, lease, store
+from support.waiting import HANG_SECONDS
 
 
 def test_a_listing_by_time_and_in_pages(run_cdc: Callable, folder: Path) -> None:
@@ -146,7 +147,7 @@ async def test_no_more_a_second_than_the_rate_says() -> None:
         assert await outbox.pending() == due
         clock.advance(1)
         await asyncio.sleep(0)
-    done = await asyncio.wait_for(running, 5)
+    done = await asyncio.wait_for(running, HANG_SECONDS)
     assert (done.deliveries, done.after, told) == (10, None, [4, 4, 2])
 
 
@@ -170,7 +171,7 @@ async def test_whoever_is_stopped_can_go_on() -> None:
     running = asyncio.create_task(run_plan(outbox, plan, clock, stop, lambda _: None))
     await turned(lambda: clock.next_wake() is not None)
     stop.set()
-    done = await asyncio.wait_for(running, 5)
+    done = await asyncio.wait_for(running, HANG_SECONDS)
     assert (done.deliveries, await outbox.pending()) == (3, 3)
     assert done.after is not None
     rest = await run_plan(outbox, Plan(DeliveryFilter(), 0, done.after), clock, asyncio.Event(), lambda _: None)

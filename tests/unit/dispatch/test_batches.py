@@ -18,6 +18,7 @@ from cdc.endpoint import EndpointChange
 from cdc.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 
 class BatchSender:
@@ -207,7 +208,7 @@ async def test_a_backlog_waits_in_bounded_memory_and_keeps_nobody_waiting() -> N
 
     sender, clock = Watching(), ManualClock()
     async with dispatching(store, sender, clock) as dispatcher:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             healthy: Counter[str] = Counter()
             while healthy.total() < 3000:
                 while store.recorded.empty():

@@ -18,6 +18,7 @@ from cdc.endpoint import EndpointChange, PayloadFormat
 from cdc.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 
 class ScriptedSender:
@@ -49,7 +50,7 @@ class ScriptedSender:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until the condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0)
 
@@ -140,7 +141,7 @@ async def test_who_hands_over_to_a_busy_dispatcher_does_not_wait() -> None:
 
 async def test_nobody_waits_for_a_dispatcher_that_does_not_run() -> None:
     settings = DispatchSettings("worker-1")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await Dispatcher(await outbox(), ScriptedSender(), ManualClock(), settings).hand_over()
 
 
@@ -331,7 +332,7 @@ async def test_stop_gives_up_on_stuck_attempts_and_releases_their_leases() -> No
     await settle()
     assert not running.done()
     clock.advance(0.1)
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, HANG_SECONDS)
     assert sender.flying.total() == 0
     views = await store.deliveries(DeliveryFilter(), 10)
     assert [(view.state, view.attempts) for view in views] == [(DeliveryState.PENDING, 0)] * 2

@@ -14,6 +14,7 @@ from cdc.outbox.base import StoredEvent
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.outboxes import outcome
+from support.waiting import HANG_SECONDS
 
 GONE = "It answered 410 Gone."
 
@@ -46,7 +47,7 @@ async def told(store: WatchedOutbox) -> list[StoredEvent]:
 async def test_it_is_told_of_at_once() -> None:
     store, sender = await prepared("https://gone.example.com/hook?token=planted"), Gone()
     await store_events(store, [event(number) for number in range(5)])
-    async with dispatching(store, sender, ManualClock()), asyncio.timeout(10):
+    async with dispatching(store, sender, ManualClock()), asyncio.timeout(HANG_SECONDS):
         request = await sender.accepted.get()
     (announced,) = await told(store)
     assert request.headers["webhook-id"] == announced.id
@@ -75,7 +76,7 @@ async def test_it_is_one_write() -> None:
         await original(*args)  # type: ignore[arg-type]  # whatever it was called with
 
     store.finish = finish  # type: ignore[method-assign, assignment]  # looks before it goes on
-    async with dispatching(store, sender, clock), asyncio.timeout(10):
+    async with dispatching(store, sender, clock), asyncio.timeout(HANG_SECONDS):
         while sender.accepted.empty():
             clock.advance(0.2)
             await asyncio.sleep(0)
@@ -105,7 +106,7 @@ async def test_what_is_disabled_already_is_not_told_of_again() -> None:
 async def test_gone_again_after_it_was_enabled_is_told_of_again() -> None:
     store, sender, clock = await prepared("https://gone.example.com/hook"), Gone(), ManualClock()
     await store_events(store, [event(1)])
-    async with dispatching(store, sender, clock) as dispatcher, asyncio.timeout(10):
+    async with dispatching(store, sender, clock) as dispatcher, asyncio.timeout(HANG_SECONDS):
         await sender.accepted.get()
         clock.advance(60)
         await store.change_endpoint("ep_1", EndpointChange(enabled=True, disabled_reason=""))

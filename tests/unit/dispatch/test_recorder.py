@@ -12,6 +12,7 @@ from cdc.delivery import DeliveryState
 from cdc.dispatch.recorder import Recorder
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import EVERYTHING, endpoint, event, lease, outcome, store
+from support.waiting import HANG_SECONDS
 
 
 async def test_delivery_that_is_gone_is_left_out_and_the_others_are_recorded(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ async def test_delivery_that_is_gone_is_left_out_and_the_others_are_recorded(tmp
     for each in leased:
         recorder.add([outcome(each)], "ep_a")
     recorder.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         await recorder.run()
     views = await outbox.deliveries(EVERYTHING, 10)
     assert [view.state for view in views] == [DeliveryState.DELIVERED] * 4

@@ -17,6 +17,7 @@ from cdc.position import Position
 from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event
 from support.http_servers import served
+from support.waiting import HANG_SECONDS
 
 EVENTS = 300
 
@@ -41,10 +42,10 @@ async def test_events_stored_by_another_process_arrive_once_verified_and_in_orde
         running = asyncio.create_task(dispatcher.run())
         events = [event(n, record=f"facturascli:{n % 10}") for n in range(EVENTS)]
         await theirs.store("main", Position("1"), events, {}, clock.now())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             await complete.wait()
         dispatcher.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, HANG_SECONDS)
     views = await ours.deliveries(DeliveryFilter(), EVENTS + 1)
     await theirs.close()
     await ours.close()

@@ -15,6 +15,7 @@ from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, keep_tidy
 from support.manual_clock import START, ManualClock
 from support.outboxes import event, store
+from support.waiting import HANG_SECONDS
 
 DAY = 86_400.0
 
@@ -40,7 +41,7 @@ async def tidying(outbox: Watched, kept: Kept, clock: ManualClock) -> AsyncItera
     task = asyncio.create_task(keep_tidy(outbox, kept, clock, stop))
     yield task
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, HANG_SECONDS)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -97,5 +98,5 @@ async def test_an_outbox_that_fails_is_asked_again() -> None:
 async def test_whoever_keeps_everything_is_left_alone() -> None:
     outbox, clock = Watched(), ManualClock()
     async with tidying(outbox, Kept(0, 0, 0), clock) as task:
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, HANG_SECONDS)
     assert outbox.steps == []

@@ -18,6 +18,7 @@ from cdc.service import desk as service_desk
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
+from support.waiting import HANG_SECONDS
 
 SENT, DEAD = 12, 3
 
@@ -97,7 +98,7 @@ async def test_what_was_counted_is_what_is_sent(site: Managed) -> None:
 async def until_over(site: Managed) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(site.replaying.run(stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while (await one(site)).state is ReplayState.RUNNING:
             site.clock.advance(1)
             await asyncio.sleep(0)

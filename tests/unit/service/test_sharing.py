@@ -15,6 +15,7 @@ from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.relay import nobody
 from cdc.service.consumer_parts import _watched, relay_of
 from cdc.service.sharing import OPENED_AT_ONCE, PROBES_APART, THREADS, Pace, Share, Sharing, alone
+from support.waiting import HANG_SECONDS
 
 URL = "postgresql://cdc:x@{host}/erp_{number}"
 
@@ -72,13 +73,13 @@ async def test_who_waits_as_a_standby_lets_others_pass(tmp_path: Path, monkeypat
             await never.wait()
 
     waiting = [asyncio.create_task(stand_by(share)) for share in shares]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         for _ in shares:
             await entered.acquire()
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    async with asyncio.timeout(5), shares[0].opening():  # no turn was given back twice, none was lost
+    async with asyncio.timeout(HANG_SECONDS), shares[0].opening():  # no turn was given back twice, none was lost
         pass
 
 
@@ -87,7 +88,7 @@ async def test_a_server_that_hangs_uses_up_its_own_threads_only(tmp_path: Path) 
     *hanging, well, _wrong = shares.values()
     release = threading.Event()
     stuck = [asyncio.create_task(share.in_thread(release.wait)) for share in hanging]
-    assert await asyncio.wait_for(well.in_thread(lambda: "done"), 5) == "done"
+    assert await asyncio.wait_for(well.in_thread(lambda: "done"), HANG_SECONDS) == "done"
     release.set()
     assert await asyncio.gather(*stuck) == [True] * len(hanging)
 
@@ -104,7 +105,7 @@ async def test_errors_come_to_who_asked_and_cancelling_does_not_wait() -> None:
     await asyncio.sleep(0)
     stuck.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(stuck, 5)
+        await asyncio.wait_for(stuck, HANG_SECONDS)
     release.set()
 
 

@@ -21,6 +21,7 @@ from cdc.source.journal_database import JournalPage, JournalRow
 from cdc.source.journal_position import JournalPosition
 from cdc.source.pages import Wanted
 from support.memory_journal import MemoryJournal
+from support.waiting import HANG_SECONDS
 
 LIMITS = Limits(batch=6, huge=10, heads=4, idle=0, reread_pause=timedelta(0))
 
@@ -38,7 +39,7 @@ def item(number: int, value: int) -> Row:
 
 
 async def next_batch(batches: AsyncIterator[Batch]) -> Batch:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         return await anext(batches)
 
 
@@ -274,7 +275,7 @@ async def test_a_second_consumer_waits_until_the_first_is_gone() -> None:
     assert not opening.done()
     journal.locked_by_other = False
     journal.changed.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await opening
 
 

@@ -12,6 +12,7 @@ import pytest
 from cdc.errors import SourceUnavailable
 from cdc.source.journal_ahead import ReadAhead
 from cdc.source.journal_database import JournalRow, TransactionHead
+from support.waiting import HANG_SECONDS
 
 HUGE = TransactionHead("huge", 5000)
 
@@ -72,7 +73,7 @@ async def test_who_drops_what_is_read_waits_until_nothing_is_under_way() -> None
     ahead = ReadAhead(server.read)
     ahead.begin([["a"], ["b"], ["c"]])
     waiting = asyncio.create_task(ahead.next())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await server.two.wait()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

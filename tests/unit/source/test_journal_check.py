@@ -16,6 +16,7 @@ from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
 from support.manual_clock import ManualClock
 from support.memory_journal import MemoryJournal
+from support.waiting import HANG_SECONDS
 
 
 @dataclass
@@ -48,7 +49,7 @@ async def _read(checks: Checks, seconds: Sequence[float], step: float = 0) -> li
             clock.advance(pause)
             clock.set_wall(step)
             journal.commit([journal.write(f"t{number}", Operation.CREATE, None, {"id": number, "value": 0})])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_SECONDS):
                 batch = await anext(batches)
             await source.acknowledge(batch.position)
             await asyncio.sleep(0)  # a check goes on beside reading: it has its turn

@@ -17,6 +17,7 @@ from cdc.source.journal_batches import Limits
 from cdc.source.journal_database import TransactionHead
 from cdc.source.journal_position import NO_MARKER, JournalPosition, Marker
 from support.memory_journal import MemoryJournal
+from support.waiting import HANG_SECONDS
 
 LIMITS = Limits(batch=2, heads=20, idle=0)
 
@@ -55,7 +56,7 @@ async def opened(journal: SlowJournal, position: Position | None = None) -> Jour
         return Repaired()
 
     source = JournalSource("main", journal, repaired, LIMITS)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.open(position)
     return source
 
@@ -64,7 +65,7 @@ async def one_under_way(journal: SlowJournal) -> tuple[JournalSource, AsyncItera
     """The first batch is acknowledged, and is being deleted."""
     source = await opened(journal)
     batches = source.batches()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await source.acknowledge((await anext(batches)).position)
     return source, batches
 
@@ -77,7 +78,7 @@ async def test_a_position_names_what_is_being_deleted_and_no_more() -> None:
     journal = backlog(5)
     source = await opened(journal)
     batches = source.batches()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         first = await anext(batches)
         await source.acknowledge(first.position)
         second = await anext(batches)
@@ -105,7 +106,7 @@ async def test_what_was_being_deleted_when_the_process_ended_is_not_told_again()
         journal = backlog(4)
         source = await opened(journal)
         batches = source.batches()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             seen = [await anext(batches)]
             await source.acknowledge(seen[0].position)
             seen.append(await anext(batches))
@@ -113,7 +114,7 @@ async def test_what_was_being_deleted_when_the_process_ended_is_not_told_again()
         left.may.set()
         again = await opened(left, seen[stored - 1].position)
         batches = again.batches()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             assert (await anext(batches)).transactions[0].token == str(stored)
         await again.close()
         journal.may.set()
@@ -123,7 +124,7 @@ async def test_what_was_being_deleted_when_the_process_ended_is_not_told_again()
 async def test_a_deletion_that_fails_is_told() -> None:
     journal = backlog(4)
     source, batches = await one_under_way(journal)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         journal.failure = SourceUnavailable("the server is gone")
         journal.may.set()
         second = await anext(batches)
@@ -136,7 +137,7 @@ async def test_a_deletion_that_fails_is_told() -> None:
 async def test_closing_waits_for_the_deletion() -> None:
     journal = backlog(4)
     source, _ = await one_under_way(journal)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         closing = asyncio.create_task(source.close())
         await asyncio.sleep(0)
         assert not closing.done()
@@ -148,7 +149,7 @@ async def test_closing_waits_for_the_deletion() -> None:
 async def test_who_waits_for_a_deletion_may_give_up_and_it_goes_on() -> None:
     journal = backlog(4)
     source, batches = await one_under_way(journal)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         acknowledging = asyncio.create_task(source.acknowledge((await anext(batches)).position))
         await asyncio.sleep(0)
         acknowledging.cancel()

@@ -14,6 +14,7 @@ from cdc.source.journal import JournalSource
 from cdc.source.journal_batches import Limits
 from cdc.source.journal_position import MOVED, JournalPosition, Marker
 from support.memory_journal import MemoryJournal
+from support.waiting import HANG_SECONDS
 
 
 async def repaired(tables: Sequence[str]) -> None: ...
@@ -30,7 +31,7 @@ async def read(journal: MemoryJournal, position: Position | None, *, reread: boo
     await source.open(position)
     batches, seen = source.batches(), []
     while journal.visible:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             seen.append(await anext(batches))
         await source.acknowledge(seen[-1].position)
         await source.acknowledge(seen[-1].position)  # waits for the deletion

@@ -15,6 +15,7 @@ from cdc.web.monitor import INTERVAL
 from support.dispatching import endpoint
 from support.dispatching import event as row_event
 from support.manual_clock import ManualClock
+from support.waiting import HANG_SECONDS
 from support.watching import BOUNDS, Watch, batch, change
 
 GONE = SourceUnavailable("The database does not answer.", "Is it up?")
@@ -197,7 +198,7 @@ async def test_it_looks_now_and_then_and_survives_an_outbox_that_fails(bench: Be
     watch.store.announce = refuse_once  # type: ignore[method-assign, assignment]  # a store that fails once
     watch.reported.source_failed("main", GONE)
     running = asyncio.create_task(bench.alarm.run(stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while await bench.told() == []:
             await _tick(watch.clock)
     assert refused.is_set()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -26,6 +29,18 @@ NS = 1_000_000_000
 
 def at(seconds: float) -> int:
     return int(START.timestamp()) * NS + int(seconds * NS)
+
+
+class Deaf(InMemorySpanExporter):
+    """A collector that does not answer until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.may_answer.wait()
+        return super().export(spans)
 
 
 def spans(traces: Traces, exporter: InMemorySpanExporter) -> list[ReadableSpan]:
@@ -66,6 +81,15 @@ def test_capture_and_attempts_are_one_trace_across_processes() -> None:
     assert delivered.status.status_code is StatusCode.UNSET
     assert attributes(delivered)["http.response.status_code"] == 204
     assert attributes(delivered)["cdc.endpoint"] == "ep_a"
+
+
+def test_end_does_not_wait_for_a_collector_that_hangs() -> None:
+    exporter = Deaf()
+    traces = Traces(exporter, 1.0, ManualClock())
+    traces.stored("main", batch("1"), [event(1)], 1)
+    traces.close()
+    assert exporter.get_finished_spans() == ()
+    exporter.may_answer.set()
 
 
 def test_each_event_of_a_batch_has_its_span() -> None:
