@@ -95,6 +95,7 @@ class ServiceDesk:
         """``replay_asked``: called when there is a new replay to go on with."""
         self._config = config
         self._replay_asked = replay_asked
+        self._previewing = asyncio.Lock()
         self._access = access
         self._monitor = monitor
         self._bounds = bounds
@@ -120,7 +121,8 @@ class ServiceDesk:
     async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         patterns = check_patterns(self._config, wanted["events"])
         subscriber = Subscriber(0, patterns, wanted["sources"], condition=wanted["condition"])
-        previewed = await asyncio.to_thread(preview, subscriber, events)  # filters may take their time
+        async with self._previewing:  # filters may take their time, and threads share the interpreter with the loop
+            previewed = await asyncio.to_thread(preview, subscriber, events)
         return [each.event for each in previewed if each.delivered]
 
     # -- endpoints --------------------------------------------------------------------------------------------------

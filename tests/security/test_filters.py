@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,6 +23,7 @@ from cdc.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.selection import Condition, Stored, Trial
+from cdc.service import desk, endpoints
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
 from support.managing import Managed, managing
@@ -303,6 +305,27 @@ async def test_a_read_token_cannot_try_it(api: Managed, text: str) -> None:
     answer = await api.ask("POST", "/endpoint-preview", Scope.READ, json=body)
     assert answer.status == 422
     assert "filter" in str(answer.json)
+
+
+async def test_filters_are_tried_one_after_another(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread that evaluates delays the event loop by a switch of threads."""
+    await store(api.store, *(rows(300, number) for number in range(1, 11)))
+    running = threading.Semaphore(1)
+    alone, both = [], threading.Event()
+
+    def preview(*given: Any) -> Any:
+        alone.append(running.acquire(blocking=False))
+        if not alone[-1]:
+            both.set()
+        both.wait(timeout=0.5)  # gives another one the time to begin
+        running.release()
+        return endpoints.preview(*given)
+
+    monkeypatch.setattr(desk, "preview", preview)
+    body = {"events": ["invoice.*"], "filter": "data.lines.all(line, line.n >= 0)"}
+    asked = [api.ask("POST", "/endpoint-preview", Scope.READ, json=body) for _ in range(3)]
+    assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 3
+    assert alone == [True] * 3
 
 
 async def test_a_manage_token_cannot_save_it(api: Managed) -> None:
