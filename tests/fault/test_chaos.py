@@ -14,7 +14,7 @@ from support.chaos.plan import AILMENTS, ENDPOINTS, OF_RECEIVERS, Plan
 from support.chaos.run import run
 from support.servers import KeeperClient
 
-SECONDS, QUIET = 25.0, 3.0
+SECONDS, QUIET, KINDS = 25.0, 3.0, 4
 
 
 @pytest.mark.timeout(900)
@@ -24,7 +24,7 @@ def test_failures_lose_reorder_and_double_nothing(keeper: KeeperClient, tmp_path
     report = "\n".join([*result.wrong, *result.judgement.examples])
     assert not result.wrong, f"seed {seed}\n{report}"
     kinds = {kind for _, kind in result.failures}
-    assert {"exception in a component", "exception in a source", "killed connection", "hostile filter"} <= kinds
+    assert len(kinds) > KINDS, f"seed {seed}: no more than {kinds}"
 
 
 def test_the_seed_chooses_who_is_sick() -> None:

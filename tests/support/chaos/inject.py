@@ -32,8 +32,8 @@ from support.chaos.plan import Plan
 current: contextvars.ContextVar[str] = contextvars.ContextVar("component", default="")
 
 #: Seconds of work between two failures.
-SOURCE_WORKS = (2.0, 25.0)
-DUTY_WORKS = (5.0, 40.0)
+SOURCE_WORKS = (3.0, 40.0)
+DUTY_WORKS = (5.0, 60.0)
 #: Failing dispatch stops every delivery until its restart: it must fail in less than one per cent of the time.
 DISPATCH_WORKS = (100.0, 260.0)
 #: Seconds between two looks whether there is chaos.
@@ -143,7 +143,7 @@ class SickSource:
 
     async def open(self, position: Position | None) -> None:
         await self._source.open(position)
-        self._perhaps(0.2, "exception in a source")
+        self._perhaps(0.1, "exception in a source")
 
     async def acknowledge(self, position: Position) -> None:
         self._perhaps(0.01, "exception in a source")
@@ -152,7 +152,7 @@ class SickSource:
 
     async def close(self) -> None:
         await self._source.close()
-        self._perhaps(0.1, "exception in a source")
+        self._perhaps(0.05, "exception in a source")
 
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Ends with an exception after some time, while it waits or while it holds a batch."""
@@ -209,7 +209,7 @@ class SickBackfills:
         return getattr(self._backfills, name)
 
     async def next(self) -> tuple[Backfill, int] | None:
-        if self._chaos.sometimes(self._name, 0.02):
+        if self._chaos.sometimes(self._name, 0.002):
             raise self._chaos.fail(self._name, "exception in a source", unforeseen(self._chaos.dice(self._name)))
         return await self._backfills.next()
 
