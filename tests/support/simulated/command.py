@@ -15,7 +15,7 @@ import time
 from support.simulated.world import Result, simulate
 
 #: Seeds between two lines about the progress.
-_PROGRESS = 1000
+_PROGRESS = 250
 
 
 def main() -> int:
