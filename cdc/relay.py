@@ -100,20 +100,28 @@ class Relay:
         self.observer.opening(self.source.name)
         position = await self._open()
         states = await self.store.states(self.source.name)
+        keys: dict[str, str] = {}
+        if (first := await self.source.begin()) is not None:
+            position = await self._pass_on(first, position, states, keys)
         log.info("reading", source=self.source.name)
         self.observer.reading(self.source.name, position)
-        keys: dict[str, str] = {}
         batches = aiter(self.source.batches(self.backfills))
         while (batch := await self._next(batches, position, states)) is not None:
             self._defects.at(position)
             if self._defects.many:
                 batch = await self._without_quarantined(batch, states, keys)
-            mapped = await self._map(batch.transactions, states, keys)
-            await self._store(batch, mapped, position)
-            await self.source.acknowledge(batch.position)
-            position = batch.position
-            _apply(states, mapped)
+            position = await self._pass_on(batch, position, states, keys)
             backoff.reset()
+
+    async def _pass_on(
+        self, batch: Batch, behind: Position | None, states: dict[str, str], keys: dict[str, str]
+    ) -> Position:
+        """Map and store a batch and acknowledge it.  Return its position."""
+        mapped = await self._map(batch.transactions, states, keys)
+        await self._store(batch, mapped, behind)
+        await self.source.acknowledge(batch.position)
+        _apply(states, mapped)
+        return batch.position
 
     async def _next(
         self, batches: AsyncIterator[Batch], position: Position | None, states: dict[str, str]

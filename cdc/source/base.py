@@ -88,6 +88,14 @@ class Source(Lookup, Protocol):
         """
         ...
 
+    async def begin(self) -> Batch | None:
+        """Begin to read, once the position given to `open` is certain to be the last that the outbox holds.
+
+        Return where reading begins when that is not at this position.  It must be stored before the source is reported
+        as reading: a crash would otherwise begin again later, without the changes in between.  `batches` begins by
+        itself when this was not called, and yields this batch first."""
+        ...
+
     def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Yield batches for ever, waiting for new changes.  The next one is read only when asked for, and by then the
         outbox has committed the one before.  ``backfills``: what else is to be read, while no change waits."""

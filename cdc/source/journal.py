@@ -77,7 +77,7 @@ class JournalSource:
         self._pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
         self._untold: set[str] = set()
         self._reread_lost = reread_lost
-        self._first: Batch | None = None
+        self._begun = False
         self._took_over = False
         self._position = JournalPosition()
         self._tables: dict[str, Table] = {}
@@ -101,42 +101,43 @@ class JournalSource:
 
     async def open(self, position: Position | None) -> None:
         self._position = JournalPosition.load(position)
+        self._begun = False
         await self._connect()
         self._took_over = await self._turn.take(self._database.try_lock, self._limits.standby)
         await self._meet()
         self._tables = await self._database.tables()
 
-    async def _recognise(self) -> None:
+    async def _recognised(self) -> Batch | None:
         """Check that the outbox holds all that was deleted from the journal, and delete the rest of what it holds.
-        Raises `OutboxOutdated` when it does not, unless the tables are to be read again then.
-
-        Not done by `open`: a standby opens with the position from before its wait."""
+        Return what is to be stored first.  Raises `OutboxOutdated` when the outbox does not hold it, unless the tables
+        are to be read again then."""
         stored = self._position.marker
-        await self._compare_markers()
+        first = await self._compare_markers()
         if self._position.done:
             await self._database.delete(self._position.done, stored)
+        return first
 
-    async def _compare_markers(self) -> None:
+    async def _compare_markers(self) -> Batch | None:
         """A standby that took over may have an outbox of its own: what the other consumer read is in that one's."""
-        self._first = None
         found = await self._database.marker()
         position = self._position
         if found is None:
-            return
+            return None
         of_another = position.marker.outbox != found.outbox
         if found.outbox and of_another and (self._took_over or position.marker == MOVED):
             self._position = replace(position, marker=found)
-            self._first = Batch((), self._position.dump())
-        elif position.outdated(found):
+            return Batch((), self._position.dump())
+        if position.outdated(found):
             if not self._reread_lost:
                 raise outdated(self._name)
             log.error("lost", source=self._name, reason=outdated(self._name).message, action=REREADING)
             self._position = position.adopting(found, self._tables)
             time = self._clock.now()
             gaps = tuple(Gap(table, Operation.READ, time) for table in sorted(self._tables))
-            self._first = Batch((), self._position.dump(), gaps)
-        elif not position.marker.outbox or position.marker == MOVED:
+            return Batch((), self._position.dump(), gaps)
+        if not position.marker.outbox or position.marker == MOVED:
             self._position = replace(position, marker=Marker(secrets.token_hex(8)))
+        return None
 
     async def _connect(self) -> None:
         """With a journal that was lost, while triggers are left that write to it, created again: every write of the
@@ -182,15 +183,19 @@ class JournalSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
+    async def begin(self) -> Batch | None:
+        if self._begun:
+            return None
+        self._begun = True
+        return await self._recognised()
+
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         await self._ahead.drop()
         self._backlog = True  # perhaps: nobody has looked yet
         self._pages.use(backfills)
         self._untold = set()
-        await self._recognise()
-        if self._first is not None:
-            yield self._first
-            self._first = None
+        if (first := await self.begin()) is not None:
+            yield first
         if self._position.huge is not None:
             async for batch in self._huge(self._position.huge.token, self._position.huge.records):
                 yield batch

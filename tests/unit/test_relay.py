@@ -59,6 +59,9 @@ class ListedSource:
     async def open(self, position: Position | None) -> None:
         self.opened_at.append(position)
 
+    async def begin(self) -> Batch | None:
+        return None
+
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         stored = self.opened_at[-1]
         for number in range(0 if stored is None else int(stored) + 1, len(self.batches_)):
@@ -275,6 +278,33 @@ async def test_it_reports_what_happens() -> None:
         ("reading", "main", "0"),
         ("stored", "main", "1", ["clientes:1"], 1),
     ]
+
+
+@dataclass
+class FreshSource(ListedSource):
+    """Begins at 0 where nothing is stored."""
+
+    async def begin(self) -> Batch | None:
+        return Batch((), Position("0")) if self.opened_at[-1] is None else None
+
+
+async def test_source_is_reading_once_its_first_position_is_stored() -> None:
+    store, stop, lines = await outbox(), asyncio.Event(), list[tuple[str, Position | None]]()
+    store.failures = 1
+
+    class Stopping(Silent):
+        def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
+            lines.append(("stored", batch.position))
+
+        def reading(self, source: str, position: Position | None) -> None:
+            lines.append(("reading", position))
+            stop.set()
+
+    source = FreshSource([batch(0), batch(1)])
+    async with asyncio.timeout(60):
+        await Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, Stopping()).run(stop)
+    assert lines[:2] == [("stored", "0"), ("reading", "0")]
+    assert source.acknowledged[0] == "0"
 
 
 @dataclass

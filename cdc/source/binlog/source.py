@@ -245,15 +245,22 @@ class BinlogSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def begin(self) -> Batch | None:
+        if self._reader is not None:
+            return None
         try:
             await self._open_log()
         except (LogPurged, LogIncomplete) as error:
-            yield await self._start_over(error)
+            first = await self._start_over(error)
             await self._open_log()
+            return first
         assert self._stand is not None, "opened"
-        if self._stand.dump() != self._given:  # where reading begins is stored before anything is read
-            yield self._batch_at(self._stand)
+        return None if self._stand.dump() == self._given else self._batch_at(self._stand)
+
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        if (first := await self.begin()) is not None:
+            yield first
+        assert self._stand is not None, "opened"
         self._pages.use(backfills, self._stand.log)
         while True:
             if new := await self._database.meet():

@@ -205,10 +205,14 @@ class LogicalSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
+    async def begin(self) -> Batch | None:
+        fresh, self._fresh = self._fresh, False
+        return self._batch((), self._position, self._gaps) if fresh else None
+
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         self._pages.use(backfills, self._position.lsn)
-        if self._fresh:  # where reading begins is stored before anything is read
-            yield self._batch((), self._position, self._gaps)
+        if (first := await self.begin()) is not None:
+            yield first
         while True:
             async for batch in self._look_at_tables():
                 yield batch

@@ -121,6 +121,10 @@ class MovingSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
+    async def begin(self) -> Batch | None:
+        first = await self._source.begin()
+        return None if first is None else await self._untold(first)
+
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Backfills wait until the source has moved."""
         stands = self._way if self._position is None else read_position(self._position)

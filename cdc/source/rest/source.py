@@ -149,6 +149,9 @@ class RestSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
+    async def begin(self) -> None:
+        """Nothing is missed: how far each resource was read is stored with its rows."""
+
     async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
         if self._foreign:
             reason = "another way of capture came before: what changed since it stopped is not told"

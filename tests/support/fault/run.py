@@ -177,10 +177,12 @@ class Run:
         file.write_text(text)
 
     def _begin(self) -> None:
-        """From the first change on the consumer's position is stored."""
+        """Kill the consumer when it first reports that it reads: it must have stored where, for a change after that."""
         self.start()
         self.until_logged('"reading"')
+        self.kill()
         self.writers.bulk()
+        self.start()
         self.until(lambda: self.receiver.size() > 0)
 
     # The consumer.
