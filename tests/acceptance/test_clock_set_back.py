@@ -1,4 +1,4 @@
-"""The clock of the machine is set back by a day while the consumer runs: what it does now and then goes on as before."""
+"""The clock of the machine is set back by a day while the consumer runs: what it does now and then continues."""
 
 from __future__ import annotations
 
