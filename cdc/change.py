@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from cdc.position import Position
 Value = None | bool | int | float | str
 #: A row in normal form (see `cdc.normal`): column name → value, in column order, secret columns absent.
 Row = Mapping[str, Value]
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Operation(StrEnum):
@@ -90,6 +92,26 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A change that was skipped, because processing it fails each time.  ``key``: None when it cannot be read.
+    ``token``: of its transaction.  ``before``, ``after``: the row, as JSON or as it came; empty when there is none.
+    ``source``, ``found_at``, ``backfill`` (the id of the one that reads the row again): as the outbox knows them."""
+
+    id: str
+    table: str
+    operation: Operation
+    key: Row | None
+    token: str
+    changed_at: datetime
+    reason: str
+    before: str = ""
+    after: str = ""
+    source: str = ""
+    found_at: datetime = _NEVER
+    backfill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BackfillStep:
     """A page of a backfill: ``rows`` were read, up to the primary key ``after``; ``finished``: there are no more."""
 
@@ -105,7 +127,7 @@ class Batch:
 
     ``position`` covers everything in the batch.  ``gaps`` were found in the same stretch; the re-read that mends them
     follows as ``READ`` changes in later batches of the same source.  ``kept``: of a source that compares, what the rows
-    look like from now on.  ``step``: of the backfill whose rows are in it.
+    look like from now on.  ``step``: of the backfill whose rows are in it.  ``quarantined``: changes that were skipped.
     """
 
     transactions: tuple[Transaction, ...]
@@ -113,3 +135,4 @@ class Batch:
     gaps: tuple[Gap, ...] = ()
     kept: KeptChange | None = None
     step: BackfillStep | None = None
+    quarantined: tuple[Quarantined, ...] = ()

@@ -36,6 +36,11 @@ class Image(Mapping[str, Value]):
         self._row: Row | None = None
 
     @property
+    def text(self) -> str:
+        """The image as it came, also when it cannot be read."""
+        return self._text
+
+    @property
     def row(self) -> Row:
         """All of it."""
         if self._row is None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from cdc.backoff import Backoff
-from cdc.change import Batch, Gap, RowChange, Transaction
+from cdc.change import Batch, Quarantined, RowChange, Transaction
 from cdc.clock import Clock
 from cdc.errors import (
     CdcError,
@@ -38,7 +38,7 @@ from cdc.operation import source_gap
 from cdc.outbox.base import Fence, OutboxStore
 from cdc.payload import event_payload
 from cdc.position import Position
-from cdc.quarantine import Defects, quarantined
+from cdc.quarantine import Defects, gap_of, quarantined
 from cdc.source.base import NO_BACKFILLS, Backfills, Source
 
 log = structlog.get_logger()
@@ -156,7 +156,7 @@ class Relay:
     async def _without_quarantined(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Batch:
         """Return the batch without the changes that cannot be mapped; each becomes a gap that names its record."""
         kept: list[Transaction] = []
-        gaps: list[Gap] = []
+        skipped: list[Quarantined] = []
         for transaction in batch.transactions:
             failed = await self._tried(transaction, states, keys)
             if failed is None:
@@ -169,12 +169,13 @@ class Relay:
                 if error is None:
                     good.append(change)
                 else:
-                    gaps.append(quarantined(change, error))
+                    skipped.append(quarantined(self.source.name, transaction, change, error))
             if good:
                 kept.append(transaction._replace(changes=tuple(good)))
-        for gap in gaps:
-            log.error("row quarantined", source=self.source.name, table=gap.table, reason=gap.reason)
-        return replace(batch, transactions=tuple(kept), gaps=(*batch.gaps, *gaps))
+        for each in skipped:
+            log.error("row quarantined", source=self.source.name, id=each.id, table=each.table, reason=each.reason)
+        gaps = (*batch.gaps, *map(gap_of, skipped))
+        return replace(batch, transactions=tuple(kept), gaps=gaps, quarantined=tuple(skipped))
 
     async def _tried(self, transaction: Transaction, states: dict[str, str], keys: dict[str, str]) -> Exception | None:
         """Return the error of mapping this transaction alone; None when it can be mapped.
@@ -214,6 +215,7 @@ class Relay:
                     self.clock.now(),
                     kept=batch.kept,
                     step=batch.step,
+                    quarantined=batch.quarantined,
                     fence=Fence(behind),
                 )
             except (PositionMoved, OutboxLost):

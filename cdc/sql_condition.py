@@ -10,6 +10,7 @@ meet a condition would else tell of everything that the consumer's account may r
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from cdc.column import SecretColumns
@@ -72,6 +73,18 @@ def check_condition(text: str) -> str:
     if depth:
         raise UsageError("The parentheses of the condition are not balanced.", _HINT)
     return text
+
+
+def key_condition(key: Mapping[str, object], quote: str) -> str:
+    """Return the condition of the row with this primary key.  ``quote``: of names.  Raises `UsageError` for a key that
+    cannot be written as one."""
+    parts = []
+    for column, value in key.items():
+        if not column.isidentifier():
+            raise UsageError(f"The column {column} of the primary key cannot be named in a condition.")
+        text = str(value).replace("'", "''")
+        parts.append(f"{quote}{column}{quote} = " + (text if isinstance(value, int | float) else f"'{text}'"))
+    return check_condition(" AND ".join(parts))
 
 
 def check_own_columns(text: str, secrets: SecretColumns) -> str:

@@ -37,6 +37,7 @@ COMMANDS = {
     "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
     "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
     "backfill": ("cdc.cli.backfill:backfill", "Send rows that were there before, as events ….existing."),
+    "quarantine": ("cdc.cli.quarantine:quarantine", "Changes that could not be processed and were skipped."),
     "event": ("cdc.cli.event:event", "Which events there are, and which have happened."),
     "outbox": ("cdc.cli.outbox:outbox", "Where events, deliveries and endpoints are kept."),
     "user": ("cdc.cli.user:user", "The users of the management page."),

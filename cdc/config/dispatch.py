@@ -27,8 +27,8 @@ class DispatchConfig(Section):
         matching(r"[A-Za-z0-9._:-]{0,100}", "is not a name of A-Z, a-z, 0-9 and . _ : - such as dispatch-2"),
     ] = ""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
-    lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
-    max_timeout_seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 30.0
+    lease_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
+    max_timeout_seconds: Annotated[float, Field(ge=0.1, le=3_600, allow_inf_nan=False)] = 30.0
     origin: Annotated[str, matching(r"[A-Za-z0-9.-]*", "is not a host name such as events.example.com")] = ""
     stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
 

@@ -83,7 +83,7 @@ class RetentionConfig(Section):
     """How long what was sent is kept."""
 
     days: Annotated[int, Field(ge=0, le=36_500)] = 30
-    events: Annotated[int, Field(ge=0)] = 0
+    events: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 0
     payload_days: Annotated[int, Field(ge=0, le=36_500)] = 0
 
 

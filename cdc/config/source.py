@@ -35,7 +35,7 @@ class SourceConfig(Section):
     capture: Literal["triggers", "binlog", "logical", "rest"] = "triggers"
     reader: Literal["native", "mysql-replication"] = "native"
     on_purged: Literal["stop", "reread"] = "stop"
-    slot_limit_mb: Annotated[int, Field(ge=0)] = 0
+    slot_limit_mb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     html: Literal["decode", "raw"] = "decode"
     rules: Path | dict[str, Any] | None = None
     tables: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
+from cdc.change import BackfillStep, Quarantined
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
@@ -33,6 +33,7 @@ from cdc.kept import KeptChange, KeptStore
 from cdc.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.walk import Patience, Searched
 from cdc.position import Position
+from cdc.quarantine import QuarantineStore
 from cdc.replay import Replay, ReplayState
 
 
@@ -112,7 +113,7 @@ class StoredEvent:
         return not self.payload
 
 
-class OutboxStore(KeptStore, Protocol):
+class OutboxStore(KeptStore, QuarantineStore, Protocol):
     async def exists(self) -> bool:
         """Return whether `open` would find an outbox rather than create one.  Does not need `open`."""
         ...
@@ -150,12 +151,13 @@ class OutboxStore(KeptStore, Protocol):
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
-        position, the changed states (None removes one), what changed of the rows that are kept, and how far a backfill
-        is, unless it has ended, in one transaction.  Raises `PositionMoved`, and stores nothing, when ``kept`` or
-        ``fence`` is behind another position than the stored one."""
+        position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
+        unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
+        nothing, when ``kept`` or ``fence`` is behind another position than the stored one."""
         ...
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:

@@ -31,6 +31,7 @@ class Part(StrEnum):
     KEPT = "kept_row"
     REPLAYS = "replay"
     BACKFILLS = "backfill"
+    QUARANTINE = "quarantine"
     USERS = "access_user"
     TOTP_STEPS = "access_totp_step"
     SETUP = "access_setup"
@@ -60,6 +61,10 @@ COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
         "id", "created_at", "actor", "source", "table_name", "condition", "endpoint", "rate", "estimate", "state",
         "row_count", "place", "finished_at", "error",
     ),
+    Part.QUARANTINE: (
+        "id", "found_at", "source", "table_name", "operation", "row_key", "token", "changed_at", "reason",
+        "image_before", "image_after", "backfill",
+    ),
     Part.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
     Part.TOTP_STEPS: ("owner", "step"),
     Part.SETUP: ("digest", "expires_at"),
@@ -86,6 +91,8 @@ TIMES: Final = frozenset(
         "last_used_at",
         "recorded_at",
         "leased_until",
+        "found_at",
+        "changed_at",
     }
 )
 

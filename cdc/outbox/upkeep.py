@@ -68,5 +68,7 @@ async def _round(store: OutboxStore, kept: Kept, clock: Clock, stop: asyncio.Eve
             break
         after = step.after
         await clock.wait(stop, PAUSE)
+    if what.finished_before is not None:
+        await store.forget_quarantined(what.finished_before)
     if events or deliveries or payloads:
         log.info("retention", events=events, deliveries=deliveries, payloads_emptied=payloads)

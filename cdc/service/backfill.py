@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from cdc.backfill import EXISTING, Asked, Backfill, Planned
 from cdc.backfilling import gets
+from cdc.change import Row
 from cdc.clock import SystemClock
 from cdc.config import SourceConfig
+from cdc.connection import Engine
 from cdc.errors import UsageError
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Entity
@@ -17,7 +19,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.rate import check_rate
 from cdc.service.installers import inspector
 from cdc.service.rules import catalogue
-from cdc.sql_condition import check_condition, check_own_columns
+from cdc.sql_condition import check_condition, check_own_columns, key_condition
 
 
 def tables_told_of(source: SourceConfig) -> dict[str, str]:
@@ -64,6 +66,14 @@ async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = Fal
                 Backfill(named, source.name, table, asked.actor, now, asked.where, asked.endpoint, asked.rate, rows)
             )
     return found
+
+
+async def planned_for_row(source: SourceConfig, table: str, key: Row, actor: str, endpoint: str = "") -> list[Backfill]:
+    """`planned`, of a single row.  ``key``: its primary key."""
+    if source.capture == "rest":
+        return await planned(source, Asked((table,), actor))
+    where = key_condition(key, "`" if source.connection().engine is Engine.MYSQL else '"')
+    return await planned(source, Asked((table,), actor, where, endpoint))
 
 
 async def _all(source: SourceConfig, rules: Catalogue) -> list[str]:

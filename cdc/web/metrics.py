@@ -168,6 +168,7 @@ def _source_counters(sources: Iterable[tuple[str, SourceReport]]) -> Iterator[Me
     numbers: tuple[tuple[str, str, Callable[[SourceReport], int]], ...] = (
         ("cdc_source_failures", "How often a source failed; it was opened again.", attrgetter("failures")),
         ("cdc_transactions_stored", "Transactions that were stored.", attrgetter("transactions")),
+        ("cdc_quarantined_changes", "Changes that could not be processed and were skipped.", attrgetter("quarantined")),
         ("cdc_events_stored", "Events that were stored.", attrgetter("events")),
     )
     for name, text, number in numbers:

@@ -56,6 +56,7 @@ class SourceReport:
     failures: int = 0
     transactions: int = 0
     events: int = 0
+    quarantined: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
     reread: Counter[str] = field(default_factory=Counter)
     backfill: Speed = field(default_factory=Speed)
@@ -139,6 +140,7 @@ class Reported:
         report.transactions += len(batch.transactions)
         if batch.step is not None:
             report.backfill.stored(batch.step, self._clock.now())
+        report.quarantined += len(batch.quarantined)
         for gap in batch.gaps:
             report.gaps[gap.table] += 1
         for transaction in batch.transactions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -32,4 +33,9 @@ async def test_hostile_journal_rows_stop_nothing(fixture: str, request: pytest.F
             async with asyncio.timeout(60):
                 while database.execute(f"SELECT COUNT(*) FROM {journal}") != [(0,)]:  # noqa: ASYNC110 - it gives no sign
                     await asyncio.sleep(0.1)
-        assert any(event["event"] == "source.gap" for event in inbox.events)
+            kept = json.loads(await consumer.call("quarantine", "list", "--json"))
+            assert kept["counts"] == {"main": len(kept["quarantined"])}
+            tables = {each["table"] for each in kept["quarantined"]}
+            await inbox.until(
+                lambda inbox: tables <= {e["data"].get("table") for e in inbox.events if e["event"] == "source.gap"}
+            )

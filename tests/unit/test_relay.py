@@ -528,6 +528,9 @@ async def test_row_that_breaks_mapping_off_is_left_out_and_the_others_arrive(err
     assert (data["table"], data["operation"]) == ("clientes", "create")
     assert data["message"].startswith("A change (create) of the table clientes, codcliente 1, was skipped")
     assert "secret" not in data["message"]
+    (kept,) = await store.quarantined(10)
+    assert f"`cdc quarantine reread {kept.id}`" in data["message"]
+    assert (kept.source, kept.table, kept.key, kept.token) == ("main", "clientes", {"codcliente": "1"}, "t")
     assert source.closed == 4, "three tries, then it is looked for"
 
 

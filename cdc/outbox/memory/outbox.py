@@ -9,13 +9,14 @@ from datetime import datetime
 from heapq import nsmallest
 from pathlib import Path
 
-from cdc.change import BackfillStep
+from cdc.change import BackfillStep, Quarantined
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange, Order
 from cdc.event import Event
 from cdc.kept import KeptChange, KeptRow
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.memory.backfills import MemoryBackfills
+from cdc.outbox.memory.quarantine import MemoryQuarantine
 from cdc.outbox.memory.replays import MemoryReplays
 from cdc.outbox.memory.tables import Delivery, lane_for, sequence_of, settle
 from cdc.outbox.memory.upkeep import MemoryUpkeep
@@ -33,7 +34,7 @@ from cdc.payload import event_payload
 from cdc.position import Position
 
 
-class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
+class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantine):
     """`OutboxStore` in dictionaries and lists."""
 
     def __init__(self) -> None:
@@ -73,6 +74,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the steps that may fail come first
@@ -85,6 +87,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills):
             self._keep(source, kept)
         if step is not None:
             self._advance(step, now)
+        self._quarantine_all(source, quarantined, now)
         return stored
 
     def _keep(self, source: str, change: KeptChange) -> None:

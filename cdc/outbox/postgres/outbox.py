@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
+from cdc.change import BackfillStep, Quarantined
 from cdc.connection import ConnectionInfo
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
@@ -28,6 +28,7 @@ from cdc.outbox.postgres import (
     endpoints,
     kept_rows,
     log,
+    quarantine,
     refusals,
     relay,
     replay,
@@ -100,6 +101,7 @@ class PostgresOutbox:
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
     ) -> Stored:
         payloads = relay.payloads_of(events)
@@ -115,6 +117,7 @@ class PostgresOutbox:
             now=now,
             kept=kept,
             step=step,
+            quarantined=quarantined,
             fence=fence,
         )
 
@@ -333,6 +336,24 @@ class PostgresOutbox:
 
     async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
         return await self._durable.write(Lock.IN_TURN, backfills.set_state, backfill_id, state, error, now)
+
+    async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
+        return await self._log.read(quarantine.newest, limit, before, source)
+
+    async def find_quarantined(self, quarantined_id: str) -> Quarantined | None:
+        return await self._log.read(quarantine.find, quarantined_id)
+
+    async def count_quarantined(self) -> dict[str, int]:
+        return await self._log.read(quarantine.count)
+
+    async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
+        await self._durable.write(Lock.IN_TURN, quarantine.set_backfill, quarantined_id, backfill_id)
+
+    async def remove_quarantined(self, quarantined_id: str) -> bool:
+        return await self._durable.write(Lock.IN_TURN, quarantine.remove, quarantined_id)
+
+    async def forget_quarantined(self, before: datetime) -> int:
+        return await self._upkeep.write(Lock.IN_TURN, quarantine.forget, before)
 
     async def unfinished(self, endpoint_id: str, limit: int) -> int:
         return await self._log.read(backfills.unfinished, endpoint_id, limit)

@@ -12,14 +12,14 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
-from cdc.change import BackfillStep
+from cdc.change import BackfillStep, Quarantined
 from cdc.connection import ConnectionInfo
 from cdc.endpoint import Order
 from cdc.errors import OutboxLost
 from cdc.event import Event
 from cdc.kept import KeptChange
 from cdc.outbox.base import Fence, Stored
-from cdc.outbox.postgres import backfills
+from cdc.outbox.postgres import backfills, quarantine
 from cdc.outbox.postgres.kept_rows import keep
 from cdc.outbox.postgres.lanes import merge_lanes
 from cdc.outbox.postgres.rows import storable
@@ -75,6 +75,7 @@ async def store(
     now: datetime,
     kept: KeptChange | None = None,
     step: BackfillStep | None = None,
+    quarantined: Sequence[Quarantined] = (),
     fence: Fence | None = None,
 ) -> Stored:
     if kept is not None:
@@ -93,6 +94,7 @@ async def store(
         await keep(db, source, kept)
     if step is not None:
         await backfills.advance(db, step, now)
+    await quarantine.add(db, source, quarantined, now)
     if stored.deliveries:
         db.tell = Tell.DUE
     return stored

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
+from cdc.change import BackfillStep, Quarantined
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange
 from cdc.event import Event
@@ -30,6 +30,7 @@ from cdc.outbox.sqlite import (
     errors,
     kept_rows,
     log,
+    quarantine,
     relay,
     replay,
     replays,
@@ -114,10 +115,20 @@ class SqliteOutbox:
         *,
         kept: KeptChange | None = None,
         step: BackfillStep | None = None,
+        quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
     ) -> Stored:
         stored = await self._writer.write(
-            relay.store, source, position, events, changed_states=states, now=now, kept=kept, step=step, fence=fence
+            relay.store,
+            source,
+            position,
+            events,
+            changed_states=states,
+            now=now,
+            kept=kept,
+            step=step,
+            quarantined=quarantined,
+            fence=fence,
         )
         if kept is not None and kept.written:
             await self._writer.read(kept_rows.let_go)
@@ -308,6 +319,24 @@ class SqliteOutbox:
 
     async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
         return await self._writer.write(backfills.set_state, backfill_id, state, error, now)
+
+    async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
+        return await self._reader.read(quarantine.newest, limit, before, source)
+
+    async def find_quarantined(self, quarantined_id: str) -> Quarantined | None:
+        return await self._reader.read(quarantine.find, quarantined_id)
+
+    async def count_quarantined(self) -> dict[str, int]:
+        return await self._reader.read(quarantine.count)
+
+    async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
+        await self._writer.write(quarantine.set_backfill, quarantined_id, backfill_id)
+
+    async def remove_quarantined(self, quarantined_id: str) -> bool:
+        return await self._writer.write(quarantine.remove, quarantined_id)
+
+    async def forget_quarantined(self, before: datetime) -> int:
+        return await self._writer.write_relaxed(quarantine.forget, before)
 
     async def unfinished(self, endpoint_id: str, limit: int) -> int:
         return await self._reader.read(backfills.unfinished, endpoint_id, limit)

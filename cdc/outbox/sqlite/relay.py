@@ -10,13 +10,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from cdc.change import BackfillStep
+from cdc.change import BackfillStep, Quarantined
 from cdc.endpoint import Order
 from cdc.event import Event
 from cdc.kept import KeptChange
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.shared import Subscriber, check_fence, lane_for
-from cdc.outbox.sqlite import backfills
+from cdc.outbox.sqlite import backfills, quarantine
 from cdc.outbox.sqlite.giving_way import giving_way
 from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
@@ -45,6 +45,7 @@ def store(
     now: datetime,
     kept: KeptChange | None = None,
     step: BackfillStep | None = None,
+    quarantined: Sequence[Quarantined] = (),
     fence: Fence | None = None,
 ) -> Stored:
     check_fence(source, position(db, source), kept, fence)
@@ -57,6 +58,7 @@ def store(
         keep(db, source, kept)
     if step is not None:
         backfills.advance(db, step, now)
+    quarantine.add(db, source, quarantined, now)
     return Stored(len(new), deliveries)
 
 

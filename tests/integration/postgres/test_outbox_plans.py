@@ -26,7 +26,7 @@ from support.database import Database
 from support.outboxes import NOW, endpoint, event, finish, lease
 
 #: tables with few rows, which any statement may walk
-FEW = {"endpoint", "replay", "backfill"}
+FEW = {"endpoint", "replay", "backfill", "quarantine"}
 #: statements that walk more on purpose: a page of the log from its end, the last ids
 WALKS = {
     "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
@@ -46,7 +46,7 @@ VALUES: dict[str, Any] = {
     "created_at": NOW,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
-    "row_count": 3, "finished": True, "estimate": 3,
+    "row_count": 3, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payloads": [b"x"], "times": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],

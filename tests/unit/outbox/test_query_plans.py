@@ -24,6 +24,7 @@ WALKS = {
     "events_newest.sql": {"event", "(subquery-1)"},
     "replays.sql": {"replay"},
     "backfills.sql": {"backfill"},
+    "quarantined.sql": {"quarantine"},
     "unfinished.sql": {"(subquery-2)"},  # up to its limit
     "counts.sql": {"endpoint", "finished_count", "counted"},
     "insert_delivery.sql": {"CONSTANT", "given"},  # its own parameters
