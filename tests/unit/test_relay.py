@@ -500,10 +500,10 @@ class Hostile(Mapping[str, Value]):
         self.error = error
 
     def __getitem__(self, column: str) -> Value:
-        raise self.error
+        raise type(self.error)(str(self.error))  # a new one: tracebacks of the same one grow each time it is logged
 
     def __iter__(self) -> Iterator[str]:
-        raise self.error
+        raise type(self.error)(str(self.error))
 
     def __len__(self) -> int:
         return 1
