@@ -43,6 +43,8 @@ class Type(NamedTuple):
 
 NUMBERS: Final = frozenset((int, float, UInt))
 ERRORS: Final = (TypeError, LookupError, ArithmeticError, ValueError)
+#: Steps to compare one pair of values of two lists or maps.
+_EACH: Final = 3
 #: What may be ordered beside numbers.
 _ORDERED: Final = frozenset((str, bool, bytes, Time, Span))
 #: The types that may be keys of a map; of an event, all are texts.
@@ -87,12 +89,12 @@ def equal(one: Any, other: Any, meter: Meter) -> bool:
 
 
 def _equal_lists(one: list[Any], other: list[Any], meter: Meter) -> bool:
-    meter.spend(1 + min(len(one), len(other)))
+    meter.spend(1 + _EACH * min(len(one), len(other)))
     return len(one) == len(other) and all(equal(*pair, meter) for pair in zip(one, other, strict=True))
 
 
 def _equal_maps(one: Mapping[Any, Any], other: Mapping[Any, Any], meter: Meter) -> bool:
-    meter.spend(1 + min(len(one), len(other)))
+    meter.spend(1 + _EACH * min(len(one), len(other)))
     return len(one) == len(other) and all(
         name in other and equal(value, other[name], meter) for name, value in one.items()
     )
@@ -117,6 +119,7 @@ def contained(value: Any, values: Any, meter: Meter) -> bool:
     if type(value) is str:
         meter.spend(len(values) // 8)
         return value in values
+    meter.spend(_EACH * len(values))
     return any(equal(value, each, meter) for each in values)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from cdc.filter.limits import Meter
+
+#: Steps for each element of a list.
+_EACH: Final = 5
 
 
 class WithoutNulls(Mapping[Any, Any]):
@@ -16,13 +19,17 @@ class WithoutNulls(Mapping[Any, Any]):
     def __init__(self, row: Mapping[Any, Any], meter: Meter) -> None:
         self._row = row
         self._meter = meter
-        self._seen: dict[Any, Any] = {}
+        self._seen: dict[Any, Any] | None = None
 
     def __getitem__(self, name: Any) -> Any:
+        value = self._row[name]
+        if value is None:
+            raise KeyError(name)
+        if type(value) not in (dict, list):
+            return value
+        if self._seen is None:
+            self._seen = {}
         if name not in self._seen:
-            value = self._row[name]
-            if value is None:
-                raise KeyError(name)
             self._seen[name] = without_nulls(value, self._meter)
         return self._seen[name]
 
@@ -38,5 +45,5 @@ def without_nulls(value: Any, meter: Meter) -> Any:
         return WithoutNulls(value, meter)
     if type(value) is not list:
         return value
-    meter.spend(len(value))
-    return [without_nulls(each, meter) for each in value]
+    meter.spend(_EACH * len(value))
+    return [WithoutNulls(each, meter) if type(each) is dict else without_nulls(each, meter) for each in value]
