@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class Filtered(NamedTuple):
+    """An endpoint with its filter; another one with the same filter gets other events."""
+
+    endpoint: str
+    filter: str
 
 
 class ExceededFilters:
-    """``reasons``: by the text of the filter, a sentence each."""
+    """``reasons``: a sentence each."""
 
     def __init__(self) -> None:
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[Filtered, str] = {}
         self._listeners: list[Callable[[], object]] = []
 
-    def add(self, text: str, reason: str) -> None:
+    def add(self, which: Filtered, reason: str) -> None:
         """From any thread."""
-        self.reasons[text] = reason
+        self.reasons[which] = reason
         for listener in self._listeners:
             listener()
 
-    def forget(self, text: str) -> None:
-        self.reasons.pop(text, None)
+    def forget(self, which: Filtered) -> None:
+        self.reasons.pop(which, None)
 
     @contextmanager
     def listening(self, listener: Callable[[], object]) -> Iterator[None]:

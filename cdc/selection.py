@@ -19,7 +19,7 @@ import structlog
 
 from cdc.errors import UsageError
 from cdc.event import Event
-from cdc.exceeded_filters import ExceededFilters
+from cdc.exceeded_filters import ExceededFilters, Filtered
 from cdc.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
 from cdc.filter.program import Program
 from cdc.filter.values import ERRORS
@@ -160,7 +160,7 @@ class Trial:
 
     def __init__(self, text: str) -> None:
         """Raises `UsageError` when it is no condition."""
-        self._condition = compiled(text)
+        self._condition = Condition(text)
         self._allowance = Allowance()
 
     def judge(self, event: Event) -> Judgement:
@@ -179,55 +179,57 @@ EXCEEDED: Final = ExceededFilters()
 
 
 class Stored:
-    """The condition of an endpoint that was saved."""
+    """The filter of an endpoint that was saved."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._refused = ""
-        self._condition: Condition | None = None
+    def __init__(self, which: Filtered) -> None:
+        self._which = which
         self._allowance = Allowance()
         self._told = False
-        try:
-            self._condition = Condition(text)
-        except FilterLimit as error:
-            self._refused = error.message
-        except UsageError as error:
-            _log.error("filter not understood, all events delivered", filter=text, error=str(error))
 
     def holds(self, event: Event) -> bool:
         """Whether the event is to be delivered; warns of the first that it cannot be evaluated for.
 
         A condition that this version does not understand, or that exceeds a limit, holds."""
-        if self._condition is None:
-            if self._refused:
-                self._exceed(self._refused)
+        condition = _understood(self._which.filter)
+        if isinstance(condition, UsageError):
+            self._refuse(condition)
             return True
-        meter = Meter(_STEPS_AFTER if self._text in EXCEEDED.reasons else STEPS)
+        meter = Meter(_STEPS_AFTER if self._which in EXCEEDED.reasons else STEPS)
         before = meter.left
-        judgement = self._condition.judge(event, meter)
+        judgement = condition.judge(event, meter)
         if judgement.exceeded:
             self._exceed(judgement.problem)
         elif not self._allowance.spend(before - meter.left):
             self._exceed(_TOO_OFTEN)
         elif judgement.problem and not self._told:
             self._told = True
-            _log.warning(
-                "filter failed, event delivered", filter=self._text, event_name=event.name, error=judgement.problem
-            )
+            about = self._which._asdict() | {"event_name": event.name}
+            _log.warning("filter failed, event delivered", **about, error=judgement.problem)
         return judgement.holds
 
+    def _refuse(self, error: UsageError) -> None:
+        if isinstance(error, FilterLimit):
+            self._exceed(error.message)
+        elif not self._told:
+            self._told = True
+            _log.error("filter not understood, all events delivered", **self._which._asdict(), error=str(error))
+
     def _exceed(self, reason: str) -> None:
-        if self._text not in EXCEEDED.reasons:
-            _log.error("filter exceeds a limit, events delivered", filter=self._text, error=reason)
-            EXCEEDED.add(self._text, reason)
+        if self._which not in EXCEEDED.reasons:
+            _log.error("filter exceeds a limit, events delivered", **self._which._asdict(), error=reason)
+            EXCEEDED.add(self._which, reason)
 
 
-@lru_cache(maxsize=32)
-def compiled(text: str) -> Condition:
-    """Raises `UsageError` when it is no condition."""
-    return Condition(text)
+#: A filter as large as can be takes 0.3 MB.
+@lru_cache(maxsize=512)
+def _understood(text: str) -> Condition | UsageError:
+    """The condition, or why it is none."""
+    try:
+        return Condition(text)
+    except UsageError as error:
+        return error.with_traceback(None)  # its frames would be kept
 
 
-@lru_cache(maxsize=1024)
-def stored(text: str) -> Stored:
-    return Stored(text)
+@lru_cache(maxsize=4096)
+def stored(endpoint_id: str, text: str) -> Stored:
+    return Stored(Filtered(endpoint_id, text))

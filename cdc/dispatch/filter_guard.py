@@ -16,7 +16,7 @@ from cdc.clock import Clock
 from cdc.dispatch.address import public_url
 from cdc.endpoint import Endpoint
 from cdc.errors import OutboxError
-from cdc.exceeded_filters import ExceededFilters
+from cdc.exceeded_filters import ExceededFilters, Filtered
 from cdc.operation import Failing, endpoint_disabled
 from cdc.outbox.base import OutboxStore
 
@@ -36,7 +36,7 @@ class FilterGuard:
         self._filters = filters
         self._clock = clock
         self._disabled = disabled
-        self._done: set[tuple[str, str]] = set()
+        self._done: set[Filtered] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``."""
@@ -66,26 +66,22 @@ class FilterGuard:
         reasons = dict(self._filters.reasons)
         if not reasons:
             return
-        endpoints = [each for each in await self._store.endpoints() if each.condition in reasons]
-        for endpoint in endpoints:
-            if endpoint.enabled:
-                await self._exceeding(endpoint, reasons[endpoint.condition])
-        for text in reasons.keys() - {each.condition for each in endpoints}:
-            self._filters.forget(text)
-        self._done &= {(each.id, each.condition) for each in endpoints}
+        endpoints = {Filtered(each.id, each.condition): each for each in await self._store.endpoints()}
+        for which, reason in reasons.items():
+            endpoint = endpoints.get(which)
+            if endpoint is None or (endpoint.enabled and which in self._done):
+                self._filters.forget(which)  # it was removed, or changed, or enabled again
+                self._done.discard(which)
+            elif endpoint.enabled:
+                await self._disable(endpoint, reason)
+                self._done.add(which)
 
-    async def _exceeding(self, endpoint: Endpoint, reason: str) -> None:
-        which = (endpoint.id, endpoint.condition)
-        if which in self._done:
-            self._done.discard(which)
-            self._filters.forget(endpoint.condition)  # it was enabled again
-            return
+    async def _disable(self, endpoint: Endpoint, reason: str) -> None:
         now = self._clock.now()
         event = endpoint_disabled(Failing(endpoint, public_url(endpoint.url), now, reason), reason, now)
         if await self._store.disable_filtered(endpoint.id, endpoint.condition, reason, event, now):
             log.warning("endpoint disabled", endpoint=endpoint.id, reason=reason)
             self._disabled()
-        self._done.add(which)
 
 
 async def _forwarded(stop: asyncio.Event, woken: asyncio.Event) -> None:

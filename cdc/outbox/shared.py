@@ -49,7 +49,7 @@ class Subscriber:
         return _names(self.patterns, self.sources, event_name, source)
 
     def _holds(self, event: Event) -> bool:
-        return not self.condition or stored(self.condition).holds(event)
+        return not self.condition or stored(self.id, self.condition).holds(event)
 
 
 @lru_cache(maxsize=4096)

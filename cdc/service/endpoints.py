@@ -22,7 +22,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, restored
 from cdc.pattern import matches
 from cdc.rate import check_rate
-from cdc.selection import Judgement, Trial, compiled
+from cdc.selection import Condition, Judgement, Trial
 from cdc.service.events import event_types
 from cdc.service.rules import catalogues
 from cdc.service.sending import reach
@@ -80,7 +80,7 @@ def _check_url(config: Config, endpoint: Endpoint) -> None:
 
 def _check_condition(_: Config, endpoint: Endpoint) -> None:
     if endpoint.condition:
-        compiled(endpoint.condition)
+        Condition(endpoint.condition)
 
 
 def _check_fields(_: Config, endpoint: Endpoint) -> None:

@@ -18,11 +18,11 @@ from cdc.dispatch.filter_guard import FilterGuard
 from cdc.endpoint import EndpointChange
 from cdc.errors import UsageError
 from cdc.event import Event
-from cdc.exceeded_filters import ExceededFilters
+from cdc.exceeded_filters import ExceededFilters, Filtered
 from cdc.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.selection import Condition, Stored, Trial
+from cdc.selection import Condition, Trial
 from cdc.service import desk, endpoints
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
@@ -132,7 +132,7 @@ def test_random_filters_end_soon(seed: int) -> None:
     for text in filters(seed, 60):
         took = held(text, (SMALL, LARGE))
         assert took.seconds < SOON, took
-        selection.EXCEEDED.forget(text)
+        selection.EXCEEDED.forget(Filtered("ep_1", text))
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,25 @@ async def test_enabled_with_the_same_filter_it_is_tried_anew() -> None:
     assert bench.disabled == 2
 
 
+async def test_another_endpoint_with_the_same_filter_is_not_disabled() -> None:
+    """As one of another tenant, whose documents are small."""
+    bench = await Bench(WatchedOutbox(), PAIRS).prepare()
+    await bench.store.add_endpoint(endpoint("ep_other", sources=("other",), condition=PAIRS))
+    await store(bench.store, rows(1000), rows(3, 2)._replace(source="other"))
+    await bench.guard.look()
+    other = await bench.store.endpoint("ep_other")
+    assert other is not None
+    assert other.enabled
+    assert (await bench.enabled())[0] is False
+
+
 async def test_the_guard_is_woken_by_the_event_that_exceeds() -> None:
     bench = await Bench(WatchedOutbox(), PAIRS).prepare()
     disabled, stop = asyncio.Event(), asyncio.Event()
     guard = FilterGuard(bench.store, selection.EXCEEDED, ManualClock(), disabled.set)
     running = asyncio.create_task(guard.run(stop))
     await asyncio.sleep(0)
-    await asyncio.to_thread(Stored(PAIRS).holds, rows(1000))
+    await asyncio.to_thread(selection.stored("ep_slow", PAIRS).holds, rows(1000))
     async with asyncio.timeout(60):
         await disabled.wait()
         stop.set()
@@ -281,7 +293,7 @@ async def test_the_guard_is_woken_by_the_event_that_exceeds() -> None:
 
 async def test_a_filter_that_no_endpoint_has_any_more_is_forgotten() -> None:
     exceeded = ExceededFilters()
-    exceeded.add("gone", "Too slow.")
+    exceeded.add(Filtered("ep_gone", "true"), "Too slow.")
     await FilterGuard(MemoryOutbox(), exceeded, ManualClock(), lambda: None).look()
     assert not exceeded.reasons
 
@@ -290,7 +302,7 @@ def test_a_row_nested_deeper_than_python_calls_is_delivered_and_disables_nothing
     deep: Any = 1
     for _ in range(5000):
         deep = [deep]
-    stored = Stored("data.nested == data.nested")
+    stored = selection.stored("ep_slow", "data.nested == data.nested")
     assert stored.holds(rows(1, nested=deep))
     assert not selection.EXCEEDED.reasons
 

@@ -19,6 +19,7 @@ import structlog
 
 from cdc.errors import UsageError
 from cdc.event import Event
+from cdc.exceeded_filters import Filtered
 from cdc.filter.limits import FilterLimit
 from cdc.selection import Condition, Stored
 from support.filter_language import Filters
@@ -74,7 +75,7 @@ def held(text: str, events: Sequence[Event]) -> Held:
     seconds, found = _timed(lambda: _made(text))
     if isinstance(found, str):
         return Held(seconds, found, text)
-    stored = Stored(text)
+    stored = Stored(Filtered("ep_1", text))
     outcome = "evaluated"
     for each in events:
         took, judgement = _timed(lambda of=each: found.judge(of))  # type: ignore[misc]  # a default binds it

@@ -13,7 +13,7 @@ from cdc import selection
 from cdc.errors import UsageError
 from cdc.event import Event
 from cdc.filter.limits import LONGEST
-from cdc.selection import Condition, Judgement, Stored
+from cdc.selection import Condition, Judgement
 from support.outboxes import event
 
 INVOICE = event(
@@ -135,14 +135,17 @@ def test_what_fails_holds_and_says_why_without_a_value(text: str, problem: str) 
     assert not any(value in found.problem for value in ("C-7", "121", "12 ", "9223372036854775807"))
 
 
-def test_a_failure_is_logged_once_for_each_condition_and_without_payload() -> None:
+def test_a_failure_is_logged_once_for_each_endpoint_and_without_payload() -> None:
     with capture_logs() as logs:
-        for condition in (Stored("data.codcliente > 3"), Stored("data.codcliente > 4")):
+        for condition in (
+            selection.stored("ep_a", "data.codcliente > 3"),
+            selection.stored("ep_b", "data.codcliente > 3"),
+        ):
             assert condition.holds(INVOICE)
             assert condition.holds(CREATED)
-    assert [(line["log_level"], line["filter"], line["event_name"]) for line in logs] == [
-        ("warning", "data.codcliente > 3", "invoice.paid"),
-        ("warning", "data.codcliente > 4", "invoice.paid"),
+    assert [(line["log_level"], line["endpoint"], line["filter"], line["event_name"]) for line in logs] == [
+        ("warning", "ep_a", "data.codcliente > 3", "invoice.paid"),
+        ("warning", "ep_b", "data.codcliente > 3", "invoice.paid"),
     ]
     assert "C-7" not in str(logs)
 
@@ -174,7 +177,7 @@ def test_a_failure_is_logged_once_for_each_condition_and_without_payload() -> No
 )
 def test_what_is_no_condition(text: str, told: str) -> None:
     with pytest.raises(UsageError) as refused:
-        selection.compiled(text)
+        Condition(text)
     assert told in str(refused.value)
 
 
@@ -185,8 +188,8 @@ def test_the_deepest_conditions_are_evaluated(text: str) -> None:
 
 def test_a_stored_condition_that_is_not_understood_selects_everything_and_is_logged() -> None:
     with capture_logs() as logs:
-        assert selection.stored("data.total >").holds(INVOICE)
-        assert selection.stored("data.total >").holds(CREATED)
+        assert selection.stored("ep_a", "data.total >").holds(INVOICE)
+        assert selection.stored("ep_a", "data.total >").holds(CREATED)
     assert [(line["log_level"], line["filter"]) for line in logs] == [("error", "data.total >")]
 
 

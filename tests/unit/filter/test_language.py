@@ -15,7 +15,7 @@ from cdc.errors import UsageError
 from cdc.filter.limits import LONGEST, Meter
 from cdc.filter.program import Program
 from cdc.filter.values import Span, Time, Type
-from cdc.selection import compiled
+from cdc.selection import Condition
 from support.filter_language import Filters
 
 ROWS = [{"a": 1, "total": 1, "text": "A"}, {"a": None, "total": 2.5, "text": "Peña", "paid": True}]
@@ -187,4 +187,4 @@ DOCUMENTED = [
 
 @pytest.mark.parametrize("found", DOCUMENTED)
 def test_filters_in_the_documentation_are_accepted(found: tuple[str, str]) -> None:
-    compiled("".join(found))
+    Condition("".join(found))
