@@ -34,7 +34,7 @@ WITHHELD = {
     "outbox": {"url", "password_file", "secret_key_file"},
     "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin"},
     "mail": {"host", "user", "password_file", "sender", "ca_file"},
-    "web": {"hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login"},
+    "web": {"hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login", "metrics_token_file"},
     "retention": set(),
     "tracing": {"endpoint"},
     "log": set(),
