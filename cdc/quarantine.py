@@ -8,6 +8,7 @@ from typing import Protocol
 
 import orjson
 
+from cdc.audit import Note
 from cdc.change import Gap, Quarantined, Row, RowChange, Transaction
 from cdc.errors import CdcError, RowUnreadable, reportable_error
 from cdc.image import Image
@@ -58,7 +59,7 @@ class QuarantineStore(Protocol):
         """Note the backfill that reads the row of a skipped change again."""
         ...
 
-    async def remove_quarantined(self, quarantined_id: str) -> bool:
+    async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         """Return whether there was such a change."""
         ...
 

@@ -14,7 +14,6 @@ from cdc.access.credential import Random, new_secret, new_stamp, new_token, new_
 from cdc.access.nouns import (
     Allowance,
     ApiToken,
-    AuditEntry,
     Origin,
     Role,
     Scope,
@@ -26,6 +25,7 @@ from cdc.access.nouns import (
 )
 from cdc.access.password import Passwords, check_strength
 from cdc.access.shared import no_user
+from cdc.audit import AuditEntry
 from cdc.clock import Clock
 from cdc.errors import AccessRefused, UsageError
 

@@ -18,17 +18,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from cdc.access.nouns import (
-    Answer,
-    ApiToken,
-    AuditEntry,
-    AuditFilter,
-    Claim,
-    RecordedEntry,
-    Session,
-    User,
-    UserChange,
-)
+from cdc.access.nouns import Answer, ApiToken, AuditFilter, Claim, Session, User, UserChange
+from cdc.audit import AuditEntry, Note, RecordedEntry
 
 
 class AccessStore(Protocol):
@@ -79,8 +70,8 @@ class AccessStore(Protocol):
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session) -> None:
-        """What has expired is removed with it."""
+    async def add_session(self, session: Session, note: Note = ()) -> None:
+        """What has expired is removed with it.  ``note``: stored in the same write."""
         ...
 
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:

@@ -9,11 +9,9 @@ from cdc.access.nouns import (
     IDEMPOTENCY_KEPT,
     Answer,
     ApiToken,
-    AuditEntry,
     AuditFilter,
     Claim,
     ClaimState,
-    RecordedEntry,
     Session,
     User,
     UserChange,
@@ -21,18 +19,21 @@ from cdc.access.nouns import (
     user_key,
 )
 from cdc.access.shared import alive, claim_of, no_token, no_user, token_exists, user_exists, worth_noting
+from cdc.audit import AuditEntry, Note, RecordedEntry
+from cdc.outbox.memory.audit import MemoryAudit
 
 
 class MemoryAccess:
     """`AccessStore` without a database."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: MemoryAudit | None = None) -> None:
+        """``log``: the one of the outbox in memory that it belongs to."""
+        self._log = log or MemoryAudit()
         self._users: dict[str, User] = {}
         self._steps: dict[str, int] = {}
         self._setup: tuple[str, datetime] | None = None
         self._sessions: dict[str, Session] = {}
         self._tokens: dict[str, ApiToken] = {}  # by digest
-        self._audit: list[RecordedEntry] = []
         self._requests: dict[tuple[str, str], tuple[str, datetime, Answer | None]] = {}
 
     async def open(self) -> None:
@@ -48,7 +49,7 @@ class MemoryAccess:
             raise user_exists(user.name)
         self._users[user.key] = user
         self._end(user.key)
-        self._append(entry)
+        self._log.append(entry)
 
     async def user(self, name: str) -> User | None:
         return self._users.get(user_key(name))
@@ -63,7 +64,7 @@ class MemoryAccess:
         self._users[key] = change.applied_to(self._users[key])
         if change.stamp is not None:
             self._end(key)
-        self._append(entry)
+        self._log.append(entry)
         return self._users[key]
 
     async def replace_hash(self, name: str, old: str, new: str) -> bool:
@@ -77,7 +78,7 @@ class MemoryAccess:
         if self._users.pop(user_key(name), None) is None:
             raise no_user(name)
         self._end(user_key(name))
-        self._append(entry)
+        self._log.append(entry)
 
     async def take_totp_step(self, owner: str, step: int) -> bool:
         if step <= self._steps.get(owner, step - 1):
@@ -100,10 +101,11 @@ class MemoryAccess:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session) -> None:
+    async def add_session(self, session: Session, note: Note = ()) -> None:
         now = session.created_at
         self._sessions = {digest: each for digest, each in self._sessions.items() if each.expires_at > now}
         self._sessions[session.digest] = session
+        self._log.note(note)
 
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
         found = self._sessions.get(digest)
@@ -130,7 +132,7 @@ class MemoryAccess:
         if any(user_key(each.name) == user_key(token.name) for each in self._tokens.values()):
             raise token_exists(token.name)
         self._tokens[digest] = token
-        self._append(entry)
+        self._log.append(entry)
 
     async def tokens(self) -> list[ApiToken]:
         return sorted(self._tokens.values(), key=lambda each: (each.created_at, each.id))
@@ -147,33 +149,30 @@ class MemoryAccess:
         for digest, each in self._tokens.items():
             if each.id == clean_name(token) or user_key(each.name) == user_key(token):
                 del self._tokens[digest]
-                self._append(entry)
+                self._log.append(entry)
                 return each
         raise no_token(token)
 
     # -- the audit log ----------------------------------------------------------------------------------------------
 
     async def append(self, entry: AuditEntry) -> int:
-        return self._append(entry)
-
-    def _append(self, entry: AuditEntry) -> int:
-        number = self._audit[-1].number + 1 if self._audit else 1
-        self._audit.append(RecordedEntry(number, entry))
-        return number
+        return self._log.append(entry)
 
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
         def fits(each: RecordedEntry) -> bool:
             wanted = ((which.actor, each.entry.actor), (which.action, each.entry.action))
             return all(want in (None, is_) for want, is_ in (*wanted, (which.subject, each.entry.subject)))
 
-        found = [each for each in reversed(self._audit) if (before is None or each.number < before) and fits(each)]
+        found = [
+            each for each in reversed(self._log.entries) if (before is None or each.number < before) and fits(each)
+        ]
         return found[:limit]
 
     async def forget_audit(self, until: datetime, limit: int) -> int:
         old = 0
-        while old < min(limit, len(self._audit)) and self._audit[old].entry.at < until:
+        while old < min(limit, len(self._log.entries)) and self._log.entries[old].entry.at < until:
             old += 1
-        del self._audit[:old]
+        del self._log.entries[:old]
         return old
 
     # -- idempotency ------------------------------------------------------------------------------------------------

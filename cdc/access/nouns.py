@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from cdc.errors import UsageError
 
 #: Characters of a user's or token's name.
 LONGEST_NAME: Final = 64
-#: Bytes of an audit entry's detail, as JSON.
-LARGEST_DETAIL: Final = 4096
 #: For how long the audit log is kept, unless the configuration says otherwise.
 AUDIT_KEPT: Final = timedelta(days=365)
 #: For how long a request with an idempotency key has its answer.
@@ -25,7 +21,6 @@ IDEMPOTENCY_KEPT: Final = timedelta(hours=24)
 REQUEST_LEASE: Final = timedelta(seconds=60)
 #: Uses of tokens and sessions are written at most this often.
 USE_NOTED: Final = timedelta(minutes=1)
-_LONGEST_WORD: Final = 200
 _NO_CHARACTER: Final = "\ufffd"
 _NAME: Final = re.compile(r"[^\W_][\w.@+-]*")
 #: What ids and secrets of ours begin with; a name that does is a mistake, and perhaps a secret.
@@ -145,36 +140,6 @@ class Session:
     @property
     def key(self) -> str:
         return user_key(self.user)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """Who (``actor``: ``user:ann``, ``token:shop``, ``cli:root``) did what (``action``: ``user.add``) to what
-    (``subject``).  ``detail``: small, without secrets.  Raises `ValueError` for what cannot be kept."""
-
-    at: datetime
-    actor: str
-    action: str
-    subject: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for word in (self.actor, self.action, self.subject):
-            if len(word) > _LONGEST_WORD or not word.isprintable():
-                raise ValueError("An entry of the audit log names things in at most 200 printable characters.")
-        if len(self.detail_json().encode()) > LARGEST_DETAIL:
-            raise ValueError(f"The detail of an audit entry is larger than {LARGEST_DETAIL} bytes.")
-
-    def detail_json(self) -> str:
-        return json.dumps(self.detail, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedEntry:
-    """An entry as the log shows it; ``number`` grows."""
-
-    number: int
-    entry: AuditEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,12 @@ from datetime import datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
 from cdc.access import postgres_credentials, postgres_log, postgres_users
-from cdc.access.nouns import (
-    Answer,
-    ApiToken,
-    AuditEntry,
-    AuditFilter,
-    Claim,
-    RecordedEntry,
-    Session,
-    User,
-    UserChange,
-)
+from cdc.access.nouns import Answer, ApiToken, AuditFilter, Claim, Session, User, UserChange
 from cdc.access.postgres_users import transaction
 from cdc.access.shared import alive, worth_noting
+from cdc.audit import AuditEntry, Note, RecordedEntry
 from cdc.connection import ConnectionInfo
+from cdc.outbox.postgres.audit import append, noting
 from cdc.outbox.postgres.migrate import migrate_postgres
 from cdc.outbox.postgres.session import Db, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
@@ -94,8 +86,8 @@ class PostgresAccess:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session) -> None:
-        await self._write(postgres_credentials.add_session, session)
+    async def add_session(self, session: Session, note: Note = ()) -> None:
+        await self._write(noting(note, postgres_credentials.add_session), session)
 
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
         found = await self._session.read(postgres_credentials.session, digest)
@@ -134,7 +126,7 @@ class PostgresAccess:
     # -- the audit log ----------------------------------------------------------------------------------------------
 
     async def append(self, entry: AuditEntry) -> int:
-        return await self._write(postgres_users.append, entry)
+        return await self._write(append, entry)
 
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
         return await self._session.read(postgres_log.audit, which, limit, before)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from cdc.access.nouns import USE_NOTED, ApiToken, AuditEntry, Session, User, clean_name, user_key
-from cdc.access.postgres_users import append, rows, write
+from cdc.access.nouns import USE_NOTED, ApiToken, Session, User, clean_name, user_key
+from cdc.access.postgres_users import rows, write
 from cdc.access.rows import same, session_from, session_row, token_from, token_row
 from cdc.access.shared import no_token, token_exists
+from cdc.audit import AuditEntry
+from cdc.outbox.postgres.audit import append
 from cdc.outbox.postgres.session import Db
 
 _FORGET_SESSIONS: Final = "DELETE FROM cdc_outbox.access_session WHERE expires_at <= %(now)s"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, ClaimState, RecordedEntry
+from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, ClaimState
 from cdc.access.postgres_users import rows, write
 from cdc.access.rows import audit_from, audit_query, request_from, same
 from cdc.access.shared import claim_of
+from cdc.audit import RecordedEntry
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.secret_box import SecretBox
 

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from cdc.access.nouns import AuditEntry, User, UserChange, user_key
-from cdc.access.rows import audit_row, same, user_from, user_row
+from cdc.access.nouns import User, UserChange, user_key
+from cdc.access.rows import same, user_from, user_row
 from cdc.access.shared import no_user, user_exists
+from cdc.audit import AuditEntry
+from cdc.outbox.postgres.audit import LOCK, append
 from cdc.outbox.postgres.session import Db
 
 T = TypeVar("T")
 
-#: One change at a time: what was read is still true when it is written, and entries are numbered as they commit.
-_LOCK: Final = "SELECT pg_advisory_xact_lock(1667523328, 5)"
 _DELETE_USER: Final = "DELETE FROM cdc_outbox.access_user WHERE name_key = %(key)s RETURNING 1"
 _END_SESSIONS: Final = "DELETE FROM cdc_outbox.access_session WHERE user_key = %(key)s RETURNING 1"
 _ANY_USER: Final = "SELECT EXISTS (SELECT FROM cdc_outbox.access_user)"
@@ -24,7 +24,7 @@ async def transaction(db: Db, work: Callable[[Db], Awaitable[T]]) -> T:
     """``work`` in a transaction, alone among the changes of access.  The lanes of the outbox are not locked for it, and
     nobody is told: nothing became due."""
     async with db.connection.transaction():
-        await db.query(_LOCK, {})
+        await db.query(LOCK, {})
         return await work(db)
 
 
@@ -36,11 +36,6 @@ async def rows(db: Db, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]
 async def write(db: Db, name: str, /, **parameters: Any) -> int:
     """How many rows it changed."""
     return await db.write(f"access/{name}", **parameters)
-
-
-async def append(db: Db, entry: AuditEntry) -> int:
-    ((number,),) = await rows(db, "insert_audit", **audit_row(entry, same))
-    return int(number)
 
 
 async def users(db: Db, name: str | None) -> list[User]:

@@ -11,16 +11,15 @@ from cdc.access.nouns import (
     Allowance,
     Answer,
     ApiToken,
-    AuditEntry,
     AuditFilter,
     Origin,
-    RecordedEntry,
     Role,
     Scope,
     Session,
     User,
     user_key,
 )
+from cdc.audit import AuditEntry, RecordedEntry
 
 Row = Sequence[Any]
 Moment = Callable[[Any], datetime]
@@ -92,16 +91,6 @@ def token_from(row: Row, moment: Moment) -> ApiToken:
     expires, used = _maybe(moment, expires_at), _maybe(moment, last_used_at)
     beyond = tuple(Allowance(each) for each in json.loads(allowed))
     return ApiToken(identity, name, Scope(scope), moment(created_at), expires, used, tuple(json.loads(sources)), beyond)
-
-
-def audit_row(entry: AuditEntry, stored: Stored) -> dict[str, Any]:
-    return {
-        "recorded_at": stored(entry.at),
-        "actor": entry.actor,
-        "action": entry.action,
-        "subject": entry.subject,
-        "detail": entry.detail_json(),
-    }
 
 
 def audit_from(row: Row, moment: Moment) -> RecordedEntry:

@@ -18,10 +18,11 @@ import structlog
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, secret_digest, token_digest
 from cdc.access.facturascripts import FacturaScriptsUser, FacturaScriptsUsers, PhpPasswords
-from cdc.access.nouns import ApiToken, AuditEntry, Origin, Role, Session, User, clean_name, user_key
+from cdc.access.nouns import ApiToken, Origin, Role, Session, User, clean_name, user_key
 from cdc.access.password import Passwords
 from cdc.access.throttle import Throttle
 from cdc.access.totp import owner_of, step_of
+from cdc.audit import AuditEntry
 from cdc.clock import Clock
 from cdc.errors import AccessRefused, SourceError
 
@@ -214,10 +215,8 @@ class SignIn:
         digest = secret_digest(cookie)
         assert digest is not None
         session = self._new_session(found, digest, address, now)
-        await self._store.add_session(session)
-        if found.origin is not Origin.HEADER:  # the proxy has a log, and clients without cookies begin one each time
-            actor = f"user:{found.name}"
-            await self._store.append(AuditEntry(now, actor, "session.begin", actor, _how(session)))
+        note = [] if found.origin is Origin.HEADER else [_begun(session)]  # a proxy has a log of its own
+        await self._store.add_session(session, note)
         return SignedIn(session, cookie)
 
     def _new_session(self, found: _Candidate, digest: str, address: str, now: datetime) -> Session:
@@ -234,5 +233,7 @@ class SignIn:
         )
 
 
-def _how(session: Session) -> dict[str, str]:
-    return {"by": session.origin.value, "address": session.address}
+def _begun(session: Session) -> AuditEntry:
+    actor = f"user:{session.user}"
+    how = {"by": session.origin.value, "address": session.address}
+    return AuditEntry(session.created_at, actor, "session.begin", actor, how)

@@ -10,20 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cdc.access import sqlite_credentials, sqlite_log, sqlite_users
-from cdc.access.nouns import (
-    Answer,
-    ApiToken,
-    AuditEntry,
-    AuditFilter,
-    Claim,
-    RecordedEntry,
-    Session,
-    User,
-    UserChange,
-)
+from cdc.access.nouns import Answer, ApiToken, AuditFilter, Claim, Session, User, UserChange
 from cdc.access.shared import alive, worth_noting
+from cdc.audit import AuditEntry, Note, RecordedEntry
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.sqlite.audit import append, noting
 from cdc.outbox.sqlite.endpoints import forget_log
 from cdc.outbox.sqlite.file import keep_private
 from cdc.outbox.sqlite.thread import SqliteThread
@@ -98,8 +90,8 @@ class SqliteAccess:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session) -> None:
-        await self._writer.write(sqlite_credentials.add_session, session)
+    async def add_session(self, session: Session, note: Note = ()) -> None:
+        await self._writer.write(noting(note, sqlite_credentials.add_session), session)
 
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
         found = await self._reader.read(sqlite_credentials.session, digest)
@@ -138,7 +130,7 @@ class SqliteAccess:
     # -- the audit log ----------------------------------------------------------------------------------------------
 
     async def append(self, entry: AuditEntry) -> int:
-        return await self._writer.write(sqlite_users.append, entry)
+        return await self._writer.write(append, entry)
 
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
         return await self._reader.read(sqlite_log.audit, which, limit, before)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.access.nouns import USE_NOTED, ApiToken, AuditEntry, Session, User, clean_name, user_key
+from cdc.access.nouns import USE_NOTED, ApiToken, Session, User, clean_name, user_key
 from cdc.access.rows import session_from, session_row, token_from, token_row
 from cdc.access.shared import no_token, token_exists
-from cdc.access.sqlite_users import append, statement
+from cdc.access.sqlite_users import statement
+from cdc.audit import AuditEntry
+from cdc.outbox.sqlite.audit import append
 from cdc.outbox.sqlite.rows import micros, moment
 
 # -- sessions -------------------------------------------------------------------------------------------------------

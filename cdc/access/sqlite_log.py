@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, ClaimState, RecordedEntry
+from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, ClaimState
 from cdc.access.rows import audit_from, audit_query, request_from
 from cdc.access.shared import claim_of
 from cdc.access.sqlite_users import statement
+from cdc.audit import RecordedEntry
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.file import overwriting
 from cdc.outbox.sqlite.rows import micros, moment

@@ -6,9 +6,11 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from cdc.access.nouns import AuditEntry, User, UserChange, user_key
-from cdc.access.rows import audit_row, user_from, user_row
+from cdc.access.nouns import User, UserChange, user_key
+from cdc.access.rows import user_from, user_row
 from cdc.access.shared import no_user, user_exists
+from cdc.audit import AuditEntry
+from cdc.outbox.sqlite.audit import append
 from cdc.outbox.sqlite.rows import micros, moment
 from cdc.sqlfile import load
 
@@ -16,11 +18,6 @@ from cdc.sqlfile import load
 def statement(db: sqlite3.Connection, name: str, parameters: dict[str, Any]) -> sqlite3.Cursor:
     """Runs ``sql/sqlite/access/<name>.sql``."""
     return db.execute(load(f"sqlite/access/{name}.sql"), parameters)
-
-
-def append(db: sqlite3.Connection, entry: AuditEntry) -> int:
-    (number,) = statement(db, "insert_audit", audit_row(entry, micros)).fetchone()
-    return int(number)
 
 
 def users(db: sqlite3.Connection, name: str | None) -> list[User]:

@@ -56,8 +56,6 @@ def _route(operation: Operation, desk: Desk, gate: Gate) -> Handler:
             answered = await operation.handle(call)
             if not isinstance(answered, Answer):
                 return answered
-            if operation.action:
-                await gate.done(caller, operation.action, answered.subject or "/".join(request.match_info.values()))
             return _encoded(answered, operation)
 
         with gate.streaming(caller) if operation.stream else nullcontext():
@@ -97,6 +95,7 @@ def _call(
         query=_query(operation, request),
         body=_body(operation, request, raw),
         admitted=lambda: gate.admitted(request),
+        action=operation.action,
     )
 
 

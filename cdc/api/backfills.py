@@ -90,7 +90,7 @@ async def _begin(call: Call[None, NewBackfill]) -> Answer:
     with named_in_the_body():
         (begun,) = await call.desk.begin_backfills(body.source, asked)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Answer(BackfillResource.of(begun, call.desk), headers, subject=begun.id)
+    return Answer(BackfillResource.of(begun, call.desk), headers)
 
 
 async def _list(call: Call[PageQuery, None]) -> Answer:
@@ -115,7 +115,7 @@ def _changing(name: str, summary: str) -> Operation:
 
     async def change(call: Call[None, None]) -> Answer:
         now = call.desk.clock.now()
-        changed = await call.desk.store.set_backfill(call.path["id"], state, "", now)
+        changed = await call.desk.store.set_backfill(call.path["id"], state, "", now, call.note())
         return Answer(BackfillResource.of(changed, call.desk))
 
     path, operation = f"/backfills/{{id}}/{name}", f"{name}Backfill"

@@ -42,7 +42,7 @@ async def _show(call: Call[None, None]) -> Answer:
 
 
 async def _retry(call: Call[None, None]) -> Answer:
-    await call.desk.store.retry(call.path["id"], call.desk.clock.now())
+    await call.desk.store.retry(call.path["id"], call.desk.clock.now(), call.note())
     return Answer(await _detail(call))
 
 

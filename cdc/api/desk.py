@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from cdc.audit import Note
 from cdc.backfill import Asked, Backfill, Planned
 from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryView
@@ -183,8 +184,8 @@ class Desk(Protocol):
         ...
 
     async def begin_replay(self, which: DeliveryFilter, rate: float, actor: str) -> Replay:
-        """Keep a new replay (fields of `Replay`); this process goes on with it, or another one that serves.  Raises as
-        `count_replay`."""
+        """Keep a new replay (fields of `Replay`) and its entry in the audit log; this process goes on with it, or
+        another one that serves.  Raises as `count_replay`."""
         ...
 
     def backfill_tables(self) -> Mapping[str, Mapping[str, str]]:
@@ -198,15 +199,12 @@ class Desk(Protocol):
         ...
 
     async def begin_backfills(self, source: str, asked: Asked) -> Sequence[Backfill]:
-        """Keep what is planned so; it goes on while its source is captured.  Raises as `plan_backfills`."""
+        """Keep what is planned so, with entries in the audit log; it goes on while its source is captured.  Raises as
+        `plan_backfills`."""
         ...
 
     def backfill_speed(self, backfill: Backfill) -> float | None:
         """Rows a second, as this process stored them lately; None when it did not, or has just begun."""
-        ...
-
-    async def changed(self, actor: str, action: str, subject: str) -> None:
-        """Note in the audit log who did what to what."""
         ...
 
     def made(self, fields: Mapping[str, Any], secret: str | None, signature: str | None) -> Endpoint:
@@ -227,4 +225,6 @@ class Desk(Protocol):
         `UsageError`."""
         ...
 
-    async def send_test(self, endpoint_id: str, event_name: str) -> Attempt: ...
+    async def send_test(self, endpoint_id: str, event_name: str, note: Note) -> Attempt:
+        """``note``: stored with the test's delivery, before it is sent."""
+        ...

@@ -41,9 +41,9 @@ async def _create(call: Call[None, NewEndpoint]) -> Answer:
     body = call.body
     secret = body.secret.get_secret_value() if body.secret else None
     made = call.desk.made(body.given(), secret, body.signature if "signature" in body.model_fields_set else None)
-    await call.desk.store.add_endpoint(made)
+    await call.desk.store.add_endpoint(made, call.note(made.id))
     created = EndpointWithSecret.revealing(made, {})
-    return Answer(created, {"Location": f"{call.request.path}/{made.id}"}, subject=made.id)
+    return Answer(created, {"Location": f"{call.request.path}/{made.id}"})
 
 
 async def _show(call: Call[None, None]) -> Answer:
@@ -57,7 +57,7 @@ async def _update(call: Call[None, EndpointPatch]) -> Answer:
 
 
 async def _remove(call: Call[None, None]) -> Answer:
-    await call.desk.store.remove_endpoint(call.path["id"], call.desk.clock.now())
+    await call.desk.store.remove_endpoint(call.path["id"], call.desk.clock.now(), call.note())
     return Answer(None)
 
 
@@ -81,7 +81,7 @@ async def _rotate(call: Call[None, Rotation]) -> Answer:
 
 
 async def _test(call: Call[None, TestEvent]) -> Answer:
-    attempt = await call.desk.send_test(call.path["id"], call.body.event)
+    attempt = await call.desk.send_test(call.path["id"], call.body.event, call.note())
     shown: dict[str, Any] = AttemptResource.of(attempt).model_dump()
     return Answer(TestResult(**shown, accepted=not attempt.error))
 
@@ -103,7 +103,7 @@ async def _found(call: Call[Any, Any]) -> Endpoint:
 
 
 async def _changed(call: Call[Any, Any], change: EndpointChange) -> Endpoint:
-    return await call.desk.store.change_endpoint(call.path["id"], change)
+    return await call.desk.store.change_endpoint(call.path["id"], change, call.note())
 
 
 async def _resource(call: Call[Any, Any], endpoint: Endpoint) -> EndpointResource:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from cdc.access import nouns
 from cdc.access.base import AccessStore
-from cdc.access.nouns import ApiToken, AuditEntry, Claim, ClaimState
+from cdc.access.nouns import ApiToken, Claim, ClaimState
 from cdc.access.rate import RateLimit
 from cdc.access.sign_in import SignIn
 from cdc.api.operation import Caller
@@ -120,10 +120,6 @@ class Gate:
             return response
         finally:  # a request that failed may be made again with the same key
             await self._store.answer(caller.id, key, claim, answer)
-
-    async def done(self, caller: Caller, action: str, subject: str) -> None:
-        """Note who changed what."""
-        await self._store.append(AuditEntry(self._clock.now(), caller.name, action, subject))
 
 
 def _fingerprint(request: web.Request, body: bytes) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from cdc.access.nouns import Allowance, Scope
 from cdc.api.desk import Desk
+from cdc.audit import AuditEntry, Note
 
 Query_co = TypeVar("Query_co", bound=BaseModel | None, covariant=True)
 Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
@@ -40,16 +41,21 @@ class Call(Generic[Query_co, Body_co]):
     query: Query_co
     body: Body_co
     admitted: Callable[[], Awaitable[bool]]
+    action: str = ""
+
+    def note(self, subject: str = "") -> Note:
+        """Return the audit log's entry of this request, to be stored with its change.  ``subject``: what is made, where
+        the path does not name it."""
+        named = subject or "/".join(self.path.values())
+        return (AuditEntry(self.desk.clock.now(), self.caller.name, self.action, named),)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``content``: None for an answer without a body.  ``subject``: what was made, for the audit log, where the path
-    does not name it."""
+    """``content``: None for an answer without a body."""
 
     content: BaseModel | None
     headers: Mapping[str, str] = field(default_factory=dict)
-    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ async def _begin(call: Call[None, NewReplay]) -> Answer:
     with named_in_the_body():
         begun = await desk.begin_replay(which, call.body.rate, call.caller.name)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Answer(ReplayResource.of(begun, desk.clock.now()), headers, subject=begun.id)
+    return Answer(ReplayResource.of(begun, desk.clock.now()), headers)
 
 
 async def _list(call: Call[PageQuery, None]) -> Answer:
@@ -137,7 +137,7 @@ async def _show(call: Call[None, None]) -> Answer:
 
 async def _cancel(call: Call[None, None]) -> Answer:
     now = call.desk.clock.now()
-    ended = await call.desk.store.end_replay(call.path["id"], ReplayState.CANCELLED, "", now)
+    ended = await call.desk.store.end_replay(call.path["id"], ReplayState.CANCELLED, "", now, call.note())
     return Answer(ReplayResource.of(ended, now))
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from cdc.access.nouns import Allowance
 from cdc.api.desk import Desk, EventKind, SignatureKind, SourceState
+from cdc.audit import Note
 from cdc.backfill import Asked, Backfill, BackfillState
 from cdc.clock import Clock
 from cdc.delivery import Attempt, DeliveryState, DeliveryView
@@ -105,18 +106,18 @@ class ScopedStore:
         theirs = {each.id for each in await self.endpoints()}
         return {name: counts for name, counts in (await self._store.counts()).items() if name in theirs}
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None:
+    async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
         assert self.owns(endpoint.sources), "made by the scoped desk"
-        await self._store.add_endpoint(endpoint)
+        await self._store.add_endpoint(endpoint, note)
 
-    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
         assert change.sources is None or self.owns(change.sources), "checked by the scoped desk"
         await self.check_endpoint(endpoint_id)
-        return await self._store.change_endpoint(endpoint_id, replace(change, guard=self.check_touchable))
+        return await self._store.change_endpoint(endpoint_id, replace(change, guard=self.check_touchable), note)
 
-    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+    async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         self.check_touchable(await self.check_endpoint(endpoint_id))
-        await self._store.remove_endpoint(endpoint_id, now)
+        await self._store.remove_endpoint(endpoint_id, now, note)
 
     # -- deliveries -------------------------------------------------------------------------------------------------
 
@@ -138,10 +139,10 @@ class ScopedStore:
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         return [] if await self.delivery(delivery_id) is None else await self._store.attempts(delivery_id)
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
         if await self.delivery(delivery_id) is None:
             raise no_delivery(delivery_id)
-        await self._store.retry(delivery_id, now)
+        await self._store.retry(delivery_id, now, note)
 
     # -- replays ----------------------------------------------------------------------------------------------------
 
@@ -155,10 +156,12 @@ class ScopedStore:
         found = await self._store.find_replay(replay_id)
         return found if found is not None and self.owns(found.which.sources) else None
 
-    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
         if await self.find_replay(replay_id) is None:
             raise no_replay(replay_id)
-        return await self._store.end_replay(replay_id, state, error, now)
+        return await self._store.end_replay(replay_id, state, error, now, note)
 
     # -- backfills --------------------------------------------------------------------------------------------------
 
@@ -174,10 +177,12 @@ class ScopedStore:
         found = await self._store.find_backfill(backfill_id)
         return found if found is not None and await self._owns(found) else None
 
-    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
         if await self.find_backfill(backfill_id) is None:
             raise no_backfill(backfill_id)
-        return await self._store.set_backfill(backfill_id, state, error, now)
+        return await self._store.set_backfill(backfill_id, state, error, now, note)
 
 
 async def _page(
@@ -270,9 +275,9 @@ class ScopedDesk:
     async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         return await self._desk.fitting(wanted, events)
 
-    async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
+    async def send_test(self, endpoint_id: str, event_name: str, note: Note) -> Attempt:
         self._store.check_touchable(await self._store.check_endpoint(endpoint_id))
-        return await self._desk.send_test(endpoint_id, event_name)
+        return await self._desk.send_test(endpoint_id, event_name, note)
 
     async def count_replay(self, which: DeliveryFilter) -> Replayed:
         return await self._desk.count_replay(await self._replayed(which))

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from cdc.access.nouns import AuditFilter, RecordedEntry
+from cdc.access.nouns import AuditFilter
+from cdc.audit import RecordedEntry
 from cdc.cli.asynchronous import run_async
 from cdc.cli.auditing import opened_access
 from cdc.cli.log_json import time_as_json

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import AuditEntry
+from cdc.audit import AuditEntry, Note
 from cdc.cli.asynchronous import opened
 from cdc.clock import SystemClock
 from cdc.config import Config
@@ -23,13 +23,10 @@ async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
         yield store
 
 
-async def note(config: Config, action: str, *subjects: str) -> None:
-    """Enter into the audit log what was just done here to each of these."""
-    if not subjects:
-        return
-    async with opened_access(config) as store:
-        for subject in subjects:
-            await store.append(AuditEntry(SystemClock().now(), actor(), action, subject))
+def note(action: str, *subjects: str) -> Note:
+    """Return the audit log's entries of what is done here to each of these, to be stored with the change."""
+    now = SystemClock().now()
+    return [AuditEntry(now, actor(), action, subject) for subject in subjects]
 
 
 def actor() -> str:

@@ -122,8 +122,8 @@ async def _change(config: Config, changes: dict[str, tuple[str, ...]]) -> list[B
         for option, ids in changes.items():
             state, action = ACTIONS[option]
             for backfill_id in ids:
-                changed.append(await store.set_backfill(backfill_id, state, "", SystemClock().now()))
-                await note(config, action, backfill_id)
+                now, entries = SystemClock().now(), note(action, backfill_id)
+                changed.append(await store.set_backfill(backfill_id, state, "", now, entries))
     return changed
 
 
@@ -169,8 +169,7 @@ async def _begin(config: Config, source: SourceConfig, asked: Asked, *, dry_run:
         planned = await service_backfill.planned(source, asked)
         await _say_who(store, planned)
         for each in planned if not dry_run else ():
-            await store.add_backfill(each)
-            await note(config, "backfill.begin", each.id)
+            await store.add_backfill(each, note("backfill.begin", each.id))
     return planned
 
 

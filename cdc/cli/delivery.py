@@ -110,15 +110,10 @@ def retry(session: Session, delivery_ids: tuple[str, ...]) -> None:
 
 
 async def _retry(config: Config, delivery_ids: tuple[str, ...]) -> None:
-    done: list[str] = []
-    try:
-        async with opened_outbox(config) as store:
-            for delivery_id in delivery_ids:
-                await store.retry(delivery_id, SystemClock().now())
-                done.append(delivery_id)
-                say(f"{delivery_id}: Due now; `cdc run` sends it.")
-    finally:  # also of those before one that is refused
-        await note(config, "delivery.retry", *done)
+    async with opened_outbox(config) as store:
+        for delivery_id in delivery_ids:
+            await store.retry(delivery_id, SystemClock().now(), note("delivery.retry", delivery_id))
+            say(f"{delivery_id}: Due now; `cdc run` sends it.")
 
 
 @delivery.command()

@@ -105,8 +105,7 @@ def add(
 
 async def _add(config: Config, made: Endpoint) -> None:
     async with opened_outbox(config, create=True) as store:
-        await store.add_endpoint(made)
-    await note(config, "endpoint.add", made.id)
+        await store.add_endpoint(made, note("endpoint.add", made.id))
 
 
 @endpoint.command("list")
@@ -248,8 +247,7 @@ def remove(session: Session, endpoint_id: str) -> None:
 
 async def _remove(config: Config, endpoint_id: str) -> None:
     async with opened_outbox(config) as store:
-        await store.remove_endpoint(endpoint_id, SystemClock().now())
-    await note(config, "endpoint.remove", endpoint_id)
+        await store.remove_endpoint(endpoint_id, SystemClock().now(), note("endpoint.remove", endpoint_id))
 
 
 @endpoint.command("rotate-secret")
@@ -293,7 +291,8 @@ def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
 
     Ends with 1 when it was not accepted; it is not tried again then, but stays in the delivery log as dead.
     """
-    attempt = run_async(trial.send_test(quiet_configuration(session), endpoint_id, name))
+    config = quiet_configuration(session)
+    attempt = run_async(trial.send_test(config, endpoint_id, name, note("endpoint.test", endpoint_id)))
     if as_json:
         print_json(attempt_as_json(attempt))
     else:
@@ -313,9 +312,7 @@ def _change(config: Config, endpoint_id: str, wanted: EndpointChange, as_json: b
 
 async def _changed(config: Config, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     async with opened_outbox(config) as store:
-        changed = await store.change_endpoint(endpoint_id, wanted)
-    await note(config, _action(wanted), endpoint_id)
-    return changed
+        return await store.change_endpoint(endpoint_id, wanted, note(_action(wanted), endpoint_id))
 
 
 def _action(wanted: EndpointChange) -> str:

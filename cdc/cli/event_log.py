@@ -82,14 +82,9 @@ async def _of_record(config: Config, which: EventFilter) -> list[str]:
 
 
 async def _expunge(config: Config, event_ids: list[str]) -> int:
-    done: list[str] = []
     cancelled = 0
-    try:
-        async with opened_outbox(config) as store:
-            for first in range(0, len(event_ids), _BATCH):
-                batch = event_ids[first : first + _BATCH]
-                cancelled += await store.expunge(batch, SystemClock().now())
-                done += batch
-    finally:  # also of those before one that is refused
-        await note(config, "event.expunge", *done)
+    async with opened_outbox(config) as store:
+        for first in range(0, len(event_ids), _BATCH):
+            batch = event_ids[first : first + _BATCH]
+            cancelled += await store.expunge(batch, SystemClock().now(), note("event.expunge", *batch))
     return cancelled

@@ -73,9 +73,7 @@ def rekey(session: Session, as_json: bool) -> None:
 
 async def _rekey(config: Config) -> int:
     async with opened_outbox(config) as store, opened_access(config) as access:
-        sealed = await store.seal_secrets() + await access.seal_secrets()
-    await note(config, "outbox.rekey", "outbox")
-    return sealed
+        return await store.seal_secrets(note=note("outbox.rekey", "outbox")) + await access.seal_secrets()
 
 
 @outbox.command("sql")

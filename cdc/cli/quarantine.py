@@ -124,9 +124,8 @@ async def _reread(config: Config, change_id: str, endpoint: str) -> str:
         source = config.select_source(found.source)
         (planned,) = await backfill.planned_for_row(source, found.table, found.key, actor(), endpoint)
         await backfill.receivers(store, planned)
-        await store.add_backfill(planned)
+        await store.add_backfill(planned, note("quarantine.reread", change_id))
         await store.set_reread(change_id, planned.id)
-    await note(config, "quarantine.reread", change_id)
     return planned.id
 
 
@@ -134,11 +133,10 @@ async def _remove(config: Config, change_ids: Sequence[str]) -> int:
     removed: list[str] = []
     async with opened_outbox(config) as store:
         if change_ids:
-            removed += [each for each in change_ids if await store.remove_quarantined(each)]
+            removed += [each for each in change_ids if await _removed(store, each)]
         else:
             while page := await store.quarantined(_PAGE):
-                removed += [each.id for each in page if await store.remove_quarantined(each.id)]
-    await note(config, "quarantine.remove", *removed)
+                removed += [each.id for each in page if await _removed(store, each.id)]
     missing = [each for each in change_ids if each not in removed]
     if missing:
         raise NotFound(f"No change {missing[0]} is in quarantine.", "cdc quarantine list shows those that are.")
@@ -162,3 +160,9 @@ def _as_fields(change: Quarantined) -> dict[str, object]:
         "reason": change.reason,
         "backfill": change.backfill,
     }
+
+
+async def _removed(store: OutboxStore, change_id: str) -> bool:
+    if await store.find_quarantined(change_id) is None:
+        return False
+    return await store.remove_quarantined(change_id, note("quarantine.remove", change_id))

@@ -104,8 +104,9 @@ async def _replay(config: Config, plan: Plan, total: int, *, quiet: bool) -> Rep
     async with opened_outbox(config) as store:
         with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
             task = bar.add_task("made due", total=total)
+            subject = plan.which.endpoint_id or plan.which.event_pattern or "deliveries"
+            plan = replace(plan, note=note("delivery.replay", subject))
             done = await run_plan(store, plan, SystemClock(), stop, lambda count: bar.advance(task, count))
-    await note(config, "delivery.replay", plan.which.endpoint_id or plan.which.event_pattern or "deliveries")
     return done
 
 

@@ -89,9 +89,7 @@ def adopt(session: Session, name: str) -> None:
 
 async def _adopt(config: Config, source: SourceConfig) -> list[str]:
     async with opened_outbox(config) as store:
-        tables = await markers.adopt(source, store)
-    await note(config, "source.adopt", source.name)
-    return tables
+        return await markers.adopt(source, store, note("source.adopt", source.name))
 
 
 def _file(session: Session) -> Path:

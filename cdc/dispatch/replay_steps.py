@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from cdc.audit import Note
 from cdc.clock import Clock
 from cdc.errors import UsageError
 from cdc.log_filter import DeliveryFilter
@@ -27,11 +28,13 @@ _NOTHING: Final = DeliveryFilter()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``rate``: deliveries a second, 0 for any.  ``after``: where a former one stood."""
+    """``rate``: deliveries a second, 0 for any.  ``after``: where a former one stood.  ``note``: stored with the first
+    step."""
 
     which: DeliveryFilter
     rate: float
     after: str | None = None
+    note: Note = ()
 
 
 def meant(which: DeliveryFilter, now: datetime, hint: str) -> DeliveryFilter:
@@ -50,7 +53,7 @@ async def steps(store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Even
     after = plan.after
     while not stop.is_set():
         began = clock.monotonic()
-        step = await store.replay(plan.which, limit, clock.now(), after)
+        step = await store.replay(plan.which, limit, clock.now(), after, note=plan.note if after == plan.after else ())
         yield step
         after = step.after
         if after is None:

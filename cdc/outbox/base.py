@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from cdc.audit import Note
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep, Quarantined
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
@@ -114,6 +115,8 @@ class StoredEvent:
 
 
 class OutboxStore(KeptStore, QuarantineStore, Protocol):
+    """``note``, everywhere: entries of the audit log that are stored in the same transaction as the change."""
+
     async def exists(self) -> bool:
         """Return whether `open` would find an outbox rather than create one.  Does not need `open`."""
         ...
@@ -153,6 +156,7 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
+        note: Note = (),
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
@@ -166,11 +170,11 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None:
+    async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
         """Raises `UsageError` when the id is, or ever was, in use."""
         ...
 
-    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
         """Change what is given in one write, whatever others change at the same time; the endpoint as it is then.
         Its unfinished deliveries keep to a new order at once.  Raises `UsageError` when there is none."""
         ...
@@ -189,7 +193,7 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         whether that was so."""
         ...
 
-    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+    async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         """The log keeps naming it.  Raises `UsageError` when there is none (any more)."""
         ...
 
@@ -199,14 +203,14 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         """All endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be opened."""
         ...
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
         """Seal every stored secret (former ones too) that is not, or that a former key sealed, with the present key,
         in one write; how many there were.  ``dry_run``: only how many.  Raises `OutboxError`, and changes nothing, when
         no key opens one.  `open` seals what is not sealed at all."""
         ...
 
     async def send_test(
-        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
     ) -> LeasedDelivery:
         """Store ``event`` with one delivery, to this endpoint only, whatever its patterns, already leased by ``worker``
         until ``until``: its first attempt is counted.  Whatever the endpoint's order, it waits for nothing, and nothing
@@ -319,14 +323,21 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
         """Make a finished delivery due now, with its attempts counted from zero and its record's order respected; or
         one that waits for its next attempt.  Raises `UsageError` when there is no such delivery, it is on its way or
         waits for an earlier one of its record, its endpoint was removed, or its event was expunged."""
         ...
 
     async def replay(
-        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
     ) -> Replayed:
         """`retry` up to ``limit`` finished deliveries, oldest events first, behind ``after`` (where the step before
         ended).  Unfinished ones and those of removed endpoints are left alone.  Where an endpoint is named, and no
@@ -334,7 +345,7 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         tells what would be.  Raises `UsageError` when there is no such endpoint."""
         ...
 
-    async def add_replay(self, replay: Replay) -> None:
+    async def add_replay(self, replay: Replay, note: Note = ()) -> None:
         """Keep a replay that is to go on by itself."""
         ...
 
@@ -354,11 +365,13 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         when ``worker`` is not at it, or it has ended."""
         ...
 
-    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
         """End one that runs; as it is then.  Raises `NotFound`."""
         ...
 
-    async def add_backfill(self, backfill: Backfill) -> None:
+    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
         """Keep a backfill, which goes on while its source is captured."""
         ...
 
@@ -372,7 +385,9 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         """The oldest of a source that runs."""
         ...
 
-    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
         """Pause one, let it go on, or end it; as it is then.  One that has ended stays as it is.  Raises `NotFound`."""
         ...
 
@@ -385,7 +400,7 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         what is to go.  The newest event and delivery stay whatever their age, so that no number is given twice."""
         ...
 
-    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         """Empty payloads, and what endpoints answered to them, for good, and cancel the unfinished deliveries; how many
         there were of these.  Raises `UsageError`, and changes nothing, when one of the events is not there;
         `OutboxError` when they are emptied but the disk may still hold what they were: call it again."""

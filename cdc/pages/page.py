@@ -14,6 +14,7 @@ from multidict import MultiMapping
 
 from cdc.access.nouns import Role
 from cdc.api.application import body_seconds
+from cdc.audit import AuditEntry, Note
 from cdc.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.notices import NOTICES
@@ -47,6 +48,10 @@ class Page:
     def actor(self) -> str:
         """For the audit log."""
         return f"user:{self.visitor_name}"
+
+    def note(self, action: str, subject: str) -> Note:
+        """Return the audit log's entry of what the visitor does, to be stored with the change."""
+        return (AuditEntry(self.site.desk.clock.now(), self.actor, action, subject),)
 
     @property
     def visitor_name(self) -> str:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cdc.access.base import AccessStore
-from cdc.access.nouns import AuditEntry
+from cdc.audit import AuditEntry, Note
 from cdc.backfill import Asked, Backfill, Planned
 from cdc.clock import Clock
 from cdc.config import Config
@@ -86,7 +85,6 @@ class ServiceDesk:
         *,
         config: Config,
         store: OutboxStore,
-        access: AccessStore,
         monitor: Monitor,
         bounds: Bounds,
         clock: Clock,
@@ -96,7 +94,6 @@ class ServiceDesk:
         self._config = config
         self._replay_asked = replay_asked
         self._previewing = asyncio.Lock()
-        self._access = access
         self._monitor = monitor
         self._bounds = bounds
         self.store = store
@@ -163,8 +160,8 @@ class ServiceDesk:
     def certificates(self) -> Sequence[str]:
         return list(self._config.dispatch.client_certificates)
 
-    async def send_test(self, endpoint_id: str, event_name: str) -> Attempt:
-        return await send_test(self._config, endpoint_id, event_name)
+    async def send_test(self, endpoint_id: str, event_name: str, note: Note) -> Attempt:
+        return await send_test(self._config, endpoint_id, event_name, note)
 
     def request_of(
         self, view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime
@@ -194,7 +191,7 @@ class ServiceDesk:
         found = await self.count_replay(which)
         total = found.deliveries if found.after is None else None
         begun = Replay(f"rpl_{secrets.token_hex(8)}", actor, which, rate, total, self.clock.now())
-        await self.store.add_replay(begun)
+        await self.store.add_replay(begun, self._note(actor, "delivery.replay", begun.id))
         self._replay_asked()
         return begun
 
@@ -210,7 +207,7 @@ class ServiceDesk:
     async def begin_backfills(self, source: str, asked: Asked) -> Sequence[Backfill]:
         begun = [each.backfill for each in await self.plan_backfills(source, asked)]
         for each in begun:
-            await self.store.add_backfill(each)
+            await self.store.add_backfill(each, self._note(asked.actor, "backfill.begin", each.id))
         return begun
 
     def backfill_speed(self, backfill: Backfill) -> float | None:
@@ -264,8 +261,8 @@ class ServiceDesk:
             "attempts": reported.attempts.total(),
         }
 
-    async def changed(self, actor: str, action: str, subject: str) -> None:
-        await self._access.append(AuditEntry(self.clock.now(), actor, action, subject))
+    def _note(self, actor: str, action: str, subject: str) -> Note:
+        return (AuditEntry(self.clock.now(), actor, action, subject),)
 
 
 def _secret(secret: str | None, signature: Signature | None, otherwise: Signature) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from cdc.audit import Note
 from cdc.change import Gap, Operation
 from cdc.clock import SystemClock
 from cdc.config import Config, SourceConfig
@@ -59,7 +60,7 @@ async def finding(source: SourceConfig, store: OutboxStore) -> Finding | None:
     return Finding("outbox", Severity.OK, "the journal knows it" if marker.outbox else "none has read the journal yet")
 
 
-async def adopt(source: SourceConfig, store: OutboxStore) -> list[str]:
+async def adopt(source: SourceConfig, store: OutboxStore, note: Note = ()) -> list[str]:
     """Accept this outbox for a source whose journal was read by another one, or by a newer state of this one, and
     return the tables that are read again for that.  Raises `UsageError` when there is nothing to accept."""
     if source.capture != "triggers":
@@ -78,7 +79,7 @@ async def adopt(source: SourceConfig, store: OutboxStore) -> list[str]:
     now = SystemClock().now()
     events = [source_gap(source.name, Gap(table, Operation.READ, now)) for table in tables]
     adopted = position.adopting(marker, tables).dump()
-    await store.store(source.name, adopted, events, {}, now, fence=Fence(stored))
+    await store.store(source.name, adopted, events, {}, now, fence=Fence(stored), note=note)
     return tables
 
 

@@ -7,6 +7,7 @@ import secrets
 import socket
 from datetime import datetime, timedelta
 
+from cdc.audit import Note
 from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.delivery import Attempt
@@ -16,7 +17,7 @@ from cdc.service.outboxes import open_outbox, require
 from cdc.service.sending import sending
 
 
-async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attempt:
+async def send_test(config: Config, endpoint_id: str, event_name: str, note: Note = ()) -> Attempt:
     """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
 
     A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
@@ -38,7 +39,7 @@ async def send_test(config: Config, endpoint_id: str, event_name: str) -> Attemp
             raise no_endpoint(endpoint_id)
         now = clock.now()
         until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
-        delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until)
+        delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until, note=note)
         async with sending(config) as sender:
             outcome = await attempt_once(sender, delivery, endpoint, clock)
         ended = clock.now()

@@ -57,7 +57,6 @@ async def serve_web(
             desk = ServiceDesk(
                 config=config,
                 store=store,
-                access=access,
                 monitor=monitor,
                 bounds=bounds,
                 clock=clock,

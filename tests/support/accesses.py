@@ -6,17 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import (
-    ApiToken,
-    AuditEntry,
-    AuditFilter,
-    Origin,
-    RecordedEntry,
-    Role,
-    Scope,
-    Session,
-    User,
-)
+from cdc.access.nouns import ApiToken, AuditFilter, Origin, Role, Scope, Session, User
+from cdc.audit import AuditEntry, RecordedEntry
 from support.outboxes import NOW
 
 IDLE = timedelta(hours=2)

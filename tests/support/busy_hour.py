@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from cdc.audit import AuditEntry, Note
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep, Batch
 from cdc.config import Config
@@ -52,8 +53,7 @@ def endpoints(now: datetime) -> list[Endpoint]:
 async def live_through(managed: Managed) -> None:
     """An hour of the clock."""
     for endpoint in endpoints(managed.clock.now()):
-        await managed.store.add_endpoint(endpoint)
-        await managed.desk.changed("user:ann", "endpoint.add", endpoint.id)
+        await managed.store.add_endpoint(endpoint, _note(managed, "endpoint.add", endpoint.id))
     hour = _Hour(managed)
     for number in range(_STEPS):
         managed.clock.advance(_STEP.total_seconds())
@@ -74,6 +74,10 @@ async def go_on(managed: Managed, seconds: float) -> None:
     await _read_on(managed, "bf_9a27c41e0b3f5d68", round(200 * seconds))
 
 
+def _note(managed: Managed, action: str, subject: str) -> Note:
+    return [AuditEntry(managed.clock.now(), "user:ann", action, subject)]
+
+
 async def _backfills(managed: Managed) -> None:
     """One of each kind."""
     begun = managed.clock.now()
@@ -85,8 +89,8 @@ async def _backfills(managed: Managed) -> None:
     }
     for number, (name, (table, rows, fields)) in enumerate(asked.items()):
         made = begun + timedelta(seconds=number)
-        await managed.store.add_backfill(Backfill(name, "main", table, "user:ann", made, estimate=rows, **fields))
-        await managed.desk.changed("user:ann", "backfill.begin", name)
+        backfill = Backfill(name, "main", table, "user:ann", made, estimate=rows, **fields)
+        await managed.store.add_backfill(backfill, _note(managed, "backfill.begin", name))
     done, rests, failed, _ = asked
     for name, rows in ((done, 2325), (rests, 3650), (failed, 1200)):
         await _read_on(managed, name, rows, finished=name == done)
@@ -105,7 +109,6 @@ async def _replay(managed: Managed, which: DeliveryFilter, rate: float, part: fl
     """One that is so far; nothing is sent."""
     now = managed.clock.now()
     begun = await managed.desk.begin_replay(replace(which, until=now), rate, "user:ann")
-    await managed.desk.changed("user:ann", "delivery.replay", begun.id)
     until = now + timedelta(seconds=600)
     await managed.store.lease_replay("pictures", now, until)
     done = Replayed(round((begun.total or 0) * part), 0, None if part >= 1 else "there")
@@ -124,8 +127,8 @@ class _Hour:
         now = self._managed.clock.now()
         if number == _OFF:
             change = EndpointChange(enabled=False, disabled_reason="Disabled by ann.")
-            await self._managed.store.change_endpoint(STORE, change)
-            await self._managed.desk.changed("user:ann", "endpoint.disable", STORE)
+            note = _note(self._managed, "endpoint.disable", STORE)
+            await self._managed.store.change_endpoint(STORE, change, note)
         events = [self._event(now) for _ in range(self._random.choice((0, 1, 1, 2, 3, 5)))]
         await self._managed.store.store("main", _POSITION, events, {}, now)
         activity = self._managed.watch.reported.activity

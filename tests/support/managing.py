@@ -19,6 +19,7 @@ from cdc.access.sign_in import SignIn
 from cdc.config import Config
 from cdc.dispatch.replaying import Replaying
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.pages.application import application
 from cdc.service.desk import ServiceDesk
 from cdc.service.web import add_management
@@ -94,7 +95,7 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     """Served on loopback, with a manager ``ann``, a viewer ``bob`` and a token of each scope.  ``config``: sections."""
     watch = Watch()
     watch.reading()
-    access = access or MemoryAccess()
+    access = access or MemoryAccess(store.audit if isinstance(store, MemoryOutbox) else None)
     passwords = Passwords(passes=1, kibibytes=64)
     accounts = Accounts(access, watch.clock, passwords=passwords)
     ways_in = SignIn(access, watch.clock, passwords=passwords)
@@ -103,7 +104,6 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     desk = ServiceDesk(
         config=chosen,
         store=store,
-        access=access,
         monitor=watch.monitor,
         bounds=BOUNDS,
         clock=watch.clock,

@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from cdc.audit import Note
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep
+from cdc.outbox.memory.audit import MemoryAudit
 from cdc.outbox.shared import no_backfill
 
 
 class MemoryBackfills:
+    audit: MemoryAudit
+
     def __init__(self) -> None:
         super().__init__()
         self._backfills: dict[str, Backfill] = {}
 
-    async def add_backfill(self, backfill: Backfill) -> None:
+    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
         self._backfills[backfill.id] = backfill
+        self.audit.note(note)
 
     async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
         found = sorted(self._backfills.values(), key=_place, reverse=True)
@@ -34,13 +39,16 @@ class MemoryBackfills:
         )
         return min(running, key=_place, default=None)
 
-    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
         found = self._backfills.get(backfill_id)
         if found is None:
             raise no_backfill(backfill_id)
         if not found.state.ended:
             ended = now if state.ended else None
             self._backfills[backfill_id] = replace(found, state=state, error=error, finished_at=ended)
+        self.audit.note(note)
         return self._backfills[backfill_id]
 
     def _advance(self, step: BackfillStep, now: datetime) -> None:

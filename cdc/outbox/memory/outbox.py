@@ -9,6 +9,7 @@ from datetime import datetime
 from heapq import nsmallest
 from pathlib import Path
 
+from cdc.audit import Note
 from cdc.change import BackfillStep, Quarantined
 from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.endpoint import Endpoint, EndpointChange, Order
@@ -76,6 +77,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
+        note: Note = (),
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the steps that may fail come first
         check_fence(source, self._positions.get(source), kept, fence)
@@ -88,6 +90,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         if step is not None:
             self._advance(step, now)
         self._quarantine_all(source, quarantined, now)
+        self.audit.note(note)
         return stored
 
     def _keep(self, source: str, change: KeptChange) -> None:
@@ -138,19 +141,21 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None:
+    async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
         if endpoint.id in self._endpoints or endpoint.id in self._removed:
             raise endpoint_exists(endpoint.id)
         self._changes += 1
         self._endpoints[endpoint.id] = endpoint
+        self.audit.note(note)
 
-    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
         self._known(endpoint_id)
         self._changes += 1
         before = self._endpoints[endpoint_id]
         changed = self._endpoints[endpoint_id] = change.applied_to(before)
         if changed.order is not before.order:
             self._reorder(endpoint_id)
+        self.audit.note(note)
         return changed
 
     def _reorder(self, endpoint_id: str) -> None:
@@ -189,11 +194,12 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         await self._add([announcement], [payload], now)
         return True
 
-    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+    async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         self._known(endpoint_id)
         self._changes += 1
         del self._endpoints[endpoint_id]
         self._removed.add(endpoint_id)
+        self.audit.note(note)
         self._drop_queues(endpoint_id)
         for delivery in self._unfinished.pop(endpoint_id, {}).values():
             delivery.state, delivery.worker, delivery.finished_at = DeliveryState.CANCELLED, None, now
@@ -204,11 +210,11 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:  # noqa: ARG002 - the protocol's; nothing is at rest
+    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:  # noqa: ARG002 - the protocol's; nothing is at rest
         return 0
 
     async def send_test(
-        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
     ) -> LeasedDelivery:
         self._known(endpoint_id)
         if not self._endpoints[endpoint_id].enabled:
@@ -220,6 +226,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
             raise record_busy(event.record)
         payload = event_payload(event)
         self._insert(event, payload, [], now)
+        self.audit.note(note)
         return self._take(self._deliver(endpoint_id, event, lane, now), worker, until)
 
     def _known(self, endpoint_id: str) -> None:

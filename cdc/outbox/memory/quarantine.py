@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from cdc.audit import Note
 from cdc.change import Quarantined
+from cdc.outbox.memory.audit import MemoryAudit
 
 
 class MemoryQuarantine:
+    audit: MemoryAudit
+
     def __init__(self) -> None:
         super().__init__()
         self._quarantine: dict[str, Quarantined] = {}
@@ -37,7 +41,8 @@ class MemoryQuarantine:
             found = self._quarantine[quarantined_id]
             self._quarantine[quarantined_id] = replace(found, backfill=backfill_id)
 
-    async def remove_quarantined(self, quarantined_id: str) -> bool:
+    async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
+        self.audit.note(note)
         return self._quarantine.pop(quarantined_id, None) is not None
 
     async def forget_quarantined(self, before: datetime) -> int:

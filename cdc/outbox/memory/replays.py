@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from cdc.audit import Note
 from cdc.outbox.base import Replayed
+from cdc.outbox.memory.audit import MemoryAudit
 from cdc.outbox.shared import no_replay
 from cdc.replay import Replay, ReplayState
 
 
 class MemoryReplays:
+    audit: MemoryAudit
+
     def __init__(self) -> None:
         super().__init__()
         self._replays: dict[str, Replay] = {}
 
-    async def add_replay(self, replay: Replay) -> None:
+    async def add_replay(self, replay: Replay, note: Note = ()) -> None:
         self._replays[replay.id] = replay
+        self.audit.note(note)
 
     async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
         found = sorted(self._replays.values(), key=_place, reverse=True)
@@ -50,12 +55,15 @@ class MemoryReplays:
         )
         return True
 
-    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
         found = self._replays.get(replay_id)
         if found is None:
             raise no_replay(replay_id)
         if found.state is ReplayState.RUNNING:
             self._replays[replay_id] = replace(found, state=state, error=error, finished_at=now)
+        self.audit.note(note)
         return self._replays[replay_id]
 
 

@@ -16,6 +16,7 @@ from cdc.endpoint import Endpoint, Order
 from cdc.event import Event
 from cdc.kept import KeptRow
 from cdc.outbox.base import StoredEvent
+from cdc.outbox.memory.audit import MemoryAudit
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.position import Position
 
@@ -92,6 +93,7 @@ class MemoryTables:
 
     def __init__(self) -> None:
         super().__init__()
+        self.audit = MemoryAudit()
         self._positions: dict[str, Position] = {}
         self._states: dict[str, dict[str, str]] = defaultdict(dict)
         self._kept: dict[tuple[str, str], dict[bytes, KeptRow]] = defaultdict(dict)  # by source and table

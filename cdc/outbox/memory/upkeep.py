@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from cdc.audit import Note
 from cdc.delivery import DeliveryState
 from cdc.log_filter import DeliveryFilter
 from cdc.outbox.base import Replayed, Retained, Retention
@@ -29,7 +30,11 @@ from cdc.outbox.shared import (
 class MemoryUpkeep(MemoryLog):
     """What brings deliveries back, and what takes away."""
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
+        self._retry(delivery_id, now)
+        self.audit.note(note)
+
+    def _retry(self, delivery_id: str, now: datetime) -> None:
         delivery = self._find(delivery_id)
         if not delivery.state.final:
             if not delivery.active or delivery.worker is not None:
@@ -51,10 +56,19 @@ class MemoryUpkeep(MemoryLog):
         self._enqueue(delivery)
 
     async def replay(
-        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
     ) -> Replayed:
         if which.endpoint_id is not None and which.endpoint_id not in self._endpoints:
             raise no_endpoint(which.endpoint_id)
+        if not dry_run:
+            self.audit.note(note)
         start = place_of(after)
         done = expunged = 0
         for place, payload, replay in self._replayable(which, now):
@@ -144,7 +158,7 @@ class MemoryUpkeep(MemoryLog):
             max(dead, default=None),
         )
 
-    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         for event_id in event_ids:
             if event_id not in self._events:
                 raise no_event(event_id)
@@ -158,6 +172,7 @@ class MemoryUpkeep(MemoryLog):
             settle(queue)
         for event_id in event_ids:
             self._empty(event_id)
+        self.audit.note(note)
         return len(ended)
 
     def _empty(self, event_id: str) -> None:

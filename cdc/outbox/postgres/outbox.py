@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from cdc.audit import Note
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep, Quarantined
 from cdc.connection import ConnectionInfo
@@ -35,6 +36,7 @@ from cdc.outbox.postgres import (
     replays,
     retention,
 )
+from cdc.outbox.postgres.audit import noting
 from cdc.outbox.postgres.listen import Listener
 from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
 from cdc.outbox.postgres.reader_lock import ReaderLocks
@@ -103,12 +105,13 @@ class PostgresOutbox:
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
+        note: Note = (),
     ) -> Stored:
         payloads = relay.payloads_of(events)
         self._own_writes += 1
         return await self._durable.write(
             Lock.FREELY,
-            relay.store,
+            noting(note, relay.store),
             source,
             position,
             events,
@@ -148,14 +151,14 @@ class PostgresOutbox:
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None:
+    async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
         self._own_writes += 1
-        await self._durable.write(Lock.FREELY, endpoints.add, self._box.seal_endpoint(endpoint))
+        await self._durable.write(Lock.FREELY, noting(note, endpoints.add), self._box.seal_endpoint(endpoint))
 
-    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
         self._own_writes += 1
         wanted = self._box.seal_change(change)
-        changed = await self._durable.write(Lock.FREELY, endpoints.change, endpoint_id, wanted)
+        changed = await self._durable.write(Lock.FREELY, noting(note, endpoints.change), endpoint_id, wanted)
         return self._box.open_endpoint(changed)
 
     async def disable_failing(
@@ -174,9 +177,9 @@ class PostgresOutbox:
         announced = (announcement, event_payload(announcement))
         return await self._durable.write(Lock.FREELY, disable, endpoint_id, condition, reason, announced, now=now)
 
-    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
+    async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         self._own_writes += 1
-        await self._durable.write(Lock.FREELY, endpoints.remove, endpoint_id, now)
+        await self._durable.write(Lock.FREELY, noting(note, endpoints.remove), endpoint_id, now)
 
     async def endpoint(self, endpoint_id: str) -> Endpoint | None:
         found = await self._leasing.read(endpoints.endpoints, endpoint_id)
@@ -186,16 +189,16 @@ class PostgresOutbox:
         found = await self._leasing.read(endpoints.endpoints, None)
         return [self._box.open_endpoint(each) for each in found]
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
         self._own_writes += 1
-        seal = endpoints.seal_secrets
+        seal = noting(note, endpoints.seal_secrets)
         return await self._durable.write(Lock.FREELY, seal, self._box, former=True, dry_run=dry_run)
 
     async def send_test(
-        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
     ) -> LeasedDelivery:
         self._own_writes += 1
-        send_test = endpoints.send_test
+        send_test = noting(note, endpoints.send_test)
         return await self._durable.write(Lock.FREELY, send_test, endpoint_id, event, worker, now=now, until=until)
 
     # -- dispatch: a crash of the server may undo the newest leases, so that something is sent once more ------------
@@ -291,21 +294,28 @@ class PostgresOutbox:
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
         self._own_writes += 1
-        await self._durable.write(Lock.FREELY, replay.retry, delivery_id, now)
+        await self._durable.write(Lock.FREELY, noting(note, replay.retry), delivery_id, now)
 
     async def replay(
-        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
     ) -> Replayed:
         found = await self._log.read(replay.find, which, limit, after)
         if dry_run:
             return found.planned()
         self._own_writes += 1
-        return await self._durable.write(Lock.FREELY, replay.apply, found, now)
+        return await self._durable.write(Lock.FREELY, noting(note, replay.apply), found, now)
 
-    async def add_replay(self, replay: Replay) -> None:
-        await self._durable.write(Lock.IN_TURN, replays.add, replay)
+    async def add_replay(self, replay: Replay, note: Note = ()) -> None:
+        await self._durable.write(Lock.IN_TURN, noting(note, replays.add), replay)
 
     async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
         return await self._log.read(replays.newest, limit, before)
@@ -319,11 +329,13 @@ class PostgresOutbox:
     async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
         return await self._durable.read(replays.advance, replay_id, worker, step, now=now, until=until)
 
-    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
-        return await self._durable.write(Lock.IN_TURN, replays.end, replay_id, state, error, now)
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
+        return await self._durable.write(Lock.IN_TURN, noting(note, replays.end), replay_id, state, error, now)
 
-    async def add_backfill(self, backfill: Backfill) -> None:
-        await self._durable.write(Lock.IN_TURN, backfills.add, backfill)
+    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
+        await self._durable.write(Lock.IN_TURN, noting(note, backfills.add), backfill)
 
     async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
         return await self._log.read(backfills.newest, limit, before)
@@ -334,8 +346,12 @@ class PostgresOutbox:
     async def next_backfill(self, source: str) -> Backfill | None:
         return await self._log.read(backfills.oldest, source)
 
-    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
-        return await self._durable.write(Lock.IN_TURN, backfills.set_state, backfill_id, state, error, now)
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
+        return await self._durable.write(
+            Lock.IN_TURN, noting(note, backfills.set_state), backfill_id, state, error, now
+        )
 
     async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
         return await self._log.read(quarantine.newest, limit, before, source)
@@ -349,8 +365,8 @@ class PostgresOutbox:
     async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
         await self._durable.write(Lock.IN_TURN, quarantine.set_backfill, quarantined_id, backfill_id)
 
-    async def remove_quarantined(self, quarantined_id: str) -> bool:
-        return await self._durable.write(Lock.IN_TURN, quarantine.remove, quarantined_id)
+    async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
+        return await self._durable.write(Lock.IN_TURN, noting(note, quarantine.remove), quarantined_id)
 
     async def forget_quarantined(self, before: datetime) -> int:
         return await self._upkeep.write(Lock.IN_TURN, quarantine.forget, before)
@@ -362,6 +378,6 @@ class PostgresOutbox:
         self._own_writes += 1
         return await self._upkeep.write(Lock.IN_TURN, retention.retain, what, limit, after)
 
-    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         self._own_writes += 1
-        return await self._durable.write(Lock.FREELY, retention.expunge, event_ids, now)
+        return await self._durable.write(Lock.FREELY, noting(note, retention.expunge), event_ids, now)

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from cdc.audit import Note
 from cdc.backfill import Backfill, BackfillState
 from cdc.change import BackfillStep, Quarantined
 from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
@@ -36,6 +37,7 @@ from cdc.outbox.sqlite import (
     replays,
     retention,
 )
+from cdc.outbox.sqlite.audit import noting
 from cdc.outbox.sqlite.backup import copy
 from cdc.outbox.sqlite.file import keep_private
 from cdc.outbox.sqlite.lock import ProcessLock
@@ -117,9 +119,10 @@ class SqliteOutbox:
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
+        note: Note = (),
     ) -> Stored:
         stored = await self._writer.write(
-            relay.store,
+            noting(note, relay.store),
             source,
             position,
             events,
@@ -160,12 +163,12 @@ class SqliteOutbox:
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None:
-        await self._writer.write(endpoints.add, self._box.seal_endpoint(endpoint))
+    async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
+        await self._writer.write(noting(note, endpoints.add), self._box.seal_endpoint(endpoint))
 
-    async def change_endpoint(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
         wanted = self._box.seal_change(change)
-        return self._box.open_endpoint(await self._writer.write(endpoints.change, endpoint_id, wanted))
+        return self._box.open_endpoint(await self._writer.write(noting(note, endpoints.change), endpoint_id, wanted))
 
     async def disable_failing(
         self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
@@ -179,8 +182,8 @@ class SqliteOutbox:
         disable = endpoints.disable_filtered
         return await self._writer.write(disable, endpoint_id, condition, reason, announcement, now=now)
 
-    async def remove_endpoint(self, endpoint_id: str, now: datetime) -> None:
-        await self._writer.write(endpoints.remove, endpoint_id, now)
+    async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
+        await self._writer.write(noting(note, endpoints.remove), endpoint_id, now)
 
     async def endpoint(self, endpoint_id: str) -> Endpoint | None:
         found = await self._reader.read(endpoints.endpoints, endpoint_id)
@@ -189,13 +192,14 @@ class SqliteOutbox:
     async def endpoints(self) -> list[Endpoint]:
         return [self._box.open_endpoint(each) for each in await self._reader.read(endpoints.endpoints, None)]
 
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:
-        return await self._writer.write(endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
+    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
+        return await self._writer.write(noting(note, endpoints.seal_secrets), self._box, former=True, dry_run=dry_run)
 
     async def send_test(
-        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
     ) -> LeasedDelivery:
-        return await self._writer.write(endpoints.send_test, endpoint_id, event, worker, now=now, until=until)
+        send_test = noting(note, endpoints.send_test)
+        return await self._writer.write(send_test, endpoint_id, event, worker, now=now, until=until)
 
     # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
 
@@ -278,17 +282,24 @@ class SqliteOutbox:
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 
-    async def retry(self, delivery_id: str, now: datetime) -> None:
-        await self._writer.write(replay.retry, delivery_id, now)
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
+        await self._writer.write(noting(note, replay.retry), delivery_id, now)
 
     async def replay(
-        self, which: DeliveryFilter, limit: int, now: datetime, after: str | None = None, *, dry_run: bool = False
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
     ) -> Replayed:
         found = await self._reader.read(replay.find, which, limit, after)
-        return found.planned() if dry_run else await self._writer.write(replay.apply, found, now)
+        return found.planned() if dry_run else await self._writer.write(noting(note, replay.apply), found, now)
 
-    async def add_replay(self, replay: Replay) -> None:
-        await self._writer.write(replays.add, replay)
+    async def add_replay(self, replay: Replay, note: Note = ()) -> None:
+        await self._writer.write(noting(note, replays.add), replay)
 
     async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
         return await self._reader.read(replays.newest, limit, before)
@@ -302,11 +313,13 @@ class SqliteOutbox:
     async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
         return await self._writer.write(replays.advance, replay_id, worker, step, now=now, until=until)
 
-    async def end_replay(self, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
-        return await self._writer.write(replays.end, replay_id, state, error, now)
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
+        return await self._writer.write(noting(note, replays.end), replay_id, state, error, now)
 
-    async def add_backfill(self, backfill: Backfill) -> None:
-        await self._writer.write(backfills.add, backfill)
+    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
+        await self._writer.write(noting(note, backfills.add), backfill)
 
     async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
         return await self._reader.read(backfills.newest, limit, before)
@@ -317,8 +330,10 @@ class SqliteOutbox:
     async def next_backfill(self, source: str) -> Backfill | None:
         return await self._reader.read(backfills.oldest, source)
 
-    async def set_backfill(self, backfill_id: str, state: BackfillState, error: str, now: datetime) -> Backfill:
-        return await self._writer.write(backfills.set_state, backfill_id, state, error, now)
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
+        return await self._writer.write(noting(note, backfills.set_state), backfill_id, state, error, now)
 
     async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
         return await self._reader.read(quarantine.newest, limit, before, source)
@@ -332,8 +347,8 @@ class SqliteOutbox:
     async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
         await self._writer.write(quarantine.set_backfill, quarantined_id, backfill_id)
 
-    async def remove_quarantined(self, quarantined_id: str) -> bool:
-        return await self._writer.write(quarantine.remove, quarantined_id)
+    async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
+        return await self._writer.write(noting(note, quarantine.remove), quarantined_id)
 
     async def forget_quarantined(self, before: datetime) -> int:
         return await self._writer.write_relaxed(quarantine.forget, before)
@@ -344,8 +359,8 @@ class SqliteOutbox:
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
         return await self._writer.write_relaxed(retention.retain, what, limit, after)
 
-    async def expunge(self, event_ids: Sequence[str], now: datetime) -> int:
-        cancelled = await self._writer.write(retention.expunge, event_ids, now)
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
+        cancelled = await self._writer.write(noting(note, retention.expunge), event_ids, now)
         if not await self._writer.read(endpoints.forget_log):
             raise errors.log_in_use(self._path)
         return cancelled

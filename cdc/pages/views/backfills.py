@@ -63,10 +63,9 @@ async def look(page: Page) -> web.StreamResponse:
 async def begin(page: Page) -> web.StreamResponse:
     given, desk = await _given(page), page.site.desk
     try:
-        (begun,) = await desk.begin_backfills(given["source"], _asked(page, given))
+        await desk.begin_backfills(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
         return await _form(page, given, problem=str(error))
-    await desk.changed(page.actor, "backfill.begin", begun.id)
     return page.see("/backfills", notice="backfill-begun")
 
 
@@ -120,8 +119,7 @@ def _changing(name: str) -> View:
             raise no_backfill(backfill_id)
         if found.state.ended:
             return page.see("/backfills", notice="backfill-over")
-        await desk.store.set_backfill(backfill_id, state, "", desk.clock.now())
-        await desk.changed(page.actor, action, backfill_id)
+        await desk.store.set_backfill(backfill_id, state, "", desk.clock.now(), page.note(action, backfill_id))
         return page.see("/backfills", notice=f"backfill-{name}")
 
     return change

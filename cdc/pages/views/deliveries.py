@@ -106,8 +106,8 @@ async def delivery(page: Page) -> web.StreamResponse:
 
 async def resend(page: Page) -> web.StreamResponse:
     delivery_id = page.path("id")
-    await page.site.desk.store.retry(delivery_id, page.site.desk.clock.now())
-    await page.site.desk.changed(page.actor, "delivery.retry", delivery_id)
+    note = page.note("delivery.retry", delivery_id)
+    await page.site.desk.store.retry(delivery_id, page.site.desk.clock.now(), note)
     return page.see(page.link("deliveries", delivery_id), notice="resent")
 
 

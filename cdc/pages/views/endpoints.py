@@ -69,8 +69,7 @@ async def create(page: Page) -> web.StreamResponse:
         made = page.site.desk.made(form.fields, None, form.values["signature"])
     except UsageError as error:
         return _form(page, form, None, wrong=(str(error),))
-    await page.site.desk.store.add_endpoint(made)
-    await page.site.desk.changed(page.actor, "endpoint.add", made.id)
+    await page.site.desk.store.add_endpoint(made, page.note("endpoint.add", made.id))
     return _secret(page, made, HTTPStatus.CREATED)
 
 
@@ -86,12 +85,12 @@ async def update(page: Page) -> web.StreamResponse:
         return await _preview(page, form, found)
     try:
         fields = page.site.desk.checked(form.fields, found)
-        await page.site.desk.store.change_endpoint(found.id, EndpointChange(**fields))
+        note = page.note("endpoint.update", found.id)
+        await page.site.desk.store.change_endpoint(found.id, EndpointChange(**fields), note)
     except CredentialsNotGiven as error:
         return _form(page, form.asking_again(found), found, wrong=(str(error),))
     except UsageError as error:
         return _form(page, form, found, wrong=(str(error),))
-    await page.site.desk.changed(page.actor, "endpoint.update", found.id)
     return page.see(page.link("endpoints", found.id), notice="saved")
 
 
@@ -143,8 +142,8 @@ async def rotate(page: Page) -> web.StreamResponse:
     until = page.site.desk.clock.now() + _OVERLAP
     secret = page.site.desk.secret(None, None, found)
     change = EndpointChange(secret=secret, former_secret_until=until)
-    rotated = await page.site.desk.store.change_endpoint(found.id, change)
-    await page.site.desk.changed(page.actor, "endpoint.rotate-secret", found.id)
+    note = page.note("endpoint.rotate-secret", found.id)
+    rotated = await page.site.desk.store.change_endpoint(found.id, change, note)
     return _secret(page, rotated, HTTPStatus.OK)
 
 
@@ -158,26 +157,25 @@ def _secret(page: Page, made: Endpoint, status: HTTPStatus) -> web.StreamRespons
 
 
 async def switch(page: Page) -> web.StreamResponse:
-    enabled = page.path("state") == "enable"
+    endpoint_id, enabled = page.path("id"), page.path("state") == "enable"
     reason = "" if enabled else page.language.text("Disabled by %(name)s.", name=page.visitor_name)
     change = EndpointChange(enabled=enabled, disabled_reason=reason)
-    changed = await page.site.desk.store.change_endpoint(page.path("id"), change)
-    await page.site.desk.changed(page.actor, "endpoint.enable" if enabled else "endpoint.disable", changed.id)
-    return page.see(page.link("endpoints", changed.id), notice="enabled" if enabled else "disabled")
+    note = page.note("endpoint.enable" if enabled else "endpoint.disable", endpoint_id)
+    await page.site.desk.store.change_endpoint(endpoint_id, change, note)
+    return page.see(page.link("endpoints", endpoint_id), notice="enabled" if enabled else "disabled")
 
 
 async def remove(page: Page) -> web.StreamResponse:
     endpoint_id = page.path("id")
-    await page.site.desk.store.remove_endpoint(endpoint_id, page.site.desk.clock.now())
-    await page.site.desk.changed(page.actor, "endpoint.remove", endpoint_id)
+    note = page.note("endpoint.remove", endpoint_id)
+    await page.site.desk.store.remove_endpoint(endpoint_id, page.site.desk.clock.now(), note)
     return page.see("/endpoints", notice="removed")
 
 
 async def test(page: Page) -> web.StreamResponse:
     """Shown at once: what was sent and what came back."""
     found = await _found(page)
-    attempt = await page.site.desk.send_test(found.id, "endpoint.test")
-    await page.site.desk.changed(page.actor, "endpoint.test", found.id)
+    attempt = await page.site.desk.send_test(found.id, "endpoint.test", page.note("endpoint.test", found.id))
     store = page.site.desk.store
     view, event = await store.delivery(attempt.delivery_id), await store.event(attempt.event_id)
     sent = page.site.desk.request_of(view, event, found, attempt.started_at) if view and event else None

@@ -114,8 +114,7 @@ def _rate(page: Page, text: str) -> float:
 async def begin(page: Page) -> web.StreamResponse:
     sent, desk = await page.form(), page.site.desk
     wanted = _wanted(page, {name: sent.get(name, "").strip() for name in FIELDS}, sent.get("rate", ""))
-    begun = await desk.begin_replay(wanted.which, wanted.rate, page.actor)
-    await desk.changed(page.actor, "delivery.replay", begun.id)
+    await desk.begin_replay(wanted.which, wanted.rate, page.actor)
     return page.see("/replays", notice="replaying")
 
 
@@ -126,8 +125,8 @@ async def stop(page: Page) -> web.StreamResponse:
         raise no_replay(replay_id)
     if found.state is not ReplayState.RUNNING:
         return page.see("/replays", notice="replay-over")
-    await desk.store.end_replay(replay_id, ReplayState.CANCELLED, "", desk.clock.now())
-    await desk.changed(page.actor, "delivery.cancel-replay", replay_id)
+    note = page.note("delivery.cancel-replay", replay_id)
+    await desk.store.end_replay(replay_id, ReplayState.CANCELLED, "", desk.clock.now(), note)
     return page.see("/replays", notice="replay-stopped")
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.access.nouns import AuditEntry, Role, Scope, UserChange, check_name, clean_name, user_key
+from cdc.access.nouns import Role, Scope, UserChange, check_name, clean_name, user_key
+from cdc.audit import AuditEntry
 from cdc.errors import UsageError
 from support.accesses import entry, session, user
 from support.outboxes import NOW

@@ -1,0 +1,47 @@
+"""An entry of the audit log, and what a change carries: its entries are stored with it, or neither is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+#: Bytes of an audit entry's detail, as JSON.
+LARGEST_DETAIL: Final = 4096
+_LONGEST_WORD: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who (``actor``: ``user:ann``, ``token:shop``, ``cli:root``) did what (``action``: ``user.add``) to what
+    (``subject``).  ``detail``: small, without secrets.  Raises `ValueError` for what cannot be kept."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for word in (self.actor, self.action, self.subject):
+            if len(word) > _LONGEST_WORD or not word.isprintable():
+                raise ValueError("An entry of the audit log names things in at most 200 printable characters.")
+        if len(self.detail_json().encode()) > LARGEST_DETAIL:
+            raise ValueError(f"The detail of an audit entry is larger than {LARGEST_DETAIL} bytes.")
+
+    def detail_json(self) -> str:
+        return json.dumps(self.detail, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEntry:
+    """An entry as the log shows it; ``number`` grows."""
+
+    number: int
+    entry: AuditEntry
+
+
+#: The entries that a change is stored with; empty for what the program does by itself.
+Note = Sequence[AuditEntry]
