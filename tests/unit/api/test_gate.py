@@ -12,6 +12,7 @@ from cdc.access.nouns import AuditFilter, Scope
 from cdc.api.gate import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
 from cdc.api.operation import Operation
 from cdc.api.operations import OPERATIONS
+from cdc.audit import Note
 from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import Managed
 
@@ -127,10 +128,10 @@ async def test_while_it_is_being_made_the_second_one_is_told_to_wait(
     begun, may_end = asyncio.Event(), asyncio.Event()
     add = MemoryOutbox.add_endpoint
 
-    async def slowly(store: MemoryOutbox, endpoint: Any) -> None:
+    async def slowly(store: MemoryOutbox, endpoint: Any, note: Note) -> None:
         begun.set()
         await may_end.wait()
-        await add(store, endpoint)
+        await add(store, endpoint, note)
 
     monkeypatch.setattr(MemoryOutbox, "add_endpoint", slowly)
     first = asyncio.create_task(api.ask("POST", "/endpoints", json=NEW, headers=KEY))
