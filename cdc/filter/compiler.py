@@ -93,7 +93,7 @@ class Compiler:
     def loop(self, node: Loop, bound: frozenset[str]) -> Run:
         values = self.run(node.values, bound)
         inner = self.runs(node.body, bound | {node.variable})
-        return loops.LOOPS[node.kind](values, node.variable, inner, 1 + sum(map(size, node.body)))
+        return loops.LOOPS[node.kind](values, node.variable, inner, loops.ROUND + sum(map(size, node.body)))
 
     def call(self, node: Call, bound: frozenset[str]) -> Run:
         arguments = self.runs(node.arguments, bound)

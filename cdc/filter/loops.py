@@ -8,6 +8,8 @@ from typing import Any, Final
 from cdc.filter.operators import true_or_false
 from cdc.filter.values import METER, Env, Run, mistyped
 
+#: Steps of a round beside its body.
+ROUND: Final = 3
 #: The values, the variable, the body, the steps of a round.
 Loop = Callable[[Run, str, Sequence[Run], int], Run]
 
