@@ -115,7 +115,9 @@ class Run:
 
     def _configure(self) -> None:
         text = "".join(self._section(source) for source in self.sources)
-        text += '[outbox]\nurl = "sqlite:///cdc.db"\n[dispatch]\nallow_private = true\n'
+        # what a failed recorder did not record is sent again when its lease has ended
+        text += "[dispatch]\nallow_private = true\nmax_timeout_seconds = 5\nlease_seconds = 8\n"
+        text += '[outbox]\nurl = "sqlite:///cdc.db"\n'
         text += f'[web]\nlisten = "127.0.0.1:{self.web}"\n[process]\nnice = 0\n'
         self.consumer.folder.mkdir()
         (self.consumer.folder / "cdc.toml").write_text(text, encoding="utf-8")
