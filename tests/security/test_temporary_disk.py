@@ -1,0 +1,106 @@
+"""A full temporary disk is a failure of the one source that meets it: tried again, and no change is skipped for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+from structlog.testing import capture_logs
+
+from cdc.change import Batch, Operation, RowChange, Transaction
+from cdc.clock import SystemClock
+from cdc.endpoint import Endpoint
+from cdc.mapping.catalogue import load_catalogue
+from cdc.mapping.mapper import Mapper
+from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.position import Position
+from cdc.quarantine import TRIES
+from cdc.relay import Relay, nobody
+from cdc.source import spool
+from cdc.source.base import NO_BACKFILLS, Backfills
+from cdc.source.record_index import RecordIndex
+from cdc.source.spool import Spool
+
+MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+CHANGE = RowChange(
+    Operation.CREATE, "clientes", {"codcliente": "1"}, None, {"codcliente": "1", "nombre": "A"}, MOMENT, 1
+)
+TRANSACTION = Transaction("t", (CHANGE,))
+
+
+class SmallIndex(RecordIndex):
+    """On a disk with room for a few records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._database.execute("PRAGMA max_page_count = 8")
+
+
+class QuickClock(SystemClock):
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        await asyncio.sleep(0)
+        return event.is_set()
+
+
+@dataclass
+class SpoolingSource:
+    """Spools a huge transaction before it yields a change; the disk is full the first times."""
+
+    full: int
+    name: str = "main"
+    failed: list[Exception] = field(default_factory=list)
+    acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def open(self, position: Position | None) -> None:
+        pass
+
+    async def begin(self) -> Batch | None:
+        return None
+
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        assert backfills is NO_BACKFILLS
+        if len(self.failed) < self.full:
+            try:
+                fill()
+            except sqlite3.OperationalError as error:
+                self.failed.append(error)
+                raise
+        yield Batch((TRANSACTION,), Position("1"))
+        await asyncio.Event().wait()
+
+    async def acknowledge(self, position: Position) -> None:
+        assert position == "1"
+        self.acknowledged.set()
+
+    async def close(self) -> None:
+        pass
+
+
+def fill() -> None:
+    with Spool() as spooled:
+        for number in count():
+            spooled.add(CHANGE._replace(key={"codcliente": f"{number}"}))
+
+
+async def test_full_temporary_disk_skips_nothing_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "RecordIndex", SmallIndex)
+    store, source, stop = MemoryOutbox(), SpoolingSource(full=TRIES + 2), asyncio.Event()
+    await store.add_endpoint(
+        Endpoint(id="ep_1", url="https://a.example.com/", events=("*",), secret="", created_at=MOMENT)
+    )
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody)  # type: ignore[arg-type]  # reads no rows
+    with capture_logs() as logged:
+        running = asyncio.create_task(relay.run(stop))
+        async with asyncio.timeout(300):
+            await source.acknowledged.wait()
+        stop.set()
+        await running
+    assert [each["event"] for each in logged].count("source failed") == TRIES + 2
+    assert {str(error) for error in source.failed} == {"database or disk is full"}
+    assert [event.record for event in await store.events(10)] == ["clientes:1"]
+    assert await store.quarantined(10) == []
