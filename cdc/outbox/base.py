@@ -251,7 +251,8 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
 
     async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
         """Make deliveries that are due after ``latest`` (endpoint id → time) due now: a clock was wrong when they were
-        scheduled.  Leases of ``worker`` are not changed.  Return how many were."""
+        scheduled.  Leases of ``worker`` are not changed.  Return how many were.  Once there are any, those that wait
+        for others are not late either."""
         ...
 
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:

@@ -37,6 +37,17 @@ async def test_lease_until_in_years_is_brought_forward_unless_it_is_ones_own(out
     assert len(await lease(outbox, at(1))) == 1
 
 
+async def test_what_waits_for_a_delivery_that_is_brought_forward_is_not_late_either(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    await store(outbox, *(event(number, "a:1") for number in range(3)), now=NOW + YEARS)
+    assert await outbox.bring_forward("w", {"ep_a": at(86_400)}, NOW) == 1
+    sent = []
+    while leased := await lease(outbox, at(1)):
+        sent += [each.event_id for each in leased]
+        await outbox.finish("w", [outcome(each) for each in leased], at(1))
+    assert len(sent) == 3
+
+
 async def test_waiting_retry_can_be_sent_by_hand(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1, "a:1"), event(2, "a:1"))

@@ -317,6 +317,10 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         self._changes += len(late)
         for delivery in late:
             delivery.due = now
+        for endpoint_id in {each.endpoint_id for each in late}:
+            for one in self._unfinished[endpoint_id].values():
+                if not one.active:
+                    one.due = now if one.due > latest[endpoint_id] else one.due
         return len(late)
 
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:

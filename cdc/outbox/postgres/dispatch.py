@@ -153,7 +153,10 @@ async def bring_forward(db: Db, worker: str, latest: Mapping[str, datetime], now
     """Under `Lock.FREELY`."""
     brought = 0
     for endpoint, time in latest.items():
-        brought += len(await db.rows("bring_forward", endpoint=endpoint, latest=time, worker=worker, now=now))
+        found = await db.rows("bring_forward", endpoint=endpoint, latest=time, worker=worker, now=now)
+        if found:
+            await db.write("bring_forward_waiting", endpoint=endpoint, latest=time, now=now)
+        brought += len(found)
     if brought:
         db.tell = Tell.DUE
     return brought

@@ -199,7 +199,10 @@ def bring_forward(db: sqlite3.Connection, worker: str, latest: Mapping[str, date
         {"endpoint": endpoint, "latest": micros(time), "worker": worker, "now": micros(now)}
         for endpoint, time in latest.items()
     ]
-    return db.executemany(load("sqlite/bring_forward.sql"), given).rowcount
+    brought = db.executemany(load("sqlite/bring_forward.sql"), given).rowcount
+    if brought:
+        db.executemany(load("sqlite/bring_forward_waiting.sql"), given)
+    return brought
 
 
 def give_back(db: sqlite3.Connection, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:

@@ -53,6 +53,8 @@ LISTS: dict[str, Any] = {
     "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
     "events": [1], "since": [NOW],
 }  # fmt: skip
+#: statements that name the endpoint by its id
+_BY_ID = ("unfinished", "insert_backfill", "bring_forward", "bring_forward_waiting")
 _BY_NUMBER = ("attempts", "hurry", "reopen", "retriable")
 NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 
@@ -72,7 +74,7 @@ def parameters(name: str, text: str) -> dict[str, Any]:
         elif name in ("insert_endpoint", "update_endpoint") and each in ("events", "sources"):
             found[each] = ["x"]
         else:
-            named = each == "endpoint" and name in ("unfinished", "insert_backfill", "bring_forward")  # by its id
+            named = each == "endpoint" and name in _BY_ID
             number = (each in NUMBERS and not named) or (each == "id" and name in _BY_NUMBER)
             found[each] = VALUES.get(each, 3 if number else "x")
     return found
