@@ -49,6 +49,7 @@ def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
         run.writers.work.until_written()
         verdict = _verdict(run)
         run.writers.close()
+        run.crashes += run.writers.vanished()
         run.note_crash()
     (folder / "ledger").write_text(run.ledger.dump(), encoding="utf-8")
     seconds = time.monotonic() - began

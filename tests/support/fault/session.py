@@ -67,15 +67,17 @@ class Touched:
 
 
 class Session:
-    """``entries``: what the open transaction has changed so far."""
+    """``entries``: what the open transaction has changed so far; ``statements``: what it has executed."""
 
     def __init__(self, connection: Any, flavour: str, ledger: Ledger) -> None:
         self.connection = connection
         self.flavour = flavour
         self.ledger = ledger
         self.entries: list[Entry] = []
+        self.statements: list[str] = []
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        self.statements.append(f"{sql[:120]} {list(values)[-3:]}")
         cursor = self.connection.cursor()
         try:
             cursor.execute(sql, list(values) or None)
@@ -85,6 +87,7 @@ class Session:
     def rows(self, table: str, where: str, values: Sequence[Any], *, lock: bool = True) -> dict[Key, Row]:
         """Key → row, locked."""
         key = TABLES[table].key
+        self.statements.append(f"rows of {table} {where} {list(values)[:3]}{' FOR UPDATE' if lock else ''}")
         cursor = self.connection.cursor()
         try:
             ending = f"ORDER BY {key}" + (" FOR UPDATE" if lock else "")

@@ -104,6 +104,7 @@ class Writers:
         self.tally = Tally()
         self._dice = random.Random(seed)
         self._numbers = iter(range(1, 1 << 60))
+        self._statements: dict[str, list[str]] = {}  # of each transaction whose commit succeeded
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(WRITERS)
         self._running: list[Future[None]] = []
@@ -139,11 +140,23 @@ class Writers:
 
     def revoke(self) -> None:
         """Note which committed transactions the database does not hold any more.  Writers are paused."""
+        held = self._held()
+        self.ledger.revoke(held)
+        self._statements = {name: statements for name, statements in self._statements.items() if name in held}
+
+    def vanished(self) -> list[str]:
+        """Return the transactions whose commit the server confirmed and that it does not hold, though no fault took
+        them, with their statements: the judge reports them as lost, and no consumer could have seen them."""
+        missing = self._statements.keys() - self._held()
+        return [f"the server does not hold {name}: {self._statements[name]}" for name in sorted(missing)]
+
+    def _held(self) -> set[str]:
         session = self._session()
         cursor = session.connection.cursor()
         cursor.execute("SELECT id FROM fault_commits")
-        self.ledger.revoke({name for (name,) in cursor.fetchall()})
+        found = {name for (name,) in cursor.fetchall()}
         session.connection.close()
+        return found
 
     def bulk(self) -> None:
         """One transaction that updates all rows of a table."""
@@ -209,6 +222,7 @@ class Writers:
         self, session: Session, dice: random.Random, name: str, statements: Statements | None, *, prepared: bool
     ) -> None:
         session.entries.clear()
+        session.statements.clear()
         session.execute(f"XA START '{name}'" if prepared and session.flavour != "postgresql" else "BEGIN")
         session.execute("INSERT INTO fault_commits VALUES (%s)", [name])
         if statements is not None:
@@ -288,6 +302,7 @@ class Writers:
             if not (prepared and self._settle_prepared(name, commit=True)) and not self._is_committed(name):
                 return False
         self._committed(name, entries)
+        self._statements[name] = list(session.statements)
         return True
 
     def _committed(self, name: str, entries: Sequence[Entry]) -> None:
