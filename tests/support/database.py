@@ -18,6 +18,7 @@ from pymysql.constants import CLIENT
 from cdc.connection import ConnectionInfo
 from cdc.demo import tables
 from support.servers import TestServer
+from support.waiting import HANG_SECONDS
 
 ERP_TEMPLATE = "cdc_erp_template"
 _numbers = count(1)
@@ -65,9 +66,8 @@ class Database:
             connection = psycopg.connect(dbname=info.database, autocommit=autocommit, **where)
         else:
             flags = CLIENT.MULTI_STATEMENTS
-            connection = pymysql.connect(
-                database=info.database, autocommit=autocommit, charset="utf8mb4", client_flag=flags, **where
-            )
+            how: dict[str, Any] = {"charset": "utf8mb4", "client_flag": flags, "connect_timeout": HANG_SECONDS}
+            connection = pymysql.connect(database=info.database, autocommit=autocommit, **how, **where)
         self._connections.append(connection)
         return connection
 
@@ -175,7 +175,7 @@ def _drop_mysql(administration: Database, name: str) -> None:
         except pymysql.err.OperationalError as error:
             if error.args[0] != 1094:  # no such thread: it has ended by itself
                 raise
-    administration.execute("SET SESSION lock_wait_timeout = 10")
+    administration.execute(f"SET SESSION lock_wait_timeout = {HANG_SECONDS:.0f}")
     administration.execute(f"DROP DATABASE {name}")
 
 

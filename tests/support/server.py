@@ -38,6 +38,9 @@ MYSQL_OPTIONS = (
     "--log-bin-trust-function-creators=1",  # as DBAs set it for accounts without SUPER
     "--innodb-buffer-pool-size=64M",
     "--max-connections=300",
+    "--connect-timeout=120",  # a busy machine may need more than the 10 s of the default for a handshake: error 2013
+    "--net-read-timeout=120",
+    "--net-write-timeout=120",
 )
 BINLOG_OPTIONS = ("--log-bin=binlog", "--binlog-format=ROW", "--server-id=1")
 #: For the shared servers, which nothing kills: no behaviour under test depends on it there.

@@ -366,7 +366,10 @@ async def test_journal_and_log_exclude_each_other(rows: Database) -> None:
     assert await journal.try_lock(0)
     source = logical_source(rows, ROWS)
     opening = asyncio.create_task(source.open(None))
-    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     async with asyncio.timeout(HANG_SECONDS):
         while rows.execute(waiting) == [(0,)]:  # noqa: ASYNC110 - a server's lock
             await asyncio.sleep(0.01)
