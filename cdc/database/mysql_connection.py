@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import pymysql
 from pymysql.connections import Connection
@@ -30,6 +30,14 @@ BAD_COLUMN = 1054
 
 #: DATETIME columns that hold UTC, as the journal's do, read by the standard library's fast parser.
 UTC_DATETIMES = {**conversions, FIELD_TYPE.DATETIME: lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC)}
+
+
+#: What our statements rely on, whatever the server's administrator or `init_connect` sets for everybody: strings and
+#: operators mean one thing, every row is read, and every row is deleted.
+_SESSION: Final = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', SESSION sql_select_limit = 18446744073709551615, "
+    "SESSION sql_safe_updates = 0, SESSION sql_auto_is_null = 0, SESSION sql_big_selects = 1"
+)
 
 
 class Flavour(StrEnum):
@@ -104,9 +112,18 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float 
                 init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
                 **tls_arguments(info.tls),
             )
+            _pin(connection)
     except pymysql.err.MySQLError as error:  # locked, expired, host blocked, TLS demanded: whatever it is, not a defect
         raise _refused(info, code_of(error)) from error
     return connection
+
+
+def _pin(connection: Connection[Any]) -> None:
+    try:
+        rows(connection, _SESSION)
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextmanager
