@@ -200,7 +200,7 @@ def _waits(history: History, rules: Rules) -> Iterator[str]:
         planned = schedule[min(promise.attempt, len(schedule)) - 1]
         wait = promise.due - promise.at
         troubles = sum(
-            request.endpoint == promise.endpoint and not request.accepted and (request.ended or 0.0) <= promise.recorded
+            request.endpoint == promise.endpoint and request.status != ACCEPTED and request.sent <= promise.recorded
             for request in history.requests
         )
         least = planned if troubles < _BREAKER and promise.attempt <= len(schedule) else 0.0
@@ -214,7 +214,7 @@ def _waits(history: History, rules: Rules) -> Iterator[str]:
             )
 
 
-GONE = 410
+ACCEPTED, GONE = 204, 410
 
 
 def _asked(history: History, promise: Promise) -> int | None:
