@@ -78,7 +78,7 @@ class Dispatcher:
         assert self.manager is not None
         await self.manager.until(lambda told: "READY" in told)
         self.process.terminate()
-        code = await asyncio.to_thread(self.process.wait, 60)
+        code = await asyncio.to_thread(self.process.wait, HANG_SECONDS)
         self._sockets.close()
         return code
 
@@ -158,13 +158,13 @@ async def killed(outbox: OutboxStore, folder: Path, dispatchers: int) -> None:
     assert sight.repeated <= sum(kills, Interrupted()), "what was on its way, or answered but not yet recorded"
 
 
-@pytest.mark.timeout(14_400 if FULL else 300)
+@pytest.mark.timeout(14_400 if FULL else 600)
 async def test_one_process_on_sqlite(tmp_path: Path) -> None:
     configure(tmp_path, f"sqlite:///{tmp_path / 'cdc.db'}")
     await killed(SqliteOutbox(tmp_path / "cdc.db"), tmp_path, 1)
 
 
-@pytest.mark.timeout(14_400 if FULL else 300)
+@pytest.mark.timeout(14_400 if FULL else 600)
 async def test_three_processes_on_postgresql(postgres_db: Database, tmp_path: Path) -> None:
     configure(tmp_path, database_url(postgres_db.info))
     await killed(PostgresOutbox(postgres_db.info), tmp_path, 3)

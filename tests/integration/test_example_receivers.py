@@ -81,7 +81,7 @@ async def running(example: Example, folder: Path, secret: str) -> AsyncIterator[
 
 
 async def _answers(port: int) -> None:
-    for _ in range(200):
+    for _ in range(2400):
         try:
             async with aiohttp.ClientSession() as session, session.post(f"http://127.0.0.1:{port}/") as answer:
                 assert answer.status == 401
