@@ -10,12 +10,12 @@ from typing import Final
 
 import structlog
 
-from cdc.backfill import EXISTING, Backfill, BackfillState
-from cdc.clock import Clock
-from cdc.endpoint import Endpoint
+from cdc.model.backfill import EXISTING, Backfill, BackfillState
+from cdc.model.clock import Clock
+from cdc.model.endpoint import Endpoint
+from cdc.model.pattern import names_last
+from cdc.model.rate import usable_rate
 from cdc.outbox.base import OutboxStore
-from cdc.pattern import names_last
-from cdc.rate import usable_rate
 
 #: Seconds between two looks for a new one (unless it is said), and at endpoints that have too much to get already.
 LOOK_EVERY: Final = 1.0
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Backfilling:
-    """A `cdc.source.base.Backfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
+    """A `cdc.capture.base.Backfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
     one."""
 
     def __init__(

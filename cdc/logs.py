@@ -20,7 +20,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from cdc.printable import printable, printable_line
+from cdc.model.printable import printable, printable_line
 
 _LIBRARY_LEVEL = logging.WARNING
 _SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z", re.IGNORECASE)

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from cdc.clock import Clock, SystemClock
 from cdc.dispatch.signing import Verification, verify
+from cdc.model.clock import Clock, SystemClock
 
 _LARGEST_BODY = 64 * 1024 * 1024  # a document with very many lines is one event
 

@@ -15,10 +15,15 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from cdc.backoff import Backoff
-from cdc.change import Batch, Quarantined, RowChange, Transaction
-from cdc.clock import Clock
-from cdc.errors import (
+from cdc.capture.base import NO_BACKFILLS, Backfills, Source
+from cdc.mapping.burst import QUIET
+from cdc.mapping.facts import gather_facts
+from cdc.mapping.mapper import Mapped, Mapper
+from cdc.mapping.merge import merged
+from cdc.model.backoff import Backoff
+from cdc.model.change import Batch, Quarantined, RowChange, Transaction
+from cdc.model.clock import Clock
+from cdc.model.errors import (
     CdcError,
     OutboxError,
     OutboxLost,
@@ -28,18 +33,13 @@ from cdc.errors import (
     first_error,
     reportable_error,
 )
-from cdc.event import Event
-from cdc.mapping.burst import QUIET
-from cdc.mapping.facts import gather_facts
-from cdc.mapping.mapper import Mapped, Mapper
-from cdc.mapping.merge import merged
-from cdc.observer import SILENT, Observer
-from cdc.operation import source_gap
+from cdc.model.event import Event
+from cdc.model.observer import SILENT, Observer
+from cdc.model.operation import source_gap
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
+from cdc.model.quarantine import Defects, gap_of, quarantined
 from cdc.outbox.base import Fence, OutboxStore
-from cdc.payload import event_payload
-from cdc.position import Position
-from cdc.quarantine import Defects, gap_of, quarantined
-from cdc.source.base import NO_BACKFILLS, Backfills, Source
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from cdc.access import totp
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, new_stamp, new_token, new_token_id, secret_digest, token_digest
-from cdc.access.nouns import (
+from cdc.access.model import (
     Allowance,
     ApiToken,
     Origin,
@@ -26,8 +26,8 @@ from cdc.access.nouns import (
 from cdc.access.password import Passwords, check_strength
 from cdc.access.shared import no_user
 from cdc.audit import AuditEntry
-from cdc.clock import Clock
-from cdc.errors import AccessRefused, UsageError
+from cdc.model.clock import Clock
+from cdc.model.errors import AccessRefused, UsageError
 
 #: For how long a set-up link works; `cdc run` prints another one when it starts.
 SETUP_LIFETIME: Final = timedelta(hours=1)

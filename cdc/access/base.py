@@ -18,7 +18,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from cdc.access.nouns import Answer, ApiToken, AuditFilter, Claim, Session, User, UserChange
+from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
 from cdc.audit import AuditEntry, Note, RecordedEntry
 
 
@@ -70,11 +70,11 @@ class AccessStore(Protocol):
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session, note: Note = ()) -> None:
+    async def add_session(self, session: PageSession, note: Note = ()) -> None:
         """What has expired is removed with it.  ``note``: stored in the same write."""
         ...
 
-    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
+    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
         """The session unless it has ended, with its user's present role; the use is noted, at most once a minute (then
         ``last_used_at`` is ``now``)."""
         ...
@@ -125,7 +125,7 @@ class AccessStore(Protocol):
         `REQUEST_LEASE`."""
         ...
 
-    async def answer(self, actor: str, key: str, claim: Claim, answer: Answer | None) -> None:
+    async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
         """Keep the answer of the request that was claimed; None: it was not made, and the key is free again.  Nothing
         happens when somebody else has claimed it since."""
         ...

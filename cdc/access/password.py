@@ -8,8 +8,8 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from cdc.access.nouns import user_key
-from cdc.errors import UsageError
+from cdc.access.model import user_key
+from cdc.model.errors import UsageError
 
 SHORTEST: Final = 10
 LONGEST: Final = 256

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
 from cdc.access import postgres_credentials, postgres_log, postgres_users
-from cdc.access.nouns import Answer, ApiToken, AuditFilter, Claim, Session, User, UserChange
+from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
 from cdc.access.postgres_users import transaction
 from cdc.access.shared import alive, worth_noting
 from cdc.audit import AuditEntry, Note, RecordedEntry
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.audit import append, noting
 from cdc.outbox.postgres.migrate import migrate_postgres
 from cdc.outbox.postgres.session import Db, PostgresSession
@@ -86,10 +86,10 @@ class PostgresAccess:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session, note: Note = ()) -> None:
+    async def add_session(self, session: PageSession, note: Note = ()) -> None:
         await self._write(noting(note, postgres_credentials.add_session), session)
 
-    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
+    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
         found = await self._session.read(postgres_credentials.session, digest)
         session = None if found is None else alive(*found, now, idle)
         if session is not None and worth_noting(session.last_used_at, now):
@@ -139,7 +139,7 @@ class PostgresAccess:
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
         return await self._write(postgres_log.claim, self._box, actor, key, fingerprint=fingerprint, now=now)
 
-    async def answer(self, actor: str, key: str, claim: Claim, answer: Answer | None) -> None:
+    async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
         sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))
         await self._write(postgres_log.answer, actor, key, claim, sealed)
 

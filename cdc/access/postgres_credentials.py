@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from cdc.access.nouns import USE_NOTED, ApiToken, Session, User, clean_name, user_key
+from cdc.access.model import USE_NOTED, ApiToken, PageSession, User, clean_name, user_key
 from cdc.access.postgres_users import rows, write
 from cdc.access.rows import same, session_from, session_row, token_from, token_row
 from cdc.access.shared import no_token, token_exists
@@ -18,12 +18,12 @@ _END_SESSION: Final = "DELETE FROM cdc_outbox.access_session WHERE digest = %(di
 _DELETE: Final = "DELETE FROM cdc_outbox.access_token WHERE id = %(id)s"
 
 
-async def add_session(db: Db, session: Session) -> None:
+async def add_session(db: Db, session: PageSession) -> None:
     await db.query(_FORGET_SESSIONS, {"now": session.created_at})
     await write(db, "insert_session", **session_row(session, same))
 
 
-async def session(db: Db, digest: str) -> tuple[Session, User | None] | None:
+async def session(db: Db, digest: str) -> tuple[PageSession, User | None] | None:
     found = await rows(db, "session", digest=digest)
     return session_from(found[0], same) if found else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, ClaimState
+from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse
 from cdc.access.postgres_users import rows, write
 from cdc.access.rows import audit_from, audit_query, request_from, same
 from cdc.access.shared import claim_of
@@ -36,7 +36,7 @@ async def claim(db: Db, box: SecretBox, actor: str, key: str, *, fingerprint: st
     return found
 
 
-async def answer(db: Db, actor: str, key: str, claimed: Claim, given: Answer | None) -> None:
+async def answer(db: Db, actor: str, key: str, claimed: Claim, given: IdempotentResponse | None) -> None:
     """``given``: its body sealed."""
     request = {"actor": actor, "request_key": key, "started_at": claimed.started_at}
     if given is None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from cdc.access.nouns import User, UserChange, user_key
+from cdc.access.model import User, UserChange, user_key
 from cdc.access.rows import same, user_from, user_row
 from cdc.access.shared import no_user, user_exists
 from cdc.audit import AuditEntry

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from cdc.access.nouns import clean_name
-from cdc.errors import AccessRefused
+from cdc.access.model import clean_name
+from cdc.model.errors import AccessRefused
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address

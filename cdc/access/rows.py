@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from cdc.access.nouns import (
+from cdc.access.model import (
     Allowance,
-    Answer,
     ApiToken,
     AuditFilter,
+    IdempotentResponse,
     Origin,
+    PageSession,
     Role,
     Scope,
-    Session,
     User,
     user_key,
 )
@@ -48,7 +48,7 @@ def user_from(row: Row, moment: Moment) -> User:
     return User(name, Role(role), moment(created_at), stamp, password_hash, totp_secret)
 
 
-def session_row(session: Session, stored: Stored) -> dict[str, Any]:
+def session_row(session: PageSession, stored: Stored) -> dict[str, Any]:
     return {
         "digest": session.digest,
         "user_key": session.key,
@@ -63,11 +63,11 @@ def session_row(session: Session, stored: Stored) -> dict[str, Any]:
     }
 
 
-def session_from(row: Row, moment: Moment) -> tuple[Session, User | None]:
+def session_from(row: Row, moment: Moment) -> tuple[PageSession, User | None]:
     """A session, and the user of ours with its name, if any."""
     digest, name, role, origin, stamp, address, *times = row[:9]
     user = row[9:]
-    session = Session(digest, name, Role(role), Origin(origin), stamp, address, *map(moment, times))
+    session = PageSession(digest, name, Role(role), Origin(origin), stamp, address, *map(moment, times))
     return session, None if user[0] is None else user_from(user, moment)
 
 
@@ -108,10 +108,12 @@ def audit_query(which: AuditFilter, limit: int, before: int | None) -> dict[str,
     }
 
 
-def request_from(row: Row, moment: Moment, opened: Callable[[str], str]) -> tuple[str, datetime, Answer | None]:
+def request_from(
+    row: Row, moment: Moment, opened: Callable[[str], str]
+) -> tuple[str, datetime, IdempotentResponse | None]:
     """Fingerprint, start, answer.  ``opened``: opens what is sealed."""
     fingerprint, started_at, status, content_type, body = row
-    answer = None if status is None else Answer(status, content_type, opened(body))
+    answer = None if status is None else IdempotentResponse(status, content_type, opened(body))
     return fingerprint, moment(started_at), answer
 
 

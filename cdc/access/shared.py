@@ -6,21 +6,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cdc.access.credential import CDCT
-from cdc.access.nouns import (
+from cdc.access.model import (
     IDEMPOTENCY_KEPT,
     REQUEST_LEASE,
     USE_NOTED,
-    Answer,
     Claim,
     ClaimState,
+    IdempotentResponse,
     Origin,
-    Session,
+    PageSession,
     User,
 )
-from cdc.errors import NotFound, UsageError
+from cdc.model.errors import NotFound, UsageError
 
 
-def alive(session: Session, user: User | None, now: datetime, idle: timedelta) -> Session | None:
+def alive(session: PageSession, user: User | None, now: datetime, idle: timedelta) -> PageSession | None:
     """The session with its user's present role, unless it has ended.  ``user``: ours of that name, if any."""
     if session.expires_at <= now or session.last_used_at + idle <= now:
         return None
@@ -36,7 +36,7 @@ def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:
     return last_used_at is None or last_used_at + USE_NOTED <= now
 
 
-def claim_of(found: tuple[str, datetime, Answer | None] | None, fingerprint: str, now: datetime) -> Claim:
+def claim_of(found: tuple[str, datetime, IdempotentResponse | None] | None, fingerprint: str, now: datetime) -> Claim:
     """``found``: fingerprint, start and answer of the request that was made with the key, if any.  A claim that is
     `ClaimState.NEW` begins now, and takes its place."""
     if found is None or found[1] + IDEMPOTENCY_KEPT <= now:

@@ -18,13 +18,13 @@ import structlog
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, secret_digest, token_digest
 from cdc.access.facturascripts import FacturaScriptsUser, FacturaScriptsUsers, PhpPasswords
-from cdc.access.nouns import ApiToken, Origin, Role, Session, User, clean_name, user_key
+from cdc.access.model import ApiToken, Origin, PageSession, Role, User, clean_name, user_key
 from cdc.access.password import Passwords
 from cdc.access.throttle import Throttle
 from cdc.access.totp import owner_of, step_of
 from cdc.audit import AuditEntry
-from cdc.clock import Clock
-from cdc.errors import AccessRefused, SourceError
+from cdc.model.clock import Clock
+from cdc.model.errors import AccessRefused, SourceError
 
 #: Unless a session is used, it ends after this long.
 IDLE: Final = timedelta(hours=2)
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 class SignedIn:
     """``cookie``: the value of the session's cookie, which is kept nowhere else."""
 
-    session: Session
+    session: PageSession
     cookie: str = field(repr=False)
 
 
@@ -119,7 +119,7 @@ class SignIn:
         found = _Candidate(user.name, user.role, Origin.HEADER, user.stamp)
         return await self._begin(found, address, cookie)
 
-    async def session(self, cookie: str) -> Session | None:
+    async def session(self, cookie: str) -> PageSession | None:
         """The session with this cookie unless it has ended, used.  One that a proxy vouched for counts only while it
         does (`with_header`): whoever signs out there is signed out here."""
         now = self._clock.now()
@@ -184,7 +184,7 @@ class SignIn:
         owner = owner_of(found.origin, user_key(found.name))
         return step is not None and await self._store.take_totp_step(owner, step)
 
-    async def _still_admitted(self, session: Session, now: datetime) -> bool:
+    async def _still_admitted(self, session: PageSession, now: datetime) -> bool:
         """A user of FacturaScripts, who is looked up when the use is noted, once a minute; else the session ends."""
         looked_up = session.last_used_at != now
         if self._theirs is not None and (looked_up or await self._still_admin(self._theirs, session.user)):
@@ -203,7 +203,7 @@ class SignIn:
 
     # -- a session --------------------------------------------------------------------------------------------------
 
-    async def _used(self, cookie: str, now: datetime) -> Session | None:
+    async def _used(self, cookie: str, now: datetime) -> PageSession | None:
         digest = secret_digest(cookie)
         return None if digest is None else await self._store.use_session(digest, now, self._idle)
 
@@ -219,8 +219,8 @@ class SignIn:
         await self._store.add_session(session, note)
         return SignedIn(session, cookie)
 
-    def _new_session(self, found: _Candidate, digest: str, address: str, now: datetime) -> Session:
-        return Session(
+    def _new_session(self, found: _Candidate, digest: str, address: str, now: datetime) -> PageSession:
+        return PageSession(
             digest=digest,
             user=found.name,
             role=found.role,
@@ -233,7 +233,7 @@ class SignIn:
         )
 
 
-def _begun(session: Session) -> AuditEntry:
+def _begun(session: PageSession) -> AuditEntry:
     actor = f"user:{session.user}"
     how = {"by": session.origin.value, "address": session.address}
     return AuditEntry(session.created_at, actor, "session.begin", actor, how)

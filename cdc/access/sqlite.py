@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cdc.access import sqlite_credentials, sqlite_log, sqlite_users
-from cdc.access.nouns import Answer, ApiToken, AuditFilter, Claim, Session, User, UserChange
+from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
 from cdc.access.shared import alive, worth_noting
 from cdc.audit import AuditEntry, Note, RecordedEntry
 from cdc.outbox.migrate import migrate_sqlite
@@ -90,10 +90,10 @@ class SqliteAccess:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    async def add_session(self, session: Session, note: Note = ()) -> None:
+    async def add_session(self, session: PageSession, note: Note = ()) -> None:
         await self._writer.write(noting(note, sqlite_credentials.add_session), session)
 
-    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> Session | None:
+    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
         found = await self._reader.read(sqlite_credentials.session, digest)
         session = None if found is None else alive(*found, now, idle)
         if session is not None and worth_noting(session.last_used_at, now):
@@ -143,7 +143,7 @@ class SqliteAccess:
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
         return await self._writer.write(sqlite_log.claim, self._box, actor, key, fingerprint=fingerprint, now=now)
 
-    async def answer(self, actor: str, key: str, claim: Claim, answer: Answer | None) -> None:
+    async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
         sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))
         await self._writer.write(sqlite_log.answer, actor, key, claim, sealed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.access.nouns import USE_NOTED, ApiToken, Session, User, clean_name, user_key
+from cdc.access.model import USE_NOTED, ApiToken, PageSession, User, clean_name, user_key
 from cdc.access.rows import session_from, session_row, token_from, token_row
 from cdc.access.shared import no_token, token_exists
 from cdc.access.sqlite_users import statement
@@ -16,12 +16,12 @@ from cdc.outbox.sqlite.rows import micros, moment
 # -- sessions -------------------------------------------------------------------------------------------------------
 
 
-def add_session(db: sqlite3.Connection, session: Session) -> None:
+def add_session(db: sqlite3.Connection, session: PageSession) -> None:
     db.execute("DELETE FROM access_session WHERE expires_at <= ?", (micros(session.created_at),))
     statement(db, "insert_session", session_row(session, micros))
 
 
-def session(db: sqlite3.Connection, digest: str) -> tuple[Session, User | None] | None:
+def session(db: sqlite3.Connection, digest: str) -> tuple[PageSession, User | None] | None:
     row = statement(db, "session", {"digest": digest}).fetchone()
     return None if row is None else session_from(row, moment)
 

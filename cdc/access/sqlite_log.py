@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.access.nouns import IDEMPOTENCY_KEPT, Answer, AuditFilter, Claim, ClaimState
+from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse
 from cdc.access.rows import audit_from, audit_query, request_from
 from cdc.access.shared import claim_of
 from cdc.access.sqlite_users import statement
@@ -38,7 +38,7 @@ def claim(db: sqlite3.Connection, box: SecretBox, actor: str, key: str, *, finge
     return found
 
 
-def answer(db: sqlite3.Connection, actor: str, key: str, claimed: Claim, given: Answer | None) -> None:
+def answer(db: sqlite3.Connection, actor: str, key: str, claimed: Claim, given: IdempotentResponse | None) -> None:
     """``given``: its body sealed."""
     request = {"actor": actor, "request_key": key, "started_at": micros(claimed.started_at)}
     if given is None:

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from cdc.access.nouns import User, UserChange, user_key
+from cdc.access.model import User, UserChange, user_key
 from cdc.access.rows import user_from, user_row
 from cdc.access.shared import no_user, user_exists
 from cdc.audit import AuditEntry

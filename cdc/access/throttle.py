@@ -11,16 +11,16 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from cdc.access.nouns import user_key
+from cdc.access.model import user_key
 from cdc.access.proxy import network_of
-from cdc.errors import TooManyAttempts
+from cdc.model.errors import TooManyAttempts
 
 #: Users or addresses that are remembered; beyond, those that failed longest ago are forgotten.
 _MOST: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ThrottleLimits:
     """After ``free`` failures: a second, and twice as long each time, up to ``longest`` (seconds).  Without a failure
     for ``forgotten_after`` seconds all is as before."""
 
@@ -34,9 +34,9 @@ class Bounds:
 
 
 #: Somebody else's failures must not keep a user out for long; 1,440 guesses a day find no password.
-USER: Final = Bounds(free=3, longest=60.0)
+USER: Final = ThrottleLimits(free=3, longest=60.0)
 #: An office is one address.
-ADDRESS: Final = Bounds(free=10, longest=900.0)
+ADDRESS: Final = ThrottleLimits(free=10, longest=900.0)
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Failures:
 
 
 class _Counter:
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: ThrottleLimits) -> None:
         self._bounds = bounds
         self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
 
@@ -80,7 +80,7 @@ class Throttle:
     """Of one process, in memory: a restart begins anew.  Names that are one user's (`user_key`) are one here; so are
     the addresses of one IPv6 network of 64 bits, which one customer has."""
 
-    def __init__(self, user: Bounds = USER, address: Bounds = ADDRESS) -> None:
+    def __init__(self, user: ThrottleLimits = USER, address: ThrottleLimits = ADDRESS) -> None:
         self._users = _Counter(user)
         self._addresses = _Counter(address)
 

@@ -11,7 +11,7 @@ import pyotp
 from pyotp.utils import strings_equal
 
 from cdc.access.credential import Random
-from cdc.access.nouns import Origin
+from cdc.access.model import Origin
 
 ISSUER: Final = "facturascripts-cdc"
 _SECRET_BYTES: Final = 20

@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import AUDIT_KEPT
-from cdc.clock import Clock
-from cdc.errors import OutboxError
+from cdc.access.model import AUDIT_KEPT
+from cdc.model.clock import Clock
+from cdc.model.errors import OutboxError
 
 #: Seconds.
 _EVERY: Final = 3_600.0

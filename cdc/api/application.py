@@ -12,11 +12,11 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from cdc.api.desk import Desk
-from cdc.api.gate import Gate
 from cdc.api.openapi import document
-from cdc.api.operation import Answer, Call, Caller, Operation
+from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Problem, of_validation, problems
 from cdc.api.scoped import scoped
+from cdc.api.token_auth import TokenAuth
 
 PREFIX = "/api/v1"
 #: No request needs more (bytes).
@@ -28,7 +28,7 @@ BODY_SECONDS = 15.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> web.Application:
+def api_application(desk: Desk, gate: TokenAuth, operations: Sequence[ApiOperation]) -> web.Application:
     app = web.Application(middlewares=[problems])
     described = orjson.dumps(document(operations, PREFIX), option=orjson.OPT_INDENT_2)
 
@@ -44,7 +44,7 @@ def api_application(desk: Desk, gate: Gate, operations: Sequence[Operation]) -> 
     return app
 
 
-def _route(operation: Operation, desk: Desk, gate: Gate) -> Handler:
+def _route(operation: ApiOperation, desk: Desk, gate: TokenAuth) -> Handler:
     async def route(request: web.Request) -> web.StreamResponse:
         caller = await gate.caller(request)
         if not caller.scope.allows(operation.scope):
@@ -54,7 +54,7 @@ def _route(operation: Operation, desk: Desk, gate: Gate) -> Handler:
         async def work() -> web.StreamResponse:
             call = _call(operation, request, raw, desk=desk, gate=gate, caller=caller)
             answered = await operation.handle(call)
-            if not isinstance(answered, Answer):
+            if not isinstance(answered, Response):
                 return answered
             return _encoded(answered, operation)
 
@@ -82,12 +82,12 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _call(
-    operation: Operation, request: web.Request, raw: bytes, *, desk: Desk, gate: Gate, caller: Caller
-) -> Call[BaseModel | None, BaseModel | None]:
+    operation: ApiOperation, request: web.Request, raw: bytes, *, desk: Desk, gate: TokenAuth, caller: Caller
+) -> OperationCall[BaseModel | None, BaseModel | None]:
     path = dict(request.match_info)
     if not all(value.isprintable() for value in path.values()):
         raise Problem(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
-    return Call(
+    return OperationCall(
         request=request,
         desk=scoped(desk, caller.sources, caller.allowed) if caller.sources else desk,
         caller=caller,
@@ -99,7 +99,7 @@ def _call(
     )
 
 
-def _query(operation: Operation, request: web.Request) -> BaseModel | None:
+def _query(operation: ApiOperation, request: web.Request) -> BaseModel | None:
     if operation.query is None:
         if request.query:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "This takes no query parameters.")
@@ -115,7 +115,7 @@ def _query(operation: Operation, request: web.Request) -> BaseModel | None:
         raise of_validation(error, "query") from None
 
 
-def _body(operation: Operation, request: web.Request, raw: bytes) -> BaseModel | None:
+def _body(operation: ApiOperation, request: web.Request, raw: bytes) -> BaseModel | None:
     if operation.body is None:
         if raw:
             raise Problem(HTTPStatus.BAD_REQUEST, "This takes no body.")
@@ -154,7 +154,7 @@ def _no_text(kind: str) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"A text of the {kind} holds a NUL or half a character.")
 
 
-def _encoded(answer: Answer, operation: Operation) -> web.Response:
+def _encoded(answer: Response, operation: ApiOperation) -> web.Response:
     headers = {"Cache-Control": "no-store", **answer.headers}
     if answer.content is None:
         return web.Response(status=operation.status, headers=headers)

@@ -7,14 +7,14 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api.desk import Desk
-from cdc.api.operation import Answer, Call, Operation
+from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
-from cdc.api.resource import NEXT, Moment, PageQuery, Shown, Taken
-from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState, seconds_left
+from cdc.api.resource import NEXT, Moment, PageQuery, RequestModel, ResponseModel
+from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState, seconds_left
+from cdc.model.sql_condition import LONGEST
 from cdc.outbox.shared import no_backfill
-from cdc.sql_condition import LONGEST
 
 _TAG = "backfills"
 _CONDITION = (
@@ -23,7 +23,7 @@ _CONDITION = (
 )
 
 
-class NewBackfill(Taken):
+class NewBackfill(RequestModel):
     source: Annotated[str, Field(description="Whose table it is.", max_length=200)]
     table: Annotated[
         str,
@@ -38,7 +38,7 @@ class NewBackfill(Taken):
     rate: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Rows a second at most; 0: any.")] = 0.0
 
 
-class BackfillResource(Shown):
+class BackfillResource(ResponseModel):
     """A backfill, and how far it is."""
 
     id: str = Field(examples=["bf_5f2d1c0b9a8e7f60"])
@@ -79,53 +79,53 @@ class BackfillResource(Shown):
         )
 
 
-class BackfillPage(Shown):
+class BackfillPage(ResponseModel):
     items: list[BackfillResource]
     next: str | None = Field(description=NEXT)
 
 
-async def _begin(call: Call[None, NewBackfill]) -> Answer:
+async def _begin(call: OperationCall[None, NewBackfill]) -> Response:
     body = call.body
     asked = Asked((body.table,), call.caller.name, body.where.strip(), body.endpoint or "", body.rate)
     with named_in_the_body():
         (begun,) = await call.desk.begin_backfills(body.source, asked)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Answer(BackfillResource.of(begun, call.desk), headers)
+    return Response(BackfillResource.of(begun, call.desk), headers)
 
 
-async def _list(call: Call[PageQuery, None]) -> Answer:
+async def _list(call: OperationCall[PageQuery, None]) -> Response:
     query = call.query
     found = await call.desk.store.backfills(query.limit + 1, query.cursor)
     shown = found[: query.limit]
     items = [BackfillResource.of(each, call.desk) for each in shown]
-    return Answer(BackfillPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
+    return Response(BackfillPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
 
 
-async def _show(call: Call[None, None]) -> Answer:
+async def _show(call: OperationCall[None, None]) -> Response:
     backfill_id = call.path["id"]
     found = await call.desk.store.find_backfill(backfill_id)
     if found is None:
         raise no_backfill(backfill_id)
-    return Answer(BackfillResource.of(found, call.desk))
+    return Response(BackfillResource.of(found, call.desk))
 
 
-def _changing(name: str, summary: str) -> Operation:
+def _changing(name: str, summary: str) -> ApiOperation:
     """``name``: of `ACTIONS`."""
     state, action = ACTIONS[name]
 
-    async def change(call: Call[None, None]) -> Answer:
+    async def change(call: OperationCall[None, None]) -> Response:
         now = call.desk.clock.now()
         changed = await call.desk.store.set_backfill(call.path["id"], state, "", now, call.note())
-        return Answer(BackfillResource.of(changed, call.desk))
+        return Response(BackfillResource.of(changed, call.desk))
 
     path, operation = f"/backfills/{{id}}/{name}", f"{name}Backfill"
-    return Operation(
+    return ApiOperation(
         "POST", path, operation, summary, Scope.MANAGE, change, answer=BackfillResource, tag=_TAG, action=action
     )
 
 
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         "POST",
         "/backfills",
         "beginBackfill",
@@ -140,7 +140,7 @@ OPERATIONS = (
         description="It goes on while its source is captured; those of one source, one after the other.",
         action="backfill.begin",
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/backfills",
         "listBackfills",
@@ -151,7 +151,7 @@ OPERATIONS = (
         query=PageQuery,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/backfills/{id}",
         "showBackfill",

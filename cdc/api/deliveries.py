@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from cdc.access.nouns import Scope
-from cdc.api.operation import Answer, Call, Operation
+from cdc.access.model import Scope
+from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import Problem
 from cdc.api.resource import (
     SHORT_PAGES,
@@ -15,9 +15,9 @@ from cdc.api.resource import (
     DeliveryResource,
     PageQuery,
 )
-from cdc.errors import NotFound
+from cdc.model.errors import NotFound
 from cdc.outbox.shared import no_delivery
-from cdc.outbox.walk import Patience
+from cdc.outbox.slices import TimeBudget
 
 _TAG = "deliveries"
 
@@ -26,27 +26,27 @@ class DeliveriesQuery(DeliveriesMeant, PageQuery):
     pass
 
 
-async def _list(call: Call[DeliveriesQuery, None]) -> Answer:
-    query, patience = call.query, Patience(call.desk.clock.monotonic)
+async def _list(call: OperationCall[DeliveriesQuery, None]) -> Response:
+    query, patience = call.query, TimeBudget(call.desk.clock.monotonic)
     try:
         page = await call.desk.store.search_deliveries(query.filter(), query.limit, patience, query.cursor)
     except NotFound:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours (any more).", "Begin again without it."
         ) from None
-    return Answer(DeliveryPage(items=[DeliveryResource.of(view) for view in page.found], next=page.further))
+    return Response(DeliveryPage(items=[DeliveryResource.of(view) for view in page.found], next=page.further))
 
 
-async def _show(call: Call[None, None]) -> Answer:
-    return Answer(await _detail(call))
+async def _show(call: OperationCall[None, None]) -> Response:
+    return Response(await _detail(call))
 
 
-async def _retry(call: Call[None, None]) -> Answer:
+async def _retry(call: OperationCall[None, None]) -> Response:
     await call.desk.store.retry(call.path["id"], call.desk.clock.now(), call.note())
-    return Answer(await _detail(call))
+    return Response(await _detail(call))
 
 
-async def _detail(call: Call[None, None]) -> DeliveryDetail:
+async def _detail(call: OperationCall[None, None]) -> DeliveryDetail:
     store, delivery_id = call.desk.store, call.path["id"]
     view = await store.delivery(delivery_id)
     if view is None:
@@ -55,7 +55,7 @@ async def _detail(call: Call[None, None]) -> DeliveryDetail:
 
 
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         "GET",
         "/deliveries",
         "listDeliveries",
@@ -67,7 +67,7 @@ OPERATIONS = (
         tag=_TAG,
         description=SHORT_PAGES,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/deliveries/{id}",
         "showDelivery",
@@ -77,7 +77,7 @@ OPERATIONS = (
         answer=DeliveryDetail,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/deliveries/{id}/retry",
         "retryDelivery",

@@ -1,4 +1,4 @@
-"""What the API asks of the rest of the program, besides the outbox; `cdc.service.desk` answers it."""
+"""What the API asks of the rest of the program, besides the outbox; `cdc.runtime.desk` answers it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cdc.audit import Note
-from cdc.backfill import Asked, Backfill, Planned
-from cdc.clock import Clock
-from cdc.delivery import Attempt, DeliveryView
-from cdc.endpoint import Endpoint
-from cdc.finding import Finding
-from cdc.log_filter import DeliveryFilter
+from cdc.model.backfill import Asked, Backfill, Planned
+from cdc.model.clock import Clock
+from cdc.model.delivery import Attempt, DeliveryView
+from cdc.model.endpoint import Endpoint
+from cdc.model.finding import Finding
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.replay import Replay
 from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
-from cdc.replay import Replay
 
 
 class EventKind(Protocol):

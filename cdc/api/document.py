@@ -10,10 +10,10 @@ from itertools import groupby
 from typing import Any
 
 from cdc.api.application import LARGEST_BODY, PREFIX
-from cdc.api.gate import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE, TOKEN_STREAMS
 from cdc.api.openapi import document
-from cdc.api.operation import Operation
+from cdc.api.operation import ApiOperation
 from cdc.api.operations import OPERATIONS
+from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE, TOKEN_STREAMS
 
 _HEAD = f"""\
 # HTTP API
@@ -86,7 +86,7 @@ def _contents() -> Iterator[str]:
         yield f"| [`{each.method} {each.path}`](#{anchor}) | {each.scope} | {each.summary} |"
 
 
-def _operation(each: Operation, told: Mapping[str, Any]) -> Iterator[str]:
+def _operation(each: ApiOperation, told: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n### {each.method} {PREFIX}{each.path}\n"
     yield f"{each.summary} {each.description}".strip() + f" Scope: `{each.scope}`.\n"
     rows = [

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr
 
-from cdc.access.nouns import Scope
-from cdc.api.resource import AttemptResource, EventResource, Moment, Shown, Taken
-from cdc.delivery import DeliveryState
+from cdc.access.model import Scope
+from cdc.api.resource import AttemptResource, EventResource, Moment, RequestModel, ResponseModel
 from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import public_key, signature_of
-from cdc.endpoint import Endpoint, Order, PayloadFormat
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 
 #: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
 _NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
@@ -28,7 +28,7 @@ Headers = Annotated[
 ]
 
 
-class EndpointFields(Taken):
+class EndpointFields(RequestModel):
     """What may be said of an endpoint; what is left out has its default, or stays as it is."""
 
     sources: Annotated[list[Name] | None, Field(max_length=100, description="Empty: all.")] = None
@@ -85,21 +85,21 @@ class EndpointPatch(EndpointFields):
     events: Annotated[list[Pattern] | None, Field(min_length=1, max_length=200)] = None
 
 
-class Disabling(Taken):
+class Disabling(RequestModel):
     reason: Annotated[str, Field(max_length=500, description="For whoever looks later.")] = "Disabled by hand."
 
 
-class Rotation(Taken):
+class Rotation(RequestModel):
     signature: Annotated[Literal["v1", "v1a"] | None, Field(description="Left out: as now.")] = None
     secret: Annotated[SecretStr | None, Field(max_length=200)] = None
     overlap_hours: Annotated[float, Field(ge=0, le=8760, description="How long the former secret signs too.")] = 24.0
 
 
-class TestEvent(Taken):
+class TestEvent(RequestModel):
     event: Annotated[Name, Field(description="Its event name.")] = "endpoint.test"
 
 
-class PreviewWanted(Taken):
+class PreviewWanted(RequestModel):
     """Which of the last events an endpoint like this one would get."""
 
     events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
@@ -108,7 +108,7 @@ class PreviewWanted(Taken):
     last: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-class EndpointResource(Shown):
+class EndpointResource(ResponseModel):
     """A URL that gets events.  Of its secrets and headers only that they are there."""
 
     id: str = Field(examples=["ep_5f2d1c0b9a8e7f60"])
@@ -157,7 +157,7 @@ class EndpointWithSecret(EndpointResource):
         return cls(**shown, secret=endpoint.secret if shown["signature"] == "v1" else None)
 
 
-class EndpointList(Shown):
+class EndpointList(ResponseModel):
     items: list[EndpointResource]
 
 
@@ -165,7 +165,7 @@ class TestResult(AttemptResource):
     accepted: bool
 
 
-class Preview(Shown):
+class Preview(ResponseModel):
     looked_at: int
     fitting: list[EventResource]
 

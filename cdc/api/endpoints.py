@@ -6,7 +6,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api.endpoint_resource import (
     Disabling,
     EndpointList,
@@ -20,81 +20,81 @@ from cdc.api.endpoint_resource import (
     TestEvent,
     TestResult,
 )
-from cdc.api.operation import Answer, Call, Operation
+from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import AttemptResource, EventResource
-from cdc.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.outbox.shared import no_endpoint
 
 _TAG = "endpoints"
 
 
-async def _list(call: Call[None, None]) -> Answer:
+async def _list(call: OperationCall[None, None]) -> Response:
     endpoints, counts = await call.desk.store.endpoints(), await call.desk.store.counts()
-    return Answer(
+    return Response(
         EndpointList(
             items=[EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in endpoints]
         )
     )
 
 
-async def _create(call: Call[None, NewEndpoint]) -> Answer:
+async def _create(call: OperationCall[None, NewEndpoint]) -> Response:
     body = call.body
     secret = body.secret.get_secret_value() if body.secret else None
     made = call.desk.made(body.given(), secret, body.signature if "signature" in body.model_fields_set else None)
     await call.desk.store.add_endpoint(made, call.note(made.id))
     created = EndpointWithSecret.revealing(made, {})
-    return Answer(created, {"Location": f"{call.request.path}/{made.id}"})
+    return Response(created, {"Location": f"{call.request.path}/{made.id}"})
 
 
-async def _show(call: Call[None, None]) -> Answer:
-    return Answer(await _resource(call, await _found(call)))
+async def _show(call: OperationCall[None, None]) -> Response:
+    return Response(await _resource(call, await _found(call)))
 
 
-async def _update(call: Call[None, EndpointPatch]) -> Answer:
+async def _update(call: OperationCall[None, EndpointPatch]) -> Response:
     found = await _found(call)
     fields = call.desk.checked(call.body.given(), found)
-    return Answer(await _resource(call, await _changed(call, EndpointChange(**fields))))
+    return Response(await _resource(call, await _changed(call, EndpointChange(**fields))))
 
 
-async def _remove(call: Call[None, None]) -> Answer:
+async def _remove(call: OperationCall[None, None]) -> Response:
     await call.desk.store.remove_endpoint(call.path["id"], call.desk.clock.now(), call.note())
-    return Answer(None)
+    return Response(None)
 
 
-async def _enable(call: Call[None, None]) -> Answer:
+async def _enable(call: OperationCall[None, None]) -> Response:
     wanted = EndpointChange(enabled=True, disabled_reason="")
-    return Answer(await _resource(call, await _changed(call, wanted)))
+    return Response(await _resource(call, await _changed(call, wanted)))
 
 
-async def _disable(call: Call[None, Disabling]) -> Answer:
+async def _disable(call: OperationCall[None, Disabling]) -> Response:
     wanted = EndpointChange(enabled=False, disabled_reason=call.body.reason)
-    return Answer(await _resource(call, await _changed(call, wanted)))
+    return Response(await _resource(call, await _changed(call, wanted)))
 
 
-async def _rotate(call: Call[None, Rotation]) -> Answer:
+async def _rotate(call: OperationCall[None, Rotation]) -> Response:
     body, found = call.body, await _found(call)
     secret = call.desk.secret(body.secret.get_secret_value() if body.secret else None, body.signature, found)
     until = call.desk.clock.now() + timedelta(hours=body.overlap_hours)
     rotated = await _changed(call, EndpointChange(secret=secret, former_secret_until=until))
     counts = await call.desk.store.counts()
-    return Answer(EndpointWithSecret.revealing(rotated, counts.get(rotated.id, {})))
+    return Response(EndpointWithSecret.revealing(rotated, counts.get(rotated.id, {})))
 
 
-async def _test(call: Call[None, TestEvent]) -> Answer:
+async def _test(call: OperationCall[None, TestEvent]) -> Response:
     attempt = await call.desk.send_test(call.path["id"], call.body.event, call.note())
     shown: dict[str, Any] = AttemptResource.of(attempt).model_dump()
-    return Answer(TestResult(**shown, accepted=not attempt.error))
+    return Response(TestResult(**shown, accepted=not attempt.error))
 
 
-async def _preview(call: Call[None, PreviewWanted]) -> Answer:
+async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
     body = call.body
     wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
     last = await call.desk.store.events(body.last)
     fitting = await call.desk.fitting(wanted, last)
-    return Answer(Preview(looked_at=len(last), fitting=[EventResource.of(stored) for stored in fitting]))
+    return Response(Preview(looked_at=len(last), fitting=[EventResource.of(stored) for stored in fitting]))
 
 
-async def _found(call: Call[Any, Any]) -> Endpoint:
+async def _found(call: OperationCall[Any, Any]) -> Endpoint:
     endpoint_id = call.path["id"]
     found = await call.desk.store.endpoint(endpoint_id)
     if found is None:
@@ -102,18 +102,20 @@ async def _found(call: Call[Any, Any]) -> Endpoint:
     return found
 
 
-async def _changed(call: Call[Any, Any], change: EndpointChange) -> Endpoint:
+async def _changed(call: OperationCall[Any, Any], change: EndpointChange) -> Endpoint:
     return await call.desk.store.change_endpoint(call.path["id"], change, call.note())
 
 
-async def _resource(call: Call[Any, Any], endpoint: Endpoint) -> EndpointResource:
+async def _resource(call: OperationCall[Any, Any], endpoint: Endpoint) -> EndpointResource:
     counts = await call.desk.store.counts()
     return EndpointResource.of(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
 
 
 OPERATIONS = (
-    Operation("GET", "/endpoints", "listEndpoints", "All endpoints.", Scope.READ, _list, answer=EndpointList, tag=_TAG),
-    Operation(
+    ApiOperation(
+        "GET", "/endpoints", "listEndpoints", "All endpoints.", Scope.READ, _list, answer=EndpointList, tag=_TAG
+    ),
+    ApiOperation(
         "POST",
         "/endpoints",
         "createEndpoint",
@@ -126,7 +128,7 @@ OPERATIONS = (
         tag=_TAG,
         action="endpoint.add",
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/endpoint-preview",
         "previewEndpoint",
@@ -137,7 +139,7 @@ OPERATIONS = (
         body=PreviewWanted,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/endpoints/{id}",
         "showEndpoint",
@@ -147,7 +149,7 @@ OPERATIONS = (
         answer=EndpointResource,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "PATCH",
         "/endpoints/{id}",
         "updateEndpoint",
@@ -159,7 +161,7 @@ OPERATIONS = (
         tag=_TAG,
         action="endpoint.update",
     ),
-    Operation(
+    ApiOperation(
         "DELETE",
         "/endpoints/{id}",
         "removeEndpoint",
@@ -170,7 +172,7 @@ OPERATIONS = (
         tag=_TAG,
         action="endpoint.remove",
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/endpoints/{id}/enable",
         "enableEndpoint",
@@ -181,7 +183,7 @@ OPERATIONS = (
         tag=_TAG,
         action="endpoint.enable",
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/endpoints/{id}/disable",
         "disableEndpoint",
@@ -194,7 +196,7 @@ OPERATIONS = (
         tag=_TAG,
         action="endpoint.disable",
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/endpoints/{id}/rotate-secret",
         "rotateSecret",
@@ -207,7 +209,7 @@ OPERATIONS = (
         tag=_TAG,
         action="endpoint.rotate-secret",
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/endpoints/{id}/test",
         "testEndpoint",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api.desk import EventKind
-from cdc.api.operation import Answer, Call, Operation
+from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import (
     SHORT_PAGES,
     EventPage,
@@ -17,9 +17,9 @@ from cdc.api.resource import (
     StreamQuery,
 )
 from cdc.api.stream import sequence_of, stream
-from cdc.errors import NotFound
-from cdc.log_filter import EventFilter
-from cdc.outbox.walk import Patience
+from cdc.model.errors import NotFound
+from cdc.model.log_filter import EventFilter
+from cdc.outbox.slices import TimeBudget
 
 _TAG = "events"
 
@@ -28,39 +28,39 @@ class EventsQuery(EventsMeant, PageQuery):
     pass
 
 
-async def _types(call: Call[None, None]) -> Answer:
-    return Answer(EventTypeList(items=[EventTypeResource(**_summary(kind)) for kind in call.desk.event_kinds()]))
+async def _types(call: OperationCall[None, None]) -> Response:
+    return Response(EventTypeList(items=[EventTypeResource(**_summary(kind)) for kind in call.desk.event_kinds()]))
 
 
-async def _type(call: Call[None, None]) -> Answer:
+async def _type(call: OperationCall[None, None]) -> Response:
     name = call.path["name"]
     kind = next((kind for kind in call.desk.event_kinds() if kind.name == name), None)
     if kind is None:
         raise NotFound(f"There is no event {name!r}.", "GET /api/v1/event-types lists all.")
-    return Answer(EventTypeDetail(**_summary(kind), payload_schema=kind.schema, example=kind.example))
+    return Response(EventTypeDetail(**_summary(kind), payload_schema=kind.schema, example=kind.example))
 
 
 def _summary(kind: EventKind) -> dict[str, str]:
     return {"event": kind.name, "entity": kind.entity, "table": kind.table, "when": kind.when}
 
 
-async def _list(call: Call[EventsQuery, None]) -> Answer:
-    query, patience = call.query, Patience(call.desk.clock.monotonic)
+async def _list(call: OperationCall[EventsQuery, None]) -> Response:
+    query, patience = call.query, TimeBudget(call.desk.clock.monotonic)
     which, after = EventFilter(**query.fields()), sequence_of(query.cursor)
     page = await call.desk.store.search_events(which, query.limit, patience, after, oldest_first=True)
-    return Answer(EventPage(items=[EventResource.of(stored) for stored in page.found], next=page.further))
+    return Response(EventPage(items=[EventResource.of(stored) for stored in page.found], next=page.further))
 
 
-async def _show(call: Call[None, None]) -> Answer:
+async def _show(call: OperationCall[None, None]) -> Response:
     event_id = call.path["id"]
     stored = await call.desk.store.event(event_id)
     if stored is None:
         raise NotFound(f"There is no event {event_id}.", "GET /api/v1/events lists those that are kept.")
-    return Answer(EventResource.of(stored))
+    return Response(EventResource.of(stored))
 
 
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         "GET",
         "/event-types",
         "listEventTypes",
@@ -70,7 +70,7 @@ OPERATIONS = (
         answer=EventTypeList,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/event-types/{name}",
         "showEventType",
@@ -80,7 +80,7 @@ OPERATIONS = (
         answer=EventTypeDetail,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/events",
         "listEvents",
@@ -92,7 +92,7 @@ OPERATIONS = (
         tag=_TAG,
         description=SHORT_PAGES,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/events/stream",
         "streamEvents",
@@ -104,7 +104,7 @@ OPERATIONS = (
         stream="text/event-stream",
         description="Each message is an event as `showEvent` gives it. `Last-Event-ID` goes on behind that one.",
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/events/{id}",
         "showEvent",

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from cdc import __version__
-from cdc.api.operation import Operation
+from cdc.api.operation import ApiOperation
 from cdc.api.problem import ProblemDetails, description
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -41,7 +41,7 @@ _LAST_EVENT_ID = {
 }
 
 
-def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
+def document(operations: Sequence[ApiOperation], prefix: str) -> dict[str, Any]:
     """``prefix``: what all paths begin with."""
     schemas = _schemas(operations)
     queries = {each.query.__name__ for each in operations if each.query is not None}
@@ -67,7 +67,7 @@ def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
     }
 
 
-def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
+def _schemas(operations: Iterable[ApiOperation]) -> dict[str, Any]:
     """JSON Schemas by the names of the models; a query's is there to take its parameters from."""
     models: dict[type[BaseModel], Literal["validation", "serialization"]] = {ProblemDetails: "serialization"}
     for each in operations:
@@ -81,7 +81,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     return found
 
 
-def _operation(each: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(each: ApiOperation, schemas: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "operationId": each.name,
         "summary": each.summary,
@@ -98,7 +98,7 @@ def _operation(each: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _parameters(each: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+def _parameters(each: ApiOperation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
     found = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", each.path)
@@ -124,7 +124,7 @@ def _query_parameter(name: str, values: Mapping[str, Any], required: bool) -> di
     return told | {key: values[key] for key in ("description",) if key in values}
 
 
-def _responses(each: Operation) -> dict[str, Any]:
+def _responses(each: ApiOperation) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(each.status).phrase}
     if each.stream:
         good["content"] = {each.stream: {"schema": {"type": "string"}}}

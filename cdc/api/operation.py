@@ -1,4 +1,4 @@
-"""What the API offers: an `Operation` for each method of a path; routes and the OpenAPI document are made of them."""
+"""What the API offers: an `ApiOperation` for each method of a path; routes and the OpenAPI document are made of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from cdc.access.nouns import Allowance, Scope
+from cdc.access.model import Allowance, Scope
 from cdc.api.desk import Desk
 from cdc.audit import AuditEntry, Note
 
@@ -30,7 +30,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Query_co, Body_co]):
+class OperationCall(Generic[Query_co, Body_co]):
     """One request, checked: values of the path by name, query and body as the operation declares them.  ``admitted``:
     whether the caller's token still works, for what takes long."""
 
@@ -51,7 +51,7 @@ class Call(Generic[Query_co, Body_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """``content``: None for an answer without a body."""
 
     content: BaseModel | None
@@ -59,7 +59,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """``path``: with ``{name}`` for values.  ``name``: of the operation, unique.  ``problems``: statuses besides those
     that every operation may answer.  ``action``: its name in the audit log; empty, it changes nothing.  ``stream``: it
     writes its answer itself, of this content type."""
@@ -69,7 +69,7 @@ class Operation:
     name: str
     summary: str
     scope: Scope
-    handle: Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]
+    handle: Callable[[OperationCall[Any, Any]], Awaitable[Response | web.StreamResponse]]
     answer: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None

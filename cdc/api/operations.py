@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cdc.api import backfills, deliveries, endpoints, events, replays, sources
-from cdc.api.operation import Operation
+from cdc.api.operation import ApiOperation
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[ApiOperation, ...] = (
     *endpoints.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,

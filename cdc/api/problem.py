@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
-from cdc.errors import CdcError, NotFound, OutboxError, UsageError
+from cdc.model.errors import CdcError, NotFound, OutboxError, UsageError
 
 CONTENT_TYPE = "application/problem+json"
 

@@ -8,16 +8,16 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from cdc.access.nouns import Scope
-from cdc.api.operation import Answer, Call, Operation
+from cdc.access.model import Scope
+from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
-from cdc.api.resource import NEXT, DeliveriesMeant, Moment, PageQuery, Shown
-from cdc.delivery import DeliveryState
+from cdc.api.resource import NEXT, DeliveriesMeant, Moment, PageQuery, ResponseModel
 from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.rate import SLOWEST
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.shared import no_replay
-from cdc.rate import SLOWEST
-from cdc.replay import Replay, ReplayState
 
 _TAG = "replays"
 
@@ -34,13 +34,13 @@ class NewReplay(ReplayWanted):
     rate: Annotated[float, Field(ge=SLOWEST, le=MOST_RATE, description="Deliveries made due a second.")] = RATE
 
 
-class ReplayCount(Shown):
+class ReplayCount(ResponseModel):
     deliveries: int = Field(description="How many would be sent again.")
     expunged: int = Field(description="How many would be passed over: there is nothing to send any more.")
     complete: bool = Field(description="False: there are more, too many to be counted at once.")
 
 
-class ReplaySelection(Shown):
+class ReplaySelection(ResponseModel):
     """What is sent again; null does not narrow."""
 
     event: str | None
@@ -64,7 +64,7 @@ class ReplaySelection(Shown):
         )
 
 
-class ReplayResource(Shown):
+class ReplayResource(ResponseModel):
     """A replay, and how far it is."""
 
     id: str = Field(examples=["rpl_5f2d1c0b9a8e7f60"])
@@ -98,51 +98,51 @@ class ReplayResource(Shown):
         )
 
 
-class ReplayPage(Shown):
+class ReplayPage(ResponseModel):
     items: list[ReplayResource]
     next: str | None = Field(description=NEXT)
 
 
-async def _count(call: Call[None, ReplayWanted]) -> Answer:
+async def _count(call: OperationCall[None, ReplayWanted]) -> Response:
     which = call.body.meant(call.desk.clock.now())
     with named_in_the_body():
         found = await call.desk.count_replay(which)
-    return Answer(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
+    return Response(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
 
 
-async def _begin(call: Call[None, NewReplay]) -> Answer:
+async def _begin(call: OperationCall[None, NewReplay]) -> Response:
     desk = call.desk
     which = call.body.meant(desk.clock.now())
     with named_in_the_body():
         begun = await desk.begin_replay(which, call.body.rate, call.caller.name)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Answer(ReplayResource.of(begun, desk.clock.now()), headers)
+    return Response(ReplayResource.of(begun, desk.clock.now()), headers)
 
 
-async def _list(call: Call[PageQuery, None]) -> Answer:
+async def _list(call: OperationCall[PageQuery, None]) -> Response:
     query, now = call.query, call.desk.clock.now()
     found = await call.desk.store.replays(query.limit + 1, query.cursor)
     shown = found[: query.limit]
     items = [ReplayResource.of(each, now) for each in shown]
-    return Answer(ReplayPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
+    return Response(ReplayPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
 
 
-async def _show(call: Call[None, None]) -> Answer:
+async def _show(call: OperationCall[None, None]) -> Response:
     replay_id = call.path["id"]
     found = await call.desk.store.find_replay(replay_id)
     if found is None:
         raise no_replay(replay_id)
-    return Answer(ReplayResource.of(found, call.desk.clock.now()))
+    return Response(ReplayResource.of(found, call.desk.clock.now()))
 
 
-async def _cancel(call: Call[None, None]) -> Answer:
+async def _cancel(call: OperationCall[None, None]) -> Response:
     now = call.desk.clock.now()
     ended = await call.desk.store.end_replay(call.path["id"], ReplayState.CANCELLED, "", now, call.note())
-    return Answer(ReplayResource.of(ended, now))
+    return Response(ReplayResource.of(ended, now))
 
 
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         "POST",
         "/replay-count",
         "countReplay",
@@ -153,7 +153,7 @@ OPERATIONS = (
         body=ReplayWanted,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/replays",
         "beginReplay",
@@ -167,7 +167,7 @@ OPERATIONS = (
         description="With an endpoint, and no state, events that it wants and never got are sent as well.",
         action="delivery.replay",
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/replays",
         "listReplays",
@@ -178,7 +178,7 @@ OPERATIONS = (
         query=PageQuery,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/replays/{id}",
         "showReplay",
@@ -188,7 +188,7 @@ OPERATIONS = (
         answer=ReplayResource,
         tag=_TAG,
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/replays/{id}/cancel",
         "cancelReplay",

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.pattern import check_pattern
+from cdc.model.payload import format_time
 from cdc.outbox.base import StoredEvent
-from cdc.pattern import check_pattern
-from cdc.payload import format_time
 
 
 def _written(value: object) -> object:
@@ -42,24 +42,24 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d
 _EVENT_ID = "evt_"
 
 
-class Shown(BaseModel):
+class ResponseModel(BaseModel):
     """Never changed once made."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Taken(BaseModel):
+class RequestModel(BaseModel):
     """From a caller: no unknown keys, and the values never in an error's text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class PageQuery(Taken):
+class PageQuery(RequestModel):
     limit: Annotated[int, Field(ge=1, le=MOST, description="At most so many.")] = 50
     cursor: Annotated[str | None, Field(max_length=40, description="`next` of the page before.")] = None
 
 
-class EventsMeant(Taken):
+class EventsMeant(RequestModel):
     """Which events are meant; what is left out does not narrow."""
 
     event: Annotated[
@@ -83,7 +83,7 @@ class EventsMeant(Taken):
         }
 
 
-class StreamQuery(Taken):
+class StreamQuery(RequestModel):
     event: Annotated[str | None, Field(description="Only these (`invoice.*`).", min_length=1, max_length=200)] = None
 
 
@@ -97,7 +97,7 @@ class DeliveriesMeant(EventsMeant):
         return DeliveryFilter(endpoint_id=self.endpoint, state=self.state, **self.fields())
 
 
-class AttemptResource(Shown):
+class AttemptResource(ResponseModel):
     """One request that was made, or tried."""
 
     delivery: str
@@ -127,7 +127,7 @@ class AttemptResource(Shown):
         )
 
 
-class DeliveryResource(Shown):
+class DeliveryResource(ResponseModel):
     """One event on its way to one endpoint."""
 
     id: str = Field(examples=["dlv_12"])
@@ -177,12 +177,12 @@ def _delivery(view: DeliveryView) -> dict[str, Any]:
     }
 
 
-class DeliveryPage(Shown):
+class DeliveryPage(ResponseModel):
     items: list[DeliveryResource]
     next: str | None = Field(description=NEXT)
 
 
-class EventResource(Shown):
+class EventResource(ResponseModel):
     """An event as it is stored."""
 
     sequence: int = Field(description="Grows with storing.")
@@ -208,12 +208,12 @@ class EventResource(Shown):
         )
 
 
-class EventPage(Shown):
+class EventPage(ResponseModel):
     items: list[EventResource]
     next: str | None = Field(description=NEXT)
 
 
-class EventTypeResource(Shown):
+class EventTypeResource(ResponseModel):
     """An event that there may be."""
 
     event: str = Field(examples=["invoice.paid"])
@@ -227,5 +227,5 @@ class EventTypeDetail(EventTypeResource):
     example: Mapping[str, Any]
 
 
-class EventTypeList(Shown):
+class EventTypeList(ResponseModel):
     items: list[EventTypeResource]

@@ -13,22 +13,22 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from cdc.access.nouns import Allowance
+from cdc.access.model import Allowance
 from cdc.api.desk import Desk, EventKind, SignatureKind, SourceState
 from cdc.audit import Note
-from cdc.backfill import Asked, Backfill, BackfillState
-from cdc.clock import Clock
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.errors import UsageError
-from cdc.event import OPERATIONS
-from cdc.log_filter import DeliveryFilter, EventFilter
-from cdc.mail_address import is_mail
-from cdc.operation import OPERATION_TYPES
+from cdc.model.backfill import Asked, Backfill, BackfillState
+from cdc.model.clock import Clock
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.errors import UsageError
+from cdc.model.event import OPERATIONS
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.mail_address import is_mail
+from cdc.model.operation import OPERATION_TYPES
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore, Replayed, StoredEvent
 from cdc.outbox.shared import Subscriber, no_backfill, no_delivery, no_endpoint, no_replay
-from cdc.outbox.walk import Patience, Searched
-from cdc.replay import Replay, ReplayState
+from cdc.outbox.slices import SearchPage, TimeBudget
 
 Filter = TypeVar("Filter", bound=EventFilter)
 Work = TypeVar("Work", Replay, Backfill)
@@ -64,12 +64,12 @@ class ScopedStore:
         which = self._narrowed(EventFilter(event_pattern=pattern))
         if after is not None:
             return await self._store.find_events(which, limit, after)
-        newest = await self._store.search_events(which, limit, Patience(_no_hurry), oldest_first=False)
+        newest = await self._store.search_events(which, limit, TimeBudget(_no_hurry), oldest_first=False)
         return list(newest.found)[::-1]
 
     async def search_events(
-        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
-    ) -> Searched[StoredEvent]:
+        self, which: EventFilter, limit: int, patience: TimeBudget, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
         return await self._store.search_events(self._narrowed(which), limit, patience, place, oldest_first=oldest_first)
 
     # -- endpoints --------------------------------------------------------------------------------------------------
@@ -126,8 +126,8 @@ class ScopedStore:
         return replace(self._narrowed(which), endpoint_ids=tuple(each.id for each in await self.endpoints()))
 
     async def search_deliveries(
-        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
-    ) -> Searched[DeliveryView]:
+        self, which: DeliveryFilter, limit: int, patience: TimeBudget, before: str | None = None
+    ) -> SearchPage[DeliveryView]:
         return await self._store.search_deliveries(await self.of_theirs(which), limit, patience, before)
 
     async def delivery(self, delivery_id: str) -> DeliveryView | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cdc.access.nouns import Scope
-from cdc.api.operation import Answer, Call, Operation
-from cdc.api.resource import Moment, Shown
+from cdc.access.model import Scope
+from cdc.api.operation import ApiOperation, OperationCall, Response
+from cdc.api.resource import Moment, ResponseModel
 
 
-class SourceResource(Shown):
+class SourceResource(ResponseModel):
     name: str
     capture: str = Field(examples=["triggers", "binlog", "logical"])
     server: str = Field(
@@ -23,18 +23,18 @@ class SourceResource(Shown):
     position: str | None = Field(description="Where it stands, in its own words.")
 
 
-class SourceList(Shown):
+class SourceList(ResponseModel):
     items: list[SourceResource]
 
 
-async def _list(call: Call[None, None]) -> Answer:
+async def _list(call: OperationCall[None, None]) -> Response:
     names = SourceResource.model_fields
     shown = [SourceResource(**{name: getattr(each, name) for name in names}) for each in call.desk.sources()]
-    return Answer(SourceList(items=shown))
+    return Response(SourceList(items=shown))
 
 
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         "GET",
         "/sources",
         "listSources",

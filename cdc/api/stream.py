@@ -9,12 +9,12 @@ import orjson
 import structlog
 from aiohttp import web
 
-from cdc.api.operation import Call
+from cdc.api.operation import OperationCall
 from cdc.api.problem import Problem
 from cdc.api.resource import EventResource, StreamQuery
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
+from cdc.model.pattern import check_pattern
 from cdc.outbox.base import StoredEvent
-from cdc.pattern import check_pattern
 
 #: How often the outbox is asked for new events while somebody listens (seconds).
 LOOK_EVERY = 0.25
@@ -38,7 +38,7 @@ def sequence_of(text: str | None) -> int:
     return int(text)
 
 
-async def stream(call: Call[StreamQuery, None]) -> web.StreamResponse:
+async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
     """Until the client goes away, reads too slowly, or its token no longer works."""
     pattern = None if call.query.event is None else check_pattern(call.query.event)
     after = await _begin(call)
@@ -56,13 +56,15 @@ async def stream(call: Call[StreamQuery, None]) -> web.StreamResponse:
     return response
 
 
-async def _begin(call: Call[StreamQuery, None]) -> int:
+async def _begin(call: OperationCall[StreamQuery, None]) -> int:
     """Behind the event that a client which comes back saw last, else behind the newest."""
     last = call.request.headers.get("Last-Event-ID", "")
     return sequence_of(last) if last else await call.desk.newest()
 
 
-async def _follow(call: Call[StreamQuery, None], response: web.StreamResponse, pattern: str | None, after: int) -> None:
+async def _follow(
+    call: OperationCall[StreamQuery, None], response: web.StreamResponse, pattern: str | None, after: int
+) -> None:
     clock, never = call.desk.clock, asyncio.Event()
     heard = looked = clock.monotonic()
     await _write(response, b":\n\n")  # the client sees at once that it is connected

@@ -11,9 +11,9 @@ import click
 
 from cdc.access.accounts import Accounts
 from cdc.cli.auditing import opened_access
-from cdc.clock import SystemClock
 from cdc.config import Config
 from cdc.config.section import read_password as read_password_file
+from cdc.model.clock import SystemClock
 
 _STANDARD_INPUT = "-"
 

@@ -16,9 +16,9 @@ import click
 
 from cdc import __version__
 from cdc.cli.lazy import LazyGroup
-from cdc.cli.session import Session, pass_session
-from cdc.errors import CdcError, reportable_error
-from cdc.printable import printable
+from cdc.cli.session import CommandSession, pass_session
+from cdc.model.errors import CdcError, reportable_error
+from cdc.model.printable import printable
 
 INTERRUPTED = 130
 COMMANDS = {
@@ -59,7 +59,7 @@ class Application(LazyGroup):
     def main(  # type: ignore[override]  # click's overloads tell by a flag whether it returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        session = Session()
+        session = CommandSession()
         extra |= {"standalone_mode": False, "obj": session}
         try:
             code = super().main(args, prog_name, **extra)
@@ -82,14 +82,14 @@ class Application(LazyGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(session: Session, message: str, hint: str) -> None:
+def _report(session: CommandSession, message: str, hint: str) -> None:
     """From within an except clause."""
     lines = [traceback.format_exc().rstrip()] if session.verbose else []
     lines += [f"Error: {message}", *([f"  {hint}"] if hint else [])]
     click.echo(printable("\n".join(lines)), err=True)
 
 
-def _defect_hint(session: Session) -> str:
+def _defect_hint(session: CommandSession) -> str:
     return "" if session.verbose else "This is a defect; `cdc --verbose …` shows what was raised and where."
 
 
@@ -104,7 +104,7 @@ def _defect_hint(session: Session) -> str:
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [otherwise log.format].")
 @click.version_option(__version__, prog_name="cdc", message="%(prog)s %(version)s")
 @pass_session
-def cdc(session: Session, config_path: Path | None, verbose: bool, log_format: str | None) -> None:
+def cdc(session: CommandSession, config_path: Path | None, verbose: bool, log_format: str | None) -> None:
     """Signed webhooks from the row changes of a FacturaScripts database."""
     session.config_path = config_path
     session.verbose = verbose

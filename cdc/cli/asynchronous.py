@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from cdc.cli.output import say
 from cdc.config import Config
 from cdc.outbox.base import OutboxStore
-from cdc.service import outboxes
+from cdc.runtime import outboxes
 
 try:
     import uvloop

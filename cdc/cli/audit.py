@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from cdc.access.nouns import AuditFilter
+from cdc.access.model import AuditFilter
 from cdc.audit import RecordedEntry
 from cdc.cli.asynchronous import run_async
 from cdc.cli.auditing import opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_json, print_table
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 
@@ -30,7 +30,7 @@ def audit() -> None:
 @click.option("--before", type=click.IntRange(1), metavar="NUMBER", help="Only entries older than this one.")
 @json_option
 @pass_session
-def list_(session: Session, /, *, limit: int, before: int | None, as_json: bool, **which: str | None) -> None:
+def list_(session: CommandSession, /, *, limit: int, before: int | None, as_json: bool, **which: str | None) -> None:
     """List changes and sign-ins, newest first."""
     entries = run_async(_list(quiet_configuration(session), AuditFilter(**which), limit, before))
     if as_json:

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from cdc.access.base import AccessStore
 from cdc.audit import AuditEntry, Note
 from cdc.cli.asynchronous import opened
-from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.service import access, outboxes
+from cdc.model.clock import SystemClock
+from cdc.runtime import access, outboxes
 
 
 @asynccontextmanager

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 import click
 
-from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.auditing import actor, note
 from cdc.cli.backfill_watch import watch
 from cdc.cli.output import json_option, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
-from cdc.clock import SystemClock
 from cdc.config import Config, SourceConfig
-from cdc.errors import UsageError
+from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState
+from cdc.model.clock import SystemClock
+from cdc.model.errors import UsageError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_backfill
-from cdc.service import backfill as service_backfill
-from cdc.service import backfill_capture
+from cdc.runtime import backfill as service_backfill
+from cdc.runtime import backfill_capture
 
 INTERRUPTED = 130
 _LISTED = 50
@@ -43,7 +43,7 @@ _LISTED = 50
 @json_option
 @pass_session
 def backfill(
-    session: Session,
+    session: CommandSession,
     /,
     *,
     tables: tuple[str, ...],

@@ -19,11 +19,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.clock import Clock
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.clock import Clock
+from cdc.model.printable import printable_line
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_backfill
-from cdc.printable import printable_line
 
 #: Seconds between two looks: an outbox tells nobody how far it is.
 LOOK_EVERY = 0.25

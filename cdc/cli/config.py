@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cdc.cli.output import json_option, print_json, print_script, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration
 from cdc.config.initial import Choices, initial_toml
 from cdc.config.show import effective_toml, masked
@@ -53,7 +53,7 @@ def init(**choices: Any) -> None:
 @config.command()
 @json_option
 @pass_session
-def show(session: Session, as_json: bool) -> None:
+def show(session: CommandSession, as_json: bool) -> None:
     """Print what is in force, and where each value was set.
 
     Passwords are replaced by ***.

@@ -9,12 +9,12 @@ from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
 from cdc.cli.output import echo, json_option, print_fields, print_json, print_json_line, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.delivery import Attempt, DeliveryView
-from cdc.log_filter import DeliveryFilter
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import Attempt, DeliveryView
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_delivery
 
 #: Deliveries of an export that are held at once.
@@ -36,7 +36,7 @@ def delivery() -> None:
 @click.option("--before", metavar="ID", help="The next page: those behind this one, the last of the page before.")
 @json_option
 @pass_session
-def list_(session: Session, /, *, limit: int, before: str | None, as_json: bool, **which: str | None) -> None:
+def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json: bool, **which: str | None) -> None:
     """List deliveries, those of the newest events first."""
     config = quiet_configuration(session)
     views = run_async(_list(config, delivery_filter(SystemClock().now(), **which), limit, before))
@@ -60,7 +60,7 @@ async def _list(config: Config, which: DeliveryFilter, limit: int, before: str |
 @id_argument
 @json_option
 @pass_session
-def show(session: Session, delivery_id: str, as_json: bool) -> None:
+def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
     """Show one delivery and its attempts."""
     view, attempts = run_async(_one(quiet_configuration(session), delivery_id))
     if as_json:
@@ -100,7 +100,7 @@ async def _one(config: Config, delivery_id: str) -> tuple[DeliveryView, list[Att
 @delivery.command()
 @click.argument("delivery_ids", metavar="ID…", nargs=-1, required=True)
 @pass_session
-def retry(session: Session, delivery_ids: tuple[str, ...]) -> None:
+def retry(session: CommandSession, delivery_ids: tuple[str, ...]) -> None:
     """Send finished deliveries again, their attempts counted anew.
 
     Meant for dead letters.  A delivered one is sent once more with the same webhook-id; one that waits for its next
@@ -121,7 +121,7 @@ async def _retry(config: Config, delivery_ids: tuple[str, ...]) -> None:
 @event_options
 @state_option
 @pass_session
-def export(session: Session, /, **which: str | None) -> None:
+def export(session: CommandSession, /, **which: str | None) -> None:
     """Print deliveries with their attempts as JSON lines, those of the newest events first."""
     config = quiet_configuration(session)
     run_async(_export(config, delivery_filter(SystemClock().now(), **which)))

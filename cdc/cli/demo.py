@@ -6,7 +6,7 @@ import click
 
 from cdc.cli.asynchronous import run_async, until_terminated
 from cdc.cli.output import echo
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.demo.story import demo as play
 from cdc.logs import configure_logs
 
@@ -17,7 +17,7 @@ TERMINATED = 143
 @click.command()
 @click.option("--once", is_flag=True, help="Play a short story, print each event, and end.")
 @pass_session
-def demo(session: Session, once: bool) -> int:
+def demo(session: CommandSession, once: bool) -> int:
     """Show everything at work on a PostgreSQL of its own.
 
     Nothing to configure: FacturaScripts-like tables, triggers, consumer and a receiver that verifies.  Without --once

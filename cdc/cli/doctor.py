@@ -10,22 +10,22 @@ import click
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import Styled, echo, json_option, print_json, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config
-from cdc.delivery import DeliveryState
-from cdc.endpoint import Endpoint
-from cdc.errors import CdcError, ConfigError
-from cdc.event import TESTS
-from cdc.finding import Finding, Severity
-from cdc.log_filter import DeliveryFilter
 from cdc.mapping.catalogue import RETIRED
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import CdcError, ConfigError
+from cdc.model.event import TESTS
+from cdc.model.finding import Finding, Severity
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.position import Position
-from cdc.service import doctor as service_doctor
-from cdc.service import endpoints as service_endpoints
-from cdc.service import markers, sending
-from cdc.service.file_modes import file_findings
+from cdc.runtime import doctor as service_doctor
+from cdc.runtime import endpoints as service_endpoints
+from cdc.runtime import markers, sending
+from cdc.runtime.file_modes import file_findings
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -42,7 +42,7 @@ class Check:
 @sources_option
 @json_option
 @pass_session
-def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
+def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> int:
     """Check everything, and say what mends what is wrong.
 
     Ends with 1 when anything is wrong.
@@ -62,7 +62,7 @@ def doctor(session: Session, sources: tuple[str, ...], as_json: bool) -> int:
     return 1 if wrong else 0
 
 
-def checks_of(session: Session, names: tuple[str, ...]) -> Iterator[Check]:
+def checks_of(session: CommandSession, names: tuple[str, ...]) -> Iterator[Check]:
     """One after the other, as they are made."""
     try:
         config = quiet_configuration(session)

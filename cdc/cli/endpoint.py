@@ -27,18 +27,18 @@ from cdc.cli.endpoint_secret import (
 from cdc.cli.endpoint_show import Counts, endpoint_fields, endpoint_json
 from cdc.cli.log_json import attempt_as_json
 from cdc.cli.output import echo, json_option, print_fields, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.delivery import DeliveryState
 from cdc.dispatch.signing import Signature, signature_of
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.errors import UsageError
-from cdc.mail_address import is_mail
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.errors import UsageError
+from cdc.model.mail_address import is_mail
 from cdc.outbox.shared import no_endpoint
-from cdc.service import endpoints as service_endpoints
-from cdc.service import trial
+from cdc.runtime import delivery_test as trial
+from cdc.runtime import endpoints as service_endpoints
 
 id_argument = click.argument("endpoint_id", metavar="ID")
 
@@ -61,7 +61,7 @@ endpoint.add_command(preview)
 @json_option
 @pass_session
 def add(
-    session: Session,
+    session: CommandSession,
     /,
     *,
     signature: str | None,
@@ -111,7 +111,7 @@ async def _add(config: Config, made: Endpoint) -> None:
 @endpoint.command("list")
 @json_option
 @pass_session
-def list_(session: Session, as_json: bool) -> None:
+def list_(session: CommandSession, as_json: bool) -> None:
     """List all endpoints and how their deliveries stand."""
     endpoints, counts = run_async(_all(quiet_configuration(session)))
     if as_json:
@@ -131,7 +131,7 @@ async def _all(config: Config) -> tuple[list[Endpoint], dict[str, Counts]]:
 @id_argument
 @json_option
 @pass_session
-def show(session: Session, endpoint_id: str, as_json: bool) -> None:
+def show(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
     """Show one endpoint."""
     found, counts = run_async(_one(quiet_configuration(session), endpoint_id))
     if as_json:
@@ -162,7 +162,7 @@ async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
 @json_option
 @pass_session
 def update(
-    session: Session,
+    session: CommandSession,
     /,
     *,
     endpoint_id: str,
@@ -219,7 +219,7 @@ def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[st
 @id_argument
 @json_option
 @pass_session
-def enable(session: Session, endpoint_id: str, as_json: bool) -> None:
+def enable(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
     """Send again, beginning with what has waited."""
     wanted = EndpointChange(enabled=True, disabled_reason="")
     _change(quiet_configuration(session), endpoint_id, wanted, as_json, "Enabled.")
@@ -230,7 +230,7 @@ def enable(session: Session, endpoint_id: str, as_json: bool) -> None:
 @click.option("--reason", default="Disabled by hand.", show_default=True, help="For whoever looks later.")
 @json_option
 @pass_session
-def disable(session: Session, endpoint_id: str, reason: str, as_json: bool) -> None:
+def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: bool) -> None:
     """Stop sending; events wait until it is enabled again."""
     wanted = EndpointChange(enabled=False, disabled_reason=reason)
     _change(quiet_configuration(session), endpoint_id, wanted, as_json, "Disabled: its events wait.")
@@ -239,7 +239,7 @@ def disable(session: Session, endpoint_id: str, reason: str, as_json: bool) -> N
 @endpoint.command()
 @id_argument
 @pass_session
-def remove(session: Session, endpoint_id: str) -> None:
+def remove(session: CommandSession, endpoint_id: str) -> None:
     """Remove an endpoint, and cancel what has not been delivered."""
     run_async(_remove(quiet_configuration(session), endpoint_id))
     say(f"{endpoint_id}: Removed.")
@@ -261,7 +261,13 @@ async def _remove(config: Config, endpoint_id: str) -> None:
 @json_option
 @pass_session
 def rotate_secret(
-    session: Session, *, endpoint_id: str, signature: str | None, secret: str | None, overlap: float, as_json: bool
+    session: CommandSession,
+    *,
+    endpoint_id: str,
+    signature: str | None,
+    secret: str | None,
+    overlap: float,
+    as_json: bool,
 ) -> None:
     """Give an endpoint a new secret or key pair, and print the secret or the public key.
 
@@ -286,7 +292,7 @@ def rotate_secret(
 @click.option("--event", "name", default="endpoint.test", metavar="NAME", show_default=True, help="Its event name.")
 @json_option
 @pass_session
-def test(session: Session, endpoint_id: str, name: str, as_json: bool) -> int:
+def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) -> int:
     """Send one test event now, and say what came of it.
 
     Ends with 1 when it was not accepted; it is not tried again then, but stays in the delivery log as dead.

@@ -9,8 +9,8 @@ import click
 
 from cdc.cli.secret_input import PLACES, is_place, secret_from
 from cdc.dispatch.own_headers import basic, bearer, check_headers
-from cdc.endpoint import Header
-from cdc.errors import UsageError
+from cdc.model.endpoint import Header
+from cdc.model.errors import UsageError
 
 AUTHORIZATION = "authorization"
 

@@ -10,10 +10,10 @@ import click
 from cdc.cli.endpoint_headers import header_options
 from cdc.config import Config
 from cdc.dispatch.retry import SCHEDULES, schedule
-from cdc.endpoint import Order, PayloadFormat
-from cdc.errors import UsageError
-from cdc.pattern import check_pattern
-from cdc.service import endpoints
+from cdc.model.endpoint import Order, PayloadFormat
+from cdc.model.errors import UsageError
+from cdc.model.pattern import check_pattern
+from cdc.runtime import endpoints
 
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
@@ -82,7 +82,7 @@ def given_fields(
 ) -> dict[str, Any]:
     """Fields of `Endpoint` for what was given; ``others``: those that are taken as they come.  Raises `UsageError`.
 
-    Headers, and what `cdc.service.check_endpoint` checks, are not seen to here."""
+    Headers, and what `cdc.runtime.check_endpoint` checks, are not seen to here."""
     for name in sources:
         config.select_source(name)
     given = {

@@ -11,16 +11,16 @@ import click
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_input import parse_events
 from cdc.cli.output import json_option, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.endpoint import Endpoint
-from cdc.errors import UsageError
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import UsageError
+from cdc.model.payload import format_time
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
-from cdc.payload import format_time
-from cdc.service import endpoints
-from cdc.service.endpoints import Previewed
+from cdc.runtime import endpoints
+from cdc.runtime.endpoints import Previewed
 
 #: So many of the last events are looked at unless it is said otherwise.
 LAST = 100
@@ -35,7 +35,7 @@ LAST = 100
 @json_option
 @pass_session
 def preview(
-    session: Session,
+    session: CommandSession,
     /,
     *,
     endpoint_id: str | None,

@@ -12,10 +12,10 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.output import say
 from cdc.config import Config
 from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
-from cdc.endpoint import Endpoint
-from cdc.errors import UsageError
-from cdc.mail_address import is_mail
-from cdc.service import sending
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import UsageError
+from cdc.model.mail_address import is_mail
+from cdc.runtime import sending
 
 if TYPE_CHECKING:
     from cdc.dispatch.handshake import Agreement

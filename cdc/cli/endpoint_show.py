@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api.endpoint_resource import EndpointResource
 from cdc.cli.endpoint_input import retries_text
 from cdc.cli.endpoint_secret import signature_fields
-from cdc.delivery import DeliveryState
-from cdc.endpoint import Endpoint
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
 
 Counts = dict[DeliveryState, int]
 

@@ -12,15 +12,15 @@ from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.event_log import export, expunge
 from cdc.cli.log_json import event_as_json
 from cdc.cli.output import echo, json_option, print_json, print_json_line, print_table
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.errors import UsageError
+from cdc.model.clock import SystemClock
+from cdc.model.errors import UsageError
+from cdc.model.pattern import check_pattern, matches
+from cdc.model.payload import format_time
 from cdc.outbox.base import OutboxStore, StoredEvent
-from cdc.pattern import check_pattern, matches
-from cdc.payload import format_time
-from cdc.service import events as service_events
+from cdc.runtime import events as service_events
 
 _PAGE = 500
 #: How often another process's outbox is asked whether it changed (seconds): it cannot call us.
@@ -36,7 +36,7 @@ def event() -> None:
 @click.argument("pattern", default="*")
 @json_option
 @pass_session
-def list_(session: Session, pattern: str, as_json: bool) -> None:
+def list_(session: CommandSession, pattern: str, as_json: bool) -> None:
     """List the events that there are, and when each fires.
 
     With your own rules, if a configuration is there.  PATTERN narrows it: 'invoice.*'.
@@ -58,7 +58,7 @@ event.add_command(expunge)
 @click.argument("name", required=False)
 @click.option("--source", metavar="NAME", help="With the columns that the tables of this source have now.")
 @pass_session
-def schema(session: Session, name: str | None, source: str | None) -> None:
+def schema(session: CommandSession, name: str | None, source: str | None) -> None:
     """Print the JSON Schema of an event's payload, or of all by name.
 
     Columns are those of FacturaScripts itself; --source asks the database, where plugins may have added more.
@@ -85,15 +85,19 @@ def schema(session: Session, name: str | None, source: str | None) -> None:
 @click.option("--no-follow", is_flag=True, help="Print what is there, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print each payload on a line, for programs.")
 @pass_session
-def tail(session: Session, /, *, pattern: str, last: int, count: int | None, no_follow: bool, as_json: bool) -> None:
+def tail(
+    session: CommandSession, /, *, pattern: str, last: int, count: int | None, no_follow: bool, as_json: bool
+) -> None:
     """Print events as they are stored, until Ctrl-C."""
     config = quiet_configuration(session)
     run_async(
-        _tail(config, check_pattern(pattern), last, None if no_follow else asyncio.Event(), _Printer(as_json, count))
+        _tail(
+            config, check_pattern(pattern), last, None if no_follow else asyncio.Event(), _EventPrinter(as_json, count)
+        )
     )
 
 
-class _Printer:
+class _EventPrinter:
     """Prints events, ``count`` of them (None: all)."""
 
     def __init__(self, as_json: bool, count: int | None) -> None:
@@ -111,7 +115,7 @@ class _Printer:
         return self._left == 0
 
 
-async def _tail(config: Config, pattern: str, last: int, stop: asyncio.Event | None, printer: _Printer) -> None:
+async def _tail(config: Config, pattern: str, last: int, stop: asyncio.Event | None, printer: _EventPrinter) -> None:
     """``stop``: set by a signal; None does not follow."""
     if stop is not None:
         set_on_signal(stop)

@@ -11,12 +11,12 @@ from cdc.cli.auditing import note
 from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
 from cdc.cli.output import confirm, json_option, print_json, print_json_line, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.errors import UsageError
-from cdc.log_filter import EventFilter
+from cdc.model.clock import SystemClock
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import EventFilter
 
 #: Events that are held at once.
 _PAGE: Final = 500
@@ -27,7 +27,7 @@ _BATCH: Final = 100
 @click.command()
 @event_options
 @pass_session
-def export(session: Session, /, **which: str | None) -> None:
+def export(session: CommandSession, /, **which: str | None) -> None:
     """Print events as JSON lines, in the order stored."""
     config = quiet_configuration(session)
     run_async(_export(config, event_filter(SystemClock().now(), **which)))
@@ -50,7 +50,14 @@ async def _export(config: Config, which: EventFilter) -> None:
 @json_option
 @pass_session
 def expunge(
-    session: Session, /, *, event_ids: tuple[str, ...], record: str | None, source: str | None, yes: bool, as_json: bool
+    session: CommandSession,
+    /,
+    *,
+    event_ids: tuple[str, ...],
+    record: str | None,
+    source: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Empty the payloads of events for good, and what endpoints answered to them.
 

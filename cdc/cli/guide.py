@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import click
 
 from cdc.cli.output import Styled, say
-from cdc.cli.session import Session
-from cdc.errors import UsageError
-from cdc.printable import printable
+from cdc.cli.session import CommandSession
+from cdc.model.errors import UsageError
+from cdc.model.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
 class Guide:
     """``yes``: nobody is asked; what is not given is as recommended."""
 
-    session: Session
+    session: CommandSession
     yes: bool
 
     def heading(self, text: str) -> None:
@@ -66,7 +66,7 @@ class Guide:
         """Print the plain command and do what it does; its exit code.  What it raises, it raises here."""
         self.show(*arguments)
         root = click.get_current_context().find_root().command
-        with root.make_context("cdc", [*self._prefix(), *arguments], obj=Session()) as context:
+        with root.make_context("cdc", [*self._prefix(), *arguments], obj=CommandSession()) as context:
             code = root.invoke(context)
         return code if isinstance(code, int) else 0
 

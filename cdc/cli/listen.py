@@ -12,9 +12,9 @@ from aiohttp import web
 from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.output import Styled, echo, print_json_line, say
 from cdc.dispatch.signing import check_verifier
-from cdc.errors import UsageError
-from cdc.payload import format_time
-from cdc.printable import printable_line
+from cdc.model.errors import UsageError
+from cdc.model.payload import format_time
+from cdc.model.printable import printable_line
 from cdc.receiver import Received, Refusals, receiver_app
 
 _EVERY = 2**31
@@ -37,14 +37,14 @@ def listen(*, host: str, port: int, secret: str | None, status: int | None, coun
     """
     if secret is not None:
         check_verifier(secret)
-    printer = _Printer(as_json, count)
+    printer = _ArrivalPrinter(as_json, count)
     refusals = None if status is None else Refusals(count=_EVERY, status=status)
     app = receiver_app(secret, printer.take, refusals)
     run_async(_serve(app, host, port, printer.done))
     return 1 if printer.wrong else 0
 
 
-class _Printer:
+class _ArrivalPrinter:
     """Prints what arrives; ``done`` is set when that is enough."""
 
     def __init__(self, as_json: bool, count: int | None) -> None:

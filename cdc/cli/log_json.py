@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from cdc.api.resource import AttemptResource, DeliveryResource, EventResource
-from cdc.delivery import Attempt, DeliveryView
+from cdc.model.delivery import Attempt, DeliveryView
+from cdc.model.payload import format_time
 from cdc.outbox.base import StoredEvent
-from cdc.payload import format_time
 
 
 def attempt_as_json(attempt: Attempt) -> dict[str, Any]:

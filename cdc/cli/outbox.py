@@ -12,16 +12,16 @@ from rich.progress import Progress, TaskID
 from cdc.cli.asynchronous import create_outbox, opened_outbox, run_async
 from cdc.cli.auditing import note, opened_access
 from cdc.cli.output import echo, json_option, print_json, print_script, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.config.outbox import OutboxConfig
 from cdc.config.url import mask_url
-from cdc.errors import ConfigError, UsageError
-from cdc.finding import Finding, Severity
+from cdc.model.errors import ConfigError, UsageError
+from cdc.model.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import new_key
-from cdc.service import outboxes
+from cdc.runtime import outboxes
 
 _KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that [outbox] secret_key_file names."
 
@@ -34,7 +34,7 @@ def outbox() -> None:
 @outbox.command()
 @click.option("--anyway", is_flag=True, help="Also where a source was read by an outbox that is not there any more.")
 @pass_session
-def create(session: Session, anyway: bool) -> None:
+def create(session: CommandSession, anyway: bool) -> None:
     """Create an empty outbox, before the first `cdc run`.
 
     `cdc setup` and `cdc endpoint add` do so, too; `cdc run` never does: after the loss of an outbox, changes would be
@@ -57,7 +57,7 @@ def print_new_key() -> None:
 @outbox.command()
 @json_option
 @pass_session
-def rekey(session: Session, as_json: bool) -> None:
+def rekey(session: CommandSession, as_json: bool) -> None:
     """Encrypt all signing secrets with the present key, the first one.
 
     To change the key: put the new one before the old one, restart `cdc run`, call this, take the old one away.
@@ -90,7 +90,7 @@ def print_sql() -> None:
 @click.argument("target", metavar="TO")
 @json_option
 @pass_session
-def migrate(session: Session, source: str, target: str, as_json: bool) -> None:
+def migrate(session: CommandSession, source: str, target: str, as_json: bool) -> None:
     """Move everything to another outbox, which must be empty.
 
     FROM and TO are URLs as in [outbox] url; PGPASSWORD or ~/.pgpass may hold the password of one in PostgreSQL.  Stop
@@ -118,7 +118,7 @@ def migrate(session: Session, source: str, target: str, as_json: bool) -> None:
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 @pass_session
-def backup(session: Session, target: Path, as_json: bool) -> None:
+def backup(session: CommandSession, target: Path, as_json: bool) -> None:
     """Copy an outbox in SQLite to FILE, as it is at this moment.
 
     While `cdc run` works, which waits for nothing.  FILE must not be there; it holds what the outbox holds, signing

@@ -1,7 +1,7 @@
 """How results are printed and questions asked: data on standard output, talk on standard error.
 
 Tables are drawn with rich when a person looks at a terminal, and as plain aligned text otherwise.  Everything that is
-printed goes through here: what others wrote must not control the terminal (`cdc.printable`).  Text and JSON are escaped
+printed goes through here: what others wrote must not control the terminal (`cdc.model.printable`).  Text and JSON are escaped
 wherever they go, scripts on a terminal only.
 """
 
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cdc.errors import UsageError
-from cdc.printable import printable, printable_line
+from cdc.model.errors import UsageError
+from cdc.model.printable import printable, printable_line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import click
 
-from cdc.change import Operation, Quarantined
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.auditing import actor, note
 from cdc.cli.output import confirm, echo, json_option, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.errors import NotFound, UsageError
+from cdc.model.change import Operation, Quarantined
+from cdc.model.errors import NotFound, UsageError
 from cdc.outbox.base import OutboxStore
-from cdc.service import backfill
+from cdc.runtime import backfill
 
 _PAGE = 500
 
@@ -30,7 +30,7 @@ def quarantine() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @json_option
 @pass_session
-def list_changes(session: Session, source: str | None, limit: int, as_json: bool) -> None:
+def list_changes(session: CommandSession, source: str | None, limit: int, as_json: bool) -> None:
     """List skipped changes, newest first.
 
     Each was reported by an event source.gap, and is kept as long as events are ([retention] days).
@@ -54,7 +54,7 @@ def list_changes(session: Session, source: str | None, limit: int, as_json: bool
 @click.argument("change_id", metavar="ID")
 @json_option
 @pass_session
-def show(session: Session, change_id: str, as_json: bool) -> None:
+def show(session: CommandSession, change_id: str, as_json: bool) -> None:
     """Show a skipped change: why it was skipped, and the row before and after it."""
     found = run_async(_found(quiet_configuration(session), change_id))
     if as_json:
@@ -70,7 +70,7 @@ def show(session: Session, change_id: str, as_json: bool) -> None:
 @click.argument("change_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--endpoint", metavar="ID", default="", help="For this endpoint alone, whatever events it names.")
 @pass_session
-def reread(session: Session, change_ids: Sequence[str], endpoint: str) -> None:
+def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) -> None:
     """Read the rows of skipped changes again, and send them as they are now (events ….existing).
 
     `cdc run` does it, as other backfills: cdc backfill --list.
@@ -86,7 +86,7 @@ def reread(session: Session, change_ids: Sequence[str], endpoint: str) -> None:
 @click.option("--all", "all_changes", is_flag=True, help="All of them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_session
-def remove(session: Session, change_ids: Sequence[str], all_changes: bool, yes: bool) -> None:
+def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool, yes: bool) -> None:
     """Remove skipped changes that need nothing more."""
     if bool(change_ids) == all_changes:
         raise UsageError("Say which changes, or --all.", "cdc quarantine list shows them.")

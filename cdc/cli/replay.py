@@ -15,13 +15,13 @@ from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options
 from cdc.cli.output import confirm, json_option, print_json, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.clock import Clock, SystemClock
 from cdc.config import Config
-from cdc.delivery import DeliveryState
-from cdc.dispatch.replay_steps import RATE, Plan, count, meant, steps
-from cdc.log_filter import DeliveryFilter
+from cdc.dispatch.replay_steps import RATE, ReplayPlan, count, meant, steps
+from cdc.model.clock import Clock, SystemClock
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Replayed
 
 INTERRUPTED = 130
@@ -40,7 +40,7 @@ INTERRUPTED = 130
 @json_option
 @pass_session
 def replay(
-    session: Session,
+    session: CommandSession,
     /,
     *,
     dead: bool,
@@ -61,7 +61,7 @@ def replay(
     `cdc run` sends what this makes due.  Ctrl-C stops it; what is due by then is sent.
     """
     config = quiet_configuration(session)
-    plan = Plan(_meant(which, dead=dead), rate, after)
+    plan = ReplayPlan(_meant(which, dead=dead), rate, after)
     found = run_async(_count(config, plan))
     if found.expunged:
         say(f"{found.expunged} are left out: their events were expunged, there is nothing to send any more.")
@@ -88,7 +88,7 @@ def _meant(which: dict[str, str | None], *, dead: bool) -> DeliveryFilter:
     return meant(found, now, "Name an endpoint, a record, a time …; --event '*' is all.")
 
 
-async def _count(config: Config, plan: Plan) -> Replayed:
+async def _count(config: Config, plan: ReplayPlan) -> Replayed:
     """All there is."""
     async with opened_outbox(config) as store:
         found = await count(store, plan, SystemClock())
@@ -98,7 +98,7 @@ async def _count(config: Config, plan: Plan) -> Replayed:
         return found
 
 
-async def _replay(config: Config, plan: Plan, total: int, *, quiet: bool) -> Replayed:
+async def _replay(config: Config, plan: ReplayPlan, total: int, *, quiet: bool) -> Replayed:
     stop = asyncio.Event()
     set_on_signal(stop)
     async with opened_outbox(config) as store:
@@ -111,7 +111,7 @@ async def _replay(config: Config, plan: Plan, total: int, *, quiet: bool) -> Rep
 
 
 async def run_plan(
-    store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
+    store: OutboxStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
 ) -> Replayed:
     """What was done until all is due or ``stop`` is set, and where it stands then.
 

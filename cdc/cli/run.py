@@ -11,15 +11,15 @@ import click
 import structlog
 
 from cdc.cli.asynchronous import run_async
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration, select_sources
 from cdc.config import Config
-from cdc.descriptors import raise_limit
 from cdc.logs import configure_logs
-from cdc.priority import stand_back
-from cdc.service import consumer
-from cdc.service.reload import Reload
-from cdc.service.roles import Role
+from cdc.runtime import consumer
+from cdc.runtime.descriptors import raise_limit
+from cdc.runtime.priority import stand_back
+from cdc.runtime.reload import Reload
+from cdc.runtime.roles import ProcessRole
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +27,13 @@ log = structlog.get_logger(__name__)
 @click.command()
 @click.option(
     "--role",
-    type=click.Choice(list(Role), case_sensitive=False),
-    default=Role.ALL,
+    type=click.Choice(list(ProcessRole), case_sensitive=False),
+    default=ProcessRole.ALL,
     show_default="all",
     help="What this process does: capture changes, dispatch webhooks, or both.",
 )
 @pass_session
-def run(session: Session, role: Role) -> None:
+def run(session: CommandSession, role: ProcessRole) -> None:
     """Run the consumer: capture changes and send webhooks.
 
     With an outbox in PostgreSQL any number of processes may dispatch; they share the work.  Of those that capture from
@@ -47,7 +47,7 @@ def run(session: Session, role: Role) -> None:
     _log_as(config)
     stand_back(config.process.nice)
     raise_limit()
-    if role is not Role.DISPATCH:
+    if role is not ProcessRole.DISPATCH:
         select_sources(config, ())
     run_async(_until_signal(config, role, lambda: configuration(session)))
 
@@ -56,7 +56,7 @@ def _log_as(config: Config) -> None:
     configure_logs(config.log.format, config.log.level)
 
 
-async def _until_signal(config: Config, role: Role, read: Callable[[], Config]) -> None:
+async def _until_signal(config: Config, role: ProcessRole, read: Callable[[], Config]) -> None:
     stop = asyncio.Event()
     reload = Reload(asyncio.Event(), read, _log_as)
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 #: As the help writes them.
 PLACES = "@FILE|env:NAME|-"

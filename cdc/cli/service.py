@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from cdc.cli.output import print_script, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
-from cdc.service.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
+from cdc.runtime.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
 
 
 @click.group()
@@ -27,7 +27,7 @@ def service() -> None:
     "--systemd", type=click.IntRange(240), metavar="VERSION", help="For this version of systemd [the one here]."
 )
 @pass_session
-def unit(session: Session, user: str, systemd: int | None) -> None:
+def unit(session: CommandSession, user: str, systemd: int | None) -> None:
     """Print a systemd unit that runs this configuration.
 
     Save it as /etc/systemd/system/facturascripts-cdc.service.  It is hardened; files with secrets that the

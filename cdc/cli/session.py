@@ -9,7 +9,7 @@ import click
 
 
 @dataclass
-class Session:
+class CommandSession:
     """One run of the command line.  Reading the configuration is up to the commands that need it (`cdc.cli.settings`):
     ``cdc --help`` starts fast and works without one."""
 
@@ -18,4 +18,4 @@ class Session:
     log_format: str | None = None
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(CommandSession)

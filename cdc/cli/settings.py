@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import click
 
-from cdc.cli.session import Session
+from cdc.cli.session import CommandSession
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
-from cdc.errors import ConfigError
 from cdc.logs import configure_logs
+from cdc.model.errors import ConfigError
 
 sources_option = click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable)."
 )
 
 
-def configuration(session: Session) -> Config:
+def configuration(session: CommandSession) -> Config:
     """Read the configuration, with what the command line says on top."""
     config = load_config(session.config_path)
     changes = {"format": session.log_format, "level": "debug" if session.verbose else None}
@@ -24,7 +24,7 @@ def configuration(session: Session) -> Config:
     return config.model_copy(update={"log": log})
 
 
-def quiet_configuration(session: Session) -> Config:
+def quiet_configuration(session: CommandSession) -> Config:
     """`configuration` for commands that print results: what modules log is shown only when it matters."""
     config = configuration(session)
     configure_logs(config.log.format, "debug" if session.verbose else "warning")

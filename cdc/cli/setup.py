@@ -14,14 +14,14 @@ from cdc.cli.config import CAPTURES, database_options
 from cdc.cli.guide import Guide
 from cdc.cli.output import say
 from cdc.cli.service import program_words, systemd_here
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.cli.setup_config import configure
 from cdc.config import Config, SourceConfig
 from cdc.config.initial import Choices
-from cdc.endpoint import Endpoint
-from cdc.errors import ConfigError, OutboxMissing
-from cdc.service.unit import UNIT, UnitSettings, unit_text
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import ConfigError, OutboxMissing
+from cdc.runtime.unit import UNIT, UnitSettings, unit_text
 
 _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
 
@@ -39,7 +39,7 @@ _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
 @click.option("--yes", is_flag=True, help="Ask nobody: what is not given is as recommended.")
 @pass_session
 def setup(
-    session: Session,
+    session: CommandSession,
     *,
     facturascripts: Path | None,
     url: str | None,

@@ -16,9 +16,9 @@ from cdc.config.initial import Choices, check_choices, initial_toml
 from cdc.config.load import find_config, load_config
 from cdc.config.outbox import OutboxConfig
 from cdc.config.rest import RestConfig
-from cdc.errors import ConfigError
-from cdc.service.recommendation import Recommendation, recommend
-from cdc.service.rest import api_greeting
+from cdc.model.errors import ConfigError
+from cdc.runtime.recommendation import Recommendation, recommend
+from cdc.runtime.rest import api_greeting
 
 _ANOTHER = "another place"
 _WHERE = "Where is FacturaScripts' config.php? Without its database: FacturaScripts' address, https://…"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
+from cdc.capture.triggers.base import Installer, Plan
 from cdc.cli.output import json_option
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import sources_option
 from cdc.cli.trigger import carry_out, dry_run_option
 from cdc.config import SourceConfig
-from cdc.service import capture, installers
-from cdc.trigger.base import Installer, Plan
+from cdc.runtime import capture, installers
 
 
 @click.command("install-slot")
@@ -18,7 +18,7 @@ from cdc.trigger.base import Installer, Plan
 @dry_run_option
 @json_option
 @pass_session
-def install_slot(session: Session, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Install, or bring up to date, publication and replication slot.
 
     For `capture = "logical"`, on PostgreSQL.  The captured tables get REPLICA IDENTITY FULL: the server's log then
@@ -38,7 +38,7 @@ def install_slot(session: Session, sources: tuple[str, ...], dry_run: bool, as_j
 @dry_run_option
 @json_option
 @pass_session
-def uninstall_slot(session: Session, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def uninstall_slot(session: CommandSession, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Remove replication slot and publication.
 
     Each table gets back the replica identity that it had.  Changes that the consumer has not read yet are lost.

@@ -11,11 +11,11 @@ import click
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.auditing import note
 from cdc.cli.output import json_option, print_json, print_script, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, find_config
-from cdc.config.scan import Found, append, as_toml, scan
-from cdc.service import markers, survey
+from cdc.config.scan import ScannedInstallation, append, as_toml, scan
+from cdc.runtime import markers, survey
 
 
 @click.group()
@@ -26,7 +26,7 @@ def source() -> None:
 @source.command("list")
 @json_option
 @pass_session
-def list_(session: Session, as_json: bool) -> None:
+def list_(session: CommandSession, as_json: bool) -> None:
     """List the sources of the configuration, and what keeps one from being read."""
     found = survey.described(quiet_configuration(session))
     if as_json:
@@ -47,7 +47,7 @@ def list_(session: Session, as_json: bool) -> None:
 @json_option
 @pass_session
 def scan_(
-    session: Session, *, paths: tuple[Path, ...], depth: int, capture: str | None, dry_run: bool, as_json: bool
+    session: CommandSession, *, paths: tuple[Path, ...], depth: int, capture: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Find installations of FacturaScripts, and add a source for each to the configuration.
 
@@ -76,7 +76,7 @@ def scan_(
 @source.command()
 @click.argument("name")
 @pass_session
-def adopt(session: Session, name: str) -> None:
+def adopt(session: CommandSession, name: str) -> None:
     """Accept this outbox for a source that another one has read, or a newer state of this one.
 
     After an outbox was lost, or restored from an older copy: what was read since is not in the journal any more.  The
@@ -92,12 +92,12 @@ async def _adopt(config: Config, source: SourceConfig) -> list[str]:
         return await markers.adopt(source, store, note("source.adopt", source.name))
 
 
-def _file(session: Session) -> Path:
+def _file(session: CommandSession) -> Path:
     """The configuration file, or where one is to be made."""
     return find_config(session.config_path, os.environ, Path.cwd()) or Path.cwd() / DEFAULT_FILE
 
 
-def _as_json(each: Found) -> dict[str, Any]:
+def _as_json(each: ScannedInstallation) -> dict[str, Any]:
     return {
         "path": str(each.path),
         "source": each.name or None,

@@ -12,12 +12,12 @@ import click
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.doctor import checks_of
 from cdc.cli.output import json_option, print_json, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.clock import SystemClock
 from cdc.config import Config
-from cdc.errors import CdcError, UsageError
-from cdc.service import support
+from cdc.model.clock import SystemClock
+from cdc.model.errors import CdcError, UsageError
+from cdc.runtime import support
 
 _README = """What is in this file, for whoever sends it and whoever helps:
 
@@ -38,7 +38,7 @@ It is not encrypted: look into it before you send it.
 @click.option("--lines", type=click.IntRange(1, 100_000), default=5000, show_default=True, help="Of the log, at most.")
 @json_option
 @pass_session
-def support_bundle(session: Session, target: Path, log: Path | None, lines: int, as_json: bool) -> None:
+def support_bundle(session: CommandSession, target: Path, log: Path | None, lines: int, as_json: bool) -> None:
     """Write a ZIP file for whoever helps, without secrets and personal data.
 
     Versions, configuration, what the doctor finds, counts and lags.  Under systemd the log is had by
@@ -53,7 +53,7 @@ def support_bundle(session: Session, target: Path, log: Path | None, lines: int,
     say(f"{target}: {', '.join(parts)}. Look into it before you send it.")
 
 
-def _parts(session: Session) -> dict[str, bytes]:
+def _parts(session: CommandSession) -> dict[str, bytes]:
     """Name → content.  What cannot be had is said in its place: this is for when something is wrong."""
     parts = {"README.txt": _README.encode(), "about.json": support.packed(support.about())}
     try:

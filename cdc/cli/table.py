@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from cdc.cli.output import json_option, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
-from cdc.service import survey
+from cdc.runtime import survey
 
 
 @click.group()
@@ -20,7 +20,7 @@ def table() -> None:
 @click.option("--captured/--not-captured", default=None, help="Only those that are captured, or only the others.")
 @json_option
 @pass_session
-def list_(session: Session, sources: tuple[str, ...], captured: bool | None, as_json: bool) -> None:
+def list_(session: CommandSession, sources: tuple[str, ...], captured: bool | None, as_json: bool) -> None:
     """List every table of a database: whether it is captured, by which rule, or why not.
 
     Rows are the server's estimate.  A table is captured by its name in the source's `tables`, or by a pattern:

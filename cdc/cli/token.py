@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from cdc.access.nouns import Allowance, ApiToken, Scope
+from cdc.access.model import Allowance, ApiToken, Scope
 from cdc.cli.accounts import opened_accounts
 from cdc.cli.asynchronous import run_async
 from cdc.cli.auditing import actor, opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 
@@ -47,7 +47,7 @@ def token() -> None:
 @json_option
 @pass_session
 def add(
-    session: Session,
+    session: CommandSession,
     *,
     name: str,
     scope: str,
@@ -90,7 +90,7 @@ async def _add(
 @token.command("list")
 @json_option
 @pass_session
-def list_(session: Session, as_json: bool) -> None:
+def list_(session: CommandSession, as_json: bool) -> None:
     """List all tokens and when they were used."""
     tokens = run_async(_all(quiet_configuration(session)))
     if as_json:
@@ -112,7 +112,7 @@ async def _all(config: Config) -> list[ApiToken]:
 @token.command()
 @click.argument("named", metavar="ID|NAME")
 @pass_session
-def remove(session: Session, named: str) -> None:
+def remove(session: CommandSession, named: str) -> None:
     """Remove a token; it works no more from this moment on."""
     removed = run_async(_remove(quiet_configuration(session), named))
     say(f"{removed.id} ({removed.name}): Removed.")

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from cdc.capture.triggers.base import Installer, Plan
 from cdc.cli.output import json_option, print_json, print_script, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
-from cdc.service import capture, installers
-from cdc.trigger.base import Installer, Plan
+from cdc.runtime import capture, installers
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: print the SQL script to run by hand.")
 
@@ -35,7 +35,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: p
 @json_option
 @pass_session
 def install_triggers(
-    session: Session,
+    session: CommandSession,
     sources: tuple[str, ...],
     *,
     cascades_only: bool,
@@ -63,7 +63,7 @@ def install_triggers(
 @dry_run_option
 @json_option
 @pass_session
-def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def uninstall_triggers(session: CommandSession, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Remove all triggers and the journal.
 
     The database's schema is then what it was before.  Changes that the consumer has not read yet are lost.
@@ -86,7 +86,7 @@ def uninstall_triggers(session: Session, sources: tuple[str, ...], dry_run: bool
 @click.command()
 @sources_option
 @pass_session
-def grants(session: Session, sources: tuple[str, ...]) -> None:
+def grants(session: CommandSession, sources: tuple[str, ...]) -> None:
     """Print the least privileges that the database accounts need.
 
     SQL statements for one account that installs and one that consumes, to adapt and run by hand.  The account is that
@@ -99,7 +99,7 @@ def grants(session: Session, sources: tuple[str, ...]) -> None:
 
 
 def carry_out(
-    session: Session,
+    session: CommandSession,
     installer_of: Callable[[SourceConfig], Installer],
     names: Sequence[str],
     plan_of: Callable[[SourceConfig, Installer], Plan],

@@ -10,16 +10,16 @@ import click
 
 from cdc.access import totp as codes
 from cdc.access.accounts import Accounts
-from cdc.access.nouns import Role, User
+from cdc.access.model import Role, User
 from cdc.cli.accounts import opened_accounts, password_option, read_password
 from cdc.cli.asynchronous import run_async
 from cdc.cli.auditing import actor, opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
-from cdc.cli.session import Session, pass_session
+from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 T = TypeVar("T")
 
@@ -44,7 +44,9 @@ def user() -> None:
 @click.option("--no-password", is_flag=True, help="Signed in by a proxy only ([web] trusted_header).")
 @json_option
 @pass_session
-def add(session: Session, *, name: str, role: str, password_file: str | None, no_password: bool, as_json: bool) -> None:
+def add(
+    session: CommandSession, *, name: str, role: str, password_file: str | None, no_password: bool, as_json: bool
+) -> None:
     """Add a user; the password is asked for."""
     if no_password and password_file is not None:
         raise UsageError("--no-password and --password-file exclude each other.", "Give one of them.")
@@ -59,7 +61,7 @@ def add(session: Session, *, name: str, role: str, password_file: str | None, no
 @user.command("list")
 @json_option
 @pass_session
-def list_(session: Session, as_json: bool) -> None:
+def list_(session: CommandSession, as_json: bool) -> None:
     """List all users."""
     users = run_async(_all(quiet_configuration(session)))
     if as_json:
@@ -79,7 +81,7 @@ async def _all(config: Config) -> list[User]:
 @name_argument
 @password_option
 @pass_session
-def password(session: Session, name: str, password_file: str | None) -> None:
+def password(session: CommandSession, name: str, password_file: str | None) -> None:
     """Give a user a new password; all sessions of the user end."""
     config = quiet_configuration(session)
     new = read_password(password_file)
@@ -91,7 +93,7 @@ def password(session: Session, name: str, password_file: str | None) -> None:
 @name_argument
 @role_option
 @pass_session
-def change_role(session: Session, name: str, role: str) -> None:
+def change_role(session: CommandSession, name: str, role: str) -> None:
     """Change what a user may do, at once."""
     config = quiet_configuration(session)
     _with_accounts(config, lambda accounts: accounts.change_role(actor(), name, Role(role)))
@@ -101,7 +103,7 @@ def change_role(session: Session, name: str, role: str) -> None:
 @user.command()
 @name_argument
 @pass_session
-def remove(session: Session, name: str) -> None:
+def remove(session: CommandSession, name: str) -> None:
     """Remove a user; all sessions of the user end."""
     config = quiet_configuration(session)
     _with_accounts(config, lambda accounts: accounts.remove_user(actor(), name))
@@ -113,7 +115,7 @@ def remove(session: Session, name: str) -> None:
 @click.option("--off", is_flag=True, help="Ask this user for no code any more.")
 @json_option
 @pass_session
-def totp(session: Session, name: str, off: bool, as_json: bool) -> None:
+def totp(session: CommandSession, name: str, off: bool, as_json: bool) -> None:
     """Ask a user for the code of an authenticator app, and print what the app needs.
 
     It is shown this once.  All sessions of the user end.

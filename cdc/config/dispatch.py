@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from cdc.config.section import Networks, Section, matching, read_password
-from cdc.mail_address import is_address
+from cdc.model.mail_address import is_address
 
 
 class DispatchConfig(Section):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from cdc.errors import ConfigError
+from cdc.model.errors import ConfigError
 
 PREFIX = "CDC_"
 #: Says where the file is, and is no option in it.

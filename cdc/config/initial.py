@@ -10,7 +10,7 @@ from pathlib import Path
 from cdc.config.rest import address_problem
 from cdc.config.show import default_toml
 from cdc.config.url import parse_database_url
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

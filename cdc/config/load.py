@@ -23,9 +23,9 @@ from cdc.config.outbox import KEY_VARIABLE, SQLITE
 from cdc.config.rest import RestResource
 from cdc.config.source import RulesText
 from cdc.config.url import parse_database_url
-from cdc.errors import ConfigError
-from cdc.event import OPERATIONS
-from cdc.toml_lines import TomlLines, TomlPath
+from cdc.model.errors import ConfigError
+from cdc.model.event import OPERATIONS
+from cdc.model.toml_lines import TomlLines, TomlPath
 
 DEFAULT_FILE = "cdc.toml"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")

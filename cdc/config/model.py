@@ -18,8 +18,8 @@ from cdc.config.rest import RestConfig
 from cdc.config.section import Section
 from cdc.config.source import SourceConfig
 from cdc.config.web import TracingConfig, WebConfig
-from cdc.errors import ConfigError
-from cdc.toml_lines import TomlPath
+from cdc.model.errors import ConfigError
+from cdc.model.toml_lines import TomlPath
 
 
 class LogConfig(Section):

@@ -9,8 +9,8 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from cdc.config.section import Section, reason, with_password
 from cdc.config.url import parse_database_url
-from cdc.connection import ConnectionInfo
-from cdc.errors import ConfigError
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import ConfigError
 
 SQLITE = "sqlite:///"
 POSTGRESQL = ("postgresql://", "postgres://")

@@ -16,9 +16,9 @@ from enum import StrEnum, auto
 from pathlib import Path
 
 from cdc.config.url import DEFAULT_PORTS, tls_mode
-from cdc.connection import ConnectionInfo, Engine, Tls
-from cdc.errors import ConfigError
 from cdc.files import read_regular
+from cdc.model.connection import ConnectionInfo, Engine, Tls
+from cdc.model.errors import ConfigError
 
 Literal = None | bool | int | float | str
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from yarl import URL
 
 from cdc.config.section import Section, read_password
-from cdc.errors import ConfigError
+from cdc.model.errors import ConfigError
 
 Seconds = Annotated[float, Field(ge=1.0, le=86_400.0)]
 

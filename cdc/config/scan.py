@@ -17,10 +17,10 @@ from typing import Final
 from cdc.config.load import load_config
 from cdc.config.model import Config
 from cdc.config.php import LARGEST, read_config_php
-from cdc.connection import ConnectionInfo
-from cdc.errors import ConfigError
-from cdc.event import OPERATIONS
 from cdc.files import read_regular, replace_durably
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import ConfigError
+from cdc.model.event import OPERATIONS
 
 CONFIG_PHP: Final = "config.php"
 #: A file of this name that holds these letters is FacturaScripts'.
@@ -34,7 +34,7 @@ _NAMELESS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScannedInstallation:
     """``name``: of the source that it becomes; empty when it becomes none: ``why`` then says so."""
 
     path: Path
@@ -43,12 +43,12 @@ class Found:
     why: str = ""
 
 
-def scan(roots: Iterable[Path], present: Config, depth: int) -> list[Found]:
+def scan(roots: Iterable[Path], present: Config, depth: int) -> list[ScannedInstallation]:
     """Every installation below these folders, by path.  ``depth``: folders below each root.  Raises `ConfigError` for a
     root that is not there."""
     names = set(present.source)
     known = dict(_known(present))
-    found: list[Found] = []
+    found: list[ScannedInstallation] = []
     for path in sorted(set(_all_paths(roots, depth))):
         each = _found(path, known, names)
         if each.name:
@@ -100,22 +100,22 @@ def _place(info: ConnectionInfo) -> object:
     return info.engine, info.socket or (info.host, info.port), info.database
 
 
-def _found(path: Path, known: dict[object, str], names: Collection[str]) -> Found:
+def _found(path: Path, known: dict[object, str], names: Collection[str]) -> ScannedInstallation:
     """``known`` is added to: two installations on one database are one source."""
     if path in known:
-        return Found(path, "", why=f"it is the source {known[path]} already")
+        return ScannedInstallation(path, "", why=f"it is the source {known[path]} already")
     if not _is_text(str(path)):
-        return Found(path, "", why="its path is no text in UTF-8, as a configuration file is")
+        return ScannedInstallation(path, "", why="its path is no text in UTF-8, as a configuration file is")
     try:
         info = read_config_php(path)
     except ConfigError as error:
-        return Found(path, "", why=error.message)
+        return ScannedInstallation(path, "", why=error.message)
     place = _place(info)
     if place in known:
-        return Found(path, "", info.describe(), f"the source {known[place]} reads this database already")
+        return ScannedInstallation(path, "", info.describe(), f"the source {known[place]} reads this database already")
     name = _free(_name_of(path, info.database), names)
     known[path] = known[place] = name
-    return Found(path, name, info.describe())
+    return ScannedInstallation(path, name, info.describe())
 
 
 def _name_of(path: Path, database: str) -> str:
@@ -134,7 +134,7 @@ def _free(name: str, names: Collection[str]) -> str:
     return next(each for each in chain([name], (f"{name}-{n}" for n in count(2))) if each not in taken)
 
 
-def as_toml(found: Iterable[Found], options: Mapping[str, str]) -> str:
+def as_toml(found: Iterable[ScannedInstallation], options: Mapping[str, str]) -> str:
     """The sources, as the configuration file has them.  ``options``: more of each."""
     tables = []
     for each in found:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from cdc.connection import ConnectionInfo
-from cdc.errors import ConfigError
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import ConfigError
 
 
 class Section(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cdc.config.model import Config
 from cdc.config.url import MASK, mask_url
-from cdc.toml_lines import TomlPath
+from cdc.model.toml_lines import TomlPath
 
 _URL_OPTIONS = ("url", "admin_url")
 

@@ -11,8 +11,8 @@ from cdc.config.php import read_config_php
 from cdc.config.rest import RestConfig
 from cdc.config.section import Section, reason, with_password
 from cdc.config.url import parse_database_url
-from cdc.connection import ConnectionInfo
-from cdc.errors import ConfigError
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import ConfigError
 
 
 class RulesText(NamedTuple):

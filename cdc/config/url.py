@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from cdc.connection import ConnectionInfo, Engine, Tls
-from cdc.errors import ConfigError
+from cdc.model.connection import ConnectionInfo, Engine, Tls
+from cdc.model.errors import ConfigError
 
 _ENGINES = {
     "mysql": Engine.MYSQL,

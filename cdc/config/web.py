@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from cdc.config.section import Networks, Section, matching, read_password
-from cdc.errors import ConfigError
+from cdc.model.errors import ConfigError
 
 #: Characters that a bearer token may have; fewer of them could be guessed.
 _BEARER = r"[A-Za-z0-9._~+/=-]{16,}"

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from psycopg.conninfo import make_conninfo
 
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 
 DEFAULT_PORT = 5432
 _SOCKET_PREFIX = ".s.PGSQL."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdc.column import Column, ColumnKind
 from cdc.database.mysql_connection import Flavour, quote
+from cdc.model.column import Column, ColumnKind
 
 _KINDS: Mapping[str, ColumnKind] = {
     **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"), ColumnKind.INTEGER),

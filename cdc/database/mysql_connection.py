@@ -15,8 +15,8 @@ from pymysql.connections import Connection
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 
-from cdc.connection import ConnectionInfo, Tls
-from cdc.errors import SourceError, SourceUnavailable
+from cdc.model.connection import ConnectionInfo, Tls
+from cdc.model.errors import SourceError, SourceUnavailable
 
 #: Server and client codes that mean "not now": too many connections, shutdown, killed, cannot connect, gone, lost.
 UNAVAILABLE = frozenset(
@@ -46,7 +46,7 @@ class Flavour(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class MySQLServer:
     """``binlog``: this server writes a binary log, so that `@@last_gtid` moves with every commit (MariaDB)."""
 
     flavour: Flavour
@@ -161,7 +161,7 @@ def rows(connection: Connection[Any], sql: str, parameters: Any = None) -> list[
         return list(cursor.fetchall())
 
 
-def server_of(connection: Connection[Any]) -> Server:
+def server_of(connection: Connection[Any]) -> MySQLServer:
     version, binlog = rows(connection, "SELECT VERSION(), @@log_bin")[0]
     flavour = Flavour.MARIADB if "mariadb" in version.lower() else Flavour.MYSQL
-    return Server(flavour, version, bool(binlog))
+    return MySQLServer(flavour, version, bool(binlog))

@@ -11,12 +11,12 @@ from functools import cache
 import orjson
 
 from cdc import sqlfile
-from cdc.change import Operation, Row, Value
-from cdc.column import Capture, Column, ColumnKind, Table
-from cdc.errors import RowUnreadable
-from cdc.image import ImageReader
-from cdc.normal import NORMALISERS
-from cdc.row_json import TYPES, Unexpected, array_key_reader, array_reader
+from cdc.model.change import Operation, Row, Value
+from cdc.model.column import Capture, Column, ColumnKind, Table
+from cdc.model.errors import RowUnreadable
+from cdc.model.image import ImageReader
+from cdc.model.normal import NORMALISERS
+from cdc.model.row_json import TYPES, Unexpected, array_key_reader, array_reader
 
 #: Raised with every change of tables, triggers or images that an older consumer would misread.
 VERSION = 1

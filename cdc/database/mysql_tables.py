@@ -9,15 +9,15 @@ from typing import Any
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.column import SecretColumns, Table
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import TABLES
-from cdc.finding import NO_KEY, NOT_INNODB, SurveyedTable
+from cdc.model.column import SecretColumns, Table
+from cdc.model.finding import NO_KEY, NOT_INNODB, SurveyedTable
 
 
 @dataclass(frozen=True, slots=True)
-class FoundTable:
+class MySQLTable:
     """``key``: primary key columns, empty without one."""
 
     name: str
@@ -33,17 +33,17 @@ class FoundTable:
         """Of all columns."""
         return tuple(column.name for column in self.columns)
 
-    def without(self, secrets: SecretColumns) -> FoundTable:
+    def without(self, secrets: SecretColumns) -> MySQLTable:
         hidden = secrets.of(self.names, self.key)
         columns = tuple(column for column in self.columns if column.name not in hidden)
-        return FoundTable(self.name, self.engine, columns, self.key)
+        return MySQLTable(self.name, self.engine, columns, self.key)
 
     @property
     def as_table(self) -> Table:
         return Table(self.name, tuple(column.column for column in self.columns), self.key)
 
 
-def read_tables(connection: Connection[Any], name: str | None = None) -> dict[str, FoundTable]:
+def read_tables(connection: Connection[Any], name: str | None = None) -> dict[str, MySQLTable]:
     """All base tables that the account may see, by name; or the one called ``name``, if it is there."""
 
     def ask(what: str) -> Sequence[Sequence[Any]]:
@@ -52,7 +52,7 @@ def read_tables(connection: Connection[Any], name: str | None = None) -> dict[st
     keys, columns = _by_table(ask("keys")), _by_table(ask("columns"))
     found = {text(table): text(engine) for table, engine in ask("tables")}
     return {
-        table: FoundTable(
+        table: MySQLTable(
             table,
             engine,
             tuple(MySQLColumn(*column) for column in columns[table]),

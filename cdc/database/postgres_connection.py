@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 
-from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
+from cdc.model.connection import ConnectionInfo
 from cdc.sqlfile import load
 
 

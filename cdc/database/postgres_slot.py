@@ -44,7 +44,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class SlotMemory:
     """What uninstalling needs, kept as the publication's comment: the schema of the tables, and the replica identity
     that each had before."""
 
@@ -56,12 +56,12 @@ class Memory:
         return orjson.dumps({"cdc": VERSION, "schema": self.schema, "identities": identities}).decode()
 
     @staticmethod
-    def load(comment: str | None) -> Memory | None:
+    def load(comment: str | None) -> SlotMemory | None:
         """None when the publication is not ours, or of another version."""
         try:
             fields: dict[str, Any] = orjson.loads(comment or "")
             if fields["cdc"] != VERSION:
                 return None
-            return Memory(fields["schema"], {name: Identity(*each) for name, each in fields["identities"].items()})
+            return SlotMemory(fields["schema"], {name: Identity(*each) for name, each in fields["identities"].items()})
         except (ValueError, KeyError, TypeError):
             return None

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psycopg
 
-from cdc.connection import ConnectionInfo, Engine
 from cdc.demo import tables
-from cdc.errors import UsageError
+from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.errors import UsageError
 
 DATABASE = "facturascripts"
 

@@ -16,14 +16,14 @@ import psycopg
 from aiohttp import web
 
 from cdc.config import Config, SourceConfig
-from cdc.connection import ConnectionInfo
 from cdc.demo.chapter import Paragraph, load_story
 from cdc.demo.server import DemoServer, demo_server
 from cdc.dispatch.signing import new_secret
-from cdc.endpoint import Endpoint
-from cdc.errors import CdcError
+from cdc.model.connection import ConnectionInfo
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import CdcError
 from cdc.receiver import Received, Refusals, receiver_app
-from cdc.service import capture, consumer, installers, outboxes
+from cdc.runtime import capture, consumer, installers, outboxes
 
 Say = Callable[[str], None]
 

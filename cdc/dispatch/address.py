@@ -1,7 +1,7 @@
 """Where a delivery may go: the guard against requests to inside addresses (SSRF).
 
 Three layers, of which the last decides: `check_url` when an endpoint is added, `CheckedResolver` on the answer of the
-name service (a clear error before any connection), and `Reach.guarded_socket` on the very address that a socket is
+name service (a clear error before any connection), and `EgressPolicy.guarded_socket` on the very address that a socket is
 about to be connected to, so that no second name service answer, odd spelling of an address or redirect gets around it.
 """
 
@@ -14,9 +14,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdc.errors import UsageError
-from cdc.mail_address import is_mail, recipients
-from cdc.web_origin import host_of
+from cdc.model.errors import UsageError
+from cdc.model.mail_address import is_mail, recipients
+from cdc.model.web_origin import host_of
 
 Network = IPv4Network | IPv6Network
 # An address as asyncio's and aiohttp's connecting functions pass it around: family, type, protocol, name, address.
@@ -104,7 +104,7 @@ class AddressRefused(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class EgressPolicy:
     """Where deliveries may go besides public addresses by https.
 
     ``private``: to every inside address; ``networks``: to those in them; ``plain``: by http; ``mail``: by e-mail.
@@ -198,7 +198,7 @@ def public_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _check_mail(url: str, reach: Reach) -> str:
+def _check_mail(url: str, reach: EgressPolicy) -> str:
     recipients(url)
     if not reach.mail:
         raise UsageError(
@@ -217,7 +217,7 @@ def check_spelling(url: str) -> None:
         )
 
 
-def check_url(url: str, reach: Reach) -> str:
+def check_url(url: str, reach: EgressPolicy) -> str:
     """The URL itself when deliveries may be sent there, else `UsageError`.  No name is looked up."""
     if is_mail(url):
         return _check_mail(url, reach)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from cdc.delivery import DeliveryState, Outcome
 from cdc.dispatch.request import BATCH, batch_id
 from cdc.logs import log_many
-from cdc.observer import requests
+from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.observer import requests
 
 _log = structlog.get_logger()
 

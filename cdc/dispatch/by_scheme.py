@@ -8,7 +8,7 @@ from typing import Any
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Sender
-from cdc.mail_address import is_mail
+from cdc.model.mail_address import is_mail
 
 
 class BySchemeSender:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from cdc.errors import ConfigError
+from cdc.model.errors import ConfigError
 
 _HINT = "It holds, as PEM without a password, the certificate, those that it was issued by, and the private key."
 

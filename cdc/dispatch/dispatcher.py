@@ -15,23 +15,23 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from cdc.backoff import Backoff
-from cdc.clock import Clock
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
-from cdc.dispatch.flights import Flights
-from cdc.dispatch.gathering import Load
-from cdc.dispatch.lease_room import WAITING, LeaseRoom
+from cdc.dispatch.batch_buffer import RequestBatch
+from cdc.dispatch.endpoint_flow import EndpointFlows, Permit
+from cdc.dispatch.in_flight import InFlight
+from cdc.dispatch.lease_budget import WAITING, LeaseBudget
+from cdc.dispatch.outcome_writer import OutcomeWriter
 from cdc.dispatch.outcomes import outcomes, removed
-from cdc.dispatch.ready import Ready
-from cdc.dispatch.recorder import Recorder
+from cdc.dispatch.ready_queue import ReadyQueue
 from cdc.dispatch.request import WebhookRequest, build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge, longest_wait
 from cdc.dispatch.sender import Sender
-from cdc.dispatch.valves import Passage, Valves
-from cdc.endpoint import Endpoint
-from cdc.errors import OutboxError
-from cdc.observer import SILENT, Observer
+from cdc.model.backoff import Backoff
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import OutboxError
+from cdc.model.observer import SILENT, Observer
 from cdc.outbox.base import OutboxStore
 
 #: A lease outlives the longest timeout by this much (seconds): time to record the outcome in.
@@ -48,7 +48,7 @@ PATIENCE = 1.0
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
 QUICK = 0.25
 #: How long a relay waits at most for what it stored to be on its way (seconds).
-HAND_OVER = 0.01
+YIELD = 0.01
 #: What recording, and releasing leases, may each take at a stop (seconds).
 CLOSING = 0.75
 
@@ -66,10 +66,10 @@ class DispatchSettings:
 
 
 class _Flight(NamedTuple):
-    load: Load
+    load: RequestBatch
     endpoint: Endpoint
     token: int
-    passage: Passage
+    permit: Permit
 
 
 class Dispatcher:
@@ -94,34 +94,34 @@ class Dispatcher:
         self._at_rest = asyncio.Event()  # waiting for something to do
         self._stop = asyncio.Event()
         self._landed = asyncio.Event()
-        self._recorder = Recorder(store, settings.worker, clock, self._wake.set, observer)
-        self._flights = Flights(settings.concurrency, clock.monotonic)
+        self._recorder = OutcomeWriter(store, settings.worker, clock, self._wake.set, observer)
+        self._in_flight = InFlight(settings.concurrency, clock.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoints: dict[str, Endpoint] = {}
         self._public_urls: dict[str, str] = {}
         self._endpoints_stale = True
         self._changed_asked = 0.0
         self._forward_at = 0.0
-        self._ready = Ready()
-        self._valves = Valves(clock, rand)
-        self._surplus: list[LeasedDelivery] = []  # leased, and to be given back
+        self._ready = ReadyQueue()
+        self._flows = EndpointFlows(clock, rand)
+        self._to_release: list[LeasedDelivery] = []  # leased, and to be given back
         self._any_held = False
         self._more_due = False  # more is due than was leased
-        self._lease_room = LeaseRoom(settings.concurrency, self._flights, self._ready, self._valves)
+        self._lease_budget = LeaseBudget(settings.concurrency, self._in_flight, self._ready, self._flows)
 
     def notify(self) -> None:
         """Something may be due: look now."""
         self._wake.set()
 
-    async def hand_over(self) -> None:
+    async def wake_and_yield(self) -> None:
         """`notify`, and where nothing was on its way before, wait until what is due is: who has time lets it go first.
-        For `HAND_OVER` seconds at most."""
+        For `YIELD` seconds at most."""
         self.notify()
-        if self._at_rest.is_set() and not self._flights:
+        if self._at_rest.is_set() and not self._in_flight:
             self._at_rest.clear()
-            await self._clock.wait(self._at_rest, HAND_OVER)
+            await self._clock.wait(self._at_rest, YIELD)
 
-    def look_at_endpoints(self) -> None:
+    def reload_endpoints(self) -> None:
         """One of them was changed: do not wait for the next time that this is asked for."""
         self._endpoints_stale = True
         self._wake.set()
@@ -151,10 +151,10 @@ class Dispatcher:
                 await self._refresh_endpoints()
                 await self._bring_forward()
                 await self._give_back()
-                hungry = await self._lease()
+                underfilled = await self._lease()
                 await self._start_ready(group)
                 self._report_held()
-                due = await self._next_due(hungry)
+                due = await self._next_due(underfilled)
                 backoff.reset()
                 self._observer.outbox_worked("leasing")
                 await self._pause(due)
@@ -170,8 +170,8 @@ class Dispatcher:
         if self._endpoints_stale:
             self._endpoints = {endpoint.id: endpoint for endpoint in await self._store.endpoints()}
             self._public_urls = {endpoint.id: public_url(endpoint.url) for endpoint in self._endpoints.values()}
-            self._valves.follow(self._endpoints)
-            self._lease_room.follow(self._endpoints)
+            self._flows.follow(self._endpoints)
+            self._lease_budget.follow(self._endpoints)
             self._endpoints_stale = False
 
     async def _bring_forward(self) -> bool:
@@ -194,23 +194,25 @@ class Dispatcher:
 
     async def _lease(self) -> set[str]:
         """Lease what there is room for.  The endpoints that had room for more, none when the room in all was filled."""
-        wanted = [] if self._recorder.failing else list(self._lease_room.wanted())
-        filled, hungry = not wanted, set[str]()
+        wanted = [] if self._recorder.failing else list(self._lease_budget.wanted())
+        filled, underfilled = not wanted, set[str]()
         for limit, room in wanted:
             now = self._clock.now()
             leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
             self._ready.add(leased, self._endpoints, self._clock.monotonic())
-            if self._lease_room.learn(leased):
+            if self._lease_budget.learn(leased):
                 self._wake.set()
             filled = filled or len(leased) == limit
             got = Counter(each.endpoint_id for each in leased)
-            hungry |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
+            underfilled |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
         self._more_due = filled
-        return set() if filled else hungry
+        return set() if filled else underfilled
 
-    async def _next_due(self, hungry: set[str]) -> datetime | None:
+    async def _next_due(self, underfilled: set[str]) -> datetime | None:
         """When the next delivery to one of these is due.  Asked behind what was leased, which need not wait for it."""
-        return await self._store.next_due(self._clock.now(), self._endpoints.keys() - hungry) if hungry else None
+        return (
+            await self._store.next_due(self._clock.now(), self._endpoints.keys() - underfilled) if underfilled else None
+        )
 
     def _lease_time(self) -> timedelta:
         """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs; and for the
@@ -243,29 +245,29 @@ class Dispatcher:
                 load = load[: endpoint.batch_size]
             lease_until = load[0].lease_until if len(load) == 1 else min(each.lease_until for each in load)
             if lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
-                return _Flight(load, endpoint, self._flights.start(endpoint.id), self._valves.start(endpoint.id))
+                return _Flight(load, endpoint, self._in_flight.start(endpoint.id), self._flows.start(endpoint.id))
             self._log.warning("lease too short to send", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
-            self._surplus += load
+            self._to_release += load
             self._wake.set()
         return None
 
     def _may_start(self, endpoint_id: str) -> bool:
         endpoint = self._endpoints.get(endpoint_id)
-        if endpoint is None or self._flights.free() <= 0 or self._flights.room(endpoint) <= 0:
+        if endpoint is None or self._in_flight.free() <= 0 or self._in_flight.room(endpoint) <= 0:
             return False
-        return not self._valves.wait(endpoint_id)
+        return not self._flows.wait(endpoint_id)
 
     async def _give_back(self) -> None:
         """Leases that nothing will be sent on soon: others must not wait for them, and their attempts do not count."""
-        shut = {each for each in self._ready.endpoints() & self._endpoints.keys() if self._valves.wait(each) > PATIENCE}
+        shut = {each for each in self._ready.endpoints() & self._endpoints.keys() if self._flows.wait(each) > PATIENCE}
         if shut:
-            self._surplus += self._ready.drop_all_but(self._ready.endpoints() - shut)
-        if self._surplus:
-            await self._store.give_back(self._settings.worker, self._surplus, self._clock.now())
-            self._surplus = []
+            self._to_release += self._ready.drop_all_but(self._ready.endpoints() - shut)
+        if self._to_release:
+            await self._store.give_back(self._settings.worker, self._to_release, self._clock.now())
+            self._to_release = []
 
     def _report_held(self) -> None:
-        held = self._valves.held()
+        held = self._flows.held()
         if held or self._any_held:
             self._observer.held(held)
         self._any_held = bool(held)
@@ -274,7 +276,7 @@ class Dispatcher:
         """Until there is something to lease: notified, recorded, due, written by another process, brought forward, a
         valve opens, or a slot counts as stalled."""
         while True:
-            opens_at = self._valves.opens_at()
+            opens_at = self._flows.opens_at()
             seconds = max(opens_at - self._clock.monotonic(), SOON)
             self._at_rest.set()
             woken = await self._clock.wait(self._wake, min(seconds, self._pause_seconds(due)))
@@ -283,7 +285,7 @@ class Dispatcher:
             now, complete = self._clock.monotonic(), self._ready.next_complete()
             reached = opens_at <= now or (complete is not None and complete <= now)
             reached = reached or (due is not None and due <= self._clock.now())
-            if woken or reached or self._flights or await self._ask_changed() or await self._bring_forward():
+            if woken or reached or self._in_flight or await self._ask_changed() or await self._bring_forward():
                 return
 
     def _pause_seconds(self, due: datetime | None) -> float:
@@ -302,8 +304,8 @@ class Dispatcher:
             try:
                 made = await self._send(flight)
             finally:
-                self._flights.end(flight.token, flight.endpoint.id)
-                if not self._flights:
+                self._in_flight.end(flight.token, flight.endpoint.id)
+                if not self._in_flight:
                     self._landed.set()
             self._recorder.add(made, flight.endpoint.id)
             flight = self._take_off()
@@ -320,13 +322,13 @@ class Dispatcher:
         except Exception as defect:  # noqa: BLE001 - logged; one attempt must not stop the other deliveries
             self._log.exception("attempt broke off", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
-        doubt = flight.passage.ended(answer, self._clock)
+        doubt = flight.permit.ended(answer, self._clock)
         now = self._clock.now()
         verdict = judge(answer, endpoint.retry_schedule, load[0].attempt, now, self._rand, doubt=doubt)
         if verdict.disable_reason and await self._url_changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
         quickly = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
-        self._lease_room.answered(endpoint.id, quickly=quickly)
+        self._lease_budget.answered(endpoint.id, quickly=quickly)
         url = self._public_urls.get(endpoint.id) or public_url(endpoint.url)
         return outcomes(load, url, answer, verdict, started_at)
 
@@ -343,7 +345,7 @@ class Dispatcher:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def _wind_down(self, recording: asyncio.Task[None]) -> None:
-        if self._flights:
+        if self._in_flight:
             self._landed.clear()
             await self._clock.wait(self._landed, self._settings.grace)
         unfinished = list(self._tasks)
@@ -373,7 +375,7 @@ class Dispatcher:
         return False
 
 
-def _request(load: Load, endpoint: Endpoint, now: datetime) -> WebhookRequest:
+def _request(load: RequestBatch, endpoint: Endpoint, now: datetime) -> WebhookRequest:
     if len(load) == 1:
         return build_request(load[0], endpoint, now)
     return build_batch(load, endpoint, now)

@@ -12,12 +12,12 @@ from typing import Final
 
 import structlog
 
-from cdc.clock import Clock
 from cdc.dispatch.address import public_url
-from cdc.endpoint import Endpoint
-from cdc.errors import OutboxError
-from cdc.exceeded_filters import ExceededFilters, Filtered
-from cdc.operation import Failing, endpoint_disabled
+from cdc.model.clock import Clock
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import OutboxError
+from cdc.model.exceeded_filters import ExceededFilters, Filtered
+from cdc.model.operation import Failing, endpoint_disabled
 from cdc.outbox.base import OutboxStore
 
 #: Seconds between two looks for endpoints that were enabled again, and after a failure of the outbox.

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import orjson
 
-from cdc.delivery import LeasedDelivery
-from cdc.endpoint import PayloadFormat
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import PayloadFormat
 
 
 class Body(NamedTuple):

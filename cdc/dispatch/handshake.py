@@ -13,8 +13,8 @@ from cdc.dispatch.address import public_url
 from cdc.dispatch.failure import describe_error
 from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest
 from cdc.dispatch.sender import HttpSender
-from cdc.endpoint import Endpoint
-from cdc.errors import EndpointRefused
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import EndpointRefused
 
 ALLOWED_ORIGIN = "WebHook-Allowed-Origin"
 ALLOWED_RATE = "WebHook-Allowed-Rate"

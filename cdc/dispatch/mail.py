@@ -24,7 +24,7 @@ from cdc.dispatch.mail_failure import describe, refused_some
 from cdc.dispatch.mail_text import mail_text
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.mail_address import recipients
+from cdc.model.mail_address import recipients
 
 #: How long the server may take to say good-bye (seconds): it has taken the mail by then.
 _GOOD_BYE: Final = 1.0

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdc.event import OPERATIONS
+from cdc.model.event import OPERATIONS
 
 #: Before each subject, so that mail can be sorted by it.
 MARK: Final = "[facturascripts-cdc]"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
-from cdc.dispatch.gathering import Load
+from cdc.dispatch.batch_buffer import RequestBatch
 from cdc.dispatch.retry import Answer, Verdict
 from cdc.dispatch.sender import ANSWER_BYTES
+from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 
 
-def outcomes(load: Load, url: str, answer: Answer, verdict: Verdict, started_at: datetime) -> list[Outcome]:
+def outcomes(load: RequestBatch, url: str, answer: Answer, verdict: Verdict, started_at: datetime) -> list[Outcome]:
     """An attempt of each delivery, all with the same answer and verdict; the first one's carries the reason to disable
     the endpoint.  ``url``: without secrets."""
     common = url, answer.status, started_at, answer.duration, verdict.error, answer_text(answer.body)

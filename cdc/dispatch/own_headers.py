@@ -6,8 +6,8 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable
 
-from cdc.endpoint import Header
-from cdc.errors import UsageError
+from cdc.model.endpoint import Header
+from cdc.model.errors import UsageError
 
 #: The most headers of an endpoint, and the most characters of them all.
 MOST, LONGEST = 50, 8000

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Final
 
 from cdc.audit import Note
-from cdc.clock import Clock
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.clock import Clock
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.rate import usable_rate
 from cdc.outbox.base import OutboxStore, Replayed
-from cdc.rate import usable_rate
 
 #: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.
 RATE: Final = 50.0
@@ -27,7 +27,7 @@ _NOTHING: Final = DeliveryFilter()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """``rate``: deliveries a second, 0 for any.  ``after``: where a former one stood.  ``note``: stored with the first
     step."""
 
@@ -45,7 +45,7 @@ def meant(which: DeliveryFilter, now: datetime, hint: str) -> DeliveryFilter:
     return which if which.until is not None else replace(which, until=now)
 
 
-async def steps(store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Event) -> AsyncIterator[Replayed]:
+async def steps(store: OutboxStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event) -> AsyncIterator[Replayed]:
     """What each step did, until all is due or ``stop`` is set.  The time that whoever is told takes is part of the
     pause before the next step.  Raises `UsageError` when its endpoint is gone, `OutboxError`."""
     rate = usable_rate(plan.rate)
@@ -62,7 +62,7 @@ async def steps(store: OutboxStore, plan: Plan, clock: Clock, stop: asyncio.Even
         await clock.wait(stop, max(0.0, pause - (clock.monotonic() - began)))
 
 
-async def count(store: OutboxStore, plan: Plan, clock: Clock, seconds: float | None = None) -> Replayed:
+async def count(store: OutboxStore, plan: ReplayPlan, clock: Clock, seconds: float | None = None) -> Replayed:
     """How many there are.  ``seconds``: after which counting ends; ``after`` of the answer is not None then.  Raises as
     `steps`."""
     began, counted = clock.monotonic(), Replayed(0, 0, plan.after)

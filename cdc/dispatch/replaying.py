@@ -13,11 +13,11 @@ from typing import Final
 
 import structlog
 
-from cdc.clock import Clock
-from cdc.dispatch.replay_steps import Plan, steps
-from cdc.errors import OutboxError, UsageError
+from cdc.dispatch.replay_steps import ReplayPlan, steps
+from cdc.model.clock import Clock
+from cdc.model.errors import OutboxError, UsageError
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
-from cdc.replay import Replay, ReplayState
 
 #: Between two looks for a replay that another process was asked for, or left (seconds).
 LOOK_EVERY: Final = 5.0
@@ -68,7 +68,7 @@ class Replaying:
 
     async def _go_on(self, replay: Replay, stop: asyncio.Event) -> None:
         """Until it is done or was ended, or ``stop``; then the next process, or this one's next life, goes on."""
-        plan = Plan(replay.which, replay.rate, replay.after)
+        plan = ReplayPlan(replay.which, replay.rate, replay.after)
         try:
             async for step in steps(self._store, plan, self._clock, stop):
                 if step.deliveries:

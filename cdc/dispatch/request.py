@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cdc import __version__
-from cdc.delivery import LeasedDelivery
 from cdc.dispatch.formats import Body, render, render_batch
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
-from cdc.endpoint import Endpoint, PayloadFormat
-from cdc.mail_address import is_mail
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint, PayloadFormat
+from cdc.model.mail_address import is_mail
 
 USER_AGENT = f"facturascripts-cdc/{__version__}"
 #: With it CloudEvents' webhook specification has a sender say who it is, and ask whether it may send.

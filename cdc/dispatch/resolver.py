@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from cdc.dispatch.address import AddressInfo, AddressRefused, Reach
+from cdc.dispatch.address import AddressInfo, AddressRefused, EgressPolicy
 
 LookUp = Callable[..., list[Any]]  # as socket.getaddrinfo
 
@@ -22,7 +22,7 @@ class CheckedResolver(AbstractResolver):
     name up once for all that wait for it, so there is at most one thread for each name.
     """
 
-    def __init__(self, reach: Reach, look_up: LookUp = socket.getaddrinfo) -> None:
+    def __init__(self, reach: EgressPolicy, look_up: LookUp = socket.getaddrinfo) -> None:
         self._reach = reach
         self._look_up = look_up
 

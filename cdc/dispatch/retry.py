@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
 
 _MINUTE, _HOUR = 60.0, 3600.0
 

@@ -13,13 +13,13 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
-from cdc.dispatch.address import AddressInfo, Network, Reach
+from cdc.dispatch.address import AddressInfo, EgressPolicy, Network
 from cdc.dispatch.deadline import Deadline
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.resolver import CheckedResolver, LookUp
 from cdc.dispatch.retry import Answer
-from cdc.dispatch.target import Proxy, Target, proxy_of
+from cdc.dispatch.target import Proxy, RequestTarget, proxy_of
 from cdc.dispatch.tunnel import TunnelConnector
 
 #: How much of an answer's body is read and kept (bytes).
@@ -70,30 +70,30 @@ class HttpSender:
     ) -> None:
         """``allow_private`` allows http too; ``client_certificates`` and ``proxies`` (URLs) are by name.
         ``proxy_resolves``: proxies look names up themselves, and are trusted to reach no inside address."""
-        self._reach = Reach(allow_private, tuple(allow_networks), plain=allow_http or allow_private)
+        self._reach = EgressPolicy(allow_private, tuple(allow_networks), plain=allow_http or allow_private)
         self._contexts: dict[str, ssl.SSLContext | bool] = {"": tls or True, **(client_certificates or {})}
         self._proxies = {name: proxy_of(url) for name, url in (proxies or {}).items()}
         self._tunnelled = not proxy_resolves
         self._look_up = {"look_up": look_up} if look_up else {}
         self._connectors: dict[str, aiohttp.TCPConnector] = {}
-        self._targets: dict[tuple[str, str, str, str], Target] = {}
+        self._targets: dict[tuple[str, str, str, str], RequestTarget] = {}
 
     async def __aenter__(self) -> Self:
         self._connectors = {"": self._connector(self._reach)}
         self._connectors |= {name: self._proxy_connector() for name in self._proxies}
         return self
 
-    def _connector(self, reach: Reach) -> aiohttp.TCPConnector:
+    def _connector(self, reach: EgressPolicy) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(**self._options(reach))
 
     def _proxy_connector(self) -> aiohttp.TCPConnector:
         """Where proxies are is the operator's own choice: what they connect to is all that there is to guard."""
-        anywhere = Reach(private=True)
+        anywhere = EgressPolicy(private=True)
         if not self._tunnelled:
             return self._connector(anywhere)
         return TunnelConnector(CheckedResolver(self._reach, **self._look_up), **self._options(anywhere))
 
-    def _options(self, reach: Reach) -> dict[str, Any]:
+    def _options(self, reach: EgressPolicy) -> dict[str, Any]:
         return {
             "resolver": CheckedResolver(reach, **self._look_up),
             "socket_factory": _sockets(_any_socket if reach.private else reach.guarded_socket),
@@ -136,7 +136,7 @@ class HttpSender:
             exchange.close()
         return Answer(exchange.status, duration, exchange.headers.get("Retry-After"), body)
 
-    def _target(self, request: WebhookRequest, method: str = "POST") -> Target:
+    def _target(self, request: WebhookRequest, method: str = "POST") -> RequestTarget:
         key = method, request.url, request.proxy, request.client_certificate
         target = self._targets.get(key)
         if target is None:
@@ -145,7 +145,7 @@ class HttpSender:
             target = self._targets[key] = self._new_target(*key)
         return target
 
-    def _new_target(self, method: str, url: str, proxy_name: str, certificate: str) -> Target:
+    def _new_target(self, method: str, url: str, proxy_name: str, certificate: str) -> RequestTarget:
         """Raises `AddressRefused` or `NotConfigured`."""
         self._reach.check_target(url)
         proxy: Proxy | None = None
@@ -154,7 +154,7 @@ class HttpSender:
         if certificate not in self._contexts:
             raise NotConfigured("client certificate", certificate)
         tls, connector = self._contexts[certificate], self._connectors[proxy_name]
-        return Target(method, url, tls, connector, proxy, tunnelled=self._tunnelled)
+        return RequestTarget(method, url, tls, connector, proxy, tunnelled=self._tunnelled)
 
 
 def _any_socket(address_info: AddressInfo) -> socket.socket:
@@ -189,7 +189,7 @@ class _Exchange:
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
 
-    async def run(self, target: Target, request: WebhookRequest) -> None:
+    async def run(self, target: RequestTarget, request: WebhookRequest) -> None:
         """Until the head of the answer has arrived.  Raises `TooManyInterim`."""
         protocol = await self._connect(target)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
@@ -205,7 +205,7 @@ class _Exchange:
                 return
         raise TooManyInterim
 
-    async def _connect(self, target: Target) -> ResponseHandler:
+    async def _connect(self, target: RequestTarget) -> ResponseHandler:
         while True:
             self._connection = await target.connector.connect(target.connect, [], _NO_TIMEOUT)
             protocol = self._connection.protocol

@@ -24,7 +24,7 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 SYMMETRIC, PRIVATE, PUBLIC = "whsec_", "whsk_", "whpk_"
 #: A receiver refuses a request whose time is further away than this from its own clock (seconds).

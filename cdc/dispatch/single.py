@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cdc.clock import Clock
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.address import public_url
 from cdc.dispatch.outcomes import outcomes
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Verdict, judge
 from cdc.dispatch.sender import Sender
-from cdc.endpoint import Endpoint
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint
 
 
 async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock) -> Outcome:

@@ -32,7 +32,7 @@ def proxy_of(url: str) -> Proxy:
     return Proxy(parsed.origin(), None if account is None else f"Basic {b64encode(account.encode()).decode()}")
 
 
-class Place(aiohttp.ClientRequest):
+class ConnectRequest(aiohttp.ClientRequest):
     """What the connector asks about where to connect; the key into its pool is worked out once."""
 
     @cached_property
@@ -40,7 +40,7 @@ class Place(aiohttp.ClientRequest):
         return super().connection_key
 
 
-class Target:
+class RequestTarget:
     """Of a URL, what is the same for each request: how to connect, and the head's first lines.
 
     Through a proxy, requests go by a tunnel (CONNECT), of which the connector takes care; where the proxy resolves
@@ -60,7 +60,7 @@ class Target:
         tunnelled: bool = False,
     ) -> None:
         self.connector = connector
-        self.connect = Place(
+        self.connect = ConnectRequest(
             method,
             URL(url),
             loop=asyncio.get_running_loop(),

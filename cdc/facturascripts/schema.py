@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-from cdc.column import Column, ColumnKind, Table
+from cdc.model.column import Column, ColumnKind, Table
 
 _TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)\n\);$", re.MULTILINE | re.DOTALL)
 _COMMA = re.compile(r",\s+(?![^(]*\))")  # between items, not inside parentheses

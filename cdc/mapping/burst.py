@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cdc.change import Value
+from cdc.model.change import Value
 
 #: Name of the state that holds the burst.
 STATE: Final = "permissions"

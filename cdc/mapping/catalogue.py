@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from cdc.column import Capture, SecretPatterns
-from cdc.errors import ConfigError
 from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference
-from cdc.mapping.place import Place
+from cdc.mapping.place import FilePlace
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.mapping.tables import TablePatterns
-from cdc.pattern import matches
+from cdc.model.column import Capture, SecretPatterns
+from cdc.model.errors import ConfigError
+from cdc.model.pattern import matches
 
 #: The table of users, and those that `user.permissions_changed` needs beside it.
 USERS_TABLE = "users"
@@ -180,7 +180,7 @@ def load_catalogue(
     if user_text is not None:
         resolver.read(user_text, user_path, user=True, section=section)
     for table in tables:
-        resolver.add(table, Place("`tables` of the source", 0, user=True))
+        resolver.add(table, FilePlace("`tables` of the source", 0, user=True))
     _check_disabled(resolver)
     return _catalogue(resolver)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cdc.change import Value
 from cdc.mapping.html import decode
+from cdc.model.change import Value
 
 _FORMS = (
     "a value, a list of values, { not = value }, { at_least = number }, { less_than = number }, "
@@ -15,7 +15,7 @@ _FORMS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ValueCondition:
     """``values``: any of them; ``negated``: none of them.  ``present`` (when not None) asks for set / not set.
 
     ``at_least`` and ``less_than`` (when not None) hold of numbers only.
@@ -53,23 +53,23 @@ class Condition:
         return (not first) if isinstance(first, bool) else None
 
 
-def parse_condition(raw: Any) -> Condition:
+def parse_condition(raw: Any) -> ValueCondition:
     """From what TOML holds.  Raises ValueError."""
     if isinstance(raw, dict):
         return _parse_table(raw)
     values = raw if isinstance(raw, list) else [raw]
     if not values or not all(isinstance(value, bool | int | float | str) for value in values):
         raise ValueError(f"a condition is {_FORMS}")
-    return Condition(values=tuple(values))
+    return ValueCondition(values=tuple(values))
 
 
-def _parse_table(raw: dict[str, Any]) -> Condition:
+def _parse_table(raw: dict[str, Any]) -> ValueCondition:
     if list(raw) == ["set"] and isinstance(raw["set"], bool):
-        return Condition(present=raw["set"])
+        return ValueCondition(present=raw["set"])
     if list(raw) == ["not"] and not isinstance(raw["not"], dict):
-        return Condition(values=parse_condition(raw["not"]).values, negated=True)
+        return ValueCondition(values=parse_condition(raw["not"]).values, negated=True)
     if raw and raw.keys() <= {"at_least", "less_than"} and all(_is_number(bound) for bound in raw.values()):
-        return Condition(at_least=raw.get("at_least"), less_than=raw.get("less_than"))
+        return ValueCondition(at_least=raw.get("at_least"), less_than=raw.get("less_than"))
     raise ValueError(f"a condition is {_FORMS}")
 
 

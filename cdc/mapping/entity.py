@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cdc.mapping.place import Place
+from cdc.mapping.place import FilePlace
 
 #: Events that every entity has, beside its transitions: name → when it fires.
 ROW_EVENTS: dict[str, str] = {
@@ -38,7 +38,7 @@ class Entity:
     name: str
     table: str
     title: str
-    place: Place
+    place: FilePlace
     children: Mapping[str, Child] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     enabled: bool = True
@@ -51,4 +51,4 @@ class Reference:
     table: str
     columns: tuple[str, ...]
     what: str
-    place: Place
+    place: FilePlace

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
-from cdc.change import Row, Value
+from cdc.model.change import Row, Value
 
 #: Names a change whose token says all.
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)

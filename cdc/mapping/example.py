@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cdc.backfill import EXISTING, backfill_token
-from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
-from cdc.column import ColumnKind, Table
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
-from cdc.mapping.condition import Condition
+from cdc.mapping.condition import ValueCondition
 from cdc.mapping.example_rows import COMPANIONS, EDITS, KEYS, ROWS, STATES
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.rule import STATE_COLUMN, Rule
-from cdc.payload import event_payload
+from cdc.model.backfill import EXISTING, backfill_token
+from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
+from cdc.model.column import ColumnKind, Table
+from cdc.model.payload import event_payload
 
 _TIME = datetime(2026, 11, 24, 21, 48, 0, 123456, tzinfo=UTC)
 _VALUES: dict[ColumnKind, Value] = {
@@ -150,7 +150,7 @@ def _move_state(rule: Rule, before: dict[str, Value], after: dict[str, Value]) -
         after.update(moved)
 
 
-def _opposite(condition: Condition) -> Value:
+def _opposite(condition: ValueCondition) -> Value:
     if condition.present is False:
         return "x"
     example = condition.example()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.change import Row
+from cdc.model.change import Row
 
 _DOCUMENT: dict[str, bool | int | float | str | None] = {
     "cifnif": "B03567891",

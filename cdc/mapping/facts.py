@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cdc.change import Row, Value
-from cdc.column import Table
 from cdc.mapping.catalogue import MEMBERS_TABLE
 from cdc.mapping.entity import Child
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE
+from cdc.model.change import Row, Value
+from cdc.model.column import Table
 
 #: How many values one look-up names at most.
 CHUNK = 500
 
 
-class Lookup(Protocol):
+class FactLookup(Protocol):
     """Rows as they are now, in normal form, secret columns absent, in primary key order."""
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]: ...
@@ -59,7 +59,7 @@ class Facts:
 NO_FACTS = Facts()
 
 
-async def gather_facts(request: FactsRequest, lookup: Lookup, keys: dict[str, str] | None = None) -> Facts:
+async def gather_facts(request: FactsRequest, lookup: FactLookup, keys: dict[str, str] | None = None) -> Facts:
     """No I/O when nothing is asked.  ``keys``: table → its key column, remembered from call to call."""
     if request.empty:
         return NO_FACTS
@@ -77,7 +77,7 @@ async def gather_facts(request: FactsRequest, lookup: Lookup, keys: dict[str, st
 
 
 async def _documents(
-    wanted: Mapping[str, frozenset[Value]], lookup: Lookup, keys: dict[str, str]
+    wanted: Mapping[str, frozenset[Value]], lookup: FactLookup, keys: dict[str, str]
 ) -> dict[str, tuple[str, Mapping[Value, Row]]]:
     """Tables that are gone, or whose key has several columns, are left out."""
     if wanted.keys() - keys.keys():
@@ -90,7 +90,7 @@ async def _documents(
     return found
 
 
-async def _rows(lookup: Lookup, table: str, column: str, values: Iterable[Value]) -> list[Row]:
+async def _rows(lookup: FactLookup, table: str, column: str, values: Iterable[Value]) -> list[Row]:
     wanted = sorted(values, key=lambda value: (str(type(value)), value))
     rows: list[Row] = []
     for start in range(0, len(wanted), CHUNK):

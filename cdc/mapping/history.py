@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cdc.change import Operation, Row, Value
 from cdc.mapping.entity import Child
 from cdc.mapping.merge import MergedChange
+from cdc.model.change import Operation, Row, Value
 
 Key = tuple[Value, ...]
 Dated = tuple[int, MergedChange]

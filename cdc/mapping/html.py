@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cdc.change import Row, Value
+from cdc.model.change import Row, Value
 
 #: Exactly the entities that FacturaScripts writes; anything else in the text was typed by somebody.
 _CHARACTERS = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cdc.change import Operation, Row, Transaction, Value
 from cdc.mapping.event_id import record_name
 from cdc.mapping.merge import MergedChange
 from cdc.mapping.plan import Plans, TablePlan
+from cdc.model.change import Operation, Row, Transaction, Value
 
 _PREFIX = "lines:"
 

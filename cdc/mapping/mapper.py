@@ -13,8 +13,6 @@ from itertools import compress
 from operator import ne
 from typing import Any
 
-from cdc.change import Existing, Operation, Row, RowChange, Value
-from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child
 from cdc.mapping.event_id import NO_TIME, ExistingIds, event_id, event_ids, record_name
@@ -29,7 +27,9 @@ from cdc.mapping.merge import MergedChange, MergedTransaction
 from cdc.mapping.permissions import HELD, PermissionEvents
 from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
-from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, Seen
+from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput
+from cdc.model.change import Existing, Operation, Row, RowChange, Value
+from cdc.model.event import Event
 
 _NOTHING: frozenset[str] = frozenset()
 _NO_LINES: Mapping[str, LinesChanged] = {}
@@ -284,7 +284,7 @@ def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> Non
         _map_update(plan, change, context)
         return
     row = change.after if change.after is not None else change.before
-    seen = Seen(change.operation, row or {}, None, _NOTHING, context.states)
+    seen = RuleInput(change.operation, row or {}, None, _NOTHING, context.states)
     names = _fired(plan, seen)
     name = plan.row_events[change.operation]
     if name is not None:
@@ -323,7 +323,7 @@ def _map_update(plan: TablePlan, change: MergedChange, context: _Context) -> Non
     watched = plan.watched
     if not watched.isdisjoint(columns) or not watched.isdisjoint(change.secrets_changed) or ANY_COLUMN in watched:
         changed = change.secrets_changed.union(columns)
-        names += _fired(plan, Seen(Operation.UPDATE, after, before, changed, context.states))
+        names += _fired(plan, RuleInput(Operation.UPDATE, after, before, changed, context.states))
     if names:
         previous = {column: before.get(column) for column in columns}
         _emit(plan, change, (after, previous), names, context)
@@ -336,7 +336,7 @@ def _lines_differ(plan: TablePlan, change: MergedChange | RowChange, context: _C
     return any(key and record_name(plan.table, key) in context.lines for key in keys)
 
 
-def _fired(plan: TablePlan, seen: Seen) -> list[tuple[str, bool]]:
+def _fired(plan: TablePlan, seen: RuleInput) -> list[tuple[str, bool]]:
     return [(rule.event, rule.inferred) for rule in plan.transitions[seen.operation] if rule.test(seen)]
 
 

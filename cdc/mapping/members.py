@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from cdc.change import Operation, Row, RowChange, Value
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE
 from cdc.mapping.event_id import record_name
 from cdc.mapping.merge import MergedChange
+from cdc.model.change import Operation, Row, RowChange, Value
 
 #: Name of the state that holds the members.
 STATE = "members"

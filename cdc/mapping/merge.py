@@ -8,7 +8,7 @@ totals), and a foreign key cascade can be reported twice.  What counts is the re
 * an update that renames the primary key is followed: ``before`` holds the old key, ``after`` the new one;
 * a row reported as deleted twice was deleted once; TRUNCATE swallows what came before it in its table.
 
-READ and TRUNCATE pass as they are.  Only the images that are left are decoded (`cdc.image`).
+READ and TRUNCATE pass as they are.  Only the images that are left are decoded (`cdc.model.image`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cdc.change import Operation, Row, RowChange, Transaction, Value
-from cdc.image import key_of, opened
+from cdc.model.change import Operation, Row, RowChange, Transaction, Value
+from cdc.model.image import key_of, opened
 
 #: Table and key values: binary-exact, unlike the database's own collation.
 Identity = tuple[Value, ...]

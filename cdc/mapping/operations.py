@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from cdc.event import OPERATIONS, Event
 from cdc.mapping.payload_schema import payload_schema
 from cdc.mapping.schema import EventType
-from cdc.operation import FIELDS, OPERATION_TYPES, OperationType, examples
-from cdc.payload import event_payload
+from cdc.model.event import OPERATIONS, Event
+from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
+from cdc.model.payload import event_payload
 
 
 def operation_event_types() -> list[EventType]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cdc.column import Column, ColumnKind, SecretColumns, Table
+from cdc.model.column import Column, ColumnKind, SecretColumns, Table
 
 Schema = dict[str, Any]
 

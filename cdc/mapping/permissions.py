@@ -14,8 +14,6 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from cdc.change import Operation, Row, Value
-from cdc.event import Event
 from cdc.mapping import burst as bursts
 from cdc.mapping import members as membership
 from cdc.mapping.burst import Burst, Cause
@@ -23,6 +21,8 @@ from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, USERS_TABLE
 from cdc.mapping.event_id import NO_TIME, event_id, event_ids, record_name
 from cdc.mapping.members import Members
 from cdc.mapping.merge import MergedChange, MergedTransaction
+from cdc.model.change import Operation, Row, Value
+from cdc.model.event import Event
 
 TABLES = frozenset({USERS_TABLE, MEMBERS_TABLE, ACCESS_TABLE})
 #: Name of the state that holds events for `PermissionEvents.release`.

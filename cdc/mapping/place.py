@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from cdc.toml_lines import TomlLines, TomlPath
+from cdc.model.toml_lines import TomlLines, TomlPath
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FilePlace:
     """A line of a file (0: none in particular); ``user`` tells the user's file from the one that ships with the
     package."""
 
@@ -30,11 +30,11 @@ class Places:
     user: bool
     section: tuple[str, ...] = ()
 
-    def of(self, path: TomlPath, word: str | None = None) -> Place:
+    def of(self, path: TomlPath, word: str | None = None) -> FilePlace:
         """The line of the longest known beginning of ``path``; ``word``: of this text within its value, if found."""
         path = (*self.section, *path)
         line = self._lines.of(path) if word is None else self._lines.of_word(path, word)
-        return Place(self.path, line or 1, self.user)
+        return FilePlace(self.path, line or 1, self.user)
 
     @cached_property
     def _lines(self) -> TomlLines:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cdc.backfill import EXISTING
-from cdc.change import Operation, Row
-from cdc.column import SecretColumns
-from cdc.image import Image
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child, Entity
 from cdc.mapping.html import as_is, decode_row
 from cdc.mapping.rule import SESSION_COLUMN, STATE_COLUMN, Rule, Test, compile_rule
+from cdc.model.backfill import EXISTING
+from cdc.model.change import Operation, Row
+from cdc.model.column import SecretColumns
+from cdc.model.image import Image
 
 
 @dataclass(frozen=True, slots=True)

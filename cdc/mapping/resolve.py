@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from cdc.change import Operation
-from cdc.column import SecretPatterns
-from cdc.errors import ConfigError, UsageError
 from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
-from cdc.mapping.place import Place, Places
+from cdc.mapping.place import FilePlace, Places
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.mapping.tables import TABLE_NAME, TablePatterns
-from cdc.pattern import check_pattern
-from cdc.toml_lines import TomlPath
+from cdc.model.change import Operation
+from cdc.model.column import SecretPatterns
+from cdc.model.errors import ConfigError, UsageError
+from cdc.model.pattern import check_pattern
+from cdc.model.toml_lines import TomlPath
 
 ANY_TABLE = "*"
 #: In the name of a table: any characters.
@@ -42,10 +42,10 @@ class Resolver:
     noise: dict[str, frozenset[str]] = field(default_factory=dict)
     secrets: dict[str, frozenset[str]] = field(default_factory=dict)
     secret_patterns: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    revealed: dict[tuple[str, str], Place] = field(default_factory=dict)
-    disabled: dict[str, Place] = field(default_factory=dict)
-    patterns: dict[str, Place] = field(default_factory=dict)
-    excluded: dict[str, Place] = field(default_factory=dict)
+    revealed: dict[tuple[str, str], FilePlace] = field(default_factory=dict)
+    disabled: dict[str, FilePlace] = field(default_factory=dict)
+    patterns: dict[str, FilePlace] = field(default_factory=dict)
+    excluded: dict[str, FilePlace] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
 
     def read(self, text: str, path: str, *, user: bool, section: tuple[str, ...] = ()) -> None:
@@ -81,7 +81,7 @@ class Resolver:
         for name in file.reveal:
             self._reveal(name, places.of(("reveal",), name))
 
-    def _reveal(self, name: str, place: Place) -> None:
+    def _reveal(self, name: str, place: FilePlace) -> None:
         table, _, column = name.rpartition(".")
         if not table:
             raise ConfigError(f"{place}: {name!r} does not say of which table.", f"Write table.{name} or *.{name}.")
@@ -127,7 +127,7 @@ class Resolver:
                 event: replace(rule, table=table) if rule.entity == name else rule for event, rule in self.rules.items()
             }
 
-    def _check_entity(self, entity: Entity, table_place: Place, include_place: Place) -> None:
+    def _check_entity(self, entity: Entity, table_place: FilePlace, include_place: FilePlace) -> None:
         for other in self.entities.values():
             if other.table == entity.table and other.name != entity.name and other.enabled and entity.enabled:
                 raise ConfigError(
@@ -151,7 +151,7 @@ class Resolver:
                 self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
         return children
 
-    def add(self, table: str, place: Place) -> None:
+    def add(self, table: str, place: FilePlace) -> None:
         """A table to be captured, or a pattern of such."""
         if _ANY in table:
             self.patterns.setdefault(table, place)
@@ -166,7 +166,7 @@ class Resolver:
         entities = {entity.table: entity for entity in self.entities.values()}
         return TablePatterns(self.patterns, tuple(self.excluded), entities, self.names())
 
-    def _add_table(self, table: str, place: Place) -> Entity:
+    def _add_table(self, table: str, place: FilePlace) -> Entity:
         """The entity of a table that has no name of its own."""
         if not TABLE_NAME.match(table):
             raise ConfigError(
@@ -191,7 +191,7 @@ class Resolver:
     # -- events -----------------------------------------------------------------------------------------------------
 
     def _read_events(self, file: CatalogueFile, places: Places) -> None:
-        seen: dict[str, Place] = {}
+        seen: dict[str, FilePlace] = {}
         for index, entry in enumerate(file.event):
             path: TomlPath = ("event", index)
             place = places.of(path)
@@ -256,7 +256,7 @@ def _named_columns(rule: Rule) -> list[tuple[str, Iterable[str]]]:
     return named
 
 
-def _operations(entry: EventEntry, place: Place) -> frozenset[Operation]:
+def _operations(entry: EventEntry, place: FilePlace) -> frozenset[Operation]:
     update_only = [key for key in _UPDATE_ONLY if getattr(entry, key)]
     if entry.operations is None:
         if not any(getattr(entry, key) for key in _CONDITIONS):
@@ -276,7 +276,7 @@ def _operations(entry: EventEntry, place: Place) -> frozenset[Operation]:
     return operations
 
 
-def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], place: Place) -> Rule:
+def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], place: FilePlace) -> Rule:
     return Rule(
         entity=entity.name,
         name=entry.name,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cdc.change import Operation, Row, Value
-from cdc.mapping.condition import Condition
-from cdc.mapping.place import Place
+from cdc.mapping.condition import ValueCondition
+from cdc.mapping.place import FilePlace
+from cdc.model.change import Operation, Row, Value
 
 #: Column of a document that names its state, and the table and column of the states.
 STATE_COLUMN = "idestado"
@@ -27,13 +27,13 @@ class Rule:
     name: str
     table: str
     operations: frozenset[Operation]
-    place: Place
+    place: FilePlace
     when: str = ""
-    becomes: Mapping[str, Condition] = field(default_factory=dict)
-    from_: Mapping[str, Condition] = field(default_factory=dict)
-    to: Mapping[str, Condition] = field(default_factory=dict)
-    where: Mapping[str, Condition] = field(default_factory=dict)
-    state: Mapping[str, Condition] = field(default_factory=dict)
+    becomes: Mapping[str, ValueCondition] = field(default_factory=dict)
+    from_: Mapping[str, ValueCondition] = field(default_factory=dict)
+    to: Mapping[str, ValueCondition] = field(default_factory=dict)
+    where: Mapping[str, ValueCondition] = field(default_factory=dict)
+    state: Mapping[str, ValueCondition] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     unless_changed: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class Rule:
 
 
 @dataclass(slots=True)
-class Seen:
+class RuleInput:
     """What a rule's test looks at.  ``row``: the after image (before image of a delete).
 
     ``changed``: columns that differ, secret ones that are known to have changed included (empty unless an update).
@@ -65,7 +65,7 @@ class Seen:
     states: Mapping[Value, Row]
 
 
-Test = Callable[[Seen], bool]
+Test = Callable[[RuleInput], bool]
 
 
 def compile_rule(rule: Rule) -> Test:
@@ -76,13 +76,13 @@ def compile_rule(rule: Rule) -> Test:
     if len(tests) == 1:
         return tests[0]
 
-    def test(seen: Seen) -> bool:
+    def test(seen: RuleInput) -> bool:
         return all(part(seen) for part in tests)
 
     return test
 
 
-def _all_hold(conditions: Mapping[str, Condition]) -> Callable[[Row], bool]:
+def _all_hold(conditions: Mapping[str, ValueCondition]) -> Callable[[Row], bool]:
     if len(conditions) == 1:
         ((column, condition),) = conditions.items()
         holds = condition.holds
@@ -102,7 +102,7 @@ def _all_hold(conditions: Mapping[str, Condition]) -> Callable[[Row], bool]:
 def _becomes(rule: Rule) -> Test:
     arrived = _all_hold(rule.becomes)
 
-    def test(seen: Seen) -> bool:
+    def test(seen: RuleInput) -> bool:
         return arrived(seen.row) and (seen.before is None or not arrived(seen.before))
 
     return test
@@ -113,7 +113,7 @@ def _leaves(rule: Rule) -> Test:
     involved = frozenset((*rule.from_, *rule.to))
     somewhere = not rule.to
 
-    def test(seen: Seen) -> bool:
+    def test(seen: RuleInput) -> bool:
         if seen.before is None or involved.isdisjoint(seen.changed) or not left(seen.before):
             return False
         return not (somewhere and left(seen.row))
@@ -126,7 +126,7 @@ def _reaches(rule: Rule) -> Test:
     reached = _all_hold(rule.to)
     involved = frozenset((*rule.from_, *rule.to))
 
-    def test(seen: Seen) -> bool:
+    def test(seen: RuleInput) -> bool:
         return not involved.isdisjoint(seen.changed) and reached(seen.row)
 
     return test
@@ -155,7 +155,7 @@ def _ignore(rule: Rule) -> Test:
 def _state(rule: Rule) -> Test:
     holds = _all_hold(rule.state)
 
-    def test(seen: Seen) -> bool:
+    def test(seen: RuleInput) -> bool:
         state = seen.states.get(seen.row.get(STATE_COLUMN))
         return state is not None and holds(state)
 
@@ -167,7 +167,7 @@ def _infer(rule: Rule) -> Test:
     session key alone, which a sign-out and a sign-in from the same browser write alike."""
     elsewhere = rule.infer == "login"
 
-    def test(seen: Seen) -> bool:
+    def test(seen: RuleInput) -> bool:
         if SESSION_COLUMN not in seen.changed or _PASSWORD_COLUMN in seen.changed:
             return False
         return elsewhere is not _PLACE_COLUMNS.isdisjoint(seen.changed)
@@ -175,7 +175,7 @@ def _infer(rule: Rule) -> Test:
     return test
 
 
-def _always(_: Seen) -> bool:
+def _always(_: RuleInput) -> bool:
     """For a rule that names only operations."""
     return True
 

@@ -6,9 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cdc.backfill import EXISTING
-from cdc.change import Operation
-from cdc.column import Table
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
@@ -22,6 +19,9 @@ from cdc.mapping.payload_schema import (
     row_schema,
 )
 from cdc.mapping.rule import Rule
+from cdc.model.backfill import EXISTING
+from cdc.model.change import Operation
+from cdc.model.column import Table
 
 _OPERATIONS = {
     "created": Operation.CREATE,

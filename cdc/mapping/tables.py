@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cdc.mapping.entity import ROW_EVENTS, Entity
-from cdc.mapping.place import Place
-from cdc.pattern import matches
+from cdc.mapping.place import FilePlace
+from cdc.model.pattern import matches
 
 #: What an entity that is named by its table may be called.
 TABLE_NAME = re.compile(r"[a-z0-9_]+\Z")
@@ -20,7 +20,7 @@ class TablePatterns:
     means.  ``entities``: table → the entity that it is already, switched off or not.  ``names``: table → what its
     entity is called, where that is not the table's name."""
 
-    patterns: Mapping[str, Place] = field(default_factory=dict)
+    patterns: Mapping[str, FilePlace] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
     entities: Mapping[str, Entity] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)

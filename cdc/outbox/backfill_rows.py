@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep
 
 
 def backfill_row(backfill: Backfill, time: Callable[[datetime], Any]) -> dict[str, Any]:

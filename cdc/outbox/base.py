@@ -25,17 +25,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from cdc.audit import Note
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep, Quarantined
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.event import Event
-from cdc.kept import KeptChange, KeptStore
-from cdc.log_filter import DeliveryFilter, EventFilter
-from cdc.outbox.walk import Patience, Searched
-from cdc.position import Position
-from cdc.quarantine import QuarantineStore
-from cdc.replay import Replay, ReplayState
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.position import Position
+from cdc.model.quarantine import QuarantineStore
+from cdc.model.replay import Replay, ReplayState
+from cdc.model.snapshot_row import SnapshotChange, SnapshotStore
+from cdc.outbox.slices import SearchPage, TimeBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class StoredEvent:
         return not self.payload
 
 
-class OutboxStore(KeptStore, QuarantineStore, Protocol):
+class OutboxStore(SnapshotStore, QuarantineStore, Protocol):
     """``note``, everywhere: entries of the audit log that are stored in the same transaction as the change."""
 
     async def exists(self) -> bool:
@@ -152,7 +152,7 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         states: Mapping[str, str | None],
         now: datetime,
         *,
-        kept: KeptChange | None = None,
+        kept: SnapshotChange | None = None,
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
@@ -286,10 +286,10 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         ...
 
     async def search_deliveries(
-        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
-    ) -> Searched[DeliveryView]:
-        """`deliveries`, no longer than ``patience`` has it: a page that may be short, and where to go on.  ``before``:
-        `Searched.further` of the page before, or the id of a delivery.  Raises `UsageError` when there is no such
+        self, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
+    ) -> SearchPage[DeliveryView]:
+        """`deliveries`, no longer than ``budget`` has it: a page that may be short, and where to go on.  ``before``:
+        `SearchPage.further` of the page before, or the id of a delivery.  Raises `UsageError` when there is no such
         delivery (any more)."""
         ...
 
@@ -316,10 +316,10 @@ class OutboxStore(KeptStore, QuarantineStore, Protocol):
         ...
 
     async def search_events(
-        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
-    ) -> Searched[StoredEvent]:
-        """Events, oldest or newest first, no longer than ``patience`` has it: a page that may be short, and where to go
-        on.  ``place``: behind which sequence, in that order; `Searched.further` of the page before is its text."""
+        self, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
+        """Events, oldest or newest first, no longer than ``budget`` has it: a page that may be short, and where to go
+        on.  ``place``: behind which sequence, in that order; `SearchPage.further` of the page before is its text."""
         ...
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 
 _FILE_NAME: Final = re.compile(r"([0-9]{3})_(\w+)\.sql")
 _APPLICATION_ID: Final = 0x66634364  # "fcCd"

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cdc.change import Operation, Quarantined
+from cdc.model.change import Operation, Quarantined
 
 
 def quarantined_row(change: Quarantined, source: str, now: Any, time: Callable[[datetime], Any]) -> dict[str, Any]:

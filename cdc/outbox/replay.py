@@ -12,7 +12,7 @@ from cdc.outbox.shared import Subscriber, place_text, wanted_still
 LOOK: Final = 500
 
 
-class Found(NamedTuple):
+class ReplayScan(NamedTuple):
     """``reopened``: deliveries.  ``made``: sequences of events that get a delivery to ``endpoint`` (a number)."""
 
     reopened: Sequence[int] = ()
@@ -36,21 +36,21 @@ class Candidate(NamedTuple):
     event: StoredEvent | None
 
 
-def of_deliveries(rows: Sequence[tuple[int, int, bool]], limit: int) -> Found:
+def of_deliveries(rows: Sequence[tuple[int, int, bool]], limit: int) -> ReplayScan:
     """``rows``: sequence, finished delivery, whether it is expunged; in order, up to ``limit``."""
     kept = [number for _, number, expunged in rows if not expunged]
     behind = place_text(*rows[-1][:2]) if len(rows) == limit else None
-    return Found(kept, expunged=len(rows) - len(kept), after=behind)
+    return ReplayScan(kept, expunged=len(rows) - len(kept), after=behind)
 
 
-def of_endpoint(candidates: Iterable[Candidate], subscriber: Subscriber, limit: int) -> Found:
+def of_endpoint(candidates: Iterable[Candidate], subscriber: Subscriber, limit: int) -> ReplayScan:
     """``candidates``: the next `LOOK` events in order, fewer when there are no more."""
     reopened: list[int] = []
     made: list[int] = []
     looked = expunged = last = 0
     for each in candidates:
         if len(reopened) + len(made) == limit:
-            return Found(reopened, made, subscriber.number, expunged, place_text(last, 0))
+            return ReplayScan(reopened, made, subscriber.number, expunged, place_text(last, 0))
         looked, last = looked + 1, each.sequence
         if not _wanted(each, subscriber):
             continue
@@ -60,7 +60,7 @@ def of_endpoint(candidates: Iterable[Candidate], subscriber: Subscriber, limit: 
             made.append(each.sequence)
         else:
             reopened.append(each.delivery)
-    return Found(reopened, made, subscriber.number, expunged, place_text(last, 0) if looked == LOOK else None)
+    return ReplayScan(reopened, made, subscriber.number, expunged, place_text(last, 0) if looked == LOOK else None)
 
 
 def _wanted(candidate: Candidate, subscriber: Subscriber) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from cdc.delivery import DeliveryState
-from cdc.log_filter import DeliveryFilter
-from cdc.replay import Replay, ReplayState
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.replay import Replay, ReplayState
 
 
 def replay_row(replay: Replay, time: Callable[[datetime], Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from cdc.endpoint import Endpoint, EndpointChange, Header
-from cdc.errors import ConfigError, OutboxError, UsageError
+from cdc.model.endpoint import Endpoint, EndpointChange, Header
+from cdc.model.errors import ConfigError, OutboxError, UsageError
 
 SEALED = "fernet:"
 _KEY_BYTES = 32

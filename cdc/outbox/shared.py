@@ -10,14 +10,14 @@ from typing import Final
 
 import orjson
 
-from cdc.endpoint import Endpoint, Order
-from cdc.errors import NotFound, PositionMoved, UsageError
-from cdc.event import OPERATIONS, TESTS, Event
-from cdc.kept import KeptChange
+from cdc.model.endpoint import Endpoint, Order
+from cdc.model.errors import NotFound, PositionMoved, UsageError
+from cdc.model.event import OPERATIONS, TESTS, Event
+from cdc.model.pattern import matches, selects
+from cdc.model.position import Position
+from cdc.model.selection import stored
+from cdc.model.snapshot_row import SnapshotChange
 from cdc.outbox.base import Fence, StoredEvent
-from cdc.pattern import matches, selects
-from cdc.position import Position
-from cdc.selection import stored
 
 #: What stands for NUL where a store cannot hold it.
 NO_NUL: Final = "\ufffd"
@@ -160,7 +160,7 @@ def cursor_of(text: str) -> tuple[int, int] | None:
     return None if match is None else (int(match[1]), int(match[2]))
 
 
-def check_fence(source: str, stored: Position | None, kept: KeptChange | None, fence: Fence | None) -> None:
+def check_fence(source: str, stored: Position | None, kept: SnapshotChange | None, fence: Fence | None) -> None:
     """Raise `PositionMoved` when a change of kept rows, or a fence, is behind another position than the stored one."""
     if (kept is not None and kept.behind != stored) or (fence is not None and fence.position != stored):
         raise position_moved(source)

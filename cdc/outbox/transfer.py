@@ -11,14 +11,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from cdc.errors import OutboxError, UsageError
+from cdc.model.errors import OutboxError, UsageError
 
 Row = tuple[Any, ...]
 #: Rows that travel together.
 BATCH: Final = 1000
 
 
-class Part(StrEnum):
+class TransferPart(StrEnum):
     """What an outbox holds, in an order in which it can be written; the values are names of tables."""
 
     ENDPOINTS = "endpoint"
@@ -42,42 +42,42 @@ class Part(StrEnum):
 
 
 #: The columns of each part; by the first, or all that name a row, they are read in order.
-COLUMNS: Final[Mapping[Part, Sequence[str]]] = {
-    Part.ENDPOINTS: ("number", "endpoint", "removed_at"),
-    Part.EVENTS: ("sequence", "id", "name", "source", "record", "time", "payload"),
-    Part.DELIVERIES: (
+COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
+    TransferPart.ENDPOINTS: ("number", "endpoint", "removed_at"),
+    TransferPart.EVENTS: ("sequence", "id", "name", "source", "record", "time", "payload"),
+    TransferPart.DELIVERIES: (
         "id", "event", "endpoint", "lane", "state", "due", "attempts", "worker", "created_at", "finished_at",
     ),
-    Part.ATTEMPTS: ("id", "delivery", "number", "url", "status", "started_at", "duration", "error", "answer"),
-    Part.LANES: ("lane", "root"),
-    Part.POSITIONS: ("source", "position"),
-    Part.STATES: ("source", "name", "value"),
-    Part.KEPT: ("source", "table_name", "key", "digest", "content"),
-    Part.REPLAYS: (
+    TransferPart.ATTEMPTS: ("id", "delivery", "number", "url", "status", "started_at", "duration", "error", "answer"),
+    TransferPart.LANES: ("lane", "root"),
+    TransferPart.POSITIONS: ("source", "position"),
+    TransferPart.STATES: ("source", "name", "value"),
+    TransferPart.KEPT: ("source", "table_name", "key", "digest", "content"),
+    TransferPart.REPLAYS: (
         "id", "created_at", "actor", "selection", "rate", "total", "state", "deliveries", "expunged", "place", "worker",
         "leased_until", "finished_at", "error",
     ),
-    Part.BACKFILLS: (
+    TransferPart.BACKFILLS: (
         "id", "created_at", "actor", "source", "table_name", "condition", "endpoint", "rate", "estimate", "state",
         "row_count", "place", "finished_at", "error",
     ),
-    Part.QUARANTINE: (
+    TransferPart.QUARANTINE: (
         "id", "found_at", "source", "table_name", "operation", "row_key", "token", "changed_at", "reason",
         "image_before", "image_after", "backfill",
     ),
-    Part.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
-    Part.TOTP_STEPS: ("owner", "step"),
-    Part.SETUP: ("digest", "expires_at"),
-    Part.SESSIONS: (
+    TransferPart.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
+    TransferPart.TOTP_STEPS: ("owner", "step"),
+    TransferPart.SETUP: ("digest", "expires_at"),
+    TransferPart.SESSIONS: (
         "digest", "user_key", "user_name", "role", "origin", "stamp", "address", "created_at", "last_used_at",
         "expires_at",
     ),
-    Part.TOKENS: (
+    TransferPart.TOKENS: (
         *("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at"),
         *("sources", "allowed"),
     ),
-    Part.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
-    Part.REQUESTS: ("actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body"),
+    TransferPart.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
+    TransferPart.REQUESTS: ("actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body"),
 }  # fmt: skip
 #: Columns that hold a time.
 TIMES: Final = frozenset(
@@ -103,22 +103,24 @@ class Side(Protocol):
     #: For sentences.
     name: str
 
-    def counts(self) -> dict[Part, int]: ...
+    def counts(self) -> dict[TransferPart, int]: ...
 
     def leased(self, now: datetime) -> int:
         """How many deliveries are being sent, as far as leases tell."""
         ...
 
-    def read(self, part: Part) -> Iterator[list[Row]]: ...
+    def read(self, part: TransferPart) -> Iterator[list[Row]]: ...
 
-    def write(self, part: Part, rows: Sequence[Row]) -> None: ...
+    def write(self, part: TransferPart, rows: Sequence[Row]) -> None: ...
 
     def complete(self) -> None:
         """Work out what is kept beside the parts, and commit."""
         ...
 
 
-def move(source: Side, target: Side, now: datetime, progress: Callable[[Part, int, int], None]) -> dict[Part, int]:
+def move(
+    source: Side, target: Side, now: datetime, progress: Callable[[TransferPart, int, int], None]
+) -> dict[TransferPart, int]:
     """How many rows of each part were moved.  ``progress``: part, rows done, rows in all.
 
     Raises `UsageError` when the target is not empty, `OutboxError` when deliveries of the source are being sent."""
@@ -133,7 +135,7 @@ def move(source: Side, target: Side, now: datetime, progress: Callable[[Part, in
             "Stop every cdc run; if one was killed, wait until its leases have expired ([dispatch] lease_seconds).",
         )
     counts = source.counts()
-    for part in Part:
+    for part in TransferPart:
         done = 0
         for rows in source.read(part):
             target.write(part, rows)

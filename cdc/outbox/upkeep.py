@@ -9,8 +9,8 @@ from typing import Final
 
 import structlog
 
-from cdc.clock import Clock
-from cdc.errors import OutboxError
+from cdc.model.clock import Clock
+from cdc.model.errors import OutboxError
 from cdc.outbox.base import OutboxStore, Retention
 
 #: Events of a step: it takes a few milliseconds, for which others wait.

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
-from cdc.errors import CdcError, NotFound, OutboxError
+from cdc.model.errors import CdcError, NotFound, OutboxError
 from cdc.pages.hosts import only_for
 from cdc.pages.language import LANGUAGE_COOKIE, Language, language, negotiate
 from cdc.pages.page import Page, Refused, Route, View

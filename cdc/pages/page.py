@@ -12,10 +12,10 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 from multidict import MultiMapping
 
-from cdc.access.nouns import Role
+from cdc.access.model import Role
 from cdc.api.application import body_seconds
 from cdc.audit import AuditEntry, Note
-from cdc.errors import CdcError
+from cdc.model.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.notices import NOTICES
 from cdc.pages.site import Site

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from cdc.pages.page import Route
-from cdc.pages.site import Section
+from cdc.pages.site import NavigationEntry
 from cdc.pages.views import backfills, deliveries, endpoints, entrance, events, live, overview, people, replays, sources
 
 #: Titles are texts of the catalogues.
 SECTIONS = (
-    Section("/", "Overview"),
-    Section("/endpoints", "Endpoints"),
-    Section("/deliveries", "Deliveries"),
-    Section("/replays", "Replays", managers_only=True),
-    Section("/events", "Events"),
-    Section("/sources", "Sources"),
-    Section("/people", "Users and tokens", managers_only=True),
+    NavigationEntry("/", "Overview"),
+    NavigationEntry("/endpoints", "Endpoints"),
+    NavigationEntry("/deliveries", "Deliveries"),
+    NavigationEntry("/replays", "Replays", managers_only=True),
+    NavigationEntry("/events", "Events"),
+    NavigationEntry("/sources", "Sources"),
+    NavigationEntry("/people", "Users and tokens", managers_only=True),
 )
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from cdc.api.desk import Desk
 from cdc.dispatch.address import public_url
-from cdc.pages.door import Door
+from cdc.pages.session_auth import SessionAuth
 
 
 def environment() -> Environment:
@@ -33,7 +33,7 @@ def _plain(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Section:
+class NavigationEntry:
     """An entry of the navigation."""
 
     path: str
@@ -46,7 +46,7 @@ class Site:
     """What every request shares.  ``zone``: in which times are shown."""
 
     desk: Desk
-    door: Door
+    door: SessionAuth
     zone: tzinfo
-    sections: Sequence[Section]
+    sections: Sequence[NavigationEntry]
     templates: Environment = field(default_factory=environment)

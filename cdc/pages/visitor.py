@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdc.access.nouns import Origin, Role
+from cdc.access.model import Origin, Role
 
 
 @dataclass(frozen=True, slots=True)

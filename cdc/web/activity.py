@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from cdc.delivery import DeliveryState, Outcome
+from cdc.model.delivery import DeliveryState, Outcome
 
 KEPT = timedelta(days=1)
 _MINUTE = 60
 
 
 @dataclass(slots=True)
-class Minute:
+class ActivityMinute:
     """``start``: seconds since 1970.  ``failed``: attempts.  ``seconds``: what all attempts took.  ``lags``: source →
     the longest lag seen (seconds)."""
 
@@ -31,7 +31,7 @@ class Minute:
 
 class Activity:
     def __init__(self) -> None:
-        self._minutes: deque[Minute] = deque(maxlen=KEPT // timedelta(minutes=1))
+        self._minutes: deque[ActivityMinute] = deque(maxlen=KEPT // timedelta(minutes=1))
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]], now: datetime) -> None:
         minute = self._minute(now)
@@ -46,15 +46,15 @@ class Activity:
         lags = self._minute(now).lags
         lags[source] = max(seconds, lags.get(source, 0.0))
 
-    def _minute(self, now: datetime) -> Minute:
+    def _minute(self, now: datetime) -> ActivityMinute:
         start = int(now.timestamp()) // _MINUTE * _MINUTE
         if not self._minutes or self._minutes[-1].start < start:
-            self._minutes.append(Minute(start))
+            self._minutes.append(ActivityMinute(start))
         return self._minutes[-1]
 
-    def last(self, minutes: int, now: datetime) -> list[Minute]:
+    def last(self, minutes: int, now: datetime) -> list[ActivityMinute]:
         """One for each of the last ``minutes``, this one included, oldest first."""
         newest = int(now.timestamp()) // _MINUTE * _MINUTE
         known = {minute.start: minute for minute in self._minutes}
         starts = range(newest - (minutes - 1) * _MINUTE, newest + 1, _MINUTE)
-        return [known.get(start) or Minute(start) for start in starts]
+        return [known.get(start) or ActivityMinute(start) for start in starts]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from cdc.errors import CdcError
-from cdc.source.probe import Ahead
+from cdc.capture.probe import Backlog
+from cdc.model.errors import CdcError
 from cdc.web.monitor import INTERVAL, Monitor, Queue
 from cdc.web.reported import SourceReport
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class HealthLimits:
     """``stalled``: how long a source that has something may store nothing, and a question may go unanswered.
     ``overdue``: how long a delivery may be due without being sent.  ``attempt``: how long one attempt may take."""
 
@@ -23,7 +23,7 @@ class Bounds:
     attempt: timedelta = timedelta(seconds=30)
 
 
-def reasons(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
+def reasons(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
     """Why this process is not ready, a sentence each; empty: it is."""
     parts = [stall.why for stall in failed_components(monitor, now).values()]
     found = [*_outbox(monitor, bounds, now), *parts, *_deliveries(monitor, bounds, now)]
@@ -41,7 +41,7 @@ class Stall(NamedTuple):
     why: str
 
 
-def stalls(monitor: Monitor, bounds: Bounds, now: datetime) -> dict[str, Stall | None]:
+def stalls(monitor: Monitor, bounds: HealthLimits, now: datetime) -> dict[str, Stall | None]:
     """Of the sources that this process reads: None while all is well, else what is wrong, and since when.
 
     A source that only does not tell whether it keeps up is well as long as it stores."""
@@ -63,7 +63,7 @@ def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
     }
 
 
-def hangs(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
+def hangs(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
     """What of this process hangs, a sentence each: what a restart would mend.
 
     Less than `reasons`: a database that is away, a full disk or a slow receiver is not mended by a restart; a source
@@ -82,14 +82,14 @@ def hangs(monitor: Monitor, bounds: Bounds, now: datetime) -> list[str]:
     return found
 
 
-def _nothing_is_sent(monitor: Monitor, bounds: Bounds, now: datetime) -> bool:
+def _nothing_is_sent(monitor: Monitor, bounds: HealthLimits, now: datetime) -> bool:
     """This process dispatches, the outbox does what it asks, and no attempt has ended for longer than one may take."""
     reported = monitor.reported
     quiet = reported.attempted_at is None or now - reported.attempted_at >= bounds.overdue + bounds.attempt
     return bool(reported.active) and not reported.outbox_failures and quiet
 
 
-def _stores(report: SourceReport, bounds: Bounds, now: datetime) -> bool:
+def _stores(report: SourceReport, bounds: HealthLimits, now: datetime) -> bool:
     """It is open, and its position has moved not long ago."""
     moved = report.moved_at or report.since
     return report.open_since is not None and report.failing(now) is None and now - moved < bounds.stalled
@@ -111,7 +111,7 @@ def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
     return max(now - since, timedelta(0)) if since else timedelta(0)
 
 
-def _source(name: str, report: SourceReport, monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[Stall]:
+def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[Stall]:
     failure = report.failing(now)
     if failure:
         why = f"Source {name} cannot be read since {_since(failure.since, now)}: {_told(failure.error)}"
@@ -137,18 +137,18 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: Bounds, n
         yield Stall(since, why)
 
 
-def _stands(report: SourceReport, ahead: Ahead, bounds: Bounds, now: datetime) -> bool:
+def _stands(report: SourceReport, ahead: Backlog, bounds: HealthLimits, now: datetime) -> bool:
     """Whatever moves the position counts: a consumer that is far behind and at work is not one that stands still."""
     moved = report.moved_at or report.since
     return now - moved >= bounds.stalled and ahead.seconds >= bounds.stalled.total_seconds()
 
 
-def _what(ahead: Ahead) -> str:
+def _what(ahead: Backlog) -> str:
     what = "changes" if ahead.transactions is None else f"{ahead.transactions} transactions"
     return f"{what} that wait for up to {ahead.seconds:.0f} s"
 
 
-def _outbox(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
+def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[str]:
     failures = list(monitor.reported.outbox_failures.values())
     if monitor.queue.failure:
         failures.append(monitor.queue.failure)
@@ -159,7 +159,7 @@ def _outbox(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
         yield f"The outbox has not answered since {_since(monitor.queue.answered_at, now)}."
 
 
-def _deliveries(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str]:
+def _deliveries(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[str]:
     """Overdue at two looks in a row: a delivery that waited for an earlier one of its record is due at once, and long
     since, when its turn comes.  What is held back on purpose is not overdue."""
     last, before = monitor.queue.last, monitor.queue.before
@@ -172,7 +172,7 @@ def _deliveries(monitor: Monitor, bounds: Bounds, now: datetime) -> Iterator[str
             yield f"A delivery to endpoint {endpoint} is overdue: it is due since {_since(since, now)} and not sent."
 
 
-def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: Bounds, now: datetime) -> bool:
+def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: HealthLimits, now: datetime) -> bool:
     """Whether deliveries are held back, and the time for the next one is not long past.  Where another process
     dispatches, which tells nothing: whether they may be."""
     if not monitor.reported.active:

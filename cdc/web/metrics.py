@@ -16,25 +16,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from cdc import __version__
-from cdc.clock import Clock
-from cdc.delivery import DeliveryState, Hold
-from cdc.web.health import Bounds, lag, reasons, state
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState, Hold
+from cdc.web.health import HealthLimits, lag, reasons, state
 from cdc.web.monitor import Monitor
 from cdc.web.reported import BOUNDS, SourceReport
 
 STATES = ("opening", "reading", "standby", "failed")
 
 
-def registry(monitor: Monitor, bounds: Bounds, clock: Clock) -> CollectorRegistry:
+def registry(monitor: Monitor, bounds: HealthLimits, clock: Clock) -> CollectorRegistry:
     """One of our own: what else lives in this process does not appear."""
     made = CollectorRegistry()
-    made.register(_Consumer(monitor, bounds, clock))
+    made.register(_ConsumerCollector(monitor, bounds, clock))
     ProcessCollector(registry=made)
     return made
 
 
-class _Consumer(Collector):
-    def __init__(self, monitor: Monitor, bounds: Bounds, clock: Clock) -> None:
+class _ConsumerCollector(Collector):
+    def __init__(self, monitor: Monitor, bounds: HealthLimits, clock: Clock) -> None:
         self._monitor = monitor
         self._bounds = bounds
         self._clock = clock

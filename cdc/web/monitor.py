@@ -14,13 +14,13 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from cdc.clock import Clock
-from cdc.delivery import DeliveryState
-from cdc.errors import CdcError
+from cdc.capture.base import Source
+from cdc.capture.probe import Backlog, Probe
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import CdcError
 from cdc.outbox.base import OutboxStore
-from cdc.source.base import Source
-from cdc.source.probe import Ahead, Probe
-from cdc.web.reported import Failure, Reported
+from cdc.web.reported import ComponentFailure, Reported
 
 #: Seconds between two questions.
 INTERVAL = 5.0
@@ -49,7 +49,7 @@ class Answers(Generic[T]):
     answered_at: datetime
     last: T | None = None
     before: T | None = None
-    failure: Failure | None = None
+    failure: ComponentFailure | None = None
     ended_at: datetime | None = None
 
     def came(self, answer: T, now: datetime) -> None:
@@ -58,7 +58,7 @@ class Answers(Generic[T]):
         self.ended_at = now
 
     def failed(self, error: CdcError, now: datetime) -> None:
-        self.failure = Failure(self.failure.since if self.failure else now, error)
+        self.failure = ComponentFailure(self.failure.since if self.failure else now, error)
         self.ended_at = now
 
     def silent_since(self) -> datetime:
@@ -90,7 +90,7 @@ class Monitor:
         self._clock = clock
         self.reported = reported
         self.queue: Answers[Queue] = Answers(now)
-        self.ahead: dict[str, Answers[Ahead | None]] = {name: Answers(now) for name in sources}
+        self.ahead: dict[str, Answers[Backlog | None]] = {name: Answers(now) for name in sources}
 
     def standby(self, source: str) -> bool:
         return source in self._watched and self._watched[source].source.standby
@@ -150,8 +150,8 @@ class Monitor:
             holdable={each.id for each in endpoints if each.rate or each.failing_since is not None},
         )
 
-    def _question(self, source: str) -> Callable[[], Awaitable[Ahead | None]]:
-        async def ask() -> Ahead | None:
+    def _question(self, source: str) -> Callable[[], Awaitable[Backlog | None]]:
+        async def ask() -> Backlog | None:
             report = self.reported.sources.get(source)
             ahead = await self._watched[source].probe.ask(report.position if report else None)
             if ahead is not None:

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from cdc.change import Batch, Operation
-from cdc.clock import Clock
-from cdc.delivery import DeliveryState, Held, Outcome
-from cdc.errors import CdcError
-from cdc.event import Event
-from cdc.observer import requests
-from cdc.position import Position
+from cdc.model.change import Batch, Operation
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState, Held, Outcome
+from cdc.model.errors import CdcError
+from cdc.model.event import Event
+from cdc.model.observer import requests
+from cdc.model.position import Position
 from cdc.web.activity import Activity
 from cdc.web.speed import Speed
 
@@ -35,7 +35,7 @@ _OUTCOMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ComponentFailure:
     """``since``: of the first one in a row."""
 
     since: datetime
@@ -49,7 +49,7 @@ class SourceReport:
 
     since: datetime
     open_since: datetime | None = None
-    failure: Failure | None = None
+    failure: ComponentFailure | None = None
     position: Position | None = None
     moved_at: datetime | None = None
     changed_at: datetime | None = None
@@ -61,7 +61,7 @@ class SourceReport:
     reread: Counter[str] = field(default_factory=Counter)
     backfill: Speed = field(default_factory=Speed)
 
-    def failing(self, now: datetime) -> Failure | None:
+    def failing(self, now: datetime) -> ComponentFailure | None:
         """The failure that is not mended yet."""
         settled = self.open_since is not None and now - self.open_since >= SETTLED
         return None if settled else self.failure
@@ -72,10 +72,10 @@ class ComponentReport:
     """``started_at``: None while it does not run.  ``failures``: how often it failed."""
 
     started_at: datetime | None = None
-    failure: Failure | None = None
+    failure: ComponentFailure | None = None
     failures: int = 0
 
-    def failing(self, now: datetime) -> Failure | None:
+    def failing(self, now: datetime) -> ComponentFailure | None:
         """Return the failure it has not recovered from."""
         settled = self.started_at is not None and now - self.started_at >= SETTLED
         return None if settled else self.failure
@@ -90,12 +90,12 @@ class Durations:
 
 
 class Reported:
-    """A `cdc.observer.Observer`.  ``sources``: the names of those that there will be."""
+    """A `cdc.model.observer.Observer`.  ``sources``: the names of those that there will be."""
 
     def __init__(self, clock: Clock, sources: Sequence[str] = ()) -> None:
         self._clock = clock
         self.sources = {name: SourceReport(clock.now()) for name in sources}
-        self.outbox_failures: dict[str, Failure] = {}
+        self.outbox_failures: dict[str, ComponentFailure] = {}
         self.outbox_failed_times = 0
         self.components: dict[str, ComponentReport] = {}
         self.active: bool | None = None  # whether this process dispatches; None: it is not known yet
@@ -127,7 +127,7 @@ class Reported:
     def source_failed(self, source: str, error: CdcError) -> None:
         report, now = self._source(source), self._clock.now()
         before = report.failing(now)
-        report.failure = Failure(before.since if before else now, error)
+        report.failure = ComponentFailure(before.since if before else now, error)
         report.open_since = None
         report.failures += 1
 
@@ -160,7 +160,7 @@ class Reported:
     def component_failed(self, name: str, error: CdcError) -> None:
         report, now = self.components[name], self._clock.now()
         before = report.failing(now)
-        report.failure = Failure(before.since if before else now, error)
+        report.failure = ComponentFailure(before.since if before else now, error)
         report.started_at = None
         report.failures += 1
 
@@ -168,7 +168,7 @@ class Reported:
 
     def outbox_failed(self, user: str, error: CdcError) -> None:
         before = self.outbox_failures.get(user)
-        self.outbox_failures[user] = Failure(before.since if before else self._clock.now(), error)
+        self.outbox_failures[user] = ComponentFailure(before.since if before else self._clock.now(), error)
         self.outbox_failed_times += 1
 
     def outbox_worked(self, user: str) -> None:

@@ -20,10 +20,10 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from cdc.clock import Clock
+from cdc.model.clock import Clock
 from cdc.web.accepting import accept, listening_sockets
 from cdc.web.connections import Connection, Connections
-from cdc.web.health import Bounds, reasons, state
+from cdc.web.health import HealthLimits, reasons, state
 from cdc.web.metrics import registry
 from cdc.web.monitor import Monitor
 
@@ -32,7 +32,9 @@ NOT_READY = 503
 log = structlog.get_logger()
 
 
-def add_health(app: web.Application, monitor: Monitor, bounds: Bounds, clock: Clock, metrics_token: str = "") -> None:
+def add_health(
+    app: web.Application, monitor: Monitor, bounds: HealthLimits, clock: Clock, metrics_token: str = ""
+) -> None:
     """``metrics_token``: a bearer token that requests for metrics must carry; empty: none."""
     metrics = registry(monitor, bounds, clock)
 

@@ -6,7 +6,7 @@ from collections import deque
 from datetime import datetime, timedelta
 from typing import Final
 
-from cdc.change import BackfillStep
+from cdc.model.change import BackfillStep
 
 #: Of so long it is told; of less than the other it is not known yet.
 WINDOW: Final = timedelta(seconds=30)

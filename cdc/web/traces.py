@@ -30,11 +30,11 @@ from opentelemetry.trace import (
 )
 
 from cdc import __version__
-from cdc.change import Batch
-from cdc.clock import Clock
-from cdc.delivery import DeliveryState, Outcome
-from cdc.event import Event
-from cdc.observer import Silent
+from cdc.model.change import Batch
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.event import Event
+from cdc.model.observer import Silent
 
 #: Spans that wait for the collector at most; more are dropped, as traces are no record.
 _WAITING = 20_000
@@ -43,7 +43,7 @@ _ENDING = 1.0
 
 
 class Traces(Silent):
-    """A `cdc.observer.Observer`.  ``sample``: the share of events that are traced."""
+    """A `cdc.model.observer.Observer`.  ``sample``: the share of events that are traced."""
 
     def __init__(self, exporter: SpanExporter, sample: float, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
--- Which changes of a huge transaction belong to which record (cdc.source.record_index).
+-- Which changes of a huge transaction belong to which record (cdc.capture.record_index).
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -8192;

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cdc.backfill import BackfillState
+from cdc.model.backfill import BackfillState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.changing import Histories, Rhythm, changing, fill
 from support.consumer import RULES, TABLE, Consumer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdc.event import Event
+from cdc.model.event import Event
 from support.actions import load_actions
 from support.database import Database
 from support.notation import assert_same

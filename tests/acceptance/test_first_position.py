@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Batch
 from cdc.config import load_config
-from cdc.event import Event
-from cdc.observer import Observer, Silent
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
+from cdc.model.change import Batch
+from cdc.model.event import Event
+from cdc.model.observer import Observer, Silent
+from cdc.model.position import Position
 from cdc.relay import nobody
-from cdc.service.consumer_parts import relay_of
-from cdc.service.sharing import alone
+from cdc.runtime.consumer_parts import relay_of
+from cdc.runtime.sharing import alone
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
+from support.memory_outbox.outbox import MemoryOutbox
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 CAPTURES = {"mariadb": "binlog", "mysql": "binlog", "postgresql": "logical"}

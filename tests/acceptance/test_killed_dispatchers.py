@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pytest
 
-from cdc.delivery import DeliveryState
 from cdc.dispatch.signing import new_secret
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.commands import Forked, start_command
 from support.consumer import database_url
 from support.database import Database

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cdc.event import Event
+from cdc.model.event import Event
 from support import recording_postgres
 from support.database import Database
 from support.logical import logical_pipeline

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cdc.source.turn import SILENT_SECONDS
+from cdc.capture.consumer_turn import SILENT_SECONDS
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.tcp_proxy import Proxy

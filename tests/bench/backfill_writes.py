@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from measure import percentile
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.clock import SystemClock
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.clock import SystemClock
 from cdc.outbox.base import OutboxStore
 from support.database import Database
 

@@ -29,16 +29,16 @@ import uvloop
 from backfill_writes import Backfiller, Writer, job, measure_writes
 from measure import SERVERS, add_invoices, erp_database
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.clock import SystemClock
 from cdc.config import load_config
-from cdc.endpoint import Endpoint
 from cdc.logs import configure_logs
-from cdc.observer import SILENT
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.clock import SystemClock
+from cdc.model.endpoint import Endpoint
+from cdc.model.observer import SILENT
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.service.consumer_parts import relay_of
-from cdc.service.parts import settled
-from cdc.service.sharing import alone
+from cdc.runtime.consumer_parts import relay_of
+from cdc.runtime.parts import settled
+from cdc.runtime.sharing import alone
 from support.consumer import Consumer
 from support.database import Database
 

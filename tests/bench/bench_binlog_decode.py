@@ -1,4 +1,4 @@
-"""Row events of a binlog to JSON: the decoder of `cdc.source.binlog` against mysql-replication's, as installed and with
+"""Row events of a binlog to JSON: the decoder of `cdc.capture.binlog` against mysql-replication's, as installed and with
 ``freeze_schema``, on the same bytes in memory: no network, no positions, only what rows cost.
 
     PYTHONPATH=tests python tests/bench/bench_binlog_decode.py [--servers mariadb-binlog mysql] [--rows 100000]
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import orjson
 from measure import SERVERS, commits_unsynced, erp_database, paired
 
+from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
+from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour, connect
 from cdc.database.mysql_tables import read_tables
-from cdc.source.binlog.layout import KnownTable, Layout, layout_of
-from cdc.source.binlog.table_map import parse_table_map
 from support.binlog_events import TABLE_MAP, Event, end_of_log, rows_events
 from support.database import Database
 from support.mysql_replication import replication_rows
@@ -99,7 +99,7 @@ def _row(known: KnownTable, number: int) -> list[object]:
 
 def ours(log: Log) -> Callable[[], int]:
     def run() -> int:
-        layouts: dict[bytes, Layout] = {}
+        layouts: dict[bytes, LogLayout] = {}
         layout, count = None, 0
         for event in log.events:
             body = event.body

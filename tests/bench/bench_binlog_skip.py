@@ -20,11 +20,11 @@ from multiprocessing.connection import Connection
 
 from measure import SERVERS, Pair, add_invoices, commits_unsynced, erp_database, paired
 
-from cdc.connection import ConnectionInfo, Tls
+from cdc.capture.binlog.connection import LogConnection, log_head
+from cdc.capture.binlog.item import Idle
+from cdc.capture.binlog.log_position import LogPosition
 from cdc.database.mysql_connection import connect
-from cdc.source.binlog.connection import LogConnection, log_head
-from cdc.source.binlog.item import Idle
-from cdc.source.binlog.log_position import LogPosition
+from cdc.model.connection import ConnectionInfo, Tls
 from support.database import Database
 
 INVOICES = 1000

@@ -38,21 +38,21 @@ import aiohttp
 import structlog
 import uvloop
 
-from cdc.clock import SystemClock
-from cdc.delivery import Outcome
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret, secret_key
-from cdc.endpoint import Endpoint
-from cdc.event import Event
 from cdc.logs import configure_logs
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import Outcome
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.payload import event_payload
-from cdc.position import Position
 from cdc.web.reported import Reported
+from support.memory_outbox.outbox import MemoryOutbox
 from support.ports import free_port
 from support.server import postgres_server
 

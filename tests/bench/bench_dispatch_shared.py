@@ -26,12 +26,12 @@ from typing import Any
 import psycopg
 from bench_dispatch import make_events, nginx
 
-from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
 from cdc.dispatch.signing import new_secret
-from cdc.endpoint import Endpoint
+from cdc.model.connection import ConnectionInfo
+from cdc.model.endpoint import Endpoint
+from cdc.model.position import Position
 from cdc.outbox.postgres.outbox import PostgresOutbox
-from cdc.position import Position
 from support.consumer import database_url
 from support.server import postgres_server
 

@@ -29,12 +29,12 @@ import psycopg
 from bench_outbox import NOW, batches, delivered, endpoint
 from measure import percentile
 
-from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
+from cdc.model.connection import ConnectionInfo
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from cdc.sqlfile import load, render
 from support.server import postgres_server
 

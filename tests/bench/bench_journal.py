@@ -23,14 +23,14 @@ import psycopg
 import uvloop
 from measure import SERVERS, add_invoices, commits_unsynced, erp_database, paired
 
+from cdc.capture.journal.position import MOVED, JournalPosition
+from cdc.capture.journal.source import JournalSource
 from cdc.database.libpq import conninfo
 from cdc.database.mysql_connection import connect
 from cdc.database.mysql_journal import Tokens
 from cdc.mapping.catalogue import load_catalogue
-from cdc.service import sources
-from cdc.service.parts import settled
-from cdc.source.journal import JournalSource
-from cdc.source.journal_position import MOVED, JournalPosition
+from cdc.runtime import sources
+from cdc.runtime.parts import settled
 from support.database import Database
 from support.pipeline import install
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from bench_outbox import NOW, delivered, endpoint, event, opened, say
 
-from cdc.delivery import DeliveryState
-from cdc.endpoint import Endpoint
-from cdc.event import Event
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore, Retention
 from cdc.outbox.upkeep import BATCH
-from cdc.position import Position
 
 RARE = 50_000
 DAYS = 30

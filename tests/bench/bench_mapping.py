@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from cdc.change import Operation, Row, RowChange, Transaction, Value
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from cdc.payload import event_payload
+from cdc.model.change import Operation, Row, RowChange, Transaction, Value
+from cdc.model.payload import event_payload
 
 _START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 

@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
-from cdc.endpoint import Endpoint
-from cdc.event import Event
+from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import Event
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.server import postgres_server
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

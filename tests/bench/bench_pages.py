@@ -28,17 +28,17 @@ from bench_outbox import NOW, endpoint, event
 from measure import percentile
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.api import gate
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
-from cdc.event import Event
-from cdc.log_filter import DeliveryFilter
+from cdc.api import token_auth as gate
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.browsing import Visitor, visiting
 from support.managing import API, Managed, managing
 from support.outboxes import outcome

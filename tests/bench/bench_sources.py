@@ -29,7 +29,7 @@ import psutil
 from measure import cpu_seconds, percentile, process_at
 from product import receiving
 
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 from support.consumer import Consumer, database_url
 from support.database import Database
 from support.server import Server, Spec, make_server, owner_info

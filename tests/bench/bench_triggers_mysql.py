@@ -28,11 +28,11 @@ from typing import Any
 import psutil
 import pymysql
 
-from cdc.column import Capture
-from cdc.connection import ConnectionInfo
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.demo import tables
-from cdc.source.journal_mysql import MySQLJournal
-from cdc.trigger.mysql import MySQLInstaller
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
 from support.server import Spec, ask, make_server, owner_info
 
 SERVERS = {
@@ -187,7 +187,7 @@ def bare_loop(info: ConnectionInfo, backlog: int) -> float:
 
 
 async def our_loop(journal: MySQLJournal, backlog: int) -> float:
-    """As `cdc.source.journal` reads a backlog: heads, then whole transactions."""
+    """As `cdc.capture.journal.source` reads a backlog: heads, then whole transactions."""
     read = 0
     started = time.perf_counter()
     while read < backlog:

@@ -27,13 +27,13 @@ from typing import Any, LiteralString, cast
 import orjson
 import psycopg
 
-from cdc.column import Capture
-from cdc.connection import ConnectionInfo
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.database.libpq import conninfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
 from cdc.demo import tables
-from cdc.source.journal_postgres import PostgresJournal
-from cdc.trigger.postgres import PostgresInstaller
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
 from support.server import Spec, ask, make_server, owner_info
 
 KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
@@ -188,7 +188,7 @@ async def bare_loop(info: ConnectionInfo, backlog: int, *, parse: bool) -> float
 
 
 async def our_loop(journal: PostgresJournal, backlog: int) -> float:
-    """As `cdc.source.journal` reads a backlog: heads, then whole transactions."""
+    """As `cdc.capture.journal.source` reads a backlog: heads, then whole transactions."""
     read = 0
     started = time.perf_counter()
     while read < backlog:

@@ -18,14 +18,14 @@ import orjson
 import pymysqlreplication
 from pymysqlreplication import row_event
 
+from cdc.capture.binlog.connection import LogConnection
+from cdc.capture.binlog.item import LogTransaction
+from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.table_map import TableMap
 from cdc.config.url import parse_database_url
 from cdc.database.mysql_connection import connect, server_of
 from cdc.database.mysql_tables import read_tables
-from cdc.source.binlog.connection import LogConnection
-from cdc.source.binlog.item import Committed
-from cdc.source.binlog.layout import KnownTable, Layout, layout_of
-from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.table_map import TableMap
 
 Task = dict[str, Any]
 
@@ -37,17 +37,17 @@ def ours(task: Task) -> Iterator[int]:
     table = read_tables(connection)[task["table"]]
     known = KnownTable(table.name, table.columns, table.key, flavour)
 
-    def layouts(table_map: TableMap) -> Layout | None:
+    def layouts(table_map: TableMap) -> LogLayout | None:
         return layout_of(table_map, known, lambda _: 0) if table_map.table == task["table"] else None
 
     reader = LogConnection.open(info, LogPosition(task["file"], 4, ""), heartbeat=10, follow=False)
     dumps = orjson.dumps
     for item in reader.items(layouts):
-        if not isinstance(item, Committed):
+        if not isinstance(item, LogTransaction):
             continue
         count = 0
         for layout, event_type, body in item.rows:
-            assert isinstance(layout, Layout), "the table is known"
+            assert isinstance(layout, LogLayout), "the table is known"
             names = layout.names
             for before, after in layout.rows(body, event_type):
                 for image in (before, after):

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import psutil
 
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 from support.database import Database, create_database
 from support.programs import TITLES, version_of_text
 from support.server import Spec, ask, maintenance_database, make_server, owner_info

@@ -17,13 +17,13 @@ from playwright.async_api import Browser, FloatRect, Page, StorageState
 from psycopg import sql
 
 from cdc.config import Config
-from cdc.connection import ConnectionInfo
 from cdc.demo.server import demo_server
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.service import capture, installers
+from cdc.model.connection import ConnectionInfo
+from cdc.runtime import capture, installers
 from support.browser import PHONE, Tab, browsing
 from support.busy_hour import BOOKS, go_on, live_through
 from support.managing import PASSWORD, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.png import smaller
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from cdc.access.base import AccessStore
-from cdc.access.memory import MemoryAccess
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from support.memory_access import MemoryAccess
+from support.memory_outbox.outbox import MemoryOutbox
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])

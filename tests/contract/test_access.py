@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import AuditFilter, Role, UserChange
+from cdc.access.model import AuditFilter, Role, UserChange
 from cdc.audit import AuditEntry
-from cdc.errors import NotFound, UsageError
+from cdc.model.errors import NotFound, UsageError
 from support.accesses import EVERYTHING, IDLE, actions, entry, recorded, session, user
 from support.outboxes import NOW, at
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import Allowance, Answer, ClaimState, Origin, Role, Scope, UserChange
-from cdc.errors import NotFound, UsageError
+from cdc.access.model import Allowance, ClaimState, IdempotentResponse, Origin, Role, Scope, UserChange
+from cdc.model.errors import NotFound, UsageError
 from support.accesses import IDLE, actions, entry, session, token, user
 from support.outboxes import NOW, at
 
-CREATED = Answer(201, "application/json", '{"id":"ep_1","secret":"whsec_x"}')
+CREATED = IdempotentResponse(201, "application/json", '{"id":"ep_1","secret":"whsec_x"}')
 
 
 async def test_a_session_has_the_present_role_of_its_user(access: AccessStore) -> None:
@@ -177,7 +177,7 @@ async def test_who_died_is_followed_and_does_not_answer_any_more(access: AccessS
     assert (await access.claim("a", "k", "f2", at(59))).state is ClaimState.OTHER
     follower = await access.claim("a", "k", "f2", at(60))
     assert follower.state is ClaimState.NEW
-    await access.answer("a", "k", died, Answer(500, "text/plain", "late"))
+    await access.answer("a", "k", died, IdempotentResponse(500, "text/plain", "late"))
     await access.answer("a", "k", died, None)
     assert (await access.claim("a", "k", "f2", at(61))).state is ClaimState.RUNNING
     await access.answer("a", "k", follower, CREATED)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import Answer, UserChange
+from cdc.access.model import IdempotentResponse, UserChange
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SEALED, SecretBox, new_key
@@ -69,7 +69,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
 async def fill(store: AccessStore) -> None:
     await store.add_user(user(totp_secret=SECRET), entry())
     claim = await store.claim("a", "k", "f", NOW)
-    await store.answer("a", "k", claim, Answer(201, "application/json", BODY))
+    await store.answer("a", "k", claim, IdempotentResponse(201, "application/json", BODY))
 
 
 async def content(store: AccessStore) -> list[str]:

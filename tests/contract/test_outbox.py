@@ -7,10 +7,10 @@ from datetime import timedelta, timezone
 import orjson
 import pytest
 
-from cdc.errors import PositionMoved, UsageError
+from cdc.model.errors import PositionMoved, UsageError
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
 from cdc.outbox.base import Fence, OutboxStore, Stored
-from cdc.payload import event_payload
-from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, event_ids, lease, store
 
 

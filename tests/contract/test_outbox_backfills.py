@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
-from cdc.errors import NotFound
-from cdc.event import Event
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep
+from cdc.model.errors import NotFound
+from cdc.model.event import Event
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.position import Position
 from support.outboxes import EVERYTHING, at, endpoint, event
 
 RUNNING, PAUSED, DONE, CANCELLED, FAILED = BackfillState

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
 from cdc.outbox.base import OutboxStore, Retention
 from support.outboxes import NOW, at, endpoint, event, lease, outcome, store
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.payload import event_payload
 from cdc.outbox.base import OutboxStore
-from cdc.payload import event_payload
 from support.outboxes import (
     NOW,
     at,

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from cdc.delivery import DeliveryState, LeasedDelivery
-from cdc.endpoint import CREDENTIALS, Endpoint, EndpointChange, Order, PayloadFormat
-from cdc.errors import CredentialsNotGiven, UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState, LeasedDelivery
+from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, Order, PayloadFormat
+from cdc.model.errors import CredentialsNotGiven, UsageError
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.payload import event_payload
 from cdc.outbox.base import OutboxStore, Stored
-from cdc.payload import event_payload
 from support.outboxes import (
     NOW,
     at,

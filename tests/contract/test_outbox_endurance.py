@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from cdc.delivery import DeliveryState
-from cdc.dispatch.endurance import Endurance, Failures
-from cdc.endpoint import EndpointChange
-from cdc.log_filter import DeliveryFilter
+from cdc.dispatch.auto_disable import AutoDisable, Failures
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.manual_clock import ManualClock
 from support.outboxes import endpoint, event, event_ids, outcome, store
@@ -22,7 +22,7 @@ class Process:
         self._outbox = outbox
         self._clock = clock
         self._failures = Failures()
-        self._endurance = Endurance(outbox, self._failures, clock, lambda: None, lambda: None)
+        self._endurance = AutoDisable(outbox, self._failures, clock, lambda: None, lambda: None)
 
     async def work(self) -> None:
         """Attempts what is due, which is due again in an hour; then a look."""

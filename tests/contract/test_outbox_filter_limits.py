@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cdc.endpoint import EndpointChange
-from cdc.event import OPERATIONS
+from cdc.model.endpoint import EndpointChange
+from cdc.model.event import OPERATIONS
 from cdc.outbox.base import OutboxStore
 from support.outboxes import at, endpoint, event, event_ids, lease, store
 

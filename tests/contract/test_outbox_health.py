@@ -7,11 +7,11 @@ from datetime import datetime
 import orjson
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.endpoint import EndpointChange, Order
-from cdc.errors import UsageError
-from cdc.event import OPERATIONS, Event
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange, Order
+from cdc.model.errors import UsageError
+from cdc.model.event import OPERATIONS, Event
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Stored
 from support.outboxes import (
     EVERYTHING,

@@ -9,27 +9,29 @@ from typing import Any
 import orjson
 import pytest
 
-from cdc.errors import PositionMoved
-from cdc.kept import KeptChange, KeptRow
+from cdc.model.errors import PositionMoved
+from cdc.model.position import Position
+from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.outboxes import NOW, event
 from support.waiting import HANG_SECONDS
 
-A, B, C, D = (KeptRow(bytes([0, number, 255]), bytes([number]) * 16, b"row\0" + bytes([number])) for number in range(4))
+A, B, C, D = (
+    SnapshotRow(bytes([0, number, 255]), bytes([number]) * 16, b"row\0" + bytes([number])) for number in range(4)
+)
 
 
 async def change(
-    outbox: OutboxStore, rows: tuple[KeptRow, ...] = (), gone: tuple[bytes, ...] = (), **fields: Any
+    outbox: OutboxStore, rows: tuple[SnapshotRow, ...] = (), gone: tuple[bytes, ...] = (), **fields: Any
 ) -> None:
     source = fields.pop("source", "main")
-    kept = KeptChange(fields.pop("table", "clientes"), rows, gone, behind=await outbox.position(source), **fields)
+    kept = SnapshotChange(fields.pop("table", "clientes"), rows, gone, behind=await outbox.position(source), **fields)
     await outbox.store(source, Position("p"), [], {}, NOW, kept=kept)
 
 
-async def keep(outbox: OutboxStore, *rows: KeptRow, **fields: Any) -> None:
+async def keep(outbox: OutboxStore, *rows: SnapshotRow, **fields: Any) -> None:
     await change(outbox, rows, **fields)
 
 
@@ -66,7 +68,7 @@ async def test_a_stretch_of_them_is_found(outbox: OutboxStore) -> None:
 
 async def test_they_change_go_and_begin_anew(outbox: OutboxStore) -> None:
     await keep(outbox, A, B, C)
-    changed = KeptRow(B.key, D.digest, D.row)
+    changed = SnapshotRow(B.key, D.digest, D.row)
     await change(outbox, (changed,), (A.key, b"unknown"))
     assert await outbox.kept_rows("main", "clientes", [A.key, B.key, C.key]) == {B.key: changed, C.key: C}
     await change(outbox, (D,), anew=True)
@@ -86,7 +88,7 @@ async def test_each_source_and_table_has_its_own(outbox: OutboxStore) -> None:
 
 async def test_they_are_stored_with_events_and_position_or_not_at_all(outbox: OutboxStore) -> None:
     await keep(outbox, A)
-    kept = KeptChange("clientes", (B,), (A.key,), behind=Position("p"))
+    kept = SnapshotChange("clientes", (B,), (A.key,), behind=Position("p"))
     with pytest.raises(orjson.JSONEncodeError):
         await outbox.store("main", Position("q"), [event(1, data={"x": object()})], {}, NOW, kept=kept)
     assert await keys(outbox) == [A.key]
@@ -98,7 +100,7 @@ async def test_what_was_compared_behind_another_position_is_refused(
     outbox: OutboxStore, behind: Position | None
 ) -> None:
     await keep(outbox, A)
-    kept = KeptChange("clientes", (B,), (A.key,), behind=behind)
+    kept = SnapshotChange("clientes", (B,), (A.key,), behind=behind)
     with pytest.raises(PositionMoved, match="source main"):
         await outbox.store("main", Position("q"), [event(1)], {"a": "1"}, NOW, kept=kept)
     assert (await keys(outbox), await outbox.events(9), await outbox.states("main")) == ([A.key], [], {})

@@ -15,9 +15,9 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from cdc.delivery import DeliveryState
+from cdc.model.delivery import DeliveryState
+from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, check_order, endpoint, event, lease, outcome
 
 KILLS = 10

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.endpoint import EndpointChange, Order
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange, Order
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     NOW,

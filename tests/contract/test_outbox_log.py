@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     EVERYTHING,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cdc.delivery import DeliveryState
-from cdc.endpoint import EndpointChange
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     at,

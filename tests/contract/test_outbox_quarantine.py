@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Operation, Quarantined
-from cdc.errors import PositionMoved
+from cdc.model.change import Operation, Quarantined
+from cdc.model.errors import PositionMoved
+from cdc.model.position import Position
 from cdc.outbox.base import Fence, OutboxStore
 from cdc.outbox.upkeep import Kept
-from cdc.position import Position
 from support.outboxes import at
 
 

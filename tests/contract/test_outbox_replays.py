@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import NotFound
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import NotFound
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore, Replayed
-from cdc.replay import Replay, ReplayState
 from support.outboxes import EVERYTHING, at
 
 RUNNING, DONE, CANCELLED, FAILED = ReplayState

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Retained, Retention
 from support.outboxes import (
     EVERYTHING,

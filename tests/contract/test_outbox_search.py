@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory import log as memory_log
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.sqlite import search as sqlite_search
+from support.memory_outbox import log as memory_log
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
 

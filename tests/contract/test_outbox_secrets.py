@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc.endpoint import EndpointChange
-from cdc.errors import OutboxError, UsageError
+from cdc.model.endpoint import EndpointChange
+from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SEALED, SecretBox, new_key

@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cdc.delivery import DeliveryState, DeliveryView, LeasedDelivery
-from cdc.endpoint import EndpointChange, Order
-from cdc.errors import UsageError
-from cdc.event import OPERATIONS, Event
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.endpoint import EndpointChange, Order
+from cdc.model.errors import UsageError
+from cdc.model.event import OPERATIONS, Event
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.database import Database
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, check_order, endpoint, event, outcome
 
 T = TypeVar("T")

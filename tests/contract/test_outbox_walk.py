@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdc.delivery import DeliveryState, DeliveryView
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import OutboxStore, Retention, StoredEvent
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.slices import TimeBudget
 from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.walk import Patience
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
 NAMES = ("invoice.paid", "invoice.created", "stock.changed")
@@ -50,9 +50,9 @@ some = settings(
 )
 
 
-def impatient(events: int) -> Patience:
+def impatient(events: int) -> TimeBudget:
     """One stretch of so many events a page."""
-    return Patience(itertools.count().__next__, 0.5, events)
+    return TimeBudget(itertools.count().__next__, 0.5, events)
 
 
 @dataclass
@@ -181,7 +181,7 @@ async def test_a_search_that_finds_nothing_says_how_far_it_looked(outbox: Outbox
     newest = await outbox.search_events(nothing, 5, impatient(4), oldest_first=False)
     oldest = await outbox.search_events(nothing, 5, impatient(4), oldest_first=True)
     assert (newest.further, newest.looked, oldest.further, oldest.looked) == ("7", 7, "4", 4)
-    with_patience = await outbox.search_deliveries(nothing, 5, Patience(lambda: 0.0, events=1))
+    with_patience = await outbox.search_deliveries(nothing, 5, TimeBudget(lambda: 0.0, events=1))
     assert (with_patience.found, with_patience.further) == ([], None)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import trustme
 
-from cdc.delivery import DeliveryState, DeliveryView, Outcome
 from cdc.dispatch.sender import HttpSender
-from cdc.endpoint import EndpointChange
+from cdc.model.delivery import DeliveryState, DeliveryView, Outcome
+from cdc.model.endpoint import EndpointChange
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams
 from support.manual_clock import START, ManualClock

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cdc.clock import SystemClock
-from cdc.delivery import Outcome
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.sender import HttpSender, request_head
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import Outcome
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import Behaviour, answer, hangs, read_request, receiver
 from support.manual_clock import ManualClock

@@ -11,16 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api import stream
-from cdc.api.gate import TOKEN_STREAMS
+from cdc.api.token_auth import TOKEN_STREAMS
 from cdc.config import Config, WebConfig
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.web import connections, server
 from cdc.web.connections import Connections, Limits
 from support.consumer import Consumer
 from support.health import Health
 from support.managing import API, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import event, store
 from support.ports import free_port
 from support.waiting import HANG_SECONDS

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from cdc.delivery import Outcome
-from cdc.dispatch.address import Reach
+from cdc.dispatch.address import EgressPolicy
 from cdc.dispatch.sender import HttpSender
+from cdc.model.delivery import Outcome
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import answer, receiver
 from support.manual_clock import ManualClock
@@ -175,7 +175,7 @@ async def test_redirects_to_the_inside_are_not_followed(status: str) -> None:
     ],
 )
 def test_networks_are_exceptions(network: str, allowed: set[str]) -> None:
-    reach = Reach(networks=(ip_network(network),))
+    reach = EgressPolicy(networks=(ip_network(network),))
     assert {address for address in FORMS if reach.refusal(address) is None} == allowed
 
 

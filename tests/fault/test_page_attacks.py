@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from cdc.access.nouns import AuditFilter, Role
+from cdc.access.model import AuditFilter, Role
 from cdc.api import application
-from cdc.backfill import Backfill, BackfillState
-from cdc.delivery import DeliveryState
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.pages.door import COOKIE
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.delivery import DeliveryState
 from cdc.pages.routes import routes
+from cdc.pages.session_auth import COOKIE
 from support.browsing import Markup, Visitor, visiting
 from support.managing import API, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, at, endpoint, event, lease, outcome, store
 
 SCRIPT = "<script>alert('planted')</script>"

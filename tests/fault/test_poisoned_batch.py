@@ -12,13 +12,13 @@ import orjson
 import pytest
 from aiohttp import web
 
-from cdc.delivery import DeliveryState, Outcome
 from cdc.dispatch.sender import HttpSender
-from cdc.endpoint import PayloadFormat
-from cdc.event import Event
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.endpoint import PayloadFormat
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.dispatching import dispatching, endpoint, event
 from support.http_servers import served
 from support.manual_clock import START, ManualClock

@@ -13,11 +13,11 @@ from zlib import crc32
 
 import pytest
 
+from cdc.capture.binlog.item import Idle, Item, LogTransaction, Missed, SchemaChange
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.stream import read_log
+from cdc.capture.binlog.unreadable import UnreadableTable
 from cdc.database.mysql_connection import Flavour
-from cdc.source.binlog.item import Committed, Idle, Item, Missed, SchemaChange
-from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.stream import read_log
-from cdc.source.binlog.unreadable import Unreadable
 
 FOLDER = Path(__file__).parent / "binlog"
 START = LogPosition("binlog.000001", 4, "")
@@ -26,7 +26,7 @@ START = LogPosition("binlog.000001", 4, "")
 def line(item: Item) -> str:
     place = f"{item.position.file}:{item.position.offset} [{item.position.gtids}]"
     match item:
-        case Committed():
+        case LogTransaction():
             rows = [
                 f"{each.layout.table} {each.event_type} {len(each.body)} {crc32(each.body):08x}" for each in item.rows
             ]
@@ -42,6 +42,6 @@ def line(item: Item) -> str:
 @pytest.mark.parametrize("flavour", Flavour)
 def test_a_recorded_stream_means_what_stands_beside_it(flavour: Flavour) -> None:
     stream = (FOLDER / f"{flavour}.bin").read_bytes()
-    items = read_log([stream], lambda table: Unreadable(table.table, "", None), START, flavour, server="server")
+    items = read_log([stream], lambda table: UnreadableTable(table.table, "", None), START, flavour, server="server")
     expected = (FOLDER / f"{flavour}.txt").read_text(encoding="utf-8").splitlines()
     assert [line(item) for item in items] == expected

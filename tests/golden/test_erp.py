@@ -10,13 +10,13 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from cdc.event import Event
+from cdc.capture.binlog.connection import LogConnection
+from cdc.capture.binlog.library import LibraryConnection
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types
-from cdc.payload import event_payload
-from cdc.source.binlog.connection import LogConnection
-from cdc.source.binlog.library import LibraryConnection
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
 from support.actions import Action, load_actions
 from support.database import Database
 from support.logical import logical_pipeline

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cdc.outbox.memory.outbox import MemoryOutbox
 from support.changing import fill
 from support.consumer import TABLE, database_url
 from support.database import Database
 from support.managing import Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 
 ROWS = 250
 

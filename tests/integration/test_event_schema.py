@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from cdc.config import SourceConfig
-from cdc.connection import ConnectionInfo
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types
-from cdc.service import events
+from cdc.model.connection import ConnectionInfo
+from cdc.runtime import events
 from support.database import Database
 from support.pipeline import install
 

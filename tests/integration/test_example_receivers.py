@@ -24,12 +24,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cdc.delivery import LeasedDelivery
 from cdc.dispatch.request import WebhookRequest, build_batch, build_request
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.endpoint import Endpoint
-from cdc.payload import event_payload
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint
+from cdc.model.payload import event_payload
 from support.outboxes import endpoint, event
 from support.ports import free_port
 

@@ -9,15 +9,15 @@ import bcrypt
 import pyotp
 import pytest
 
-from cdc.access.memory import MemoryAccess
-from cdc.access.nouns import Origin
+from cdc.access.model import Origin
 from cdc.access.sign_in import SignIn
 from cdc.config import SourceConfig
-from cdc.errors import AccessRefused, SourceError, SourceUnavailable
-from cdc.service.facturascripts_users import SourceUsers
+from cdc.model.errors import AccessRefused, SourceError, SourceUnavailable
+from cdc.runtime.facturascripts_users import SourceUsers
 from support.consumer import database_url
 from support.database import Database
 from support.manual_clock import ManualClock
+from support.memory_access import MemoryAccess
 
 PASSWORD, SECRET = "una contraseña", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode().replace("$2b$", "$2y$")

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import trustme
 
-from cdc.delivery import DeliveryState, LeasedDelivery
 from cdc.dispatch.mail import MailSender, MailServer
 from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, judge
-from cdc.endpoint import Endpoint, PayloadFormat
-from cdc.event import Event
-from cdc.operation import examples
-from cdc.payload import event_payload
+from cdc.model.delivery import DeliveryState, LeasedDelivery
+from cdc.model.endpoint import Endpoint, PayloadFormat
+from cdc.model.event import Event
+from cdc.model.operation import examples
+from cdc.model.payload import event_payload
 from support.dispatching import endpoint
 from support.dispatching import event as row_event
 from support.http_faults import receiver, refusing
@@ -185,7 +185,7 @@ async def test_a_server_that_is_not_there_hangs_or_hangs_up() -> None:
         hung.set()
         await reader.read()
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def shut_down(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     async with refusing() as port:
@@ -194,7 +194,7 @@ async def test_a_server_that_is_not_there_hangs_or_hangs_up() -> None:
     async with receiver(hang) as port:
         answer = await send(plain(port), ops(timeout=0.2))
         assert (answer.status, answer.error) == (None, f"127.0.0.1:{port} did not take the mail within 0.2 s.")
-    async with receiver(hang_up) as port:
+    async with receiver(shut_down) as port:
         answer = await send(plain(port))
         expected = f"127.0.0.1:{port} closed the connection before it took the mail."
         assert (answer.status, answer.error) == (None, expected)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.change import Operation, Quarantined
+from cdc.model.change import Operation, Quarantined
 from cdc.outbox.sqlite import quarantine
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database

@@ -18,7 +18,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event, from_st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from cdc.dispatch.signing import new_secret
-from cdc.endpoint import PayloadFormat
+from cdc.model.endpoint import PayloadFormat
 from support.programs import CACHE
 from support.signed import leased, signed_batch, signed_request
 

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cdc.column import ColumnKind
 from cdc.facturascripts.models import resources
 from cdc.facturascripts.schema import tables
+from cdc.model.column import ColumnKind
 
 ROWS = int(os.environ.get("CDC_TEST_REST_ROWS", "10000"))
 #: Numbers of rows.  The gone ones are of one page: the two answers that lack them are `comparison._MOMENT` apart.

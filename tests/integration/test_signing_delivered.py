@@ -13,10 +13,10 @@ import pytest
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import PUBLIC, Signature, new_secret, public_key, signature_of, verify
-from cdc.endpoint import EndpointChange
+from cdc.model.endpoint import EndpointChange
+from cdc.model.position import Position
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event
 from support.http_servers import served

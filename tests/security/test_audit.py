@@ -14,24 +14,24 @@ from typing import Any
 
 import pytest
 
-from cdc.access.nouns import AuditFilter
+from cdc.access.model import AuditFilter
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.api.operations import OPERATIONS
 from cdc.audit import AuditEntry
-from cdc.backfill import ACTIONS, Backfill, BackfillState
-from cdc.change import Operation, Quarantined
-from cdc.connection import ConnectionInfo
-from cdc.delivery import DeliveryState
-from cdc.endpoint import EndpointChange
-from cdc.errors import OutboxError
-from cdc.log_filter import DeliveryFilter
+from cdc.capture import estimate
+from cdc.model.backfill import ACTIONS, Backfill, BackfillState
+from cdc.model.change import Operation, Quarantined
+from cdc.model.connection import ConnectionInfo
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
+from cdc.model.errors import OutboxError
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
-from cdc.replay import Replay, ReplayState
-from cdc.source import estimate
 from support.browsing import visiting
 from support.commands import run_command
 from support.database import Database

@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cdc.access.nouns import Allowance, Scope
+from cdc.access.model import Allowance, Scope
 from cdc.cli.app import cdc
-from cdc.clock import SystemClock
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.dispatch.single import attempt_once
-from cdc.endpoint import CREDENTIALS, Endpoint, EndpointChange
-from cdc.errors import CredentialsNotGiven
+from cdc.model.clock import SystemClock
+from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange
+from cdc.model.errors import CredentialsNotGiven
+from cdc.model.web_origin import origin_of
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.web_origin import origin_of
 from support.browsing import visiting
 from support.http_faults import read_request, receiver
 from support.managing import API, Answered, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, lease, store
 
 SECRET = "Bearer OPERATORS-SECRET"

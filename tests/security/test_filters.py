@@ -12,22 +12,22 @@ from typing import Any
 
 import pytest
 
-from cdc import selection
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.dispatch.filter_guard import FilterGuard
-from cdc.endpoint import EndpointChange
-from cdc.errors import UsageError
-from cdc.event import Event
-from cdc.exceeded_filters import ExceededFilters, Filtered
-from cdc.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
+from cdc.model import selection
+from cdc.model.endpoint import EndpointChange
+from cdc.model.errors import UsageError
+from cdc.model.event import Event
+from cdc.model.exceeded_filters import ExceededFilters, Filtered
+from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
+from cdc.model.selection import Condition, Trial
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.selection import Condition, Trial
-from cdc.service import desk, endpoints
+from cdc.runtime import desk, endpoints
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
 from support.managing import Managed, managing
 from support.manual_clock import START, ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, lease, store
 
 ONES = "[" + ",".join("1" for _ in range(62)) + "]"

@@ -10,7 +10,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from cdc.dispatch.handshake import ask
 from cdc.dispatch.sender import INTERIM_ANSWERS, RECEIVE_BUFFER, HttpSender
-from cdc.errors import EndpointRefused
+from cdc.model.errors import EndpointRefused
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import answer, read_request, receiver
 from support.manual_clock import ManualClock

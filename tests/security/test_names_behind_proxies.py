@@ -15,8 +15,8 @@ from cdc.dispatch.failure import describe_error
 from cdc.dispatch.resolver import LookUp
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.errors import UsageError
-from cdc.service.endpoints import check_endpoint
+from cdc.model.errors import UsageError
+from cdc.runtime.endpoints import check_endpoint
 from support.dispatching import endpoint
 from support.forward_proxy import forward_proxy
 from support.managing import CONFIGURATION

@@ -14,10 +14,10 @@ from pydantic.fields import FieldInfo
 from cdc.api.endpoint_resource import NewEndpoint
 from cdc.config.model import SECTIONS
 from cdc.config.rest import RestConfig, RestResource
-from cdc.delivery import DeliveryState
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.endpoint import EndpointChange
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
 from support.dispatching import WatchedOutbox, dispatching, event, store_events
 from support.managing import managing
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cdc.column import Capture
 from cdc.config import Config, SourceConfig
-from cdc.finding import Severity
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.payload import event_payload
-from cdc.service import installers
-from cdc.service.survey import described_tables
+from cdc.model.column import Capture
+from cdc.model.finding import Severity
+from cdc.model.payload import event_payload
+from cdc.runtime import installers
+from cdc.runtime.survey import described_tables
 from support.consumer import database_url
 from support.database import Database
 from support.logical import logical_pipeline

@@ -12,19 +12,19 @@ from itertools import count
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.change import Batch, Operation, RowChange, Transaction
-from cdc.clock import SystemClock
-from cdc.endpoint import Endpoint
+from cdc.capture import spool
+from cdc.capture.base import NO_BACKFILLS, Backfills
+from cdc.capture.record_index import RecordIndex
+from cdc.capture.spool import Spool
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
-from cdc.quarantine import TRIES
+from cdc.model.change import Batch, Operation, RowChange, Transaction
+from cdc.model.clock import SystemClock
+from cdc.model.endpoint import Endpoint
+from cdc.model.position import Position
+from cdc.model.quarantine import TRIES
 from cdc.relay import Relay, nobody
-from cdc.source import spool
-from cdc.source.base import NO_BACKFILLS, Backfills
-from cdc.source.record_index import RecordIndex
-from cdc.source.spool import Spool
+from support.memory_outbox.outbox import MemoryOutbox
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 CHANGE = RowChange(

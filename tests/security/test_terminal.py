@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from cdc.backfill import Backfill
-from cdc.delivery import DeliveryState
-from cdc.finding import Finding, Severity
 from cdc.logs import configure_logs
+from cdc.model.backfill import Backfill
+from cdc.model.delivery import DeliveryState
+from cdc.model.finding import Finding, Severity
+from cdc.model.printable import printable, printable_line
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.printable import printable, printable_line
 from support.outboxes import NOW, endpoint, event, lease, outcome, store
 
 #: Sets the title, clears the screen (ESC and C1), turns the direction, deletes, goes back to the start of the line.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import ApiToken, AuditFilter, Origin, Role, Scope, Session, User
+from cdc.access.model import ApiToken, AuditFilter, Origin, PageSession, Role, Scope, User
 from cdc.audit import AuditEntry, RecordedEntry
 from support.outboxes import NOW
 
@@ -22,7 +22,7 @@ def entry(action: str = "user.add", subject: str = "user:ann", at: datetime = NO
     return AuditEntry(at, fields.pop("actor", "cli:root"), action, subject, fields)
 
 
-def session(digest: str = "d1", name: str = "ann", stamp: str = "s1", **fields: Any) -> Session:
+def session(digest: str = "d1", name: str = "ann", stamp: str = "s1", **fields: Any) -> PageSession:
     created_at = fields.pop("created_at", NOW)
     defaults: dict[str, Any] = {
         "role": Role.VIEWER,
@@ -31,7 +31,7 @@ def session(digest: str = "d1", name: str = "ann", stamp: str = "s1", **fields: 
         "last_used_at": created_at,
         "expires_at": created_at + timedelta(hours=12),
     }
-    return Session(digest=digest, user=name, stamp=stamp, created_at=created_at, **(defaults | fields))
+    return PageSession(digest=digest, user=name, stamp=stamp, created_at=created_at, **(defaults | fields))
 
 
 def token(number: int = 1, **fields: Any) -> ApiToken:

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from cdc.change import Batch, Gap, RowChange
-from cdc.column import Capture
+from cdc.capture.binlog.connection import LogConnection, log_head
+from cdc.capture.binlog.limits import LogLimits
+from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.source import BinlogSource
 from cdc.database.mysql_connection import connect
-from cdc.position import Position
-from cdc.source.binlog.connection import LogConnection, log_head
-from cdc.source.binlog.limits import Limits
-from cdc.source.binlog.position import BinlogPosition
-from cdc.source.binlog.source import BinlogSource
+from cdc.model.change import Batch, Gap, RowChange
+from cdc.model.column import Capture
+from cdc.model.position import Position
 from support.database import Database
 from support.waiting import HANG_SECONDS
 
 #: How the sources of a test get at the log; fixtures set it.
 CONNECTION: ContextVar[type[LogConnection]] = ContextVar("connection", default=LogConnection)
-QUICK = Limits(progress=0, idle=0.1, standby=0.2, heartbeat=1, reread_pause=timedelta(0))
+QUICK = LogLimits(progress=0, idle=0.1, standby=0.2, heartbeat=1, reread_pause=timedelta(0))
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Reading:
 
 
 def binlog_source(
-    database: Database, *captures: Capture | str, limits: Limits = QUICK, reread_purged: bool = False
+    database: Database, *captures: Capture | str, limits: LogLimits = QUICK, reread_purged: bool = False
 ) -> BinlogSource:
     wanted = [Capture(each) if isinstance(each, str) else each for each in captures]
     return BinlogSource(
@@ -80,7 +80,7 @@ async def reading(
     database: Database,
     *captures: Capture | str,
     position: Position | None = None,
-    limits: Limits = QUICK,
+    limits: LogLimits = QUICK,
     reread_purged: bool = False,
 ) -> AsyncIterator[Reading]:
     """Opened at the position (the end of the log without one), which is read first."""

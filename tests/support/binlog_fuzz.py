@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
+from cdc.capture.binlog.json_binary import json_text
+from cdc.capture.binlog.layout import Image, KnownTable, LogLayout, layout_of
+from cdc.capture.binlog.match import expected
+from cdc.capture.binlog.table_map import LogColumn, TableMap, parse_table_map
 from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
-from cdc.errors import MalformedEvent, SourceError
-from cdc.source.binlog.json_binary import json_text
-from cdc.source.binlog.layout import Image, KnownTable, Layout, layout_of
-from cdc.source.binlog.match import expected
-from cdc.source.binlog.table_map import LogColumn, TableMap, parse_table_map
+from cdc.model.errors import MalformedEvent, SourceError
 from support import binlog_bytes
 
 _COMMON = (
@@ -53,7 +53,7 @@ def _log_column(column: MySQLColumn, flavour: Flavour, number: int) -> LogColumn
 
 
 @cache
-def tables() -> Sequence[tuple[bytes, Layout, int]]:
+def tables() -> Sequence[tuple[bytes, LogLayout, int]]:
     """(table map, layout, most characters of a byte) of tables with columns of every type: one of all, and one of each
     by itself."""
     made = []
@@ -69,7 +69,7 @@ def tables() -> Sequence[tuple[bytes, Layout, int]]:
     return made
 
 
-def _check_images(rows: Sequence[tuple[Image | None, Image | None]], layout: Layout, most: int) -> None:
+def _check_images(rows: Sequence[tuple[Image | None, Image | None]], layout: LogLayout, most: int) -> None:
     characters = 0
     for image in (image for pair in rows for image in pair if image is not None):
         assert len(image) == len(layout.names)

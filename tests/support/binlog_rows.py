@@ -1,4 +1,4 @@
-"""Rows of a test's table as the decoder of `cdc.source.binlog` reads them from the server's log, and as triggers would
+"""Rows of a test's table as the decoder of `cdc.capture.binlog` reads them from the server's log, and as triggers would
 journal them."""
 
 from __future__ import annotations
@@ -6,20 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cdc.change import Row
+from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
+from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_column import image
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_journal import Shape, decoder
-from cdc.database.mysql_tables import FoundTable, read_tables
-from cdc.source.binlog.layout import KnownTable, Layout, layout_of
-from cdc.source.binlog.table_map import parse_table_map
+from cdc.database.mysql_tables import MySQLTable, read_tables
+from cdc.model.change import Row
 from support.binlog_events import TABLE_MAP, Event, rows_events
 from support.database import Database
 
 Pair = tuple[Row | None, Row | None]
 
 
-def found_table(database: Database, name: str) -> FoundTable:
+def found_table(database: Database, name: str) -> MySQLTable:
     return read_tables(database.connect())[name]
 
 
@@ -29,8 +29,8 @@ def known_table(database: Database, name: str, *, hidden: int = 0) -> KnownTable
 
 
 def decoded(events: list[Event], known: KnownTable, offset_of: Callable[[int], int]) -> list[Pair]:
-    layouts: dict[bytes, Layout] = {}
-    layout: Layout | None = None
+    layouts: dict[bytes, LogLayout] = {}
+    layout: LogLayout | None = None
     rows: list[Pair] = []
     for event in events:
         if event.type == TABLE_MAP:
@@ -55,7 +55,7 @@ def read_log(
 class Journal:
     """``row``: of a key, as triggers write it and the journal's decoder reads it."""
 
-    def __init__(self, cursor: Any, found: FoundTable) -> None:
+    def __init__(self, cursor: Any, found: MySQLTable) -> None:
         self._cursor = cursor
         self._statement = f"SELECT {image(found.columns, found.name)} FROM {found.name} WHERE id = "
         self._read = decoder(Shape(found.name, tuple(column.column for column in found.columns), found.key))

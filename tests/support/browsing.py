@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from cdc.pages.door import COOKIE
+from cdc.pages.session_auth import COOKIE
 from support.managing import PASSWORD, Managed
 
 

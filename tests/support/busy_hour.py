@@ -10,17 +10,17 @@ from random import Random
 from typing import Any
 
 from cdc.audit import AuditEntry, Note
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep, Batch
 from cdc.config import Config
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.dispatch.attempt_log import Finished
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.event import Event
-from cdc.log_filter import DeliveryFilter
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Batch
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import Replayed
-from cdc.position import Position
-from cdc.service.events import event_types
+from cdc.runtime.events import event_types
 from support.managing import Managed
 from support.outboxes import outcome
 

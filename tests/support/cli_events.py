@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cdc.event import Event
+from cdc.model.event import Event
 
 
 def stored_event(number: int, time: datetime) -> Event:

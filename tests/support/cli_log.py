@@ -12,9 +12,9 @@ from typing import TypeVar
 from click.testing import Result
 
 from cdc.config import load_config
-from cdc.delivery import DeliveryState
+from cdc.model.delivery import DeliveryState
 from cdc.outbox.base import OutboxStore
-from cdc.service.outboxes import open_outbox
+from cdc.runtime.outboxes import open_outbox
 from support.outboxes import endpoint, event, finish, lease, store
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from cdc.connection import ConnectionInfo, Engine
+from cdc.model.connection import ConnectionInfo, Engine
 from cdc.receiver import Received, Refusals, receiver_app
 from support.commands import Forked, run_command, start_command
 from support.database import Database

@@ -15,8 +15,8 @@ import pymysql
 from psycopg import sql as pgsql
 from pymysql.constants import CLIENT
 
-from cdc.connection import ConnectionInfo
 from cdc.demo import tables
+from cdc.model.connection import ConnectionInfo
 from support.servers import TestServer
 from support.waiting import HANG_SECONDS
 

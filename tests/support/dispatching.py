@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from cdc.delivery import Outcome
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import Sender
 from cdc.dispatch.signing import new_secret
-from cdc.endpoint import Endpoint
-from cdc.errors import OutboxError
-from cdc.event import Event
+from cdc.model.delivery import Outcome
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import OutboxError
+from cdc.model.event import Event
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
 from support.manual_clock import START, ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 

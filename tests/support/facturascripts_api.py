@@ -17,9 +17,9 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cdc.column import ColumnKind, Table
 from cdc.facturascripts.models import resources
 from cdc.facturascripts.schema import tables
+from cdc.model.column import ColumnKind, Table
 
 TOKEN = "n0t-a-secret"
 _TYPES = {

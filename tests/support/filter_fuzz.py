@@ -18,11 +18,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 
-from cdc.errors import UsageError
-from cdc.event import Event
-from cdc.exceeded_filters import Filtered
-from cdc.filter.limits import FilterLimit
-from cdc.selection import Condition, Stored
+from cdc.model.errors import UsageError
+from cdc.model.event import Event
+from cdc.model.exceeded_filters import Filtered
+from cdc.model.filter.limits import FilterLimit
+from cdc.model.selection import Condition, StoredCondition
 from support.filter_language import Filters
 from support.outboxes import event
 
@@ -76,7 +76,7 @@ def held(text: str, events: Sequence[Event]) -> Held:
     seconds, found = _timed(lambda: _made(text))
     if isinstance(found, str):
         return Held(seconds, found, text)
-    stored = Stored(Filtered("ep_1", text))
+    stored = StoredCondition(Filtered("ep_1", text))
     outcome = "evaluated"
     for each in events:
         took, judgement = _timed(lambda of=each: found.judge(of))  # type: ignore[misc]  # a default binds it

@@ -7,15 +7,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cdc.connection import ConnectionInfo, Tls
+from cdc.capture.binlog.connection import LogConnection
+from cdc.capture.binlog.item import Item, Layouts, LogTransaction, Missed, SchemaChange
+from cdc.capture.binlog.journal_rows import JournalRows
+from cdc.capture.binlog.log_history import LogHistory
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.table_map import TableMap
+from cdc.capture.binlog.unreadable import UnreadableTable
 from cdc.database.mysql_connection import connect
-from cdc.source.binlog.connection import LogConnection
-from cdc.source.binlog.item import Committed, Item, Layouts, Missed, SchemaChange
-from cdc.source.binlog.journal_rows import JournalRows
-from cdc.source.binlog.log_history import LogHistory
-from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.table_map import TableMap
-from cdc.source.binlog.unreadable import Unreadable
+from cdc.model.connection import ConnectionInfo, Tls
 from support.database import Database
 
 HEARTBEAT = 2.0
@@ -41,15 +41,15 @@ def head(database: Database) -> LogPosition:
 def tables_of(database: str) -> Layouts:
     """All tables of this database are wanted, and none is decoded."""
 
-    def layouts(table: TableMap) -> Unreadable | None:
-        return Unreadable(table.table, "", None) if table.database == database else None
+    def layouts(table: TableMap) -> UnreadableTable | None:
+        return UnreadableTable(table.table, "", None) if table.database == database else None
 
     return layouts
 
 
 def seen(item: Item, database: str) -> Seen | None:
     match item:
-        case Committed():
+        case LogTransaction():
             rows = tuple(
                 (each.layout.table, each.event_type, each.body[_POST_HEADER:])
                 for each in item.rows

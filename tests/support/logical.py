@@ -8,24 +8,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdc.change import Batch, RowChange, Transaction
-from cdc.column import Capture
-from cdc.connection import ConnectionInfo
+from cdc.capture.logical.limits import SlotLimits
+from cdc.capture.logical.position import LogicalPosition
+from cdc.capture.logical.source import LogicalSource
+from cdc.capture.slot.postgres import SlotInstaller
 from cdc.database.postgres_lsn import lsn_number
-from cdc.errors import InstallError, SourceError
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.position import Position
-from cdc.service import installers
-from cdc.slot.postgres import SlotInstaller
-from cdc.source.logical.limits import Limits
-from cdc.source.logical.position import LogicalPosition
-from cdc.source.logical.source import LogicalSource
+from cdc.model.change import Batch, RowChange, Transaction
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import InstallError, SourceError
+from cdc.model.position import Position
+from cdc.runtime import installers
 from support.database import Database
 from support.pipeline import More, Pipeline, opened
 from support.waiting import HANG_SECONDS
 
 #: How far we are is told at once, and nothing waits long.
-EAGER = Limits(progress=0, idle=0.2)
+EAGER = SlotLimits(progress=0, idle=0.2)
 
 
 def slot_installer(database: Database) -> SlotInstaller:
@@ -42,7 +42,7 @@ def logical_source(
     database: Database,
     captures: Sequence[Capture],
     lookups: Sequence[Capture] = (),
-    limits: Limits = EAGER,
+    limits: SlotLimits = EAGER,
     *,
     reread_lost: bool = False,
     may_repair: bool = True,

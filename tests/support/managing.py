@@ -12,19 +12,19 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
-from cdc.access.memory import MemoryAccess
-from cdc.access.nouns import Role, Scope
+from cdc.access.model import Role, Scope
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignIn
 from cdc.config import Config
 from cdc.dispatch.replaying import Replaying
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.pages.application import application
-from cdc.service.desk import ServiceDesk
-from cdc.service.web import add_management
+from cdc.runtime.desk import ServiceDesk
+from cdc.runtime.web import add_management
 from cdc.web.server import add_health
 from support.manual_clock import ManualClock
+from support.memory_access import MemoryAccess
+from support.memory_outbox.outbox import MemoryOutbox
 from support.watching import BOUNDS, Watch
 
 CONFIGURATION: Mapping[str, Any] = {

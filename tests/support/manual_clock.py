@@ -9,7 +9,7 @@ START = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 
 
 class ManualClock:
-    """`cdc.clock.Clock` for tests."""
+    """`cdc.model.clock.Clock` for tests."""
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now

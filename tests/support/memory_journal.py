@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cdc.change import Operation, Row, RowChange, Value
-from cdc.column import Capture, Column, ColumnKind, Table
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
-from cdc.source.journal_position import NO_MARKER, Marker
-from cdc.source.pages import Page, Wanted
+from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead
+from cdc.capture.journal.position import NO_MARKER, Marker
+from cdc.capture.pages import PageRequest, TablePage
+from cdc.model.change import Operation, Row, RowChange, Value
+from cdc.model.column import Capture, Column, ColumnKind, Table
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 ITEM = Table("item", (Column("id", ColumnKind.INTEGER), Column("value", ColumnKind.INTEGER)), ("id",))
@@ -20,7 +20,7 @@ ITEM = Table("item", (Column("id", ColumnKind.INTEGER), Column("value", ColumnKi
 
 @dataclass
 class MemoryJournal:
-    """Implements `cdc.source.journal_database.JournalDatabase`; ``most_rows`` is the largest answer given so far."""
+    """Implements `cdc.capture.journal.database.JournalDatabase`; ``most_rows`` is the largest answer given so far."""
 
     visible: list[JournalRow] = field(default_factory=list)
     table_rows: list[Row] = field(default_factory=list)
@@ -100,12 +100,12 @@ class MemoryJournal:
             self.marked = marker
         self.visible = [row for row in self.visible if row.token not in set(tokens)]
 
-    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+    async def page(self, wanted: PageRequest, most: int) -> JournalPage | None:
         assert wanted.table.name == "item"
         after = wanted.after
         found = [row for row in self.table_rows if after is None or _id(row) > _id(after)][: wanted.most]
         waiting = frozenset(row.token for row in self.visible)
-        page = Page(found, found[-1] if found else None, len(found))
+        page = TablePage(found, found[-1] if found else None, len(found))
         return None if len(waiting) > most else JournalPage(page, waiting)
 
     async def wait(self, seconds: float) -> None:

@@ -18,7 +18,7 @@ from cdc.config import Config
 from cdc.pages.language import DEFAULT, LANGUAGES
 from cdc.pages.notices import NOTICES
 from cdc.pages.routes import SECTIONS
-from cdc.service.events import event_types
+from cdc.runtime.events import event_types
 
 _FOLDER = Path(cdc.pages.__file__).parent
 #: Function → which of its arguments are texts.

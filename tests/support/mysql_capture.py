@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from cdc.column import Capture
-from cdc.source.journal_database import JournalRow
-from cdc.source.journal_mysql import MySQLJournal
-from cdc.trigger.mysql import MySQLInstaller
-from cdc.trigger.mysql_apply import LockPatience
+from cdc.capture.journal.database import JournalRow
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.triggers.mysql import MySQLInstaller
+from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.model.column import Capture
 from support.database import Database
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.model.event import Event
 
 NONE = "(none)"
 

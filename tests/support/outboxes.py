@@ -7,12 +7,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
-from cdc.endpoint import Endpoint, Order
-from cdc.event import Event
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint, Order
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore, Stored
-from cdc.position import Position
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 EVERYTHING = DeliveryFilter()

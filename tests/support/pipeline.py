@@ -10,25 +10,25 @@ from typing import Any
 
 import orjson
 
-from cdc.change import Batch
+from cdc.capture.base import Source
+from cdc.capture.binlog.connection import LogConnection, log_head
+from cdc.capture.binlog.limits import LogLimits as BinlogLimits
+from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.source import BinlogSource
+from cdc.capture.journal.batches import JournalLimits
+from cdc.capture.journal.source import JournalSource
+from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.database.mysql_connection import connect
-from cdc.event import Event
-from cdc.finding import Repaired
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
-from cdc.payload import event_payload
-from cdc.position import Position
-from cdc.service import installers, sources
-from cdc.source.base import Source
-from cdc.source.binlog.connection import LogConnection, log_head
-from cdc.source.binlog.limits import Limits as BinlogLimits
-from cdc.source.binlog.position import BinlogPosition
-from cdc.source.binlog.source import BinlogSource
-from cdc.source.journal import JournalSource
-from cdc.source.journal_batches import Limits
-from cdc.trigger.mysql import MySQLInstaller
+from cdc.model.change import Batch
+from cdc.model.event import Event
+from cdc.model.finding import Repaired
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
+from cdc.runtime import installers, sources
 from support.database import Database
 from support.waiting import HANG_SECONDS
 
@@ -103,7 +103,7 @@ def install_cascades(database: Database, catalogue: Catalogue | None = None) -> 
 
 @asynccontextmanager
 async def pipeline(
-    database: Database, catalogue: Catalogue | None = None, limits: Limits | None = None
+    database: Database, catalogue: Catalogue | None = None, limits: JournalLimits | None = None
 ) -> AsyncIterator[Pipeline]:
     """On a database whose triggers are installed."""
     catalogue = catalogue or load_catalogue()

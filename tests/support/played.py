@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 import pymysql
 
-from cdc.event import Event
 from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.model.event import Event
 from support import recording_postgres
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database

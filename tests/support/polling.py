@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from cdc.change import Batch, Gap
+from cdc.capture.rest.budget import Budget
+from cdc.capture.rest.client import ApiClient
+from cdc.capture.rest.guard import BanGuard
+from cdc.capture.rest.source import Polled, RestSource
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig
-from cdc.errors import SourceError
-from cdc.event import Event
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Batch, Gap
+from cdc.model.errors import SourceError
+from cdc.model.event import Event
 from cdc.outbox.base import OutboxStore
-from cdc.service.rest import polled_tables, resource_of
-from cdc.service.rules import catalogue
-from cdc.source.rest.budget import Budget
-from cdc.source.rest.client import ApiClient
-from cdc.source.rest.guard import BanGuard
-from cdc.source.rest.source import Polled, RestSource
+from cdc.runtime.rest import polled_tables, resource_of
+from cdc.runtime.rules import catalogue
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock
 

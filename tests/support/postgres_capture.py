@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cdc.column import Capture
-from cdc.trigger.postgres import PostgresInstaller
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.column import Capture
 from support.database import Database
 
 SCHEMA = """

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 
 _CHUNK = 1 << 14
 

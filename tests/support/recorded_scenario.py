@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cdc import normal
-from cdc.change import Operation, Row, RowChange, Transaction, Value
 from cdc.mapping.catalogue import Catalogue
+from cdc.model import normal
+from cdc.model.change import Operation, Row, RowChange, Transaction, Value
 
 _TABLE = re.compile(r"CREATE TABLE `(\w+)` \((.*?)\n\) ENGINE", re.DOTALL)
 _COLUMN = re.compile(r"^  `(\w+)` (\w+(?:\(\d+\))?)(.*?),?$")

@@ -27,14 +27,14 @@ from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.config import SourceConfig
-from cdc.delivery import DeliveryState
-from cdc.endpoint import EndpointChange, Order
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange, Order
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
-from cdc.service import capture, installers
+from cdc.runtime import capture, installers
 from support.accesses import entry, token, user
 from support.consumer import database_url
 from support.database import Database, fresh_database

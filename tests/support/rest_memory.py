@@ -11,13 +11,13 @@ import re
 import sys
 from pathlib import Path
 
-from cdc.clock import SystemClock
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig, RestResource
+from cdc.model.clock import SystemClock
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.relay import Relay, nobody
-from cdc.service.rest import RestParts, rest_source
-from cdc.service.rules import mapper_of
+from cdc.runtime.rest import RestParts, rest_source
+from cdc.runtime.rules import mapper_of
 
 
 def resident_mb(what: str) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from cdc.change import Operation, Row, RowChange, Transaction, Value
-from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS, Facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Operation, Row, RowChange, Transaction, Value
+from cdc.model.event import Event
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 _ordinals = count(1)

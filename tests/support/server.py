@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pymysql
 
-from cdc.connection import ConnectionInfo, Engine
+from cdc.model.connection import ConnectionInfo, Engine
 from support import programs
 from support.ports import free_port
 

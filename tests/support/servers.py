@@ -10,7 +10,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 from support.programs import NoServerError
 from support.server import Kept, Spec, maintenance_database, owner_info
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from cdc.delivery import LeasedDelivery
 from cdc.dispatch.request import WebhookRequest, build_batch, build_request
-from cdc.payload import event_payload
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.payload import event_payload
 from support.dispatching import endpoint, event
 from support.manual_clock import START
 

@@ -9,12 +9,12 @@ import bcrypt
 
 from cdc.access.accounts import Accounts
 from cdc.access.facturascripts import FacturaScriptsUser
-from cdc.access.memory import MemoryAccess
-from cdc.access.nouns import Role
+from cdc.access.model import Role
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignedIn, SignIn
-from cdc.errors import SourceUnavailable
+from cdc.model.errors import SourceUnavailable
 from support.manual_clock import ManualClock
+from support.memory_access import MemoryAccess
 
 GOOD = "correct horse battery"
 ADDRESS = "192.0.2.1"

@@ -15,10 +15,10 @@ from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Sender
-from cdc.event import Event
-from cdc.observer import SILENT, Observer
+from cdc.model.event import Event
+from cdc.model.observer import SILENT, Observer
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.position import Position
 from support.dispatching import no_jitter
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS
@@ -78,7 +78,7 @@ class Stepping:
 
     def _is_idle(self) -> bool:
         dispatcher = self.dispatcher
-        at_work = dispatcher._wake.is_set() or dispatcher._flights or dispatcher._recorder.unrecorded
+        at_work = dispatcher._wake.is_set() or dispatcher._in_flight or dispatcher._recorder.unrecorded
         return not at_work and self.clock.next_wake() is not None
 
     async def run(self, seconds: float, step: float = 0.0) -> None:

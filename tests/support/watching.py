@@ -6,32 +6,32 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from cdc.change import Batch, Gap, Operation, RowChange, Transaction
-from cdc.delivery import Attempt, DeliveryState, Outcome
-from cdc.errors import SourceUnavailable
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
-from cdc.source.probe import Ahead
-from cdc.web.health import Bounds, reasons
+from cdc.capture.probe import Backlog
+from cdc.model.change import Batch, Gap, Operation, RowChange, Transaction
+from cdc.model.delivery import Attempt, DeliveryState, Outcome
+from cdc.model.errors import SourceUnavailable
+from cdc.model.position import Position
+from cdc.web.health import HealthLimits, reasons
 from cdc.web.monitor import Monitor, Queue, Watched
 from cdc.web.reported import Reported
 from support.manual_clock import START, ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 
-NOTHING = Ahead(0.0, 0)
-BOUNDS = Bounds(stalled=timedelta(seconds=60), overdue=timedelta(seconds=300))
+NOTHING = Backlog(0.0, 0)
+BOUNDS = HealthLimits(stalled=timedelta(seconds=60), overdue=timedelta(seconds=300))
 
 
 @dataclass
 class AskedProbe:
     """Answers ``ahead``, or fails."""
 
-    ahead: Ahead | None = NOTHING
+    ahead: Backlog | None = NOTHING
     error: SourceUnavailable | None = None
     asked: list[Position | None] = field(default_factory=list)
     closed: bool = False
     server: str = "PostgreSQL 18.4"
 
-    async def ask(self, position: Position | None) -> Ahead | None:
+    async def ask(self, position: Position | None) -> Backlog | None:
         self.asked.append(position)
         if self.error:
             raise self.error
@@ -66,7 +66,7 @@ class Watch:
 
     def answer(self, seconds: float = 0.0, transactions: int | None = 0) -> None:
         """The source's probe."""
-        self.monitor.ahead["main"].came(Ahead(seconds, transactions), self.clock.now())
+        self.monitor.ahead["main"].came(Backlog(seconds, transactions), self.clock.now())
 
     def queue(self, holdable: Collection[str] = (), **due_since: datetime) -> None:
         """The outbox; the endpoints that are named have something due."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cdc.backfill import Backfill, BackfillState
 from cdc.backfilling import LOOK_EVERY, Backfilling
-from cdc.change import BackfillStep
-from cdc.endpoint import Endpoint
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep
+from cdc.model.endpoint import Endpoint
+from cdc.model.position import Position
 from support.manual_clock import ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import at, endpoint, event
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.connection import ConnectionInfo, Engine, Tls
 from cdc.database.libpq import conninfo, libpq_parameters
+from cdc.model.connection import ConnectionInfo, Engine, Tls
 
 INFO = ConnectionInfo(Engine.POSTGRESQL, "erp", "fs", "it's secret")
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
-from cdc.clock import SystemClock
-from cdc.column import Table
-from cdc.endpoint import Endpoint
-from cdc.errors import CdcError, OutboxError, RowUnreadable, SourceUnavailable
-from cdc.event import Event
+from cdc.capture.base import NO_BACKFILLS, Backfills
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.observer import Silent
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
+from cdc.model.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
+from cdc.model.clock import SystemClock
+from cdc.model.column import Table
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import CdcError, OutboxError, RowUnreadable, SourceUnavailable
+from cdc.model.event import Event
+from cdc.model.observer import Silent
+from cdc.model.position import Position
 from cdc.relay import Relay, nobody
-from cdc.source.base import NO_BACKFILLS, Backfills
+from support.memory_outbox.outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from cdc.config import Config
-from cdc.delivery import DeliveryState, DeliveryView
 from cdc.dispatch.request import batch_id
 from cdc.dispatch.signing import new_secret
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.position import Position
 from cdc.receiver import Received, receiver_app
-from cdc.service.outboxes import open_outbox
-from cdc.service.trial import send_test
+from cdc.runtime.delivery_test import send_test
+from cdc.runtime.outboxes import open_outbox
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets
 from support.http_servers import served

@@ -13,13 +13,13 @@ import pytest
 from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.delivery import DeliveryState
+from cdc.model.delivery import DeliveryState
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.migrate import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, event, store
 from support.releases import KEY, after_rotation, dumped, later, releases
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep
 from cdc.outbox.backfill_rows import backfill_from, backfill_row, step_row
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db

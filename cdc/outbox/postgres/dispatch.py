@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
-from cdc.event import Event
+from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.event import Event
 from cdc.outbox.postgres.lanes import Lane, promote, settle
 from cdc.outbox.postgres.relay import announce, payloads_of
 from cdc.outbox.postgres.rows import ROW_STATE, storable

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cdc.delivery import LeasedDelivery
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.event import Event
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
 from cdc.outbox.postgres.lanes import reorder
 from cdc.outbox.postgres.relay import Ledger, announce, insert_deliveries, insert_events, read_ledger
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
@@ -21,7 +22,6 @@ from cdc.outbox.shared import (
     no_endpoint,
     record_busy,
 )
-from cdc.payload import event_payload
 
 
 async def endpoints(db: Db, endpoint_id: str | None) -> list[Endpoint]:

@@ -6,8 +6,8 @@ from typing import Final
 
 import psycopg
 
-from cdc.connection import ConnectionInfo
-from cdc.errors import OutboxError, OutboxUnavailable
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import OutboxError, OutboxUnavailable
 
 _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
 #: SQLSTATE, or its class of two characters → what is wrong, and how to mend it

@@ -1,17 +1,17 @@
-"""Rows that the PostgreSQL outbox keeps for sources that compare (`cdc.kept`)."""
+"""Rows that the PostgreSQL outbox keeps for sources that compare (`cdc.model.snapshot_row`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cdc.kept import KeptChange, KeptRow
+from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox.postgres.session import Db
 
 _ALL = "DELETE FROM cdc_outbox.kept_row WHERE source = %(source)s AND table_name = %(table)s"
 _SOME = f"{_ALL} AND key = ANY (%(keys)s::bytea[])"
 
 
-async def keep(db: Db, source: str, change: KeptChange) -> None:
+async def keep(db: Db, source: str, change: SnapshotChange) -> None:
     if change.anew:
         await db.query(_ALL, {"source": source, "table": change.table})
     if change.gone:
@@ -28,6 +28,6 @@ async def digests(
     return [(key, digest) for key, digest in found]
 
 
-async def rows(db: Db, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+async def rows(db: Db, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
     found = await db.rows("kept_rows", source=source, table=table, keys=list(keys))
-    return {row[0]: KeptRow(*row) for row in found}
+    return {row[0]: SnapshotRow(*row) for row in found}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cdc.endpoint import Order
+from cdc.model.endpoint import Order
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import lane_for, lane_of
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 import psycopg
 import structlog
 
-from cdc.backoff import Backoff
-from cdc.connection import ConnectionInfo
+from cdc.model.backoff import Backoff
+from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import CHANNEL, Tell, connect
 

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.postgres.rows import ACTIVE, STATES, attempt_from, event_from, view_from
-from cdc.outbox.postgres.search import Search, of_deliveries, of_events, span
+from cdc.outbox.postgres.search import PostgresSearch, of_deliveries, of_events, span
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
-from cdc.outbox.walk import Patience, Searched, Stretch, Walk
+from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
 
 #: the state with which ``counts.sql`` reports the leased among the active
 _LEASED_AMONG_ACTIVE: Final = 5
@@ -32,15 +32,15 @@ async def deliveries(db: Db, which: DeliveryFilter, limit: int, before: str | No
 
 
 async def search_deliveries(
-    db: Db, which: DeliveryFilter, limit: int, patience: Patience, before: str | None
-) -> Searched[DeliveryView]:
+    db: Db, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None
+) -> SearchPage[DeliveryView]:
     search = await of_deliveries(db, which)
     whole = await (_whole(db) if search.few else _span(db, which))
     sequence, number = 0, 0
     if before is not None:
         sequence, number = cursor_of(before) or await _place_of(db, before)
         whole = whole.below(sequence, number)
-    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=search.few)
+    walk: LogScan[tuple[Any, ...]] = LogScan(whole, limit, budget, at_once=search.few)
     for stretch in walk:
         within = search.within(stretch, "delivery.event", "event.sequence")
         if stretch.has(sequence):  # only there: the planner would take it for another bound that narrows the others too
@@ -49,13 +49,13 @@ async def search_deliveries(
     return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda edge: place_text(edge, 0))
 
 
-async def _span(db: Db, which: EventFilter) -> Stretch:
+async def _span(db: Db, which: EventFilter) -> LogSlice:
     return await span(db, which, await _whole(db))
 
 
-async def _whole(db: Db) -> Stretch:
+async def _whole(db: Db) -> LogSlice:
     ((oldest, newest),) = await db.rows("log_ends")
-    return Stretch(oldest - 1, newest)
+    return LogSlice(oldest - 1, newest)
 
 
 async def _place_of(db: Db, delivery_id: str) -> tuple[int, int]:
@@ -67,7 +67,7 @@ async def _place_of(db: Db, delivery_id: str) -> tuple[int, int]:
 
 
 async def delivery(db: Db, delivery_id: str) -> DeliveryView | None:
-    one = Search()
+    one = PostgresSearch()
     one.add("delivery.id = %(id)s", id=delivery_number(delivery_id), limit=1)
     rows = await db.query(one.text("deliveries"), one.parameters)
     return view_from(rows[0]) if rows else None
@@ -129,13 +129,13 @@ async def find_events(db: Db, which: EventFilter, limit: int, after: int) -> lis
 
 
 async def search_events(
-    db: Db, which: EventFilter, limit: int, patience: Patience, place: int | None, *, oldest_first: bool
-) -> Searched[StoredEvent]:
+    db: Db, which: EventFilter, limit: int, budget: TimeBudget, place: int | None, *, oldest_first: bool
+) -> SearchPage[StoredEvent]:
     search = await of_events(db, which)
     whole = await (_whole(db) if search.few else _span(db, which))
     if place is not None:
         whole = whole.behind(place, oldest_first=oldest_first)
-    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=search.few)
+    walk: LogScan[tuple[Any, ...]] = LogScan(whole, limit, budget, oldest_first=oldest_first, at_once=search.few)
     name = "find_events" if oldest_first else "find_newest"
     for stretch in walk:
         within = search.within(stretch, "event.sequence")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import psycopg
 
-from cdc.connection import ConnectionInfo
-from cdc.errors import OutboxError
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import OutboxError
 from cdc.outbox.migrate import Migration, migrations
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import Db, connect_plainly

@@ -14,14 +14,17 @@ from datetime import datetime
 from pathlib import Path
 
 from cdc.audit import Note
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep, Quarantined
-from cdc.connection import ConnectionInfo
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.event import Event
-from cdc.kept import KeptChange, KeptRow
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.connection import ConnectionInfo
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
+from cdc.model.replay import Replay, ReplayState
+from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox.base import Fence, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.postgres import (
     backfills,
@@ -42,10 +45,7 @@ from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
 from cdc.outbox.postgres.reader_lock import ReaderLocks
 from cdc.outbox.postgres.session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.walk import Patience, Searched
-from cdc.payload import event_payload
-from cdc.position import Position
-from cdc.replay import Replay, ReplayState
+from cdc.outbox.slices import SearchPage, TimeBudget
 
 
 class PostgresOutbox:
@@ -101,7 +101,7 @@ class PostgresOutbox:
         states: Mapping[str, str | None],
         now: datetime,
         *,
-        kept: KeptChange | None = None,
+        kept: SnapshotChange | None = None,
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
@@ -135,7 +135,7 @@ class PostgresOutbox:
     ) -> list[tuple[bytes, bytes]]:
         return await self._durable.read(kept_rows.digests, source, table, limit, after=after, until=until)
 
-    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
         return await self._durable.read(kept_rows.rows, source, table, keys)
 
     async def refusals(self, api: str) -> str:
@@ -261,9 +261,9 @@ class PostgresOutbox:
         return await self._log.read(log.deliveries, which, limit, before)
 
     async def search_deliveries(
-        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
-    ) -> Searched[DeliveryView]:
-        return await self._log.read(log.search_deliveries, which, limit, patience, before)
+        self, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
+    ) -> SearchPage[DeliveryView]:
+        return await self._log.read(log.search_deliveries, which, limit, budget, before)
 
     async def delivery(self, delivery_id: str) -> DeliveryView | None:
         return await self._log.read(log.delivery, delivery_id)
@@ -287,10 +287,10 @@ class PostgresOutbox:
         return await self._log.read(log.find_events, which, limit, after)
 
     async def search_events(
-        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
-    ) -> Searched[StoredEvent]:
+        self, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
         search = log.search_events
-        return await self._log.read(search, which, limit, patience, place, oldest_first=oldest_first)
+        return await self._log.read(search, which, limit, budget, place, oldest_first=oldest_first)
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 

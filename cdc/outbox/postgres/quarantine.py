@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from cdc.change import Quarantined
+from cdc.model.change import Quarantined
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.quarantine_rows import quarantined_from, quarantined_row

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from cdc.connection import ConnectionInfo
-from cdc.errors import OutboxError
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import OutboxError
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import connect_plainly
 from cdc.outbox.shared import reader_lock

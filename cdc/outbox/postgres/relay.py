@@ -12,12 +12,14 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
-from cdc.change import BackfillStep, Quarantined
-from cdc.connection import ConnectionInfo
-from cdc.endpoint import Order
-from cdc.errors import OutboxLost
-from cdc.event import Event
-from cdc.kept import KeptChange
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.connection import ConnectionInfo
+from cdc.model.endpoint import Order
+from cdc.model.errors import OutboxLost
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
+from cdc.model.snapshot_row import SnapshotChange
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.postgres import backfills, quarantine
 from cdc.outbox.postgres.kept_rows import keep
@@ -25,8 +27,6 @@ from cdc.outbox.postgres.lanes import merge_lanes
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db, Tell
 from cdc.outbox.shared import Subscriber, check_fence, lane_for, position_moved
-from cdc.payload import event_payload
-from cdc.position import Position
 
 #: Seconds for which filters hold the event loop, and one evaluation more.
 _TURN: Final = 0.005
@@ -73,7 +73,7 @@ async def store(
     *,
     changed_states: Mapping[str, str | None],
     now: datetime,
-    kept: KeptChange | None = None,
+    kept: SnapshotChange | None = None,
     step: BackfillStep | None = None,
     quarantined: Sequence[Quarantined] = (),
     fence: Fence | None = None,

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from cdc.endpoint import Order
-from cdc.log_filter import DeliveryFilter
+from cdc.model.endpoint import Order
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox import replay
 from cdc.outbox.base import Replayed
 from cdc.outbox.postgres.lanes import settle
 from cdc.outbox.postgres.rows import ACTIVE, event_from
 from cdc.outbox.postgres.search import of_deliveries, of_events
 from cdc.outbox.postgres.session import Db, Tell
-from cdc.outbox.replay import Candidate, Found
+from cdc.outbox.replay import Candidate, ReplayScan
 from cdc.outbox.shared import (
     Subscriber,
     delivery_number,
@@ -54,7 +54,7 @@ async def retry(db: Db, delivery_id: str, now: datetime) -> None:
     await _reopen(db, rows, now)
 
 
-async def find(db: Db, which: DeliveryFilter, limit: int, after: str | None) -> Found:
+async def find(db: Db, which: DeliveryFilter, limit: int, after: str | None) -> ReplayScan:
     """Reads only."""
     place = place_of(after)
     subscriber = None if which.endpoint_id is None else await _subscriber(db, which.endpoint_id)
@@ -71,14 +71,14 @@ async def _subscriber(db: Db, endpoint_id: str) -> Subscriber:
     return Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition, endpoint_id)
 
 
-async def _finished(db: Db, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> Found:
+async def _finished(db: Db, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> ReplayScan:
     search = await of_deliveries(db, which)
     search.add("(delivery.event, delivery.id) > (%(place)s, %(behind)s)", place=place[0], behind=place[1])
     rows = await db.query(search.text("replayable"), search.parameters | {"limit": limit})
     return replay.of_deliveries([(sequence, number, expunged) for sequence, number, expunged in rows], limit)
 
 
-async def _of_endpoint(db: Db, which: DeliveryFilter, subscriber: Subscriber, *, limit: int, after: int) -> Found:
+async def _of_endpoint(db: Db, which: DeliveryFilter, subscriber: Subscriber, *, limit: int, after: int) -> ReplayScan:
     """Of one endpoint, also what it wants and never got."""
     search = await of_events(db, which)
     search.add("event.sequence > %(after)s", after=after)
@@ -95,7 +95,7 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
     return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)
 
 
-async def apply(db: Db, found: Found, now: datetime) -> Replayed:
+async def apply(db: Db, found: ReplayScan, now: datetime) -> Replayed:
     rows = await db.rows("retriable", ids=found.reopened)
     done = await _reopen(db, [row for row in rows if row[1] > ACTIVE and not row[5] and not row[7]], now)
     if found.endpoint is not None and found.made:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import Replayed
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.replay_rows import replay_from, replay_row
 from cdc.outbox.shared import no_replay
-from cdc.replay import Replay, ReplayState
 
 
 def _same(time: datetime) -> datetime:

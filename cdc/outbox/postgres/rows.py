@@ -9,8 +9,8 @@ import orjson
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.endpoint import Endpoint
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.endpoint import Endpoint
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import NO_NUL, delivery_id
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from cdc.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import connect_plainly
 from cdc.sqlfile import load

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cdc.delivery import DeliveryState
-from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.pattern import check_pattern, matches
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import text_in_payload
-from cdc.outbox.walk import Stretch
-from cdc.pattern import check_pattern, matches
+from cdc.outbox.slices import LogSlice
 from cdc.sqlfile import render
 
 #: the term for each state; literals, so that partial indexes serve
@@ -57,7 +57,7 @@ _ENDPOINTS: Final = (
 _ENDPOINT: Final = "SELECT number FROM cdc_outbox.endpoint WHERE id = %(id)s"
 
 
-class Search:
+class PostgresSearch:
     """Fixed terms with named parameters, for a statement's ``$where``.  ``few``: what is looked up first narrows it to
     so little that it is found at once."""
 
@@ -72,27 +72,27 @@ class Search:
         self._terms.append(term)
         self.parameters.update(parameters)
 
-    def within(self, stretch: Stretch, *columns: str) -> Search:
+    def within(self, stretch: LogSlice, *columns: str) -> PostgresSearch:
         """``columns``: the sequence of an event, in each table that the statement may begin with."""
         terms = [f"{name} > %(above)s AND {name} <= %(upto)s" for name in columns]
         return self.narrowed(*terms, above=stretch.above, upto=stretch.upto)
 
-    def narrowed(self, *terms: str, **parameters: object) -> Search:
-        return Search([*self._terms, *terms], {**self.parameters, **parameters}, few=self.few)
+    def narrowed(self, *terms: str, **parameters: object) -> PostgresSearch:
+        return PostgresSearch([*self._terms, *terms], {**self.parameters, **parameters}, few=self.few)
 
     def text(self, name: str) -> str:
         return render(f"postgres/outbox/{name}.sql", where=" AND ".join(self._terms))
 
 
-async def of_events(db: Db, which: EventFilter) -> Search:
+async def of_events(db: Db, which: EventFilter) -> PostgresSearch:
     """Raises `UsageError`."""
     search = await _terms(db, which)
     await _look_up(db, which, search, "event.sequence")
     return search
 
 
-async def _terms(db: Db, which: EventFilter) -> Search:
-    search = Search()
+async def _terms(db: Db, which: EventFilter) -> PostgresSearch:
+    search = PostgresSearch()
     if which.event_id is not None:
         search.add("event.id = %(event)s", event=which.event_id)
     if which.event_pattern is not None and check_pattern(which.event_pattern) != "*":
@@ -111,7 +111,7 @@ async def _terms(db: Db, which: EventFilter) -> Search:
     return search
 
 
-async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
+async def of_deliveries(db: Db, which: DeliveryFilter) -> PostgresSearch:
     """Raises `UsageError`."""
     search = await _terms(db, which)
     await _look_up(db, which, search, "delivery.event")
@@ -128,7 +128,7 @@ async def of_deliveries(db: Db, which: DeliveryFilter) -> Search:
     return search
 
 
-async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> None:
+async def _look_up(db: Db, which: EventFilter, search: PostgresSearch, column: str) -> None:
     """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
     if which.text is not None:
         text = text_in_payload(which.text)
@@ -148,7 +148,7 @@ async def _look_up(db: Db, which: EventFilter, search: Search, column: str) -> N
             return
 
 
-async def span(db: Db, which: EventFilter, whole: Stretch) -> Stretch:
+async def span(db: Db, which: EventFilter, whole: LogSlice) -> LogSlice:
     """The part of the log where a time that has ended lies, so that nobody walks there from the newest event; all of it
     when the events of that time are too many."""
     if which.until is None:
@@ -159,7 +159,7 @@ async def span(db: Db, which: EventFilter, whole: Stretch) -> Stretch:
     return whole if found > MANY else whole.shared(first, last)
 
 
-async def _few(db: Db, terms: str, search: Search) -> bool:
+async def _few(db: Db, terms: str, search: PostgresSearch) -> bool:
     query = _COUNT.format(terms=terms)
     ((found,),) = await db.query(query, {**search.parameters, "most": FEW + 1})
     return int(found) <= FEW

@@ -14,9 +14,9 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from cdc.connection import ConnectionInfo
-from cdc.database.hang_up import hang_up
 from cdc.database.postgres_connection import connect_async
+from cdc.database.shutdown import shut_down
+from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.sqlfile import load, render
 
@@ -155,7 +155,7 @@ class PostgresSession:
         """Whether there was a connection to cut."""
         if self._connection is None or self._connection.closed:
             return False
-        hang_up(self._connection.fileno())
+        shut_down(self._connection.fileno())
         return True
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from cdc.connection import ConnectionInfo
 from cdc.database.postgres_connection import connect
+from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
-from cdc.outbox.transfer import BATCH, COLUMNS, Part, Row
+from cdc.outbox.transfer import BATCH, COLUMNS, Row, TransferPart
 from cdc.sqlfile import load
 
 #: Nobody stores or finishes meanwhile (it is the lock of sql/postgres/outbox/begin.sql), and nobody moves at once.
@@ -28,8 +28,8 @@ class PostgresSide:
         self.name = f"The outbox in {info.describe()}"
         self._db = connection
 
-    def counts(self) -> dict[Part, int]:
-        return {part: self._one(sql.SQL("SELECT count(*) FROM {}").format(_table(part))) for part in Part}
+    def counts(self) -> dict[TransferPart, int]:
+        return {part: self._one(sql.SQL("SELECT count(*) FROM {}").format(_table(part))) for part in TransferPart}
 
     def leased(self, now: datetime) -> int:
         return self._one(sql.SQL(_LEASED), now)
@@ -39,18 +39,18 @@ class PostgresSide:
         assert row is not None, "a count is a row"
         return int(row[0])
 
-    def read(self, part: Part) -> Iterator[list[Row]]:
+    def read(self, part: TransferPart) -> Iterator[list[Row]]:
         with self._db.cursor(name=f"move_{part}", withhold=False) as cursor:
-            if part is Part.ENDPOINTS:
+            if part is TransferPart.ENDPOINTS:
                 cursor.execute(load("postgres/outbox/transfer/endpoints.sql").encode())
             else:
                 columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
                 cursor.execute(sql.SQL("SELECT {} FROM {} ORDER BY 1").format(columns, _table(part)))
             while rows := cursor.fetchmany(BATCH):
-                yield [_endpoint(row) for row in rows] if part is Part.ENDPOINTS else rows
+                yield [_endpoint(row) for row in rows] if part is TransferPart.ENDPOINTS else rows
 
-    def write(self, part: Part, rows: Sequence[Row]) -> None:
-        if part is Part.ENDPOINTS:
+    def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
+        if part is TransferPart.ENDPOINTS:
             for number, endpoint, removed_at in rows:
                 self._db.execute(load("postgres/outbox/insert_endpoint.sql").encode(), endpoint_row(endpoint))
                 self._db.execute(_RENUMBER, (number, removed_at, endpoint.id))
@@ -66,7 +66,7 @@ class PostgresSide:
         self._db.execute("COMMIT")
 
 
-def _table(part: Part) -> sql.Identifier:
+def _table(part: TransferPart) -> sql.Identifier:
     return sql.Identifier("cdc_outbox", part.value)
 
 

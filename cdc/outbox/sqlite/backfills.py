@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep
 from cdc.outbox.backfill_rows import backfill_from, backfill_row, step_row
 from cdc.outbox.shared import no_backfill
 from cdc.outbox.sqlite.rows import micros, moment

@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from cdc.errors import OutboxError, UsageError
 from cdc.files import replace_durably
+from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.sqlite.errors import sentence
 
 

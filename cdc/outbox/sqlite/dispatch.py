@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
-from cdc.event import Event
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.event import Event
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.lanes import settle
 from cdc.outbox.sqlite.relay import announce

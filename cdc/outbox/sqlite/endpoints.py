@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from cdc.delivery import LeasedDelivery
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.event import Event
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (
     Subscriber,
@@ -22,7 +23,6 @@ from cdc.outbox.sqlite.file import overwriting
 from cdc.outbox.sqlite.lanes import reorder
 from cdc.outbox.sqlite.relay import announce, insert_deliveries, insert_events
 from cdc.outbox.sqlite.rows import ACTIVE, endpoint_from, endpoint_row, micros
-from cdc.payload import event_payload
 from cdc.sqlfile import load
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 
 #: primary result code → what is wrong with the file, and how to mend it
 _SENTENCES: Final[dict[int, tuple[str, str]]] = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 
 
 @contextmanager

@@ -1,15 +1,15 @@
-"""Rows that the SQLite outbox keeps for sources that compare (`cdc.kept`)."""
+"""Rows that the SQLite outbox keeps for sources that compare (`cdc.model.snapshot_row`)."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
 
-from cdc.kept import KeptChange, KeptRow
+from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.sqlfile import load
 
 
-def keep(db: sqlite3.Connection, source: str, change: KeptChange) -> None:
+def keep(db: sqlite3.Connection, source: str, change: SnapshotChange) -> None:
     if change.anew:
         db.execute("DELETE FROM kept_row WHERE source = ? AND table_name = ?", (source, change.table))
     gone = "DELETE FROM kept_row WHERE source = ? AND table_name = ? AND key = ?"
@@ -29,7 +29,7 @@ def digests(
     return db.execute(load("sqlite/kept_digests.sql"), which).fetchall()
 
 
-def rows(db: sqlite3.Connection, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+def rows(db: sqlite3.Connection, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
     query = load("sqlite/kept_row.sql")
     found = (db.execute(query, (source, table, key)).fetchone() for key in keys)
-    return {row[0]: KeptRow(*row) for row in found if row is not None}
+    return {row[0]: SnapshotRow(*row) for row in found if row is not None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from cdc.endpoint import Order
+from cdc.model.endpoint import Order
 from cdc.outbox.shared import lane_for, lane_of
 from cdc.sqlfile import load
 

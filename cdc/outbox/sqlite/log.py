@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
+from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
 from cdc.outbox.sqlite.rows import ACTIVE, LEASED_AMONG_ACTIVE, attempt_from, event_from, state_of, view_from
-from cdc.outbox.sqlite.search import Search, of_deliveries, of_events, rows_of, span
-from cdc.outbox.walk import Patience, Searched, Stretch, Walk
+from cdc.outbox.sqlite.search import SqliteSearch, of_deliveries, of_events, rows_of, span
 from cdc.sqlfile import load
 
 
@@ -28,8 +28,8 @@ def deliveries(db: sqlite3.Connection, which: DeliveryFilter, limit: int, before
 
 
 def search_deliveries(
-    db: sqlite3.Connection, which: DeliveryFilter, limit: int, patience: Patience, before: str | None
-) -> Searched[DeliveryView]:
+    db: sqlite3.Connection, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None
+) -> SearchPage[DeliveryView]:
     searches = of_deliveries(db, which, walked=True)
     few = all(search.few for search in searches)
     whole = _whole(db) if few else span(db, which, _whole(db))
@@ -37,16 +37,16 @@ def search_deliveries(
         sequence, number = cursor_of(before) or _place_of(db, before)
         searches = [search.before(sequence, number) for search in searches]
         whole = whole.below(sequence, number)
-    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, at_once=few)
+    walk: LogScan[tuple[Any, ...]] = LogScan(whole, limit, budget, at_once=few)
     for stretch in walk:
         within = [search.within(stretch) for search in searches]
         walk.rows += rows_of(db, "deliveries", within, lambda row: (row[15], row[0]), limit=walk.wanted, reverse=True)
     return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda sequence: place_text(sequence, 0))
 
 
-def _whole(db: sqlite3.Connection) -> Stretch:
+def _whole(db: sqlite3.Connection) -> LogSlice:
     oldest, newest = db.execute(load("sqlite/log_ends.sql")).fetchone()
-    return Stretch(oldest - 1, newest)
+    return LogSlice(oldest - 1, newest)
 
 
 def _place_of(db: sqlite3.Connection, delivery_id: str) -> tuple[int, int]:
@@ -59,7 +59,7 @@ def _place_of(db: sqlite3.Connection, delivery_id: str) -> tuple[int, int]:
 
 
 def delivery(db: sqlite3.Connection, delivery_id: str) -> DeliveryView | None:
-    one = Search("delivery", ("delivery.id = :id",), {"id": delivery_number(delivery_id), "limit": 1})
+    one = SqliteSearch("delivery", ("delivery.id = :id",), {"id": delivery_number(delivery_id), "limit": 1})
     row = db.execute(one.text("deliveries"), one.parameters).fetchone()
     return None if row is None else view_from(row)
 
@@ -121,14 +121,14 @@ def find_events(db: sqlite3.Connection, which: EventFilter, limit: int, after: i
 
 
 def search_events(
-    db: sqlite3.Connection, which: EventFilter, limit: int, patience: Patience, place: int | None, *, oldest_first: bool
-) -> Searched[StoredEvent]:
+    db: sqlite3.Connection, which: EventFilter, limit: int, budget: TimeBudget, place: int | None, *, oldest_first: bool
+) -> SearchPage[StoredEvent]:
     searches = of_events(db, which, walked=True)
     few = all(search.few for search in searches)
     whole = _whole(db) if few else span(db, which, _whole(db))
     if place is not None:
         whole = whole.behind(place, oldest_first=oldest_first)
-    walk: Walk[tuple[Any, ...]] = Walk(whole, limit, patience, oldest_first=oldest_first, at_once=few)
+    walk: LogScan[tuple[Any, ...]] = LogScan(whole, limit, budget, oldest_first=oldest_first, at_once=few)
     name = "find_events" if oldest_first else "find_newest"
     for stretch in walk:
         within = [search.within(stretch) for search in searches]

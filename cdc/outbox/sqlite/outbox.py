@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Final
 
 from cdc.audit import Note
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep, Quarantined
-from cdc.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
-from cdc.endpoint import Endpoint, EndpointChange
-from cdc.event import Event
-from cdc.kept import KeptChange, KeptRow
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.position import Position
+from cdc.model.replay import Replay, ReplayState
+from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox.base import Fence, Replayed, Retained, Retention, Stored, StoredEvent
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.outbox.sqlite import (
     backfills,
     dispatch,
@@ -43,9 +46,6 @@ from cdc.outbox.sqlite.file import keep_private
 from cdc.outbox.sqlite.lock import ProcessLock
 from cdc.outbox.sqlite.refusals import RefusalFile
 from cdc.outbox.sqlite.thread import SqliteThread
-from cdc.outbox.walk import Patience, Searched
-from cdc.position import Position
-from cdc.replay import Replay, ReplayState
 
 #: KiB.  The log, and kept rows, are walked once: what is needed again are the pages above the leaves.
 _READER_CACHE: Final = 4096
@@ -115,7 +115,7 @@ class SqliteOutbox:
         states: Mapping[str, str | None],
         now: datetime,
         *,
-        kept: KeptChange | None = None,
+        kept: SnapshotChange | None = None,
         step: BackfillStep | None = None,
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
@@ -149,7 +149,7 @@ class SqliteOutbox:
     ) -> list[tuple[bytes, bytes]]:
         return await self._reader.read(kept_rows.digests, source, table, limit, after=after, until=until)
 
-    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, KeptRow]:
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
         return await self._reader.read(kept_rows.rows, source, table, keys)
 
     async def refusals(self, api: str) -> str:
@@ -249,9 +249,9 @@ class SqliteOutbox:
         return await self._reader.read(log.deliveries, which, limit, before)
 
     async def search_deliveries(
-        self, which: DeliveryFilter, limit: int, patience: Patience, before: str | None = None
-    ) -> Searched[DeliveryView]:
-        return await self._reader.read(log.search_deliveries, which, limit, patience, before)
+        self, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
+    ) -> SearchPage[DeliveryView]:
+        return await self._reader.read(log.search_deliveries, which, limit, budget, before)
 
     async def delivery(self, delivery_id: str) -> DeliveryView | None:
         return await self._reader.read(log.delivery, delivery_id)
@@ -275,10 +275,10 @@ class SqliteOutbox:
         return await self._reader.read(log.find_events, which, limit, after)
 
     async def search_events(
-        self, which: EventFilter, limit: int, patience: Patience, place: int | None = None, *, oldest_first: bool
-    ) -> Searched[StoredEvent]:
+        self, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
         search = log.search_events
-        return await self._reader.read(search, which, limit, patience, place, oldest_first=oldest_first)
+        return await self._reader.read(search, which, limit, budget, place, oldest_first=oldest_first)
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from cdc.change import Quarantined
+from cdc.model.change import Quarantined
 from cdc.outbox.quarantine_rows import quarantined_from, quarantined_row
 from cdc.outbox.sqlite.rows import micros, moment
 from cdc.sqlfile import load

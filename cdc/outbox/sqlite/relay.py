@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from cdc.change import BackfillStep, Quarantined
-from cdc.endpoint import Order
-from cdc.event import Event
-from cdc.kept import KeptChange
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.endpoint import Order
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
+from cdc.model.snapshot_row import SnapshotChange
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.shared import Subscriber, check_fence, lane_for
 from cdc.outbox.sqlite import backfills, quarantine
@@ -21,8 +23,6 @@ from cdc.outbox.sqlite.giving_way import giving_way
 from cdc.outbox.sqlite.kept_rows import keep
 from cdc.outbox.sqlite.lanes import merge_lanes
 from cdc.outbox.sqlite.rows import micros
-from cdc.payload import event_payload
-from cdc.position import Position
 from cdc.sqlfile import load
 
 
@@ -43,7 +43,7 @@ def store(
     *,
     changed_states: Mapping[str, str | None],
     now: datetime,
-    kept: KeptChange | None = None,
+    kept: SnapshotChange | None = None,
     step: BackfillStep | None = None,
     quarantined: Sequence[Quarantined] = (),
     fence: Fence | None = None,

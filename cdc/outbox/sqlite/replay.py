@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from cdc.endpoint import Order
-from cdc.log_filter import DeliveryFilter
+from cdc.model.endpoint import Order
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox import replay
 from cdc.outbox.base import Replayed
-from cdc.outbox.replay import Candidate, Found
+from cdc.outbox.replay import Candidate, ReplayScan
 from cdc.outbox.shared import (
     Subscriber,
     delivery_number,
@@ -51,7 +51,7 @@ def retry(db: sqlite3.Connection, delivery_id: str, now: datetime) -> None:
     _reopen(db, [row], now)
 
 
-def find(db: sqlite3.Connection, which: DeliveryFilter, limit: int, after: str | None) -> Found:
+def find(db: sqlite3.Connection, which: DeliveryFilter, limit: int, after: str | None) -> ReplayScan:
     """Reads only."""
     place = place_of(after)
     subscriber = None if which.endpoint_id is None else _subscriber(db, which.endpoint_id)
@@ -70,7 +70,7 @@ def _subscriber(db: sqlite3.Connection, endpoint_id: str) -> Subscriber:
     )
 
 
-def _finished(db: sqlite3.Connection, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> Found:
+def _finished(db: sqlite3.Connection, which: DeliveryFilter, limit: int, place: tuple[int, int]) -> ReplayScan:
     searches = [search.after(*place) for search in of_deliveries(db, which)]
     rows = rows_of(db, "replayable", searches, lambda row: row[:2], limit=limit)
     return replay.of_deliveries([(sequence, number, bool(expunged)) for sequence, number, expunged in rows], limit)
@@ -78,7 +78,7 @@ def _finished(db: sqlite3.Connection, which: DeliveryFilter, limit: int, place: 
 
 def _of_endpoint(
     db: sqlite3.Connection, which: DeliveryFilter, subscriber: Subscriber, *, limit: int, after: int
-) -> Found:
+) -> ReplayScan:
     """Of one endpoint, also what it wants and never got."""
     given = {"after": after, "endpoint": subscriber.number}
     searches = [search.narrowed("$sequence > :after", **given) for search in of_events(db, which)]
@@ -93,7 +93,7 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
     return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)
 
 
-def apply(db: sqlite3.Connection, found: Found, now: datetime) -> Replayed:
+def apply(db: sqlite3.Connection, found: ReplayScan, now: datetime) -> Replayed:
     """In a transaction."""
     rows = db.execute(load("sqlite/retriable_of.sql"), (json.dumps(found.reopened),)).fetchall()
     done = _reopen(db, [row for row in rows if row[1] > ACTIVE and not row[5] and not row[7]], now)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import Replayed
 from cdc.outbox.replay_rows import replay_from, replay_row
 from cdc.outbox.shared import no_replay
 from cdc.outbox.sqlite.rows import micros, moment
-from cdc.replay import Replay, ReplayState
 from cdc.sqlfile import load
 
 

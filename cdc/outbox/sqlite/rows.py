@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from cdc.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.endpoint import Endpoint, Order, PayloadFormat
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import delivery_id
 

@@ -15,12 +15,12 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Final
 
-from cdc.delivery import DeliveryState
-from cdc.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.pattern import check_pattern, matches
 from cdc.outbox.shared import text_in_payload
+from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite.rows import micros
-from cdc.outbox.walk import Stretch
-from cdc.pattern import check_pattern, matches
 from cdc.sqlfile import load, render
 
 #: A stretch of time, or the unfinished deliveries, are begun with when they are at most so many.
@@ -65,7 +65,7 @@ _UNFINISHED_IDS: Final = "delivery.id IN (SELECT id FROM delivery WHERE state < 
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SqliteSearch:
     """One way through the log.  ``first``: the table to begin with, ``event`` or ``delivery``.  ``terms``: fixed texts
     with named parameters.  ``few``: what it begins with is little, and found apart from the order."""
 
@@ -79,25 +79,25 @@ class Search:
         """The column that the order goes by."""
         return "event.sequence" if self.first == "event" else "delivery.event"
 
-    def narrowed(self, *terms: str, **parameters: object) -> Search:
+    def narrowed(self, *terms: str, **parameters: object) -> SqliteSearch:
         """``$sequence`` in a term is the column that the order goes by."""
         added = tuple(term.replace("$sequence", self.sequence) for term in terms)
         return replace(self, terms=self.terms + added, parameters={**self.parameters, **parameters})
 
-    def before(self, sequence: int, delivery: int) -> Search:
+    def before(self, sequence: int, delivery: int) -> SqliteSearch:
         return self.narrowed(
             "$sequence <= :place", "($sequence < :place OR delivery.id < :behind)", place=sequence, behind=delivery
         )
 
-    def after(self, sequence: int, delivery: int) -> Search:
+    def after(self, sequence: int, delivery: int) -> SqliteSearch:
         return self.narrowed(
             "$sequence >= :place", "($sequence > :place OR delivery.id > :behind)", place=sequence, behind=delivery
         )
 
-    def within(self, stretch: Stretch) -> Search:
+    def within(self, stretch: LogSlice) -> SqliteSearch:
         return self.narrowed("$sequence > :above AND $sequence <= :upto", above=stretch.above, upto=stretch.upto)
 
-    def of_few(self) -> Search:
+    def of_few(self) -> SqliteSearch:
         return replace(self, few=True)
 
     def text(self, name: str) -> str:
@@ -106,18 +106,18 @@ class Search:
         return render(f"sqlite/{name}.sql", first=self.first, second=second, sequence=self.sequence, where=where)
 
 
-def of_events(db: sqlite3.Connection, which: EventFilter, *, walked: bool = False) -> list[Search]:
+def of_events(db: sqlite3.Connection, which: EventFilter, *, walked: bool = False) -> list[SqliteSearch]:
     """The ways whose findings, together and in order, are the events meant.  ``walked``: they are looked for stretch by
     stretch, so that a long time is no way.  Raises `UsageError`."""
     terms, parameters = _event_terms(which)
-    every = Search("event", tuple(terms) or ("1",), parameters)
+    every = SqliteSearch("event", tuple(terms) or ("1",), parameters)
     by_time = [] if walked else _by_time(every)
     return _by_event(db, which, every) or _by_name(db, which, every) or by_time or [every]
 
 
 def of_deliveries(
     db: sqlite3.Connection, which: DeliveryFilter, *, newest_first: bool = False, walked: bool = False
-) -> list[Search]:
+) -> list[SqliteSearch]:
     """The ways whose findings, together and in order, are the deliveries meant.  ``walked``: as in `of_events`.  Raises
     `UsageError`."""
     # of a long time that ends now the newest are at the log's end
@@ -131,7 +131,7 @@ def of_deliveries(
         parameters["endpoint_ids"] = json.dumps(which.endpoint_ids)
     if which.state is not None:
         terms.append(_STATES[which.state])
-    by_event = Search("event", tuple(terms) or ("1",), parameters)
+    by_event = SqliteSearch("event", tuple(terms) or ("1",), parameters)
     by_delivery = replace(by_event, first="delivery")
     return (
         _by_event(db, which, by_event)
@@ -166,7 +166,7 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
     return terms, parameters
 
 
-def _by_event(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:
+def _by_event(db: sqlite3.Connection, which: EventFilter, every: SqliteSearch) -> list[SqliteSearch]:
     text = () if which.text is None else (f"+{_TEXT}",)
     if which.event_id is not None:
         return [every.narrowed("event.id = :event_id", *text).of_few()]
@@ -179,7 +179,7 @@ def _by_event(db: sqlite3.Connection, which: EventFilter, every: Search) -> list
     return []
 
 
-def _by_state(db: sqlite3.Connection, which: DeliveryFilter, every: Search) -> list[Search]:
+def _by_state(db: sqlite3.Connection, which: DeliveryFilter, every: SqliteSearch) -> list[SqliteSearch]:
     if which.state is None or which.state is DeliveryState.DELIVERED:
         return []
     rare = _RARE.get(which.state)
@@ -189,7 +189,7 @@ def _by_state(db: sqlite3.Connection, which: DeliveryFilter, every: Search) -> l
     return [every.narrowed(_UNFINISHED_IDS).of_few()] if _few(db, _UNFINISHED, {}) else []
 
 
-def _by_name(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[Search]:
+def _by_name(db: sqlite3.Connection, which: EventFilter, every: SqliteSearch) -> list[SqliteSearch]:
     """One way for each name that fits, to be merged: each is in order."""
     if which.event_pattern is None or which.event_pattern == "*":
         return []
@@ -198,11 +198,11 @@ def _by_name(db: sqlite3.Connection, which: EventFilter, every: Search) -> list[
     return [every.narrowed("event.name = :name", name=name) for name in names] or nothing
 
 
-def _by_time(every: Search) -> list[Search]:
+def _by_time(every: SqliteSearch) -> list[SqliteSearch]:
     return [every.narrowed(_WINDOW)] if "since" in every.parameters else []
 
 
-def span(db: sqlite3.Connection, which: EventFilter, whole: Stretch) -> Stretch:
+def span(db: sqlite3.Connection, which: EventFilter, whole: LogSlice) -> LogSlice:
     """The part of the log where a time that has ended lies, so that nobody walks there from the newest event; all of it
     when the events of that time are too many."""
     if which.until is None:
@@ -226,7 +226,7 @@ def _few(db: sqlite3.Connection, count: str, parameters: Mapping[str, object]) -
 def rows_of(
     db: sqlite3.Connection,
     name: str,
-    searches: Sequence[Search],
+    searches: Sequence[SqliteSearch],
     key: Callable[[tuple[Any, ...]], Any],
     *,
     limit: int,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from cdc.errors import OutboxError, OutboxLost
+from cdc.model.errors import OutboxError, OutboxLost
 from cdc.outbox.sqlite.errors import primary_code, sentence
 
 P = ParamSpec("P")
@@ -142,10 +142,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+def _write_ahead(connection: sqlite3.Connection, budget: float) -> None:
     """Have the file written ahead for good.  SQLite does not wait for another connection that is about to do the same,
-    so this does, for ``patience`` seconds."""
-    end = time.monotonic() + patience
+    so this does, for ``budget`` seconds."""
+    end = time.monotonic() + budget
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 from cdc.outbox.sqlite.errors import sentence
 from cdc.outbox.sqlite.lock import ProcessLock
 from cdc.outbox.sqlite.rows import endpoint_from, endpoint_row, micros, moment
-from cdc.outbox.transfer import BATCH, COLUMNS, TIMES, Part, Row
+from cdc.outbox.transfer import BATCH, COLUMNS, TIMES, Row, TransferPart
 from cdc.sqlfile import load
 
 
@@ -22,23 +22,23 @@ class SqliteSide:
         self.name = f"The outbox {path}"
         self._db = connection
 
-    def counts(self) -> dict[Part, int]:
-        return {part: self._db.execute(f"SELECT COUNT(*) FROM {part}").fetchone()[0] for part in Part}  # noqa: S608 - ours
+    def counts(self) -> dict[TransferPart, int]:
+        return {part: self._db.execute(f"SELECT COUNT(*) FROM {part}").fetchone()[0] for part in TransferPart}  # noqa: S608 - ours
 
     def leased(self, now: datetime) -> int:
         query = "SELECT COUNT(*) FROM delivery WHERE worker IS NOT NULL AND due > ?"
         return int(self._db.execute(query, (micros(now),)).fetchone()[0])
 
-    def read(self, part: Part) -> Iterator[list[Row]]:
-        if part is Part.ENDPOINTS:
+    def read(self, part: TransferPart) -> Iterator[list[Row]]:
+        if part is TransferPart.ENDPOINTS:
             cursor = self._db.execute(load("sqlite/transfer/endpoints.sql"))
         else:
             cursor = self._db.execute(f"SELECT {', '.join(COLUMNS[part])} FROM {part} ORDER BY 1")  # noqa: S608 - ours
         while rows := cursor.fetchmany(BATCH):
             yield [_from_row(part, row) for row in rows]
 
-    def write(self, part: Part, rows: Sequence[Row]) -> None:
-        if part is Part.ENDPOINTS:
+    def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
+        if part is TransferPart.ENDPOINTS:
             for number, endpoint, removed_at in rows:
                 self._db.execute(load("sqlite/insert_endpoint.sql"), endpoint_row(endpoint))
                 removed = None if removed_at is None else micros(removed_at)
@@ -55,18 +55,18 @@ class SqliteSide:
         self._db.execute("COMMIT")
 
 
-def _from_row(part: Part, row: Row) -> Row:
-    if part is Part.ENDPOINTS:
+def _from_row(part: TransferPart, row: Row) -> Row:
+    if part is TransferPart.ENDPOINTS:
         number, removed_at, *columns = row
         return number, endpoint_from(tuple(columns)), None if removed_at is None else moment(removed_at)
     return _converted(part, row, moment)
 
 
-def _to_row(part: Part, row: Row) -> Row:
+def _to_row(part: TransferPart, row: Row) -> Row:
     return _converted(part, row, micros)
 
 
-def _converted(part: Part, row: Row, convert: Any) -> Row:
+def _converted(part: TransferPart, row: Row, convert: Any) -> Row:
     return tuple(
         convert(value) if name in TIMES and value is not None else value
         for name, value in zip(COLUMNS[part], row, strict=True)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from cdc.access.nouns import Role
-from cdc.backfill import ACTIONS, Asked, Backfill, BackfillState, Planned, seconds_left
-from cdc.errors import SourceError, UsageError
+from cdc.access.model import Role
+from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState, Planned, seconds_left
+from cdc.model.errors import SourceError, UsageError
 from cdc.outbox.shared import no_backfill
 from cdc.pages.page import Page, Route, View
 
@@ -19,7 +19,7 @@ _PAGE = 50
 _FIELDS = ("source", "table", "where", "endpoint", "rate")
 
 
-class Going(NamedTuple):
+class RunningBackfill(NamedTuple):
     """``speed``: rows a second; ``left``: seconds."""
 
     backfill: Backfill
@@ -40,10 +40,10 @@ async def backfills(page: Page) -> web.StreamResponse:
     )
 
 
-def _going(page: Page, backfill: Backfill) -> Going:
+def _going(page: Page, backfill: Backfill) -> RunningBackfill:
     running = backfill.state is BackfillState.RUNNING
     speed = page.site.desk.backfill_speed(backfill) if running else None
-    return Going(backfill, speed, seconds_left(backfill, speed))
+    return RunningBackfill(backfill, speed, seconds_left(backfill, speed))
 
 
 async def new(page: Page) -> web.StreamResponse:

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from cdc.access.nouns import Role
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
-from cdc.log_filter import TEXT_EVENTS, DeliveryFilter
+from cdc.access.model import Role
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import no_delivery
-from cdc.outbox.walk import Patience, Searched
+from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.pages.page import Page, Refused, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
 
@@ -26,7 +26,7 @@ _FILTERS = (*FIELDS, "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ColumnDifference:
     """``changed``: the column is among the previous values."""
 
     column: str
@@ -38,11 +38,11 @@ class Difference:
 async def deliveries(page: Page) -> web.StreamResponse:
     store = page.site.desk.store
     given = {name: page.query(name) for name in _FILTERS}
-    patience, problem = Patience(page.site.desk.clock.monotonic), ""
+    patience, problem = TimeBudget(page.site.desk.clock.monotonic), ""
     try:
         searched = await store.search_deliveries(_filter(page, given), _PAGE, patience, page.query("before") or None)
     except UsageError as error:
-        searched, problem = Searched([], None), str(error)
+        searched, problem = SearchPage([], None), str(error)
     endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
     return page.render(
         "deliveries.html",
@@ -59,7 +59,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
     )
 
 
-async def looked_back_to(page: Page, searched: Searched[Any]) -> datetime | None:
+async def looked_back_to(page: Page, searched: SearchPage[Any]) -> datetime | None:
     """The time of the oldest event that a search looked at, when it ended there with more behind it."""
     if searched.looked is None:
         return None
@@ -115,12 +115,12 @@ def pretty(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
-def differences(event: StoredEvent) -> list[Difference]:
+def differences(event: StoredEvent) -> list[ColumnDifference]:
     """Each column of the record: what it was, what it is; those that changed first."""
     data: Mapping[str, Any] = event.payload.get("data") or {}
     previous: Mapping[str, Any] = event.payload.get("previous") or {}
     found = [
-        Difference(name, _text(previous.get(name, value)), _text(value), name in previous)
+        ColumnDifference(name, _text(previous.get(name, value)), _text(value), name in previous)
         for name, value in data.items()
         if not isinstance(value, list)
     ]

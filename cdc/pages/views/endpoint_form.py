@@ -1,4 +1,4 @@
-"""The form of an endpoint: what it shows of one, and what fields of `cdc.endpoint.Endpoint` come back of it."""
+"""The form of an endpoint: what it shows of one, and what fields of `cdc.model.endpoint.Endpoint` come back of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from multidict import MultiMapping
 
 from cdc.api.desk import EventKind
-from cdc.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
-from cdc.errors import UsageError
+from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
+from cdc.model.errors import UsageError
+from cdc.model.pattern import check_pattern
 from cdc.pages.page import Page
-from cdc.pattern import check_pattern
 
 _HOUR = 3600.0
 #: What a form shows for a new endpoint.
@@ -41,7 +41,7 @@ _CHOSEN = ("proxy", "client_certificate")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class EndpointForm:
     """``values``: what each text field shows.  ``events``, ``sources``: ticked boxes.  ``wrong``: sentences.
     ``again``: it asks for proxy and certificate again, as they belong to another origin than the URL's."""
 
@@ -52,17 +52,17 @@ class Form:
     fields: dict[str, Any] = field(default_factory=dict)
     again: bool = False
 
-    def asking_again(self, endpoint: Endpoint) -> Form:
+    def asking_again(self, endpoint: Endpoint) -> EndpointForm:
         """Return the form with proxy and certificate left open where they are as before."""
         left_open = {name: "" for name in _CHOSEN if self.values[name] == getattr(endpoint, name)}
         return replace(self, values=self.values | left_open, again=True)
 
 
-def empty() -> Form:
-    return Form(dict(_NEW))
+def empty() -> EndpointForm:
+    return EndpointForm(dict(_NEW))
 
 
-def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> Form:
+def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> EndpointForm:
     """``known``: the names of events that have a box."""
     values = {
         "url": endpoint.url,
@@ -83,10 +83,10 @@ def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> Form:
         "disable_after": f"{endpoint.disable_after / _HOUR:g}",
     }
     ticked = frozenset(pattern for pattern in endpoint.events if pattern in known)
-    return Form(values, ticked, frozenset(endpoint.sources))
+    return EndpointForm(values, ticked, frozenset(endpoint.sources))
 
 
-async def read(page: Page, present: Endpoint | None = None) -> Form:
+async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
     """What was sent: as fields where all of it is right, else with what is wrong.  ``present``: the endpoint that is
     changed.  A proxy or certificate that is as before counts as entered only where the form asked for it again."""
     sent = await page.form()
@@ -120,7 +120,7 @@ async def read(page: Page, present: Endpoint | None = None) -> Form:
         fields = {
             name: value for name, value in fields.items() if name not in _CHOSEN or value != getattr(present, name)
         }
-    return Form(values, ticked, sources, tuple(reader.wrong), fields, again)
+    return EndpointForm(values, ticked, sources, tuple(reader.wrong), fields, again)
 
 
 class _Reader:

@@ -8,17 +8,17 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.access.nouns import Role
+from cdc.access.model import Role
 from cdc.api.desk import ShownRequest
-from cdc.delivery import Attempt, DeliveryState
-from cdc.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
-from cdc.errors import CredentialsNotGiven, UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import Attempt, DeliveryState
+from cdc.model.endpoint import Endpoint, EndpointChange, Order, PayloadFormat
+from cdc.model.errors import CredentialsNotGiven, UsageError
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.shared import no_endpoint
 from cdc.pages.page import Page, Route
 from cdc.pages.snippets import snippets
 from cdc.pages.views import endpoint_form
-from cdc.pages.views.endpoint_form import Form
+from cdc.pages.views.endpoint_form import EndpointForm
 
 _LAST = 10
 _PREVIEW = 100
@@ -33,7 +33,7 @@ async def endpoints(page: Page) -> web.StreamResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TestDelivery:
     """``request``: None where it was a mail."""
 
     attempt: Attempt
@@ -44,7 +44,7 @@ async def endpoint(page: Page) -> web.StreamResponse:
     return await _endpoint(page, await _found(page))
 
 
-async def _endpoint(page: Page, found: Endpoint, trial: Trial | None = None) -> web.StreamResponse:
+async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = None) -> web.StreamResponse:
     store = page.site.desk.store
     return page.render(
         "endpoint.html",
@@ -94,7 +94,7 @@ async def update(page: Page) -> web.StreamResponse:
     return page.see(page.link("endpoints", found.id), notice="saved")
 
 
-async def _preview(page: Page, form: Form, found: Endpoint | None) -> web.StreamResponse:
+async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> web.StreamResponse:
     """The form again, with which of the last events would have come, unless something is wrong."""
     if form.wrong:
         return _form(page, form, found)
@@ -109,7 +109,7 @@ async def _preview(page: Page, form: Form, found: Endpoint | None) -> web.Stream
 
 def _form(
     page: Page,
-    form: Form,
+    form: EndpointForm,
     found: Endpoint | None,
     *,
     wrong: tuple[str, ...] = (),
@@ -179,7 +179,7 @@ async def test(page: Page) -> web.StreamResponse:
     store = page.site.desk.store
     view, event = await store.delivery(attempt.delivery_id), await store.event(attempt.event_id)
     sent = page.site.desk.request_of(view, event, found, attempt.started_at) if view and event else None
-    return await _endpoint(page, await _found(page), Trial(attempt, sent))
+    return await _endpoint(page, await _found(page), TestDelivery(attempt, sent))
 
 
 async def _found(page: Page) -> Endpoint:

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from aiohttp import web
 
 from cdc.access.sign_in import SignedIn
-from cdc.errors import AccessRefused, CdcError, UsageError
-from cdc.pages.door import COOKIE
+from cdc.model.errors import AccessRefused, CdcError, UsageError
 from cdc.pages.page import Page, Refused, Route
+from cdc.pages.session_auth import COOKIE
 from cdc.pages.views.overview import own_path
 
 

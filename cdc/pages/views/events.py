@@ -7,13 +7,13 @@ from itertools import groupby
 
 from aiohttp import web
 
-from cdc.errors import NotFound, UsageError
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.errors import NotFound, UsageError
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.pattern import check_pattern
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.walk import Patience, Searched
+from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.pages.page import Page, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
-from cdc.pattern import check_pattern
 
 _PAGE = 50
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
@@ -26,7 +26,7 @@ async def events(page: Page) -> web.StreamResponse:
     try:
         searched = await _search(page, given, before)
     except UsageError as error:
-        searched, problem = Searched([], None), str(error)
+        searched, problem = SearchPage([], None), str(error)
     return page.render(
         "events.html",
         events=searched.found,
@@ -38,13 +38,13 @@ async def events(page: Page) -> web.StreamResponse:
     )
 
 
-async def _search(page: Page, given: str, before: str) -> Searched[StoredEvent]:
+async def _search(page: Page, given: str, before: str) -> SearchPage[StoredEvent]:
     if before and not _SEQUENCE.fullmatch(before):
         raise UsageError(page.language.text("There is no such place in the log."))
     return await page.site.desk.store.search_events(
         EventFilter(event_pattern=check_pattern(given) if given else None),
         _PAGE,
-        Patience(page.site.desk.clock.monotonic),
+        TimeBudget(page.site.desk.clock.monotonic),
         int(before) if before else None,
         oldest_first=False,
     )

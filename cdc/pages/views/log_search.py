@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.pattern import check_pattern
 from cdc.pages.page import Page
-from cdc.pattern import check_pattern
 
 FIELDS: Final = ("event", "record", "endpoint", "state", "since", "until")
 _EVENT_ID = "evt_"

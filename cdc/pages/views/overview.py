@@ -9,8 +9,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from cdc.api.desk import Minute
-from cdc.delivery import DeliveryState
-from cdc.endpoint import Endpoint
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
 from cdc.pages import chart
 from cdc.pages.chart import Bar, Bars
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES

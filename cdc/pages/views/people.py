@@ -10,8 +10,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from cdc.access import totp
-from cdc.access.nouns import AuditFilter, Origin, Role, Scope
-from cdc.errors import CdcError, UsageError
+from cdc.access.model import AuditFilter, Origin, Role, Scope
+from cdc.model.errors import CdcError, UsageError
 from cdc.pages.page import Page, Route
 
 _PAGE = 100

@@ -8,16 +8,16 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.access.nouns import Role
-from cdc.delivery import DeliveryState
+from cdc.access.model import Role
 from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.replay import ReplayState
 from cdc.outbox.base import Replayed
 from cdc.outbox.shared import no_replay
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
-from cdc.replay import ReplayState
 
 _PAGE = 50
 #: What is not finished comes anyway.

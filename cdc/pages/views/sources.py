@@ -7,11 +7,11 @@ from typing import Final
 
 from aiohttp import web
 
-from cdc.access.nouns import Role
-from cdc.errors import NotFound
-from cdc.finding import Finding
-from cdc.log_filter import EventFilter
-from cdc.outbox.walk import Patience
+from cdc.access.model import Role
+from cdc.model.errors import NotFound
+from cdc.model.finding import Finding
+from cdc.model.log_filter import EventFilter
+from cdc.outbox.slices import TimeBudget
 from cdc.pages.page import Page, Route
 
 #: So many sources are shown as sheets; more of them as a table.
@@ -40,7 +40,7 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
         raise NotFound(page.language.text("There is no such source here."))
     endpoints = await desk.store.endpoints()
     newest = await desk.store.search_events(
-        EventFilter(source=name), _NEWEST, Patience(desk.clock.monotonic), oldest_first=False
+        EventFilter(source=name), _NEWEST, TimeBudget(desk.clock.monotonic), oldest_first=False
     )
     return page.render(
         "source.html",

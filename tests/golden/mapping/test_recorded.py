@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from cdc.change import Row, Value
-from cdc.column import Table
-from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Row, Value
+from cdc.model.column import Table
+from cdc.model.event import Event
 from support.notation import assert_same
 from support.recorded_scenario import Recording
 from support.recording import SHARED, as_named_now

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cdc.change import Operation, Row, RowChange, Transaction, Value
-from cdc.column import Table
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Operation, Row, RowChange, Transaction, Value
+from cdc.model.column import Table
 from support.notation import assert_same
 from support.row_changes import applied
 

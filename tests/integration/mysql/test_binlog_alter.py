@@ -9,8 +9,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from cdc.change import Operation
-from cdc.errors import SourceError
+from cdc.model.change import Operation
+from cdc.model.errors import SourceError
 from support.binlog_capture import images, reading
 from support.database import Database, fresh_database
 from support.server import Spec

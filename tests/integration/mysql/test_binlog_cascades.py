@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Operation, RowChange
-from cdc.column import Capture
-from cdc.errors import InstallError, JournalMissing
-from cdc.finding import Repaired, Severity
-from cdc.source.binlog.inspector import BinlogInspector
-from cdc.source.binlog.source import BinlogSource
-from cdc.source.journal_mysql import MySQLJournal
-from cdc.trigger.base import Plan
+from cdc.capture.binlog.inspector import BinlogInspector
+from cdc.capture.binlog.source import BinlogSource
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.triggers.base import Plan
+from cdc.model.change import Operation, RowChange
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError, JournalMissing
+from cdc.model.finding import Repaired, Severity
 from support.binlog_capture import QUICK, Reading, images, reading
 from support.database import Database, fresh_database
 from support.mysql_capture import drain, install, installer, uninstall

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cdc.errors import LogPurged
-from cdc.source.binlog.position import BinlogPosition
+from cdc.capture.binlog.position import BinlogPosition
+from cdc.model.errors import LogPurged
 from support.binlog_capture import reading
 from support.database import Database
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Operation
-from cdc.column import Capture
-from cdc.errors import LogPurged, SourceUnavailable
-from cdc.finding import Severity
-from cdc.position import Position
-from cdc.source.binlog.inspector import BinlogInspector
-from cdc.source.binlog.position import BinlogPosition
+from cdc.capture.binlog.inspector import BinlogInspector
+from cdc.capture.binlog.position import BinlogPosition
+from cdc.model.change import Operation
+from cdc.model.column import Capture
+from cdc.model.errors import LogPurged, SourceUnavailable
+from cdc.model.finding import Severity
+from cdc.model.position import Position
 from support.binlog_capture import QUICK, Reading, reading
 from support.database import Database
 from support.log_reading import head

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cdc.column import Capture
-from cdc.connection import ConnectionInfo
-from cdc.errors import SourceError
-from cdc.finding import Finding, Severity
-from cdc.source.binlog.inspector import BinlogInspector
+from cdc.capture.binlog.inspector import BinlogInspector
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import SourceError
+from cdc.model.finding import Finding, Severity
 from support.binlog_capture import reading
 from support.database import Database, fresh_database
 from support.server import Spec

@@ -11,9 +11,9 @@ from functools import partial
 
 import pytest
 
-from cdc.connection import ConnectionInfo, Tls
-from cdc.errors import LogPurged, LogRefused, SourceUnavailable
-from cdc.source.binlog.log_position import LogPosition
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.model.connection import ConnectionInfo, Tls
+from cdc.model.errors import LogPurged, LogRefused, SourceUnavailable
 from support.database import Database, create_database
 from support.log_reading import Seen, head, numbers, once, opened, plain, read, read_all, seen, tables_of
 from support.server import Spec

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from cdc.capture.binlog.charset import charset_of, text_decoder, width
+from cdc.capture.binlog.layout import layout_of
+from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
-from cdc.errors import SourceError
-from cdc.source.binlog.charset import charset_of, text_decoder, width
-from cdc.source.binlog.layout import layout_of
-from cdc.source.binlog.table_map import parse_table_map
+from cdc.model.errors import SourceError
 from support.binlog_events import TABLE_MAP, end_of_log, rows_events
 from support.binlog_rows import Journal, found_table, known_table, read_log, typed
 from support.database import Database, fresh_database

@@ -11,14 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
-from cdc.change import Operation, RowChange
-from cdc.column import Capture
-from cdc.errors import LogPurged, SourceError, SourceUnavailable
-from cdc.position import Position
-from cdc.source.binlog.connection import LogConnection
-from cdc.source.binlog.library import LibraryConnection
-from cdc.source.binlog.position import BinlogPosition
-from cdc.source.journal_mysql import MySQLJournal
+from cdc.capture.binlog.connection import LogConnection
+from cdc.capture.binlog.library import LibraryConnection
+from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.model.change import Operation, RowChange
+from cdc.model.column import Capture
+from cdc.model.errors import LogPurged, SourceError, SourceUnavailable
+from cdc.model.position import Position
 from support.binlog_capture import CONNECTION, QUICK, Reading, binlog_source, images, reading
 from support.database import Database, fresh_database
 from support.mysql_capture import install

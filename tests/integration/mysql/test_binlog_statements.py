@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cdc.change import Operation
+from cdc.model.change import Operation
 from support.binlog_capture import images, reading
 from support.database import Database, fresh_database
 from support.server import Spec

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.connection import ConnectionInfo, Tls
+from cdc.capture.binlog.item import Idle, Item, LogTransaction, SchemaChange
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.stream import read_log
 from cdc.database.mysql_connection import Flavour, connect
-from cdc.errors import SourceError
-from cdc.source.binlog.item import Committed, Idle, Item, SchemaChange
-from cdc.source.binlog.log_position import LogPosition
-from cdc.source.binlog.stream import read_log
+from cdc.model.connection import ConnectionInfo, Tls
+from cdc.model.errors import SourceError
 from support.database import Database, create_database
 from support.log_reading import Seen, head, numbers, opened, plain, read, read_all, tables_of
 from support.server import Spec
@@ -53,8 +53,8 @@ def db(server_db: Database) -> Iterator[Database]:
     server_db.close()
 
 
-def committed(items: Iterator[Item]) -> Iterator[Committed]:
-    return (item for item in items if isinstance(item, Committed))
+def committed(items: Iterator[Item]) -> Iterator[LogTransaction]:
+    return (item for item in items if isinstance(item, LogTransaction))
 
 
 def tables(found: list[Seen]) -> list[list[object]]:
@@ -118,7 +118,7 @@ def test_a_table_made_of_a_query(db: Database) -> None:
     with opened(db.info, start) as connection:
         change, rows = (item for item in connection.items(tables_of(db.name)) if not isinstance(item, Idle))
     assert isinstance(change, SchemaChange)
-    assert isinstance(rows, Committed)
+    assert isinstance(rows, LogTransaction)
     assert change.statement.startswith("CREATE TABLE `made`")
     assert change.token == rows.token
     assert change.position == start

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cdc.capture.binlog.zone import Zone, measure, measure_server
 from cdc.database.mysql_connection import connect, rows
-from cdc.source.binlog.zone import Zone, measure, measure_server
 from support.database import Database
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local time of the server

@@ -7,8 +7,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from cdc.change import Operation
-from cdc.column import Capture
+from cdc.model.change import Operation
+from cdc.model.column import Capture
 from support.database import Database
 from support.mysql_capture import brief, drain, install
 

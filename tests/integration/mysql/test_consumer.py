@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from cdc.column import Capture
-from cdc.connection import Tls
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.pages import PageRequest
+from cdc.capture.triggers.mysql import MySQLInstaller
+from cdc.capture.triggers.mysql_apply import LockPatience
 from cdc.database.mysql_connection import rows
-from cdc.errors import CdcError, JournalMissing, SourceUnavailable
-from cdc.source.journal_mysql import MySQLJournal
-from cdc.source.pages import Wanted
-from cdc.trigger.mysql import MySQLInstaller
-from cdc.trigger.mysql_apply import LockPatience
+from cdc.model.column import Capture
+from cdc.model.connection import Tls
+from cdc.model.errors import CdcError, JournalMissing, SourceUnavailable
 from support.database import Database
 from support.mysql_capture import brief, drain, install, uninstall
 from support.paging import page_of
@@ -167,7 +167,7 @@ async def test_a_list_that_the_server_cuts(items: Database) -> None:
     for _ in range(12):
         items.execute("INSERT INTO item (name) VALUES ('x')")
     async with consumer(items, [CAPTURE]) as journal:
-        wanted = Wanted((await journal.tables())["item"], None, 20)
+        wanted = PageRequest((await journal.tables())["item"], None, 20)
         whole = await journal.heads(20)
         page = await journal.page(wanted, 20)
         assert len(whole) == 12

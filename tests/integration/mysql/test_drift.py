@@ -10,13 +10,13 @@ from typing import Any
 import pymysql
 import pytest
 
-from cdc.change import Operation, RowChange, Value
-from cdc.column import Capture
-from cdc.errors import InstallError, LockTimeout
-from cdc.finding import Repaired, Severity
-from cdc.position import Position
-from cdc.source.journal import JournalSource
-from cdc.source.journal_mysql import MySQLJournal
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.journal.source import JournalSource
+from cdc.model.change import Operation, RowChange, Value
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError, LockTimeout
+from cdc.model.finding import Repaired, Severity
+from cdc.model.position import Position
 from support.database import Database
 from support.mysql_capture import brief, drain, install, installer, run, uninstall
 from support.waiting import HANG_SECONDS

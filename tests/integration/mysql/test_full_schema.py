@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from cdc.change import Operation
-from cdc.column import Capture
-from cdc.finding import Severity
-from cdc.trigger.base import Plan
+from cdc.capture.triggers.base import Plan
+from cdc.model.change import Operation
+from cdc.model.column import Capture
+from cdc.model.finding import Severity
 from support.database import Database
 from support.mysql_capture import drain, install, uninstall
 from support.recording import SHARED

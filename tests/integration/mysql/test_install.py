@@ -10,14 +10,14 @@ from typing import Any
 import pymysql
 import pytest
 
-from cdc.column import Capture
+from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.mysql import MySQLInstaller
+from cdc.capture.triggers.mysql_apply import LockPatience
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import Tokens
-from cdc.errors import CdcError, InstallError, LockTimeout
-from cdc.finding import Repaired, Severity
-from cdc.trigger.base import Plan, Step
-from cdc.trigger.mysql import MySQLInstaller
-from cdc.trigger.mysql_apply import LockPatience
+from cdc.model.column import Capture
+from cdc.model.errors import CdcError, InstallError, LockTimeout
+from cdc.model.finding import Repaired, Severity
 from support.database import Database
 from support.mysql_capture import brief, drain, install, installer, uninstall
 

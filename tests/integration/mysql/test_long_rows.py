@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Row
-from cdc.column import Table
+from cdc.capture.mysql_lookup import MySQLLookup
+from cdc.capture.pages import PageRequest, TablePage
 from cdc.database.mysql_connection import connect
-from cdc.source.mysql_lookup import MySQLLookup
-from cdc.source.pages import Page, Wanted
+from cdc.model.change import Row
+from cdc.model.column import Table
 from support.database import Database
 
 PACKET = 1 << 20
@@ -49,7 +49,7 @@ def _read(database: Database, most: int) -> tuple[list[Row], list[Row], Row | No
         paged: list[Row] = []
         after: Row | None = None
         while True:
-            page, _ = lookup.page(connection, Wanted(table, after, most), lambda: None)
+            page, _ = lookup.page(connection, PageRequest(table, after, most), lambda: None)
             paged += page.rows
             assert not page.unread
             if page.looked < most:
@@ -101,8 +101,8 @@ def test_row_that_cannot_be_read_is_named(own_server: Any) -> None:
     connection = connect(database.info)
     try:
         table = lookup.tables(connection)["doc"].as_table
-        page, _ = lookup.page(connection, Wanted(table, None, 2), lambda: None)
-        assert page == Page([{"id": 1, "j": "[]"}], {"id": 2}, 2, [{"id": 2}])
+        page, _ = lookup.page(connection, PageRequest(table, None, 2), lambda: None)
+        assert page == TablePage([{"id": 1, "j": "[]"}], {"id": 2}, 2, [{"id": 2}])
         assert [row["id"] for row in lookup.all_rows(connection, "doc")] == [1, 3]
     finally:
         connection.close()

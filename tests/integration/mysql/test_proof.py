@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cdc.column import Capture
-from cdc.errors import InstallError
-from cdc.finding import Finding, Severity
-from cdc.trigger.mysql import MySQLInstaller
-from cdc.trigger.mysql_apply import LockPatience
+from cdc.capture.triggers.mysql import MySQLInstaller
+from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+from cdc.model.finding import Finding, Severity
 from support.database import Database
 from support.mysql_capture import drain, install, installer
 

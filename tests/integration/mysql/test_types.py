@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdc.change import Row
-from cdc.source.journal_mysql import MySQLJournal
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.model.change import Row
 from support.database import Database
 from support.mysql_capture import drain, install, run
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from cdc.source.journal_postgres import PostgresJournal
-from cdc.trigger.postgres import PostgresInstaller
-from cdc.trigger.postgres_session import Patience
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.capture.triggers.postgres_session import LockWait
 from support.database import Database
 from support.postgres_capture import CAPTURES, SCHEMA, Shop
 
@@ -23,7 +23,7 @@ def plain(postgres_db: Database) -> Database:
 
 @pytest.fixture
 def shop(plain: Database) -> Shop:
-    installer = PostgresInstaller(plain.info, Patience(lock_seconds=0.2, pause_seconds=0))
+    installer = PostgresInstaller(plain.info, LockWait(lock_seconds=0.2, pause_seconds=0))
     installer.apply(installer.plan_install(CAPTURES), lambda _title: None)
     return Shop(plain, installer)
 

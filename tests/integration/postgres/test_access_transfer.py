@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cdc.access.base import AccessStore
-from cdc.access.nouns import Answer
+from cdc.access.model import IdempotentResponse
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.outbox.secret_box import SecretBox, new_key
@@ -29,7 +29,7 @@ async def fill(store: AccessStore) -> None:
     await store.add_token(token(expires_at=at(1000)), "d1", entry("token.add", "token:shop-1", name="shop-1"))
     await store.use_token("d1", at(5))
     claim = await store.claim("a", "k", "f", NOW)
-    await store.answer("a", "k", claim, Answer(201, "application/json", "{}"))
+    await store.answer("a", "k", claim, IdempotentResponse(201, "application/json", "{}"))
     await store.claim("a", "running", "f", NOW)
     await store.close()
 

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from cdc.column import Capture
-from cdc.connection import ConnectionInfo
-from cdc.errors import InstallError, JournalMissing, LockTimeout
-from cdc.finding import Repaired, Severity
-from cdc.source.journal import JournalSource
-from cdc.source.journal_postgres import PostgresJournal
-from cdc.trigger.postgres import PostgresInstaller
-from cdc.trigger.postgres_session import Patience
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.journal.source import JournalSource
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.capture.triggers.postgres_session import LockWait
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import InstallError, JournalMissing, LockTimeout
+from cdc.model.finding import Repaired, Severity
 from support.database import Database
 from support.postgres_capture import CAPTURES, Shop
 from support.waiting import HANG_SECONDS
@@ -55,7 +55,7 @@ def test_writes_go_on_without_the_journal_until_it_is_created_again(shop: Shop, 
 def test_lost_journal_can_be_uninstalled(shop: Shop, loss: str) -> None:
     shop.execute(LOSSES[loss])
     if loss == "journal renamed":
-        shop.execute("DROP TABLE cdc.kept")
+        shop.execute("DROP TABLE cdc.model.snapshot_row")
     shop.installer.apply(shop.installer.plan_uninstall(), lambda _: None)
     shop.execute(INSERT)
     assert shop.execute("SELECT FROM pg_namespace WHERE nspname = 'cdc'") == []
@@ -134,7 +134,7 @@ def test_table_swapped_by_rename_is_captured_again(shop: Shop, by: str) -> None:
 
 
 def test_failing_table_keeps_no_other_from_being_repaired(shop: Shop) -> None:
-    impatient = PostgresInstaller(shop.database.info, Patience(lock_seconds=0.2, lock_tries=1))
+    impatient = PostgresInstaller(shop.database.info, LockWait(lock_seconds=0.2, lock_tries=1))
     shop.execute("DROP TRIGGER _cdc_row ON customers")
     shop.execute("DROP TRIGGER _cdc_row ON odd")
     shop.execute("ALTER TABLE users DROP CONSTRAINT users_pkey")

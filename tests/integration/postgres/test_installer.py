@@ -11,14 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.column import Capture
-from cdc.errors import InstallError, LockTimeout, SourceUnavailable
-from cdc.finding import Severity
-from cdc.source.journal_postgres import PostgresJournal
-from cdc.source.pages import Wanted
-from cdc.trigger.base import Plan, Step
-from cdc.trigger.postgres import PostgresInstaller
-from cdc.trigger.postgres_session import Patience
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.pages import PageRequest
+from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.capture.triggers.postgres_session import LockWait
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError, LockTimeout, SourceUnavailable
+from cdc.model.finding import Severity
 from support.database import Database
 from support.postgres_capture import CAPTURES, Shop
 from support.programs import NoServerError, find
@@ -228,7 +228,7 @@ def test_a_trigger_name_that_is_taken(plain: Database) -> None:
 
 
 def test_no_server() -> None:
-    from cdc.connection import ConnectionInfo, Engine  # noqa: PLC0415 - only this test makes one
+    from cdc.model.connection import ConnectionInfo, Engine  # noqa: PLC0415 - only this test makes one
 
     info = ConnectionInfo(Engine.POSTGRESQL, "x", "y", "hidden-password", port=1)
     with pytest.raises(SourceUnavailable) as caught:
@@ -241,7 +241,7 @@ def test_a_lock_that_stays_names_its_holder_and_leaves_nothing_behind(plain: Dat
     holder = plain.connect()
     holder.execute("SET application_name = 'long report'; INSERT INTO odd VALUES (1, '{\"a\": \"PERSONAL\"}')")
     pauses: list[float] = []
-    installer = PostgresInstaller(plain.info, Patience(lock_seconds=0.1, lock_tries=2, pause=pauses.append))
+    installer = PostgresInstaller(plain.info, LockWait(lock_seconds=0.1, lock_tries=2, pause=pauses.append))
     with pytest.raises(LockTimeout) as caught:
         installer.apply(installer.plan_install(CAPTURES), silent)
     assert f"connection {holder.info.backend_pid} (user {plain.info.user}, application long report" in str(caught.value)
@@ -288,7 +288,7 @@ def accounts(plain: Database) -> Iterator[tuple[str, str, list[str]]]:
 async def test_exactly_the_granted_privileges_are_enough(plain: Database, accounts: tuple[str, str, list[str]]) -> None:
     installer_name, consumer_name, (before, after) = accounts
     plain.execute(before)
-    installer = PostgresInstaller(plain.info.as_user(installer_name, "x"), Patience(lock_seconds=0.2))
+    installer = PostgresInstaller(plain.info.as_user(installer_name, "x"), LockWait(lock_seconds=0.2))
     installer.apply(installer.plan_install(CAPTURES), silent)
     plain.execute(after)
     plain.execute("INSERT INTO users VALUES ('a', 'PLANTED', 'PLANTED', 1)")
@@ -299,7 +299,7 @@ async def test_exactly_the_granted_privileges_are_enough(plain: Database, accoun
     assert rows[0].change.after == {"nick": "a", "level": 1}
     assert await journal.all_rows("users") == [rows[0].change.after]
     assert await journal.rows("users", "nick", ["a"]) == [rows[0].change.after]
-    page = await journal.page(Wanted((await journal.tables())["users"], None, 10), 100)
+    page = await journal.page(PageRequest((await journal.tables())["users"], None, 10), 100)
     assert page is not None
     assert page.page.rows == [rows[0].change.after]
     await journal.delete([rows[0].token])

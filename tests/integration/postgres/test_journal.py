@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Operation
-from cdc.column import Capture, ColumnKind
+from cdc.capture.journal.database import JournalRow
+from cdc.capture.journal.postgres import BUSY, PostgresJournal
+from cdc.capture.postgres_connection import GRACE_SECONDS, PostgresConnection
+from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
-from cdc.errors import JournalMissing, SourceError, SourceUnavailable
-from cdc.source.journal_database import JournalRow
-from cdc.source.journal_postgres import BUSY, PostgresJournal
-from cdc.source.postgres_link import GRACE_SECONDS, Link
-from cdc.trigger.postgres import PostgresInstaller
+from cdc.model.change import Operation
+from cdc.model.column import Capture, ColumnKind
+from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 from support.database import Database
 from support.paging import page_of
 from support.postgres_capture import CAPTURES, SCHEMA, Shop
@@ -289,7 +289,7 @@ async def _wait_and_look(waiting: asyncio.Task[None], journal: PostgresJournal) 
 
 
 async def test_a_deaf_server_is_given_up(postgres_db: Database) -> None:
-    link = Link(postgres_db.info)
+    link = PostgresConnection(postgres_db.info)
     await link.connect()
     with pytest.raises(SourceUnavailable):
         await asyncio.wait_for(link.query("SELECT pg_sleep(600)", seconds=0.1 - GRACE_SECONDS), HANG_SECONDS)

@@ -10,15 +10,15 @@ from typing import Any
 import psutil
 import pytest
 
-from cdc.change import Operation, RowChange
-from cdc.column import Capture
-from cdc.errors import SourceUnavailable
-from cdc.source.journal_postgres import PostgresJournal
-from cdc.source.logical.peek import PeekStream
-from cdc.source.logical.position import LogicalPosition
-from cdc.source.logical.replication import ReplicationStream
-from cdc.source.logical.source import LogicalSource
-from cdc.trigger.postgres import PostgresInstaller
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.logical.peek import PeekStream
+from cdc.capture.logical.position import LogicalPosition
+from cdc.capture.logical.replication import ReplicationStream
+from cdc.capture.logical.source import LogicalSource
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.change import Operation, RowChange
+from cdc.model.column import Capture
+from cdc.model.errors import SourceUnavailable
 from support.database import Database
 from support.logical import EAGER, install_slot, logical_source, reading
 from support.postgres_capture import CAPTURES, SCHEMA

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Operation, RowChange, Transaction, Value
-from cdc.column import Capture
+from cdc.capture.logical import replication
+from cdc.capture.logical.inspector import position_findings
+from cdc.capture.logical.position import LogicalPosition
+from cdc.capture.logical.replication import ReplicationStream
 from cdc.database.postgres_lsn import lsn_number
-from cdc.errors import LogPurged, SourceUnavailable
-from cdc.finding import Severity
-from cdc.source.logical import replication
-from cdc.source.logical.inspector import position_findings
-from cdc.source.logical.position import LogicalPosition
-from cdc.source.logical.replication import ReplicationStream
+from cdc.model.change import Operation, RowChange, Transaction, Value
+from cdc.model.column import Capture
+from cdc.model.errors import LogPurged, SourceUnavailable
+from cdc.model.finding import Severity
 from support.database import Database
 from support.logical import EAGER, Reading, install_slot, log_end, logical_source, reading, released, slot_installer
 from support.proxy import proxied

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from cdc.change import RowChange
-from cdc.column import Capture
-from cdc.image import opened
-from cdc.source.journal_postgres import PostgresJournal
-from cdc.trigger.postgres import PostgresInstaller
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.change import RowChange
+from cdc.model.column import Capture
+from cdc.model.image import opened
 from support.database import Database
 from support.logical import install_slot, reading
 

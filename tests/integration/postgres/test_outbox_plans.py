@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from cdc.connection import ConnectionInfo
 from cdc.database.libpq import conninfo
-from cdc.delivery import DeliveryState
+from cdc.model.connection import ConnectionInfo
+from cdc.model.delivery import DeliveryState
+from cdc.model.position import Position
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
-from cdc.position import Position
 from cdc.sqlfile import load, render
 from support.database import Database
 from support.outboxes import NOW, endpoint, event, finish, lease

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from cdc.endpoint import EndpointChange, Order
-from cdc.errors import OutboxError, OutboxUnavailable
+from cdc.model.endpoint import EndpointChange, Order
+from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.migrate import Migration, migrations
 from cdc.outbox.postgres.migrate import ENGINE, migrate_postgres
 from cdc.outbox.postgres.outbox import PostgresOutbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cdc.delivery import DeliveryState
+from cdc.model.delivery import DeliveryState
 from cdc.outbox.base import Retention
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.endpoint import Order
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Order
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.migrate import migrations
 from cdc.outbox.postgres.migrate import ENGINE
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.transfer import COLUMNS, Part
-from cdc.position import Position
+from cdc.outbox.transfer import COLUMNS, TransferPart
 from support.consumer import Consumer, database_url
 from support.database import Database
 from support.outboxes import EVERYTHING, NOW, endpoint, event, finish, lease
@@ -158,14 +158,14 @@ async def test_no_table_and_no_column_is_forgotten(postgres_db: Database, tmp_pa
     with closing(sqlite3.connect(tmp_path / "cdc.db")) as db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         columns = {table: [row[1] for row in db.execute(f"PRAGMA table_info({table})")] for table in tables}
-    assert tables - beside == {part.value for part in Part}
+    assert tables - beside == {part.value for part in TransferPart}
     outbox = PostgresOutbox(postgres_db.info)
     await outbox.open()
     await outbox.close()
     query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'cdc_outbox'"
     postgres = {tuple(row) for row in postgres_db.execute(query)}
-    assert {table for table, _ in postgres} - beside == {part.value for part in Part}
-    for part in set(Part) - {Part.ENDPOINTS}:
+    assert {table for table, _ in postgres} - beside == {part.value for part in TransferPart}
+    for part in set(TransferPart) - {TransferPart.ENDPOINTS}:
         assert set(COLUMNS[part]) == set(columns[part]) == {column for table, column in postgres if table == part}
 
 

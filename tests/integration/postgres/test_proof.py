@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.column import Capture
-from cdc.errors import InstallError
-from cdc.finding import Finding, Severity
-from cdc.trigger.postgres import PostgresInstaller
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+from cdc.model.finding import Finding, Severity
 from support.database import Database
 
 ITEM = "CREATE TABLE item (id integer PRIMARY KEY, name text)"

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.column import Capture
-from cdc.errors import InstallError, LockTimeout
-from cdc.finding import Severity
-from cdc.slot.postgres import SlotInstaller
-from cdc.trigger.postgres_session import Patience
+from cdc.capture.slot.postgres import SlotInstaller
+from cdc.capture.triggers.postgres_session import LockWait
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError, LockTimeout
+from cdc.model.finding import Severity
 from support.database import Database
 from support.logical import install_slot, slot_installer
 from support.programs import find
@@ -34,7 +34,7 @@ CREATE TABLE years_2026 PARTITION OF years FOR VALUES FROM (2026) TO (2027);
 """
 TABLES = ("plain", "indexed", "nothing", "whole", "years")
 CAPTURES = [Capture(table) for table in TABLES]
-QUICK = Patience(lock_seconds=0.1, lock_tries=2, pause_seconds=0)
+QUICK = LockWait(lock_seconds=0.1, lock_tries=2, pause_seconds=0)
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import checks
 from schemathesis.config import SchemathesisConfig
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.access.sqlite import SqliteAccess
-from cdc.api import gate
+from cdc.api import token_auth as gate
 from cdc.api.openapi import document
 from cdc.api.operations import OPERATIONS
-from cdc.delivery import DeliveryState
+from cdc.model.delivery import DeliveryState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.managing import API, Managed, managing
 from support.outboxes import endpoint, event, finish, lease, store

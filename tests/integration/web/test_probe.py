@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from cdc.capture.probe import Backlog, Probe
 from cdc.config import load_config
-from cdc.connection import Engine
-from cdc.errors import SourceError
-from cdc.service import outboxes, sources
-from cdc.source.probe import Ahead, Probe
+from cdc.model.connection import Engine
+from cdc.model.errors import SourceError
+from cdc.runtime import outboxes, sources
 from support.consumer import Consumer
 from support.database import Database
 from support.waiting import HANG_SECONDS
@@ -34,7 +34,7 @@ async def probing(consumer: Consumer) -> AsyncIterator[Probe]:
         await probe.close()
 
 
-async def behind(consumer: Consumer, probe: Probe) -> Ahead | None:
+async def behind(consumer: Consumer, probe: Probe) -> Backlog | None:
     """What is not stored, by the position in the consumer's outbox."""
     store = outboxes.open_outbox(load_config(consumer.folder / "cdc.toml"))
     await store.open()
@@ -48,7 +48,7 @@ async def caught_up(consumer: Consumer, probe: Probe, looked: float | None = Non
     """Nothing waits; or, where other tests write into the same log all the time, nothing of what was seen there at
     ``looked`` (`time.monotonic`)."""
 
-    def waits(ahead: Ahead | None) -> bool:
+    def waits(ahead: Backlog | None) -> bool:
         return ahead is None or ahead.seconds > (0.0 if looked is None else time.monotonic() - looked - 0.1)
 
     async with asyncio.timeout(HANG_SECONDS):
@@ -60,7 +60,7 @@ async def test_a_journal_tells_how_many_wait_and_since_when(database: Database, 
     consumer = Consumer.of_one_table(tmp_path, database)
     async with probing(consumer) as probe:
         assert probe.server == ""
-        assert await probe.ask(None) == Ahead(0.0, 0)
+        assert await probe.ask(None) == Backlog(0.0, 0)
         assert re.fullmatch(SERVER[database.info.engine], probe.server)
         database.execute(INSERT, [1])
         await asyncio.sleep(0.3)  # what is looked at is how old it gets

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdc.backfill import Backfill
-from cdc.change import Batch
+from cdc.capture.base import NO_BACKFILLS, Backfills, Source
+from cdc.capture.probe import Backlog, Probe
 from cdc.dispatch.attempt_log import Finished
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.position import Position
-from cdc.source.base import NO_BACKFILLS, Backfills, Source
-from cdc.source.probe import Ahead, Probe
+from cdc.model.backfill import Backfill
+from cdc.model.change import Batch
+from cdc.model.position import Position
 from support.chaos.plan import Plan
 
 #: The component that the present task belongs to.
@@ -191,7 +191,7 @@ class SickProbe:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._probe, name)
 
-    async def ask(self, position: Position | None) -> Ahead | None:
+    async def ask(self, position: Position | None) -> Backlog | None:
         if self._chaos.sometimes(self._name, SHARE):
             raise self._chaos.fail(self._name, "exception in a probe", unforeseen(self._chaos.dice(self._name)))
         return await self._probe.ask(position)

@@ -13,20 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cdc.capture.binlog.limits
+import cdc.capture.journal.batches
+import cdc.capture.logical.limits
+import cdc.capture.record_index
+import cdc.capture.spool
 import cdc.cli.run
 import cdc.dispatch.by_scheme
-import cdc.dispatch.recorder
+import cdc.dispatch.outcome_writer
 import cdc.relay
-import cdc.service.components
-import cdc.service.consumer_parts
-import cdc.source.binlog.limits
-import cdc.source.journal_batches
-import cdc.source.logical.limits
-import cdc.source.record_index
-import cdc.source.spool
+import cdc.runtime.components
+import cdc.runtime.consumer_parts
 from cdc.cli import main
-from cdc.dispatch.giving_up import disablings
-from cdc.service.sources import probe_of
+from cdc.dispatch.disable import disablings
+from cdc.runtime.sources import probe_of
 from support.chaos.inject import (
     DISPATCH_WORKS,
     DUTY_WORKS,
@@ -53,15 +53,15 @@ def patch_components(chaos: Chaos) -> None:
     sick = {source.name for source in chaos.plan.sources() if source.sick}
     seconds = {f"source {name}": (3 * SOURCE_WORKS[1], 6 * SOURCE_WORKS[1]) for name in sick}
     seconds |= dict.fromkeys(DUTIES, DUTY_WORKS) | {"dispatch": DISPATCH_WORKS}
-    keep = cdc.service.components.Components.keep
+    keep = cdc.runtime.components.Components.keep
 
     async def kept(self: Any, name: str, work: Any, stop: Any) -> None:
         if name.startswith("source ") and name in seconds:
             current.set(name)
         await keep(self, name, works(chaos, name, work, seconds[name]) if name in seconds else work, stop)
 
-    _replace(cdc.service.components.Components, "keep", kept)
-    parts = cdc.service.consumer_parts
+    _replace(cdc.runtime.components.Components, "keep", kept)
+    parts = cdc.runtime.consumer_parts
     relay_of = parts.relay_of
 
     def sick_relay(source: Any, *arguments: Any) -> Any:
@@ -80,16 +80,16 @@ def patch_components(chaos: Chaos) -> None:
 
 
 def patch_dispatch(chaos: Chaos, outcomes: list[str]) -> None:
-    sender, recorder = cdc.dispatch.by_scheme.BySchemeSender, cdc.dispatch.recorder
+    sender, recorder = cdc.dispatch.by_scheme.BySchemeSender, cdc.dispatch.outcome_writer
     _replace(sender, "send", sick_send(chaos, sender.send))
     _replace(recorder, "disablings", sick_outcomes(chaos, lambda: outcomes, disablings))
 
 
 def patch_disk(chaos: Chaos) -> None:
     """Smaller transactions than usual go through temporary files, whose disk is full at times."""
-    for module in (cdc.source.journal_batches, cdc.source.binlog.limits, cdc.source.logical.limits):
+    for module in (cdc.capture.journal.batches, cdc.capture.binlog.limits, cdc.capture.logical.limits):
         _replace(module, "Limits", partial(module.Limits, huge=HUGE, batch=BATCH))
-    for kept in (cdc.source.record_index.RecordIndex, cdc.source.spool.Spool):
+    for kept in (cdc.capture.record_index.RecordIndex, cdc.capture.spool.Spool):
         _replace(kept, "add", _checked(chaos, kept.add))
 
 

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cdc.clock import SystemClock
+from cdc.model.clock import SystemClock
 
 #: The variable that names the file which holds the shift, in seconds.
 SHIFT = "CDC_TEST_CLOCK_SHIFT"

@@ -15,20 +15,20 @@ from unittest import mock
 
 import structlog
 
-from cdc.clock import SystemClock
+from cdc.capture.journal.batches import JournalLimits
+from cdc.capture.journal.source import JournalSource
 from cdc.config import Config
-from cdc.errors import CdcError, Defect
-from cdc.finding import Repaired
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.observer import Silent
+from cdc.model.clock import SystemClock
+from cdc.model.errors import CdcError, Defect
+from cdc.model.finding import Repaired
+from cdc.model.observer import Silent
 from cdc.relay import Relay
-from cdc.service.components import Components
-from cdc.service.consumer_parts import ConsumerParts
-from cdc.service.roles import Role
-from cdc.service.supervisor import Supervisor
-from cdc.source.journal import JournalSource
-from cdc.source.journal_batches import Limits
+from cdc.runtime.components import Components
+from cdc.runtime.consumer_parts import ConsumerParts
+from cdc.runtime.roles import ProcessRole
+from cdc.runtime.supervisor import Supervisor
 from cdc.web.reported import Reported
 from support.simulated.database import JournalSession
 from support.simulated.history import History
@@ -101,15 +101,15 @@ class Consumer:
     session: JournalSession
     outbox: SimulatedOutbox
     sender: SimulatedSender
-    limits: Limits
+    limits: JournalLimits
     history: History
 
     async def run(self) -> None:
         """Until the process is stopped."""
         clock, observer = ProcessClock(), Watching(self.history)
-        parts = ConsumerParts(self.outbox, Reported(clock), observer, Role.ALL, print, Supervisor())
+        parts = ConsumerParts(self.outbox, Reported(clock), observer, ProcessRole.ALL, print, Supervisor())
         source = JournalSource(SOURCE, self.session, _repair, self.limits, clock)
-        relay = Relay(source, _MAPPER, self.outbox, clock, parts._wake.hand_over, observer)
+        relay = Relay(source, _MAPPER, self.outbox, clock, parts._wake.wake_and_yield, observer)
         components = Components(clock, observer)
 
         async def dispatch(stop: asyncio.Event) -> None:
@@ -138,11 +138,11 @@ def as_in_containers() -> Iterator[None]:
     secrets = SimpleNamespace(token_hex=token_hex)
     with ExitStack() as patches:
         for name, value in {
-            "cdc.service.consumer_parts.SystemClock": ProcessClock,
-            "cdc.service.consumer_parts.socket": SimpleNamespace(gethostname=lambda: "cdc"),
-            "cdc.service.consumer_parts.os": SimpleNamespace(getpid=lambda: 1),
-            "cdc.service.consumer_parts.secrets": secrets,
-            "cdc.source.journal.secrets": secrets,
+            "cdc.runtime.consumer_parts.SystemClock": ProcessClock,
+            "cdc.runtime.consumer_parts.socket": SimpleNamespace(gethostname=lambda: "cdc"),
+            "cdc.runtime.consumer_parts.os": SimpleNamespace(getpid=lambda: 1),
+            "cdc.runtime.consumer_parts.secrets": secrets,
+            "cdc.capture.journal.source.secrets": secrets,
             "cdc.dispatch.dispatcher.POLL": 1.0,
             "cdc.dispatch.dispatcher.FORWARD": 10.0,
             "cdc.dispatch.dispatcher.LEASE_MARGIN": 1.0,

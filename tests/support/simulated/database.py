@@ -1,5 +1,5 @@
 """The ERP's database server: customers, the journal that triggers would write, and the consumer lock; and a session of
-a consumer on it, under the product's own `cdc.source.journal.JournalSource`."""
+a consumer on it, under the product's own `cdc.capture.journal.source.JournalSource`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from cdc.change import Row, Value
-from cdc.column import Capture, Column, ColumnKind, Table
-from cdc.errors import SourceUnavailable
-from cdc.source.journal_database import JournalPage, JournalRow, TransactionHead
-from cdc.source.journal_position import NO_MARKER, Marker
-from cdc.source.pages import Page, Wanted
+from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead
+from cdc.capture.journal.position import NO_MARKER, Marker
+from cdc.capture.pages import PageRequest, TablePage
+from cdc.model.change import Row, Value
+from cdc.model.column import Capture, Column, ColumnKind, Table
+from cdc.model.errors import SourceUnavailable
 from support.simulated.network import NOWHERE, Link
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def _wake(waiting: list[asyncio.Future[None]]) -> None:
 
 
 class JournalSession:
-    """Implements `cdc.source.journal_database.JournalDatabase`."""
+    """Implements `cdc.capture.journal.database.JournalDatabase`."""
 
     def __init__(self, server: Server, link: Link) -> None:
         self._server = server
@@ -162,13 +162,13 @@ class JournalSession:
         if marker.outbox:
             server.marker = marker
 
-    async def page(self, wanted: Wanted, most: int) -> JournalPage | None:
+    async def page(self, wanted: PageRequest, most: int) -> JournalPage | None:
         def read() -> JournalPage | None:
             after = "" if wanted.after is None else str(wanted.after["codcliente"])
             keys = [key for key in sorted(self._server.customers) if key > after][: wanted.most]
             found = [self._server.customers[key] for key in keys]
             waiting = frozenset(row.token for row in self._server.journal)
-            page = Page(found, found[-1] if found else None, len(found))
+            page = TablePage(found, found[-1] if found else None, len(found))
             return None if len(waiting) > most else JournalPage(page, waiting)
 
         return await self._ask("page", read)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
-from cdc.change import Operation, Row, RowChange
-from cdc.source.journal_database import JournalRow
+from cdc.capture.journal.database import JournalRow
+from cdc.model.change import Operation, Row, RowChange
 from support.simulated.database import CUSTOMERS, Server
 from support.simulated.history import Change
 from support.simulated.network import NOWHERE, Machine

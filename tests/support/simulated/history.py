@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from cdc.position import Position
+from cdc.model.position import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from cdc.delivery import DeliveryState, LeasedDelivery, Outcome
-from cdc.errors import OutboxError, OutboxUnavailable
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.shared import delivery_number
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cdc.endpoint import Order
+from cdc.model.endpoint import Order
 from support.simulated.receivers import Mood
 
 #: The ERP writes and faults begin within so many seconds.

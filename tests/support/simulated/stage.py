@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
+from cdc.capture.journal.batches import JournalLimits
 from cdc.config import Config
-from cdc.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint
 from cdc.outbox.sqlite import endpoints
-from cdc.source.journal_batches import Limits
 from support.simulated.consumer import Consumer, ConsumerProcess, Host
 from support.simulated.database import JournalSession, Server, gone
 from support.simulated.erp import Erp
@@ -90,7 +90,7 @@ class Stage:
             JournalSession(self.server, database),
             SimulatedOutbox(self.disk, outbox, shared=plan.shared),
             SimulatedSender(self.network, process),
-            Limits(batch=plan.batch, huge=2 * plan.batch, heads=3 * plan.batch, standby=2.0),
+            JournalLimits(batch=plan.batch, huge=2 * plan.batch, heads=3 * plan.batch, standby=2.0),
             self.history,
         )
 

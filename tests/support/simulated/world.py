@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cdc.delivery import DeliveryState, DeliveryView
-from cdc.endpoint import EndpointChange, Order
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.endpoint import EndpointChange, Order
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.sqlite import endpoints, log, replay
 from support.simulated.consumer import SOURCE, as_in_containers, without_log
 from support.simulated.faults import Faults

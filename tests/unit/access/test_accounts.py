@@ -9,8 +9,8 @@ import pyotp
 import pytest
 
 from cdc.access import totp
-from cdc.access.nouns import AuditFilter, Role, Scope
-from cdc.errors import AccessRefused, NotFound, UsageError
+from cdc.access.model import AuditFilter, Role, Scope
+from cdc.model.errors import AccessRefused, NotFound, UsageError
 from support.signing_in import GOOD, Door
 
 

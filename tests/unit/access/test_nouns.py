@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.access.nouns import Role, Scope, UserChange, check_name, clean_name, user_key
+from cdc.access.model import Role, Scope, UserChange, check_name, clean_name, user_key
 from cdc.audit import AuditEntry
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 from support.accesses import entry, session, user
 from support.outboxes import NOW
 

@@ -6,7 +6,7 @@ import pytest
 from argon2 import extract_parameters
 
 from cdc.access.password import Passwords, check_strength
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 GOOD = "correct horse battery"
 QUICK = Passwords(passes=1, kibibytes=64)

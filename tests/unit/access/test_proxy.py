@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from cdc.access.proxy import client_address, is_local, network_of, trusts, vouched_name
-from cdc.errors import AccessRefused
+from cdc.model.errors import AccessRefused
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
 PROXY = "10.1.2.3"

@@ -10,10 +10,10 @@ import pyotp
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.access.nouns import AuditFilter, Origin, Role, Scope
+from cdc.access.model import AuditFilter, Origin, Role, Scope
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignIn
-from cdc.errors import AccessRefused, SourceUnavailable, TooManyAttempts
+from cdc.model.errors import AccessRefused, SourceUnavailable, TooManyAttempts
 from support.manual_clock import ManualClock
 from support.signing_in import ADDRESS, GOOD, Door, Theirs
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.access import throttle
-from cdc.access.throttle import ADDRESS, USER, Bounds, Throttle
-from cdc.errors import TooManyAttempts
+from cdc.access.throttle import ADDRESS, USER, Throttle, ThrottleLimits
+from cdc.model.errors import TooManyAttempts
 from support.manual_clock import ManualClock
 
 
@@ -110,7 +110,7 @@ def test_an_attempt_within_a_pause_does_not_lengthen_it() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "_MOST", 10)
-    guard = Throttle(address=Bounds(free=10**6, longest=1))
+    guard = Throttle(address=ThrottleLimits(free=10**6, longest=1))
     for number in range(100):
         guard.begin(f"user-{number}" + "x" * 1000, f"192.0.2.{number}", 0.0)
     assert len(guard._users._failures) == len(guard._addresses._failures) == 10

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.access import totp
-from cdc.access.nouns import Origin
+from cdc.access.model import Origin
 from support.outboxes import NOW
 
 SECRET = base64.b32encode(b"12345678901234567890").decode()

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from structlog.testing import capture_logs
 
 from cdc.access import upkeep
-from cdc.access.memory import MemoryAccess
-from cdc.errors import OutboxUnavailable
+from cdc.model.errors import OutboxUnavailable
 from support.accesses import entry, recorded
 from support.manual_clock import ManualClock
+from support.memory_access import MemoryAccess
 
 
 class Watched(MemoryAccess):

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 
 
 @pytest.fixture

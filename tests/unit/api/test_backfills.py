@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cdc.access.nouns import AuditFilter, Scope
-from cdc.backfill import BackfillState
-from cdc.change import BackfillStep, Batch
-from cdc.connection import ConnectionInfo
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
-from cdc.source import estimate
+from cdc.access.model import AuditFilter, Scope
+from cdc.capture import estimate
+from cdc.model.backfill import BackfillState
+from cdc.model.change import BackfillStep, Batch
+from cdc.model.connection import ConnectionInfo
+from cdc.model.position import Position
 from support.managing import API, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint
 
 ROWS = 1000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from cdc.access.nouns import AuditFilter, Scope
+from cdc.access.model import AuditFilter, Scope
 from cdc.dispatch.signing import new_secret
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.http_servers import served

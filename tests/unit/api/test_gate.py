@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from cdc.access.nouns import AuditFilter, Scope
-from cdc.api.gate import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
-from cdc.api.operation import Operation
+from cdc.access.model import AuditFilter, Scope
+from cdc.api.operation import ApiOperation
 from cdc.api.operations import OPERATIONS
+from cdc.api.token_auth import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
 from cdc.audit import Note
-from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import Managed
+from support.memory_outbox.outbox import MemoryOutbox
 
 NEW = {"url": "https://shop.example.com/webhooks", "events": ["*"]}
 KEY = {"Idempotency-Key": "order-1"}
 EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 
 
-def path_of(operation: Operation) -> str:
+def path_of(operation: ApiOperation) -> str:
     return operation.path.replace("{id}", "x").replace("{name}", "x")
 
 

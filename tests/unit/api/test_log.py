@@ -5,12 +5,12 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from cdc.access.nouns import Scope
-from cdc.delivery import DeliveryState
-from cdc.errors import OutboxError, SourceUnavailable
-from cdc.outbox import walk
-from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.access.model import Scope
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import OutboxError, SourceUnavailable
+from cdc.outbox import slices as walk
 from support.managing import Managed
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 from support.watching import batch, change
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api.application import PREFIX
 from cdc.api.document import text
 from cdc.api.openapi import document

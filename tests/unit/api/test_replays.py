@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from cdc.access.nouns import AuditFilter, Scope
-from cdc.delivery import DeliveryState
+from cdc.access.model import AuditFilter, Scope
 from cdc.dispatch import replay_steps
 from cdc.dispatch.replay_steps import RATE
 from cdc.dispatch.replaying import LEASE, Replaying
-from cdc.errors import OutboxError
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.service import desk
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import OutboxError
+from cdc.runtime import desk
 from support.managing import API, Managed
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cdc.access.nouns import Scope
+from cdc.access.model import Scope
 from cdc.api import application
 from cdc.api.application import LARGEST_BODY
-from cdc.outbox.memory.outbox import MemoryOutbox
 from support.managing import API, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 
 JSON = {"Content-Type": "application/json"}
 

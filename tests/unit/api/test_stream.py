@@ -11,12 +11,12 @@ import orjson
 import pytest
 from aiohttp import ClientResponse
 
-from cdc.access.nouns import Scope
-from cdc.api.gate import TOKEN_STREAMS
+from cdc.access.model import Scope
 from cdc.api.stream import LOOK_EVERY, SILENCE
-from cdc.errors import OutboxError
-from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.api.token_auth import TOKEN_STREAMS
+from cdc.model.errors import OutboxError
 from support.managing import API, Managed
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import event, store
 from support.waiting import HANG_SECONDS
 

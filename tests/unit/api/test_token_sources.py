@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from cdc.access.nouns import Scope
-from cdc.backfill import Backfill
-from cdc.connection import ConnectionInfo
-from cdc.delivery import DeliveryState
-from cdc.log_filter import DeliveryFilter
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.replay import Replay
-from cdc.source import estimate
+from cdc.access.model import Scope
+from cdc.capture import estimate
+from cdc.model.backfill import Backfill
+from cdc.model.connection import ConnectionInfo
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.replay import Replay
 from support.managing import API, Answered, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 
 SOURCES = {

@@ -12,11 +12,11 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
+from cdc.capture.triggers.base import Plan, Progress, Step
 from cdc.cli.app import cdc
-from cdc.column import Capture
-from cdc.finding import Finding, Severity
+from cdc.model.column import Capture
+from cdc.model.finding import Finding, Severity
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.trigger.base import Plan, Progress, Step
 
 CONFIG = '[source.main]\nurl = "mysql://cdc:hunter2@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n'
 Cdc = Callable[..., Result]
@@ -101,9 +101,9 @@ class FakeInstaller:
 def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     fake = FakeInstaller()
     captures = [Capture("facturascli"), Capture("clientes")]
-    monkeypatch.setattr("cdc.service.installers.installer", lambda _source: fake)
-    monkeypatch.setattr("cdc.service.installers.inspector", lambda _source: fake)
-    monkeypatch.setattr("cdc.service.capture.captures", lambda _source: captures)
-    monkeypatch.setattr("cdc.service.capture.readable", lambda _source, _inspect=None: captures)
-    monkeypatch.setattr("cdc.service.doctor.examine", lambda _source, _outbox, _position=None: fake.findings(captures))
+    monkeypatch.setattr("cdc.runtime.installers.installer", lambda _source: fake)
+    monkeypatch.setattr("cdc.runtime.installers.inspector", lambda _source: fake)
+    monkeypatch.setattr("cdc.runtime.capture.captures", lambda _source: captures)
+    monkeypatch.setattr("cdc.runtime.capture.readable", lambda _source, _inspect=None: captures)
+    monkeypatch.setattr("cdc.runtime.doctor.examine", lambda _source, _outbox, _position=None: fake.findings(captures))
     return fake

@@ -15,11 +15,11 @@ import pyotp
 import pytest
 
 from cdc.access.sign_in import SignIn
-from cdc.clock import SystemClock
 from cdc.config import load_config
-from cdc.errors import AccessRefused
+from cdc.model.clock import SystemClock
+from cdc.model.errors import AccessRefused
 from cdc.outbox.secret_box import new_key
-from cdc.service.access import open_access
+from cdc.runtime.access import open_access
 from support.manual_clock import ManualClock
 
 GOOD = "correct horse battery"

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from cdc import __version__
 from cdc.cli.app import COMMANDS, cdc
 from cdc.cli.reference import reference
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 
 DOCS = Path(__file__).parents[3] / "docs"
 HEAVY = ("aiohttp", "aiosqlite", "psycopg", "pymysql", "pydantic", "rich", "structlog", "asyncio")
@@ -63,7 +63,7 @@ def _raise(error: BaseException) -> object:
 def test_errors_are_a_sentence_and_a_hint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
     monkeypatch.setattr(
-        "cdc.service.outboxes.open_outbox", _raise(OutboxError("The outbox is full.", "Free the disk."))
+        "cdc.runtime.outboxes.open_outbox", _raise(OutboxError("The outbox is full.", "Free the disk."))
     )
     result = CliRunner().invoke(cdc, ["endpoint", "list"])
     assert (result.exit_code, result.stdout) == (1, "")
@@ -75,7 +75,7 @@ def test_errors_are_a_sentence_and_a_hint(folder: Path, monkeypatch: pytest.Monk
 
 def test_defects_show_their_traceback_only_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
-    monkeypatch.setattr("cdc.service.outboxes.open_outbox", _raise(RuntimeError("B12345678")))
+    monkeypatch.setattr("cdc.runtime.outboxes.open_outbox", _raise(RuntimeError("B12345678")))
     result = CliRunner().invoke(cdc, ["endpoint", "list"])
     assert result.exit_code == 1
     assert re.match(r"Error: Unexpected RuntimeError in test_app\.py, line \d+\.\n  This is a defect; ", result.stderr)
@@ -87,7 +87,7 @@ def test_defects_show_their_traceback_only_when_asked(folder: Path, monkeypatch:
 
 def test_ctrl_c_ends_with_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder
-    monkeypatch.setattr("cdc.service.outboxes.open_outbox", _raise(KeyboardInterrupt()))
+    monkeypatch.setattr("cdc.runtime.outboxes.open_outbox", _raise(KeyboardInterrupt()))
     assert CliRunner().invoke(cdc, ["endpoint", "list"]).exit_code == 130
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from cdc.config import default_toml, load_config
-from cdc.delivery import Attempt
-from cdc.finding import Finding, Severity
+from cdc.model.delivery import Attempt
+from cdc.model.finding import Finding, Severity
+from cdc.model.position import Position
 from cdc.outbox.secret_box import new_key
-from cdc.position import Position
-from cdc.service.outboxes import open_outbox
+from cdc.runtime.outboxes import open_outbox
 from support.cli_events import stored_event
 from support.waiting import HANG_SECONDS
 
@@ -146,7 +146,7 @@ def test_testing_an_endpoint_that_accepts(run_cdc: Callable, monkeypatch: pytest
     async def accepted(*_: object) -> Attempt:
         return Attempt("dlv_1", 1, "evt_1", "endpoint.test", URL, 204, NOW, 0.012, "", "")
 
-    monkeypatch.setattr("cdc.service.trial.send_test", accepted)
+    monkeypatch.setattr("cdc.runtime.delivery_test.send_test", accepted)
     assert run_cdc("endpoint", "test", "ep_1").stdout == f"{URL} answered 204 after 12 ms.\n"
 
 
@@ -252,7 +252,7 @@ def test_run_stops_on_sigterm(folder: Path) -> None:
 
 def test_a_second_signal_ends_the_consumer_at_once(folder: Path) -> None:
     code = (
-        "import asyncio\nfrom cdc.service import consumer\nfrom cdc.cli.app import cdc\n"
+        "import asyncio\nfrom cdc.runtime import consumer\nfrom cdc.cli.app import cdc\n"
         "async def run(config, stop, role, *, reload):\n"
         "    print('ready', flush=True)\n"
         "    await stop.wait()\n"

@@ -12,10 +12,10 @@ import pytest
 import trustme
 
 from cdc.config import load_config
-from cdc.endpoint import Endpoint
-from cdc.event import Event
-from cdc.position import Position
-from cdc.service.outboxes import open_outbox
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import Event
+from cdc.model.position import Position
+from cdc.runtime.outboxes import open_outbox
 from support.outboxes import NOW, event
 
 HTTP = "http://127.0.0.1:9/hook"

@@ -13,13 +13,13 @@ import pytest
 from cdc.cli import output
 from cdc.cli.log_filter import moment
 from cdc.cli.replay import run_plan
-from cdc.delivery import DeliveryState
-from cdc.dispatch.replay_steps import Plan
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter
-from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.dispatch.replay_steps import ReplayPlan
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter
 from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 
@@ -139,7 +139,7 @@ async def turned(until: Callable[[], bool]) -> None:
 
 async def test_no_more_a_second_than_the_rate_says() -> None:
     outbox, clock, told = await Stepped.filled(), ManualClock(), list[int]()
-    plan = Plan(DeliveryFilter(endpoint_id="ep_a"), rate=4, after=None)
+    plan = ReplayPlan(DeliveryFilter(endpoint_id="ep_a"), rate=4, after=None)
     running = asyncio.create_task(run_plan(outbox, plan, clock, asyncio.Event(), told.append))
     for due in (4, 8):
         await turned(lambda: clock.next_wake() is not None)
@@ -155,7 +155,7 @@ async def test_no_more_a_second_than_the_rate_says() -> None:
 async def test_slow_and_unbounded_rates(rate: float, steps: Sequence[int]) -> None:
     outbox, clock, told = await Stepped.filled(), ManualClock(), list[int]()
     running = asyncio.create_task(
-        run_plan(outbox, Plan(DeliveryFilter(), rate, None), clock, asyncio.Event(), told.append)
+        run_plan(outbox, ReplayPlan(DeliveryFilter(), rate, None), clock, asyncio.Event(), told.append)
     )
     await turned(lambda: running.done() or clock.next_wake() is not None)
     assert told == steps
@@ -167,12 +167,12 @@ async def test_slow_and_unbounded_rates(rate: float, steps: Sequence[int]) -> No
 
 async def test_whoever_is_stopped_can_go_on() -> None:
     outbox, clock, stop = await Stepped.filled(), ManualClock(), asyncio.Event()
-    plan = Plan(DeliveryFilter(), rate=3, after=None)
+    plan = ReplayPlan(DeliveryFilter(), rate=3, after=None)
     running = asyncio.create_task(run_plan(outbox, plan, clock, stop, lambda _: None))
     await turned(lambda: clock.next_wake() is not None)
     stop.set()
     done = await asyncio.wait_for(running, HANG_SECONDS)
     assert (done.deliveries, await outbox.pending()) == (3, 3)
     assert done.after is not None
-    rest = await run_plan(outbox, Plan(DeliveryFilter(), 0, done.after), clock, asyncio.Event(), lambda _: None)
+    rest = await run_plan(outbox, ReplayPlan(DeliveryFilter(), 0, done.after), clock, asyncio.Event(), lambda _: None)
     assert (rest.deliveries, rest.after, await outbox.pending()) == (7, None, 10)

@@ -9,7 +9,7 @@ import pytest
 
 from cdc.config import Config, load_config
 from cdc.config.show import effective_toml, masked
-from cdc.errors import ConfigError
+from cdc.model.errors import ConfigError
 
 
 def load(folder: Path, text: str, **environment: str) -> Config:

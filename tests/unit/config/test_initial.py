@@ -11,7 +11,7 @@ import pytest
 from cdc.config import default_toml, load_config
 from cdc.config.find import find_facturascripts
 from cdc.config.initial import Choices, initial_toml
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 FILE = Path("/run/token")
 MARK = "<?php define('FS_DB_NAME', 'fs');"

@@ -12,7 +12,7 @@ from cdc.config import Config, default_toml, load_config
 from cdc.config.load import OPTIONS
 from cdc.config.model import SECTIONS, SOURCE_TABLES
 from cdc.config.show import effective_toml, masked
-from cdc.errors import ConfigError
+from cdc.model.errors import ConfigError
 
 URL = "mysql://cdc:hunter2@db/fs"
 

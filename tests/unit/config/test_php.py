@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.config.php import Unreadable, connection_from, parse_php, read_config_php
-from cdc.connection import Engine
-from cdc.errors import ConfigError
+from cdc.model.connection import Engine
+from cdc.model.errors import ConfigError
 
 CONFIG = Path("config.php")
 MYSQL = """<?php

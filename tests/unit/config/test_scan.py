@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.config import Config, load_config
-from cdc.config.scan import Found, append, as_toml, scan
-from cdc.errors import ConfigError
+from cdc.config.scan import ScannedInstallation, append, as_toml, scan
+from cdc.model.errors import ConfigError
 
 PHP = "<?php\ndefine('FS_DB_TYPE', '{kind}');\ndefine('FS_DB_HOST', 'db');\ndefine('FS_DB_PORT', {port});\n"
 PHP += "define('FS_DB_NAME', '{name}');\ndefine('FS_DB_USER', 'u');\ndefine('FS_DB_PASS', 'geheim');\n"
@@ -22,7 +22,7 @@ def _install(folder: Path, name: str, kind: str = "mysql") -> Path:
     return path
 
 
-def _named(found: list[Found], root: Path) -> dict[str, str]:
+def _named(found: list[ScannedInstallation], root: Path) -> dict[str, str]:
     return {str(each.path.relative_to(root)): each.name or each.why for each in found}
 
 

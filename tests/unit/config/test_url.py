@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.config.url import DEFAULT_PORTS, TLS_MODES, mask_url, parse_database_url
-from cdc.connection import ConnectionInfo, Engine, Tls
-from cdc.errors import ConfigError
+from cdc.model.connection import ConnectionInfo, Engine, Tls
+from cdc.model.errors import ConfigError
 
 
 def test_everything_that_a_url_can_say() -> None:

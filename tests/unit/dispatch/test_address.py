@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.dispatch.address import AddressRefused, Reach, check_spelling, check_url, public_url, refusal
+from cdc.dispatch.address import AddressRefused, EgressPolicy, check_spelling, check_url, public_url, refusal
 from cdc.dispatch.resolver import CheckedResolver
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 INSIDE = {
     "0.0.0.0": "unspecified",
@@ -126,8 +126,8 @@ def test_ipv6_forms_are_judged_as_the_ipv4_address_they_end_at(ip: IPv4Address) 
 )
 def test_inside_urls_need_allow_private(url: str) -> None:
     with pytest.raises(UsageError, match="allow_private = true"):
-        check_url(url, Reach(plain=True))
-    assert check_url(url, Reach(private=True, plain=True)) == url
+        check_url(url, EgressPolicy(plain=True))
+    assert check_url(url, EgressPolicy(private=True, plain=True)) == url
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_inside_urls_need_allow_private(url: str) -> None:
     ],
 )
 def test_metadata_urls_are_refused_even_under_allow_private(url: str) -> None:
-    for reach in (Reach(plain=True), Reach(private=True, plain=True)):
+    for reach in (EgressPolicy(plain=True), EgressPolicy(private=True, plain=True)):
         with pytest.raises(UsageError, match="a cloud metadata address"):
             check_url(url, reach)
         with pytest.raises(AddressRefused, match="a cloud metadata address"):
@@ -185,7 +185,7 @@ def test_host_in_plain_letters_may_be_written_so(url: str) -> None:
 def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:
     for private in (False, True):
         with pytest.raises(UsageError) as caught:
-            check_url(url, Reach(private, plain=True))
+            check_url(url, EgressPolicy(private, plain=True))
         assert "hunter2" not in str(caught.value)
 
 
@@ -193,7 +193,7 @@ def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:
     "url", ["https://receiver.example/hook?x=1", "http://1.1.1.1:8080/", "https://[2606:4700::1111]/"]
 )
 def test_public_urls_pass(url: str) -> None:
-    assert check_url(url, Reach(plain=True)) == url
+    assert check_url(url, EgressPolicy(plain=True)) == url
 
 
 def test_logged_urls_hold_no_secrets() -> None:
@@ -205,10 +205,10 @@ def test_no_socket_for_an_inside_address(ip: IPv4Address | IPv6Address) -> None:
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     info = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(ip), 80))
     if refusal(str(ip)) is None:
-        Reach().guarded_socket(info).close()
+        EgressPolicy().guarded_socket(info).close()
     else:
         with pytest.raises(AddressRefused, match="not allowed"):
-            Reach().guarded_socket(info)
+            EgressPolicy().guarded_socket(info)
 
 
 def answers(*addresses: str) -> Any:
@@ -230,7 +230,7 @@ def answers(*addresses: str) -> Any:
 
 
 async def test_a_name_that_leads_inside_is_refused_without_its_address() -> None:
-    resolver = CheckedResolver(Reach(), look_up=answers("10.0.0.7", "::1"))
+    resolver = CheckedResolver(EgressPolicy(), look_up=answers("10.0.0.7", "::1"))
     with pytest.raises(AddressRefused) as caught:
         await resolver.resolve("receiver.example", 443)
     assert "receiver.example leads to an inside address" in caught.value.reason
@@ -238,11 +238,11 @@ async def test_a_name_that_leads_inside_is_refused_without_its_address() -> None
 
 
 async def test_a_name_with_a_public_address_resolves() -> None:
-    resolver = CheckedResolver(Reach(), look_up=answers("10.0.0.7", "1.1.1.1"))
+    resolver = CheckedResolver(EgressPolicy(), look_up=answers("10.0.0.7", "1.1.1.1"))
     assert [found["host"] for found in await resolver.resolve("receiver.example", 443)] == ["1.1.1.1"]
 
 
 async def test_allow_private_resolves_everything() -> None:
-    resolver = CheckedResolver(Reach(private=True), look_up=answers("127.0.0.1"))
+    resolver = CheckedResolver(EgressPolicy(private=True), look_up=answers("127.0.0.1"))
     found = await resolver.resolve("receiver.example", 443)
     assert [(entry["host"], entry["port"]) for entry in found] == [("127.0.0.1", 443)]

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 from structlog.testing import capture_logs
 
-from cdc.delivery import DeliveryState
-from cdc.dispatch.lease_room import WAITING
+from cdc.dispatch.lease_budget import WAITING
 from cdc.dispatch.request import WebhookRequest, batch_id
 from cdc.dispatch.retry import Answer
-from cdc.endpoint import EndpointChange
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
+from cdc.model.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS

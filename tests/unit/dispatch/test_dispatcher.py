@@ -10,12 +10,12 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from cdc.delivery import DeliveryState, LeasedDelivery
-from cdc.dispatch.dispatcher import HAND_OVER, Dispatcher, DispatchSettings
+from cdc.dispatch.dispatcher import YIELD, Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.endpoint import EndpointChange, PayloadFormat
-from cdc.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryState, LeasedDelivery
+from cdc.model.endpoint import EndpointChange, PayloadFormat
+from cdc.model.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS
@@ -103,7 +103,7 @@ async def test_what_was_handed_over_is_on_its_way() -> None:
     async with dispatching(store, sender, clock) as dispatcher:
         await settle()
         await store_events(store, [event(1)])
-        await dispatcher.hand_over()
+        await dispatcher.wake_and_yield()
         assert len(sender.sent) == 1
         sender.gate.set()
         await store.next_recorded()
@@ -114,10 +114,10 @@ async def test_who_hands_over_does_not_wait_for_long() -> None:
     async with dispatching(store, sender, clock) as dispatcher:
         await settle()
         store.answers.clear()
-        handing_over = asyncio.create_task(dispatcher.hand_over())
+        handing_over = asyncio.create_task(dispatcher.wake_and_yield())
         await settle()
         assert not handing_over.done()
-        clock.advance(HAND_OVER)
+        clock.advance(YIELD)
         await settle()
         assert handing_over.done()
         store.answers.set()
@@ -131,7 +131,7 @@ async def test_who_hands_over_to_a_busy_dispatcher_does_not_wait() -> None:
         await until(lambda: bool(sender.sent))
         await settle()
         store.answers.clear()
-        handing_over = asyncio.create_task(dispatcher.hand_over())
+        handing_over = asyncio.create_task(dispatcher.wake_and_yield())
         await settle()
         assert handing_over.done()
         store.answers.set()
@@ -142,7 +142,7 @@ async def test_who_hands_over_to_a_busy_dispatcher_does_not_wait() -> None:
 async def test_nobody_waits_for_a_dispatcher_that_does_not_run() -> None:
     settings = DispatchSettings("worker-1")
     async with asyncio.timeout(HANG_SECONDS):
-        await Dispatcher(await outbox(), ScriptedSender(), ManualClock(), settings).hand_over()
+        await Dispatcher(await outbox(), ScriptedSender(), ManualClock(), settings).wake_and_yield()
 
 
 async def test_a_write_by_another_process_is_seen_within_half_a_second() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.delivery import Attempt, DeliveryState, Outcome
-from cdc.dispatch.endurance import INTERVAL, Endurance, Failure, Failures, notice_given, percent_due
-from cdc.endpoint import Endpoint, EndpointChange
+from cdc.dispatch.auto_disable import INTERVAL, AutoDisable, Failures, LastFailure, notice_given, percent_due
+from cdc.model.delivery import Attempt, DeliveryState, Outcome
+from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.memory.outbox import MemoryOutbox
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 
 DAY = 86_400.0
 ERROR = "The endpoint answered 500 Internal Server Error."
@@ -31,11 +31,11 @@ def failing(days: float, **changes: Any) -> Endpoint:
     [(0, 0), (2.49, 0), (2.5, 50), (3.49, 50), (3.5, 70), (4.5, 90), (4.99, 90), (5, 100), (9, 100)],
 )
 def test_warnings_come_in_steps(days: float, percent: int) -> None:
-    assert percent_due(failing(days), Failure(START, ERROR), START) == percent
+    assert percent_due(failing(days), LastFailure(START, ERROR), START) == percent
 
 
 def test_who_does_not_fail_is_disabled_or_is_never_given_up_is_left_alone() -> None:
-    last = Failure(START, ERROR)
+    last = LastFailure(START, ERROR)
     assert percent_due(endpoint("https://shop.example.com"), last, START) == 0
     assert percent_due(failing(9, enabled=False), last, START) == 0
     assert percent_due(failing(9, disable_after=0.0), last, START) == 0
@@ -44,18 +44,18 @@ def test_who_does_not_fail_is_disabled_or_is_never_given_up_is_left_alone() -> N
 def test_one_old_failure_is_no_reason() -> None:
     hour = timedelta(hours=1)
     assert percent_due(failing(9), None, START) == 0
-    assert percent_due(failing(9), Failure(START - 3 * hour, ERROR), START) == 0
-    assert percent_due(failing(9), Failure(START - hour, ERROR), START) == 100
+    assert percent_due(failing(9), LastFailure(START - 3 * hour, ERROR), START) == 0
+    assert percent_due(failing(9), LastFailure(START - hour, ERROR), START) == 100
     slow = failing(9, retry_schedule=(5.0, 20 * 3600.0))
-    assert percent_due(slow, Failure(START - 40 * hour, ERROR), START) == 100
-    assert percent_due(slow, Failure(START - 45 * hour, ERROR), START) == 0
+    assert percent_due(slow, LastFailure(START - 40 * hour, ERROR), START) == 100
+    assert percent_due(slow, LastFailure(START - 45 * hour, ERROR), START) == 0
 
 
 def test_a_failure_from_before_the_last_success_is_no_reason() -> None:
     short = endpoint("https://shop.example.com", failing_since=START, disable_after=60.0)
     now = START + timedelta(seconds=60)
-    assert percent_due(short, Failure(START - timedelta(seconds=1), ERROR), now) == 0
-    assert percent_due(short, Failure(START, ERROR), now) == 100
+    assert percent_due(short, LastFailure(START - timedelta(seconds=1), ERROR), now) == 0
+    assert percent_due(short, LastFailure(START, ERROR), now) == 100
 
 
 def test_notice_is_a_part_of_its_time() -> None:
@@ -75,7 +75,7 @@ class Bench:
         self._changes = changes
         self._failures = [Failures() for _ in range(processes)]
         self.endurances = [
-            Endurance(self.store, each, self.clock, self._wake, self._disable) for each in self._failures
+            AutoDisable(self.store, each, self.clock, self._wake, self._disable) for each in self._failures
         ]
         self._number = 0
 
@@ -212,8 +212,8 @@ async def test_a_success_while_it_is_being_disabled_wins() -> None:
             return former
 
     failures = Failures()
-    failures.last["ep_1"] = Failure(bench.clock.now(), ERROR)
-    await Endurance(Late(), failures, bench.clock, bench._wake, bench._disable).look()
+    failures.last["ep_1"] = LastFailure(bench.clock.now(), ERROR)
+    await AutoDisable(Late(), failures, bench.clock, bench._wake, bench._disable).look()
     assert (await bench.endpoint()).enabled
     assert await bench.told() == WARNED
 
@@ -245,7 +245,7 @@ async def test_a_restart_tells_nothing_twice() -> None:
     await bench.attempt()
     await bench.pass_days(3.5)
     after = Failures()
-    bench.endurances = [Endurance(bench.store, after, bench.clock, bench._wake, bench._disable)]
+    bench.endurances = [AutoDisable(bench.store, after, bench.clock, bench._wake, bench._disable)]
     bench._failures = [after]
     await bench.look()
     await bench.pass_days(0.75)
@@ -286,7 +286,7 @@ async def test_it_looks_now_and_then_and_survives_an_outbox_that_fails() -> None
 
     clock, stop, store = ManualClock(), asyncio.Event(), Failing()
     store.failures = 1
-    running = asyncio.create_task(Endurance(store, Failures(), clock, lambda: None, lambda: None).run(stop))
+    running = asyncio.create_task(AutoDisable(store, Failures(), clock, lambda: None, lambda: None).run(stop))
     for _ in range(2):
         store.looked.clear()
         while not store.looked.is_set():

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from cdc.delivery import LeasedDelivery
 from cdc.dispatch.formats import render, render_batch
 from cdc.dispatch.request import batch_id, build_batch, build_request
 from cdc.dispatch.signing import new_secret, plain_signature, standard_signature, verify
-from cdc.endpoint import Endpoint, PayloadFormat
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint, PayloadFormat
 
 NOW = datetime(2026, 11, 24, 21, 48, 1, 500000, tzinfo=UTC)
 EVENT: dict[str, Any] = {

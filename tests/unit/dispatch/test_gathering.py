@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cdc.delivery import LeasedDelivery
-from cdc.dispatch.gathering import ALONE_FROM, Gathering, Load, travels_alone
+from cdc.dispatch.batch_buffer import ALONE_FROM, BatchBuffer, RequestBatch, travels_alone
+from cdc.model.delivery import LeasedDelivery
 from support.dispatching import endpoint
 from support.manual_clock import START
 
@@ -30,7 +30,7 @@ class GatheringMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gathering = Gathering()
+        self.buffer = BatchBuffer()
         self.now = 0.0
         self.came: dict[str, float] = {}
         self.gone: list[str] = []
@@ -44,18 +44,18 @@ class GatheringMachine(RuleBasedStateMachine):
         first = len(self.came)
         deliveries = [leased(number, endpoint_id, attempt) for number in range(first, first + count)]
         self.came |= dict.fromkeys([each.id for each in deliveries], self.now)
-        for load in self.gathering.add(deliveries, ENDPOINTS[endpoint_id], self.now):
+        for load in self.buffer.add(deliveries, ENDPOINTS[endpoint_id], self.now):
             assert len(load) == ENDPOINTS[endpoint_id].batch_size
             self._go(load)
-        assert self.gathering.count(endpoint_id) <= 2 * (ENDPOINTS[endpoint_id].batch_size - 1)
+        assert self.buffer.count(endpoint_id) <= 2 * (ENDPOINTS[endpoint_id].batch_size - 1)
 
     @rule(seconds=st.floats(0, 1.5))
     def pass_time(self, seconds: float) -> None:
         """As the dispatcher does: it wakes at each moment at which a batch is due."""
         until = self.now + seconds
-        while (due := self.gathering.next_due()) is not None and due <= until:
+        while (due := self.buffer.next_due()) is not None and due <= until:
             self.now = max(self.now, due)
-            for load in self.gathering.due(self.now):
+            for load in self.buffer.due(self.now):
                 wait = ENDPOINTS[load[0].endpoint_id].batch_wait
                 assert self.now - self.came[load[0].id] == pytest.approx(wait)
                 self._go(load)
@@ -63,11 +63,11 @@ class GatheringMachine(RuleBasedStateMachine):
 
     @rule()
     def hurry(self) -> None:
-        for load in self.gathering.all():
+        for load in self.buffer.all():
             self._go(load)
-        assert len(self.gathering) == 0
+        assert len(self.buffer) == 0
 
-    def _go(self, load: Load) -> None:
+    def _go(self, load: RequestBatch) -> None:
         to = ENDPOINTS[load[0].endpoint_id]
         assert 1 <= len(load) <= to.batch_size
         assert {(each.endpoint_id, each.attempt) for each in load} == {(to.id, load[0].attempt)}
@@ -77,17 +77,17 @@ class GatheringMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
         assert max(Counter(self.gone).values(), default=1) == 1
-        assert len(self.gone) + len(self.gathering) == len(self.came)
-        assert sum(self.gathering.count(name) for name in ENDPOINTS) == len(self.gathering)
-        assert self.gathering.endpoints() <= ENDPOINTS.keys()
+        assert len(self.gone) + len(self.buffer) == len(self.came)
+        assert sum(self.buffer.count(name) for name in ENDPOINTS) == len(self.buffer)
+        assert self.buffer.endpoints() <= ENDPOINTS.keys()
 
     @invariant()
     def nothing_waits_too_long(self) -> None:
-        due = self.gathering.next_due()
+        due = self.buffer.next_due()
         assert due is None or due >= self.now
 
     def teardown(self) -> None:
-        for load in self.gathering.all():
+        for load in self.buffer.all():
             self._go(load)
         assert sorted(self.gone) == sorted(self.came)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from cdc.delivery import DeliveryState
 from cdc.dispatch.attempt_log import Finished
-from cdc.dispatch.giving_up import disablings
+from cdc.dispatch.disable import disablings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.endpoint import EndpointChange
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
 from cdc.outbox.base import StoredEvent
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cdc.dispatch.handshake import Agreement, ask, judge
 from cdc.dispatch.sender import HttpSender
-from cdc.errors import EndpointRefused
+from cdc.model.errors import EndpointRefused
 from support.dispatching import endpoint
 from support.http_servers import served
 from support.signed import signed_request

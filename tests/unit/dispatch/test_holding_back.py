@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from cdc.delivery import DeliveryState, DeliveryView, Held, Hold, LeasedDelivery
 from cdc.dispatch.dispatcher import FORWARD, POLL
+from cdc.dispatch.flow_control import FIRST_PROBE, LAST_PROBE, LEAST_RESULTS
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.dispatch.valve import FIRST_PROBE, LAST_PROBE, LEAST_RESULTS
-from cdc.endpoint import Endpoint, EndpointChange, Order
-from cdc.log_filter import DeliveryFilter
-from cdc.observer import Silent
-from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.model.delivery import DeliveryState, DeliveryView, Held, Hold, LeasedDelivery
+from cdc.model.endpoint import Endpoint, EndpointChange, Order
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.observer import Silent
 from support.dispatching import endpoint, event
 from support.manual_clock import START
+from support.memory_outbox.outbox import MemoryOutbox
 from support.simulation import REFUSED, TAKEN, Simulation, simulated
 
 A = "http://a"
@@ -286,7 +286,7 @@ async def test_what_was_disabled_and_enabled_at_once_is_tried_at_once() -> None:
         await simulation.run(300)
         simulation.receivers.answer = lambda _: TAKEN
         await simulation.store.change_endpoint("ep_1", EndpointChange(enabled=False))
-        simulation.dispatcher.look_at_endpoints()
+        simulation.dispatcher.reload_endpoints()
         await simulation.idle()
         await simulation.store.change_endpoint("ep_1", EndpointChange(enabled=True))
         await simulation.run(2 * POLL)

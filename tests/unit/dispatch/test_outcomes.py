@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cdc.delivery import DeliveryState, LeasedDelivery
 from cdc.dispatch.outcomes import outcomes, removed
 from cdc.dispatch.retry import DELIVERED, Answer, judge
+from cdc.model.delivery import DeliveryState, LeasedDelivery
 from support.dispatching import no_jitter
 from support.manual_clock import START
 from support.outboxes import at

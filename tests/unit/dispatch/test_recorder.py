@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from cdc.clock import SystemClock
-from cdc.delivery import DeliveryState
-from cdc.dispatch.recorder import Recorder
+from cdc.dispatch.outcome_writer import OutcomeWriter
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import DeliveryState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import EVERYTHING, endpoint, event, lease, outcome, store
 from support.waiting import HANG_SECONDS
@@ -24,7 +24,7 @@ async def test_delivery_that_is_gone_is_left_out_and_the_others_are_recorded(tmp
     with closing(sqlite3.connect(tmp_path / "cdc.db")) as other:  # as an operator's hand, or a damaged file
         other.execute("DELETE FROM delivery WHERE id = (SELECT id FROM delivery ORDER BY id LIMIT 1 OFFSET 2)")
         other.commit()
-    recorder = Recorder(outbox, "w", SystemClock(), lambda: None)
+    recorder = OutcomeWriter(outbox, "w", SystemClock(), lambda: None)
     for each in leased:
         recorder.add([outcome(each)], "ep_a")
     recorder.close()

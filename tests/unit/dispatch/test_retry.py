@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.delivery import DeliveryState
 from cdc.dispatch.retry import (
     SCHEDULES,
     Answer,
@@ -21,7 +20,8 @@ from cdc.dispatch.retry import (
     retry_after_seconds,
     schedule,
 )
-from cdc.errors import UsageError
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
 
 NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 DELAYS = SCHEDULES["facturascripts"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from cdc.dispatch.signing import new_secret, plain_signature, secret_key, standard_signature, verify
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 
 NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 secrets = st.binary(min_size=24, max_size=64).map(lambda key: "whsec_" + base64.b64encode(key).decode())

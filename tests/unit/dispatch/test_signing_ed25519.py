@@ -23,7 +23,7 @@ from cdc.dispatch.signing import (
     signature_of,
     verify,
 )
-from cdc.errors import UsageError
+from cdc.model.errors import UsageError
 from support.manual_clock import START as NOW
 from support.signed import signed_request
 

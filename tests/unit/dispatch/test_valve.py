@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.delivery import Hold
-from cdc.dispatch.valve import (
+from cdc.dispatch.flow_control import (
     ANY_NUMBER,
     FIRST_PROBE,
     JITTER,
@@ -17,26 +16,27 @@ from cdc.dispatch.valve import (
     LEAST_RESULTS,
     LONGEST_PAUSE,
     WINDOW,
-    Pace,
-    Valve,
+    FlowControl,
+    TokenBucket,
 )
+from cdc.model.delivery import Hold
 
 
 def no_jitter() -> float:
     return 0.0
 
 
-def valve(rate: float = 0.0, *, trying: bool = False) -> Valve:
-    return Valve(rate, no_jitter, trying=trying)
+def flow(rate: float = 0.0, *, trying: bool = False) -> FlowControl:
+    return FlowControl(rate, no_jitter, trying=trying)
 
 
-def result(one: Valve, now: float, *, trouble: bool) -> float | None:
+def result(one: FlowControl, now: float, *, trouble: bool) -> float | None:
     return one.ended(one.start(now), now, trouble=trouble)
 
 
-def tripped(now: float = 0.0) -> Valve:
+def tripped(now: float = 0.0) -> FlowControl:
     """A valve whose breaker has just opened."""
-    one = valve()
+    one = flow()
     for _ in range(LEAST_RESULTS):
         result(one, now, trouble=True)
     assert one.hold(now) is Hold.BREAKER
@@ -52,7 +52,7 @@ steps = st.lists(st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 300)),
 
 @given(rate=rates, waits=steps, origin=st.floats(-1e6, 1e6))
 def test_no_window_holds_more_than_rate_and_burst(rate: float, waits: list[float], origin: float) -> None:
-    pace, now, started = Pace(rate), origin, list[float]()
+    pace, now, started = TokenBucket(rate), origin, list[float]()
     for wait in waits:
         now += wait
         if not pace.wait(now):
@@ -66,7 +66,7 @@ def test_no_window_holds_more_than_rate_and_burst(rate: float, waits: list[float
 
 @given(rate=rates, waits=steps)
 def test_who_waits_as_told_may_start_and_room_says_how_often(rate: float, waits: list[float]) -> None:
-    pace, now = Pace(rate), 0.0
+    pace, now = TokenBucket(rate), 0.0
     for wait in waits:
         now += wait
         now += pace.wait(now)
@@ -81,12 +81,12 @@ def test_who_waits_as_told_may_start_and_room_says_how_often(rate: float, waits:
 
 @pytest.mark.parametrize(("rate", "burst"), [(0.1, 1), (1, 1), (2.5, 2), (100, 100)])
 def test_a_burst_of_one_second_and_at_least_one(rate: float, burst: int) -> None:
-    assert Pace(rate).room(0.0) == burst
-    assert valve(rate).room(0.0) == burst
+    assert TokenBucket(rate).room(0.0) == burst
+    assert flow(rate).room(0.0) == burst
 
 
 def test_the_rate_is_reached() -> None:
-    pace, now = Pace(10), 0.0
+    pace, now = TokenBucket(10), 0.0
     for _ in range(1000):
         now += pace.wait(now)
         pace.start(now)
@@ -94,14 +94,14 @@ def test_the_rate_is_reached() -> None:
 
 
 def test_any_rate() -> None:
-    one = valve()
+    one = flow()
     for _ in range(10_000):
         one.start(0.0)
     assert (one.wait(0.0), one.room(0.0), one.hold(0.0)) == (0.0, ANY_NUMBER, None)
 
 
 def test_a_changed_rate_holds_at_once() -> None:
-    one = valve(0.01)
+    one = flow(0.01)
     one.start(0.0)
     assert (one.wait(0.0), one.hold(0.0)) == (pytest.approx(100), Hold.RATE)
     one.change_rate(5)
@@ -114,7 +114,7 @@ def test_a_changed_rate_holds_at_once() -> None:
 
 
 def test_the_endpoint_pauses_for_as_long_as_it_asked() -> None:
-    one = valve()
+    one = flow()
     one.ended(one.start(0.0), 0.0, trouble=True, retry_after=30)
     one.ended(one.start(0.0), 1.0, trouble=True, retry_after=2)
     assert (one.wait(10.0), one.room(10.0), one.hold(10.0)) == (20.0, 0, Hold.PAUSE)
@@ -122,7 +122,7 @@ def test_the_endpoint_pauses_for_as_long_as_it_asked() -> None:
 
 
 def test_a_pause_has_a_bound() -> None:
-    one = valve()
+    one = flow()
     one.ended(one.start(0.0), 0.0, trouble=True, retry_after=86_400)
     assert one.wait(0.0) == LONGEST_PAUSE
 
@@ -137,7 +137,7 @@ def test_a_probe_waits_for_the_pause_too() -> None:
 
 
 def test_it_opens_when_half_of_at_least_ten_results_speak_of_trouble() -> None:
-    one = valve()
+    one = flow()
     for number in range(LEAST_RESULTS - 1):
         assert result(one, 0.0, trouble=number % 2 == 0) is None
     assert one.hold(0.0) is None
@@ -146,14 +146,14 @@ def test_it_opens_when_half_of_at_least_ten_results_speak_of_trouble() -> None:
 
 
 def test_it_stays_closed_while_more_than_half_are_well() -> None:
-    one = valve()
+    one = flow()
     for number in range(500):
         assert result(one, number / 10, trouble=number % 5 in (1, 3)) is None
     assert one.hold(50.0) is None
 
 
 def test_old_results_do_not_count() -> None:
-    one = valve()
+    one = flow()
     for number in range(100):
         trouble = number % LEAST_RESULTS > 0  # nine in a row, and then a success
         assert result(one, number * (WINDOW / (LEAST_RESULTS - 1)), trouble=trouble) is None
@@ -161,14 +161,14 @@ def test_old_results_do_not_count() -> None:
 
 
 def test_ten_in_a_row_count_however_old_they_are() -> None:
-    one = valve()
+    one = flow()
     for number in range(LEAST_RESULTS - 1):
         assert result(one, number * 3600.0, trouble=True) is None
     assert result(one, LEAST_RESULTS * 3600.0, trouble=True) == FIRST_PROBE
 
 
 def test_only_the_newest_results_count() -> None:
-    one = valve()
+    one = flow()
     for _ in range(1000):
         result(one, 0.0, trouble=False)
     for _ in range(LEAST_RESULTS):
@@ -189,7 +189,7 @@ def test_one_probe_at_a_time_ever_more_rarely() -> None:
 
 
 def test_jitter_only_adds() -> None:
-    one = Valve(0, lambda: 0.5)
+    one = FlowControl(0, lambda: 0.5)
     for _ in range(LEAST_RESULTS):
         result(one, 0.0, trouble=True)
     assert one.wait(0.0) == FIRST_PROBE * (1 + JITTER / 2)
@@ -211,7 +211,7 @@ def test_a_probe_that_succeeds_closes_it() -> None:
 
 
 def test_what_started_before_it_opened_says_nothing_new() -> None:
-    one = valve()
+    one = flow()
     late = [one.start(0.0) for _ in range(20)]
     for started in late[:10]:
         one.ended(started, 0.0, trouble=True)
@@ -237,7 +237,7 @@ def test_soon_after_it_closed_a_failure_is_in_doubt() -> None:
 
 
 def test_what_is_known_to_fail_begins_with_a_probe() -> None:
-    one = valve(trying=True)
+    one = flow(trying=True)
     assert (one.room(0.0), one.hold(0.0)) == (1, Hold.BREAKER)
     assert result(one, 0.0, trouble=True) == 2 * FIRST_PROBE
     assert result(one, 10.0, trouble=False) is None
@@ -256,13 +256,13 @@ def test_a_mended_endpoint_is_probed_at_once() -> None:
 
 
 def test_mending_ends_a_pause_but_not_the_rate() -> None:
-    one = valve(1)
+    one = flow(1)
     one.ended(one.start(0.0), 0.0, trouble=True, retry_after=60)
     one.mended()
     assert (one.wait(0.0), one.hold(0.0)) == (1.0, Hold.RATE)
 
 
 def test_probes_keep_to_the_rate() -> None:
-    one = Valve(0.05, no_jitter, trying=True)
+    one = FlowControl(0.05, no_jitter, trying=True)
     result(one, 0.0, trouble=True)
     assert one.wait(0.0) == 20

@@ -6,14 +6,14 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 
-from cdc.clock import SystemClock
-from cdc.delivery import DeliveryState
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.log_filter import DeliveryFilter
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import DeliveryState
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.position import Position
 from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event
 from support.http_servers import served

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.position import Position
+from cdc.model.position import Position
 from support.simulated.history import Change, Delivery, History, Promise, Request
 from support.simulated.judge import Rules, judge
 

@@ -11,11 +11,11 @@ from typing import Any
 import cel
 import pytest
 
-from cdc.errors import UsageError
-from cdc.filter.limits import LONGEST, Meter
-from cdc.filter.program import Program
-from cdc.filter.values import Span, Time, Type
-from cdc.selection import Condition
+from cdc.model.errors import UsageError
+from cdc.model.filter.limits import LONGEST, Meter
+from cdc.model.filter.program import Program
+from cdc.model.filter.values import Span, Time, Type
+from cdc.model.selection import Condition
 from support.filter_language import Filters
 
 ROWS = [{"a": 1, "total": 1, "text": "A"}, {"a": None, "total": 2.5, "text": "Peña", "paid": True}]

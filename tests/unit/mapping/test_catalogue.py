@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from cdc.change import Row
-from cdc.column import Capture
-from cdc.errors import ConfigError
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.example_rows import ROWS
+from cdc.model.change import Row
+from cdc.model.column import Capture
+from cdc.model.errors import ConfigError
 from support.row_changes import events, insert, names, update
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from cdc.backfill import backfill_token
-from cdc.change import Existing, Operation, Row, RowChange, Transaction, Value
-from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.backfill import backfill_token
+from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
+from cdc.model.event import Event
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 RECEIPT: Row = {"idrecibo": 7, "pagado": True, "importe": 10.0, "observaciones": "O&#39;Brien"}

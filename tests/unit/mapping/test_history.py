@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.change import Row, RowChange
 from cdc.mapping.entity import Child
 from cdc.mapping.history import History
 from cdc.mapping.merge import merge
+from cdc.model.change import Row, RowChange
 from support.row_changes import delete, insert, update
 
 _CHILD = Child("lineas", "doc")

@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.change import Operation, Row, RowChange, Transaction
-from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Operation, Row, RowChange, Transaction
+from cdc.model.event import Event
 from support.row_changes import applied, change, delete, insert, mapped, transaction, update
 
 _RULES = '[entity.invoice]\ninclude = ["lines"]\n[noise]\nlineasfacturascli = ["servido"]'

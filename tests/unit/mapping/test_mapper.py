@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from cdc.change import Operation, Row, RowChange, Transaction
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Operation, Row, RowChange, Transaction
 from support.row_changes import START, change, delete, events, insert, mapped, names, transaction, update
 
 _CUSTOMER: Row = {"codcliente": "7", "nombre": "Ruiz", "riesgoalcanzado": 0.0, "telefono1": None}

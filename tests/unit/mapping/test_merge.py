@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.change import Operation, Row, RowChange, Value
 from cdc.mapping.merge import MergedChange, merge
+from cdc.model.change import Operation, Row, RowChange, Value
 from support.row_changes import change, delete, insert, update
 
 Rows = dict[Value, dict[str, Value]]

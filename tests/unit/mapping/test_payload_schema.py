@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from cdc.column import Column, ColumnKind, Table
 from cdc.facturascripts.schema import specs, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.schema import EventType, event_types
+from cdc.model.column import Column, ColumnKind, Table
 
 _CATALOGUE = load_catalogue()
 _CHECKER = Draft202012Validator.FORMAT_CHECKER

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.change import Operation, Row
 from cdc.mapping.facts import Facts
+from cdc.model.change import Operation, Row
 from support.row_changes import change, delete, insert, names, update
 
 _ROW: Row = {"id": 1, "activo": False, "saldo": 0.0, "tipo": None, "nota": "x"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.column import Capture, Column, ColumnKind, Table
-from cdc.errors import ConfigError
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.payload_schema import columns_of
+from cdc.model.column import Capture, Column, ColumnKind, Table
+from cdc.model.errors import ConfigError
 from support.row_changes import transaction, update
 
 HIDDEN = [

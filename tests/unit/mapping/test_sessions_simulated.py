@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cdc.change import Row, RowChange
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Row, RowChange
 from support.row_changes import transaction, update
 
 _SECONDS: Final = 10 * 3600

@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.change import Transaction
-from cdc.errors import ConfigError
 from cdc.facturascripts.models import model_names
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
@@ -16,7 +14,9 @@ from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.tables import TablePatterns
-from cdc.pattern import matches
+from cdc.model.change import Transaction
+from cdc.model.errors import ConfigError
+from cdc.model.pattern import matches
 from support.row_changes import insert
 
 EXISTING = ["mi_a", "mi_b", "mi_log", "Mi-Rara", "facturascli", "logs", "cdc_journal", "agentes"]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from cdc.change import Row, RowChange, Transaction
-from cdc.column import Column, ColumnKind, Table
-from cdc.event import Event
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts, FactsRequest, gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.model.change import Row, RowChange, Transaction
+from cdc.model.column import Column, ColumnKind, Table
+from cdc.model.event import Event
 from support.row_changes import applied, delete, events, insert, mapped, names, transaction, update
 
 _LOLA: Row = {

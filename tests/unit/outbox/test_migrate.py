@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 from cdc.outbox.migrate import Migration, migrate_sqlite, migrations, statements
 
 PATH = Path("outbox.db")

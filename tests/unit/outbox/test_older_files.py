@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.endpoint import EndpointChange, Order
+from cdc.model.endpoint import EndpointChange, Order
 from cdc.outbox.migrate import migrate_sqlite, migrations
 from cdc.outbox.shared import lane_of
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc.errors import OutboxError
-from cdc.log_filter import DeliveryFilter
+from cdc.model.errors import OutboxError
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Retention
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from cdc.delivery import DeliveryState
-from cdc.errors import UsageError
-from cdc.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import UsageError
+from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search as sqlite_search
-from cdc.outbox.sqlite.search import Search, of_deliveries, of_events, span
-from cdc.outbox.walk import Stretch
+from cdc.outbox.sqlite.search import SqliteSearch, of_deliveries, of_events, span
 from support.outboxes import at
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ def _much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_search, "FEW", -1)
 
 
-def plan(db: sqlite3.Connection, name: str, search: Search) -> list[str]:
+def plan(db: sqlite3.Connection, name: str, search: SqliteSearch) -> list[str]:
     text = re.sub(r"--.*", "", search.text(name))
     return [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {text}", {**search.parameters, "limit": 50})]
 
@@ -86,7 +86,7 @@ def test_a_listing_begins_where_it_narrows_most(
 ) -> None:
     (search,) = of_deliveries(db, DeliveryFilter(**fields))
     check(plan(db, "deliveries", search), start, last_term)
-    for narrowed in (search.before(5, 5), search.within(Stretch(3, 9)), search.before(5, 5).within(Stretch(3, 9))):
+    for narrowed in (search.before(5, 5), search.within(LogSlice(3, 9)), search.before(5, 5).within(LogSlice(3, 9))):
         check(plan(db, "deliveries", narrowed), start.replace("SCAN", "SEARCH").partition(" (")[0], last_term)
     check(plan(db, "replayable", search.after(5, 5)), start.replace("SCAN", "SEARCH").partition(" (")[0], last_term)
 
@@ -143,20 +143,20 @@ def test_events_are_found_in_order(db: sqlite3.Connection, fields: dict[str, Any
 def test_a_long_time_is_looked_at_on_the_way_where_it_is_walked(db: sqlite3.Connection) -> None:
     fields: dict[str, Any] = {"since": at(0), "until": at(9)}
     (deliveries,) = of_deliveries(db, DeliveryFilter(**fields), walked=True)
-    check(plan(db, "deliveries", deliveries.within(Stretch(3, 9))), "SEARCH delivery USING INDEX delivery_event", True)
+    check(plan(db, "deliveries", deliveries.within(LogSlice(3, 9))), "SEARCH delivery USING INDEX delivery_event", True)
     (events,) = of_events(db, EventFilter(**fields), walked=True)
     check(
-        plan(db, "find_events", events.within(Stretch(3, 9))), "SEARCH event USING INTEGER PRIMARY KEY (rowid>", False
+        plan(db, "find_events", events.within(LogSlice(3, 9))), "SEARCH event USING INTEGER PRIMARY KEY (rowid>", False
     )
 
 
 def test_a_time_that_has_ended_is_walked_where_it_lies(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """The events' times are microseconds 1 to 3."""
     second = EPOCH + timedelta(microseconds=2)
-    whole = Stretch(0, 3)
+    whole = LogSlice(0, 3)
     assert span(db, EventFilter(since=second), whole) == whole
-    assert span(db, EventFilter(until=second), whole) == Stretch(0, 1)
-    assert span(db, EventFilter(since=second, until=at(0)), whole) == Stretch(1, 3)
+    assert span(db, EventFilter(until=second), whole) == LogSlice(0, 1)
+    assert span(db, EventFilter(since=second, until=at(0)), whole) == LogSlice(1, 3)
     assert span(db, EventFilter(until=EPOCH), whole).empty
     monkeypatch.setattr(sqlite_search, "MANY", 1)
     assert span(db, EventFilter(since=second, until=at(0)), whole) == whole

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.endpoint import Order
-from cdc.event import OPERATIONS
+from cdc.model.endpoint import Order
+from cdc.model.event import OPERATIONS
 from cdc.outbox.shared import Subscriber, delivery_id, delivery_number, lane_for, lane_of
 from support.outboxes import event
 

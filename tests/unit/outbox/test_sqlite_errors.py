@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 from cdc.outbox.sqlite.errors import sentence
 
 PATH = Path("cdc.db")

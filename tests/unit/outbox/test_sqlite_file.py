@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from cdc.errors import OutboxError, OutboxLost
-from cdc.log_filter import DeliveryFilter
+from cdc.model.errors import OutboxError, OutboxLost
+from cdc.model.log_filter import DeliveryFilter
+from cdc.model.position import Position
 from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.sqlite.thread import SqliteThread
-from cdc.position import Position
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
 
 

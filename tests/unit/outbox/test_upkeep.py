@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.errors import OutboxError
+from cdc.model.errors import OutboxError
 from cdc.outbox.base import Retained, Retention
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, keep_tidy
 from support.manual_clock import START, ManualClock
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import event, store
 from support.waiting import HANG_SECONDS
 

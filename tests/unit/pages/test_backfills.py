@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from cdc.access.nouns import AuditFilter
-from cdc.backfill import Backfill, BackfillState
-from cdc.change import BackfillStep, Batch
-from cdc.connection import ConnectionInfo
-from cdc.errors import SourceUnavailable
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.position import Position
-from cdc.source import estimate
+from cdc.access.model import AuditFilter
+from cdc.capture import estimate
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Batch
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import SourceUnavailable
+from cdc.model.position import Position
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint
 
 ROWS = 1200

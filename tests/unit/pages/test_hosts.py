@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.outbox.memory.outbox import MemoryOutbox
 from cdc.pages.hosts import known_host
 from support.managing import managing
+from support.memory_outbox.outbox import MemoryOutbox
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from html import unescape
 
 import pytest
 
-from cdc.outbox import walk
-from cdc.outbox.memory.outbox import MemoryOutbox
+from cdc.outbox import slices as walk
 from support.browsing import Visitor, visiting
 from support.managing import managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 EVENTS = 120

@@ -10,13 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cdc.access.nouns import AuditFilter
-from cdc.delivery import DeliveryState
-from cdc.outbox.memory.outbox import MemoryOutbox
-from cdc.replay import Replay, ReplayState
-from cdc.service import desk as service_desk
+from cdc.access.model import AuditFilter
+from cdc.model.delivery import DeliveryState
+from cdc.model.replay import Replay, ReplayState
+from cdc.runtime import desk as service_desk
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 

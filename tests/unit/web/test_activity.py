@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cdc.source.probe import Ahead
+from cdc.capture.probe import Backlog
 from cdc.web.activity import KEPT, Activity
 from support.manual_clock import START
 from support.watching import Watch
@@ -30,7 +30,7 @@ def test_no_more_than_a_day_is_kept() -> None:
 async def test_the_monitor_notes_each_answer() -> None:
     watch = Watch()
     for seconds in (4.0, 2.0):
-        watch.probe.ahead = Ahead(seconds)
+        watch.probe.ahead = Backlog(seconds)
         await watch.monitor._question("main")()
     assert watch.reported.activity.last(1, watch.clock.now())[0].lags == {"main": 4.0}
     assert watch.monitor.server("main") == "PostgreSQL 18.4"

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from cdc.errors import OutboxError, SourceUnavailable
-from cdc.event import Event
+from cdc.model.errors import OutboxError, SourceUnavailable
+from cdc.model.event import Event
+from cdc.model.position import Position
 from cdc.outbox.base import StoredEvent
-from cdc.position import Position
 from cdc.web.alarm import Alarm
 from cdc.web.monitor import INTERVAL
 from support.dispatching import endpoint

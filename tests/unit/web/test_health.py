@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.delivery import Held, Hold
-from cdc.errors import Defect, OutboxError, SourceUnavailable
+from cdc.model.delivery import Held, Hold
+from cdc.model.errors import Defect, OutboxError, SourceUnavailable
 from cdc.web.health import hangs, state
 from support.manual_clock import START
 from support.outboxes import endpoint

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from cdc.change import Gap, Operation
-from cdc.delivery import DeliveryState, Held, Hold
-from cdc.errors import OutboxError, SourceUnavailable
+from cdc.model.change import Gap, Operation
+from cdc.model.delivery import DeliveryState, Held, Hold
+from cdc.model.errors import OutboxError, SourceUnavailable
 from cdc.web.server import add_health
 from support.manual_clock import START
 from support.watching import BOUNDS, Watch, batch, change, outcome

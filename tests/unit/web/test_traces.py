@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from cdc.config import Config
-from cdc.delivery import DeliveryState
-from cdc.errors import ConfigError
-from cdc.observer import SILENT, Several
-from cdc.service import consumer
+from cdc.model.delivery import DeliveryState
+from cdc.model.errors import ConfigError
+from cdc.model.observer import SILENT, Several
+from cdc.runtime import consumer
 from cdc.web.reported import Reported
 from cdc.web.traces import Traces
 from support.manual_clock import START, ManualClock

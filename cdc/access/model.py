@@ -1,0 +1,202 @@
+"""Users, tokens, sessions and entries of the audit log.  Times are aware UTC datetimes, always passed in."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from cdc.model.errors import UsageError
+
+#: Characters of a user's or token's name.
+LONGEST_NAME: Final = 64
+#: For how long the audit log is kept, unless the configuration says otherwise.
+AUDIT_KEPT: Final = timedelta(days=365)
+#: For how long a request with an idempotency key has its answer.
+IDEMPOTENCY_KEPT: Final = timedelta(hours=24)
+#: A request that has no answer after this long may be made again: who made it died.
+REQUEST_LEASE: Final = timedelta(seconds=60)
+#: Uses of tokens and sessions are written at most this often.
+USE_NOTED: Final = timedelta(minutes=1)
+_NO_CHARACTER: Final = "\ufffd"
+_NAME: Final = re.compile(r"[^\W_][\w.@+-]*")
+#: What ids and secrets of ours begin with; a name that does is a mistake, and perhaps a secret.
+_OURS: Final = ("tok_", "cdct_", "whsec_", "whsk_")
+
+
+class Scope(StrEnum):
+    """What a caller may do: ``READ`` looks, ``MANAGE`` changes (and looks)."""
+
+    READ = "read"
+    MANAGE = "manage"
+
+    def allows(self, wanted: Scope) -> bool:
+        return self is Scope.MANAGE or wanted is Scope.READ
+
+
+class Allowance(StrEnum):
+    """What a token of some sources may do beyond them.  ``MAIL``: have events sent by mail, under the operator's
+    address.  ``CREDENTIALS``: change endpoints with headers, a proxy or a client certificate that the operator set, and
+    use the proxies and certificates of the configuration."""
+
+    MAIL = "mail"
+    CREDENTIALS = "credentials"
+
+
+class Role(StrEnum):
+    """What a user may do."""
+
+    VIEWER = "viewer"
+    MANAGER = "manager"
+
+    @property
+    def scope(self) -> Scope:
+        return Scope.MANAGE if self is Role.MANAGER else Scope.READ
+
+
+class Origin(StrEnum):
+    """Who vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of ours.
+    ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
+
+    PASSWORD = "password"  # noqa: S105 - names a sign-in method, holds no password
+    HEADER = "header"
+    FACTURASCRIPTS = "facturascripts"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """``key``: `user_key` of the name, by which users are told apart.  ``password_hash``: empty, nobody signs in with a
+    password.  ``totp_secret``: base32; empty, no code is asked for.  ``stamp``: random, new with each change of
+    password or TOTP; a session with another one has ended."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    stamp: str
+    password_hash: str = field(default="", repr=False)
+    totp_secret: str = field(default="", repr=False)
+
+    @property
+    def key(self) -> str:
+        return user_key(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """New values of some fields of a user; None leaves a field as it is.  A new password or TOTP secret needs a new
+    stamp."""
+
+    role: Role | None = None
+    password_hash: str | None = field(default=None, repr=False)
+    totp_secret: str | None = field(default=None, repr=False)
+    stamp: str | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.stamp is not None) == (self.password_hash is not None or self.totp_secret is not None)
+
+    def applied_to(self, user: User) -> User:
+        return replace(
+            user,
+            role=user.role if self.role is None else self.role,
+            password_hash=user.password_hash if self.password_hash is None else self.password_hash,
+            totp_secret=user.totp_secret if self.totp_secret is None else self.totp_secret,
+            stamp=user.stamp if self.stamp is None else self.stamp,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What is known of a token: never the token itself.  ``last_used_at`` is right to the minute.  ``sources``: those
+    of which it sees and manages what there is; empty: of all.  ``allowed``: what it may do beyond them."""
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    sources: tuple[str, ...] = ()
+    allowed: tuple[Allowance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageSession:
+    """Somebody who signed in, until ``expires_at``.  ``digest``: of the cookie's value.  ``stamp``: the user's at the
+    sign-in; empty for users of FacturaScripts.  ``last_used_at`` is right to the minute."""
+
+    digest: str = field(repr=False)
+    user: str
+    role: Role
+    origin: Origin
+    stamp: str
+    address: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+    @property
+    def key(self) -> str:
+        return user_key(self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries a listing wants; empty fields do not narrow."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentResponse:
+    """Of a request that was made with an idempotency key; the body may hold a secret, and is sealed as one."""
+
+    status: int
+    content_type: str
+    body: str = field(repr=False)
+
+
+class ClaimState(StrEnum):
+    """``NEW``: make the request, and give its answer.  ``RUNNING``: it is being made.  ``ANSWERED``: it was.
+    ``OTHER``: another request was made with this key."""
+
+    NEW = "new"
+    RUNNING = "running"
+    ANSWERED = "answered"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``started_at``: of the request that is being made; names it when it is answered."""
+
+    state: ClaimState
+    started_at: datetime
+    answer: IdempotentResponse | None = None
+
+
+def user_key(name: str) -> str:
+    """What makes two names the same: case, white space around, and the ways to write a character do not count."""
+    return unicodedata.normalize("NFKC", clean_name(name).casefold())
+
+
+def clean_name(name: str) -> str:
+    """As it may be kept, if it is a name.  What no store can hold (NUL, halves of characters) is replaced."""
+    text = name.replace("\0", _NO_CHARACTER).encode("utf-8", "replace").decode()
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def check_name(name: str, what: str) -> str:
+    """The name as it is kept.  ``what``: for the sentence.  Raises `UsageError`, which does not repeat the name: it may
+    be a secret in the wrong place."""
+    cleaned = clean_name(name)
+    if len(cleaned) > LONGEST_NAME or not _NAME.fullmatch(cleaned) or cleaned.casefold().startswith(_OURS):
+        raise UsageError(
+            f"That cannot be the name of a {what}.",
+            f"Take up to {LONGEST_NAME} letters, digits and . _ @ + -, a letter or digit first, such as ann or shop-1.",
+        )
+    return cleaned

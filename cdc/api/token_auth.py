@@ -1,0 +1,134 @@
+"""Who may use the API: tokens, how often each may ask, and requests that are made once however often they are sent."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from cdc.access import model as nouns
+from cdc.access.base import AccessStore
+from cdc.access.model import ApiToken, Claim, ClaimState
+from cdc.access.rate import RateLimit
+from cdc.access.sign_in import SignIn
+from cdc.api.operation import Caller
+from cdc.api.problem import Problem
+from cdc.model.clock import Clock
+
+#: Requests a second of one token, and at once after a quiet time; an address without a token has less.
+TOKEN_RATE, TOKEN_BURST = 20.0, 100.0
+ADDRESS_RATE, ADDRESS_BURST = 1.0, 20.0
+#: Streams that are open at once: of one token, and of all.
+TOKEN_STREAMS, ALL_STREAMS = 5, 100
+_BEARER = "bearer "
+_LONGEST_KEY = 255
+
+
+class TokenAuth:
+    """``address``: of whoever asks."""
+
+    def __init__(
+        self, store: AccessStore, sign_in: SignIn, clock: Clock, address: Callable[[web.Request], str]
+    ) -> None:
+        self._store = store
+        self._sign_in = sign_in
+        self._clock = clock
+        self._address = address
+        self._tokens = RateLimit(TOKEN_RATE, TOKEN_BURST)
+        self._addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
+        self._streams: Counter[str] = Counter()  # open ones, by token
+
+    async def caller(self, request: web.Request) -> Caller:
+        """Raises `Problem` (401, 429) when it is nobody, or asks too often."""
+        token = await self._token(request)
+        if token is None:
+            self._limit(self._addresses, self._address(request))
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "This needs a token that is known here.",
+                "Send Authorization: Bearer cdct_…; cdc token add makes one.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        self._limit(self._tokens, token.id)
+        return Caller(token.id, f"token:{token.name}", token.scope, token.sources, token.allowed)
+
+    async def _token(self, request: web.Request) -> ApiToken | None:
+        given = request.headers.get("Authorization", "")
+        return await self._sign_in.token(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None
+
+    async def admitted(self, request: web.Request) -> bool:
+        """Whether the token of a request that takes long still works."""
+        return await self._token(request) is not None
+
+    @contextmanager
+    def streaming(self, caller: Caller) -> Iterator[None]:
+        """While a stream is open.  Raises `Problem` (429) when there are too many."""
+        if self._streams[caller.id] >= TOKEN_STREAMS or self._streams.total() >= ALL_STREAMS:
+            retry = {"Retry-After": "10"}
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many streams are open.",
+                f"At most {TOKEN_STREAMS} a token.",
+                headers=retry,
+            )
+        self._streams[caller.id] += 1
+        try:
+            yield
+        finally:
+            self._streams[caller.id] -= 1
+            self._streams += Counter()  # those that are at 0 are dropped
+
+    def _limit(self, bucket: RateLimit, key: str) -> None:
+        wait = bucket.take(key, self._clock.monotonic())
+        if wait:
+            retry = {"Retry-After": str(math.ceil(wait))}
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", headers=retry)
+
+    async def once(
+        self, request: web.Request, caller: Caller, body: bytes, work: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """The answer of ``work``, or of the same request that was made before with the same ``Idempotency-Key``.
+        Raises `Problem` (400, 409) when the key is no key, is another request's, or its request is being made."""
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return await work()
+        if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+            raise Problem(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 printable characters.")
+        claim = await self._store.claim(caller.id, key, _fingerprint(request, body), self._clock.now())
+        if claim.state is ClaimState.OTHER:
+            raise Problem(HTTPStatus.CONFLICT, "This Idempotency-Key was used for another request.")
+        if claim.state is ClaimState.RUNNING:
+            raise Problem(HTTPStatus.CONFLICT, "The request with this Idempotency-Key is being made; ask again.")
+        if claim.state is ClaimState.ANSWERED:
+            return _again(claim)
+        return await self._make(caller, key, claim, work)
+
+    async def _make(
+        self, caller: Caller, key: str, claim: Claim, work: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        answer: nouns.IdempotentResponse | None = None
+        try:
+            response = await work()
+            if isinstance(response, web.Response) and response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                answer = nouns.IdempotentResponse(response.status, response.content_type, response.text or "")
+            return response
+        finally:  # a request that failed may be made again with the same key
+            await self._store.answer(caller.id, key, claim, answer)
+
+
+def _fingerprint(request: web.Request, body: bytes) -> str:
+    return hashlib.sha256(orjson.dumps([request.method, request.path_qs]) + body).hexdigest()
+
+
+def _again(claim: Claim) -> web.Response:
+    assert claim.answer is not None, "an answered request has an answer"
+    headers = {"Idempotency-Replayed": "true", "Cache-Control": "no-store"}
+    return web.Response(
+        text=claim.answer.body, status=claim.answer.status, content_type=claim.answer.content_type, headers=headers
+    )

@@ -1,0 +1,114 @@
+"""What every source offers, whatever it reads: the journal, a log, or memory in tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Protocol
+
+from cdc.model.backfill import Backfill
+from cdc.model.change import Batch, Row, Value
+from cdc.model.column import Table
+from cdc.model.position import Position
+
+
+class Lookup(Protocol):
+    """Rows as they are in the database now, in normal form, secret columns absent."""
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        """All rows of ``table`` whose ``column`` is one of ``values``, in primary key order; no I/O when empty."""
+        ...
+
+    async def all_rows(self, table: str) -> list[Row]:
+        """The whole of a small table, in primary key order."""
+        ...
+
+
+class Backfills(Protocol):
+    """What is wanted of a source beside its changes: rows that are there."""
+
+    async def next(self) -> tuple[Backfill, int] | None:
+        """The one to go on with now, and the rows that may be read of it at most; None when there is none, or not
+        now."""
+        ...
+
+    def rest(self) -> float:
+        """Seconds after which `next` may say something else."""
+        ...
+
+    async def fail(self, backfill_id: str, error: str) -> None:
+        """It cannot be gone on with.  ``error``: a sentence."""
+        ...
+
+
+class NoBackfills:
+    """Nothing but changes is wanted."""
+
+    async def next(self) -> None:
+        return None
+
+    def rest(self) -> float:
+        return math.inf
+
+    async def fail(self, backfill_id: str, error: str) -> None:
+        raise AssertionError((backfill_id, error))
+
+
+NO_BACKFILLS: Final[Backfills] = NoBackfills()
+
+
+class Source(Lookup, Protocol):
+    """One FacturaScripts database, read by one consumer at a time.
+
+    The life of a source: ``open`` (which waits, as a standby, until no other consumer reads this database), then
+    batches from ``batches``, each acknowledged once the outbox has committed it, then ``close``.  All methods raise
+    `SourceUnavailable` when the connection is gone: the caller closes, waits and opens again with the last position
+    that the outbox holds.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def standby(self) -> bool:
+        """Whether `open` waits, because another consumer reads this database."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Parts of the database that are not captured now though they should be, a sentence each; empty: none known.
+
+        Reading continues; the consumer is not ready while there are any."""
+        ...
+
+    async def open(self, position: Position | None) -> None:
+        """Connect, become the only consumer, and resume behind ``position`` (the last that the outbox committed).
+
+        Whatever ``position`` covers is never yielded again, even if it was not acknowledged.
+        """
+        ...
+
+    async def begin(self) -> Batch | None:
+        """Begin to read, once the position given to `open` is certain to be the last that the outbox holds.
+
+        Return where reading begins when that is not at this position.  It must be stored before the source is reported
+        as reading: a crash would otherwise begin again later, without the changes in between.  `batches` begins by
+        itself when this was not called, and yields this batch first."""
+        ...
+
+    def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        """Yield batches for ever, waiting for new changes.  The next one is read only when asked for, and by then the
+        outbox has committed the one before.  ``backfills``: what else is to be read, while no change waits."""
+        ...
+
+    async def acknowledge(self, position: Position) -> None:
+        """The outbox has committed everything up to ``position``: it may be forgotten here."""
+        ...
+
+    async def tables(self) -> dict[str, Table]:
+        """The captured tables as the database has them now."""
+        ...
+
+    async def close(self) -> None:
+        """Stop waiting, release the database; safe to call twice and in any state."""
+        ...

@@ -1,0 +1,279 @@
+"""Items of a log → chunks: whole transactions that are stored together, cut where the schema may change.
+
+A chunk is read without knowing what its consumer does; after one that carries ``altered`` tables the consumer brings
+the schema up to date before it asks for the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from cdc.capture.binlog.changes import Build, builder
+from cdc.capture.binlog.item import Idle, Item, LogTransaction, Missed, SchemaChange
+from cdc.capture.binlog.journal_rows import Cascade, JournalRows, RowEvents
+from cdc.capture.binlog.layout import LogLayout
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.position import LogTransactionPart
+from cdc.capture.binlog.statement import concerned, dropped, mentioned, replaced, truncated
+from cdc.capture.binlog.unreadable import UnreadableTable
+from cdc.capture.spool import Spool
+from cdc.model.change import Gap, Operation, RowChange, Transaction
+from cdc.model.column import SecretColumns
+from cdc.model.errors import SourceUnavailable
+
+_STATEMENT_FORMAT = "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' mends that"
+_REPLACED = "a statement changed rows without row events in the log, or put other rows in their place"
+
+#: Seconds that what was read may wait for more while more is at hand.
+_LONGEST = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LostChanges:
+    """A gap, and the transaction it was found in."""
+
+    token: str
+    gap: Gap
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """``position``: behind all of it, or before a ``huge`` transaction that is not yet all read.
+
+    ``altered``: tables whose columns may be others from ``reached`` on; ``transactions`` then empty those of them that
+    were dropped.  ``caught_up``: nothing more had arrived.
+    """
+
+    transactions: tuple[Transaction, ...]
+    position: LogPosition
+    lost: tuple[LostChanges, ...] = ()
+    huge: LogTransactionPart | None = None
+    altered: frozenset[str] = frozenset()
+    reached: LogPosition | None = None
+    caught_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLimits:
+    """``batch``: rows of a chunk.  ``bytes``: of their events, at most about so many.  ``huge``: a transaction with
+    more rows, or more bytes than ``bytes``, is spooled and comes in parts."""
+
+    batch: int
+    huge: int
+    bytes: int = 8 << 20
+
+
+@dataclass
+class ChunkReader:
+    """``database``, ``secrets``: table → its secret columns, for each captured one.  ``start``: where the items begin.
+    ``resume``: the huge transaction that the first reading begins in.  ``at_end``: nothing more has arrived.
+    ``closed``: nobody wants to know any more."""
+
+    source: str
+    database: str
+    secrets: dict[str, SecretColumns]
+    start: LogPosition
+    cut: ChunkLimits
+    at_end: Callable[[], bool]
+    closed: Callable[[], bool]
+    resume: LogTransactionPart | None = None
+    _pending: list[Transaction] = field(default_factory=list)
+    _lost: dict[str, LostChanges] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)  # of the transaction that is being read, in the journal
+    _rows: int = 0
+    _bytes: int = 0
+    _flushed_at: float = 0.0
+    _builders: dict[LogLayout, Build] = field(default_factory=dict)
+
+    def read(self, items: Iterable[Item]) -> Generator[LogChunk]:
+        self._position = self.start
+        for item in items:
+            if isinstance(item, LogTransaction):
+                yield from self._committed(item)
+            elif isinstance(item, Idle):
+                self._position = item.position
+                caught_up = self.at_end()
+                if caught_up or time.monotonic() - self._flushed_at > _LONGEST:  # else there is more to store with it
+                    yield self._flush(caught_up=caught_up)
+            elif isinstance(item, SchemaChange):
+                yield from self._statement(item)
+            else:
+                self._missed(item)
+                self._position = item.position
+
+    def _flush(self, *, caught_up: bool = False) -> LogChunk:
+        chunk = LogChunk(tuple(self._pending), self._position, tuple(self._lost.values()), caught_up=caught_up)
+        self._pending, self._lost = [], {}
+        self._rows = self._bytes = 0
+        self._flushed_at = time.monotonic()
+        return chunk
+
+    def _waiting(self) -> Iterator[LogChunk]:
+        if self._pending or self._lost:
+            yield self._flush()
+
+    # -- rows -------------------------------------------------------------------------------------------------------
+
+    def _committed(self, item: LogTransaction) -> Iterator[LogChunk]:
+        resumed = self.resume is not None and self.resume.token == item.token
+        behind = self.resume.records if self.resume is not None and resumed else 0
+        self.resume = None
+        changes: list[RowChange] = []
+        self._names = set()
+        size = 0
+        with ExitStack() as stack:
+            spool = stack.enter_context(Spool()) if resumed else None
+            for part, length in self._decoded(item):
+                size += length
+                if spool is None and (len(changes) + len(part) > self.cut.huge or size > self.cut.bytes):
+                    spool = stack.enter_context(Spool())
+                    part, changes = [*changes, *part], []  # noqa: PLW2901 - what waits goes first
+                if spool is None:
+                    changes += part
+                    continue
+                for change in part:
+                    spool.add(change)
+            if spool is not None:
+                yield from self._parts(item, spool, behind)
+                return
+        self._position = item.position
+        if changes or self._names:
+            self._pending.append(Transaction(item.token, tuple(changes), tuple(sorted(self._names))))
+        self._rows += len(changes)
+        self._bytes += size
+        if self._rows >= self.cut.batch or self._bytes >= self.cut.bytes:
+            yield self._flush()
+
+    def _parts(self, item: LogTransaction, spool: Spool, behind: int) -> Iterator[LogChunk]:
+        """What waits before it first, then the huge transaction part by part."""
+        lost, self._lost = self._lost, {}  # those of this transaction among them: with its last part
+        if self._pending:
+            yield self._flush()
+        for part in spool.parts(self.cut.batch, behind):
+            journalled = tuple(sorted(self._names))
+            transaction = Transaction(item.token, part.changes, journalled, more=not part.final)
+            transactions = (transaction,) if part.changes else ()
+            if part.final:
+                self._position = item.position
+                yield LogChunk(transactions, item.position, tuple(lost.values()))
+            else:
+                yield LogChunk(transactions, self._position, huge=LogTransactionPart(item.token, part.records))
+
+    def _decoded(self, item: LogTransaction) -> Iterator[tuple[list[RowChange], int]]:
+        """The changes of each event, and the bytes that it took.
+
+        An ordinal is a row's number among the rows of captured tables in its transaction: a function of the log alone.
+        """
+        ordinal = 0
+        foreign: set[int] | None = None
+        for layout, event_type, body in item.rows:
+            if self.closed():
+                raise SourceUnavailable("Closed while a transaction was being read.")
+            if isinstance(layout, JournalRows):
+                names, cascades = layout.read(body, event_type)
+                self._names |= names
+                if foreign is None and any(each.doubtful for each in cascades):
+                    foreign = self._foreign(item)
+                cascades = [each for each in cascades if not each.doubtful or each.number in (foreign or ())]
+                yield self._cascaded(cascades, ordinal, item), len(body) if cascades else 0
+                ordinal += len(cascades)
+                continue
+            if isinstance(layout, UnreadableTable):
+                self._lose(layout.table, Operation.UPDATE, item, layout.reason)
+                ordinal += len(layout.bare.rows(body, event_type)) if layout.bare else 0
+                continue
+            pairs = layout.rows(body, event_type)
+            yield self._build(layout)(pairs, ordinal, item.time), len(body)
+            ordinal += len(pairs)
+
+    def _foreign(self, item: LogTransaction) -> set[int]:
+        """Return the numbers of those doubtful rows of the journal that are changes of foreign keys."""
+        events, found = RowEvents(), set()
+        for layout, event_type, body in item.rows:
+            if isinstance(layout, JournalRows):
+                _, cascades = layout.read(body, event_type)
+                found |= {each.number for each in cascades if each.doubtful and not events.take(each)}
+            elif isinstance(layout, LogLayout):
+                events.add(self._build(layout)(layout.rows(body, event_type), 0, item.time))
+        return found
+
+    def _cascaded(self, cascades: Iterable[Cascade], ordinal: int, item: LogTransaction) -> list[RowChange]:
+        changes = []
+        for number, each in enumerate(cascades, ordinal):
+            if not each.table:
+                for table in self.secrets:
+                    self._lose(table, each.operation, item, "the journal's shapes are gone, with the triggers")
+                continue
+            if each.table not in self.secrets:
+                continue
+            if each.gap:
+                self._lose(each.table, each.operation, item, "a trigger could not record what a foreign key did")
+                if each.before is None:
+                    continue
+            images = (each.before, each.after)
+            changes.append(
+                RowChange(each.operation, each.table, each.key, *images, item.time, number, each.secrets_changed)
+            )
+        return changes
+
+    def _build(self, layout: LogLayout) -> Build:
+        found = self._builders.get(layout)
+        if found is None:
+            found = self._builders[layout] = builder(layout, self.secrets[layout.table].of(layout.names, layout.key))
+        return found
+
+    # -- what rows cannot tell --------------------------------------------------------------------------------------
+
+    def _lose(
+        self, table: str, operation: Operation, item: LogTransaction | SchemaChange | Missed, reason: str
+    ) -> None:
+        """One gap a table and chunk."""
+        if table not in self._lost:
+            log.warning("gap", source=self.source, table=table, reason=reason, action="reading the table again")
+            self._lost[table] = LostChanges(item.token, Gap(table, operation, item.time))
+
+    def _missed(self, item: Missed) -> None:
+        for table in self.secrets:
+            self._lose(table, Operation.UPDATE, item, item.reason)
+
+    def _statement(self, item: SchemaChange) -> Iterator[LogChunk]:
+        if item.changes_rows:
+            for table in mentioned(item.statement, item.database, self.database, self.secrets):
+                self._lose(table, Operation.UPDATE, item, _STATEMENT_FORMAT)
+            self._position = item.position
+            return
+        altered = concerned(item.statement, item.database, self.database, self.secrets)
+        emptied = truncated(item.statement, item.database, self.database, self.secrets)
+        if altered:
+            yield from self._waiting()
+            yield self._altered(item, altered)
+        elif emptied is not None:
+            self._pending.append(_emptied(item, [emptied]))
+        self._position = item.position
+
+    def _altered(self, item: SchemaChange, tables: frozenset[str]) -> LogChunk:
+        self._builders.clear()
+        self._position = item.position
+        transactions = (_emptied(item, sorted(tables)),) if dropped(item.statement) else ()
+        if replaced(item.statement):
+            for table in sorted(tables):
+                self._lose(table, Operation.UPDATE, item, _REPLACED)
+        lost, self._lost = tuple(self._lost.values()), {}
+        return LogChunk(transactions, item.position, lost, altered=tables, reached=item.reached)
+
+
+def _emptied(item: SchemaChange, tables: Sequence[str]) -> Transaction:
+    return Transaction(
+        item.token,
+        tuple(
+            RowChange(Operation.TRUNCATE, table, {}, None, None, item.time, number)
+            for number, table in enumerate(tables)
+        ),
+    )

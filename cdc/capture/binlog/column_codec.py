@@ -1,0 +1,231 @@
+"""How one column's value stands in a row image, and how it becomes a `Value`: the parts of generated readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cdc.capture.binlog import values
+from cdc.capture.binlog.charset import TextDecoder, is_utf8, text_decoder
+from cdc.capture.binlog.column_type import ColumnType
+from cdc.capture.binlog.json_binary import json_text
+from cdc.capture.binlog.table_map import LogColumn
+from cdc.database.mysql_column import GEOMETRY, MySQLColumn
+from cdc.database.mysql_connection import Flavour
+from cdc.model.column import ColumnKind
+from cdc.model.errors import SourceError
+from cdc.model.normal import real
+
+#: `struct` codes of an unsigned little-endian number of that many bytes, and the expression of it.
+_NUMBERS: Mapping[int, tuple[tuple[str, ...], str]] = {
+    1: (("B",), "{0}"),
+    2: (("H",), "{0}"),
+    3: (("H", "B"), "({1} << 16 | {0})"),
+    4: (("I",), "{0}"),
+    8: (("Q",), "{0}"),
+}
+_SIGNED: Mapping[int, tuple[str, ...]] = {1: ("b",), 2: ("h",), 3: ("H", "b"), 4: ("i",), 8: ("q",)}
+_INTEGER_BYTES: Mapping[int, int] = {
+    ColumnType.TINY: 1,
+    ColumnType.SHORT: 2,
+    ColumnType.INT24: 3,
+    ColumnType.LONG: 4,
+    ColumnType.LONGLONG: 8,
+}
+#: Bytes of a moment without its fraction.
+_MOMENT_BYTES: Mapping[int, int] = {
+    ColumnType.DATE: 3,
+    ColumnType.NEWDATE: 3,
+    ColumnType.DATETIME: 5,
+    ColumnType.TIMESTAMP: 4,
+    ColumnType.TIME: 3,
+    ColumnType.OLD_DATETIME: 8,
+    ColumnType.OLD_TIMESTAMP: 4,
+    ColumnType.OLD_TIME: 3,
+}
+_WITH_FRACTION = frozenset({ColumnType.DATETIME, ColumnType.TIMESTAMP, ColumnType.TIME})
+_BLOBS = frozenset(
+    {ColumnType.BLOB, ColumnType.BLOB_COMPRESSED, ColumnType.JSON, ColumnType.VECTOR, ColumnType.GEOMETRY}
+)
+_STRINGS = frozenset({ColumnType.VARCHAR, ColumnType.VARCHAR_COMPRESSED, ColumnType.VAR_STRING, ColumnType.STRING})
+_COMPRESSED = frozenset({ColumnType.BLOB_COMPRESSED, ColumnType.VARCHAR_COMPRESSED})
+_MOST_SHORT = 255
+_BOOLEANS = (False, True)
+_YEARS = (0, *range(1901, 2156))
+_CALL, _LOOK_UP = "{h}({0})", "{h}[{0}]"
+_FUNCTIONS: Mapping[str, Callable[[bytes], str]] = {
+    "uuid": values.uuid,
+    "inet4": values.inet4,
+    "inet6": values.inet6,
+    **dict.fromkeys(GEOMETRY, values.geometry),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCodec:
+    """``codes``: `struct` codes of the fixed bytes.  ``length``: empty, or the expression of the length, from the
+    codes' numbers ``{0}``, ``{1}``, of the bytes behind them.
+
+    ``expression``: of the value, from the codes' numbers (or ``{0}``, the bytes behind) and the helper ``{h}``.
+    """
+
+    codes: tuple[str, ...]
+    length: str = ""
+    expression: str = "{0}"
+    helper: Any = None
+
+    def read_by(self, expression: str, helper: Any = None) -> ColumnCodec:
+        return ColumnCodec(self.codes, self.length, expression, helper)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """What else a form depends on. ``tolerant``: bytes that are no text give U+FFFD (slower) rather than an error."""
+
+    flavour: Flavour
+    offset_of: Callable[[int], int]
+    tolerant: bool = False
+
+
+def stored(log: LogColumn) -> ColumnCodec:
+    """The bytes of a column's value, by what the log alone says; the expression is of no use."""
+    if log.type in _BLOBS:
+        return _with_length(log.meta)
+    if log.type in _STRINGS:
+        return _with_length(1 if log.meta <= _MOST_SHORT else 2)
+    return ColumnCodec(_codes(log.type, log.meta))
+
+
+def _codes(of_type: int, meta: int) -> tuple[str, ...]:
+    if of_type in _MOMENT_BYTES:
+        fraction = (meta + 1) // 2 if of_type in _WITH_FRACTION else 0
+        return (f"{_MOMENT_BYTES[of_type] + fraction}s",)
+    if of_type in (ColumnType.ENUM, ColumnType.SET):
+        return _NUMBERS[meta][0]
+    if of_type == ColumnType.DECIMAL:
+        return (f"{values.decimal_bytes(meta >> 8, meta & 0xFF)}s",)
+    if of_type == ColumnType.BIT:
+        return (f"{(meta + 7) // 8}s",)
+    return _SIGNED[_INTEGER_BYTES[of_type]] if of_type in _INTEGER_BYTES else _OTHERS[of_type]
+
+
+#: Codes of the remaining types.
+_OTHERS: Mapping[int, tuple[str, ...]] = {
+    ColumnType.FLOAT: ("f",),
+    ColumnType.DOUBLE: ("d",),
+    ColumnType.YEAR: ("B",),
+    ColumnType.NULL: (),
+}
+
+
+def _with_length(width: int) -> ColumnCodec:
+    codes, length = _NUMBERS[width]
+    return ColumnCodec(codes, length)
+
+
+def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
+    """The form of a column that the log and information_schema describe alike (see `cdc.capture.binlog.match`)."""
+    form = stored(log)
+    if log.type in _INTEGER_BYTES:
+        return _integer(log, known)
+    if log.type in _MOMENT_BYTES:
+        return form.read_by(_LOOK_UP, _moments(log.type, options))
+    if form.length:
+        return _bytes(form, log, known, options)
+    if log.type in (ColumnType.ENUM, ColumnType.SET):
+        return _listed(form, log)
+    if log.type == ColumnType.DECIMAL:
+        zerofill = "zerofill" in known.column_type
+        return form.read_by(_LOOK_UP, _decimals(log.meta >> 8, log.meta & 0xFF, zerofill))
+    return _small(form, log, known)
+
+
+def _integer(log: LogColumn, known: MySQLColumn) -> ColumnCodec:
+    width = _INTEGER_BYTES[log.type]
+    unsigned, expression = _NUMBERS[width]
+    if known.kind is ColumnKind.BOOLEAN:
+        others = range(2, 256) if known.unsigned else (*range(2, 128), *range(-128, 0))
+        return ColumnCodec(unsigned, expression=_LOOK_UP, helper=(*_BOOLEANS, *others))
+    return ColumnCodec(unsigned if known.unsigned else _SIGNED[width], expression=expression)
+
+
+#: One for the columns of all tables: the same moments come in many.
+_MOMENTS: Mapping[int, values.Cache[bytes]] = {
+    ColumnType.DATE: values.Cache(values.date),
+    ColumnType.NEWDATE: values.Cache(values.date),
+    ColumnType.DATETIME: values.Cache(values.datetime_),
+    ColumnType.TIME: values.Cache(values.time),
+    ColumnType.OLD_DATETIME: values.Cache(values.old_datetime),
+    ColumnType.OLD_TIME: values.Cache(values.old_time),
+}
+_REALS = values.Cache[float](lambda number: real(number or 0.0))
+
+
+def _moments(of_type: int, options: DecodeOptions) -> values.Cache[bytes]:
+    if of_type in _MOMENTS:
+        return _MOMENTS[of_type]
+    return _timestamps(options.offset_of, old=of_type == ColumnType.OLD_TIMESTAMP)
+
+
+@lru_cache(8)
+def _timestamps(offset_of: Callable[[int], int], *, old: bool) -> values.Cache[bytes]:
+    return values.Cache(values.old_timestamp(offset_of) if old else values.timestamp(offset_of))
+
+
+@lru_cache(256)
+def _decimals(digits: int, scale: int, zerofill: bool) -> values.Cache[bytes]:
+    return values.Cache(values.decimal(digits, scale, zerofill=zerofill))
+
+
+def _listed(form: ColumnCodec, log: LogColumn) -> ColumnCodec:
+    names = log.members or ()
+    if log.type == ColumnType.ENUM:  # 0 is what is no member
+        return form.read_by(_LOOK_UP, ("", *names))
+    number = _NUMBERS[log.meta][1]
+    return form.read_by(f"{{h}}[{number}]", values.Cache(values.members(names)))
+
+
+def _small(form: ColumnCodec, log: LogColumn, known: MySQLColumn) -> ColumnCodec:
+    if log.type == ColumnType.FLOAT:
+        return form.read_by(_LOOK_UP, _REALS)
+    if log.type == ColumnType.DOUBLE:  # zero without a sign, as in `cdc.model.normal`
+        return form.read_by("({0} or 0.0)")
+    if log.type == ColumnType.YEAR:
+        two_digits = "(2)" in known.column_type
+        return form.read_by(_LOOK_UP, tuple(year % 100 for year in _YEARS) if two_digits else _YEARS)
+    if log.type == ColumnType.BIT:
+        return form.read_by(_CALL, values.bits)
+    return form
+
+
+def _bytes(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
+    if log.type == ColumnType.JSON:
+        return form.read_by(_CALL, json_text)
+    if known.data_type in _FUNCTIONS:
+        return form.read_by(_CALL, _FUNCTIONS[known.data_type])
+    if known.data_type == "binary":
+        return form.read_by(_CALL, values.fixed_binary(log.meta))
+    if known.kind is ColumnKind.BINARY:
+        return _perhaps_compressed(form, log, values.binary)
+    if is_utf8(known.charset) and log.type not in _COMPRESSED and not options.tolerant:
+        return form.read_by("{0}.decode()")
+    return _perhaps_compressed(form, log, _decoder_of(known))
+
+
+def _perhaps_compressed(form: ColumnCodec, log: LogColumn, convert: Callable[[bytes], str]) -> ColumnCodec:
+    if log.type not in _COMPRESSED:
+        return form.read_by(_CALL, convert)
+    most = log.meta if log.type == ColumnType.VARCHAR_COMPRESSED else 1 << 8 * log.meta
+    return form.read_by(_CALL, lambda data: convert(values.decompressed(data, most)))
+
+
+def _decoder_of(known: MySQLColumn) -> TextDecoder:
+    decode = text_decoder(known.charset)
+    if decode is None:
+        raise SourceError(
+            f"Column {known.name} is of type {known.column_type} {known.charset}, which is not read from the log.",
+            'Convert the column to utf8mb4, or use capture = "triggers".',
+        )
+    return decode

@@ -1,0 +1,232 @@
+"""The connection on which a server sends its log."""
+
+from __future__ import annotations
+
+import secrets
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any, Self
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.capture.binlog.dump_command import FILE_START, dump_command, session_settings
+from cdc.capture.binlog.item import Item, Layouts
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.missing import missing
+from cdc.capture.binlog.stream import read_log
+from cdc.database.mysql_connection import Flavour, code_of, connect, errors_of, rows, server_of
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
+
+#: Seconds, where nobody sets others.
+HEARTBEAT = 5.0
+#: Bytes received at a time, at most.
+_BUFFER = 1 << 20
+#: Seconds for an answer while the connection is being set up.
+_SET_UP = 10.0
+#: Heartbeats without a byte after which a server is taken for dead.
+_PATIENCE = 2.5
+#: Upper half of server ids: those of real servers are small.
+_OUR_IDS = 1 << 31
+_SYNTAX = 1064
+_HEAD_ATTEMPTS = 20
+
+
+class LogConnection:
+    """Opened and read in one thread; `close` may be called from any.
+
+    ``server``: its uuid (MySQL), else its id: file and offset of a position are good on this server only.
+    ``by_gtids``: reading began by the GTIDs of the position, not by file and offset.
+    """
+
+    def __init__(
+        self, info: ConnectionInfo, connection: Connection[Any], position: LogPosition, heartbeat: float
+    ) -> None:
+        found = server_of(connection)
+        if not found.binlog:
+            raise SourceError(
+                f"The server of {info.describe()} writes no binary log.",
+                "Set log_bin and binlog_format = ROW in its configuration and restart it.",
+            )
+        self.flavour = found.flavour
+        self.server, gtids = log_owner(connection, self.flavour)
+        self.by_gtids = bool(position.gtids) and gtids
+        self._info, self._position = info, position
+        self._connection = connection
+        self._socket: socket.socket = connection._sock  # noqa: SLF001 - PyMySQL made the handshake; the stream is ours
+        self._silence = heartbeat * _PATIENCE
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._lock = threading.Lock()
+        self._closed = self._receiving = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._socket, selectors.EVENT_READ)
+
+    @classmethod
+    def open(cls, info: ConnectionInfo, position: LogPosition, heartbeat: float, *, follow: bool = True) -> Self:
+        """Ask for the log behind ``position``: by its GTIDs where the server has them, else by file and offset.
+
+        ``heartbeat``: seconds; a server with nothing to say must say so that often, and one silent for two and a half
+        times as long is dead.  ``follow``: wait for what will be written; else the stream ends at the log's end.
+        Raises `SourceUnavailable`, `SourceError` (no grant, no log).
+        """
+        connection = connect(info, read_timeout=_SET_UP)
+        try:
+            with errors_of(info):
+                made = cls(info, connection, position, heartbeat)
+                made._ask(heartbeat, follow=follow)
+        except BaseException:
+            connection._force_close()  # noqa: SLF001 - without a word: the server may not be listening
+            raise
+        return made
+
+    def _ask(self, heartbeat: float, *, follow: bool) -> None:
+        settings = session_settings(self.flavour, self._position, heartbeat, by_gtids=self.by_gtids)
+        names = ", ".join(f"{name} = %s" for name in settings)
+        rows(self._connection, f"SET {names}", tuple(settings.values()))
+        # the server's own setting, whatever it is: then events come as they are in its files
+        rows(self._connection, "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum")
+        rows(self._connection, "SET @source_binlog_checksum = @@GLOBAL.binlog_checksum")
+        our_id = _OUR_IDS + secrets.randbelow(_OUR_IDS)  # a server ends an older stream to the same id
+        command = dump_command(self.flavour, self._position, our_id, by_gtids=self.by_gtids, follow=follow)
+        self._socket.settimeout(self._silence)
+        self._socket.sendall(len(command).to_bytes(3, "little") + b"\0" + command)
+
+    def items(self, layouts: Layouts) -> Iterator[Item]:
+        """`read_log` over the chunks.  If it is the position that is refused: `LogPurged`, which says what is gone."""
+        start = self._position if self.by_gtids else self._position._replace(gtids="")
+        try:
+            yield from read_log(self.chunks(), layouts, start, self.flavour, server=self.server)
+        except LogRefused as refused:
+            raise self._explained(refused) from refused
+
+    def _explained(self, refused: LogRefused) -> SourceError:
+        """Asked over a connection of its own: this one is of no more use."""
+        try:
+            with closing(connect(self._info, read_timeout=_SET_UP)) as connection, errors_of(self._info):
+                return missing(connection, self.flavour, self._position, by_gtids=self.by_gtids) or refused
+        except pymysql.err.MySQLError as error:
+            detail = f"{refused.message} Why cannot be asked (error {code_of(error)})."
+            return LogRefused(detail, "GRANT REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.* TO the account.")
+
+    def chunks(self) -> Iterator[bytes]:
+        """Bytes for `read_log`.  Ends when `close` was called.
+
+        Raises `SourceUnavailable` when the server is silent or gone.
+        """
+        while chunk := self._receive():
+            yield chunk
+
+    def _receive(self) -> bytes:
+        """Empty when closed by us."""
+        with self._lock:
+            if self._closed:
+                return b""
+            self._receiving = True
+        failure: OSError | None = None
+        count = 0
+        try:
+            count = self._socket.recv_into(self._buffer)
+        except OSError as error:
+            failure = error
+        with self._lock:
+            self._receiving = False
+            if self._closed:
+                self._release()
+                return b""
+        if count:
+            return bytes(self._buffer[:count])
+        raise self._lost(failure) from failure
+
+    def _lost(self, failure: OSError | None) -> SourceUnavailable:
+        if isinstance(failure, TimeoutError):
+            said = f"has been silent for {self._silence:.3g} seconds, in spite of heartbeats"
+        else:
+            said = f"broke off ({failure.strerror or failure})" if failure else "was ended by the server"
+        return SourceUnavailable(
+            f"The log of {self._info.describe()} {said}.", "It is tried again; does the server run, and the way to it?"
+        )
+
+    def at_end(self) -> bool:
+        """Nothing more has arrived yet.  Ask it upon an `Idle`: before, `read_log` itself may have more in hand."""
+        with self._lock:
+            if self._closed:
+                return True
+            pending = getattr(self._socket, "pending", None)  # of TLS: decrypted, not yet received
+            return not (pending and pending()) and not self._selector.select(0)
+
+    def close(self) -> None:
+        """From any thread, in any state, as often as wanted; unblocks `chunks`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            with suppress(OSError):  # the other side was quicker
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own would wait for an answer
+            if not self._receiving:
+                self._release()
+
+    def _release(self) -> None:
+        """Only when nobody receives: its number may be given to another socket at once."""
+        self._selector.close()
+        self._connection._force_close()  # noqa: SLF001 - a word of farewell would not be heard
+
+
+def log_owner(connection: Connection[Any], flavour: Flavour) -> tuple[str, bool]:
+    """Return the name of the server whose log it is, and whether the log can be asked for by GTIDs.
+
+    Nodes of a Galera cluster may have one server id, and each has a log of its own.
+    """
+    if flavour is Flavour.MYSQL:
+        ((server, mode),) = rows(connection, "SELECT @@server_uuid, @@gtid_mode")
+        return str(server), mode == "ON"
+    ((server,),) = rows(connection, "SELECT @@server_id")
+    found = rows(connection, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_node_name')")
+    galera = {str(name): str(value) for name, value in found}
+    return f"{server}/{galera['wsrep_node_name']}" if galera.get("wsrep_on") == "ON" else str(server), True
+
+
+def log_head(connection: Connection[Any]) -> LogPosition:
+    """The end of the log now.
+
+    A server whose log has no transaction yet is read from the beginning of its file, which says that there are none:
+    so the GTIDs of what follows are complete.
+    """
+    if server_of(connection).flavour is Flavour.MARIADB:
+        return _mariadb_head(connection)
+    file, offset, _, _, executed, *_ = _status(connection)
+    ((mode,),) = rows(connection, "SELECT @@gtid_mode")
+    gtids = "".join(str(executed).split())
+    known = mode == "ON"
+    return LogPosition(str(file), int(offset) if gtids or not known else FILE_START, gtids if known else "")
+
+
+def log_end(connection: Connection[Any]) -> LogPosition:
+    """The place of the log's end now, without GTIDs."""
+    file, offset, *_ = _status(connection)
+    return LogPosition(str(file), int(offset), "")
+
+
+def _mariadb_head(connection: Connection[Any]) -> LogPosition:
+    """No statement gives place and GTIDs together; on a server so busy that they never agree, a slow one does."""
+    for _ in range(_HEAD_ATTEMPTS):
+        before, *_ = rows(connection, "SELECT @@gtid_binlog_pos")
+        file, offset, *_ = rows(connection, "SHOW MASTER STATUS")[0]
+        if rows(connection, "SELECT @@gtid_binlog_pos") == [before]:
+            gtids = str(before[0])
+            break
+    else:
+        gtids = str(rows(connection, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or "")
+    return LogPosition(str(file), int(offset) if gtids else FILE_START, gtids)
+
+
+def _status(connection: Connection[Any]) -> tuple[Any, ...]:
+    try:
+        return rows(connection, "SHOW BINARY LOG STATUS")[0]
+    except pymysql.err.ProgrammingError as error:
+        if code_of(error) != _SYNTAX:
+            raise
+        return rows(connection, "SHOW MASTER STATUS")[0]  # MySQL 8.0

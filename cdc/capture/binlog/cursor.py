@@ -1,0 +1,47 @@
+"""A cursor over the bytes of one event: every step is checked, so that no input reads beyond its end."""
+
+from __future__ import annotations
+
+from cdc.model.errors import MalformedEvent
+
+#: First byte of a length-encoded integer → bytes that follow it; smaller first bytes are the number itself.
+_WIDTHS = {0xFC: 2, 0xFD: 3, 0xFE: 8}
+_LARGEST_SINGLE = 0xFA
+
+
+class EventCursor:
+    def __init__(self, data: bytes, position: int = 0) -> None:
+        self._data = data
+        self.position = position
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self.position
+
+    def take(self, length: int) -> bytes:
+        end = self.position + length
+        if end > len(self._data):
+            raise MalformedEvent("An event of the log ends before its content does.")
+        taken = self._data[self.position : end]
+        self.position = end
+        return taken
+
+    def integer(self, width: int) -> int:
+        """Little-endian, unsigned."""
+        return int.from_bytes(self.take(width), "little")
+
+    def packed(self) -> int:
+        """A length-encoded integer."""
+        first = self.integer(1)
+        if first <= _LARGEST_SINGLE:
+            return first
+        if first not in _WIDTHS:
+            raise MalformedEvent("An event of the log holds a length that is none.")
+        return self.integer(_WIDTHS[first])
+
+    def text(self, length: int) -> str:
+        """A name: the server writes them in UTF-8."""
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as error:
+            raise MalformedEvent("An event of the log holds a name that is no text.") from error

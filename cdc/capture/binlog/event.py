@@ -1,0 +1,228 @@
+"""Events of a server's log other than rows: their kinds, and what stands in them.  Pure.
+
+Every event has a header: seconds since 1970 (4 bytes), kind (1), server id (4), length with header (4), where the next
+event begins (4, so it wraps at 4 GB), flags (2).  Bodies are given without header and checksum.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from zlib import crc32
+
+from cdc.capture.binlog.charset import charset_of, text_decoder
+from cdc.capture.binlog.cursor import EventCursor
+from cdc.model.errors import MalformedEvent
+
+HEADER_BYTES = 19
+CHECKSUM_BYTES = 4
+#: Flag of an event that a reader who does not know it may skip.
+IGNORABLE = 0x80
+
+
+class LogEventType(IntEnum):
+    """MySQL's and MariaDB's numbers; they share those up to 32."""
+
+    QUERY = 2
+    STOP = 3
+    ROTATE = 4
+    INTVAR = 5
+    APPEND_BLOCK = 9
+    DELETE_FILE = 11
+    RAND = 13
+    USER_VAR = 14
+    FORMAT_DESCRIPTION = 15
+    XID = 16
+    BEGIN_LOAD_QUERY = 17
+    EXECUTE_LOAD_QUERY = 18
+    TABLE_MAP = 19
+    WRITE_ROWS_1 = 23
+    UPDATE_ROWS_1 = 24
+    DELETE_ROWS_1 = 25
+    INCIDENT = 26
+    HEARTBEAT = 27
+    IGNORABLE = 28
+    ROWS_QUERY = 29
+    WRITE_ROWS = 30
+    UPDATE_ROWS = 31
+    DELETE_ROWS = 32
+    # MySQL
+    GTID = 33
+    ANONYMOUS_GTID = 34
+    PREVIOUS_GTIDS = 35
+    TRANSACTION_CONTEXT = 36
+    VIEW_CHANGE = 37
+    PARTIAL_UPDATE_ROWS = 39
+    TRANSACTION_PAYLOAD = 40
+    HEARTBEAT_2 = 41
+    GTID_TAGGED = 42
+    # both
+    XA_PREPARE = 38
+    # MariaDB
+    ANNOTATE_ROWS = 160
+    BINLOG_CHECKPOINT = 161
+    MARIADB_GTID = 162
+    GTID_LIST = 163
+    START_ENCRYPTION = 164
+    QUERY_COMPRESSED = 165
+    WRITE_ROWS_COMPRESSED_1 = 166
+    UPDATE_ROWS_COMPRESSED_1 = 167
+    DELETE_ROWS_COMPRESSED_1 = 168
+    WRITE_ROWS_COMPRESSED = 169
+    UPDATE_ROWS_COMPRESSED = 170
+    DELETE_ROWS_COMPRESSED = 171
+
+
+_VERSION = 4
+_FORMAT = Struct("<H50s4xB")
+_QUERY = Struct("<8xBxxH")
+_XA_PREPARE = Struct("<BIII")
+_LONGEST_XID_PART = 64
+_CRC32 = 1
+_SCHEMA_END = 1  # a zero byte
+
+
+def body_without_checksum(event: bytes) -> bytes:
+    """Of an event that the server made up for its reader: whether such a one ends in a checksum is nowhere said."""
+    end = len(event) - CHECKSUM_BYTES
+    has_checksum = end >= HEADER_BYTES and crc32(memoryview(event)[:end]) == int.from_bytes(event[end:], "little")
+    return event[HEADER_BYTES:end] if has_checksum else event[HEADER_BYTES:]
+
+
+def has_checksums(body: bytes) -> bool:
+    """From a FORMAT_DESCRIPTION, given with its own checksum, which it always has: do the other events end in one?"""
+    if len(body) < _FORMAT.size + CHECKSUM_BYTES + 1:
+        raise MalformedEvent("The log begins with a format description that is too short.")
+    version, _, header = _FORMAT.unpack_from(body)
+    if version != _VERSION or header != HEADER_BYTES:
+        raise MalformedEvent(f"The log is in format {version} with headers of {header} bytes, which is not known here.")
+    algorithm = body[-CHECKSUM_BYTES - 1]
+    if algorithm > _CRC32:
+        raise MalformedEvent(f"The log has checksums of the unknown kind {algorithm}.")
+    return algorithm == _CRC32
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """A place in a server's log."""
+
+    file: str
+    offset: int
+
+
+def parse_rotate(body: bytes) -> LogPlace:
+    reader = EventCursor(body)
+    offset = reader.integer(8)
+    return LogPlace(reader.text(reader.left), offset)
+
+
+def parse_heartbeat_2(body: bytes) -> LogPlace:
+    """Fields of a kind, a length and a value; those of unknown kind are skipped."""
+    reader, place = EventCursor(body), LogPlace("", 0)
+    while reader.left:
+        kind = reader.packed()
+        if kind == 0:
+            break
+        value = EventCursor(reader.take(reader.packed()))
+        if kind == 1:
+            place = LogPlace(value.text(value.left), place.offset)
+        elif kind == 2:  # noqa: PLR2004 - the protocol's number of the field
+            place = LogPlace(place.file, value.packed())
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """``database``: the default one of the session."""
+
+    database: str
+    statement: bytes
+    charset: str
+
+    def text(self) -> str:
+        decode = text_decoder(self.charset)
+        return decode(self.statement) if decode else self.statement.decode("utf-8", "replace")
+
+
+def parse_query(body: bytes, post_header: int = 13) -> Query:
+    """``post_header``: 13 bytes, 13 more in EXECUTE_LOAD_QUERY."""
+    if len(body) < post_header:
+        raise MalformedEvent("A statement's event in the log is too short.")
+    database_bytes, variables_bytes = _QUERY.unpack_from(body)
+    reader = EventCursor(body, post_header)
+    charset = _client_charset(reader.take(variables_bytes))
+    database = reader.take(database_bytes).decode("utf-8", "replace")
+    reader.take(_SCHEMA_END)
+    return Query(database, reader.take(reader.left), charset)
+
+
+#: Status variables that stand before the character sets, and their bytes; the length of a catalogue's name is its own.
+_VARIABLES = {0: 4, 1: 8, 3: 4}
+_CATALOGUE, _CHARSETS = 6, 4
+
+
+def _client_charset(variables: bytes) -> str:
+    """The character set that the statement is in; most are in one of UTF-8's, which is assumed when it is not said."""
+    reader = EventCursor(variables)
+    while reader.left:
+        kind = reader.integer(1)
+        if kind == _CHARSETS:
+            return charset_of(reader.integer(2)) or "utf8mb4"
+        if kind == _CATALOGUE:
+            reader.take(reader.integer(1))
+        elif kind in _VARIABLES:
+            reader.take(_VARIABLES[kind])
+        else:
+            break
+    return "utf8mb4"
+
+
+@dataclass(frozen=True, slots=True)
+class XaPrepare:
+    """``xid``: as the servers write it in XA statements, in lower case: ``x'67747269',x'627175',1``.
+    ``one_phase``: it commits."""
+
+    xid: str
+    one_phase: bool
+
+
+def parse_xa_prepare(body: bytes) -> XaPrepare:
+    if len(body) < _XA_PREPARE.size:
+        raise MalformedEvent("An XA PREPARE in the log is too short.")
+    one_phase, form, global_bytes, branch_bytes = _XA_PREPARE.unpack_from(body)
+    if max(global_bytes, branch_bytes) > _LONGEST_XID_PART:
+        raise MalformedEvent("An XA PREPARE in the log has a name that is too long.")
+    reader = EventCursor(body, _XA_PREPARE.size)
+    parts = reader.take(global_bytes).hex(), reader.take(branch_bytes).hex()
+    return XaPrepare(f"x'{parts[0]}',x'{parts[1]}',{form}", bool(one_phase))
+
+
+def parse_incident(body: bytes) -> str:
+    """What the server says of it; may be empty."""
+    reader = EventCursor(body)
+    reader.integer(2)
+    return reader.take(reader.integer(1)).decode("utf-8", "replace") if reader.left else ""
+
+
+#: Words in front of which a data change may stand in comments and brackets; possessive, so that no text takes long.
+_FIRST_WORD = re.compile(r"(?:\s|/\*!\d*|/\*.*?\*/|--[^\n]*\n|#[^\n]*\n|\()*+(\w*)", re.DOTALL)
+_DATA_CHANGES = frozenset(
+    ("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "CALL", "WITH", "SELECT", "DO", "VALUES", "TABLE", "EXECUTE")
+)
+
+
+#: MariaDB: settings or an analysis in front of a data change, which is executed.
+_PREFIXED = re.compile(
+    r"(?:SET\s+STATEMENT\b.*?\bFOR|ANALYZE(?:\s+FORMAT\s*=\s*\w+)?)\s+(?:INSERT|UPDATE|DELETE|REPLACE|LOAD|CALL|WITH)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def changes_rows(statement: str) -> bool:
+    """Is it a data change in statement format?"""
+    word = _FIRST_WORD.match(statement)
+    return word is not None and (
+        word[1].upper() in _DATA_CHANGES or _PREFIXED.match(statement, word.start(1)) is not None
+    )

@@ -1,0 +1,257 @@
+"""What people are told of a database whose log is read: the doctor's checks, and the grants that reading takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.capture.binlog.connection import HEARTBEAT, LogConnection, log_head, log_owner
+from cdc.capture.binlog.dump_command import FILE_START
+from cdc.capture.binlog.log_history import LogHistory
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
+from cdc.capture.journal.mysql_rows import journals_cascades
+from cdc.capture.mysql_session import explained
+from cdc.database.mysql_connection import (
+    NO_PRIVILEGE,
+    Flavour,
+    MySQLServer,
+    code_of,
+    connect,
+    errors_of,
+    literal,
+    quote,
+    rows,
+    server_of,
+)
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
+from cdc.database.mysql_tables import UNSEEN, MySQLTable, read_tables, survey
+from cdc.model.column import Capture, Table
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import LogPurged, SourceError
+from cdc.model.finding import MUCH, Finding, Severity, SurveyedTable, size
+from cdc.model.position import Position
+
+CONSUMER = "cdc_consumer"
+_CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASCADE|SET NULL)", re.MULTILINE)
+
+
+class BinlogInspector:
+    """Everything with the consumer's own account, since it is this account that must be able to."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        with errors_of(self._info), closing(connect(self._info)) as connection:
+            yield connection
+
+    def _found(self) -> dict[str, MySQLTable]:
+        with self._connection() as connection:
+            return read_tables(connection)
+
+    def survey(self) -> list[SurveyedTable]:
+        with self._connection() as connection:
+            return survey(connection, None)
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        there = self._found()
+        return [c if (table := there.get(c.table)) is None else c.within(table.names, table.key) for c in captures]
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(column.name for column in table.columns) for name, table in self._found().items()}
+
+    def tables(self, captures: Sequence[Capture]) -> dict[str, Table]:
+        """The captured tables as they are now, without their secret columns."""
+        secrets = {capture.table: capture.hidden for capture in captures}
+        return {name: table.without(secrets[name]).as_table for name, table in self._found().items() if name in secrets}
+
+    # -- grants -----------------------------------------------------------------------------------------------------
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        with self._connection() as connection:
+            server, existing = server_of(connection), read_tables(connection)
+        to = f"{literal(CONSUMER)}@{literal('%')}"
+        selects = [
+            ("" if table in existing else UNSEEN) + f"{_select_grant(self._info.database, table, to)};"
+            for table in sorted(capture.table for capture in captures)
+        ]
+        return "\n".join(
+            [
+                "-- The consuming account.  Whoever may read the log can see every change of every database in it.",
+                f"CREATE USER {to} IDENTIFIED BY {literal('change me')};",
+                f"{_log_grant(server, to)};",
+                *selects,
+                *self._cascade_grants(existing, to),
+                "",
+            ]
+        )
+
+    def _cascade_grants(self, existing: Collection[str], to: str) -> list[str]:
+        """Where triggers journal cascades: the consumer deletes what it has read."""
+        if JOURNAL not in existing:
+            return []
+        schema = quote(self._info.database)
+        grants = [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
+        if PROBE in existing:
+            grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)} TO {to};")
+        return [f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)} TO {to};", *grants]
+
+    # -- the doctor -------------------------------------------------------------------------------------------------
+
+    def findings(self, captures: Sequence[Capture], position: Position | None = None) -> list[Finding]:
+        """``position``: where the consumer stands, if it ever ran."""
+        with self._connection() as connection:
+            server, settings = server_of(connection), read_settings(connection)
+            findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
+            wrong = [Finding(each.check, Severity.WRONG, each.detail, each.mend) for each in refused(settings)]
+            if wrong:
+                return findings + wrong
+            findings.append(Finding("log", Severity.OK, _kept(settings)))
+            findings += [Finding(each.check, Severity.WARNING, each.detail, each.mend) for each in advised(settings)]
+            findings += self._privileges(connection, server, captures)
+            findings += _keys(read_tables(connection), captures)
+            findings += _cascades(connection, settings, captures)
+            if position is not None and not any(each.severity is Severity.WRONG for each in findings):
+                findings.append(self._stand(connection, position))
+            return findings
+
+    def _privileges(
+        self, connection: Connection[Any], server: MySQLServer, captures: Sequence[Capture]
+    ) -> Iterator[Finding]:
+        """Each right is tried out."""
+        account = _account(connection)
+        problem = _refusal(self._info, lambda: self._first(log_head(connection)))
+        if problem:
+            yield Finding("log privileges", Severity.WRONG, problem, _log_grant(server, account))
+        else:
+            yield Finding("log privileges", Severity.OK, "the account may read the log")
+        hidden = list(_hidden(connection, captures))
+        for table in hidden:
+            detail = f"The account may not read table {table}."
+            mend = f"{_select_grant(self._info.database, table, account)}; cdc grants prints all that it needs"
+            yield Finding(f"privileges on {table}", Severity.WRONG, detail, mend)
+        if not hidden:
+            yield Finding("table privileges", Severity.OK, "the account may read every captured table")
+
+    def _first(self, position: LogPosition) -> None:
+        """Read what comes first behind a position, or that nothing does."""
+        with closing(LogConnection.open(self._info, position, HEARTBEAT, follow=False)) as log:
+            next(log.items(lambda _: None), None)
+
+    def _stand(self, connection: Connection[Any], position: Position) -> Finding:
+        """Whether the log still holds what comes behind the consumer's position."""
+        loaded = BinlogPosition.load(position)
+        name, _ = log_owner(connection, server_of(connection).flavour)
+        stand = loaded.log if loaded.server in ("", name) else LogPosition("", FILE_START, loaded.log.gtids)
+        try:
+            head = log_head(connection)
+            error = LogHistory(self._info).error(connection, stand)
+            if error is not None:
+                raise error
+            self._first(stand)
+        except LogPurged as error:
+            mend = 'on_purged = "reread" in the configuration, then cdc run'
+            return Finding("position", Severity.WRONG, error.message, mend)
+        return _distance(stand, head, _unread(connection, stand))
+
+
+def _refusal(info: ConnectionInfo, work: Callable[[], object]) -> str:
+    """Why this cannot be done; empty when it can."""
+    try:
+        with explained(info):
+            work()
+    except SourceError as error:
+        return error.message
+    return ""
+
+
+def _account(connection: Connection[Any]) -> str:
+    ((account,),) = rows(connection, "SELECT CURRENT_USER()")
+    user, _, host = account.rpartition("@")
+    return f"{literal(user)}@{literal(host)}"
+
+
+def _log_grant(server: MySQLServer, to: str) -> str:
+    monitor = "BINLOG MONITOR" if server.flavour is Flavour.MARIADB else "REPLICATION CLIENT"
+    return f"GRANT REPLICATION SLAVE, {monitor} ON *.* TO {to}"
+
+
+def _select_grant(database: str, table: str, to: str) -> str:
+    """On the whole table: what its columns are must be known even of those that are never looked up."""
+    return f"GRANT SELECT ON {quote(database)}.{quote(table)} TO {to}"
+
+
+def _hidden(connection: Connection[Any], captures: Sequence[Capture]) -> Iterator[str]:
+    """Tables that are there and that this account may not read wholly."""
+    for capture in captures:
+        try:
+            rows(connection, sqlfile.render("mysql/hold_table.sql", table=quote(capture.table)))
+        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+            if code_of(error) in NO_PRIVILEGE:
+                yield capture.table
+
+
+def _keys(existing: Mapping[str, MySQLTable], captures: Sequence[Capture]) -> Iterator[Finding]:
+    for capture in captures:
+        if capture.table in existing and not existing[capture.table].key:
+            detail = f"Table {capture.table} has no primary key: its records have no names."
+            yield Finding(f"key of {capture.table}", Severity.WRONG, detail, "Give it one, or take it out of the rules")
+
+
+def _cascades(
+    connection: Connection[Any], settings: Mapping[str, str], captures: Sequence[Capture]
+) -> Iterator[Finding]:
+    if cascades_in_log(settings):
+        yield Finding("cascades", Severity.OK, "in the log, as any other change")
+        return
+    unseen = [capture.table for capture in captures if _is_cascaded(connection, capture.table)]
+    if unseen and journals_cascades(connection):
+        yield Finding("cascades", Severity.OK, "triggers journal what foreign keys change")
+    elif unseen:
+        detail = f"What foreign keys delete or change by themselves is not in this server's log: {', '.join(unseen)}."
+        yield Finding("cascades", Severity.WARNING, detail, "cdc install-triggers --cascades-only")
+    else:
+        yield Finding("cascades", Severity.OK, "no foreign key changes a captured table by itself")
+
+
+def _is_cascaded(connection: Connection[Any], table: str) -> bool:
+    """Whether a foreign key changes its rows by itself.  information_schema shows keys to those who may write only."""
+    try:
+        ((_, text, *_),) = rows(connection, f"SHOW CREATE TABLE {quote(table)}")
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+        return False  # gone, or may not be read, which is a finding of its own
+    return _CASCADE.search(str(text)) is not None
+
+
+def _kept(settings: Mapping[str, str]) -> str:
+    seconds = kept_seconds(settings)
+    return f"on, kept {'until it is purged' if seconds is None else f'for {seconds / 86_400:.3g} days'}"
+
+
+def _unread(connection: Connection[Any], stand: LogPosition) -> int:
+    """Return the bytes of the log after a position; 0 where its file is another server's."""
+    sizes = {str(name): int(count) for name, count, *_ in rows(connection, "SHOW BINARY LOGS")}
+    if stand.file not in sizes:
+        return 0
+    return max(sum(count for name, count in sizes.items() if name >= stand.file) - stand.offset, 0)
+
+
+def _distance(stand: LogPosition, head: LogPosition, unread: int) -> Finding:
+    if stand.place() >= head.place():
+        return Finding("position", Severity.OK, f"{stand.file}:{stand.offset}, the end of the log")
+    detail = (
+        f"{stand.file}:{stand.offset}; the log ends at {head.file}:{head.offset}, {size(unread)} have not been read"
+    )
+    if unread > MUCH:
+        mend = "cdc run; where it runs, read its log (what the server purges before it is read is lost)"
+        return Finding("position", Severity.WARNING, detail, mend)
+    return Finding("position", Severity.OK, detail)

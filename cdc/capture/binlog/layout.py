@@ -1,0 +1,262 @@
+"""How one table's row images are read: with what names, in what normal form.  Pure."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cdc.capture.binlog.column_codec import DecodeOptions, form_of, stored
+from cdc.capture.binlog.cursor import EventCursor
+from cdc.capture.binlog.match import described, fits, members_of
+from cdc.capture.binlog.rows import Field, Image, Readers
+from cdc.capture.binlog.table_map import LogColumn, TableMap
+from cdc.database.mysql_column import MySQLColumn
+from cdc.database.mysql_connection import Flavour
+from cdc.model.errors import LogIncomplete, MalformedEvent, SchemaMismatch
+
+__all__ = ["Image", "KnownTable", "LogLayout", "bare_layout", "layout_of"]
+
+WRITE_ROWS = frozenset({23, 30})
+UPDATE_ROWS = frozenset({24, 31})
+DELETE_ROWS = frozenset({25, 32})
+#: Version 2 has more data in front, with its length; version 1 does not.
+_VERSION_2 = frozenset({30, 31, 32})
+#: Table id and flags.
+_POST_HEADER = 8
+_GENERATED = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
+_HIDDEN = "DB_ROW_HASH_"
+#: The largest number of columns that takes one byte.
+_MOST_IN_A_BYTE = 250
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTable:
+    """What information_schema said of a table: its columns in order, and the primary key's columns (may be none).
+
+    ``hidden``: columns that information_schema does not show and that stand behind the others in MariaDB's log, one
+    for each UNIQUE key with hashes (INDEX_TYPE is HASH) of an engine other than MEMORY.
+    """
+
+    name: str
+    columns: tuple[MySQLColumn, ...]
+    key: tuple[str, ...]
+    flavour: Flavour
+    hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """A column of the log with what it is; None: nobody wants it."""
+
+    log: LogColumn
+    known: MySQLColumn | None
+
+
+class LogLayout:
+    """``names``: of all columns, secret ones included.  ``key``: the primary key's columns, empty without one.
+
+    Generated columns of MariaDB are not among the names: its log has them in inserts only.
+    """
+
+    __slots__ = ("key", "names", "table")
+
+    def __init__(self, table: str, names: tuple[str, ...], key: tuple[str, ...]) -> None:
+        self.table, self.names, self.key = table, names, key
+
+    def rows(
+        self,
+        body: bytes,  # noqa: ARG002 - for the layouts that can read
+        event_type: int,  # noqa: ARG002 - for the layouts that can read
+    ) -> list[tuple[Image | None, Image | None]]:
+        """(before, after) of each row of a WRITE, UPDATE or DELETE_ROWS event, version 1 or 2 (compressed ones
+        decompressed, with the event type of the plain one).
+
+        ``body``: the event without its header and checksum.  Raises `MalformedEvent`, or `LogIncomplete` when images
+        lack columns.
+        """
+        raise SchemaMismatch(f"What columns the rows of table {self.table} in the log have is not known.")
+
+
+class _RowLayout(LogLayout):
+    """Reads rows by readers that are made for the columns that an event's images have."""
+
+    __slots__ = ("_columns", "_head_bytes", "_options", "_pairs", "_readers", "_tolerant")
+    #: Sets of present columns whose readers are kept; a log has one or two.
+    MOST_HEADS = 16
+
+    def __init__(self, table: str, columns: Sequence[_Described], key: tuple[str, ...], options: DecodeOptions) -> None:
+        super().__init__(table, tuple(column.known.name for column in columns if column.known), key)
+        self._columns, self._options = columns, options
+        #: Bytes of an event that say how many columns there are and which of them are present.
+        self._head_bytes = (1 if len(columns) <= _MOST_IN_A_BYTE else 3) + (len(columns) + 7) // 8
+        self._readers: dict[bytes, Readers] = {}
+        self._pairs: dict[bytes, tuple[Readers, Readers]] = {}
+        self._tolerant: _RowLayout | None = None
+        self._fields()  # what cannot be read is said at once, not by the first row
+
+    def rows(self, body: bytes, event_type: int) -> list[tuple[Image | None, Image | None]]:
+        try:
+            start = _POST_HEADER
+            if event_type in _VERSION_2:  # the length counts itself
+                start += max(2, body[_POST_HEADER] | body[_POST_HEADER + 1] << 8)
+            if event_type in UPDATE_ROWS:
+                return self._updates(body, start)
+            return self._singles(body, start, written=event_type in WRITE_ROWS)
+        except UnicodeDecodeError as error:
+            if self._options.tolerant:
+                raise self._malformed() from error
+            return self._tolerant_layout().rows(body, event_type)
+        except (struct.error, IndexError, ValueError, OverflowError) as error:  # what bytes that are too short give
+            raise self._malformed() from error
+
+    def _singles(self, body: bytes, position: int, *, written: bool) -> list[tuple[Image | None, Image | None]]:
+        start = position + self._head_bytes
+        head = body[position:start]
+        readers = self._readers.get(head)
+        if readers is None:
+            readers = self._new_readers(head)
+        width, end = readers.width, len(body)
+        rows: list[tuple[Image | None, Image | None]] = []
+        while start < end:
+            values = start + width
+            image, start = readers[body[start:values]](body, values)
+            rows.append((None, image) if written else (image, None))
+        if start > end:
+            raise self._malformed()
+        return rows
+
+    def _updates(self, body: bytes, position: int) -> list[tuple[Image | None, Image | None]]:
+        start = position + self._head_bytes + (len(self._columns) + 7) // 8
+        head = body[position:start]
+        pair = self._pairs.get(head)
+        before_readers, after_readers = pair if pair is not None else self._new_pair(head)
+        before_width, after_width, end = before_readers.width, after_readers.width, len(body)
+        rows: list[tuple[Image | None, Image | None]] = []
+        while start < end:
+            values = start + before_width
+            before, start = before_readers[body[start:values]](body, values)
+            values = start + after_width
+            after, start = after_readers[body[start:values]](body, values)
+            rows.append((before, after))
+        if start > end:
+            raise self._malformed()
+        return rows
+
+    def _new_readers(self, head: bytes) -> Readers:
+        """``head``: the number of columns, and a bit for each that is present."""
+        reader = EventCursor(head)
+        count = reader.packed()
+        if count != len(self._columns):
+            raise self._malformed()
+        present = int.from_bytes(reader.take((count + 7) // 8), "little")
+        columns = list(zip(self._columns, self._fields(), strict=True))
+        absent = [c.known.name for n, (c, _) in enumerate(columns) if c.known and not present >> n & 1]
+        if absent:
+            raise LogIncomplete(
+                f"Rows of table {self.table} are in the log without column {absent[0]}.",
+                "SET GLOBAL binlog_row_image = 'FULL', which holds for new connections.",
+            )
+        fields = [field for n, (_, field) in enumerate(columns) if present >> n & 1]
+        if not fields:  # rows without bytes would have no end
+            raise self._malformed()
+        readers = Readers(fields)
+        if len(self._readers) >= self.MOST_HEADS:
+            self._readers.clear()
+        self._readers[head] = readers
+        return readers
+
+    def _new_pair(self, head: bytes) -> tuple[Readers, Readers]:
+        """``head``: as above, then the bits for the image after."""
+        width = (len(self._columns) + 7) // 8
+        heads = (head[: self._head_bytes], head[: self._head_bytes - width] + head[self._head_bytes :])
+        before, after = (self._readers[each] if each in self._readers else self._new_readers(each) for each in heads)
+        if len(self._pairs) >= self.MOST_HEADS:
+            self._pairs.clear()
+        self._pairs[head] = before, after
+        return before, after
+
+    def _fields(self) -> list[Field]:
+        return [
+            Field(form_of(c.log, c.known, self._options), c.log.nullable, wanted=True)
+            if c.known
+            else Field(stored(c.log), c.log.nullable, wanted=False)
+            for c in self._columns
+        ]
+
+    def _tolerant_layout(self) -> _RowLayout:
+        if self._tolerant is None:
+            self._tolerant = _RowLayout(self.table, self._columns, self.key, replace(self._options, tolerant=True))
+        return self._tolerant
+
+    def _malformed(self) -> MalformedEvent:
+        return MalformedEvent(
+            f"A rows event of table {self.table} in the log does not hold what it says it holds.",
+            "The log is damaged, or was written by a version that this one does not know.",
+        )
+
+
+def layout_of(table_map: TableMap, known: KnownTable, offset_of: Callable[[int], int]) -> LogLayout:
+    """``offset_of``: seconds since 1970 → seconds that the server's zone is ahead of UTC then.
+
+    Raises `SchemaMismatch` when the log's columns are not those that are known.
+    """
+    if table_map.problem:
+        raise SchemaMismatch(f"Table {known.name} cannot be read from the log: {table_map.problem}.")
+    named = all(log.name is not None for log in table_map.columns)
+    columns = _by_name(table_map, known) if named else _by_position(table_map, known)
+    key = known.key
+    if named and table_map.key is not None:
+        key = tuple(str(table_map.columns[index].name) for index in table_map.key)
+    return _RowLayout(known.name, columns, key, DecodeOptions(known.flavour, offset_of))
+
+
+def bare_layout(table_map: TableMap, flavour: Flavour) -> LogLayout:
+    """Its rows are empty: good for counting them when what the columns are is not known.
+
+    Raises `SchemaMismatch` when not even that can be read.
+    """
+    if table_map.problem:
+        raise SchemaMismatch(f"Table {table_map.table} cannot be read from the log: {table_map.problem}.")
+    columns = [_Described(log, None) for log in table_map.columns]
+    return _RowLayout(table_map.table, columns, (), DecodeOptions(flavour, lambda _: 0))
+
+
+def _by_name(table_map: TableMap, known: KnownTable) -> list[_Described]:
+    by_name = {column.name: column for column in known.columns}
+    columns = []
+    for log in table_map.columns:
+        name = str(log.name)
+        column = by_name.get(name)
+        hidden = column is None and known.flavour is Flavour.MARIADB and name.startswith(_HIDDEN)
+        if column is None or not fits(log, column, known.flavour):
+            column = None if hidden else described(log, known.flavour)
+            if column is None and not hidden:
+                raise SchemaMismatch(f"Column {name} of table {known.name} is not in the log as it is in the database.")
+        columns.append(_wanted(log, column, known.flavour))
+    return columns
+
+
+def _by_position(table_map: TableMap, known: KnownTable) -> list[_Described]:
+    count = len(known.columns)
+    if len(table_map.columns) != count + known.hidden:
+        raise SchemaMismatch(
+            f"Table {known.name} has {len(table_map.columns)} columns in the log,"
+            f" {count + known.hidden} in the database."
+        )
+    for log, column in zip(table_map.columns, known.columns, strict=False):
+        if not fits(log, column, known.flavour):
+            raise SchemaMismatch(
+                f"Column {column.name} of table {known.name} is not in the log as it is in the database."
+            )
+    columns = (*known.columns, *[None] * known.hidden)
+    return [_wanted(log, column, known.flavour) for log, column in zip(table_map.columns, columns, strict=True)]
+
+
+def _wanted(log: LogColumn, column: MySQLColumn | None, flavour: Flavour) -> _Described:
+    if column is None or (flavour is Flavour.MARIADB and _GENERATED.search(column.extra)):
+        return _Described(log, None)
+    if log.members is None and column.data_type in ("enum", "set"):
+        return _Described(replace(log, members=members_of(column.column_type)), column)
+    return _Described(log, column)

@@ -1,0 +1,171 @@
+"""The server's log over the package mysql-replication: its connection and its way to ask, our way to read.
+
+A choice for who meets a server that our own connection does not get along with.  What the package makes of events is
+passed over, because it drops or changes some of them; it is slower, since it takes every event apart all the same.
+What it cannot do is refused: tagged GTIDs, places beyond 4 GB without GTIDs.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import select
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from socket import SHUT_RDWR, socket
+from typing import Any, Self
+
+import pymysql
+from pymysql.connections import Connection
+from pymysqlreplication import BinLogStreamReader
+
+from cdc.capture.binlog.connection import LogConnection, log_owner
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour, code_of, connect, server_of
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
+
+#: COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID: what comes behind them is the log.
+_DUMP = frozenset({0x12, 0x1E})
+_PATIENCE = 2.5
+_OUR_IDS = 1 << 31
+_INTERRUPTED = 1317
+_LONGEST_PACKET = 0xFFFFFF
+#: What the package advises concerns how it reads rows.
+logging.getLogger("pymysqlreplication").setLevel(logging.ERROR)
+
+
+class LibraryConnection(LogConnection):
+    """As `LogConnection`, whose bytes are those that the package receives."""
+
+    _stream: Any
+
+    def __init__(
+        self, info: ConnectionInfo, connection: Connection[Any], position: LogPosition, heartbeat: float
+    ) -> None:
+        self._info, self._position = info, position
+        self.flavour = server_of(connection).flavour
+        self.server, gtids = log_owner(connection, self.flavour)
+        self.by_gtids = bool(position.gtids) and gtids
+        self._silence = heartbeat * _PATIENCE
+        self._given: list[Connection[Any]] = []
+        self._received: list[bytes] = []
+        self._dumping = self._ended = False
+
+    @classmethod
+    def open(cls, info: ConnectionInfo, position: LogPosition, heartbeat: float, *, follow: bool = True) -> Self:
+        with closing(connect(info)) as connection:
+            made = cls(info, connection, position, heartbeat)
+        made._stream = BinLogStreamReader(
+            {},
+            server_id=_OUR_IDS + secrets.randbelow(_OUR_IDS),
+            blocking=follow,
+            resume_stream=True,
+            log_file=position.file,
+            log_pos=position.offset,
+            auto_position=position.gtids if made.by_gtids else None,
+            is_mariadb=made.by_gtids and made.flavour is Flavour.MARIADB,
+            slave_heartbeat=heartbeat,
+            filter_non_implemented_events=False,
+            pymysql_wrapper=made._connect,
+            enable_logging=False,
+        )
+        return made
+
+    def _connect(self, **settings: Any) -> Connection[Any]:
+        """Called by the package: for the log, then for its questions about columns, then when it thinks that it should
+        connect again, from where it believes to be: that is ours to do."""
+        if len(self._given) > 1 or self._ended:
+            raise SourceUnavailable(
+                f"The log of {self._info.describe()} broke off.", "It is tried again; does the server run?"
+            )
+        connection = connect(self._info, read_timeout=self._silence)
+        if "cursorclass" in settings:
+            connection.cursorclass = settings["cursorclass"]
+        if not self._given:
+            self._tap(connection)
+        self._given.append(connection)
+        return connection
+
+    def _tap(self, connection: Connection[Any]) -> None:
+        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - what the package itself calls
+
+        def tapped_write(data: bytes) -> None:
+            self._dumping = self._dumping or data[4] in _DUMP
+            write(data)
+
+        def tapped_read(*arguments: Any) -> Any:
+            packet = read(*arguments)
+            if self._dumping:
+                self._received.append(bytes(packet.get_all_data()))
+            return packet
+
+        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - it has no other way to listen
+
+    def chunks(self) -> Iterator[bytes]:
+        try:
+            while not self._ended:
+                event = self._next()
+                received, self._received = self._received, []
+                yield b"".join(map(_framed, received))
+                if event is None:
+                    return
+        finally:
+            for connection in self._given:
+                connection._force_close()  # noqa: SLF001 - a word of farewell would not be heard
+
+    def _next(self) -> Any:
+        """Something when a packet has arrived; None at the end."""
+        try:
+            return self._stream.fetchone()
+        except pymysql.err.MySQLError as error:
+            if self._ended:
+                return None
+            raise self._explained_error(error) from error
+        except SourceUnavailable:
+            if self._ended:
+                return None
+            raise
+        except OSError as error:
+            if self._ended:
+                return None
+            raise SourceUnavailable(f"The log of {self._info.describe()} broke off.") from error
+        except Exception as error:  # whatever the package finds wrong with an event
+            if self._received:  # which has arrived, and is for us to read
+                return self._received
+            raise SourceError(
+                f"The package mysql-replication fails on {self._info.describe()} ({type(error).__name__}).",
+                'Write reader = "native".',
+            ) from error
+
+    def _explained_error(self, error: pymysql.err.MySQLError) -> SourceError:
+        code, words = code_of(error), str(error.args[-1]).rstrip(".")
+        if code in NO_PRIVILEGE:
+            hint = "GRANT REPLICATION SLAVE ON *.* TO the account."
+            return SourceError(f"The server does not let this account read its log: {words} (error {code}).", hint)
+        if code in UNAVAILABLE or code == _INTERRUPTED:
+            return SourceUnavailable(f"The server ends sending its log: {words} (error {code}).", "It is tried again.")
+        return LogRefused(f"The server does not give its log: {words} (error {code}).")
+
+    def at_end(self) -> bool:
+        """As far as the socket tells: PyMySQL may have more in hand, which is read all the same."""
+        if self._ended or not self._given:
+            return True
+        try:
+            return not select.select([self._given[0]._sock], [], [], 0)[0]  # noqa: SLF001 - it has no other way to ask
+        except (OSError, ValueError):  # closed meanwhile
+            return True
+
+    def close(self) -> None:
+        self._ended = True
+        for connection in self._given:
+            broken = connection._sock  # noqa: SLF001 - a word of farewell would not be heard
+            if broken is not None:
+                with suppress(OSError):  # the other side was quicker
+                    socket.shutdown(broken, SHUT_RDWR)
+
+
+def _framed(packet: bytes) -> bytes:
+    """As the server sent it: long ones in parts."""
+    parts = [packet[start : start + _LONGEST_PACKET] for start in range(0, len(packet) + 1, _LONGEST_PACKET)]
+    return b"".join(len(part).to_bytes(3, "little") + b"\0" + part for part in parts)

@@ -1,0 +1,306 @@
+"""Events → items: transactions, statements, XA; what both flavours have in common.  Pure.
+
+Handlers get the bytes they are to read in place: ``data``, ``at`` (where the event's header begins) and ``end`` (of the
+event without its checksum).  They answer with items, mostly none.  Everything that is done for each event or each
+transaction is written for speed; what is rare is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from struct import Struct
+
+from cdc.capture.binlog.event import (
+    CHECKSUM_BYTES,
+    HEADER_BYTES,
+    IGNORABLE,
+    LogEventType,
+    LogPlace,
+    Query,
+    body_without_checksum,
+    changes_rows,
+    has_checksums,
+    parse_heartbeat_2,
+    parse_incident,
+    parse_query,
+    parse_rotate,
+    parse_xa_prepare,
+)
+from cdc.capture.binlog.item import Idle, Item, Layouts, LogTransaction, Missed, SchemaChange
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.rows_reader import RowsReader
+from cdc.capture.binlog.transaction_rows import TransactionRows
+from cdc.model.errors import MalformedEvent
+
+_QUERY_LENGTHS = Struct("<27xBxxH")
+_QUERY_FIXED = HEADER_BYTES + 13 + 1  # with the zero byte behind the database's name
+_LOG_POS = Struct("<13xI")
+_SIZE = Struct("<9xI")
+_LOAD_POST_HEADER = 26
+_2_GB, _4_GB = 1 << 31, 1 << 32
+_SKIPPED = (
+    *(LogEventType.STOP, LogEventType.INTVAR, LogEventType.APPEND_BLOCK, LogEventType.DELETE_FILE, LogEventType.RAND),
+    *(LogEventType.USER_VAR, LogEventType.BEGIN_LOAD_QUERY, LogEventType.IGNORABLE, LogEventType.ROWS_QUERY),
+)
+
+
+class LogReader(RowsReader):
+    """Knows where it is, which transaction is open and which are prepared.
+
+    ``unplaced``: bytes that came since the last place in the log that is certain.
+    """
+
+    def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
+        super().__init__(layouts, spill_bytes)
+        self._server = server
+        self._file, self._offset, self._begun = start.file, start.offset, start.begun
+        #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
+        self._start: LogPosition | None = start
+        self.unplaced = 0
+        self._open = False
+        #: Name of an XA transaction that is prepared → where reading stood before it, its rows.
+        self._prepared: dict[str, tuple[LogPosition, TransactionRows | None]] = {}
+        self._moved = False
+        #: Where the compressed transaction that is being read ends.
+        self._outer = 0
+        self._handle((kind for kind in range(256) if self.handlers[kind] == self._nothing), self._unknown)
+        self._handle(_SKIPPED, self._nothing)
+        for kind, handler in {
+            LogEventType.XID: self._commit,
+            LogEventType.QUERY: self._query,
+            LogEventType.EXECUTE_LOAD_QUERY: self._load_query,
+            LogEventType.XA_PREPARE: self._xa_prepare,
+            LogEventType.FORMAT_DESCRIPTION: self._format,
+            LogEventType.ROTATE: self._rotate,
+            LogEventType.HEARTBEAT: self._heartbeat,
+            LogEventType.HEARTBEAT_2: self._heartbeat_2,
+            LogEventType.INCIDENT: self._incident,
+        }.items():
+            self._handle([kind], handler)
+
+    # Where reading stands
+
+    def gtids(self) -> str:
+        """Everything read so far; empty when that is not known."""
+        raise NotImplementedError
+
+    def reached(self) -> LogPosition:
+        if self._start is not None:
+            return self._start._replace(gtids=self.gtids(), begun=self._begun)
+        return LogPosition(self._file, self._offset, self.gtids(), self._begun)
+
+    def position(self) -> LogPosition:
+        """From where reading can go on without missing anything."""
+        if not self._prepared:
+            return self.reached()
+        return next(iter(self._prepared.values()))[0]
+
+    def is_behind(self, start: LogPosition) -> bool:
+        return self._file != start.file or self._offset > start.offset
+
+    def pause(self) -> Iterable[Item]:
+        """At the end of what has arrived."""
+        if not self._moved:
+            return ()
+        self._moved = False
+        return (Idle(self.position(), self.reached()),)
+
+    def _advance(self, log_pos: int) -> None:
+        """To the end of a group of events so long that the lower 32 bits, which the log has, are not enough; or the log
+        does not say (0)."""
+        if log_pos:
+            step = (log_pos - self._offset) % _4_GB
+            self._offset += step + max(0, (self.unplaced - step + _2_GB) // _4_GB) * _4_GB
+        self.unplaced = 0
+
+    def _place_token(self, micros: int) -> str:
+        """The time is in it because files get the same names again after a RESET."""
+        return f"{self._server}/{self._file}:{self._offset}@{micros}"
+
+    # Groups of events: each a transaction, or a statement that commits by itself
+
+    def _name(self, data: bytes, at: int) -> tuple[str, datetime]:
+        """Token and time of the group that has just ended, or of the one that is open."""
+        raise NotImplementedError
+
+    def _count(self) -> None:
+        """The open group's GTID is among those read from now on."""
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
+        """A group without an end did not happen: its server fell over while it wrote it."""
+        self._rows, self._open = None, False
+
+    def _end_group(self, data: bytes, at: int) -> None:
+        self._count()
+        log_pos = self._outer or _LOG_POS.unpack_from(data, at)[0]
+        if self.unplaced > _2_GB or not log_pos:
+            self._advance(log_pos)
+        else:
+            self._offset += (log_pos - self._offset) % _4_GB
+            self.unplaced = 0
+        self._moved, self._open, self._start = True, False, None
+
+    def _commit(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        self._end_group(data, at)
+        rows = self._rows
+        if rows is None:
+            return ()
+        self._rows = None
+        return self._committed(rows, data, at)
+
+    def _committed(self, rows: TransactionRows, data: bytes, at: int) -> Iterable[Item]:
+        taken = rows.taken()
+        return (LogTransaction(*self._name(data, at), self.position(), taken),) if taken else ()
+
+    def _roll_back(self, data: bytes, at: int) -> None:
+        """The log has such a transaction for what a roll-back does not undo: no rows."""
+        self._rows = None
+        self._end_group(data, at)
+
+    # XA transactions
+
+    def _xa_prepare(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        prepare = parse_xa_prepare(data[at + HEADER_BYTES : end])
+        if prepare.one_phase:
+            return self._commit(data, at, end)
+        before, rows, self._rows = self.reached(), self._rows, None
+        self._end_group(data, at)
+        self._prepared.pop(prepare.xid, None)
+        self._prepared[prepare.xid] = before, rows
+        return ()
+
+    def _xa(self, verb: bytes, xid: str, data: bytes, at: int) -> Iterable[Item]:
+        """END says nothing of interest."""
+        if verb in (b"START", b"BEGIN"):
+            self._open = True
+        elif verb == b"COMMIT":
+            return self._xa_commit(xid, data, at)
+        elif verb == b"ROLLBACK":
+            self._prepared.pop(xid, None)
+            self._end_group(data, at)
+        return ()
+
+    def _xa_commit(self, xid: str, data: bytes, at: int) -> Iterable[Item]:
+        found = self._prepared.pop(xid, None)
+        self._end_group(data, at)
+        if found is None:
+            reason = "An XA transaction that was prepared before reading began was committed."
+            return (Missed(*self._name(data, at), self.position(), reason),)
+        rows = found[1]
+        return () if rows is None else self._committed(rows, data, at)
+
+    # Statements
+
+    def _query(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        database_bytes, variables_bytes = _QUERY_LENGTHS.unpack_from(data, at)
+        if data[at + _QUERY_FIXED + database_bytes + variables_bytes : end] == b"BEGIN":
+            self._open = True
+            return ()
+        self._verify(data, at, end)
+        return self._other_query(parse_query(data[at + HEADER_BYTES : end]), data, at)
+
+    def _load_query(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        """LOAD DATA in statement format."""
+        return self._statement(parse_query(data[at + HEADER_BYTES : end], _LOAD_POST_HEADER), data, at)
+
+    def _other_query(self, query: Query, data: bytes, at: int) -> Iterable[Item]:
+        """Statements about transactions, which the server words itself, and all others."""
+        words = query.statement.rstrip(b"\0; ").split(None, 2)
+        match [word.upper() for word in words[:2]]:
+            case [b"BEGIN"]:
+                self._open = True
+            case [b"COMMIT"]:
+                return self._commit(data, at, at)
+            case [b"ROLLBACK"]:
+                self._roll_back(data, at)
+            case [b"XA", verb] if len(words) > 2:  # noqa: PLR2004 - two words and the transaction's name
+                return self._xa(verb, _xid(words[2]), data, at)
+            case [b"ROLLBACK", b"TO"] | [b"SAVEPOINT", _] | [b"RELEASE", b"SAVEPOINT"]:
+                self._savepoint(words)
+            case _:
+                return self._statement(query, data, at)
+        return ()
+
+    def _savepoint(self, words: list[bytes]) -> None:
+        if self._rows is None:
+            return
+        if words[0].upper() == b"SAVEPOINT":
+            self._rows.savepoint(b" ".join(words[1:]).lower())
+        elif words[0].upper() == b"ROLLBACK":
+            self._rows.roll_back_to(b" ".join(words[2:]).lower())
+
+    def _statement(self, query: Query, data: bytes, at: int) -> Iterable[Item]:
+        self._known.clear()
+        self._tables.clear()
+        if not self._open:
+            self._rows = None
+            self._end_group(data, at)
+        text = query.text()
+        position, reached = self.position(), self.reached()
+        return (SchemaChange(query.database, text, position, reached, *self._name(data, at), changes_rows(text)),)
+
+    # The log itself
+
+    def _event(self, data: bytes, at: int) -> bytes:
+        return data[at : at + _SIZE.unpack_from(data, at)[0]]
+
+    def _format(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        """A file begins.  A group that is open was cut off when the server fell over."""
+        self.checksum_bytes = CHECKSUM_BYTES if has_checksums(self._event(data, at)[HEADER_BYTES:]) else 0
+        begun = int.from_bytes(data[at : at + 4], "little")
+        if begun != self._begun:
+            self._moved, self._begun = True, begun
+        self._abandon()
+        return ()
+
+    def _rotate(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        """The server also makes one up at the beginning, to say where it begins."""
+        place = parse_rotate(body_without_checksum(self._event(data, at)))
+        if place.file != self._file:
+            self._moved, self._start, self._begun = True, None, 0
+        self._file, self._offset, self.unplaced = place.file, place.offset, 0
+        self._tables.clear()
+        return ()
+
+    def _heartbeat(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        file = body_without_checksum(self._event(data, at)).decode("utf-8", "replace")
+        step = (_LOG_POS.unpack_from(data, at)[0] - self._offset) % _4_GB
+        return self._alive(LogPlace(file, self._offset + step if step < _2_GB else 0))
+
+    def _heartbeat_2(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        return self._alive(parse_heartbeat_2(body_without_checksum(self._event(data, at))))
+
+    def _alive(self, place: LogPlace) -> Iterable[Item]:
+        if place.file == self._file and place.offset > self.reached().offset and not self._open:
+            self._offset, self.unplaced, self._start = place.offset, 0, None
+        self._moved = False
+        return (Idle(self.position(), self.reached()),)
+
+    def _incident(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        words = parse_incident(data[at + HEADER_BYTES : end])
+        self._abandon()
+        self._end_group(data, at)
+        _, time = self._name(data, at)
+        reason = f"The server says that changes are missing in its log ({words})."
+        return (Missed(self._place_token(int(time.timestamp())), time, self.position(), reason),)
+
+    def _unknown(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        if int.from_bytes(data[at + 17 : at + HEADER_BYTES], "little") & IGNORABLE:
+            return ()
+        raise MalformedEvent(
+            f"The log has an event of the unknown kind {data[at + 4]}.", "The server is newer than this version knows."
+        )
+
+
+def _xid(text: bytes) -> str:
+    """As `parse_xa_prepare` gives it."""
+    return text.decode("ascii", "replace").strip("\0; ").lower()
+
+
+def moment(micros: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
+    except (OverflowError, ValueError, OSError) as error:
+        raise MalformedEvent("A transaction in the log has a time that is none.") from error

@@ -1,0 +1,170 @@
+"""Whether a column in the log is the column that information_schema shows.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from cdc.capture.binlog.charset import charset_of, width
+from cdc.capture.binlog.column_type import ColumnType
+from cdc.capture.binlog.table_map import LogColumn
+from cdc.database.mysql_column import GEOMETRY, MySQLColumn
+from cdc.database.mysql_connection import Flavour
+
+_ARGUMENTS = re.compile(r"\((\d+)(?:,(\d+))?\)")
+_MEMBER = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+_ESCAPED = re.compile(r"''|\\(.)", re.DOTALL)
+_ESCAPES = {"0": "\0", "n": "\n", "r": "\r"}
+_OLD_FORMAT = "/* mariadb-5.3 */"
+_MOST_SHORT_ENUM = 255
+
+#: Types without metadata, or with the same in every column.
+_PLAIN: Mapping[str, tuple[int, int]] = {
+    "tinyint": (ColumnType.TINY, 0),
+    "smallint": (ColumnType.SHORT, 0),
+    "mediumint": (ColumnType.INT24, 0),
+    "int": (ColumnType.LONG, 0),
+    "bigint": (ColumnType.LONGLONG, 0),
+    "float": (ColumnType.FLOAT, 4),
+    "double": (ColumnType.DOUBLE, 8),
+    "year": (ColumnType.YEAR, 0),
+    "date": (ColumnType.DATE, 0),
+    "json": (ColumnType.JSON, 4),
+    "uuid": (ColumnType.STRING, 16),
+    "inet6": (ColumnType.STRING, 16),
+    "inet4": (ColumnType.STRING, 4),
+    **dict.fromkeys(("tinytext", "tinyblob"), (ColumnType.BLOB, 1)),
+    **dict.fromkeys(("text", "blob"), (ColumnType.BLOB, 2)),
+    **dict.fromkeys(("mediumtext", "mediumblob"), (ColumnType.BLOB, 3)),
+    **dict.fromkeys(("longtext", "longblob"), (ColumnType.BLOB, 4)),
+    **dict.fromkeys(GEOMETRY, (ColumnType.GEOMETRY, 4)),
+}
+_MOMENTS: Mapping[str, tuple[int, int]] = {  # in the format of now, and in that of before MariaDB 10.1
+    "datetime": (ColumnType.DATETIME, ColumnType.OLD_DATETIME),
+    "timestamp": (ColumnType.TIMESTAMP, ColumnType.OLD_TIMESTAMP),
+    "time": (ColumnType.TIME, ColumnType.OLD_TIME),
+}
+_STRINGS = {"char": ColumnType.STRING, "binary": ColumnType.STRING, "varchar": ColumnType.VARCHAR}
+_STRINGS["varbinary"] = ColumnType.VARCHAR
+_COMPRESSED = {ColumnType.BLOB: ColumnType.BLOB_COMPRESSED, ColumnType.VARCHAR: ColumnType.VARCHAR_COMPRESSED}
+
+
+def members_of(column_type: str) -> tuple[str, ...]:
+    """Of an ENUM or SET, from information_schema's COLUMN_TYPE."""
+
+    def unescaped(found: re.Match[str]) -> str:
+        return "'" if found[1] is None else _ESCAPES.get(found[1], found[1])
+
+    return tuple(_ESCAPED.sub(unescaped, member) for member in _MEMBER.findall(column_type))
+
+
+def expected(known: MySQLColumn, flavour: Flavour) -> tuple[int, int] | None:
+    """(type, meta) as the log should have it; None for a type that this version does not know, or a fraction in an
+    old format, which the log does not tell enough of."""
+    name, (first, second) = known.data_type, _arguments(known.column_type)
+    if name in _MOMENTS:
+        now, old = _MOMENTS[name]
+        if _OLD_FORMAT in known.column_type:
+            return None if first else (old, 0)
+        return now, first
+    if name in ("enum", "set"):
+        return _list(name, len(members_of(known.column_type)))
+    found: Mapping[str, tuple[int, int]] = {
+        **_PLAIN,
+        **{of: (stored, first * width(known.charset)) for of, stored in _STRINGS.items()},
+        "decimal": (ColumnType.DECIMAL, first << 8 | second),
+        "bit": (ColumnType.BIT, first),
+        "vector": (ColumnType.VARCHAR, 4 * first) if flavour is Flavour.MARIADB else (ColumnType.VECTOR, 4),
+    }
+    return _compressed(known, *found[name]) if name in found else None
+
+
+def _arguments(column_type: str) -> tuple[int, int]:
+    """The numbers in parentheses; 0 where there is none."""
+    found = _ARGUMENTS.search(column_type)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
+def _compressed(known: MySQLColumn, of_type: int, meta: int) -> tuple[int, int]:
+    """A compressed string has a byte in front that says how."""
+    if "COMPRESSED" not in known.column_type:
+        return of_type, meta
+    return _COMPRESSED[ColumnType(of_type)], meta + (of_type == ColumnType.VARCHAR)
+
+
+def _list(name: str, count: int) -> tuple[int, int]:
+    if name == "enum":
+        return ColumnType.ENUM, 1 if count <= _MOST_SHORT_ENUM else 2
+    size = (count + 7) // 8
+    return ColumnType.SET, size if size <= 4 else 8  # noqa: PLR2004 - bytes of a number
+
+
+def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:
+    """Nothing that the log says speaks against it."""
+    if (log.type, log.meta) != expected(known, flavour):
+        return False
+    if log.unsigned is not None and log.unsigned != known.unsigned:
+        return False
+    if log.members is not None and log.members != members_of(known.column_type):
+        return False
+    charset = None if log.collation is None else charset_of(log.collation)
+    return charset in (None, _charset(known))
+
+
+def _charset(known: MySQLColumn) -> str:
+    """As `charset_of` names it."""
+    return "utf8mb3" if known.charset == "utf8" else known.charset or "binary"
+
+
+def described(log: LogColumn, flavour: Flavour) -> MySQLColumn | None:
+    """A column that information_schema has no more, as it must have been; None when that would be a guess.
+
+    A TINYINT may be a boolean, an unsigned DECIMAL may be filled with zeros, a YEAR may have two digits, and sixteen
+    bytes (or four) may be a UUID or an address in MariaDB.
+    """
+    charset = "" if log.collation is None else charset_of(log.collation)
+    if log.name is None or charset is None:
+        return None
+    found = _described_type(log, charset, flavour)
+    if found is None:
+        return None
+    sign = " unsigned" if log.unsigned else ""
+    return MySQLColumn(log.name, found, found + sign, "" if charset == "binary" else charset)
+
+
+def _described_type(log: LogColumn, charset: str, flavour: Flavour) -> str | None:
+    binary = charset == "binary"
+    name = _NAMES.get(log.type)
+    if log.type in (ColumnType.SHORT, ColumnType.INT24, ColumnType.LONG, ColumnType.LONGLONG):
+        return name if log.unsigned is not None else None
+    if log.type == ColumnType.DECIMAL:
+        return name if log.unsigned is False else None
+    if log.type in (ColumnType.ENUM, ColumnType.SET):
+        return name if log.members is not None else None
+    if log.type == ColumnType.STRING:
+        ambiguous = binary and flavour is Flavour.MARIADB and log.meta in (4, 16)
+        return None if ambiguous or not charset else "binary" if binary else "char"
+    if log.type in (ColumnType.VARCHAR, ColumnType.BLOB):
+        return None if not charset else "longblob" if binary else "longtext"
+    return name
+
+
+_NAMES: Mapping[int, str] = {
+    ColumnType.SHORT: "smallint",
+    ColumnType.INT24: "mediumint",
+    ColumnType.LONG: "int",
+    ColumnType.LONGLONG: "bigint",
+    ColumnType.FLOAT: "float",
+    ColumnType.DOUBLE: "double",
+    ColumnType.DECIMAL: "decimal",
+    ColumnType.BIT: "bit",
+    ColumnType.DATE: "date",
+    ColumnType.DATETIME: "datetime",
+    ColumnType.TIMESTAMP: "timestamp",
+    ColumnType.TIME: "time",
+    ColumnType.ENUM: "enum",
+    ColumnType.SET: "set",
+    ColumnType.JSON: "json",
+    ColumnType.VECTOR: "vector",
+    ColumnType.GEOMETRY: "geometry",
+}

@@ -1,0 +1,133 @@
+"""Table maps and rows events: which rows are kept for the transaction that is open.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from struct import Struct
+from zlib import crc32
+
+from cdc.capture.binlog.compressed import PLAIN, plain_rows
+from cdc.capture.binlog.event import CHECKSUM_BYTES, HEADER_BYTES, LogEventType
+from cdc.capture.binlog.item import Item, Layouts, LogRows
+from cdc.capture.binlog.journal_rows import JournalRows
+from cdc.capture.binlog.layout import LogLayout
+from cdc.capture.binlog.table_map import parse_table_map
+from cdc.capture.binlog.transaction_rows import TransactionRows
+from cdc.capture.binlog.unreadable import UnreadableTable
+from cdc.model.errors import LogIncomplete, MalformedEvent
+
+#: ``data``, where the event's header begins in it, where the event without its checksum ends.
+Handler = Callable[[bytes, int, int], Iterable[Item]]
+
+_BODY, _TABLE_ID_END = HEADER_BYTES, HEADER_BYTES + 6
+_SIZE = Struct("<9xI")
+#: Of the rows event that only closes tables.
+_NO_TABLE = b"\xff\xff\xff\x00\x00\x00"
+#: Different table maps that are remembered.
+_MOST_TABLES = 10_000
+_ROWS = (
+    *(LogEventType.WRITE_ROWS_1, LogEventType.UPDATE_ROWS_1, LogEventType.DELETE_ROWS_1),
+    *(LogEventType.WRITE_ROWS, LogEventType.UPDATE_ROWS, LogEventType.DELETE_ROWS),
+)
+
+
+class RowsReader:
+    """``handlers``: by kind of event.  ``checksum_bytes``: at the end of each event."""
+
+    def __init__(self, layouts: Layouts, spill_bytes: int) -> None:
+        self._layouts = layouts
+        self._spill_bytes = spill_bytes
+        #: Body of a table map → table id, layout.
+        self._known: dict[bytes, tuple[bytes, LogLayout | UnreadableTable | JournalRows | None]] = {}
+        self._tables: dict[bytes, LogLayout | UnreadableTable | JournalRows | None] = {}
+        self._rows: TransactionRows | None = None
+        self.checksum_bytes = 0
+        self.handlers: list[Handler] = [self._nothing] * 256
+        self._handle([LogEventType.TABLE_MAP], self._table_map)
+        self._handle(_ROWS, self._row_changes)
+        self._handle(PLAIN, self._compressed_rows)
+        self._handle([LogEventType.PARTIAL_UPDATE_ROWS], self._partial_rows)
+
+    def _handle(self, kinds: Iterable[int], handler: Handler) -> None:
+        for kind in kinds:
+            self.handlers[kind] = handler
+
+    def wants(self, event: bytes) -> bool:
+        """Given only the beginning of an event: is there any use for it?"""
+        if len(event) < _TABLE_ID_END:
+            return True
+        handler = self.handlers[event[4]]
+        if handler in (self._row_changes, self._compressed_rows, self._partial_rows):
+            return self._tables.get(event[_BODY:_TABLE_ID_END]) is not None
+        return handler != self._nothing
+
+    def whole(self, event: bytes) -> Iterable[Item]:
+        """An event that came in parts."""
+        if len(event) < HEADER_BYTES or _SIZE.unpack_from(event)[0] != len(event):
+            raise MalformedEvent("A long event of the log has another length than it says.")
+        return self.handlers[event[4]](event, 0, len(event) - self.checksum_bytes)
+
+    def _nothing(self, _data: bytes, _at: int, _end: int) -> Iterable[Item]:
+        return ()
+
+    def _table_map(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        body = data[at + _BODY : end]
+        known = self._known.get(body) or self._new_table(body, data, at, end)
+        self._tables[known[0]] = known[1]
+        return ()
+
+    def _new_table(
+        self, body: bytes, data: bytes, at: int, end: int
+    ) -> tuple[bytes, LogLayout | UnreadableTable | JournalRows | None]:
+        self._verify(data, at, end)
+        if len(self._known) >= _MOST_TABLES:
+            self._known.clear()
+        known = self._known[body] = body[: _TABLE_ID_END - _BODY], self._layouts(parse_table_map(body))
+        return known
+
+    def _row_changes(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        try:
+            layout = self._tables[data[at + _BODY : at + _TABLE_ID_END]]
+        except KeyError:
+            return self._unknown_table(data, at)
+        if layout is not None:
+            self._verify(data, at, end)
+            self._keep(LogRows(layout, data[at + 4], data[at + _BODY : end]))
+        return ()
+
+    def _compressed_rows(self, data: bytes, at: int, end: int) -> Iterable[Item]:
+        layout = self._tables.get(data[at + _BODY : at + _TABLE_ID_END])
+        if layout is not None:
+            self._verify(data, at, end)
+            kind = data[at + 4]
+            self._keep(LogRows(layout, PLAIN[kind], plain_rows(kind, data[at + _BODY : end])))
+        return ()
+
+    def _partial_rows(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        layout = self._tables.get(data[at + _BODY : at + _TABLE_ID_END])
+        if layout is not None:
+            raise LogIncomplete(
+                "The log has only parts of the JSON values of a table that is captured.",
+                "SET GLOBAL binlog_row_value_options = '', which holds for new connections.",
+            )
+        return ()
+
+    def _keep(self, rows: LogRows) -> None:
+        if self._rows is None:
+            self._rows = TransactionRows(self._spill_bytes)
+        self._rows.add(rows)
+
+    def _unknown_table(self, data: bytes, at: int) -> Iterable[Item]:
+        if data[at + _BODY : at + _TABLE_ID_END] != _NO_TABLE:
+            raise MalformedEvent("The log has rows of a table that it did not announce.")
+        return ()
+
+    def _verify(self, data: bytes, at: int, end: int) -> None:
+        """Of events whose content is used: a log may be damaged on the server's disk, and the server does not look."""
+        if self.checksum_bytes:
+            stored = int.from_bytes(data[end : end + CHECKSUM_BYTES], "little")
+            if crc32(data[at:end]) != stored:
+                raise MalformedEvent(
+                    "An event of the log does not have the checksum that it should.",
+                    "The server's log is damaged: check its disk, and read the tables again.",
+                )

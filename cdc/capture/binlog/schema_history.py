@@ -1,0 +1,126 @@
+"""What is known of the captured tables at the place where the log is being read: versions, never a guess.  Pure.
+
+information_schema tells what tables are like now, while the log may be read far behind.  What it tells holds from a
+statement on only if the log has no further one about that table up to now.  Between two such statements a table is
+*uncertain*: then its rows can be read only as far as the log itself names the columns (``binlog_row_metadata = FULL``)
+and what was known before and after agrees on everything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+
+from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
+from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.table_map import TableMap
+from cdc.database.mysql_column import MySQLColumn
+from cdc.database.mysql_connection import Flavour
+from cdc.model.errors import SchemaMismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """``known``: table → what it is like, or, when that is uncertain, what it may be like (several, or none for a table
+    of which nothing is known).  A table that is not there at all is not in it."""
+
+    known: Mapping[str, tuple[KnownTable, ...]]
+    uncertain: frozenset[str] = frozenset()
+
+    def with_tables(
+        self, names: Iterable[str], now: Mapping[str, KnownTable], altered_again: frozenset[str]
+    ) -> Version:
+        """Behind a statement about ``names``, which are now as ``now`` says; ``altered_again``: between, too."""
+        known = dict(self.known)
+        uncertain = set(self.uncertain)
+        for name in names:
+            before = known.pop(name, ())
+            after = (now[name],) if name in now else ()
+            uncertain.discard(name)
+            if name in altered_again:
+                uncertain.add(name)
+                known[name] = tuple(dict.fromkeys((*before, *after)))
+            elif after:
+                known[name] = after
+        return Version(known, frozenset(uncertain))
+
+    def only(self, names: Iterable[str]) -> Version:
+        kept = set(names)
+        return Version({name: each for name, each in self.known.items() if name in kept}, self.uncertain & kept)
+
+    def layout(self, table_map: TableMap, name: str, offset_of: Callable[[int], int]) -> LogLayout:
+        """How the rows are read.  Raises `SchemaMismatch` when that is not certain."""
+        candidates = self.known.get(name, ())
+        if not candidates:
+            raise SchemaMismatch(f"Nothing is known of table {name} at this place of the log.")
+        if name not in self.uncertain:
+            return layout_of(table_map, candidates[0], offset_of)
+        return layout_of(table_map, _agreed(table_map, name, candidates), offset_of)
+
+    def dump(self) -> str:
+        tables = [
+            [name, name in self.uncertain, [_dump(table) for table in each]]
+            for name, each in sorted(self.known.items())
+        ]
+        return base64.b64encode(zlib.compress(orjson.dumps(tables), 9)).decode()
+
+    @staticmethod
+    def load(text: str) -> Version:
+        """Raises `ValueError`, `TypeError` or `zlib.error` for what `dump` did not write."""
+        tables = orjson.loads(zlib.decompress(base64.b64decode(text, validate=True)))
+        return Version(
+            {name: tuple(_load(name, *each) for each in known) for name, _, known in tables},
+            frozenset(name for name, uncertain, _ in tables if uncertain),
+        )
+
+
+class SchemaHistory:
+    """Versions by place, so that a position which lags behind what was read (an XA transaction holds it back) is stored
+    with what was known at that position."""
+
+    def __init__(self, version: Version) -> None:
+        self.current = version
+        self._texts: list[tuple[tuple[int, int], str]] = [((0, 0), version.dump())]
+
+    def change(self, version: Version, reached: LogPosition) -> None:
+        """``version`` holds from ``reached`` on."""
+        self.current = version
+        self._texts.append((reached.place(), version.dump()))
+
+    def text_at(self, position: LogPosition) -> str:
+        """The version to store with a position; no earlier position will be asked for."""
+        while len(self._texts) > 1 and self._texts[1][0] <= position.place():
+            del self._texts[0]
+        return self._texts[0][1]
+
+
+def _agreed(table_map: TableMap, name: str, candidates: Iterable[KnownTable]) -> KnownTable:
+    """The table with those columns on which all candidates that have them agree: the others only the log can tell."""
+    if any(column.name is None for column in table_map.columns):
+        raise SchemaMismatch(
+            f"Table {name} was altered more than once in this chunk of the log, which does not name its columns.",
+            "SET GLOBAL binlog_row_metadata = 'FULL' makes later ones readable.",
+        )
+    choices: dict[str, set[MySQLColumn]] = {}
+    tables = list(candidates)
+    for table in tables:
+        for column in table.columns:
+            choices.setdefault(column.name, set()).add(column)
+    agreed = tuple(column for columns in choices.values() if len(columns) == 1 for column in columns)
+    return replace(tables[0], columns=agreed, key=())
+
+
+_Dumped = tuple[list[list[str]], list[str], str, int]
+
+
+def _dump(table: KnownTable) -> _Dumped:
+    columns = [[c.name, c.data_type, c.column_type, c.charset, c.extra] for c in table.columns]
+    return columns, list(table.key), table.flavour.value, table.hidden
+
+
+def _load(name: str, columns: list[list[str]], key: list[str], flavour: str, hidden: int) -> KnownTable:
+    return KnownTable(name, tuple(MySQLColumn(*each) for each in columns), tuple(key), Flavour(flavour), hidden)

@@ -1,0 +1,82 @@
+"""What a server must be set to before its log tells all, and the statements that set it.  Pure, but for one query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.database.mysql_connection import rows
+
+_CONFIGURATION = "and put it into the server's configuration file"
+
+
+@dataclass(frozen=True, slots=True)
+class WrongSetting:
+    """``check``: the setting's name.  ``detail``: a sentence.  ``mend``: a statement, or what to do."""
+
+    check: str
+    detail: str
+    mend: str
+
+
+def read_settings(connection: Connection[Any]) -> dict[str, str]:
+    """Name → value of the global settings that matter, those that this server has."""
+    return {str(name).lower(): str(value) for name, value in rows(connection, sqlfile.load("mysql/log_settings.sql"))}
+
+
+def refused(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
+    """Settings with which reading the log makes no sense."""
+    if settings.get("log_bin") != "ON":
+        detail = "The server writes no binary log."
+        mend = "Write log_bin = binlog and binlog_format = ROW below [mysqld] in the server's configuration, restart it"
+        yield WrongSetting("log_bin", detail, mend)
+        return
+    for name, wanted, meaning in (
+        ("binlog_format", "ROW", "the log holds statements instead of the rows that they changed"),
+        ("binlog_row_image", "FULL", "the log leaves columns out of changed rows"),
+        ("binlog_row_value_options", "", "the log holds parts of JSON documents instead of the documents"),
+    ):
+        value = settings.get(name, wanted)
+        if value != wanted:
+            detail = f"{name} is {value}: {meaning}."
+            yield WrongSetting(name, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
+
+
+_DAY = 86_400
+
+
+def advised(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
+    """Settings with which reading works, and what they cost."""
+    metadata = settings.get("binlog_row_metadata", "FULL")
+    if metadata != "FULL":
+        detail = (
+            f"binlog_row_metadata is {metadata}: the log does not name columns, so that a table which is altered twice "
+            "while the consumer is away must be read again."
+        )
+        yield WrongSetting("binlog_row_metadata", detail, f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}")
+    kept = kept_seconds(settings)
+    if kept is not None and kept < _DAY:
+        detail = f"The log is kept for {kept / 3600:.2g} hours: whoever is away for longer loses changes."
+        mend = "SET GLOBAL binlog_expire_logs_seconds = 604800"
+        yield WrongSetting("binlog_expire_logs_seconds", detail, f"{mend}; {_CONFIGURATION}")
+    size = int(settings.get("max_binlog_total_size", "0"))
+    if size:
+        detail = f"The log is cut at {size} bytes: a day of many changes may be gone before it is read."
+        yield WrongSetting("max_binlog_total_size", detail, f"SET GLOBAL max_binlog_total_size = 0; {_CONFIGURATION}")
+
+
+def kept_seconds(settings: Mapping[str, str]) -> float | None:
+    """For how long the log is kept; None: until somebody purges it."""
+    if settings.get("binlog_expire_logs_auto_purge", "ON") != "ON":
+        return None
+    seconds = float(settings.get("binlog_expire_logs_seconds", "0"))
+    return seconds or float(settings.get("expire_logs_days", "0")) * _DAY or None
+
+
+def cascades_in_log(settings: Mapping[str, str]) -> bool:
+    """Whether rows that a foreign key deletes or changes are in the log: since MySQL 9.6, unless InnoDB does it."""
+    return settings.get("innodb_native_foreign_keys") == "OFF"

@@ -1,0 +1,185 @@
+"""TABLE_MAP events: which table the rows events behind them mean, and how its columns are stored.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cdc.capture.binlog.charset import charset_of, text_decoder
+from cdc.capture.binlog.column_type import ColumnType, UnknownTypeError, read_meta
+from cdc.capture.binlog.cursor import EventCursor
+from cdc.model.errors import MalformedEvent
+
+_TABLE_ID_BYTES = 6
+_FLAGS_BYTES = 2
+#: More columns than any server allows.
+_MOST_COLUMNS = 4096
+_NUMERIC = frozenset(
+    {ColumnType.TINY, ColumnType.SHORT, ColumnType.INT24, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.DECIMAL}
+    | {ColumnType.FLOAT, ColumnType.DOUBLE}
+)
+_CHARACTER = frozenset(
+    {ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.VARCHAR, ColumnType.BLOB, ColumnType.VECTOR}
+)
+_LISTS = frozenset({ColumnType.ENUM, ColumnType.SET})
+#: Kinds of optional metadata; those that are not here are of no use to a reader of rows.
+_SIGNEDNESS = 1
+_DEFAULT_CHARSET = 2
+_COLUMN_CHARSET = 3
+_COLUMN_NAME = 4
+_SET_MEMBERS = 5
+_ENUM_MEMBERS = 6
+_PRIMARY_KEY = 8
+_PREFIXED_KEY = 9
+_LIST_DEFAULT_CHARSET = 10
+_LIST_COLUMN_CHARSET = 11
+
+
+@dataclass(frozen=True, slots=True)
+class LogColumn:
+    """One column as the log describes it.  ``None``: the log does not say.
+
+    ``meta``: what `ColumnType` says beside the type.  ``members``: of an ENUM or SET, in order.
+    """
+
+    type: int
+    meta: int
+    nullable: bool
+    unsigned: bool | None = None
+    name: str | None = None
+    collation: int | None = None
+    members: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """``key``: positions of the primary key's columns, when the log says.
+
+    ``problem``: why the columns (none, then) cannot be read; the table's name is right all the same, so that a table
+    of no interest may be as strange as it likes.
+    """
+
+    table_id: int
+    database: str
+    table: str
+    columns: tuple[LogColumn, ...]
+    key: tuple[int, ...] | None = None
+    problem: str = ""
+
+
+def parse_table_map(body: bytes) -> TableMap:
+    """``body``: the event without its header and checksum.  Raises `MalformedEvent`."""
+    reader = EventCursor(body)
+    table_id = reader.integer(_TABLE_ID_BYTES)
+    reader.take(_FLAGS_BYTES)
+    names = []
+    for _ in ("database", "table"):
+        names.append(reader.text(reader.integer(1)))
+        reader.take(1)  # each name ends with a zero byte
+    database, table = names
+    count = reader.packed()
+    if not 0 < count <= _MOST_COLUMNS:
+        raise MalformedEvent(f"A table in the log has {count} columns.")
+    codes = reader.take(count)
+    meta = EventCursor(reader.take(reader.packed()))
+    nullable = reader.take((count + 7) // 8)
+    try:
+        types = [read_meta(code, meta) for code in codes]
+    except UnknownTypeError as error:
+        return TableMap(table_id, database, table, (), problem=str(error))
+    columns = [LogColumn(code, value, bool(nullable[n // 8] >> n % 8 & 1)) for n, (code, value) in enumerate(types)]
+    key = _read_optional(reader, columns)
+    return TableMap(table_id, database, table, tuple(columns), key)
+
+
+def _read_optional(reader: EventCursor, columns: list[LogColumn]) -> tuple[int, ...] | None:
+    """Put into the columns what ``binlog_row_metadata`` adds; the primary key when it is there."""
+    fields: dict[int, EventCursor] = {}
+    while reader.left:
+        kind = reader.integer(1)
+        fields[kind] = EventCursor(reader.take(reader.packed()))
+    _read_signedness(fields.get(_SIGNEDNESS), columns)
+    _read_collations(fields.get(_DEFAULT_CHARSET), fields.get(_COLUMN_CHARSET), columns, _CHARACTER)
+    _read_collations(fields.get(_LIST_DEFAULT_CHARSET), fields.get(_LIST_COLUMN_CHARSET), columns, _LISTS)
+    _read_names(fields.get(_COLUMN_NAME), columns)
+    _read_members(fields.get(_SET_MEMBERS), columns, ColumnType.SET)
+    _read_members(fields.get(_ENUM_MEMBERS), columns, ColumnType.ENUM)
+    return _read_key(fields, len(columns))
+
+
+def _read_signedness(field: EventCursor | None, columns: list[LogColumn]) -> None:
+    """A bit for each numeric column, the first one in the highest bit."""
+    if field is None:
+        return
+    numeric = _positions(columns, _NUMERIC)
+    bits = field.take((len(numeric) + 7) // 8)
+    for n, index in enumerate(numeric):
+        columns[index] = replace(columns[index], unsigned=bool(bits[n // 8] >> 7 - n % 8 & 1))
+
+
+def _read_collations(
+    default: EventCursor | None, each: EventCursor | None, columns: list[LogColumn], types: frozenset[int]
+) -> None:
+    """Either one of every column of these types, or the most frequent one and those columns that differ."""
+    positions = _positions(columns, types)
+    if each is not None:
+        for index in positions:
+            columns[index] = replace(columns[index], collation=each.packed())
+    if default is None:
+        return
+    usual = default.packed()
+    for index in positions:
+        columns[index] = replace(columns[index], collation=usual)
+    while default.left:
+        number, collation = default.packed(), default.packed()
+        if number >= len(positions):
+            raise MalformedEvent("A table in the log has a character set for a column that it does not have.")
+        index = positions[number]
+        columns[index] = replace(columns[index], collation=collation)
+
+
+def _read_names(field: EventCursor | None, columns: list[LogColumn]) -> None:
+    if field is None:
+        return
+    for index, column in enumerate(columns):
+        columns[index] = replace(column, name=field.text(field.packed()))
+
+
+def _read_members(field: EventCursor | None, columns: list[LogColumn], of_type: ColumnType) -> None:
+    if field is None:
+        return
+    for index in _positions(columns, frozenset({of_type})):
+        count = field.packed()
+        if count > field.left:  # each takes a byte at least
+            raise MalformedEvent("A table in the log has more members of an enumeration than bytes for them.")
+        members = tuple(field.take(field.packed()) for _ in range(count))
+        columns[index] = replace(columns[index], members=_texts(members, columns[index].collation))
+
+
+def _texts(members: Sequence[bytes], collation: int | None) -> tuple[str, ...] | None:
+    """They are in the column's own character set; None when that is not known."""
+    charset = None if collation is None else charset_of(collation)
+    decode = None if charset is None else text_decoder(charset)
+    return None if decode is None else tuple(map(decode, members))
+
+
+def _read_key(fields: Mapping[int, EventCursor], count: int) -> tuple[int, ...] | None:
+    key: list[int] = []
+    if _PRIMARY_KEY in fields:
+        field = fields[_PRIMARY_KEY]
+        while field.left:
+            key.append(field.packed())
+    elif _PREFIXED_KEY in fields:
+        field = fields[_PREFIXED_KEY]
+        while field.left:
+            key.append(field.packed())
+            field.packed()  # how much of the column counts, in bytes; 0: all of it
+    if any(index >= count for index in key):
+        raise MalformedEvent("A table in the log has a key on a column that it does not have.")
+    if not key and _COLUMN_NAME not in fields:
+        return None
+    return tuple(key)
+
+
+def _positions(columns: Sequence[LogColumn], types: frozenset[int]) -> list[int]:
+    return [index for index, column in enumerate(columns) if column.type in types]

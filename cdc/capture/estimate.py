@@ -1,0 +1,84 @@
+"""How many rows of a table meet a condition, as the server's planner guesses: asked before they are read, it also says
+whether the condition is one."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.constants import ER
+
+from cdc.capture.journal.probe_mysql import ProbeSession
+from cdc.capture.postgres_catalogue import quote as quote_postgres
+from cdc.capture.postgres_connection import PostgresConnection
+from cdc.database.mysql_connection import MISSING_TABLE, code_of
+from cdc.database.mysql_connection import quote as quote_mysql
+from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.errors import SourceError, SourceUnavailable, UsageError
+from cdc.sqlfile import load
+
+#: MySQL's errors of what is no SQL, of a column and of a function that there is not.
+_OF_THE_TEXT: Final = frozenset({ER.PARSE_ERROR, ER.BAD_FIELD_ERROR, ER.SP_DOES_NOT_EXIST})
+_EXPLAIN = "EXPLAIN SELECT 1 FROM {table} AS t WHERE ({where})"
+_EXPLAIN_JSON = "EXPLAIN (FORMAT JSON) SELECT FROM {table} AS t WHERE ({where})"
+
+
+async def estimate(info: ConnectionInfo, table: str, where: str) -> int | None:
+    """None when the account sees no such table.  Raises `UsageError` when the condition is none, `SourceError`."""
+    condition = where or "TRUE"
+    try:
+        if info.engine is Engine.POSTGRESQL:
+            return await _postgres(info, table, condition)
+        return await _mysql(info, table, condition)
+    except SourceUnavailable:
+        raise
+    except SourceError as error:
+        if not where:
+            raise
+        raise UsageError(
+            f"The condition does not fit the table {table}: {_words(error)}.",
+            "It is SQL of the database, for its WHERE.",
+        ) from error
+
+
+def _words(error: SourceError) -> str:
+    """The server's own, where they are about the text that was given: a planner may also look at values."""
+    cause = error.__cause__
+    if isinstance(cause, pymysql.err.MySQLError):
+        code = code_of(cause)
+        return str(cause.args[-1]).rstrip(".") if code in _OF_THE_TEXT else f"the server refuses it (error {code})"
+    return error.message.rpartition(": ")[2].rstrip(".")
+
+
+async def _postgres(info: ConnectionInfo, table: str, where: str) -> int | None:
+    link = PostgresConnection(info)
+    await link.connect()
+    try:
+        found = await link.query(load("postgres/read/find_table.sql"), [table])
+        if not found:
+            return None
+        name = f"{quote_postgres(found[0][0])}.{quote_postgres(table)}"
+        ((plan,),) = await link.read(_EXPLAIN_JSON.format(table=name, where=where.replace("%", "%%")), {})
+        return int(plan[0]["Plan"]["Plan Rows"])
+    finally:
+        await link.close()
+
+
+async def _mysql(info: ConnectionInfo, table: str, where: str) -> int | None:
+    session = ProbeSession(info)
+    try:
+        return await session.run(lambda connection: _explained(connection, table, where))
+    except SourceError as error:
+        if isinstance(error.__cause__, pymysql.err.MySQLError) and code_of(error.__cause__) == MISSING_TABLE:
+            return None
+        raise
+    finally:
+        await session.close()
+
+
+def _explained(connection: Connection[Any], table: str, where: str) -> int:
+    with connection.cursor(pymysql.cursors.DictCursor) as cursor:
+        cursor.execute(_EXPLAIN.format(table=quote_mysql(table), where=where))
+        plan = cursor.fetchone() or {}
+    return int(float(plan.get("rows") or 0) * float(plan.get("filtered") or 100) / 100)

@@ -1,0 +1,292 @@
+"""The journal in a MariaDB or MySQL database; see `cdc.capture.journal.database.JournalDatabase` for its contract."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
+from cdc.capture.journal.mysql_rows import RowReader
+from cdc.capture.journal.position import NO_MARKER, Marker
+from cdc.capture.mysql_lookup import MySQLLookup, table_names
+from cdc.capture.mysql_session import SLICE, MySQLSession
+from cdc.capture.pages import PageRequest, TablePage
+from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
+from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
+from cdc.database.mysql_tables import MySQLTable, text
+from cdc.model.change import Row, Value
+from cdc.model.column import Capture, SecretColumns, Table
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import JournalMissing
+
+_NO_ROUTINE = frozenset({1305, 1370})
+_INTERRUPTED = 1317
+_LOCK_WAIT_TIMEOUT = 1205
+#: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and (unless it is said) after that.
+_QUICK, _SLOW = 0.005, 0.03
+_BUSY = 2.0
+#: Deleted rows after which a system-versioned journal's history is removed (else while waiting).  To remove it, the
+#: server goes through the whole journal, what waits in it included: rarely, then, of a backlog.
+_HISTORY = 50_000
+#: Seconds before another try to remove history.
+_HISTORY_PAUSE = 1.0
+#: Seconds between two writes of the marker while there is work; it is also written when the journal has been emptied.
+#: A write is a commit of its own.
+_MARK = 0.25
+#: Rows deleted by one statement and transaction.
+_DELETE = 2000
+
+
+class MySQLJournal:
+    """``captures``: what the consumer wants; secret columns are those of these and of what is installed.  ``look``:
+    seconds between two looks at a journal that is quiet.  ``slice_``: of one round trip of waiting."""
+
+    def __init__(
+        self, info: ConnectionInfo, captures: Sequence[Capture] = (), *, look: float = _SLOW, slice_: float = SLICE
+    ) -> None:
+        self._look_pause = look
+        self._slice = slice_
+        self._info = info
+        self._captures = tuple(captures)
+        self._session = MySQLSession(info)
+        self._reader = RowReader()
+        self._lookup = MySQLLookup({})
+        self._installed: tuple[Capture, ...] = ()
+        self._versioned = False
+        self._history = 0
+        self._history_at = 0.0
+        self._routine = False
+        self._markable = False
+        self._unmarked: Marker | None = None
+        self._marked_at = -math.inf
+
+    # -- connection -------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        await self._session.connect(self._prepare)
+
+    def _prepare(self, connection: Connection[Any]) -> None:
+        rows(connection, sqlfile.load("mysql/journal_session.sql"))
+        rows(connection, "SELECT 1 FROM `cdc_journal`, `cdc_shape` LIMIT 0")  # MISSING_TABLE: `JournalMissing`
+        installed = rows(connection, "SELECT `id`, `version`, `tokens`, `captures` FROM `cdc_installation`")
+        if any(row[0] == CASCADES_ROW for row in installed):
+            raise JournalMissing(
+                f"Only cascades are journaled in {self._info.describe()}, for a consumer that reads the binlog.",
+                "Run `cdc install-triggers`.",
+            )
+        found = [row[1:] for row in installed if row[0] == 1]
+        if not found or found[0][0] != VERSION:
+            there = f"has version {found[0][0]}" if found else "is not complete"
+            raise JournalMissing(
+                f"The journal in {self._info.describe()} {there}, this program reads version {VERSION}.",
+                "Run `cdc install-triggers`.",
+            )
+        _, tokens, captures = found[0]
+        self._installed = tuple(captures_from_json(captures))
+        self._versioned = tokens == Tokens.ROW_START
+        self._history = 1  # of an earlier consumer, perhaps
+        self._routine = _has_routine(connection)
+        self._reader = RowReader()
+        self._lookup = MySQLLookup(self._secrets())
+
+    def _secrets(self) -> dict[str, SecretColumns]:
+        secrets: dict[str, SecretColumns] = {}
+        for capture in (*self._installed, *self._captures):
+            secrets[capture.table] = secrets.get(capture.table, SecretColumns()) | capture.hidden
+        return secrets
+
+    async def disconnect(self) -> None:
+        await self._session.disconnect()
+
+    async def try_lock(self, seconds: float) -> bool:
+        return await self._session.try_lock(seconds)
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def _journal_rows(self, which: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
+        found = await self._session.run(lambda connection: self._reader.read(connection, which, parameters, most))
+        return await in_slices(self._reader.rows(found))
+
+    async def peek(self, limit: int) -> list[JournalRow]:
+        return await self._journal_rows("ORDER BY `id` LIMIT %s", (limit,), limit)
+
+    async def heads(self, limit: int) -> list[TransactionHead]:
+        return (await self._session.run(partial(list_heads, limit=limit)))[0]
+
+    async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
+        if not tokens:
+            return []
+        return await self._journal_rows("WHERE `txn` IN %s ORDER BY `txn`, `id`", (_numbers(tokens),))
+
+    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+        which = "WHERE `txn` = %s AND `id` > %s ORDER BY `id` LIMIT %s"
+        return await self._journal_rows(which, (int(token), max(ordinal, 0), limit), 1)
+
+    async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
+        if not ordinals:
+            return []
+        which = "WHERE `id` IN %s AND `txn` = %s ORDER BY `id`"
+        return await self._journal_rows(which, (tuple(ordinals), int(token)), 1)
+
+    async def page(self, wanted: PageRequest, most: int) -> JournalPage | None:
+        def read(connection: Connection[Any]) -> tuple[TablePage, tuple[list[TransactionHead], bool]]:
+            return self._lookup.page(connection, wanted, lambda: list_heads(connection, most + 1))
+
+        page, (heads, cut) = await self._session.run(read)
+        return None if cut or len(heads) > most else JournalPage(page, frozenset(head.token for head in heads))
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        if not values:
+            return []
+        return await self._session.run(lambda connection: self._lookup.rows(connection, table, column, values))
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._session.run(lambda connection: self._lookup.all_rows(connection, table))
+
+    async def table_names(self) -> list[str]:
+        return await self._session.run(table_names)
+
+    async def installed(self) -> list[str]:
+        sql = "SELECT `captures` FROM `cdc_installation` WHERE `id` = 1"
+        found = await self._session.run(lambda connection: rows(connection, sql))
+        return [capture.table for (captures,) in found for capture in captures_from_json(captures)]
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        self._captures = (*self._captures, *captures)
+        self._lookup.hide(self._secrets())
+
+    async def definitions(self) -> object:
+        names = tuple(capture.table for capture in self._installed) or ("",)
+        sql = sqlfile.load("mysql/definitions.sql")
+        return await self._session.run(partial(rows, sql=sql, parameters=(names,)))
+
+    async def tables(self) -> dict[str, Table]:
+        found = await self._session.run(self._read_tables)
+        captured = {capture.table for capture in (*self._installed, *self._captures)}
+        return {name: table.as_table for name, table in found.items() if name in captured}
+
+    def _read_tables(self, connection: Connection[Any]) -> dict[str, MySQLTable]:
+        self._routine = _has_routine(connection)  # a repair may have replaced it
+        return self._lookup.tables(connection)
+
+    # -- forgetting and waiting -------------------------------------------------------------------------------------
+
+    async def marker(self) -> Marker | None:
+        found = await self._session.run(_read_marker)
+        self._markable = found is not None
+        self._unmarked, self._marked_at = None, -math.inf
+        return found
+
+    async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
+        for start in range(0, len(tokens), _DELETE):
+            some = tokens[start : start + _DELETE]
+            await self._session.run(partial(self._delete, tokens=some, marker=marker))
+
+    def _delete(self, connection: Connection[Any], tokens: Sequence[str], marker: Marker) -> None:
+        known = self._reader.complete
+        unknown = _numbers([token for token in tokens if token not in known])
+        ids = [number for token in tokens for number in known.pop(token, ())]
+        if self._markable and marker.outbox:
+            self._unmarked = marker
+            if time.monotonic() - self._marked_at >= _MARK:
+                self._mark(connection)
+        _delete_rows(connection, ids)
+        deleted = len(ids)
+        while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
+            _delete_rows(connection, [row[0] for row in found])
+            deleted += len(found)
+        self._history += deleted
+        if self._versioned and self._history >= _HISTORY:
+            self._forget_history(connection)
+
+    def _mark(self, connection: Connection[Any]) -> None:
+        """Write the marker if it is not the one in the database."""
+        if self._unmarked is not None:
+            rows(connection, sqlfile.load("mysql/set_marker.sql"), self._unmarked)
+            self._unmarked, self._marked_at = None, time.monotonic()
+
+    def _forget_history(self, connection: Connection[Any]) -> None:
+        """Remove what deletions leave in a system-versioned journal.  The server refuses while a transaction that has
+        written to the journal is open; then it is tried again after a pause."""
+        if time.monotonic() < self._history_at:
+            return
+        try:
+            rows(connection, "SET STATEMENT innodb_lock_wait_timeout = 0 FOR DELETE HISTORY FROM `cdc_journal`")
+        except pymysql.err.OperationalError as error:
+            if code_of(error) != _LOCK_WAIT_TIMEOUT:
+                raise
+            self._history_at = time.monotonic() + _HISTORY_PAUSE
+        else:
+            self._history = 0
+
+    async def wait(self, seconds: float) -> None:
+        rest = seconds
+        while rest > 0 and not self._session.closing.is_set():
+            if await self._session.run(partial(self._look, seconds=min(rest, self._slice))):
+                return
+            rest -= self._slice
+
+    def _look(self, connection: Connection[Any], seconds: float) -> bool:
+        """Whether the journal has rows, within about ``seconds``."""
+        self._mark(connection)
+        if self._versioned and self._history:
+            self._forget_history(connection)
+        pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
+        if self._routine:
+            try:
+                return bool(
+                    rows(connection, "CALL `cdc_wait`(%s, %s, %s)", (self._reader.latest, seconds, pause))[0][0]
+                )
+            except pymysql.err.MySQLError as error:
+                if code_of(error) == _INTERRUPTED:
+                    return True
+                if code_of(error) not in _NO_ROUTINE:
+                    raise
+                self._routine = False
+        return bool(rows(connection, "SELECT SLEEP(%s), EXISTS (SELECT 1 FROM `cdc_journal`)", (pause,))[0][1])
+
+
+def _read_marker(connection: Connection[Any]) -> Marker | None:
+    """Return the marker if it is there and this account may change it, which is tried."""
+    try:
+        rows(connection, "UPDATE `cdc_marker` SET `batch` = `batch` WHERE `id` = 1")
+        found = rows(connection, "SELECT `outbox`, `batch` FROM `cdc_marker` WHERE `id` = 1")
+    except pymysql.err.MySQLError as error:
+        if code_of(error) == MISSING_TABLE or code_of(error) in NO_PRIVILEGE:
+            return None
+        raise
+    return Marker(*found[0]) if found else None
+
+
+def list_heads(connection: Connection[Any], limit: int) -> tuple[list[TransactionHead], bool]:
+    """The first ``limit``, and whether there are fewer because the server does not give a text of that length."""
+    tokens, counts, length = rows(connection, sqlfile.load("mysql/journal_heads.sql"), (limit,))[0]
+    if tokens is None:
+        return [], False
+    if len(tokens) + len(counts) == length:
+        return heads_of(tokens, counts), False
+    return heads_of(tokens.rpartition(",")[0], counts.rpartition(",")[0]), True  # the last one may be half of one
+
+
+def _numbers(tokens: Sequence[str]) -> tuple[int, ...]:
+    return tuple(int(token) for token in tokens)
+
+
+def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
+    for start in range(0, len(ids), _DELETE):
+        some = orjson.dumps(ids[start : start + _DELETE]).decode()
+        rows(connection, sqlfile.load("mysql/journal_delete.sql"), (some,))
+
+
+def _has_routine(connection: Connection[Any]) -> bool:
+    """Return whether this account may run the wait routine of this version: one of an earlier version takes locks."""
+    found = rows(connection, sqlfile.load("mysql/inspect_routines.sql"))
+    return any(text(comment) == wait_comment() for _, _, comment in found)

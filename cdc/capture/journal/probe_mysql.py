@@ -1,0 +1,68 @@
+"""Looks at the journal in a MariaDB or MySQL database from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.capture.mysql_session import MySQLSession
+from cdc.capture.probe import Backlog
+from cdc.database.mysql_connection import Flavour, rows, server_of
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import CdcError
+from cdc.model.position import Position
+
+T = TypeVar("T")
+#: Seconds that the server gets for an answer.
+SECONDS = 5.0
+TITLES: Final = {Flavour.MARIADB: "MariaDB", Flavour.MYSQL: "MySQL"}
+
+
+class ProbeSession:
+    """A connection that is made when it is first needed, and again after it failed.  ``server``: as of `Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._session = MySQLSession(info, read_timeout=SECONDS)
+        self._connected = False
+        self.server = ""
+
+    async def run(self, work: Callable[[Connection[Any]], T]) -> T:
+        try:
+            if not self._connected:
+                await self._session.connect(self._look)
+                self._connected = True
+            return await self._session.run(work)
+        except CdcError:
+            await self.close()
+            raise
+
+    def _look(self, connection: Connection[Any]) -> None:
+        found = server_of(connection)
+        self.server = f"{TITLES[found.flavour]} {found.version.partition('-')[0]}"
+
+    async def close(self) -> None:
+        self._connected = False
+        await self._session.disconnect()
+
+
+class MySQLJournalProbe:
+    """A `cdc.capture.probe.Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._session = ProbeSession(info)
+
+    @property
+    def server(self) -> str:
+        return self._session.server
+
+    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - the protocol's; what is stored is not there
+        sql = sqlfile.load("mysql/journal_waiting.sql")
+        ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
+        return Backlog(max(float(seconds), 0.0), transactions)
+
+    async def close(self) -> None:
+        await self._session.close()

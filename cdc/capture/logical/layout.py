@@ -1,0 +1,150 @@
+"""How the rows of one table are read while it looks as the log last said: their names, types, key and secrets.
+Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cdc.capture.logical.message import Cells, Delete, Insert, Relation, Unchanged, Update
+from cdc.capture.logical.value import Convert, TypeName, converter
+from cdc.capture.postgres_time import Zone
+from cdc.model.change import Operation, Row, RowChange, Value
+from cdc.model.column import Table
+from cdc.model.errors import MalformedEvent
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class UnknownRow(Exception):
+    """The log does not hold the whole of a row (its table's replica identity is not FULL), or no key that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The table of which another one is a partition, and the OIDs of all its partitions that hold rows."""
+
+    table: Table
+    leaves: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """``table``: the one that a partition belongs to.  ``names``: of all columns in order.  ``key``: names of the
+    primary key's columns; None when it is not known for the table as it was.  ``shown``: positions of the columns that
+    are not secret, in the table's order.  ``converts``: position → function.  ``leaves``: of a partition, as in
+    `Parent`."""
+
+    table: str
+    names: tuple[str, ...]
+    key: tuple[str, ...] | None
+    shown: tuple[int, ...]
+    secrets: tuple[int, ...]
+    converts: tuple[tuple[int, Convert], ...]
+    leaves: frozenset[int] = frozenset()
+
+    def change(self, message: Insert | Update | Delete, time: datetime, ordinal: int) -> RowChange | None:
+        """None when the row did not change.  Raises `UnknownRow`."""
+        if self.key is None:
+            raise UnknownRow
+        match message:
+            case Insert(new=new):
+                after = self._row(self._whole(new), {})
+                return RowChange(Operation.CREATE, self.table, self._key(after), None, after, time, ordinal)
+            case Delete(old=old, key_only=False):
+                before = self._row(self._whole(old), {})
+                return RowChange(Operation.DELETE, self.table, self._key(before), before, None, time, ordinal)
+            case Update(old=list() as old, key_only=False, new=new):
+                return self._update(self._whole(old), new, time, ordinal)
+        raise UnknownRow
+
+    def deleted(self, message: Delete, time: datetime, ordinal: int) -> RowChange | None:
+        """The delete of a row of which the log holds the key only; None when it holds no key that is known."""
+        if self.key is None:
+            return None
+        key = self._key(self._row(self._whole(message.old), {}))
+        if any(value is None for value in key.values()):
+            return None
+        return RowChange(Operation.DELETE, self.table, key, key, None, time, ordinal)
+
+    def _update(self, old: list[str | None], new: Cells, time: datetime, ordinal: int) -> RowChange | None:
+        self._count(new)
+        whole = [was if now is Unchanged.UNCHANGED else now for was, now in zip(old, new, strict=True)]
+        if whole == old:
+            return None
+        converted: dict[int, Value] = {}
+        before = self._row(old, converted)
+        same = {place: value for place, value in converted.items() if old[place] == whole[place]}
+        after = self._row(whole, same)
+        changed = _NOTHING
+        if self.secrets:
+            changed = frozenset(self.names[place] for place in self.secrets if old[place] != whole[place])
+        return RowChange(Operation.UPDATE, self.table, self._key(after), before, after, time, ordinal, changed)
+
+    def _row(self, cells: Sequence[str | None], known: dict[int, Value]) -> dict[str, Value]:
+        """``known``: position → value that is converted already; what is converted here is added."""
+        values: list[Value] = list(cells)
+        for place, convert in self.converts:
+            text = cells[place]
+            if text is None:
+                continue
+            if place not in known:
+                known[place] = convert(text)
+            values[place] = known[place]
+        if not self.secrets and not self.leaves:
+            return dict(zip(self.names, values, strict=True))
+        return {self.names[place]: values[place] for place in self.shown}
+
+    def _key(self, row: Row) -> Row:
+        return {name: row[name] for name in self.key or ()}
+
+    def _whole(self, cells: Cells) -> list[str | None]:
+        """Raises `UnknownRow` when a value is not there."""
+        self._count(cells)
+        if Unchanged.UNCHANGED in cells:
+            raise UnknownRow
+        return cells  # type: ignore[return-value]  # just checked
+
+    def _count(self, cells: Cells) -> None:
+        if len(cells) != len(self.names):
+            raise MalformedEvent(
+                f"A row of table {self.table} in the log has {len(cells)} values instead of {len(self.names)}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What only the database knows.  ``types``: by OID.  ``zone``: its local time."""
+
+    types: Mapping[int, TypeName]
+    zone: Zone
+
+
+def layout_of(
+    relation: Relation,
+    key: tuple[str, ...] | None,
+    secrets: frozenset[str],
+    known: Names,
+    parent: Parent | None = None,
+) -> SlotLayout:
+    """``key``: the table's primary key as far as it is known; it is of no use when the table had no such columns.
+    ``parent``: of a partition, which may have its columns in another order."""
+    names = tuple(column.name for column in relation.columns)
+    usable = key if key and all(name in names and name not in secrets for name in key) else None
+    converts = tuple(
+        (place, convert)
+        for place, column in enumerate(relation.columns)
+        if column.name not in secrets and (convert := converter(known.types.get(column.type), known.zone)) is not None
+    )
+    order = {column.name: number for number, column in enumerate(parent.table.columns)} if parent is not None else {}
+    places = sorted(range(len(names)), key=lambda place: order.get(names[place], len(names)))
+    return SlotLayout(
+        table=relation.table if parent is None else parent.table.name,
+        names=names,
+        key=usable,
+        shown=tuple(place for place in places if names[place] not in secrets),
+        secrets=tuple(place for place in places if names[place] in secrets),
+        converts=converts,
+        leaves=frozenset() if parent is None else parent.leaves,
+    )

@@ -1,0 +1,197 @@
+"""A replication connection: the server pushes a slot's messages as transactions commit, and is told what is stored.
+
+The stream is a COPY in both directions, which psycopg offers in its libpq layer only.  The server ends a connection
+that says nothing for a while (wal_sender_timeout), also while nobody reads here because the outbox is at work: so it is
+told where we stand every second, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import generators
+from psycopg.pq import ExecStatus
+
+from cdc.capture.postgres_connection import in_our_words, readable
+from cdc.database.postgres_connection import connect_async
+from cdc.database.postgres_lsn import lsn_text
+from cdc.database.postgres_slot import APPLICATION, options
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import MalformedEvent, SourceUnavailable
+from cdc.sqlfile import load
+
+#: Seconds between two words to the server that ask for an answer.
+STATUS_SECONDS = 10.0
+#: Seconds between two words at most, and from a confirmation to the word behind it.  From version 16 on a server that
+#: is about to sleep may miss that a transaction was written to its log (it looks, and only then asks to be woken): a
+#: word of ours makes it look again.
+NUDGE_SECONDS, _SOON = 1.0, 0.05
+#: Seconds of waiting without a word from the server, after which it is taken for dead.
+SILENCE_SECONDS = 60.0
+#: Seconds in all, and between two tries, to wait until the server has noticed that the slot's last reader is gone.
+_BUSY_SECONDS, _BUSY_PAUSE = 5.0, 0.05
+
+_DATA = struct.Struct("!BQQq")
+_KEEPALIVE = struct.Struct("!BQqB")
+_STATUS = struct.Struct("!BQQQqB")
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+
+
+class ReplicationStream:
+    """A `cdc.capture.logical.base.LogStream`."""
+
+    def __init__(self, info: ConnectionInfo, slot: str, publication: str) -> None:
+        self._info = info
+        self._slot = slot
+        self._publication = publication
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._status: asyncio.Task[None] | None = None
+        self._stored = 0
+        self._silent = 0.0
+        self._confirmed = asyncio.Event()
+        self.progress = 0
+
+    async def connect(self) -> None:
+        """Apart from `open`, so that it is known whether the server lets us have such a connection at all."""
+        with self._translated():
+            self._connection = await connect_async(self._info, APPLICATION, replication="database")
+            # without parameters: a replication connection knows the simple protocol only
+            await self._connection.execute(load("postgres/slot/session.sql").encode())
+
+    async def open(self, start: int) -> None:
+        self._stored, self.progress, self._silent = start, 0, 0.0
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while not await self._started(start, last=time.monotonic() > deadline):  # noqa: ASYNC110 - a server's slot
+            await asyncio.sleep(_BUSY_PAUSE)  # the server gives no sign when it is free
+        self._status = asyncio.create_task(self._keep_alive())
+
+    async def _started(self, start: int, *, last: bool) -> bool:
+        """False: the slot is still busy."""
+        command = f'START_REPLICATION SLOT "{self._slot}" LOGICAL {lsn_text(start)} ({options(self._publication)})'
+        with self._translated():
+            connection = self._open()
+            connection.pgconn.send_query(command.encode())
+            (result,) = await connection.wait(generators.execute(connection.pgconn))
+            if result.status == ExecStatus.COPY_BOTH:
+                return True
+            error = psycopg.errors.error_from_result(result)
+            if isinstance(error, psycopg.errors.ObjectInUse) and not last:
+                return False
+            raise error
+
+    def take(self) -> bytes | None:
+        with self._translated():
+            server = self._open().pgconn
+            looked = False
+            while True:
+                size, data = server.get_copy_data(1)
+                if size == 0:
+                    if looked:
+                        return None
+                    looked = True
+                    server.consume_input()
+                    continue
+                if size < 0:
+                    self._ended(server)
+                self._silent = 0.0
+                message = self._message(bytes(data))
+                if message is not None:
+                    return message
+
+    def _message(self, data: bytes) -> bytes | None:
+        """The plugin's message in it; None for the server's own words."""
+        if data[:1] == b"w" and len(data) > _DATA.size:
+            return data[_DATA.size :]
+        if data[:1] == b"k" and len(data) == _KEEPALIVE.size:
+            _, end, _, asked = _KEEPALIVE.unpack(data)
+            self.progress = max(self.progress, end)
+            if asked:
+                self._tell(answer=False)
+            return None
+        raise MalformedEvent("The replication connection says something that is not in its protocol.")
+
+    def _ended(self, server: psycopg.pq.abc.PGconn) -> None:
+        """The server stopped: say why."""
+        result = None if server.is_busy() else server.get_result()
+        if result is not None and result.status == ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result)
+        raise SourceUnavailable(f"{self._info.describe()} ended the replication.", "Was the server stopped?")
+
+    async def wait(self, seconds: float) -> None:
+        with self._translated():
+            server = self._open().pgconn
+            begun = time.monotonic()
+            await readable(server.socket, seconds)
+            self._silent += time.monotonic() - begun
+            server.consume_input()
+        if self._silent > SILENCE_SECONDS:
+            raise SourceUnavailable(
+                f"{self._info.describe()} has not said anything for {self._silent:.0f} s.", "Is the network whole?"
+            )
+
+    async def confirm(self, lsn: int) -> None:
+        self._stored = max(self._stored, lsn)
+        with self._translated():
+            self._open()
+            self._tell(answer=False)
+        self._confirmed.set()
+
+    async def close(self) -> None:
+        status, self._status = self._status, None
+        if status is not None:
+            status.cancel()
+            await asyncio.gather(status, return_exceptions=True)  # how it ended matters to nobody
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _keep_alive(self) -> None:
+        asked = time.monotonic()
+        while True:
+            if await self._confirms(NUDGE_SECONDS):
+                await asyncio.sleep(_SOON)
+            now = time.monotonic()
+            answer = now - asked >= STATUS_SECONDS
+            asked = now if answer else asked
+            try:
+                self._tell(answer=answer)
+            except psycopg.Error:
+                return  # whoever reads next meets the same error, and says so
+
+    async def _confirms(self, seconds: float) -> bool:
+        """Whether anything was confirmed, within ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._confirmed.wait()
+        except TimeoutError:
+            return False
+        self._confirmed.clear()
+        return True
+
+    def _tell(self, *, answer: bool) -> None:
+        """Where we stand: what is not stored counts as not received either, so that the server keeps it."""
+        if self._connection is None:
+            return
+        server = self._connection.pgconn
+        now = int((time.time() - _EPOCH) * 1e6)
+        words = _STATUS.pack(ord("r"), self._stored, self._stored, self._stored, now, answer)
+        server.put_copy_data(words)  # when there is no room, the next ones say it
+        server.flush()
+
+    def _open(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
+        return self._connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise in_our_words(self._info, error) from error

@@ -1,0 +1,232 @@
+"""A source whose way to capture may be changed while the ERP writes: nothing lost, nothing told twice.
+
+The position in the outbox says which way was used last.  When the configuration names the other one, the source moves:
+
+*to the log*: the end of the log is noted, the journal is read on until everything before that mark has been seen in
+it, and the log is read from the mark; what both tell of is passed over the second time;
+
+*to the journal*: with the triggers in place the end of the log is noted, the log is read up to there, and what it tells
+of is deleted from the journal; what is left there is what the log has not told of.
+
+Both name a transaction alike (`Bridge`), so that no guess is needed.  Whenever the log is read, what triggers journal
+beside it is deleted: a later move finds nothing there that was told already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+
+import structlog
+
+from cdc.capture.base import NO_BACKFILLS, Backfills, Source
+from cdc.capture.journal.position import MOVED, JournalPosition
+from cdc.capture.move.bridge import Bridge, Mark
+from cdc.capture.move.position import CaptureMode, Overlap, captured, read_position
+from cdc.model.change import Batch, Row, Value
+from cdc.model.column import Table
+from cdc.model.errors import SourceUnavailable
+from cdc.model.position import Position
+
+log = structlog.get_logger()
+
+#: Transactions told of behind a mark, beyond which a new mark is made: they are kept in the position.
+_MOST_SEEN = 5_000
+#: Seconds without a batch after which the journal is looked at.
+_PAUSE = 0.2
+
+
+class MovingSource:
+    """A `cdc.capture.base.Source`.  ``way``: the one that is wanted.  ``make``: the two sources, not opened."""
+
+    def __init__(
+        self,
+        name: str,
+        way: CaptureMode,
+        make: Mapping[CaptureMode, Callable[[], Source]],
+        bridge: Callable[[], Bridge],
+    ) -> None:
+        self._name = name
+        self._way = way
+        self._make = make
+        self._make_bridge = bridge
+        self._opened: Bridge | None = None
+        self._current: Source | None = None
+        self._position: Position | None = None
+        self._read: asyncio.Task[Batch] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def standby(self) -> bool:
+        return self._current is not None and self._current.standby
+
+    @property
+    def problems(self) -> Sequence[str]:
+        return () if self._current is None else self._current.problems
+
+    # -- what every source offers -----------------------------------------------------------------------------------
+
+    async def open(self, position: Position | None) -> None:
+        self._opened = self._make_bridge()
+        if captured(position) != position:
+            log.warning("moving", source=self._name, to=self._way.value, reason="the API told of changes until now")
+            position = JournalPosition(marker=MOVED).dump() if self._way is CaptureMode.JOURNAL else None
+        self._position = position
+        stands = self._way if position is None else read_position(position)
+        if isinstance(stands, Overlap):
+            await self._use(CaptureMode.LOG, stands.log)
+            return
+        if stands is not self._way:
+            log.info("moving", source=self._name, to=self._way.value)
+        await self._use(stands, position)
+
+    async def _use(self, way: CaptureMode, position: Position | None) -> None:
+        if self._current is not None:
+            await self._current.close()
+        self._current = self._make[way]()
+        await self._current.open(position)
+
+    async def close(self) -> None:
+        await self._drop_read()
+        if self._current is not None:
+            await self._current.close()
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def acknowledge(self, position: Position) -> None:
+        self._position = position
+        stands = read_position(position)
+        await self._source.acknowledge(stands.log if isinstance(stands, Overlap) else position)
+
+    @property
+    def _bridge(self) -> Bridge:
+        if self._opened is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
+        return self._opened
+
+    @property
+    def _source(self) -> Source:
+        if self._current is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
+        return self._current
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return await self._source.rows(table, column, values)
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._source.all_rows(table)
+
+    async def tables(self) -> dict[str, Table]:
+        return await self._source.tables()
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> Batch | None:
+        first = await self._source.begin()
+        return None if first is None else await self._untold(first)
+
+    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        """Backfills wait until the source has moved."""
+        stands = self._way if self._position is None else read_position(self._position)
+        if self._way is CaptureMode.JOURNAL and stands is not CaptureMode.JOURNAL:
+            async for batch in self._leave_log():
+                yield batch
+        elif self._way is CaptureMode.LOG and stands is CaptureMode.JOURNAL:
+            async for batch in self._leave_journal():
+                yield batch
+        async for batch in self._log(backfills) if self._way is CaptureMode.LOG else self._source.batches(backfills):
+            yield batch
+
+    async def _log(self, backfills: Backfills) -> AsyncIterator[Batch]:
+        async for batch in self._source.batches(backfills):
+            yield await self._untold(batch)
+
+    async def _untold(self, batch: Batch) -> Batch:
+        """A batch of the log without what the journal told of already."""
+        await self._bridge.forget(batch.transactions)
+        stands = None if self._position is None else read_position(self._position)
+        if not isinstance(stands, Overlap):
+            return batch
+        seen = frozenset(stands.seen)
+        kept = tuple(each for each in batch.transactions if seen.isdisjoint(self._bridge.log_names(each)))
+        if self._bridge.passed(batch.position, stands.until):
+            log.info("moved", source=self._name, to=CaptureMode.LOG.value)
+            return replace(batch, transactions=kept)
+        return replace(batch, transactions=kept, position=replace(stands, log=batch.position).dump())
+
+    # -- to the log -------------------------------------------------------------------------------------------------
+
+    async def _leave_journal(self) -> AsyncIterator[Batch]:
+        mark = await self._bridge.mark()
+        seen: list[str] = []
+        left: set[str] | None = None  # what could be seen once the mark had settled, and has not been read
+        batches = self._source.batches()
+        while left is None or left:
+            batch = await self._next(batches)
+            if batch is not None:
+                yield batch
+                names = self._bridge.journal_names(batch.position)
+                seen += names
+                if left is not None:
+                    left.difference_update(names)
+            if len(seen) > _MOST_SEEN:
+                mark, seen, left = await self._bridge.mark(), [], None
+            elif left is None:
+                left = await self._left(mark)
+        await self._drop_read()
+        assert self._position is not None, "a position of the journal was given"
+        begin = self._bridge.begin_log(mark.position, self._position)
+        until = (await self._bridge.mark()).position
+        await self._use(CaptureMode.LOG, begin)
+        yield Batch((), Overlap(begin, tuple(dict.fromkeys(seen)), until).dump())
+
+    async def _left(self, mark: Mark) -> set[str] | None:
+        """What waits in the journal, once all that the log holds before the mark can be seen there."""
+        if not await mark.settled():
+            return None
+        waiting = await self._bridge.waiting(_MOST_SEEN)
+        if len(waiting) == _MOST_SEEN:
+            return None
+        told = () if self._position is None else self._bridge.journal_names(self._position)
+        return set(waiting).difference(told)  # which are being deleted
+
+    async def _next(self, batches: AsyncIterator[Batch]) -> Batch | None:
+        """None when there is none for a while."""
+        if self._read is None:
+            self._read = asyncio.ensure_future(anext(batches))
+        done, _ = await asyncio.wait({self._read}, timeout=_PAUSE)
+        if not done:
+            return None
+        read, self._read = self._read, None
+        return read.result()
+
+    async def _drop_read(self) -> None:
+        read, self._read = self._read, None
+        if read is not None:
+            read.cancel()
+            await asyncio.gather(read, return_exceptions=True)  # how it ended matters to nobody
+
+    # -- to the journal ---------------------------------------------------------------------------------------------
+
+    async def _leave_log(self) -> AsyncIterator[Batch]:
+        await self._bridge.check_journal()
+        mark = await self._bridge.mark()
+        batches = self._source.batches()
+        while not self._bridge.passed(self._log_position(), mark.position):
+            batch = await self._next(batches)
+            if batch is not None:
+                yield await self._untold(batch)
+        await self._drop_read()
+        begin = self._bridge.begin_journal(self._log_position())
+        await self._use(CaptureMode.JOURNAL, begin)
+        yield Batch((), begin)
+        log.info("moved", source=self._name, to=CaptureMode.JOURNAL.value)
+
+    def _log_position(self) -> Position:
+        assert self._position is not None, "a position of the log was given"
+        stands = read_position(self._position)
+        return stands.log if isinstance(stands, Overlap) else self._position

@@ -1,0 +1,228 @@
+"""Rows of the ERP's tables as they are now, read through the same expressions that the triggers use: byte-identical."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import pymysql
+import structlog
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.capture.mysql_long_rows import key_image, long_rows
+from cdc.capture.pages import TOO_LONG, PageRequest, TablePage
+from cdc.database.mysql_column import image
+from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
+from cdc.database.mysql_journal import Decoder, Shape, decoder
+from cdc.database.mysql_tables import MySQLTable, read_tables, text
+from cdc.model.change import Row, Value
+from cdc.model.column import SecretColumns
+from cdc.model.errors import SourceError
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+#: Seconds for which a table's columns are believed without asking again.
+_FRESH = 5.0
+#: Rows that one statement gives at most.
+_ALL = 2**63
+#: Values asked for by one statement.
+_CHUNK = 1000
+#: No such column, no such table, table definition has changed.
+_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1412})
+
+
+_NONE = SecretColumns()
+
+
+class _Known(NamedTuple):
+    table: MySQLTable
+    read_at: float
+
+
+class MySQLLookup:
+    """``secrets``: table → columns that are never read."""
+
+    def __init__(self, secrets: Mapping[str, SecretColumns]) -> None:
+        self._secrets = secrets
+        self._known: dict[str, _Known] = {}
+
+    def hide(self, secrets: Mapping[str, SecretColumns]) -> None:
+        """Columns of more tables that are never read."""
+        self._secrets = {**self._secrets, **secrets}
+        self._known.clear()
+
+    def tables(self, connection: Connection[Any]) -> dict[str, MySQLTable]:
+        """As they are now."""
+        return self._read(connection, None)
+
+    def _read(self, connection: Connection[Any], name: str | None) -> dict[str, MySQLTable]:
+        found = read_tables(connection, name)
+        tables = {name: table.without(self._secrets.get(name, _NONE)) for name, table in found.items()}
+        now = time.monotonic()
+        self._known |= {name: _Known(table, now) for name, table in tables.items()}
+        return tables
+
+    def _table(self, connection: Connection[Any], name: str) -> MySQLTable:
+        """Only this one is asked for: reading all columns of a database takes a server's time from whoever writes."""
+        known = self._known.get(name)
+        if known is not None and time.monotonic() - known.read_at < _FRESH:
+            return known.table
+        tables = self._read(connection, name)
+        if name not in tables:
+            raise SourceError(
+                f"Table {name} is not in the database, or this account may not read it.", "Grant SELECT on it."
+            )
+        return tables[name]
+
+    def _of_table(self, connection: Connection[Any], name: str, read: Callable[[MySQLTable], T]) -> T:
+        """``read``, once more with the columns of now when the table was altered since they were read."""
+        try:
+            return read(self._table(connection, name))
+        except pymysql.err.MySQLError as error:
+            if code_of(error) not in _ALTERED:
+                raise
+        self._known.pop(name, None)
+        return read(self._table(connection, name))
+
+    def all_rows(self, connection: Connection[Any], table: str) -> list[Row]:
+        return self._of_table(connection, table, lambda found: self._select(connection, found, "TRUE", ()))
+
+    def rows(self, connection: Connection[Any], table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return self._of_table(connection, table, lambda found: self._matching(connection, found, column, values))
+
+    def _matching(
+        self, connection: Connection[Any], found: MySQLTable, column: str, values: Sequence[Value]
+    ) -> list[Row]:
+        """Checked here once more: the column's collation takes different values for equal."""
+        wanted = set(values)
+        answer: list[Row] = []
+        chunks = [list(wanted)[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
+        for chunk in chunks:
+            where = f"{quote(column).replace('%', '%%')} IN %s"
+            answer += [row for row in self._select(connection, found, where, (tuple(chunk),)) if row[column] in wanted]
+        if len(chunks) > 1:
+            answer.sort(key=lambda row: [(value is None, value) for value in map(row.__getitem__, found.key)])
+        return answer
+
+    def row(self, connection: Connection[Any], table: str, key: Row) -> Row | None:
+        """The one with this primary key, compared byte by byte, if it is there."""
+
+        def read(found: MySQLTable) -> Row | None:
+            where = " AND ".join(f"{quote(column)} = %s" for column in key).replace("%", "%%").replace("%%s", "%s")
+            rows = self._select(connection, found, where, list(key.values()))
+            return next((row for row in rows if all(row[column] == value for column, value in key.items())), None)
+
+        return self._of_table(connection, table, read)
+
+    def page(self, connection: Connection[Any], wanted: PageRequest, marks: Callable[[], T]) -> tuple[TablePage, T]:
+        """A page of a table, and what ``marks`` reads, in one snapshot that can write nothing."""
+
+        def read(found: MySQLTable) -> tuple[TablePage, T]:
+            with _snapshot(connection):
+                marked = marks()
+                return self._page(connection, found, wanted), marked
+
+        return self._of_table(connection, wanted.table.name, read)
+
+    def _page(self, connection: Connection[Any], found: MySQLTable, wanted: PageRequest) -> TablePage:
+        behind, parameters = _behind(found.key, wanted.after)
+        meets = wanted.where.replace("%", "%%") or "TRUE"
+        asked = (*parameters, wanted.most)
+        looked = rows(connection, sqlfile.render("mysql/page.sql", **_names(found), meets=meets, where=behind), asked)
+
+        def keys() -> list[str]:
+            names = _names(found, key_image(found))
+            return [
+                key
+                for key, _ in rows(
+                    connection, sqlfile.render("mysql/page.sql", **names, meets="TRUE", where=behind), asked
+                )
+            ]
+
+        long = long_rows(connection, found, [image for image, _ in looked], keys)
+        images = [long[place].image if place in long else image for place, (image, _) in enumerate(looked)]
+        decode = _decoder(found)
+        decoded = [None if image is None else decode(image) for image in images]
+        met = [row for row, (_, meets) in zip(decoded, looked, strict=True) if meets and row is not None]
+        unread = [each.key for place, each in long.items() if each.image is None and looked[place][1]]
+        last = None if not looked else decoded[-1] or long[len(looked) - 1].key
+        return TablePage(met, last, len(looked), unread)
+
+    def _select(
+        self, connection: Connection[Any], table: MySQLTable, where: str, parameters: Sequence[Any]
+    ) -> list[Row]:
+        """Rows with long images once more, in a snapshot, since they take several statements."""
+        images = _images(connection, table, where, parameters)
+        if None not in images:
+            decode = _decoder(table)
+            return [decode(text) for text in images if text is not None]
+        with _snapshot(connection):
+            return self._select_long(connection, table, where, parameters)
+
+    def _select_long(
+        self, connection: Connection[Any], table: MySQLTable, where: str, parameters: Sequence[Any]
+    ) -> list[Row]:
+        images = _images(connection, table, where, parameters)
+        keys = partial(_images, connection, table, where, parameters, key_image(table))
+        for place, each in long_rows(connection, table, images, keys).items():
+            images[place] = each.image
+            if each.image is None:
+                log.error("row not read", table=table.name, key=dict(each.key), reason=TOO_LONG)
+        decode = _decoder(table)
+        return [decode(text) for text in images if text is not None]
+
+
+@contextmanager
+def _snapshot(connection: Connection[Any]) -> Iterator[None]:
+    """A transaction that sees one moment and can write nothing."""
+    rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+    try:
+        yield
+    finally:
+        if connection.open:
+            rows(connection, "ROLLBACK")
+
+
+def _images(
+    connection: Connection[Any], table: MySQLTable, where: str, parameters: Sequence[Any], of: str = ""
+) -> list[Any]:
+    """``of``: the expression of what is read instead of the rows' images."""
+    sql = sqlfile.render("mysql/table_rows.sql", **_names(table, of), where=where)
+    return [text for (text,) in rows(connection, sql, (*parameters, _ALL))]
+
+
+def _names(table: MySQLTable, of: str = "") -> dict[str, str]:
+    """What of the table is written into statements.  ``of``: the expression that is read instead of images."""
+    return {
+        "image": (of or image(table.columns, "t")).replace("%", "%%"),
+        "table": quote(table.name).replace("%", "%%"),
+        "order": ", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
+    }
+
+
+def table_names(connection: Connection[Any]) -> list[str]:
+    """Of all tables that there are now and that this account may see."""
+    return [text(name) for (name,) in rows(connection, sqlfile.load("mysql/table_names.sql"))]
+
+
+def _decoder(table: MySQLTable) -> Decoder:
+    return decoder(Shape(table.name, table.as_table.columns, table.key))
+
+
+def _behind(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:
+    """The condition that a row comes behind a key, written so that the primary key's index serves it."""
+    if after is None:
+        return "TRUE", []
+    parts, parameters = [], []
+    for number, column in enumerate(key):
+        equal = "".join(f"{quote(name)} = %s AND " for name in key[:number])
+        parts.append(f"({equal}{quote(column)} > %s)")
+        parameters += [after[name] for name in key[: number + 1]]
+    return f"({' OR '.join(parts)})", parameters

@@ -1,0 +1,141 @@
+"""One consumer's connection to MariaDB or MySQL in a thread of its own, and the lock that lives on it.
+
+PyMySQL is synchronous: one connection lives in one thread, and everything that is done to it runs there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.capture.consumer_turn import SILENT_SECONDS
+from cdc.database.mysql_connection import (
+    ACCESS_DENIED,
+    MISSING_TABLE,
+    NO_PRIVILEGE,
+    UNAVAILABLE,
+    code_of,
+    connect,
+    errors_of,
+    rows,
+)
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
+
+T = TypeVar("T")
+#: Seconds of one round trip of waiting: what `disconnect` may have to wait for.
+SLICE = 0.25
+
+
+class MySQLSession:
+    """``closing`` is set while there is no connection or it is being closed: whoever waits in rounds looks at it.
+    ``read_timeout``: seconds that the server may take to answer."""
+
+    def __init__(self, info: ConnectionInfo, read_timeout: float = 60) -> None:
+        self._info = info
+        self._read_timeout = read_timeout
+        self._thread: ThreadPoolExecutor | None = None
+        self._connection: Connection[Any] | None = None
+        self.closing = asyncio.Event()
+
+    async def connect(self, prepare: Callable[[Connection[Any]], None]) -> None:
+        """``prepare`` is what the connection is first used for; when it fails, there is no connection."""
+        self.closing.clear()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cdc-source")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._open, prepare)
+        except BaseException:
+            await self.disconnect()
+            raise
+
+    def _open(self, prepare: Callable[[Connection[Any]], None]) -> None:
+        self._connection = connect(self._info, read_timeout=self._read_timeout)
+        with explained(self._info):
+            prepare(self._connection)
+
+    async def disconnect(self) -> None:
+        """Ends a wait that is going on within its current round trip."""
+        self.closing.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.open:
+            connection.close()
+
+    async def run(self, work: Callable[[Connection[Any]], T]) -> T:
+        """``work`` in the connection's thread, its errors as ours."""
+        if self._thread is None:
+            raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, work))
+
+    def _work(self, work: Callable[[Connection[Any]], T]) -> T:
+        if self._connection is None:
+            raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
+        with explained(self._info):
+            return work(self._connection)
+
+    async def try_lock(self, seconds: float) -> bool:
+        """Try for up to ``seconds`` to become the only consumer of this database, whichever way it reads."""
+        rest = seconds
+        while not await self.run(partial(_get_lock, seconds=min(rest, SLICE))):
+            rest -= SLICE
+            if rest <= 0 or self.closing.is_set():
+                return False
+        await self.run(partial(rows, sql=f"SET SESSION wait_timeout = {SILENT_SECONDS}"))
+        return True
+
+    async def check_lock(self) -> None:
+        """Raises `SourceUnavailable` when the lock is not ours any more: the connection was lost or killed."""
+        if not await self.run(_has_lock):
+            raise SourceUnavailable(f"The consumer lock of {self._info.describe()} was lost.")
+
+
+@contextmanager
+def explained(info: ConnectionInfo) -> Iterator[None]:
+    """Driver errors as errors of this package."""
+    with errors_of(info):
+        try:
+            yield
+        except pymysql.err.MySQLError as error:
+            if code_of(error) in UNAVAILABLE or code_of(error) in ACCESS_DENIED:
+                raise
+            if code_of(error) == MISSING_TABLE and "cdc_" in str(error.args[-1]):
+                raise JournalMissing(
+                    f"No journal is installed in {info.describe()}.", "Run `cdc install-triggers`."
+                ) from error
+            if code_of(error) in NO_PRIVILEGE:
+                raise SourceError(
+                    f"The account of {info.describe()} lacks a privilege: {error.args[-1]}.",
+                    "Grant what a consuming account needs: cdc grants prints it.",
+                ) from error
+            # without the server's words: they may quote values
+            raise SourceError(
+                f"{info.describe()} refuses a statement (error {code_of(error)}).",
+                "The server's manual says what the number means; cdc doctor checks the rest.",
+            ) from error
+
+
+def _lock_name(connection: Connection[Any]) -> str:
+    """64 characters at most, the same for every consumer of this database, whatever it calls the server."""
+    (database,) = rows(connection, "SELECT DATABASE()")[0]
+    return f"cdc_{hashlib.sha256(database.encode()).hexdigest()[:40]}"
+
+
+def _get_lock(connection: Connection[Any], seconds: float) -> bool:
+    return bool(rows(connection, "SELECT GET_LOCK(%s, %s)", (_lock_name(connection), seconds))[0][0])
+
+
+def _has_lock(connection: Connection[Any]) -> bool:
+    return bool(rows(connection, "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", (_lock_name(connection),))[0][0])

@@ -1,0 +1,177 @@
+"""Tables that the rules need and that appear while a source is read: found, and captured where that is allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+import structlog
+
+from cdc.model.clock import Clock
+from cdc.model.column import Capture
+from cdc.model.errors import CdcError
+
+#: Return those of these tables that the rules need, by name or by pattern.
+Matching = Callable[[Collection[str]], Sequence[Capture]]
+#: Capture these tables beside those that are installed, and note that their rows are to be read, since some may be
+#: older; the steps that this took, in words.  Raises a `CdcError` when it may not or cannot.
+Extend = Callable[[Sequence[Capture]], Awaitable[Sequence[str]]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """``required``: tables that the rules name in full: one that exists and is not captured is a problem, whereas a
+    pattern may well match a table that cannot be captured.  ``extend``: None where the DBA installs, by ``command``.
+    ``pause``: between two looks at the tables' names."""
+
+    matching: Matching
+    extend: Extend | None
+    required: Collection[str] = ()
+    command: str = "cdc install-triggers"
+    pause: timedelta = timedelta(seconds=5)
+
+
+class Appeared(NamedTuple):
+    """``tables``: not seen before.  ``uncaptured``: those of them of which changes may have been missed."""
+
+    tables: Sequence[Capture]
+    uncaptured: Sequence[Capture]
+
+
+class _Left(NamedTuple):
+    """``recorded``: the installation has its name, perhaps from an earlier table of that name."""
+
+    capture: Capture
+    recorded: bool
+
+
+class NewTables:
+    """Used by the holder of the consumer lock.  Reading continues while a table is being captured.
+
+    ``retry``: before a table that could not be captured is tried again.
+    """
+
+    def __init__(
+        self, source: str, patterns: Patterns | None, clock: Clock, retry: timedelta = timedelta(minutes=1)
+    ) -> None:
+        self._source = source
+        self._patterns = patterns
+        self._clock = clock
+        self._retry = retry
+        self._look_at = -math.inf
+        self._retry_at = self._look_at
+        self._seen: dict[str, Capture] | None = None
+        self._left: dict[str, _Left] = {}  # tables that are not captured yet
+        self._problems: dict[str, str] = {}
+        self._under_way: asyncio.Task[bool] | None = None
+        self._again = False  # some of the tables that are left were not tried yet
+        self._extended = False
+
+    def due(self) -> bool:
+        """Return whether it is time to read the tables' names."""
+        return self._patterns is not None and self._clock.monotonic() >= self._look_at
+
+    def look(self, names: Collection[str], captured: Collection[str]) -> Appeared:
+        """Compare the names of all tables, and of those that are installed, with the last ones, and begin to capture
+        those that are missing.
+
+        The first time, what is installed is believed; later, a table that appears is new even if its name is not."""
+        assert self._patterns is not None, "due"
+        self._look_at = self._clock.monotonic() + self._patterns.pause.total_seconds()
+        there = {capture.table: capture for capture in self._patterns.matching(names)}
+        seen, self._seen = self._seen, there
+        new = [capture for table, capture in there.items() if seen is None or table not in seen]
+        uncaptured = [capture for capture in new if seen is not None or capture.table not in captured]
+        if gone := sorted((seen or {}).keys() - there.keys()):
+            log.info("tables gone", source=self._source, tables=gone)
+        if uncaptured:
+            log.info("new tables", source=self._source, tables=[capture.table for capture in uncaptured])
+        self._left = {table: left for table, left in self._left.items() if table in there}
+        self._forget_installed(captured)
+        self._left |= {capture.table: _Left(capture, capture.table in captured) for capture in uncaptured}
+        if self._patterns.extend is not None:
+            self._begin(self._patterns.extend, new=bool(uncaptured))
+        else:
+            for table in self._left:
+                self._report(table, f"Nothing is repaired here. Run {self._patterns.command}.")
+        return Appeared(new, uncaptured)
+
+    def _forget_installed(self, captured: Collection[str]) -> None:
+        """Drop the tables that somebody else has installed: an account that may not install cannot do it again."""
+        for table in [table for table, left in self._left.items() if table in captured and not left.recorded]:
+            self._done(table)
+
+    def extended(self) -> bool:
+        """Return whether any table was captured since the last call."""
+        self._collect()
+        extended, self._extended = self._extended, False
+        return extended
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Tables that are not captured though a rule names them, a sentence each."""
+        required = () if self._patterns is None else self._patterns.required
+        return [
+            f"Table {table} is not captured. {self._problems[table]}"
+            for table, left in self._left.items()
+            if table in required and table in self._problems and not left.recorded
+        ]
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        task, self._under_way = self._under_way, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # its outcome no longer matters
+
+    def _collect(self) -> None:
+        if self._under_way is not None and self._under_way.done():
+            self._extended |= self._under_way.result()
+            self._under_way = None
+
+    def _begin(self, extend: Extend, *, new: bool) -> None:
+        self._collect()
+        now = self._clock.monotonic()
+        self._again |= new
+        if self._left and self._under_way is None and (self._again or now >= self._retry_at):
+            self._again = False
+            self._retry_at = now + self._retry.total_seconds()
+            self._under_way = asyncio.create_task(self._capture_all(extend))
+
+    async def _capture_all(self, extend: Extend) -> bool:
+        """Together, since each installation reads the whole schema; one by one where one of them is refused."""
+        every = [left.capture for left in self._left.values()]
+        if len(every) > 1 and await self._capture(extend, every) is None:
+            return True
+        done = [await self._capture(extend, [capture]) is None for capture in every if capture.table in self._left]
+        return any(done)
+
+    async def _capture(self, extend: Extend, captures: Sequence[Capture]) -> CdcError | None:
+        try:
+            steps = await extend(captures)
+        except CdcError as error:
+            if len(captures) == 1:
+                self._report(captures[0].table, str(error))
+            return error
+        tables = [capture.table for capture in captures]
+        for table in tables:
+            self._done(table)
+        if steps:
+            log.info("tables captured", source=self._source, tables=tables, steps=list(steps))
+        return None
+
+    def _done(self, table: str) -> None:
+        self._left.pop(table, None)
+        self._problems.pop(table, None)
+
+    def _report(self, table: str, why: str) -> None:
+        """A reason is logged once."""
+        if self._problems.get(table) != why:
+            log.warning("table not captured", source=self._source, table=table, reason=why)
+            self._problems[table] = why

@@ -1,0 +1,264 @@
+"""Tables that are read page by page beside the stream of changes: to mend a gap, or for a backfill.
+
+One page at a time is under way; while one of a backfill is stored, the next is read already.  The source reads it
+together with a mark: where the stream is when it has told of everything that can be seen in the page.  Until then the
+page follows the stream (`cdc.capture.window`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import structlog
+
+from cdc.capture.base import NO_BACKFILLS, Backfills
+from cdc.capture.page_pace import PagePace
+from cdc.capture.reread import Reread
+from cdc.capture.window import Window
+from cdc.model.backfill import Backfill, backfill_token
+from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction
+from cdc.model.clock import Clock
+from cdc.model.column import Table
+from cdc.model.errors import SourceError, SourceUnavailable
+
+log = structlog.get_logger()
+
+
+#: Rows a second that are read again after gaps, at most: what they flood is the endpoints' deliveries.
+REREAD_RATE: Final = 1000
+#: Why a row is not read.
+TOO_LONG = "a column is longer than the server can send (max_allowed_packet)"
+
+
+class TablePage(NamedTuple):
+    """``rows``: those that meet the condition.  ``last``: the last one that was read, or its key.  ``looked``: how many
+    were.  ``unread``: keys of those that meet the condition and could not be read."""
+
+    rows: Sequence[Row]
+    last: Row | None
+    looked: int
+    unread: Sequence[Row] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The next ``most`` rows of ``table`` behind the key ``after`` that meet ``where`` (empty: all), in primary key
+    order.  For a gap (``reread``) or a backfill."""
+
+    table: Table
+    after: Row | None
+    most: int
+    where: str = ""
+    reread: Reread | None = None
+    backfill: Backfill | None = None
+
+
+class Told(NamedTuple):
+    """A page that is told now.  ``rereads``: what is still to be read again behind it.  ``gaps``: rows that could not
+    be read."""
+
+    transactions: tuple[Transaction, ...]
+    rereads: tuple[Reread, ...]
+    step: BackfillStep | None
+    gaps: tuple[Gap, ...] = ()
+
+
+class PageReader:
+    """Says what to read next, and makes changes of what was read.
+
+    ``rows``: of a page to mend a gap, and of the first one of a backfill.  ``pause``: between the end of a re-read and
+    the next one of the same table, unless `soon` says that what made the gap was mended.
+    """
+
+    def __init__(self, source: str, rows: int, pause: timedelta, clock: Clock) -> None:
+        self._source = source
+        self._rows = rows
+        self._pace = PagePace(rows, clock)
+        self._pause = pause
+        self._clock = clock
+        self._not_before: dict[str, float] = {}  # monotonic seconds
+        self._reread_at = 0.0  # monotonic seconds: when the next page may be read again
+        self._backfills: Backfills = NO_BACKFILLS
+        self._wanted: PageRequest | None = None
+        self._page = TablePage((), None, 0)
+        self._window = Window("", (), ())
+        self._step: BackfillStep | None = None
+        self._ahead: asyncio.Task[None] | None = None
+
+    def use(self, backfills: Backfills) -> None:
+        """From now on; what was under way is forgotten."""
+        self._backfills = backfills
+        self._wanted = self._step = None
+
+    def soon(self, tables: Sequence[str]) -> None:
+        for table in tables:
+            self._not_before.pop(table, None)
+
+    def rest(self, idle: float) -> float:
+        """Seconds to wait for changes at most.  ``idle``: while nothing is to be read."""
+        if self.under_way:
+            return idle
+        rests = self._reread_at - self._clock.monotonic()
+        return min(idle, max(self._backfills.rest(), self._pace.rest), rests if rests > 0 else idle)
+
+    @property
+    def under_way(self) -> bool:
+        return self._wanted is not None
+
+    async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> PageRequest | None:
+        """What to read now.  ``rereads``: those that may be gone on with.  ``tables``: those that can be read."""
+        reread = self._due(rereads)
+        if reread is not None:
+            table = tables.get(reread.table) or Table(reread.table, (), ())
+            return PageRequest(table, _usable(reread.after, table), self._rows, reread=reread)
+        found = None if self._pace.rests() else await self._backfills.next()
+        if found is None:
+            return None
+        backfill, most = found
+        step, self._step = self._step, None
+        if step is not None and step.job == backfill.id:
+            backfill = replace(backfill, after=step.after)  # it is being stored
+        table = tables.get(backfill.table) or Table(backfill.table, (), ())
+        if not table.key:
+            await self._backfills.fail(backfill.id, f"The table {table.name} is not captured, or has no primary key.")
+            return None
+        after, rows = _usable(backfill.after, table), min(most, self._pace.rows)
+        return PageRequest(table, after, rows, backfill.where, backfill=backfill)
+
+    def _due(self, rereads: Sequence[Reread]) -> Reread | None:
+        """The one to go on with; one that was begun is finished first."""
+        now = self._clock.monotonic()
+        if now < self._reread_at:
+            return None
+        return next(
+            (each for each in rereads if each.after is not None or self._not_before.get(each.table, now) <= now), None
+        )
+
+    def due(self, rereads: Sequence[Reread]) -> bool:
+        return self._due(rereads) is not None
+
+    async def read(self, wanted: PageRequest, read: Callable[[], Awaitable[TablePage | None]]) -> bool:
+        """Whether a page is under way now.  ``read``: the page with its mark, which the caller keeps; None when it
+        cannot be read just now.  A table without a key is gone: there is nothing to read."""
+        if not wanted.table.key:
+            log.error(
+                "lost",
+                source=self._source,
+                table=wanted.table.name,
+                reason="the table is gone; it cannot be read again",
+            )
+            self._begin(wanted, TablePage((), None, 0))
+            return True
+        began = self._pace.begin() if wanted.backfill is not None else 0.0
+        try:
+            page = await read()
+        except SourceUnavailable:
+            raise
+        except SourceError as error:
+            if wanted.backfill is None:
+                raise
+            await self._backfills.fail(wanted.backfill.id, str(error))
+            return False
+        if page is None:
+            return False
+        if wanted.backfill is not None:
+            self._pace.read(began, wanted.most, page.looked)
+        self._begin(wanted, page)
+        return True
+
+    def _begin(self, wanted: PageRequest, page: TablePage) -> None:
+        self._wanted, self._page = wanted, page
+        self._window = Window(wanted.table.name, wanted.table.key, page.rows)
+
+    def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
+        """Read the next page while ``step``, which is about to be yielded, is stored.  ``read`` asks `wanted` for it.
+        Nothing else is told before `settled`."""
+        if step is not None and not step.finished and not self._pace.gentle:
+            self._step = step
+            self._ahead = asyncio.ensure_future(read())
+
+    async def settled(self) -> None:
+        """What was begun ahead has ended."""
+        task, self._ahead = self._ahead, None
+        if task is not None:
+            await task
+        self._step = None
+
+    async def drop(self) -> None:
+        """Give up what was begun ahead."""
+        task, self._ahead = self._ahead, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
+
+    def follow(self, transactions: Sequence[Transaction]) -> None:
+        """The stream tells of these."""
+        if transactions:
+            self._pace.changed()
+        if self._wanted is not None:
+            self._window.follow(transactions)
+
+    def told(self, rereads: Sequence[Reread]) -> Told:
+        """The page that is under way, which is none any more.  ``rereads``: those that there are by now."""
+        wanted, self._wanted = self._wanted, None
+        assert wanted is not None, "a page is under way"
+        ended = self._page.looked < wanted.most
+        last = wanted.after if self._page.last is None else _key(self._page.last, wanted.table)
+        if wanted.reread is not None:
+            changes = self._changes(wanted.table, wanted.reread.count)
+            transaction = Transaction(f"reread/{wanted.reread.token}", changes)
+            left = self._behind(wanted.reread, rereads, None if ended else last)
+            return Told((transaction,) if changes else (), left, None, self._unread(wanted.table))
+        assert wanted.backfill is not None, "of a backfill, then"
+        self._pace.tell()
+        existing = Existing(wanted.backfill.id, wanted.backfill.endpoint)
+        changes = self._changes(wanted.table, 0)
+        transaction = Transaction(backfill_token(existing), changes, existing=existing)
+        step = BackfillStep(existing.job, len(changes), last, ended)
+        return Told((transaction,) if changes else (), tuple(rereads), step, self._unread(wanted.table))
+
+    def _unread(self, table: Table) -> tuple[Gap, ...]:
+        for key in self._page.unread:
+            log.error("row not read", source=self._source, table=table.name, key=dict(key), reason=TOO_LONG)
+        now = self._clock.now()
+        return tuple(Gap(table.name, Operation.READ, now, self._reason(table, key), key) for key in self._page.unread)
+
+    def _reason(self, table: Table, key: Row) -> str:
+        row = ", ".join(f"{column} = {value}" for column, value in key.items())
+        return f"The row {row} of the table {table.name} of source {self._source} is left out: {TOO_LONG}."
+
+    def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
+        """What is still to be read again.  ``last``: behind which this one goes on; None: it has ended."""
+        if reread not in rereads:  # another gap of the table was found meanwhile: it begins anew
+            return tuple(rereads)
+        others = tuple(each for each in rereads if each != reread)
+        read = reread.count + self._page.looked
+        self._reread_at = self._clock.monotonic() + self._page.looked / REREAD_RATE
+        if last is not None:
+            return (replace(reread, after=last, count=read), *others)
+        self._not_before[reread.table] = self._clock.monotonic() + self._pause.total_seconds()
+        log.info("read again", source=self._source, table=reread.table, rows=read)
+        return others
+
+    def _changes(self, table: Table, first: int) -> tuple[RowChange, ...]:
+        """``first``: the number of the first one."""
+        now, key, name = self._clock.now(), table.key, table.name
+        return tuple(
+            [
+                RowChange(Operation.READ, name, {column: row[column] for column in key}, None, row, now, number)
+                for number, row in enumerate(self._window.rows(), first)
+            ]
+        )
+
+
+def _key(row: Row, table: Table) -> Row:
+    return {column: row[column] for column in table.key}
+
+
+def _usable(after: Row | None, table: Table) -> Row | None:
+    """None, to begin anew, when the key's columns have other names by now."""
+    return after if after is not None and after.keys() == set(table.key) else None

@@ -1,0 +1,169 @@
+"""The captured tables of a PostgreSQL database as they are now: columns, keys, and how their images are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cdc.capture.journal.postgres_decode import compile_decode, kind_of
+from cdc.capture.postgres_nested import PgType, to_text
+from cdc.capture.postgres_time import Zone
+from cdc.model.change import Row, Value
+from cdc.model.column import Capture, Column, Table
+from cdc.model.errors import SourceError
+from cdc.model.image import ImageReader
+from cdc.model.row_json import object_key_reader
+from cdc.sqlfile import render
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLayout:
+    """``table``: without secret columns.  ``readable``: those of its columns that this account may select.
+    ``casts``: column → type to which the text of a value is cast, without length, which would cut it.
+    ``order``: column of the primary key → what rows are ordered and compared by.
+    ``images``: how those of its rows are read."""
+
+    oid: int
+    schema: str
+    table: Table
+    readable: tuple[str, ...]
+    casts: Mapping[str, str]
+    order: Mapping[str, str]
+    images: ImageReader
+
+
+@dataclass(frozen=True, slots=True)
+class TableCatalogue:
+    """``fingerprint``: as rows.sql computes it of the tables named by ``oids``, which is as PostgreSQL reads an array.
+    ``images``: table → how those of its rows are read."""
+
+    layouts: Mapping[str, JournalLayout]
+    fingerprint: int
+    oids: str
+    images: Mapping[str, ImageReader]
+
+    def layout(self, table: str) -> JournalLayout:
+        try:
+            return self.layouts[table]
+        except KeyError:
+            raise SourceError(
+                f"Table {table} is not in the database, or not among the tables that may be read.",
+                "Name it in a rule and run cdc install-triggers.",
+            ) from None
+
+
+def build_catalogue(
+    schema: str,
+    captures: Mapping[str, Capture],
+    records: Iterable[Sequence[Any]],
+    zone: str,
+    types: Mapping[int, PgType] | None = None,
+) -> TableCatalogue:
+    """``records``: of catalogue.sql.  ``types``: of the columns that are not plain."""
+    layouts: dict[str, JournalLayout] = {}
+    fingerprint = 0
+    for name, group in groupby(records, key=lambda record: str(record[0])):
+        columns = list(group)
+        fingerprint += columns[0][2]
+        layouts[name] = _layout(schema, captures[name], columns, lambda: zone_of(zone), types or {})
+    oids = "{" + ",".join([str(layout.oid) for layout in layouts.values()]) + "}"
+    return TableCatalogue(layouts, fingerprint, oids, {name: layout.images for name, layout in layouts.items()})
+
+
+def _layout(
+    schema: str, capture: Capture, records: list[Sequence[Any]], zone: Zone, types: Mapping[int, PgType]
+) -> JournalLayout:
+    key = sorted((record[9], record[3]) for record in records if record[9] is not None)
+    hidden = capture.hidden.of([record[3] for record in records], [name for _, name in key])
+    records = [record for record in records if record[3] not in hidden]
+    columns = tuple(Column(record[3], kind_of(record[6], record[7]), record[4]) for record in records)
+    table = Table(capture.table, columns, tuple(name for _, name in key))
+    readable = tuple(record[3] for record in records if record[8])
+    casts = {record[3]: record[5] for record in records}
+    # the operators of an extension's type are not looked for: their schema may be anybody's
+    foreign = {record[3] for record in records if record[12]}
+    casts |= dict.fromkeys(foreign & {name for _, name in key}, "text")
+    nested = {record[3]: to_text(record[10], types) for record in records if not record[11]}
+    order = {name: f"CAST({quote(name)} AS text)" if name in foreign else quote(name) for _, name in key}
+    images = ImageReader(compile_decode(table, zone, nested), table.key, object_key_reader(columns, table.key))
+    return JournalLayout(records[0][1] if records else 0, schema, table, readable, casts, order, images)
+
+
+def zone_of(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise SourceError(
+            f"The database's time zone {name} is not known here.", "Install the package tzdata, or name a common zone."
+        ) from error
+
+
+def quote(identifier: str) -> str:
+    """For statements that go to the driver, whose placeholders begin with %."""
+    return '"' + identifier.replace('"', '""').replace("%", "%%") + '"'
+
+
+def select(layout: JournalLayout, condition: str) -> str:
+    """A statement of rows of the table, in primary key order; its parameters are ``limit`` and the condition's."""
+    _check_readable(layout)
+    return render(
+        "postgres/read/table_rows.sql",
+        columns=", ".join(map(quote, layout.readable)),
+        table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
+        condition=condition,
+        key=", ".join(layout.order.values()) or "1",
+    )
+
+
+def _check_readable(layout: JournalLayout) -> None:
+    if not layout.readable:
+        raise SourceError(
+            f"This account may not read table {layout.table.name}.",
+            "cdc grants prints what it needs.",
+        )
+
+
+def select_page(layout: JournalLayout, where: str, condition: str, marks: str) -> str:
+    """A statement of rows of the table, and of two texts ``marks`` in the same snapshot; its parameters are ``limit``
+    and those of the condition and the marks."""
+    _check_readable(layout)
+    return render(
+        "postgres/read/page.sql",
+        images=", ".join(f"t.{quote(column)}" for column in layout.readable),
+        where=where.replace("%", "%%") or "true",
+        table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
+        condition=condition,
+        key=", ".join(layout.order.values()) or "1",
+        marks=marks,
+    )
+
+
+def matching(layout: JournalLayout, column: str) -> str:
+    """Condition: the column is one of the parameter ``values`` (texts)."""
+    cast = layout.casts.get(column)
+    if cast is None:
+        raise SourceError(f"Table {layout.table.name} has no column {column}.", "Correct the rule that names it.")
+    return f"{layout.order.get(column, quote(column))} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
+
+
+def behind(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str | None]]:
+    """Condition: the primary key is greater than ``after``; with its parameters."""
+    if after is None:
+        return "true", {}
+    names = layout.table.key
+    parameters = {f"key{number}": as_text(after[name]) for number, name in enumerate(names)}
+    values = ", ".join(
+        f"CAST(%(key{number})s::text AS {layout.casts[name].replace('%', '%%')})" for number, name in enumerate(names)
+    )
+    return f"({', '.join(layout.order.values())}) > ({values})", parameters
+
+
+def as_text(value: Value) -> str | None:
+    """As PostgreSQL reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)

@@ -1,0 +1,152 @@
+"""One consumer's connection to PostgreSQL: errors in our words, no statement that hangs for ever, waiting for input."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from cdc.database.postgres_connection import connect_async
+from cdc.database.shutdown import shut_down
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
+
+#: Seconds that the server gives a statement, and that we then still wait for its answer.
+STATEMENT_SECONDS = 60.0
+GRACE_SECONDS = 5.0
+
+
+class PostgresConnection:
+    """Closed for good after any `SourceUnavailable`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._news = False
+        #: Statements that belong together come one after the other.
+        self._turn = asyncio.Lock()
+
+    async def connect(self) -> None:
+        with self._translated():
+            self._connection = await connect_async(self._info, "cdc consumer")
+            self._connection.add_notify_handler(self._hear)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def query(
+        self, sql: str, parameters: Mapping[str, Any] | list[Any] | None = None, *, seconds: float = STATEMENT_SECONDS
+    ) -> list[Any]:
+        """Rows in binary form; types that psycopg does not know (xid8, pg_lsn) come as bytes."""
+        async with self._turn:
+            return await self._query(sql, parameters, seconds)
+
+    async def read(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, begin: str = "BEGIN READ ONLY"
+    ) -> list[Any]:
+        """`query` for statements of which a part is somebody else's: they can write nothing, and no value that they
+        meet is told.  ``begin``: what begins such a transaction, and sets what holds in it."""
+        async with self._turn:
+            await self._query(begin, binary=False)
+            try:
+                return await self._query(sql, parameters)
+            except SourceError as error:
+                cause = error.__cause__
+                if isinstance(cause, psycopg.Error) and _may_quote_values(cause):
+                    raise SourceError(
+                        f"{self._info.describe()}: a value is not what the condition takes it for "
+                        f"(SQLSTATE {cause.sqlstate})."
+                    ) from None
+                raise
+            finally:
+                if self._connection is not None and not self._connection.closed:
+                    await self._query("ROLLBACK")
+
+    async def _query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | list[Any] | None = None,
+        seconds: float = STATEMENT_SECONDS,
+        *,
+        binary: bool = True,
+    ) -> list[Any]:
+        """In text form, and without parameters, several statements go at once."""
+        with self._translated():
+            connection = self._open()
+            timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, shut_down, connection.fileno())
+            try:
+                cursor = await connection.execute(sql.encode(), parameters, binary=binary)
+                return [] if cursor.rownumber is None else await cursor.fetchall()
+            finally:
+                timer.cancel()
+
+    async def input(self, seconds: float) -> bool:
+        """Until the server says something by itself (a NOTIFY, or good-bye), or ``seconds`` at most; whether it did."""
+        with self._translated():
+            server = self._open().pgconn
+            server.consume_input()
+            while server.notifies():
+                self._news = True
+            if self._news:
+                self._news = False
+                return True
+            return await readable(server.socket, seconds)
+
+    def _open(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
+        return self._connection
+
+    def _hear(self, _notify: psycopg.Notify) -> None:
+        self._news = True
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise in_our_words(self._info, error) from error
+
+
+def _may_quote_values(error: psycopg.Error) -> bool:
+    """What is wrong with the text itself has a place in it; a session that ends, or may not, has met no value."""
+    if isinstance(error, errors.InsufficientPrivilege | psycopg.OperationalError):
+        return False
+    return error.sqlstate is not None and error.diag.statement_position is None
+
+
+def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
+    where = info.describe()
+    text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    reason = text.strip().rstrip(".")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return SourceError(f"{where}: {reason}.", "cdc grants prints what the account needs.")
+    if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
+        return JournalMissing(f"{where}: {reason}.", "Run cdc install-triggers.")
+    if isinstance(error, errors.UndefinedObject | errors.ObjectNotInPrerequisiteState | errors.UndefinedFile):
+        # of a replication slot: it, its publication or its part of the log is gone
+        return LogPurged(f"{where}: {reason}.", "cdc doctor says what is missing; cdc install-slot makes it again.")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return SourceUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
+    return SourceError(f"{where}: {reason}.")
+
+
+async def readable(descriptor: int, seconds: float) -> bool:
+    """Until the socket has something to read (True), or ``seconds`` at most (False)."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ready.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
+    return True

@@ -1,0 +1,96 @@
+"""Looks at a source from outside, over a connection of its own: whether it has something that is not stored yet.
+
+Capture may hang on its connection; whoever watches it must not hang with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from cdc.model.position import Position
+
+Place = TypeVar("Place")
+
+#: Ends of a log that are remembered: at one every few seconds, what a consumer can be behind with some precision.
+_REMEMBERED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a source has that is not stored.  ``seconds``: age of the oldest of it (0: there is nothing).
+    ``transactions``: how many, of the first 10,000 changes; None where counting is not cheap."""
+
+    seconds: float
+    transactions: int | None = None
+
+
+class Probe(Protocol):
+    @property
+    def server(self) -> str:
+        """Engine and version, for people: ``PostgreSQL 18.4``; empty before it was first reached."""
+        ...
+
+    async def ask(self, position: Position | None) -> Backlog | None:
+        """``position``: the last that the outbox holds.  None: it does not tell.  Raises `SourceError`; the next call
+        connects again."""
+        ...
+
+    async def close(self) -> None:
+        """Safe to call twice and in any state."""
+        ...
+
+
+class LateProbe:
+    """A `Probe` that is made when it is first asked.  ``make`` raises a `SourceError` when it cannot be made.
+    ``keep``: whether its connection stays open between two questions."""
+
+    def __init__(self, make: Callable[[], Probe], *, keep: bool) -> None:
+        self._make = make
+        self._keep = keep
+        self._probe: Probe | None = None
+
+    @property
+    def server(self) -> str:
+        return "" if self._probe is None else self._probe.server
+
+    async def ask(self, position: Position | None) -> Backlog | None:
+        if self._probe is None:
+            self._probe = self._make()
+        try:
+            return await self._probe.ask(position)
+        finally:
+            if not self._keep:
+                await self._probe.close()
+
+    async def close(self) -> None:
+        if self._probe is not None:
+            await self._probe.close()
+
+
+class Ends(Generic[Place]):
+    """Since when a log has been longer than what is stored of it: its ends are remembered as they are seen.
+
+    What was there before the first look counts from then on.  ``holds``: whether a place of the log covers another.
+    """
+
+    def __init__(self, holds: Callable[[Place, Place], bool], now: Callable[[], float] = time.monotonic) -> None:
+        self._holds = holds
+        self._now = now
+        self._seen: deque[tuple[float, Place]] = deque()
+
+    def ahead(self, end: Place, stored: Place) -> Backlog:
+        """``end``: of the log now; ``stored``: up to where everything is in the outbox."""
+        if self._holds(stored, end):
+            self._seen.clear()  # whatever was seen, of another server perhaps
+            return Backlog(0.0)
+        if not self._seen or self._seen[-1][1] != end:
+            self._seen.append((self._now(), end))
+        while self._seen and self._holds(stored, self._seen[0][1]):
+            self._seen.popleft()
+        if len(self._seen) > _REMEMBERED:  # the oldest tells the lag; between the others every second one will do
+            self._seen = deque(each for number, each in enumerate(self._seen) if not number % 2)
+        return Backlog(max(self._now() - self._seen[0][0], 0.0))

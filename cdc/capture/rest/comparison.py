@@ -1,0 +1,259 @@
+"""Comparing a whole resource with what is kept of it, one page a step.
+
+Pages begin at a key, so that no row that stays is passed over, whatever comes and goes.  Rows that two answers, a
+moment apart, lack are missing; whether they are deleted is decided when the comparison has read everything (`MissingRows`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from cdc.capture.rest.difference import Look, RowDifference
+from cdc.capture.rest.doubts import MissingRows, few
+from cdc.capture.rest.position import Progress
+from cdc.capture.rest.reader import ResourcePage, ResourceReader, SeenRow
+from cdc.capture.rest.resource import Resource
+from cdc.model.change import Gap, Operation
+from cdc.model.clock import Clock
+from cdc.model.errors import SourceError
+from cdc.model.snapshot_row import SnapshotRow, SnapshotStore
+
+#: Kept rows that are looked at in a step, however many of them are gone.
+_AT_ONCE: Final = 2000
+#: Seconds between the two answers.
+_MOMENT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonStep:
+    """``after``: where the next step continues, as far as that outlives the process; ``done``: there is none.
+    ``anew``: what was kept before is to be forgotten.  ``soon``: seconds until the next comparison, if sooner than
+    usual."""
+
+    difference: RowDifference
+    after: bytes | None
+    done: bool
+    anew: bool = False
+    soon: float | None = None
+    gaps: tuple[Gap, ...] = ()
+
+
+class Comparison(Protocol):
+    async def step(self) -> ComparisonStep: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What comparisons of one source work with.  ``existing``: whether rows at first sight are told."""
+
+    source: str
+    reader: ResourceReader
+    kept: SnapshotStore
+    clock: Clock
+    doubts: MissingRows
+    existing: bool = False
+
+    def look(self, resource: Resource, progress: Progress) -> Look:
+        return Look(resource, progress.round, self.clock.now())
+
+    async def moment(self) -> None:
+        await self.clock.wait(asyncio.Event(), _MOMENT)
+
+    async def kept_rows(self, resource: Resource, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+        return await self.kept.kept_rows(self.source, resource.table, keys) if keys else {}
+
+
+def comparison(tools: Tools, resource: Resource, progress: Progress) -> Comparison:
+    """The one that goes on from ``progress``."""
+    if not progress.known:
+        return FirstSight(tools, resource, progress)
+    return Numbered(tools, resource, progress) if resource.numbered else Unnumbered(tools, resource, progress)
+
+
+class FirstSight:
+    """Nothing is kept yet that could be compared.  Where the keys are no numbers it begins anew after a stop."""
+
+    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+        self._tools = tools
+        self._resource = resource
+        self._progress = progress
+        self._after = progress.after
+
+    async def step(self) -> ComparisonStep:
+        anew = self._after is None
+        page = await self._page()
+        look = self._tools.look(self._resource, self._progress)
+        self._after = page.until
+        outlives = page.until if self._resource.numbered else None
+        difference = look.first_sight(page.rows, told=self._tools.existing)
+        return ComparisonStep(difference, outlives, page.until is None, anew)
+
+    async def _page(self) -> ResourcePage:
+        """Raises `SourceError` when the table has no rows any more: those behind would look new when it has."""
+        reader = self._tools.reader
+        page = await reader.page(self._resource, self._after)
+        if not page.empty or self._after is None:
+            return page
+        await self._tools.moment()
+        again = await reader.page(self._resource, self._after)
+        if again.empty and not await reader.has_rows(self._resource):
+            raise SourceError(
+                f"The API gives no rows of {self._resource.path}, after it gave some of them.",
+                "FacturaScripts' own log says more.",
+            )
+        return again
+
+
+class Numbered:
+    """In the order of the keys, which the store knows too: a stretch of rows beside the stretch that is kept.  One that
+    continues after a stop knows nothing of the rows before, and reports no deletion: the next one does."""
+
+    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+        self._tools = tools
+        self._resource = resource
+        self._progress = progress
+        self._after = progress.after
+        self._whole = progress.after is None
+        self._known = 0
+        self._missing: set[bytes] = set()
+        self._doubtful = False
+        self._deletions: Deletions | None = None
+
+    async def step(self) -> ComparisonStep:
+        if self._deletions is not None:
+            return await self._deletions.step()
+        page = await self._page()
+        kept = await self._tools.kept.kept_digests(
+            self._tools.source, self._resource.table, _AT_ONCE, self._after, page.until
+        )
+        if len(kept) == _AT_ONCE:
+            page = _cut(page, kept[-1][0])
+        digests = dict(kept)
+        if missing := digests.keys() - {row.key for row in page.rows}:
+            page, missing = await self._again(page, missing)
+        covered = [key for key in digests if page.until is None or key <= page.until]
+        self._known += len(covered)
+        self._missing.update(key for key in missing if page.until is None or key <= page.until)
+        self._after = page.until
+        return await self._compared(page, digests)
+
+    async def _page(self) -> ResourcePage:
+        page = await self._tools.reader.page(self._resource, self._after)
+        self._doubtful = self._doubtful or page.empty
+        return page
+
+    async def _again(self, page: ResourcePage, missing: set[bytes]) -> tuple[ResourcePage, set[bytes]]:
+        """A second answer, unless minutes decide anyway."""
+        if page.empty:
+            return page, missing
+        await self._tools.moment()
+        again = await self._page()
+        still = missing - {row.key for row in again.rows}
+        self._doubtful = self._doubtful or still != missing  # some came back: more may
+        return _cut(again, page.until), still
+
+    async def _compared(self, page: ResourcePage, digests: Mapping[bytes, bytes]) -> ComparisonStep:
+        changed = [row for row in page.rows if digests.get(row.key) != row.kept.digest]
+        before = await self._tools.kept_rows(self._resource, [row.key for row in changed])
+        look = self._tools.look(self._resource, self._progress)
+        step = ComparisonStep(look.changed(changed, before), page.until, page.until is None)
+        if page.until is not None:
+            return step
+        if not self._whole:
+            return replace(step, soon=0.0)
+        self._deletions = Deletions(self._tools, self._resource, self._progress)
+        doubtful = self._doubtful or not few(len(self._missing), self._known)
+        return self._deletions.after(step, self._missing, self._known, doubtful=doubtful)
+
+
+def _cut(page: ResourcePage, until: bytes | None) -> ResourcePage:
+    """The page up to ``until``, if it goes so far."""
+    if until is None or (page.until is not None and page.until <= until):
+        return page
+    return replace(page, rows=tuple(row for row in page.rows if row.key <= until), until=until)
+
+
+class Unnumbered:
+    """In an order that only the database knows: which keys were seen is remembered, and what was not seen in two whole
+    readings, one after the other, is missing."""
+
+    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+        self._tools = tools
+        self._resource = resource
+        self._progress = progress
+        self._after: bytes | None = None
+        self._seen: set[bytes] = set()
+        self._missing: set[bytes] | None = None  # in the first reading
+        self._doubtful = False
+        self._deletions: Deletions | None = None
+
+    async def step(self) -> ComparisonStep:
+        if self._deletions is not None:
+            return await self._deletions.step()
+        page = await self._tools.reader.page(self._resource, self._after)
+        self._doubtful = self._doubtful or page.empty
+        self._note(page.rows)
+        before = await self._tools.kept_rows(self._resource, [row.key for row in page.rows])
+        look = self._tools.look(self._resource, self._progress)
+        step = ComparisonStep(look.changed(page.rows, before), None, done=False)
+        self._after = page.until
+        return await self._read(step) if page.until is None else step
+
+    def _note(self, rows: Sequence[SeenRow]) -> None:
+        keys = {row.key for row in rows}
+        if keys and keys <= self._seen:
+            raise SourceError(
+                f"The API gives rows of {self._resource.path} again that it gave before.",
+                "A key that looks like a date may be the cause: FacturaScripts does not compare it as text.",
+            )
+        self._seen |= keys
+
+    async def _read(self, step: ComparisonStep) -> ComparisonStep:
+        """One reading has come to its end."""
+        missing, known = await self._unseen()
+        self._doubtful = self._doubtful or not few(len(missing), known)
+        if self._missing is None and missing:
+            self._missing, self._seen = missing, set()
+            await self._tools.moment()
+            return step
+        first = self._missing or set()
+        doubtful = self._doubtful or not first <= missing
+        self._deletions = Deletions(self._tools, self._resource, self._progress)
+        return self._deletions.after(step, missing & first, known, doubtful=doubtful)
+
+    async def _unseen(self) -> tuple[set[bytes], int]:
+        """And how many rows are kept."""
+        found: set[bytes] = set()
+        number, after = 0, None
+        while kept := await self._tools.kept.kept_digests(self._tools.source, self._resource.table, _AT_ONCE, after):
+            found.update(key for key, _ in kept if key not in self._seen)
+            number += len(kept)
+            after = kept[-1][0]
+        return found, number
+
+
+class Deletions:
+    """The end of a comparison: those of the missing rows that are believed to be deleted."""
+
+    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+        self._tools = tools
+        self._resource = resource
+        self._look = tools.look(resource, progress)
+        self._gone: list[bytes] = []
+
+    def after(self, step: ComparisonStep, missing: set[bytes], known: int, *, doubtful: bool) -> ComparisonStep:
+        """The step that ends the reading, with the verdict."""
+        verdict = self._tools.doubts.settle(self._resource.table, missing, known, plain=not doubtful)
+        self._gone = sorted(verdict.gone)
+        gaps = (Gap(self._resource.table, Operation.DELETE, self._look.time, verdict.gap),) if verdict.gap else ()
+        soon = self._tools.doubts.recheck(self._resource.table)
+        return replace(step, done=not self._gone, gaps=gaps, soon=soon)
+
+    async def step(self) -> ComparisonStep:
+        some, self._gone = self._gone[:_AT_ONCE], self._gone[_AT_ONCE:]
+        before = await self._tools.kept_rows(self._resource, some)
+        soon = self._tools.doubts.recheck(self._resource.table)
+        return ComparisonStep(self._look.changed((), before, some), None, not self._gone, soon=soon)

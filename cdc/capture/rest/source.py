@@ -1,0 +1,272 @@
+"""A `cdc.capture.base.Source` that asks FacturaScripts' API again and again, and compares.
+
+Invariant: a batch holds the changes that one answer shows, and what is kept of its rows; the outbox stores both, and
+the position, in one transaction.  The next answer is compared with what is kept then: nothing is told twice, and what a
+crash left untold differs still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+
+from cdc.capture.base import NO_BACKFILLS, Backfills
+from cdc.capture.consumer_turn import ConsumerTurn as OnlyReader
+from cdc.capture.rest.client import ApiClient
+from cdc.capture.rest.comparison import Comparison, Tools, comparison
+from cdc.capture.rest.difference import RowDifference
+from cdc.capture.rest.doubts import MissingRows
+from cdc.capture.rest.guard import BAN_SECONDS, Withheld, is_refusal
+from cdc.capture.rest.lookup import ApiLookup
+from cdc.capture.rest.position import Progress, RestPosition
+from cdc.capture.rest.reader import ResourceReader
+from cdc.capture.rest.resource import Resource
+from cdc.capture.rest.schedule import Kind, Schedule, ScheduledRead
+from cdc.model.change import Batch, Gap, Row, Value
+from cdc.model.clock import Clock
+from cdc.model.column import Table
+from cdc.model.errors import ApiError, SourceError, SourceUnavailable
+from cdc.model.position import Position
+from cdc.model.snapshot_row import SnapshotChange, SnapshotStore
+
+#: What the API says of all of itself, not of the resource asked for.
+_OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+#: Seconds between two tries to become the only reader.
+STANDBY_SECONDS: Final = 1.0
+#: Seconds after which a resource is asked for again that may not be asked for now.
+_LATER: Final = 30.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """``resources``: those whose rows are captured, at least one.  ``lookups``: those whose rows mapping asks for, by
+    table.  ``existing``: whether rows at first sight are told."""
+
+    resources: Sequence[Resource]
+    lookups: Mapping[str, Resource]
+    page_size: int = 500
+    existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a connection to the API is worked with."""
+
+    client: ApiClient
+    tools: Tools
+    lookup: ApiLookup
+
+
+class RestSource:
+    """``connect``: makes a client; it raises `SourceError`.  ``kept``: where the outbox keeps rows."""
+
+    def __init__(
+        self, name: str, connect: Callable[[], ApiClient], polled: Polled, kept: SnapshotStore, clock: Clock
+    ) -> None:
+        self._name = name
+        self._connect = connect
+        self._polled = polled
+        self._kept = kept
+        self._turn_to_read = OnlyReader(name)
+        self._clock = clock
+        self._schedule = Schedule(polled.resources, clock.monotonic)
+        self._doubts = MissingRows(name, len(polled.resources), clock.monotonic)
+        self._opened: _Opened | None = None
+        self._position = RestPosition()
+        self._stored: Position | None = None
+        self._foreign = False
+        self._unstored: str | None = None  # the table of a batch that is not acknowledged
+        self._comparisons: dict[str, Comparison] = {}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def standby(self) -> bool:
+        return self._turn_to_read.awaited
+
+    @property
+    def problems(self) -> Sequence[str]:
+        return ()
+
+    async def open(self, position: Position | None) -> None:
+        loaded = RestPosition.load(position)
+        await self._turn_to_read.take(self._become_reader, STANDBY_SECONDS)
+        self._foreign = loaded is None
+        self._position, self._stored = loaded or RestPosition(), position
+        self._comparisons.clear()
+        if self._unstored is not None:
+            self._schedule.repeat(self._unstored)
+        for resource in self._polled.resources:
+            if self._position.of(resource.table).known:
+                self._schedule.known(resource.table)
+        client = self._connect()
+        if self._position.refused:
+            await client.guard.add(self._position.refused)
+        reader = ResourceReader(client, self._polled.page_size)
+        tools = Tools(self._name, reader, self._kept, self._clock, self._doubts, self._polled.existing)
+        self._opened = _Opened(client, tools, ApiLookup(reader, self._polled.lookups, self._doubts))
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.client.close()
+        await self._kept.stop_reading(self._name)
+
+    async def _become_reader(self, seconds: float) -> bool:
+        if await self._kept.become_reader(self._name):
+            return True
+        await self._clock.wait(asyncio.Event(), seconds)
+        return False
+
+    @property
+    def _api(self) -> _Opened:
+        if self._opened is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
+        return self._opened
+
+    async def acknowledge(self, position: Position) -> None:
+        self._position, self._stored = RestPosition.load(position) or self._position, position
+        self._unstored = None
+
+    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
+        return await self._api.lookup.rows(table, column, values)
+
+    async def all_rows(self, table: str) -> list[Row]:
+        return await self._api.lookup.all_rows(table)
+
+    async def tables(self) -> dict[str, Table]:
+        """Their keys as configured: to ask for their columns would take a request each."""
+        return {each.table: Table(each.table, (), (each.key,)) for each in self._polled.resources}
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Nothing is missed: how far each resource was read is stored with its rows."""
+
+    async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
+        if self._foreign:
+            reason = "another way of capture came before: what changed since it stopped is not told"
+            log.warning("moving", source=self._name, to="rest", reason=reason)
+        for table in self._position.progress.keys() - {each.table for each in self._polled.resources}:
+            kept = SnapshotChange(table, behind=self._stored, anew=True)
+            yield Batch((), self._position.without(table).dump(), kept=kept)
+        try:
+            await self._api.client.get()  # whether it lets us in, before any resource is asked for
+            if self._schedule.failing:
+                self._schedule.bring_back()
+            while True:
+                turn = self._schedule.next()
+                batch = await self._turn(turn)
+                if batch is not None:
+                    self._unstored = turn.resource.table
+                    yield batch
+        except SourceError:
+            self._doubts.disturb()
+            raise
+
+    async def _turn(self, turn: ScheduledRead) -> Batch | None:
+        if self._schedule.all_aside:
+            self._schedule.failing = True
+            raise SourceError("No resource of the API can be read.", "The log says why of each; cdc doctor, too.")
+        await self._clock.wait(asyncio.Event(), max(turn.at - self._clock.monotonic(), 0.0))
+        try:
+            return await (self._new_rows(turn) if turn.kind is Kind.NEW else self._compare(turn))
+        except Withheld as error:
+            if error.wholly:
+                raise
+            self._schedule.postpone(turn, _LATER, BAN_SECONDS)
+        except SourceError as error:
+            await self._put_aside(turn.resource.table, error)
+        return None
+
+    async def _put_aside(self, table: str, error: SourceError) -> None:
+        """Only the resource that failed, if the API answers otherwise; else raises the error, which is the API's."""
+        status = error.status if isinstance(error, ApiError) else HTTPStatus.OK
+        if status in _OF_ALL:
+            raise error
+        self._comparisons.pop(table, None)
+        failed = not is_refusal(status)
+        pause = self._schedule.put_aside(table, failed=failed)
+        if failed:
+            self._doubts.disturb(table)
+            await self._check_alone(error)
+        log.error("resource put aside", source=self._name, table=table, error=str(error), retry_in=round(pause))
+
+    async def _check_alone(self, error: SourceError) -> None:
+        """Raise ``error`` when the API fails as a whole: its list of resources fails too, or nothing has answered since
+        it failed last."""
+        if not self._schedule.failing:
+            try:
+                await self._api.client.get()
+            except SourceError:
+                self._schedule.failing = True
+        if self._schedule.failing:
+            raise error
+
+    async def _new_rows(self, turn: ScheduledRead) -> Batch | None:
+        resource, progress = turn.resource, self._position.of(turn.resource.table)
+        page = await self._api.tools.reader.page(resource, progress.newest)
+        difference = self._api.tools.look(resource, progress).changed(page.rows, {})
+        self._schedule.served(turn, done=page.until is None)
+        return self._batch(resource, difference, replace(progress, newest=_newest(progress, difference)))
+
+    async def _compare(self, turn: ScheduledRead) -> Batch | None:
+        resource, progress = turn.resource, self._position.of(turn.resource.table)
+        table = resource.table
+        if table not in self._comparisons:
+            progress = self._begun(progress)
+            self._comparisons[table] = comparison(self._api.tools, resource, progress)
+        step = await self._comparisons[table].step()
+        self._schedule.served(turn, done=step.done, soon=step.soon)
+        newest = _newest(progress, step.difference) if resource.numbered else None
+        if step.done:
+            del self._comparisons[table]
+            self._schedule.known(table)
+            reached = Progress(progress.round, known=True, newest=newest)
+        else:
+            reached = replace(progress, after=step.after, newest=newest)
+        return self._batch(resource, step.difference, reached, anew=step.anew, gaps=step.gaps)
+
+    def _begun(self, progress: Progress) -> Progress:
+        """Each comparison has a round of its own, since event ids hold it: also one that begins anew after a stop, and
+        the first of a new life of the outbox."""
+        if not progress.round:
+            return replace(progress, round=int(self._clock.now().timestamp()))
+        return replace(progress, round=progress.round + 1) if progress.known and progress.after is None else progress
+
+    def _batch(
+        self,
+        resource: Resource,
+        difference: RowDifference,
+        reached: Progress,
+        *,
+        anew: bool = False,
+        gaps: tuple[Gap, ...] = (),
+    ) -> Batch | None:
+        """None when there is nothing to be stored: how far it was read goes with what is stored next.  That a
+        comparison is over must be, if where it stood is: a later one would go on from there."""
+        position = self._position.with_progress(resource.table, reached)
+        told = difference.changes or difference.written or difference.gone or gaps
+        stored = (RestPosition.load(self._stored) or RestPosition()).of(resource.table)
+        over = reached.after is None and stored.after is not None
+        if not told and not anew and not over and reached.known == stored.known:
+            self._position = position
+            return None
+        kept = SnapshotChange(resource.table, difference.written, difference.gone, behind=self._stored, anew=anew)
+        return Batch(difference.changes, position.dump(), gaps, kept=kept)
+
+
+def _newest(progress: Progress, difference: RowDifference) -> bytes | None:
+    keys = [row.key for row in difference.written]
+    if progress.newest is not None:
+        keys.append(progress.newest)
+    return max(keys, default=None)

@@ -1,0 +1,192 @@
+"""Wanted against found, for capture from PostgreSQL's log: what cannot work, what is missing, what must go.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.capture.slot import render as sql
+from cdc.capture.slot.refusal import refuse_server, refuse_tables
+from cdc.capture.slot.state import SlotInstallation
+from cdc.capture.triggers.base import Plan, Step
+from cdc.database.postgres_slot import PLUGIN, PUBLICATION, Identity, SlotMemory
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+
+FULL = "f"
+#: What the slot's step is called: it waits for transactions, not for a lock.
+SLOT_STEP = "Make the replication slot"
+
+
+def plan_install(found: SlotInstallation, captures: Sequence[Capture]) -> Plan:
+    """Raises `InstallError` for what can never work."""
+    refuse_server(found)
+    refuse_tables(found, [capture.table for capture in captures])
+    planner = _Planner(found)
+    planner.publication()
+    planner.forget_others([capture.table for capture in captures])
+    for capture in captures:
+        planner.table(capture.table)
+    planner.slot()
+    return planner.plan()
+
+
+def plan_repair(found: SlotInstallation, tables: Sequence[str]) -> Plan:
+    """These tables only, which must have been installed."""
+    known = found.memory.identities if found.memory is not None else {}
+    unknown = [table for table in tables if table not in known]
+    if unknown:
+        raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.", "Run cdc install-slot.")
+    refuse_server(found)
+    refuse_tables(found, tables)
+    planner = _Planner(found)
+    planner.publication()
+    for table in tables:
+        planner.table(table)
+    return planner.plan()
+
+
+def plan_extend(found: SlotInstallation, tables: Sequence[str]) -> Plan:
+    """These tables beside what is captured."""
+    if found.memory is None:
+        raise InstallError(f"No publication is installed in {found.server.database}.", "Run cdc install-slot.")
+    refuse_server(found)
+    refuse_tables(found, tables)
+    planner = _Planner(found)
+    for table in tables:
+        planner.table(table)
+    return planner.plan()
+
+
+def plan_uninstall(found: SlotInstallation) -> Plan:
+    """The slot first: while it is there the server keeps its log."""
+    if found.server.published and found.memory is None:
+        return Plan((), (f"The publication {PUBLICATION} of this database is not ours: nothing to remove.",))
+    if found.memory is not None and not found.server.publication_owned:
+        raise InstallError(
+            f"Role {found.server.role} does not own the publication {PUBLICATION} of database {found.server.database}.",
+            "Uninstall with the account that installed the slot, or a superuser.",
+        )
+    planner = _Planner(found)
+    planner.drop_slot()
+    if found.memory is not None:
+        planner.forget_others([])
+        planner.drop_publication()
+    return planner.plan()
+
+
+def drift(found: SlotInstallation, table: str) -> list[str]:
+    """What is not as installed on this table, one phrase each; empty when all is well."""
+    wrong = []
+    if not found.tables[table].published:
+        wrong.append("it is not published: the rules capture it since (tables or include changed), or it was taken out")
+    for holder in found.tables[table].holders:
+        if found.tables[holder].identity != FULL:
+            of = "its" if holder == table else f"the partition {holder}'s"
+            wrong.append(f"{of} replica identity is not FULL")
+    return wrong
+
+
+class _Planner:
+    """Gathers steps; ``_identities`` is what is remembered behind those gathered so far."""
+
+    def __init__(self, found: SlotInstallation) -> None:
+        self._found = found
+        self._steps: list[Step] = []
+        self._notes: list[str] = []
+        self._identities = dict(found.memory.identities) if found.memory is not None else {}
+
+    def plan(self) -> Plan:
+        return Plan(tuple(self._steps), tuple(self._notes))
+
+    def publication(self) -> None:
+        server = self._found.server
+        if not server.published:
+            statements = (sql.publication(server.version, exists=False), self._remember())
+            self._steps.append(Step("Make the publication", "", statements))
+        elif not server.publishes_all:
+            statement = sql.publication(server.version, exists=True)
+            self._steps.append(Step("Mend the publication", "", (statement,)))
+
+    def table(self, table: str) -> None:
+        """Locks one table a step: partitions have steps of their own."""
+        schema, found = self._found.schema, self._found.tables[table]
+        known = table in self._identities
+        title = f"Mend the capture of {table}" if known else f"Capture {table}"
+        self._note(table)
+        for leaf in found.leaves:
+            if made := self._full(leaf):
+                self._steps.append(Step(f"{title}: partition {leaf}", leaf, (*made, self._remember())))
+        statements = [] if found.kind == "p" else self._full(table)
+        if not found.published:
+            statements.append(sql.publish(schema, table))
+        if statements or not known:
+            self._steps.append(Step(title, table, (*statements, self._remember())))
+
+    def _note(self, table: str) -> None:
+        """The memory names what is captured, and how it was before."""
+        found = self._found.tables[table]
+        self._identities.setdefault(table, Identity(found.identity, found.identity_index))
+
+    def _full(self, table: str) -> list[str]:
+        """What gives the table the replica identity FULL; the one that it had is remembered."""
+        self._note(table)
+        whole = self._found.tables[table].identity == FULL
+        return [] if whole else [sql.identity(self._found.schema, table, Identity(FULL))]
+
+    def forget_others(self, kept: Sequence[str]) -> None:
+        """Tables, and their partitions, that are captured now and not wanted any more."""
+        tables = self._found.tables
+        wanted = {*kept, *(leaf for table in kept if table in tables for leaf in tables[table].leaves)}
+        published = {name for name in self._found.published if name not in wanted}
+        for name in sorted({*self._identities.keys() - wanted, *published}):
+            statements = [sql.unpublish(self._found.schema, name)] if name in published else []
+            statements += self._restored(name)
+            self._identities.pop(name, None)
+            self._steps.append(Step(f"Stop capturing {name}", name, (*statements, self._remember())))
+
+    def _restored(self, name: str) -> list[str]:
+        before = self._identities.get(name)
+        found = self._found.tables.get(name)
+        if before is None or found is None or found.kind != "r":
+            return []
+        if Identity(found.identity, found.identity_index) == before:
+            return []
+        if before.kind == "i" and before.index not in found.indexes:
+            self._notes.append(f"Table {name} had its replica identity from the index {before.index}, which is gone.")
+            before = Identity("d")
+        return [sql.identity(self._found.schema, name, before)]
+
+    def _remember(self) -> str:
+        return sql.remember(SlotMemory(self._found.schema, dict(self._identities)))
+
+    def slot(self) -> None:
+        """A slot cannot be read over a stretch of log in which its publication did not exist."""
+        slot = self._found.slot
+        if slot is not None and (slot.invalid or not self._found.server.published):
+            self.drop_slot()
+            slot = None
+        if slot is None:
+            statement = sql.create_slot(self._found.slot_name, self._found.server.version)
+            self._steps.append(Step(SLOT_STEP, "", (statement,)))
+
+    def drop_slot(self) -> None:
+        slot, server = self._found.slot, self._found.server
+        if slot is None or slot.plugin != PLUGIN or slot.database != server.database:
+            return
+        if slot.active:
+            raise InstallError(
+                f"The replication slot {self._found.slot_name} is being read.", "Stop cdc run, then run this again."
+            )
+        if slot.unread and not slot.invalid:
+            self._notes.append(f"{slot.unread} bytes of log that have not been read will be lost.")
+        self._steps.append(Step("Drop the replication slot", "", (sql.drop_slot(self._found.slot_name),)))
+
+    def drop_publication(self) -> None:
+        self._steps.append(Step("Drop the publication", "", (sql.drop_publication(),)))
+
+
+def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:
+    """From what is there now back to what was captured before."""
+    if before.memory is None:
+        return plan_uninstall(found)
+    return plan_install(found, [Capture(table) for table in before.published])

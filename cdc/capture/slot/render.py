@@ -1,0 +1,55 @@
+"""The SQL text of each thing that reading PostgreSQL's log needs.  Pure."""
+
+from __future__ import annotations
+
+from cdc.capture.triggers.postgres_render import literal, qualified, quote
+from cdc.database.postgres_slot import PUBLICATION, Identity, SlotMemory
+from cdc.sqlfile import render
+
+#: Partitions speak for themselves: as their table, they would not say whether they told of a whole row or of its key.
+_OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false"
+#: From this version on a table with stored generated columns cannot be updated unless they are published.
+_GENERATED_VERSION = 180000
+#: From this version on a slot may follow a fail-over to a standby that is set up for it.
+_FAILOVER_VERSION = 170000
+_IDENTITIES = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL"}
+
+
+def publication(version: int, *, exists: bool) -> str:
+    name = "publication_options" if exists else "publication"
+    options = f"{_OPTIONS}, publish_generated_columns = stored" if version >= _GENERATED_VERSION else _OPTIONS
+    return _render(name, options=options)
+
+
+def remember(memory: SlotMemory) -> str:
+    return _render("remember", memory=literal(memory.dump()))
+
+
+def identity(schema: str, table: str, wanted: Identity) -> str:
+    words = f"USING INDEX {quote(wanted.index)}" if wanted.kind == "i" else _IDENTITIES[wanted.kind]
+    return render("postgres/slot/identity.sql", table=qualified(schema, table), identity=words)
+
+
+def publish(schema: str, table: str) -> str:
+    return _render("publish", table=qualified(schema, table))
+
+
+def unpublish(schema: str, table: str) -> str:
+    return _render("unpublish", table=qualified(schema, table))
+
+
+def drop_publication() -> str:
+    return _render("drop_publication")
+
+
+def create_slot(name: str, version: int) -> str:
+    more = ", failover => true" if version >= _FAILOVER_VERSION else ""
+    return render("postgres/slot/create_slot.sql", slot=literal(name), more=more)
+
+
+def drop_slot(name: str) -> str:
+    return render("postgres/slot/drop_slot.sql", slot=literal(name))
+
+
+def _render(name: str, **parts: str) -> str:
+    return render(f"postgres/slot/{name}.sql", publication=quote(PUBLICATION), **parts)

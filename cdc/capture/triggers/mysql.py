@@ -1,0 +1,180 @@
+"""The installer for MariaDB and MySQL; see `cdc.capture.triggers.base.Installer` for its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.capture.triggers.base import Hiding, Plan, Progress, hide_nothing
+from cdc.capture.triggers.mysql_apply import SESSION, LockPatience, run, run_each
+from cdc.capture.triggers.mysql_extend import extend_plan
+from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of
+from cdc.capture.triggers.mysql_grants import grants_text
+from cdc.capture.triggers.mysql_inspect import inspect
+from cdc.capture.triggers.mysql_plan import install_plan, repair_plan, restore_plan, uninstall_plan
+from cdc.capture.triggers.mysql_prove import capture_findings, prove
+from cdc.capture.triggers.mysql_state import Installation, MySQLState
+from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
+from cdc.database.mysql_journal import Tokens
+from cdc.database.mysql_tables import survey
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import InstallError, TableAltered
+from cdc.model.finding import Finding, Repaired, SurveyedTable
+
+_DELIMITER = "$$"
+_REPAIR_TRIES = 5
+
+
+class MySQLInstaller:
+    """``lock_wait``: how long and how often DDL waits for a table that somebody else is using.  ``hiding``: what repairs
+    hide besides what was installed as secret."""
+
+    def __init__(
+        self, info: ConnectionInfo, lock_wait: LockPatience | None = None, hiding: Hiding = hide_nothing
+    ) -> None:
+        self._info = info
+        self._lock_wait = lock_wait or LockPatience()
+        self._hiding = hiding
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        connection = connect(self._info)
+        try:
+            with errors_of(self._info):
+                yield connection
+        finally:
+            if connection.open:
+                connection.close()
+
+    def plan_install(
+        self, captures: Sequence[Capture], *, tokens: Tokens | None = None, cascades_only: bool = False
+    ) -> Plan:
+        """``tokens``: how MySQL's triggers are to learn their transaction; None: as installed, or the default.
+
+        ``cascades_only``: just the triggers of parents, which journal what foreign keys do to captured tables, for a
+        consumer that reads everything else in the binlog."""
+        with self._connection() as connection:
+            found = replace(inspect(connection), asked_tokens=tokens)
+            return install_plan(found, found.within(captures), cascades_only=cascades_only)
+
+    def plan_uninstall(self) -> Plan:
+        with self._connection() as connection:
+            return uninstall_plan(inspect(connection))
+
+    def script(self, plan: Plan) -> str:
+        lines = [f"-- {note}" for note in plan.notes]
+        lines += [f"{sql};" for sql in (*SESSION, f"SET SESSION lock_wait_timeout = {self._lock_wait.seconds}")]
+        lines.append(f"DELIMITER {_DELIMITER}")
+        for step in plan.steps:
+            lines.append(f"-- {step.title}")
+            lines += [f"{sql}{_DELIMITER}" for sql in step.statements]
+        return "\n".join([*lines, "DELIMITER ;", ""])
+
+    def apply(self, plan: Plan, progress: Progress) -> None:
+        with self._connection() as connection:
+            run(connection, plan, self._lock_wait, progress, partial(prove, self._info))
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        with self._connection() as connection:
+            found = inspect(connection)
+            return grants_text(found, found.within(captures), self._info.database)
+
+    def repair(self, tables: Sequence[str] | None = None) -> Repaired:
+        return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))
+
+    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:  # noqa: ARG002 - grants outlive a table here
+        return self._each_table(lambda found: restore_plan(found, found.within(captures)))
+
+    def _each_table(self, plan_of: Callable[[MySQLState], Plan]) -> Repaired:
+        """What was altered since the plan was made is planned again: one alteration often follows another."""
+        done: tuple[str, ...] = ()
+        with self._connection() as connection:
+            for tries_left in reversed(range(_REPAIR_TRIES)):
+                found = inspect(connection).hiding(self._hiding)
+                try:
+                    outcome = run_each(connection, plan_of(found), found, self._lock_wait)
+                except TableAltered:
+                    if not tries_left:
+                        raise
+                    continue
+                done += outcome.done
+                if not tries_left or not any(isinstance(error, TableAltered) for error in outcome.failed.values()):
+                    return Repaired(done, outcome.failed)
+        raise AssertionError("the last try returned")
+
+    def _installed(self, found: MySQLState) -> Installation:
+        if found.installation is None:
+            raise InstallError(f"No journal is installed in {self._info.describe()}.", "Run `cdc install-triggers`.")
+        return found.installation
+
+    def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
+        with self._connection() as connection:
+            for tries_left in reversed(range(_REPAIR_TRIES)):
+                found = inspect(connection).hiding(self._hiding)
+                plan = extend_plan(found, self._installed(found), found.within(captures))
+                try:
+                    run(connection, plan, self._lock_wait, lambda _: None, partial(prove, self._info))
+                except TableAltered:
+                    if not tries_left:
+                        raise
+                else:
+                    return [step.title for step in plan.steps]
+        raise AssertionError("the last try returned or raised")
+
+    def extend_cascades(self, captures: Sequence[Capture]) -> Sequence[str]:
+        """`extend` where triggers journal cascades only; nothing where there are none, or all."""
+        with self._connection() as connection:
+            there = inspect(connection).installation
+        return self.extend(captures) if there is not None and there.cascades_only else ()
+
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        with self._connection() as connection:
+            found = inspect(connection)
+            return [*findings_of(connection, found, found.within(captures)), *capture_findings(self._info, found)]
+
+    def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
+        """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
+        with self._connection() as connection:
+            found = inspect(connection)
+            only = found.installation is not None and found.installation.cascades_only
+            if not only:
+                return None
+            return [*cascade_findings(connection, found, found.within(captures)), *capture_findings(self._info, found)]
+
+    def unreadable(self, tables: Sequence[str]) -> list[str]:
+        """Return those of these tables that this account may not read, each tried."""
+        with self._connection() as connection:
+            return [table for table in tables if not _may_read(connection, table)]
+
+    def survey(self) -> list[SurveyedTable]:
+        with self._connection() as connection:
+            there = inspect(connection).installation
+            captures = () if there is None or there.cascades_only else there.captures
+            return survey(connection, {capture.table for capture in captures})
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        with self._connection() as connection:
+            return inspect(connection).within(captures)
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        with self._connection() as connection:
+            tables = inspect(connection).tables
+            return {name: tuple(column.name for column in table.columns) for name, table in tables.items()}
+
+
+def _may_read(connection: Connection[Any], table: str) -> bool:
+    try:
+        rows(connection, sqlfile.render("mysql/may_read.sql", table=quote(table)))
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+        if code_of(error) in NO_PRIVILEGE:
+            return False
+        raise
+    return True

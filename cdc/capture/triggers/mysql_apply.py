@@ -1,0 +1,220 @@
+"""Runs a plan on a MariaDB or MySQL database: short lock waits with retries, and everything taken back on failure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc import sqlfile
+from cdc.capture.triggers.base import Plan, Progress, Step
+from cdc.capture.triggers.mysql_inspect import inspect
+from cdc.capture.triggers.mysql_probe import Proof
+from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger
+from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, Flavour, code_of, quote, rows
+from cdc.database.mysql_journal import WAIT
+from cdc.model.errors import CdcError, InstallError, LockTimeout, TableAltered
+from cdc.model.finding import Finding, Repaired, Severity
+
+_LOCK_WAIT_TIMEOUT = 1205
+_DEADLOCK = 1213
+_BINLOG_NEEDS_SUPER = 1419
+#: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
+SESSION = ("SET NAMES utf8mb4", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'", "SET SESSION autocommit = 1")
+#: What the plan was made from is not there any more (a column, a table, a trigger), or what it creates is there by now
+#: (a table, a procedure, a trigger).
+_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1360, 1050, 1304, 1359})
+
+
+@dataclass(frozen=True, slots=True)
+class LockPatience:
+    """How long DDL may wait for a table (and make the ERP queue behind it), and how often it tries."""
+
+    seconds: int = 2
+    attempts: int = 5
+
+
+def run(
+    connection: Connection[Any],
+    plan: Plan,
+    lock_wait: LockPatience,
+    progress: Progress,
+    prove: Callable[[Proof], Finding],
+) -> None:
+    """All steps in order.  When one fails, what this run made is taken back before the error is raised."""
+    if plan.obstacle:
+        raise plan.obstacle
+    if not plan.steps:
+        return
+    _prepare(connection, lock_wait)
+    before = inspect(connection)
+    for step in plan.steps:
+        progress(step.title)
+        try:
+            if isinstance(step, Proof):
+                _proved(prove(step))
+            else:
+                _run_step(connection, step, lock_wait)
+        except CdcError as error:
+            _take_back(connection, before, lock_wait, error)
+            raise
+
+
+def _proved(finding: Finding) -> None:
+    if finding.severity is not Severity.OK:
+        raise InstallError(finding.detail, finding.mend)
+
+
+def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
+    """All steps in order, each table's by itself: what fails is taken back for its table alone.  ``before``: what the
+    plan was made from.  Raises what fails of the journal, without which no table can be captured."""
+    done: list[str] = []
+    failed = dict(plan.refused)
+    if plan.obstacle:
+        raise plan.obstacle
+    if plan.steps:
+        _prepare(connection, lock_wait)
+    for step in plan.steps:
+        try:
+            _run_step(connection, step, lock_wait)  # nothing for a `Proof`, which has no statements
+        except InstallError as error:
+            if not step.table:
+                raise
+            _take_back(connection, before, lock_wait, error, step.table)
+            failed[step.table] = error
+        else:
+            done += [step.title] if step.statements else []
+    return Repaired(tuple(done), failed)
+
+
+def _prepare(connection: Connection[Any], lock_wait: LockPatience) -> None:
+    seconds = int(lock_wait.seconds)
+    waits = (f"SET SESSION lock_wait_timeout = {seconds}", f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+    for sql in (*SESSION, *waits):
+        _execute(connection, sql)
+
+
+def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> None:
+    for attempt in range(1, lock_wait.attempts + 1):
+        try:
+            _run_statements(connection, step.statements)
+        except pymysql.err.MySQLError as error:
+            if code_of(error) not in (_LOCK_WAIT_TIMEOUT, _DEADLOCK):
+                raise _explained(error, step) from error
+            if attempt == lock_wait.attempts:
+                raise _lock_timeout(connection, step, lock_wait) from error
+        else:
+            return
+
+
+def _run_statements(connection: Connection[Any], statements: Sequence[str]) -> None:
+    try:
+        for sql in statements:
+            _execute(connection, sql)
+    finally:
+        if connection.open:
+            _execute(connection, "UNLOCK TABLES")
+
+
+def _execute(connection: Connection[Any], sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
+    code = code_of(error)
+    where = f"Could not {step.title}"
+    if code == _BINLOG_NEEDS_SUPER:
+        return InstallError(
+            f"{where}: this account may not create triggers while the server writes a binlog (error 1419).",
+            "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+        )
+    if code in NO_PRIVILEGE:
+        return InstallError(
+            f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
+            "cdc grants prints what an installing account needs.",
+        )
+    if code in _ALTERED:
+        return TableAltered(
+            f"{where}: the database was altered at the same time ({error.args[-1]}).", "Run this again."
+        )
+    return InstallError(f"{where}: error {code}: {error.args[-1]}.")
+
+
+def _lock_timeout(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> LockTimeout:
+    table = step.table or _last_table(step)
+    tries = f"{lock_wait.attempts} times {lock_wait.seconds} s"
+    return LockTimeout(
+        f"Could not {step.title}: table {table} stayed locked for {tries}, {_blocker(connection, table)}.",
+        "Wait until that connection ends its transaction, or end it with KILL, then run this again.",
+    )
+
+
+def _last_table(step: Step) -> str:
+    names = re.findall(r"TABLE (?:IF EXISTS )?`([^`]+)`", step.statements[0])
+    return names[-1] if names else "of the journal"
+
+
+def _blocker(connection: Connection[Any], table: str) -> str:
+    """Words that name the connection in the way, as far as this server and account tell."""
+    mysql = Flavour.MARIADB.value not in str(connection.get_server_info()).lower()
+    try:
+        if mysql:
+            found = rows(connection, sqlfile.load("mysql/blockers_mysql.sql"), (table,))
+        else:
+            found = rows(connection, sqlfile.load("mariadb/blockers.sql"))
+    except pymysql.err.MySQLError as error:
+        return f"by a connection that this account may not see (error {code_of(error)}; it would need PROCESS)"
+    if not found:
+        return "by a connection that this server does not show"
+    number, user, host, seconds = found[0]
+    likely = "by" if mysql else "most likely by"
+    return f"{likely} connection {number} of {user}@{host}, idle or busy with its last statement for {seconds} s"
+
+
+def _take_back(
+    connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, cause: CdcError, table: str | None = None
+) -> None:
+    """What cannot be taken back now is said in the error.  ``table``: only its triggers; None: everything."""
+    try:
+        _undo(connection, before, lock_wait, table)
+    except pymysql.err.MySQLError as error:
+        raise InstallError(
+            f"{cause.message} What had been done could not be taken back either (error {code_of(error)}).",
+            "Run cdc install-triggers again at a quieter time.",
+        ) from cause
+
+
+def _undo(connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, table: str | None) -> None:
+    """Triggers, journal and routine as they were before this run; shapes that remain are unused and harmless."""
+    now = inspect(connection)
+    old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
+    undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
+    undo += [_create(trigger) for trigger in old - new if trigger.table in now.tables]
+    for name in sorted(now.own_objects - before.own_objects) if table is None else ():
+        undo.append(f"DROP {'PROCEDURE' if name == WAIT else 'TABLE'} {quote(name)}")
+    for sql in undo:
+        _retry(partial(_execute, connection, sql), lock_wait)
+
+
+def _create(trigger: MySQLTrigger) -> str:
+    return (
+        f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
+        f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
+    )
+
+
+def _retry(action: Callable[[], None], lock_wait: LockPatience) -> None:
+    for attempt in range(1, lock_wait.attempts + 1):
+        try:
+            action()
+        except pymysql.err.OperationalError as error:
+            if code_of(error) != _LOCK_WAIT_TIMEOUT or attempt == lock_wait.attempts:
+                raise
+        else:
+            return

@@ -1,0 +1,338 @@
+"""Wanted against found, for MariaDB and MySQL.  Pure: what a plan says depends on nothing but its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+
+from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.mysql_cascade import MOST_PATHS, delete_paths, update_paths
+from cdc.capture.triggers.mysql_probe import probe_steps, proof
+from cdc.capture.triggers.mysql_refusal import obstacle_of, refuse, refuse_tables
+from cdc.capture.triggers.mysql_render import (
+    SUFFIXES,
+    CascadeTarget,
+    Dialect,
+    WantedTrigger,
+    parent_trigger,
+    row_triggers,
+    shape_of,
+    statement,
+    trigger_name,
+)
+from cdc.capture.triggers.mysql_reread import RereadSteps, announce, missed, reread_of, unknown_shapes
+from cdc.capture.triggers.mysql_state import Installation, MySQLState, MySQLTrigger
+from cdc.database.mysql_connection import Flavour, literal, quote
+from cdc.database.mysql_journal import (
+    CASCADES_ROW,
+    INSTALLATION,
+    JOURNAL,
+    MARKER,
+    SHAPES,
+    TABLES,
+    VERSION,
+    WAIT,
+    Tokens,
+    captures_to_json,
+    wait_comment,
+)
+from cdc.database.mysql_tables import MySQLTable
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+
+RECORD = "record what is installed"
+MARK = "make room to note which outbox reads the journal"
+
+
+def targets_of(found: MySQLState, captures: Sequence[Capture]) -> dict[str, CascadeTarget]:
+    """Captured tables with their shapes: those that exist already, or the next free numbers, which no trigger uses."""
+    known = {shape: number for number, shape in found.shapes.items()}
+    used = {number for trigger in found.own_triggers for number in trigger.shape_ids}
+    free = max(used | found.shapes.keys(), default=0) + 1
+    targets = {}
+    for capture in sorted(captures, key=lambda capture: capture.table):
+        table = found.tables[capture.table]
+        shape = shape_of(table, capture)
+        number = known.get(shape, 0)
+        if not number:
+            number, free = free, free + 1
+        targets[table.name] = CascadeTarget(table, shape, number)
+    return targets
+
+
+def dialect_of(found: MySQLState, *, cascades_only: bool) -> Dialect:
+    return Dialect(
+        found.server.flavour,
+        found.tokens,
+        cascades_only=cascades_only,
+        cascade_switch=found.cascade_switch,
+        native_switch=bool(found.native_foreign_keys),
+        snapshot_switch=found.snapshot_switch,
+    )
+
+
+def wanted_triggers(found: MySQLState, targets: dict[str, CascadeTarget], dialect: Dialect) -> list[WantedTrigger]:
+    """Every trigger that should exist, parents' included."""
+    wanted = []
+    if not dialect.cascades_only:
+        wanted += [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
+    for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
+        for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):
+            if paths := find(parent, found.foreign_keys, targets):
+                wanted.append(parent_trigger(found.tables[parent], event, paths, targets, dialect))
+    return wanted
+
+
+def install_plan(found: MySQLState, captures: Sequence[Capture], *, cascades_only: bool = False) -> Plan:
+    """The steps from found to wanted; raises `InstallError` for what can never work."""
+    refuse(found, captures)
+    if cascades_only and found.native_foreign_keys == "OFF":
+        return Plan(
+            (), ("This server writes what foreign keys change into its binlog: no trigger is needed for that.",)
+        )
+    if cascades_only and not found.server.binlog:
+        raise InstallError(
+            "The server writes no binlog, in which everything but cascades would be read.",
+            "Install all triggers, or switch the binlog on: log_bin = binlog in the server's configuration.",
+        )
+    targets = targets_of(found, captures)
+    dialect = dialect_of(found, cascades_only=cascades_only)
+    triggers = wanted_triggers(found, targets, dialect)
+    again = missed(found, targets, triggers, dialect)
+    before = [*_journal_steps(found, targets), *_shape_steps(found, targets), *probe_steps(found, dialect)]
+    changes = _trigger_steps(found, triggers, {t: _rereads(names, targets, dialect) for t, names in again.items()})
+    recorded = _record_steps(found, captures, cascades_only=cascades_only)
+    # where the installation itself is lost, a run that is interrupted must leave it behind
+    steps = [*recorded, *changes] if found.journal_lost else [*changes, *recorded]
+    steps += _reread_steps(found, targets, dialect, changes)
+    if not before and not steps:
+        return Plan((), (), obstacle_of(found))
+    proving = proof(found.tokens, cascades_only=cascades_only, definer=found.rights.account)
+    return Plan((*before, proving, *steps), tuple(_notes(found, targets)), obstacle_of(found))
+
+
+def _record_steps(found: MySQLState, captures: Sequence[Capture], *, cascades_only: bool) -> list[Step]:
+    wanted, there = captures_to_json(captures), found.installation
+    recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
+    if recorded == (found.tokens, wanted, cascades_only):
+        return []
+    records = [record(found.tokens, wanted)]
+    if cascades_only is not bool(there and there.cascades_only):
+        records.append(_record_mode(cascades_only=cascades_only))
+    return [Step(RECORD, "", tuple(records))]
+
+
+def repair_plan(found: MySQLState, installation: Installation, tables: Collection[str] | None) -> Plan:
+    """These tables' triggers (None: all captured ones') and those of their parents, which name the same columns; the
+    other tables' steps are left out.  A table that cannot be captured any more is refused by itself."""
+    there = [capture for capture in installation.captures if capture.table in found.tables]
+    refused = dict(_refused(found, there))
+    captures = [capture for capture in there if capture.table not in refused]
+    captured = {capture.table for capture in captures}
+    tables = {capture.table for capture in there} if tables is None else set(tables)
+    wanted = {"", *tables, *parents_of(found, captured, tables)} - refused.keys()
+    names = {trigger_name(table, suffix) for table in tables - refused.keys() for suffix in SUFFIXES}
+    wanted |= {trigger.table for trigger in found.own_triggers if trigger.name in names}
+    plan = install_plan(found, captures, cascades_only=installation.cascades_only)
+    steps = tuple(step for step in plan.steps if step.table in wanted and step.title not in left_to_install(found))
+    return replace(plan, steps=steps, notes=(), refused={t: e for t, e in refused.items() if t in tables})
+
+
+def restore_plan(found: MySQLState, captures: Sequence[Capture]) -> Plan:
+    """Nothing, unless triggers of ours are left whose journal is not complete: uninstalled, there are none."""
+    there = found.installation
+    if not found.journal_lost and (there is not None or not found.own_triggers):
+        return Plan(())
+    if there is not None:
+        return repair_plan(found, there, None)
+    return install_plan(found, [capture for capture in captures if capture.table in found.tables])
+
+
+def _refused(found: MySQLState, captures: Iterable[Capture]) -> Iterator[tuple[str, InstallError]]:
+    for capture in captures:
+        try:
+            refuse_tables(found, [capture])
+        except InstallError as error:
+            yield capture.table, error
+
+
+def left_to_install(found: MySQLState) -> tuple[str, ...]:
+    """Return the titles of steps that only an installation takes: an account granted its rights by an earlier version
+    may not create the marker's table, and its repairs must not fail for that."""
+    return (RECORD,) if found.rights.may("CREATE") else (RECORD, MARK)
+
+
+def parents_of(found: MySQLState, captured: Collection[str], tables: Collection[str]) -> set[str]:
+    """Tables whose cascades reach, or pass, one of these."""
+    return {
+        parent
+        for parent in found.tables
+        for find in (delete_paths, update_paths)
+        for path in find(parent, found.foreign_keys, captured)
+        if any(key.table in tables for key in path.keys)
+    }
+
+
+def uninstall_plan(found: MySQLState) -> Plan:
+    """It must work whatever is missing: it is what helps when the ERP's writes fail because of us."""
+    steps = _trigger_steps(found, [], {})
+    drops = [f"DROP PROCEDURE IF EXISTS {quote(WAIT)}"] if WAIT in found.own_objects else []
+    drops += [f"DROP TABLE IF EXISTS {quote(name)}" for name in TABLES if name in found.own_objects]
+    if drops:
+        steps.append(Step("remove the journal", "", tuple(drops)))
+    return Plan(tuple(steps))
+
+
+def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> list[Step]:
+    """The journal last: of a run that is interrupted before, the next one knows that the journal was lost."""
+    journal = "mariadb/journal_row_start.sql" if found.tokens is Tokens.ROW_START else "mysql/journal.sql"
+    files = {INSTALLATION: "mysql/installation.sql", SHAPES: "mysql/shape.sql", JOURNAL: journal}
+    wait = statement("mysql/wait.sql", check=wait_comment())
+    missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
+    if found.journal_lost:
+        place = 0 if INSTALLATION in found.own_objects else 1
+        missing[place:place] = [announce(table) for table in targets]
+    if WAIT not in found.own_objects:
+        missing.append(wait)
+    steps = [Step("create the journal", "", tuple(missing))] if missing else []
+    if found.stale_wait:
+        steps.append(Step(f"replace routine {WAIT}", "", _replaced(found, wait)))
+    if MARKER not in found.own_objects:
+        steps.append(Step(MARK, "", (statement("mysql/marker.sql"), f"INSERT INTO {quote(MARKER)} VALUES (1, '', 0)")))  # noqa: S608 - a constant name
+    return steps
+
+
+def _replaced(found: MySQLState, wait: str) -> tuple[str, ...]:
+    if found.server.flavour is Flavour.MARIADB:
+        return (wait.replace("CREATE", "CREATE OR REPLACE", 1),)  # keeps the grants
+    return (f"DROP PROCEDURE IF EXISTS {quote(WAIT)}", wait)
+
+
+def _shape_steps(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[Step]:
+    inserts = tuple(
+        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 - quoted here
+        f"{literal(target.shape.to_json())})"
+        for target in targets.values()
+        if target.shape_id not in found.shapes
+    )
+    return [Step("record the tables' columns", "", inserts)] if inserts else []
+
+
+def _trigger_steps(
+    found: MySQLState, wanted: Iterable[WantedTrigger], rereads: Mapping[str, Sequence[RereadSteps]]
+) -> list[Step]:
+    """One step a table, all its triggers under one lock: nobody writes between an old trigger and its successor.
+
+    First go those that sit on another table than they should (the tables were swapped by RENAME): a trigger's name is
+    there once in a database, whatever its table.  ``rereads``: by the table whose triggers are replaced."""
+    there = {trigger.name: trigger for trigger in found.own_triggers}
+    want = {trigger.name: trigger for trigger in wanted}
+    good = {
+        name
+        for name, trigger in there.items()
+        if name in want and _equal(trigger, want[name]) and trigger.definer not in found.lost_definers
+    }
+    drops = [trigger for trigger in there.values() if trigger.name not in good]
+    strays = [trigger for trigger in drops if trigger.name in want and trigger.table != want[trigger.name].table]
+    creates = [trigger for trigger in want.values() if trigger.name not in good]
+    moved = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in strays]
+    actions = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in drops if t not in strays]
+    actions += [(w.table, w.statement) for w in creates]
+    steps = []
+    for table, statements in (*_by_table(moved), *_by_table(actions)):
+        if all(s.startswith("DROP") for s in statements):  # without a lock: LOCK TABLES fails where the journal is lost
+            steps.append(Step(f"remove triggers of {table}", table, tuple(statements)))
+            continue
+        unreadable = unknown_shapes(found, {t.name for t in drops if t.table == table})
+        steps.append(
+            Step(
+                f"create triggers of {table}",
+                table,
+                (
+                    *(each.announcement for each in rereads.get(table, ())),
+                    f"LOCK TABLES {quote(table)} WRITE",
+                    _same_columns(found.tables[table]),
+                    *statements,
+                    "UNLOCK TABLES",
+                    *(f"DELETE FROM {quote(JOURNAL)} WHERE `shape` = {number}" for number in sorted(unreadable)),  # noqa: S608 - a number
+                    *(sql for each in rereads.get(table, ()) for sql in each.note),
+                ),
+            )
+        )
+    return steps
+
+
+def _by_table(actions: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    ordered = sorted(actions, key=itemgetter(0))
+    return [(table, [sql for _, sql in group]) for table, group in groupby(ordered, key=itemgetter(0))]
+
+
+def _rereads(tables: Iterable[str], targets: Mapping[str, CascadeTarget], dialect: Dialect) -> list[RereadSteps]:
+    return [reread_of(targets[table], dialect) for table in sorted(tables)]
+
+
+def _reread_steps(
+    found: MySQLState, targets: Mapping[str, CascadeTarget], dialect: Dialect, changes: Sequence[Step]
+) -> list[Step]:
+    """For tables that were announced, or lose their journal, and whose triggers need nothing."""
+    wanted = {*found.rereads, *(targets if found.journal_lost else ())} & targets.keys()
+    noted = {sql for step in changes for sql in step.statements}
+    rereads = {table: reread_of(targets[table], dialect) for table in sorted(wanted)}
+    return [
+        Step(f"have {table} read again", table, each.note)
+        for table, each in rereads.items()
+        if each.note[1] not in noted
+    ]
+
+
+def _same_columns(table: MySQLTable) -> str:
+    """Fails before anything is dropped when the table was altered since the plan was made: new triggers could not be
+    created then, and the old ones not again."""
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    return f"SELECT {columns} FROM {quote(table.name)} LIMIT 0"  # noqa: S608 - quoted here
+
+
+def _equal(found: MySQLTrigger, wanted: WantedTrigger) -> bool:
+    place = (found.table, found.timing, found.event)
+    return place == (wanted.table, wanted.timing, wanted.event) and found.body.strip() == wanted.body.strip()
+
+
+def record(tokens: Tokens, captures: str) -> str:
+    """The statement that says what is captured.  ``captures``: as JSON."""
+    return (
+        f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608 - quoted here
+        "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "
+        "`captures` = VALUES(`captures`)"
+    )
+
+
+def _record_mode(*, cascades_only: bool) -> str:
+    if cascades_only:
+        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608 - constants
+    return f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 - a constant name
+
+
+def _notes(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[str]:
+    notes = []
+    if found.stale_wait and found.server.flavour is Flavour.MYSQL:
+        notes.append(
+            f"Replacing routine {WAIT} removes the grants on it. If the consuming account is another one than this, "
+            "grant it EXECUTE again (`cdc grants` prints the statement); until then the consumer polls."
+        )
+    if found.tokens is Tokens.ROW_START:
+        notes.append(
+            "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds "
+            "about 150 bytes a captured transaction to mysql.transaction_registry, which TRUNCATE TABLE may empty."
+        )
+    looped = sorted({key.table for key in found.foreign_keys if key.table == key.parent} & set(targets))
+    if looped and found.native_foreign_keys == "OFF":
+        notes.append(
+            f"This MySQL reads the triggers of tables that reference themselves ({', '.join(looped)}) again in every "
+            "statement, about 1 ms; start it with innodb_native_foreign_keys = ON to avoid that."
+        )
+    crowded = [t for t in found.tables if len(delete_paths(t, found.foreign_keys, targets)) >= MOST_PATHS]
+    return notes + [
+        f"Table {table} has too many chains of foreign keys: {MOST_PATHS} are followed." for table in crowded
+    ]

@@ -1,0 +1,112 @@
+"""What keeps triggers from being installed in a MariaDB or MySQL database.  Pure.
+
+What no account can change is raised; what the connected account may not do is the plan's obstacle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
+from cdc.database.mysql_connection import Flavour, account_literal
+from cdc.database.mysql_journal import VERSION, Tokens
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+
+#: Where MySQL's triggers learn their transaction.
+TRANSACTIONS = "performance_schema.events_transactions_current"
+_TO_INSTALL = ("LOCK TABLES", "CREATE ROUTINE")
+
+
+def refuse(found: MySQLState, captures: Sequence[Capture]) -> None:
+    """Raise for what can never work, naming the tables."""
+    _refuse_names(found)
+    refuse_tables(found, captures)
+    _refuse_blind(found)
+    _refuse_server(found)
+
+
+def _refuse_names(found: MySQLState) -> None:
+    if found.taken:
+        names = ", ".join(sorted(found.taken))
+        raise InstallError(
+            f"The database already has objects that are not ours under names that we need: {names}.",
+            "Rename or remove them.",
+        )
+    if found.installation is not None and found.installation.version != VERSION:
+        raise InstallError(
+            f"The journal in this database has version {found.installation.version}, this program writes {VERSION}.",
+            "Let its consumer drain it, then run `cdc uninstall-triggers` and `cdc install-triggers`.",
+        )
+
+
+def refuse_tables(found: MySQLState, captures: Sequence[Capture]) -> None:
+    tables = [found.tables.get(capture.table) for capture in captures]
+    missing = sorted(capture.table for capture in captures if capture.table not in found.tables)
+    checks = (
+        ("not in this database", missing, "Enable the plugin that makes them, or take them out of the rules."),
+        ("without a primary key", [t.name for t in tables if t and not t.key], "Give them a primary key."),
+        (
+            "not stored in InnoDB",
+            [t.name for t in tables if t and t.engine.lower() != "innodb"],
+            "Convert them with ALTER TABLE … ENGINE = InnoDB.",
+        ),
+        (
+            "with a primary key that is declared secret",
+            [c.table for c, t in zip(captures, tables, strict=True) if t and c.secrets & set(t.key)],
+            "A key cannot be secret: it names the row in every event.",
+        ),
+    )
+    for what, names, hint in checks:
+        if names:
+            raise InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
+
+
+def _lacks(found: MySQLState, *needed: str) -> InstallError | None:
+    missing = [privilege for privilege in needed if not found.rights.may(privilege)]
+    if not missing:
+        return None
+    return InstallError(
+        f"The account {found.rights.account} lacks the privileges {', '.join(missing)} on this database.",
+        "Run the statements that `cdc grants` prints.",
+    )
+
+
+def _refuse_blind(found: MySQLState) -> None:
+    """Without these two the account sees neither triggers nor columns, so that no plan can be made."""
+    if not (found.rights.may("TRIGGER") and found.rights.may("SELECT")):
+        raise _lacks(found, "TRIGGER", "SELECT", *_TO_INSTALL) or AssertionError("one of them is missing")
+
+
+def obstacle_of(found: MySQLState) -> InstallError | None:
+    """What keeps the connected account, as whose triggers would run, from installing."""
+    rights = found.rights
+    if lacking := _lacks(found, *_TO_INSTALL):
+        return lacking
+    if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
+        return InstallError(
+            f"The account {rights.account} may not create triggers while the server writes a binlog (error 1419).",
+            "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+        )
+    if found.tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.DENIED:
+        return InstallError(
+            f"The account {rights.account} may not read {TRANSACTIONS}, "
+            "where triggers that run with its rights learn their transaction.",
+            f"GRANT SELECT ON {TRANSACTIONS} TO {account_literal(rights.account)}; "
+            "or cdc install-triggers --row-tokens (each row a transaction of its own, see docs/sources.md)",
+        )
+    return None
+
+
+def _refuse_server(found: MySQLState) -> None:
+    if found.asked_tokens is not None and found.server.flavour is not Flavour.MYSQL:
+        raise InstallError("Triggers on MariaDB know their transaction without any right.", "Leave out --row-tokens.")
+    if found.tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
+        raise InstallError(
+            "MySQL's performance schema does not record transactions here, so triggers cannot tell them apart.",
+            "Start the server with performance_schema = ON (the default); CALL sys.ps_setup_reset_to_default(FALSE).",
+        )
+    if found.galera and found.tokens is Tokens.ROW_START:
+        raise InstallError(
+            "On a Galera cluster InnoDB's transaction ids are not unique, so triggers cannot tell transactions apart.",
+            "Switch the binlog on on every node (log_bin, log_slave_updates).",
+        )

@@ -1,0 +1,261 @@
+"""The SQL text of triggers for MariaDB and MySQL.  Pure: the same input gives the same text, byte for byte."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc import sqlfile
+from cdc.capture.triggers.mysql_cascade import Effect, Path
+from cdc.database.mysql_column import MySQLColumn, image, same
+from cdc.database.mysql_connection import Flavour, quote
+from cdc.database.mysql_journal import CASCADE_ONLY, CODES, PREFIX, Shape, Tokens
+from cdc.database.mysql_tables import MySQLTable
+from cdc.model.change import Operation
+from cdc.model.column import Capture, ColumnKind
+
+_LONGEST_NAME = 64
+#: Of the names of triggers: after insert, update, delete; before delete, update.
+SUFFIXES = ("ai", "au", "ad", "bd", "bu")
+_SNAPSHOT_OFF = (
+    "    SET @cdc_isolation = @@innodb_snapshot_isolation;\n    SET SESSION innodb_snapshot_isolation = FALSE;\n"
+)
+_SNAPSHOT_BACK = "\n    SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
+_BODY = re.compile(r"\bFOR EACH ROW\s+")
+_EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
+#: Amounts and flags: of most updates at least one differs.
+_CHANGED_MOST = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.REAL, ColumnKind.DECIMAL})
+_TOKEN_FILES = {
+    Tokens.GTID: "mysql/token_gtid.sql",
+    Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
+    Tokens.ROW: "mysql/token_row.sql",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTrigger:
+    name: str
+    table: str
+    timing: str
+    event: str
+    statement: str
+
+    @property
+    def body(self) -> str:
+        """As information_schema.TRIGGERS.ACTION_STATEMENT shows it once created."""
+        return _BODY.split(self.statement, maxsplit=1)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the text depends on besides the tables; for the switches see `cdc.capture.triggers.mysql_state.Found`.
+    ``cascades_only``: see `cdc.capture.triggers.mysql_state.Installation`."""
+
+    flavour: Flavour
+    tokens: Tokens
+    cascades_only: bool = False
+    cascade_switch: bool = False
+    native_switch: bool = False
+    snapshot_switch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeTarget:
+    """A captured table at the end of a path, with its shape."""
+
+    table: MySQLTable
+    shape: Shape
+    shape_id: int
+
+
+def statement(name: str, **parts: str) -> str:
+    """A file of ``sql/`` without its header comment (clients drop comments, so none may be in what is compared)."""
+    text = sqlfile.render(name, **parts) if parts else sqlfile.load(name)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip()
+
+
+def shape_of(table: MySQLTable, capture: Capture) -> Shape:
+    """How this table's images must be laid out now."""
+    visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
+    secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
+    return Shape(table.name, visible, table.key, secrets)
+
+
+def trigger_name(table: str, suffix: str) -> str:
+    """``cdc_<table>_<suffix>``; too long a table name is cut, its checksum keeps it unique."""
+    name = f"{PREFIX}{table}_{suffix}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    check = f"{zlib.crc32(table.encode()):08x}"
+    return f"{PREFIX}{table[: _LONGEST_NAME - len(PREFIX) - len(check) - len(suffix) - 2]}_{check}_{suffix}"
+
+
+def _journal_parts(target: CascadeTarget, operation: Operation, dialect: Dialect) -> dict[str, str]:
+    """What every statement that writes the journal needs; InnoDB itself gives the token in a row-start journal."""
+    parts = {
+        "shape": str(target.shape_id),
+        "op": _code(operation, dialect),
+        "gap": _gap(target, operation, dialect),
+    }
+    if dialect.tokens is Tokens.ROW_START:
+        return {**parts, "token": "", "txn_name": "", "txn_value": "", "gap_value": ""}
+    token = statement(_TOKEN_FILES[dialect.tokens])
+    named = {"txn_name": "`txn`, ", "txn_value": "@cdc_txn, ", "gap_value": "UUID_SHORT(), "}
+    return {**parts, "token": token, **named}
+
+
+def _code(operation: Operation, dialect: Dialect) -> str:
+    return str(CODES[operation] + (CASCADE_ONLY if dialect.cascades_only else 0))
+
+
+def gap(target: CascadeTarget, dialect: Dialect) -> str:
+    """A row that makes the consumer read the target's table again."""
+    return _gap(target, Operation.UPDATE, dialect)
+
+
+def _gap(target: CascadeTarget, operation: Operation, dialect: Dialect) -> str:
+    named = dialect.tokens is not Tokens.ROW_START
+    return statement(
+        "mysql/gap.sql",
+        txn_name="`txn`, " if named else "",
+        gap_value="UUID_SHORT(), " if named else "",
+        shape=str(target.shape_id),
+        op=_code(operation, dialect),
+    )
+
+
+def _gap_key(target: CascadeTarget, operation: Operation, parts: Mapping[str, str]) -> str:
+    """The handler of a row's trigger.  An update only matters for its key, and only if that is not the same any more:
+    a number that the server gives is."""
+    keys = [target.table.column(name) for name in target.shape.key]
+    if operation is Operation.UPDATE and all(column.automatic for column in keys):
+        return parts["gap"]
+    after = image(keys, "NEW") if operation is Operation.UPDATE else "NULL"
+    return statement("mysql/gap_key.sql", key_before=image(keys, "OLD"), key_after=after, **parts)
+
+
+def _secrets(table: MySQLTable, shape: Shape, flavour: Flavour) -> str:
+    """The expression of the indexes of the secret columns that changed; NULL when there are none."""
+    if not shape.secrets:
+        return "NULL"
+    tests = (
+        f"IF({same(table.column(name), flavour, f'OLD.{quote(name)}', f'NEW.{quote(name)}')}, NULL, '{index}')"
+        for index, name in enumerate(shape.secrets)
+    )
+    return f"NULLIF(CONCAT_WS(',', {', '.join(tests)}), '')"
+
+
+def _unchanged(table: MySQLTable, names: Sequence[str], flavour: Flavour) -> str:
+    return _same([column for column in table.columns if column.name in names], flavour)
+
+
+def _same(columns: Iterable[MySQLColumn], flavour: Flavour) -> str:
+    return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns) or "TRUE"
+
+
+def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[WantedTrigger]:
+    """The three triggers of a captured table."""
+    table, shape = target.table, target.shape
+    visible = [table.column(column.name) for column in shape.columns]
+    parts = {
+        "table": quote(table.name),
+        "before": image(visible, "OLD"),
+        "after": image(visible, "NEW"),
+        "same_first": _same([c for c in table.columns if c.kind in _CHANGED_MOST], dialect.flavour),
+        "same_rest": _same([c for c in table.columns if c.kind not in _CHANGED_MOST], dialect.flavour),
+        "secrets": _secrets(table, shape, dialect.flavour),
+    }
+    triggers = []
+    for suffix, operation in (("ai", Operation.CREATE), ("au", Operation.UPDATE), ("ad", Operation.DELETE)):
+        name, event = trigger_name(table.name, suffix), _EVENTS[operation]
+        own = {**parts, **_journal_parts(target, operation, dialect), "trigger": quote(name)}
+        if operation is not Operation.CREATE:
+            own["gap_key"] = _gap_key(target, operation, own)
+        text = statement(f"mysql/trigger_{event.lower()}.sql", **own)
+        triggers.append(WantedTrigger(name, table.name, "AFTER", event, text))
+    return triggers
+
+
+def parent_trigger(
+    parent: MySQLTable, event: str, paths: Sequence[Path], targets: Mapping[str, CascadeTarget], dialect: Dialect
+) -> WantedTrigger:
+    """The trigger that journals what deleting (or re-keying) a row of ``parent`` does to captured rows elsewhere.
+
+    Every table that a trigger names is opened by every statement that may run it.  So where the key is a number that
+    the server gives, which nobody changes, a change only leaves gaps: the consumer then reads those tables again.
+    """
+    name = trigger_name(parent.name, "bd" if event == "DELETE" else "bu")
+    conditions = ["@@foreign_key_checks"]
+    if dialect.cascade_switch:
+        native = "@@innodb_native_foreign_keys OR " if dialect.native_switch else ""
+        conditions.append(f"({native}NOT @@enable_cascade_triggers)")
+    if event == "UPDATE":
+        referenced = {column for path in paths for column in path.keys[0].parent_columns}
+        conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), dialect.flavour)})")
+    gaps = _gaps(paths, targets, dialect)
+    blocks = [_block(path, targets[path.table], parent, dialect, event) for path in paths]
+    if event == "UPDATE" and all(
+        parent.column(name).automatic for path in paths for name in path.keys[0].parent_columns
+    ):
+        blocks = [gaps]
+    switch = dialect.snapshot_switch and blocks != [gaps]
+    text = statement(
+        "mysql/trigger_parent.sql",
+        trigger=quote(name),
+        event=event,
+        table=quote(parent.name),
+        gaps=gaps,
+        condition=" AND ".join(conditions),
+        begin=_SNAPSHOT_OFF if switch else "",
+        end=_SNAPSHOT_BACK if switch else "",
+        blocks="\n".join(blocks),
+    )
+    return WantedTrigger(name, parent.name, "BEFORE", event, text)
+
+
+def _gaps(paths: Sequence[Path], targets: Mapping[str, CascadeTarget], dialect: Dialect) -> str:
+    """A gap for every table and operation at the end of these paths."""
+    gaps = {_gap(targets[path.table], _operation(path), dialect) for path in paths}
+    return "".join(f"    {gap};\n" for gap in sorted(gaps))
+
+
+def _operation(path: Path) -> Operation:
+    return Operation.DELETE if path.effect is Effect.DELETED else Operation.UPDATE
+
+
+def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Dialect, event: str) -> str:
+    operation = _operation(path)
+    end = f"t{len(path.keys)}"
+    visible = [target.table.column(column.name) for column in target.shape.columns]
+    where, replaced = _conditions(path)
+    if event == "UPDATE":
+        where.append(f"NOT ({_unchanged(parent, path.keys[0].parent_columns, dialect.flavour)})")
+    parts = {
+        "tables": " STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
+        "where": " AND ".join(where),
+        "lock": "LOCK IN SHARE MODE" if parent.name in {key.table for key in path.keys} else "FOR UPDATE",
+        **_journal_parts(target, operation, dialect),
+    }
+    handler, after = parts["gap"], image(visible, end, replaced)
+    if operation is Operation.DELETE:
+        key = image([target.table.column(name) for name in target.shape.key], end)
+        handler, after = statement("mysql/gap_cascade.sql", key_before=key, **parts), "NULL"
+    return statement("mysql/cascade.sql", handler=handler, before=image(visible, end), after=after, **parts)
+
+
+def _conditions(path: Path) -> tuple[list[str], dict[str, str]]:
+    """What joins the tables of a path, and what the columns of its last table become."""
+    where: list[str] = []
+    old = {column: f"OLD.{quote(column)}" for column in path.keys[0].parent_columns}
+    new = {column: f"NEW.{quote(column)}" for column in path.keys[0].parent_columns}
+    for number, key in enumerate(path.keys, 1):
+        pairs = list(zip(key.columns, key.parent_columns, strict=True))
+        source = f"t{number - 1}"
+        where += [f"t{number}.{quote(c)} = {old.get(p, f'{source}.{quote(p)}')}" for c, p in pairs]
+        new = {c: new.get(p, f"{source}.{quote(p)}") for c, p in pairs}
+        old = {}
+    if path.effect is Effect.NULLED:
+        new = dict.fromkeys(new, "NULL")
+    return where, new

@@ -1,0 +1,107 @@
+"""Tables of MariaDB and MySQL that must be read again, because triggers that are replaced may have missed a change.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import orjson
+
+from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap
+from cdc.capture.triggers.mysql_state import MySQLState, shape_ids
+from cdc.database.mysql_column import MySQLColumn, same, value
+from cdc.database.mysql_connection import Flavour, literal, quote
+from cdc.database.mysql_journal import INSTALLATION, REREAD_ROW, VERSION, Shape
+from cdc.model.column import Column, ColumnKind
+
+_NAME = re.compile(r"\w+")
+
+
+def missed(
+    found: MySQLState, targets: Mapping[str, CascadeTarget], wanted: Iterable[WantedTrigger], dialect: Dialect
+) -> dict[str, set[str]]:
+    """By the table whose triggers are replaced: the captured tables of which a change may have been missed."""
+    there = found.installation
+    if found.journal_lost:
+        return {table: {table} for table in targets}
+    if there is None or there.cascades_only is not dialect.cascades_only:
+        return {}
+    tables = {target.shape_id: table for table, target in targets.items()}
+    captured = {capture.table for capture in there.captures}
+    again: dict[str, set[str]] = {}
+    for trigger in wanted:
+        for table in captured & {tables[number] for number in shape_ids(trigger.body)}:
+            if _may_have_missed(found, trigger, targets[table], dialect.flavour):
+                again.setdefault(trigger.table, set()).add(table)
+    return again
+
+
+def _may_have_missed(found: MySQLState, wanted: WantedTrigger, target: CascadeTarget, flavour: Flavour) -> bool:
+    """Whether changes of the target were not recorded, or without something, by the trigger that is there now."""
+    old = next((each for each in found.own_triggers if each.name == wanted.name), None)
+    if old is None or old.table != wanted.table:
+        return True
+    shapes = (found.shapes.get(number) for number in old.shape_ids)
+    shape = next((shape for shape in shapes if shape is not None and shape.table == target.shape.table), None)
+    return shape is None or _differs(shape, target.shape, flavour)
+
+
+def _differs(old: Shape, new: Shape, flavour: Flavour) -> bool:
+    """A longer text, or a column that is secret now, loses nothing."""
+    before, after = ({column.name: column for column in shape.columns} for shape in (old, new))
+    names = (before.keys() | set(old.secrets), after.keys() | set(new.secrets))
+    common = before.keys() & after.keys()
+    return (
+        old.key != new.key
+        or names[0] != names[1]
+        or any(_written(before[name], flavour) != _written(after[name], flavour) for name in common)
+    )
+
+
+def _written(column: Column, flavour: Flavour) -> tuple[ColumnKind, str, str]:
+    """How triggers write and compare the column's values."""
+    words = column.database_type.split()
+    match = _NAME.match(words[0])
+    charset = words[-1] if column.kind is ColumnKind.TEXT else ""
+    known = MySQLColumn(column.name, match[0] if match else "", column.database_type, charset)
+    return column.kind, value(known, "x"), same(known, flavour, "x", "y")
+
+
+class RereadSteps(NamedTuple):
+    """Has a table read again because of what its triggers may have missed.  What is announced before they are replaced
+    survives an interruption; the note itself is a gap in the journal and comes after: were it read earlier, changes
+    would follow that no trigger records."""
+
+    announcement: str
+    note: tuple[str, str]
+
+
+def reread_of(target: CascadeTarget, dialect: Dialect) -> RereadSteps:
+    table = target.table.name
+    rest = f"JSON_REMOVE(`captures`, {_path(table)})"
+    done = f"UPDATE {quote(INSTALLATION)} SET `captures` = {rest} WHERE `id` = {REREAD_ROW}"  # noqa: S608 - quoted here
+    return RereadSteps(announce(table), (gap(target, dialect), done))
+
+
+def announce(table: str) -> str:
+    return (
+        f"INSERT INTO {quote(INSTALLATION)} VALUES ({REREAD_ROW}, {VERSION}, 'to be read again', "  # noqa: S608 - quoted here
+        f"JSON_OBJECT({literal(table)}, 1)) "
+        f"ON DUPLICATE KEY UPDATE `captures` = JSON_SET(`captures`, {_path(table)}, 1)"
+    )
+
+
+def _path(table: str) -> str:
+    """Of the table's member in a JSON object."""
+    return literal("$." + orjson.dumps(table).decode())
+
+
+def unknown_shapes(found: MySQLState, names: Collection[str]) -> set[int]:
+    """Shapes that these triggers write and that nobody knows any more, so that no row with them can be read."""
+    return {number for each in found.own_triggers if each.name in names for number in each.shape_ids} - set(
+        found.shapes
+    )

@@ -1,0 +1,303 @@
+"""Wanted against found, on PostgreSQL: what cannot work, what is missing, what must go.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from cdc.capture.triggers import postgres_render as sql
+from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.postgres_state import PostgresState
+from cdc.database.postgres_journal import JOURNAL_VERSION
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+
+MINIMUM_VERSION = 130000
+#: Without statements: changes of the probe must be journaled as its triggers should.
+PROOF = Step("Prove that changes are captured", "", ())
+MISSING, DISABLED, OTHER, SILENT = "is missing", "is disabled", "was replaced by another one", "records nothing"
+_STOP = "Stop capturing "
+_OWNER = "Use the account that installed the triggers, or a superuser."
+_KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
+
+
+def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
+    """Raises `InstallError` for what can never work."""
+    refuse_server(found)
+    refuse_tables(found, captures)
+    wanted = {capture.table for capture in captures}
+    steps = _marker_steps(found) if found.complete else [_journal_step(found)]
+    steps += _probe_steps(found, captures)
+    tables = [_forget(table) for table in found.captures if table not in wanted]
+    tables += _table_steps(found, captures)
+    return Plan((*steps, PROOF, *tables) if steps or tables else ())
+
+
+def plan_repair(found: PostgresState, tables: Sequence[str]) -> Plan:
+    """These tables only, as they were captured.  A table that cannot be captured any more is refused by itself."""
+    unknown = [table for table in tables if table not in found.captures]
+    if unknown:
+        raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.", "Run cdc install-triggers.")
+    refuse_server(found)
+    captures, refused = [], {}
+    for capture in (found.captures[table] for table in tables):
+        try:
+            refuse_tables(found, [capture])
+        except InstallError as error:
+            refused[capture.table] = error
+        else:
+            captures.append(capture)
+    steps = _marker_steps(found) if found.complete else [_journal_step(found)]
+    return Plan((*steps, *_table_steps(found, captures)), refused=refused)
+
+
+def plan_restore(found: PostgresState, captures: Sequence[Capture], consumer: str) -> Plan:
+    """Nothing, unless triggers of ours are left whose journal is not complete: uninstalled, there are none.
+    ``consumer``: the role that reads the journal."""
+    if not found.journal_lost:
+        return Plan(())
+    known = {**{capture.table: capture for capture in captures}, **found.captures}
+    there = replace(found, captures={name: capture for name, capture in known.items() if name in found.tables})
+    plan = plan_repair(there, list(there.captures))
+    first, *others = plan.steps
+    if consumer not in ("", found.server.role):
+        first = replace(first, statements=(*first.statements, sql.grant_consumer(consumer)))
+    return replace(plan, steps=(first, *others))
+
+
+def plan_extend(found: PostgresState, captures: Sequence[Capture]) -> Plan:
+    """These tables beside what is captured, with a gap for each, so that its rows are read."""
+    if found.version is None:
+        raise InstallError(f"No journal is installed in {found.server.database}.", "Run cdc install-triggers.")
+    refuse_server(found)
+    refuse_tables(found, captures)
+    steps = _table_steps(found, captures)
+    return Plan(tuple(replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps))
+
+
+def _journal_step(found: PostgresState) -> Step:
+    marker = () if found.server.marker_exists else (sql.marker(),)
+    return Step("Make the journal", "", (sql.journal(found.schema), *marker))
+
+
+def _marker_steps(found: PostgresState) -> list[Step]:
+    """An installation of an earlier version has no marker."""
+    if found.server.marker_exists:
+        return []
+    return [Step("Make room to note which outbox reads the journal", "", (sql.marker(),))]
+
+
+def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
+    """``waiting``: changes in the journal that nobody has read."""
+    if found.server.schema_exists and not found.server.schema_ours:
+        return Plan((), ("The schema cdc of this database is not ours: nothing to remove.",))
+    if not found.server.schema_exists:
+        return Plan(())
+    if not found.server.schema_owned:
+        raise InstallError(
+            f"Role {found.server.role} does not own the schema cdc of database {found.server.database}.",
+            "Uninstall with the account that installed the triggers, or a superuser.",
+        )
+    tables = sorted({*found.captures, *found.functions} - {sql.PROBE})
+    forgets = "cdc_capture" in found.server.present
+    steps = [_forget(table) if forgets else Step(_STOP + table, table, (sql.drop_function(table),)) for table in tables]
+    notes = (f"{waiting} changes in the journal have not been read and will be lost.",) if waiting else ()
+    return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), notes)
+
+
+def drift(found: PostgresState, capture: Capture) -> list[str]:
+    """What is not as installed on this table, one phrase each; empty when all is well."""
+    function = found.functions.get(capture.table)
+    if function is None:
+        return [f"its trigger function {MISSING}"]
+    wrong = []
+    if "cdc.cdc_journal" not in function.source:
+        wrong.append(f"its trigger function {SILENT}")
+    elif function.source != sql.function_source(capture):
+        wrong.append("its trigger function was changed")
+    elif not function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
+        wrong.append("the settings of its trigger function were changed")
+    triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
+    for shape in sql.TRIGGERS:
+        trigger = triggers.get(shape.name)
+        if trigger is None:
+            wrong.append(f"trigger {shape.name} {MISSING}")
+        elif trigger.enabled not in "OA":
+            wrong.append(f"trigger {shape.name} {DISABLED}")
+        elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
+            wrong.append(f"trigger {shape.name} {OTHER}")
+    return wrong
+
+
+def _settings(found: PostgresState, table: str) -> frozenset[str]:
+    return sql.function_settings(styled=table in found.tables and found.tables[table].styled)
+
+
+def _probe_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
+    function = found.functions.get(sql.PROBE)
+    if function and function.source == sql.function_source(Capture(sql.PROBE)) and function.definer:
+        return []
+    owners = {found.tables[capture.table].owner for capture in captures} - {found.server.role}
+    grants = [sql.grant_owner(owner) for owner in sorted(owners)]
+    return [Step("Make the probe", "", (*sql.probe(existing=function is not None), *grants))]
+
+
+def _table_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
+    return [step for capture in captures if (step := _table_step(found, capture))]
+
+
+def _table_step(found: PostgresState, capture: Capture) -> Step | None:
+    wrong = drift(found, capture)
+    known = capture.table in found.captures
+    recorded = found.captures.get(capture.table) == capture
+    if not wrong and recorded and not found.journal_lost:
+        return None
+    triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
+    sound = {
+        shape.name
+        for shape in sql.TRIGGERS
+        if (trigger := triggers.get(shape.name))
+        and trigger.enabled in "OA"
+        and (trigger.type, trigger.condition, trigger.function) == (shape.type, shape.condition, capture.table)
+    }
+    afresh = len(sound) < len(triggers)
+    missing = [shape for shape in sql.TRIGGERS if afresh or shape.name not in sound]
+    owner = found.tables[capture.table].owner
+    statements = [
+        *([sql.drop_function(capture.table)] if afresh else []),
+        sql.function(capture, styled=found.tables[capture.table].styled),
+        sql.revoke_function(capture.table),
+        *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
+        sql.remember_capture(capture),
+        *([sql.grant_owner(owner)] if owner != found.server.role else []),
+        *([sql.gap(capture.table)] if found.journal_lost or (known and _was_blind(wrong)) else []),
+    ]
+    title = f"Mend the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
+    return Step(title, capture.table, tuple(statements))
+
+
+def _was_blind(wrong: Sequence[str]) -> bool:
+    """Whether changes may have been missed, rather than recorded in another way than now."""
+    return any(phrase.endswith((MISSING, DISABLED, OTHER, SILENT)) for phrase in wrong)
+
+
+def _forget(table: str) -> Step:
+    return Step(_STOP + table, table, (sql.drop_function(table), sql.forget_capture(table)))
+
+
+def refuse_server(found: PostgresState) -> None:
+    """What is wrong with the server, the role or the names, whatever the tables."""
+    server = found.server
+    if server.version < MINIMUM_VERSION:
+        major = server.version // 10000
+        raise InstallError(f"The server is PostgreSQL {major}; capture needs 13 or later.", "Upgrade the server.")
+    if server.standby or server.read_only:
+        raise InstallError(
+            f"Database {server.database} is read-only here ({'a standby' if server.standby else 'by its settings'}).",
+            "Install on the primary server, where FacturaScripts writes.",
+        )
+    if not found.schema:
+        raise InstallError(
+            f"Role {server.role} has no current schema in database {server.database}.",
+            "Grant it USAGE on the schema of FacturaScripts' tables (public as a rule), or set its search_path.",
+        )
+    if found.version is None and not found.server.schema_ours:
+        _refuse_names(found)
+    elif found.version is None and not found.server.schema_usable:
+        raise InstallError(f"Role {server.role} may not use the schema cdc of database {server.database}.", _OWNER)
+    elif found.version not in (None, JOURNAL_VERSION):
+        raise InstallError(
+            f"The journal in database {server.database} has version {found.version}, not {JOURNAL_VERSION}.",
+            "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
+        )
+    elif not server.schema_owned:
+        raise InstallError(f"Role {server.role} does not own the schema cdc of database {server.database}.", _OWNER)
+
+
+def _refuse_names(found: PostgresState) -> None:
+    server = found.server
+    if server.schema_exists:
+        raise InstallError(
+            f"Database {server.database} already has a schema named cdc that is not this product's.",
+            "Rename it, or give role " + server.role + " USAGE on it if the journal is in there.",
+        )
+    if server.namesakes:
+        raise InstallError(
+            f"Tables named like the journal's exist already: {', '.join(server.namesakes)}.",
+            "Rename them: FacturaScripts looks at table names without their schema.",
+        )
+    if not server.may_create:
+        raise InstallError(
+            f"Role {server.role} may not create a schema in database {server.database}.",
+            f"GRANT CREATE ON DATABASE {sql.quote(server.database)} TO {sql.quote(server.role)};",
+        )
+
+
+def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
+    names = [capture.table for capture in captures]
+    missing = [name for name in names if name not in found.tables]
+    if missing:
+        raise InstallError(
+            f"Schema {found.schema} of database {found.server.database} has no {_named('table', missing)}.",
+            "Is this FacturaScripts' database? Correct the rules that name them, or the connection.",
+        )
+    for capture in captures:
+        refuse_table(found, capture)
+    keyless = [name for name in names if not found.tables[name].has_key]
+    if keyless:
+        raise InstallError(
+            f"No primary key: {_named('table', keyless)}; a changed row could not be named.",
+            "Add a primary key, or take the rules for it out of the configuration.",
+        )
+    forbidden = [name for name in names if not found.tables[name].may_trigger and _needs_triggers(found, name)]
+    if forbidden:
+        listed = ", ".join(sql.qualified(found.schema, name) for name in forbidden)
+        raise InstallError(
+            f"Role {found.server.role} may not create triggers on {_named('table', forbidden)}.",
+            f"GRANT TRIGGER ON {listed} TO {sql.quote(found.server.role)};",
+        )
+
+
+def refuse_table(found: PostgresState, capture: Capture) -> None:
+    """What keeps an existing table from being captured, privileges and keys aside."""
+    kind = found.tables[capture.table].kind
+    if kind in _KINDS:
+        raise InstallError(
+            f"{capture.table} is {_KINDS[kind]}: its changes cannot be captured.",
+            "Take the rules for it out of the configuration.",
+        )
+    for trigger in found.triggers.get(capture.table, ()):
+        if trigger.function is None:
+            raise InstallError(
+                f"Table {capture.table} has a trigger {trigger.name} that is not this product's.",
+                "Rename that trigger.",
+            )
+
+
+def _needs_triggers(found: PostgresState, table: str) -> bool:
+    return len(found.triggers.get(table, ())) < len(sql.TRIGGERS)
+
+
+def _named(noun: str, names: Sequence[str]) -> str:
+    return f"{noun} {names[0]}" if len(names) == 1 else f"{noun}s {', '.join(names)}"
+
+
+def script(plan: Plan, lock_seconds: float) -> str:
+    """For psql: each step a transaction of its own, so that no lock is held while waiting for the next one."""
+    head = [f"-- {note}" for note in plan.notes]
+    head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
+    head += ["SET client_min_messages = warning;"]  # dropping a function tells of each trigger that goes with it
+    blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
+    return (
+        "\n".join([*head, *blocks, ""])
+        if plan.steps
+        else "\n".join([*head[: len(plan.notes)], "-- Nothing to do.", ""])
+    )
+
+
+def restoring(found: PostgresState, captures: Mapping[str, Capture] | None) -> Plan:
+    """From what is there now back to these captures (None: nothing of ours at all)."""
+    if captures is None:
+        return plan_uninstall(found, waiting=0)
+    plan = plan_install(found, list(captures.values()))
+    return replace(plan, steps=tuple(step for step in plan.steps if step is not PROOF))

@@ -1,0 +1,150 @@
+"""The SQL text of each thing that capture needs in a PostgreSQL database.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
+from string import Template
+
+from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
+from cdc.model.column import Capture
+from cdc.sqlfile import load, render
+
+_FOLDER = "postgres/trigger"
+#: The table of ours whose triggers prove that changes are captured.
+PROBE = "cdc_probe"
+#: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
+_SETTINGS = frozenset({"search_path=pg_catalog, pg_temp"})
+_STYLES = {
+    "datestyle": "iso",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "timezone": "utc",  # moments within arrays, ranges and composite values are written with their offset
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerShape:
+    """``type``: pg_trigger.tgtype.  ``condition``: it has a WHEN."""
+
+    name: str
+    type: int
+    condition: bool
+
+
+TRIGGERS = (
+    TriggerShape("_cdc_row", 1 | 4 | 8, condition=False),  # row, insert, delete
+    TriggerShape("_cdc_truncate", 32, condition=False),
+    TriggerShape("_cdc_update", 1 | 16, condition=True),  # row, update
+)
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string literal that means the same whatever standard_conforming_strings says."""
+    quoted = text.replace("'", "''")
+    return "E'" + quoted.replace("\\", "\\\\") + "'" if "\\" in text else f"'{quoted}'"
+
+
+def text_array(values: Iterable[str]) -> str:
+    """Sorted, so that the same set gives the same text."""
+    return f"ARRAY[{', '.join(map(literal, sorted(values)))}]::pg_catalog.text[]"
+
+
+def qualified(schema: str, table: str) -> str:
+    return f"{quote(schema)}.{quote(table)}"
+
+
+def journal(schema: str) -> str:
+    return render(f"{_FOLDER}/journal.sql", version=str(JOURNAL_VERSION), schema=literal(schema))
+
+
+def probe(*, existing: bool) -> list[str]:
+    """``existing``: only its function, so that grants on the table remain."""
+    made = [] if existing else [render(f"{_FOLDER}/probe.sql")]
+    triggers = [] if existing else [trigger(shape, "cdc", PROBE) for shape in TRIGGERS]
+    return [*made, function(Capture(PROBE), styled=False), revoke_function(PROBE), *triggers]
+
+
+def marker() -> str:
+    return render(f"{_FOLDER}/marker.sql")
+
+
+def drop_journal() -> str:
+    return render(f"{_FOLDER}/drop_journal.sql")
+
+
+def function_settings(*, styled: bool) -> frozenset[str]:
+    return _SETTINGS | {f"{name}={value}" for name, value in _STYLES.items()} if styled else _SETTINGS
+
+
+def function(capture: Capture, *, styled: bool) -> str:
+    """``styled``: the table has columns whose text depends on the session's settings."""
+    head, _, tail = _function_parts(capture)
+    head = Template(head).substitute(
+        function=quote(capture.table),
+        settings=" ".join(f"SET {name} = '{value}'" for name, value in _STYLES.items() if styled),
+    )
+    return f"{head}{dollar_quoted(function_source(capture))}{tail}"
+
+
+def function_source(capture: Capture) -> str:
+    """The function's body as pg_proc.prosrc holds it."""
+    _, body, _ = _function_parts(capture)
+    return Template(body).substitute(
+        secrets=text_array(capture.secrets), lock_class=str(LOCK_CLASS), lock_idle=str(LOCK_IDLE)
+    )
+
+
+def _function_parts(capture: Capture) -> tuple[str, str, str]:
+    """The template before, within and after its dollar quotes.  It is split before names are put in: a table or
+    a column may have the quote in its name."""
+    name = "function_secrets" if capture.secrets else "function"
+    head, body, tail = load(f"{_FOLDER}/{name}.sql").split("$$cdc$$")
+    return head, body, tail
+
+
+def dollar_quoted(body: str) -> str:
+    """Quote a function's body so that nothing in it ends the quote."""
+    tag = next(tag for tag in (f"$cdc{number or ''}$" for number in count()) if tag not in body)
+    return f"{tag}{body}{tag}"
+
+
+def revoke_function(table: str) -> str:
+    return render(f"{_FOLDER}/revoke_function.sql", function=quote(table))
+
+
+def gap(table: str) -> str:
+    """A row that makes the consumer read the table again."""
+    return render(f"{_FOLDER}/gap.sql", table=literal(table))
+
+
+def drop_function(table: str) -> str:
+    return render(f"{_FOLDER}/drop_function.sql", function=quote(table))
+
+
+def trigger(shape: TriggerShape, schema: str, table: str) -> str:
+    name = shape.name.removeprefix("_cdc_")
+    return render(f"{_FOLDER}/trigger_{name}.sql", table=qualified(schema, table), function=quote(table))
+
+
+def remember_capture(capture: Capture) -> str:
+    secrets = text_array(capture.secrets)
+    return render(f"{_FOLDER}/capture.sql", table=literal(capture.table), secrets=secrets)
+
+
+def forget_capture(table: str) -> str:
+    return render(f"{_FOLDER}/forget_capture.sql", table=literal(table))
+
+
+def grant_consumer(consumer: str) -> str:
+    return render(f"{_FOLDER}/grant_consumer.sql", consumer=quote(consumer))
+
+
+def grant_owner(owner: str) -> str:
+    return render(f"{_FOLDER}/grant_owner.sql", owner=quote(owner))

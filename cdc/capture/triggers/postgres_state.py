@@ -1,0 +1,162 @@
+"""What a PostgreSQL database holds now, as far as an installer must know: read, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.rows import class_row, tuple_row
+
+from cdc.capture.triggers.postgres_render import PROBE
+from cdc.model.column import Capture, SecretPatterns
+from cdc.sqlfile import load, render
+
+Connection = psycopg.Connection[Any]
+TABLES = ("cdc_installation", "cdc_capture", "cdc_journal")
+T = TypeVar("T")
+
+
+class Waiting(NamedTuple):
+    """What waits in the journal: ``changes``, counted up to 100,001.  ``age``: of the oldest, in seconds.  ``disk``:
+    bytes that the journal takes.  ``consumer``: whether one is at work."""
+
+    changes: int
+    age: float
+    disk: int
+    consumer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """``version``: as in server_version_num.  ``schema``: the session's current one, empty when there is none.
+    ``schema_…``: the state of the schema cdc for this role.  ``present``: our tables in it.  ``namesakes``: others'
+    tables that are named like ours."""
+
+    version: int
+    standby: bool
+    read_only: bool
+    role: str
+    database: str
+    schema: str
+    may_create: bool
+    schema_exists: bool
+    schema_owned: bool
+    schema_ours: bool
+    present: list[str]
+    marker_exists: bool
+    schema_usable: bool
+    namesakes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresTable:
+    """``kind``: pg_class.relkind; ``r`` is an ordinary table.  ``styled``: it has columns whose text depends on the
+    session's settings."""
+
+    name: str
+    kind: str
+    owner: str
+    may_trigger: bool
+    has_key: bool
+    styled: bool
+    columns: list[str]
+    key: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFunction:
+    name: str
+    source: str
+    definer: bool
+    settings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresTrigger:
+    """``enabled``: pg_trigger.tgenabled.  ``function``: its name in our schema; None when it calls another one."""
+
+    table: str
+    name: str
+    enabled: str
+    type: int
+    condition: bool
+    function: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresState:
+    """``version`` is None when there is no journal of ours (or this role may not look); ``schema`` is the ERP's, as
+    installed, else the session's."""
+
+    server: PostgresServer
+    schema: str
+    version: int | None = None
+    captures: Mapping[str, Capture] = field(default_factory=dict)
+    tables: Mapping[str, PostgresTable] = field(default_factory=dict)
+    functions: Mapping[str, FoundFunction] = field(default_factory=dict)
+    triggers: Mapping[str, tuple[PostgresTrigger, ...]] = field(default_factory=dict)
+
+    def within(self, captures: Iterable[Capture]) -> list[Capture]:
+        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
+        there = self.tables
+        return [c if (table := there.get(c.table)) is None else c.within(table.columns, table.key) for c in captures]
+
+    def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> PostgresState:
+        """Return the same, as if what is installed were captured with these patterns."""
+        captures = [replace(each, patterns=patterns_of(name)) for name, each in self.captures.items()]
+        return replace(self, captures={each.table: each for each in self.within(captures)})
+
+    @property
+    def complete(self) -> bool:
+        return self.version is not None and len(self.server.present) == len(TABLES)
+
+    @property
+    def journal_lost(self) -> bool:
+        """Triggers of ours are there without the tables that they need: nothing is recorded."""
+        lost = self.server.schema_ours and len(self.server.present) < len(TABLES)
+        return lost and bool(self.functions.keys() - {PROBE})
+
+
+def inspect(connection: Connection) -> PostgresState:
+    """Read everything in one snapshot; the connection must be outside a transaction and not in autocommit mode."""
+    with connection.transaction():
+        connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return _inspect(connection)
+
+
+def _inspect(connection: Connection) -> PostgresState:
+    server = _all(connection, PostgresServer, "inspect_server")[0]
+    version, schema = None, server.schema
+    captures: dict[str, Capture] = {}
+    present = server.present if server.schema_usable else []
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        if "cdc_installation" in present:
+            installation = cursor.execute(_sql("inspect_installation")).fetchone()
+            if installation is not None:
+                version, schema = installation
+        if "cdc_capture" in present:
+            rows = cursor.execute(_sql("inspect_captures")).fetchall()
+            captures = {name: Capture(name, frozenset(secrets)) for name, secrets in rows}
+    triggers: dict[str, tuple[PostgresTrigger, ...]] = {}
+    for trigger in _all(connection, PostgresTrigger, "inspect_triggers", schema):
+        triggers[trigger.table] = (*triggers.get(trigger.table, ()), trigger)
+    return PostgresState(
+        server,
+        schema,
+        version,
+        captures,
+        {table.name: table for table in _all(connection, PostgresTable, "inspect_tables", schema)},
+        {function.name: function for function in _all(connection, FoundFunction, "inspect_functions")},
+        triggers,
+    )
+
+
+def _all(connection: Connection, noun: type[T], name: str, *parameters: str) -> list[T]:
+    with connection.cursor(row_factory=class_row(noun)) as cursor:
+        return cursor.execute(_sql(name), parameters or None).fetchall()
+
+
+def _sql(name: str) -> bytes:
+    return render(f"postgres/trigger/{name}.sql", erp_schema=load("postgres/read/erp_schema.sql")).encode()

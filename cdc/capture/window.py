@@ -1,0 +1,60 @@
+"""A page of a table, and what the stream tells of its rows until the page itself is told.  Pure.
+
+A page is a snapshot; the stream is somewhere before or behind it.  So the page is kept until the stream has told of
+everything that the snapshot shows, and follows what is told meanwhile: a row that changed takes the newest image, one
+that was deleted goes.  What is then told of a row is its state at this very place of the stream: never older than what
+was told before, and no change comes behind that it holds already.
+
+That needs of whoever reads the page: what the stream told *before* the page was read can be seen in it; and the page is
+told only when everything that can be seen in it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cdc.model.change import Operation, Row, RowChange, Transaction, Value
+from cdc.model.image import opened
+
+Key = tuple[Value, ...]
+
+
+class Window:
+    """``rows``: the page.  ``key``: the primary key's columns."""
+
+    def __init__(self, table: str, key: Sequence[str], rows: Iterable[Row]) -> None:
+        self._table = table
+        self._columns = tuple(key)
+        self._rows: dict[Key, Row] = {self._key(row): row for row in rows}
+        #: Keys that are the page's: those it began with, and those that its rows were given.
+        self._ours = set(self._rows)
+
+    def _key(self, row: Row) -> Key:
+        return tuple([row.get(column) for column in self._columns])
+
+    def follow(self, transactions: Iterable[Transaction]) -> None:
+        """The stream tells of these."""
+        for transaction in transactions:
+            for change in transaction.changes:
+                if change.table == self._table:
+                    self._follow(change)
+
+    def _follow(self, change: RowChange) -> None:
+        if change.operation is Operation.TRUNCATE:
+            self._rows.clear()
+        elif change.operation is not Operation.READ:
+            former = None if change.before is None else self._key(change.before)
+            key = None if change.after is None else self._key(change.after)
+            if former in self._ours or key in self._ours:
+                self._replace(former, key, change.after)
+
+    def _replace(self, former: Key | None, key: Key | None, row: Row | None) -> None:
+        if former is not None and former != key:
+            self._rows.pop(former, None)
+        if key is not None and row is not None:
+            self._rows[key] = opened(row)
+            self._ours.add(key)
+
+    def rows(self) -> list[Row]:
+        """As they are at this place of the stream."""
+        return list(self._rows.values())

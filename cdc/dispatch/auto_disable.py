@@ -1,0 +1,194 @@
+"""How long endpoints that fail are endured: warnings on the way, then they are disabled.
+
+Invariants: nobody is disabled who accepted something since, nor without having been warned a good while before; nobody
+is warned or disabled for one old failure, but only while attempts go on to fail, as this process has seen itself.  So
+neither a time in which nothing ran, nor one in which nothing was to be sent, disables anybody by surprise.  What is
+announced has an id that several processes share: each thing is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import structlog
+
+from cdc.dispatch.address import public_url
+from cdc.dispatch.retry import JITTER
+from cdc.model.clock import Clock
+from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import OutboxError
+from cdc.model.event import Event
+from cdc.model.observer import Silent
+from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
+from cdc.outbox.base import OutboxStore
+
+#: Warnings come when so much (percent) of an endpoint's time has passed.
+WARNINGS: Final = (50, 70, 90)
+#: It is disabled when all of it has.
+END: Final = 100
+#: The least part of its time between the last warning and the end.
+NOTICE: Final = 0.05
+#: Between two looks (seconds) lie at most the one, and as much less as short times need, down to the other.
+INTERVAL: Final = 30.0
+SHORTEST: Final = 1.0
+#: A failure is recent for at least so long, and for twice the longest pause of the endpoint's schedule.
+RECENT: Final = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+class LastFailure(NamedTuple):
+    """The last failed attempt at an endpoint.  ``error``: one sentence."""
+
+    at: datetime
+    error: str
+
+
+def percent_due(endpoint: Endpoint, last: LastFailure | None, now: datetime) -> int:
+    """How far an endpoint is on its way: the highest of `WARNINGS` and `END` that is reached, or 0.
+
+    ``last``: the last failure seen."""
+    if not endpoint.enabled or not endpoint.disable_after or endpoint.failing_since is None or last is None:
+        return 0
+    longest = max(endpoint.retry_schedule, default=0.0) * (1 + JITTER)
+    if last.at < endpoint.failing_since or now - last.at > max(RECENT, timedelta(seconds=2 * longest)):
+        return 0
+    passed = (now - endpoint.failing_since).total_seconds() / endpoint.disable_after * 100
+    return max((percent for percent in (*WARNINGS, END) if passed >= percent), default=0)
+
+
+def notice_given(endpoint: Endpoint, warned_at: datetime | None, now: datetime) -> bool:
+    """Whether the last warning is long enough ago.  ``warned_at``: when it was stored."""
+    return warned_at is not None and (now - warned_at).total_seconds() >= NOTICE * endpoint.disable_after
+
+
+def given_up(endpoint: Endpoint) -> str:
+    """The reason, one sentence."""
+    return f"It has accepted nothing for {_span(endpoint.disable_after)}."
+
+
+class _Warned(NamedTuple):
+    """What was told of an endpoint last."""
+
+    failing: Failing
+    event_id: str
+
+
+class Failures(Silent):
+    """A `cdc.model.observer.Observer` that remembers of each endpoint the last failed attempt."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, LastFailure] = {}
+
+    def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
+        for outcome, endpoint_id in finished:
+            if outcome.state is not DeliveryState.DELIVERED and outcome.failed:
+                failure = LastFailure(outcome.attempt.started_at, outcome.attempt.error)
+                self.last[endpoint_id] = max(failure, self.last.get(endpoint_id, failure))
+
+
+class AutoDisable:
+    """Looks at the endpoints of an outbox every `INTERVAL`.  ``announced``: called when something is to be sent;
+    ``disabled``: when an endpoint was, so that its enabling, however soon, is seen to be one."""
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        failures: Failures,
+        clock: Clock,
+        announced: Callable[[], None],
+        disabled: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._disabled = disabled
+        self._failures = failures.last
+        self._clock = clock
+        self._announced = announced
+        self._warned: dict[str, _Warned] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``."""
+        pause = 0.0
+        while not await self._clock.wait(stop, pause):
+            try:
+                pause = await self.look()
+            except OutboxError as error:
+                pause = INTERVAL
+                log.error("endpoints not looked at", error=str(error), retry_in=pause)
+
+    async def look(self) -> float:
+        """Once at all endpoints; seconds to the next look.  Raises `OutboxError`."""
+        endpoints = await self._store.endpoints()
+        self._forget(endpoints)
+        for endpoint in endpoints:
+            now = self._clock.now()
+            await self._recover(endpoint, now)
+            last = self._failures.get(endpoint.id)
+            percent = percent_due(endpoint, last, now)
+            if percent and last is not None and endpoint.failing_since is not None:
+                failing = Failing(endpoint, public_url(endpoint.url), endpoint.failing_since, last.error)
+                await self._judge(failing, percent, now)
+        shortest = min((each.disable_after for each in endpoints if each.disable_after), default=INTERVAL / NOTICE)
+        return max(min(INTERVAL, NOTICE * shortest), SHORTEST)
+
+    def _forget(self, endpoints: Sequence[Endpoint]) -> None:
+        """Those that are gone; and of those that are disabled what was seen, for enabling begins anew."""
+        kept = {endpoint.id for endpoint in endpoints if endpoint.enabled}
+        for seen in (self._failures, self._warned):
+            for endpoint_id in seen.keys() - kept:
+                del seen[endpoint_id]
+
+    async def _judge(self, failing: Failing, percent: int, now: datetime) -> None:
+        warning = endpoint_failing(failing, min(percent, WARNINGS[-1]), now)
+        told = await self._store.event(warning.id) if percent == END else None
+        if percent < END or not notice_given(failing.endpoint, told.time if told else None, now):
+            await self._warn(failing, warning, now)
+            return
+        reason = given_up(failing.endpoint)
+        event = endpoint_disabled(failing, reason, now)
+        if await self._store.disable_failing(failing.endpoint.id, failing.since, reason, event, now):
+            self._warned.pop(failing.endpoint.id, None)
+            log.warning("endpoint disabled", endpoint=failing.endpoint.id, reason=reason)
+            self._disabled()
+            self._announced()
+
+    async def _warn(self, failing: Failing, event: Event, now: datetime) -> None:
+        endpoint_id = failing.endpoint.id
+        before = self._warned.get(endpoint_id)
+        if before is not None and before.event_id == event.id:
+            return
+        if await self._announce(event, now):
+            percent, until = event.data["percent"], event.data["disabled_at"]
+            log.warning(
+                "endpoint failing", endpoint=endpoint_id, percent=percent, disabled_at=until, error=failing.last_error
+            )
+        self._warned[endpoint_id] = _Warned(failing, event.id)
+
+    async def _recover(self, endpoint: Endpoint, now: datetime) -> None:
+        """Tell that it fails no longer, if it was told that it does."""
+        warned = self._warned.get(endpoint.id)
+        if warned is None or warned.failing.since == endpoint.failing_since:
+            return
+        if await self._announce(endpoint_recovered(warned.failing, now), now):
+            log.info("endpoint recovered", endpoint=endpoint.id)
+        del self._warned[endpoint.id]
+
+    async def _announce(self, event: Event, now: datetime) -> bool:
+        """Whether nobody had told of it yet."""
+        stored = await self._store.announce([event], now)
+        if stored.deliveries:
+            self._announced()
+        return bool(stored.events)
+
+
+def _span(seconds: float) -> str:
+    """``5 days``, ``36 hours``, ``90 seconds``."""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size and not seconds % size:
+            count = round(seconds / size)
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return f"{seconds:g} seconds"

@@ -1,0 +1,208 @@
+"""What one endpoint lets through, and when: its rate, the pauses that it asks for, and a circuit breaker.
+
+Pure: time (``now``: monotonic seconds) and randomness are passed in.  A valve is this process's own: where several
+dispatch from one outbox, each keeps to an endpoint's rate and finds out by itself that an endpoint is down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from cdc.model.delivery import Hold
+from cdc.model.rate import usable_rate
+
+#: The breaker judges results no older than this (seconds) …
+WINDOW = 60.0
+#: … of these the newest …
+MOST_RESULTS = 20
+#: … and not fewer than these; it opens when half of them speak of trouble.  It also opens when so many in a row do,
+#: however old they are: with few events a day they are all that tells.
+LEAST_RESULTS = 10
+#: Seconds until the first probe; each that fails doubles them …
+FIRST_PROBE = 5.0
+#: … up to this.
+LAST_PROBE = 60.0
+#: The most that jitter adds, as a part of the time until a probe.
+JITTER = 0.1
+#: No ``Retry-After`` stops a whole endpoint for longer than this (seconds): it may have been about one event.  That
+#: event itself waits for as long as it was asked to (`retry.LONGEST_RETRY_AFTER`).
+LONGEST_PAUSE = 3600.0
+#: Less than this (seconds) is no time to wait, but what adding intervals left behind.
+_NO_TIME = 1e-6
+#: What `FlowControl.room` says where only the endpoint's concurrency bounds.
+ANY_NUMBER = 1 << 20
+
+Random = Callable[[], float]  # uniform in [0, 1), as random.random
+
+
+def _time(seconds: float) -> float:
+    return seconds if seconds > _NO_TIME else 0.0
+
+
+class TokenBucket:
+    """A token bucket: ``rate`` requests a second, and one second's worth (at least one) at once.
+
+    Written as the generic cell rate algorithm: in place of tokens it counts up to when those that were started fill the
+    rate, so that there is one number to keep and nothing to refill.
+    """
+
+    __slots__ = ("_booked_until", "_interval", "_slack")
+
+    def __init__(self, rate: float) -> None:
+        rate = usable_rate(rate)
+        self._interval = 1 / rate
+        self._slack = (max(rate, 1.0) - 1) * self._interval
+        self._booked_until = -math.inf
+
+    def start(self, now: float) -> None:
+        self._booked_until = max(self._booked_until, now) + self._interval
+
+    def wait(self, now: float) -> float:
+        return _time(self._booked_until - self._slack - now)
+
+    def room(self, now: float) -> int:
+        if self.wait(now):
+            return 0
+        return int((now + self._slack - max(self._booked_until, now) + _NO_TIME) / self._interval) + 1
+
+
+class Breaker:
+    """Opens when half of the last results speak of trouble, or many in a row; then lets one probe at a time through,
+    ever more rarely, until one succeeds.
+
+    ``trying``: begin with a probe.  A result counts only in the ``turn`` in which its request started: what started
+    before the breaker opened says nothing new.
+    """
+
+    __slots__ = ("_failed_probes", "_in_a_row", "_probe_at", "_probing", "_rand", "_results", "_sure_at", "turn")
+
+    def __init__(self, rand: Random, *, trying: bool = False) -> None:
+        self._rand = rand
+        self._results: deque[tuple[float, bool]] = deque(maxlen=MOST_RESULTS)  # when, trouble
+        self._probe_at: float | None = -math.inf if trying else None  # None: it is closed
+        self._probing = False
+        self._failed_probes = 0
+        self._in_a_row = 0
+        self._sure_at = -math.inf
+        self.turn = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._probe_at is None
+
+    def wait(self, now: float) -> float:
+        if self._probe_at is None:
+            return 0.0
+        return math.inf if self._probing else _time(self._probe_at - now)
+
+    def start(self) -> int:
+        """The turn."""
+        if self._probe_at is not None:
+            self._probing = True
+            self.turn += 1
+        return self.turn
+
+    def ended(self, turn: int, now: float, *, trouble: bool) -> None:
+        if turn != self.turn:
+            return
+        if self._probe_at is None:
+            self._results.append((now, trouble))
+            self._in_a_row = self._in_a_row + 1 if trouble else 0
+            if trouble and self._too_many(now):
+                self._open(now)
+        elif trouble:
+            self._failed_probes += 1
+            self._open(now)
+        else:
+            self._close(now)
+
+    def probe_at_once(self) -> None:
+        """An open breaker: look again now, whatever is on its way."""
+        if self._probe_at is not None:
+            self._probe_at, self._probing, self._failed_probes = -math.inf, False, 0
+            self.turn += 1
+
+    def doubt(self, now: float) -> float | None:
+        """None where a failure speaks of its event.  Else it may speak of the endpoint: seconds until that is looked
+        into again; infinite when the breaker has not been closed again for long enough to tell."""
+        if self._probe_at is not None:
+            return _time(self._probe_at - now)
+        return math.inf if now < self._sure_at else None
+
+    def _too_many(self, now: float) -> bool:
+        if self._in_a_row >= LEAST_RESULTS:
+            return True
+        recent = [trouble for when, trouble in self._results if when > now - WINDOW]
+        return len(recent) >= LEAST_RESULTS and 2 * sum(recent) >= len(recent)
+
+    def _open(self, now: float) -> None:
+        seconds = min(FIRST_PROBE * 2 ** min(self._failed_probes, 10), LAST_PROBE)
+        self._probe_at, self._probing = now + seconds * (1 + JITTER * self._rand()), False
+        self._results.clear()
+        self._in_a_row = 0
+        self.turn += 1
+
+    def _close(self, now: float) -> None:
+        self._probe_at, self._probing, self._failed_probes = None, False, 0
+        self._sure_at = now + WINDOW
+        self.turn += 1
+
+
+class FlowControl:
+    """``rate``: requests a second, 0 for any.  ``trying``: nothing is known of the endpoint but that it failed: begin
+    with a probe."""
+
+    __slots__ = ("_breaker", "_pace", "_paused_until")
+
+    def __init__(self, rate: float, rand: Random, *, trying: bool = False) -> None:
+        self._breaker = Breaker(rand, trying=trying)
+        self._pace = TokenBucket(rate) if rate else None
+        self._paused_until = -math.inf
+
+    def change_rate(self, rate: float) -> None:
+        self._pace = TokenBucket(rate) if rate else None
+
+    def mended(self) -> None:
+        """Somebody changed or enabled the endpoint: what held it back is looked at anew, but for its rate."""
+        self._paused_until = -math.inf
+        self._breaker.probe_at_once()
+
+    def wait(self, now: float) -> float:
+        """Seconds until a request may start; infinite while a probe is on its way."""
+        if self._pace is None and self._breaker.closed and self._paused_until <= now:
+            return 0.0  # nearly always, and asked for each request
+        seconds = max(_time(self._paused_until - now), self._breaker.wait(now))
+        return max(seconds, self._pace.wait(now)) if self._pace else seconds
+
+    def room(self, now: float) -> int:
+        """How many requests may start now."""
+        if self.wait(now):
+            return 0
+        if not self._breaker.closed:
+            return 1
+        return self._pace.room(now) if self._pace else ANY_NUMBER
+
+    def start(self, now: float) -> int:
+        """Count a request, which `wait` must allow now; `ended` wants what comes back."""
+        if self._pace:
+            self._pace.start(now)
+        return self._breaker.start()
+
+    def ended(self, started: int, now: float, *, trouble: bool, retry_after: float = 0.0) -> float | None:
+        """Count what came of a request.  ``trouble``: it speaks of the endpoint, not of the event; ``retry_after``: the
+        pause (seconds) that the endpoint asked for.  Whether it is in doubt that the event was refused: as
+        `Breaker.doubt`."""
+        self._breaker.ended(started, now, trouble=trouble)
+        if retry_after:
+            self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_PAUSE))
+        return self._breaker.doubt(now) if trouble else None
+
+    def hold(self, now: float) -> Hold | None:
+        """What holds back now; an open breaker also while it waits for something to probe with."""
+        if not self._breaker.closed:
+            return Hold.BREAKER
+        if self._paused_until > now:
+            return Hold.PAUSE
+        return Hold.RATE if self._pace and self._pace.wait(now) else None

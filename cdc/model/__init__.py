@@ -1,0 +1,1 @@
+"""What the stages share: row changes, events, deliveries, endpoints, errors.  No I/O."""

@@ -1,0 +1,91 @@
+"""Backfills: rows that were there before anybody looked, told of as ``<entity>.existing`` events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from cdc.model.change import Existing, Row
+
+#: The last part of the names of these events.
+EXISTING: Final = "existing"
+
+
+def backfill_token(existing: Existing) -> str:
+    """What stands for the transaction of its events."""
+    return f"backfill/{existing.job}"
+
+
+class BackfillState(StrEnum):
+    """``RUNNING`` and ``PAUSED`` until it is one of the others, also while no process captures its source."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (BackfillState.RUNNING, BackfillState.PAUSED)
+
+
+#: What is done to one → the state that it has then, and the entry in the audit log.
+ACTIONS: Final[Mapping[str, tuple[BackfillState, str]]] = {
+    "pause": (BackfillState.PAUSED, "backfill.pause"),
+    "resume": (BackfillState.RUNNING, "backfill.resume"),
+    "cancel": (BackfillState.CANCELLED, "backfill.cancel"),
+}
+
+
+class Asked(NamedTuple):
+    """Backfills of one source, one for each table.  ``tables``: none means all that give events.  The others as of
+    `Backfill`."""
+
+    tables: Sequence[str]
+    actor: str
+    where: str = ""
+    endpoint: str = ""
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """One table of one source.  ``actor``: who wants it, as in the audit log.  ``where``: a condition in the database's
+    SQL; empty: all rows.  ``endpoint``: the id of the only one that gets them; empty: all that name such events.
+    ``rate``: rows a second, 0 for any.  ``estimate``: how many rows there were, about; None: not known.
+
+    ``rows`` are stored as events so far, up to the primary key ``after``; it goes on behind.  ``error``: why it failed.
+    """
+
+    id: str
+    source: str
+    table: str
+    actor: str
+    created_at: datetime
+    where: str = ""
+    endpoint: str = ""
+    rate: float = 0.0
+    estimate: int | None = None
+    state: BackfillState = BackfillState.RUNNING
+    rows: int = 0
+    after: Row | None = None
+    finished_at: datetime | None = None
+    error: str = ""
+
+
+class Planned(NamedTuple):
+    """One that is not kept yet, and the ids of the endpoints that would get its events."""
+
+    backfill: Backfill
+    receivers: Sequence[str]
+
+
+def seconds_left(backfill: Backfill, speed: float | None) -> float | None:
+    """At so many rows a second; None when that is not known, nor how many there are."""
+    if not speed or backfill.estimate is None:
+        return None
+    return max(backfill.estimate - backfill.rows, 0) / speed

@@ -1,0 +1,138 @@
+"""Row changes, and the transactions that committed them: what sources yield and mapping reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from cdc.model.position import Position
+from cdc.model.snapshot_row import SnapshotChange
+
+Value = None | bool | int | float | str
+#: A row in normal form (see `cdc.model.normal`): column name → value, in column order, secret columns absent.
+Row = Mapping[str, Value]
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Operation(StrEnum):
+    """What happened to a row; ``READ`` is a row seen by a re-read, ``TRUNCATE`` empties a whole table."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    READ = "read"
+    TRUNCATE = "truncate"
+
+
+class RowChange(NamedTuple):
+    """One change of one row.  (A named tuple: there are many, and a frozen dataclass costs three times as much.)
+
+    ``key``: the primary key, from the after image (the before image for a delete; empty for a truncate).
+    ``ordinal``: order within the transaction; with the transaction's token it names this change for good.
+    ``time``: when it happened, UTC.  ``secrets_changed``: secret columns whose value changed (update only).
+    """
+
+    operation: Operation
+    table: str
+    key: Row
+    before: Row | None
+    after: Row | None
+    time: datetime
+    ordinal: int
+    secrets_changed: frozenset[str] = frozenset()
+
+    @property
+    def image(self) -> Row | None:
+        """The row as the change left it or, of one that is gone, as it was."""
+        return self.after if self.after is not None else self.before
+
+
+class Existing(NamedTuple):
+    """What rows are read for that nobody changed: a backfill (`cdc.model.backfill`).  ``job``: its id.  ``endpoint``: the
+    only one that is to get them; empty: whoever asks for such events."""
+
+    job: str
+    endpoint: str = ""
+
+
+class Transaction(NamedTuple):
+    """The changes that one database transaction committed, in the order in which they happened.
+
+    ``token`` is unique within the source for ever.  A huge transaction comes as several of these with one token, cut
+    between records: all changes of one record are in the same part.
+    ``journalled``: of a transaction that a log tells of, what triggers beside it call it in their journal.
+    ``observed``: nothing recorded it; two looks at a row differ.  There is no database transaction then, the times are
+    those of the second look, and the token alone, not the time, names the change.
+    ``existing``: of rows that were read (each once, ``READ``), unless it was to mend a gap.
+    ``more``: another part of the same huge transaction follows.
+    """
+
+    token: str
+    changes: tuple[RowChange, ...]
+    journalled: tuple[str, ...] = ()
+    observed: bool = False
+    existing: Existing | None = None
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A change that capture could not record: which table, what kind of operation, when (UTC).  ``reason``: all of it
+    in sentences, where the operation does not say enough.  ``key``: of a single row that could not be read."""
+
+    table: str
+    operation: Operation
+    time: datetime
+    reason: str = ""
+    key: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A change that was skipped, because processing it fails each time.  ``key``: None when it cannot be read.
+    ``token``: of its transaction.  ``before``, ``after``: the row, as JSON or as it came; empty when there is none.
+    ``source``, ``found_at``, ``backfill`` (the id of the one that reads the row again): as the outbox knows them."""
+
+    id: str
+    table: str
+    operation: Operation
+    key: Row | None
+    token: str
+    changed_at: datetime
+    reason: str
+    before: str = ""
+    after: str = ""
+    source: str = ""
+    found_at: datetime = _NEVER
+    backfill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillStep:
+    """A page of a backfill: ``rows`` were read, up to the primary key ``after``; ``finished``: there are no more."""
+
+    job: str
+    rows: int
+    after: Row | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whole transactions in commit order (per record), stored and acknowledged together.
+
+    ``position`` covers everything in the batch.  ``gaps`` were found in the same stretch; the re-read that mends them
+    follows as ``READ`` changes in later batches of the same source.  ``kept``: of a source that compares, what the rows
+    look like from now on.  ``step``: of the backfill whose rows are in it.  ``quarantined``: changes that were skipped.
+    """
+
+    transactions: tuple[Transaction, ...]
+    position: Position
+    gaps: tuple[Gap, ...] = ()
+    kept: SnapshotChange | None = None
+    step: BackfillStep | None = None
+    quarantined: tuple[Quarantined, ...] = ()

@@ -1,0 +1,201 @@
+"""Endpoints: URLs that want events, and how each wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from cdc.model.errors import CredentialsNotGiven, UsageError
+from cdc.model.web_origin import origin_of
+
+
+class PayloadFormat(StrEnum):
+    FACTURASCRIPTS = "facturascripts"
+    STANDARD = "standard"
+    CLOUDEVENTS = "cloudevents"
+
+
+class Order(StrEnum):
+    """What waits for what at an endpoint.  ``RECORD``: an event for the earlier ones of its record.  ``ENDPOINT``: each
+    event for all earlier ones.  ``NONE``: nothing for anything."""
+
+    RECORD = "record"
+    ENDPOINT = "endpoint"
+    NONE = "none"
+
+
+#: Name and value of an HTTP header.
+Header = tuple[str, str]
+#: After so many seconds without one success an endpoint is disabled, unless it says otherwise: five days.
+DISABLE_AFTER = 432_000.0
+#: The most events in one request.
+LARGEST_BATCH = 1000
+#: Fields that are entered for the origin of the URL, and go to no other one.
+CREDENTIALS: Final = ("headers", "proxy", "client_certificate")
+#: No batch waits longer than this (seconds): its events are leased meanwhile.
+LONGEST_BATCH_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL that wants events.
+
+    Which: ``events``, patterns such as ``invoice.*``; ``sources``, names, empty for all; ``condition``, an expression
+    on the event (`cdc.model.selection`), empty for none.
+
+    What of them: ``format``; ``fields``, columns of ``data`` and ``previous``, empty for all; up to ``batch_size`` in
+    one request, for which the first waits at most ``batch_wait`` seconds.
+
+    How: ``secret``: ``whsec_…``, which signs ``v1``, or ``whsk_…``, which signs ``v1a``; never shown after creation.
+    ``former_secret`` still signs until ``former_secret_until``.  ``headers`` go with each request, their values are
+    secret.  ``origin``: the name that the endpoint agreed to get events from, and that each request carries; empty: it
+    was not asked.  ``proxy`` and ``client_certificate``: names in the configuration, empty for none.
+    ``credentials_of``: the sources of the token that set headers, proxy or certificate; empty: the operator did.
+
+    When: ``order``; ``concurrency``, requests at once; ``rate``, requests a second, 0 for any; ``timeout``, seconds;
+    ``retry_schedule``, seconds to wait before each retry; ``disable_after``, seconds without one success after which
+    it is disabled, 0 for never.  ``failing_since``: when the first attempt began that failed with no success since; the
+    outbox keeps it.
+    """
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    secret: str = field(repr=False)
+    created_at: datetime
+    enabled: bool = True
+    description: str = ""
+    sources: tuple[str, ...] = ()
+    format: PayloadFormat = PayloadFormat.FACTURASCRIPTS
+    timeout: float = 10.0
+    retry_schedule: tuple[float, ...] = (5, 25, 125, 625, 3125)
+    concurrency: int = 16
+    disabled_reason: str = ""
+    former_secret: str | None = field(default=None, repr=False)
+    former_secret_until: datetime | None = None
+    origin: str = ""
+    order: Order = Order.RECORD
+    rate: float = 0.0
+    batch_size: int = 1
+    batch_wait: float = 1.0
+    condition: str = ""
+    fields: tuple[str, ...] = ()
+    headers: tuple[Header, ...] = field(default=(), repr=False)
+    proxy: str = ""
+    client_certificate: str = ""
+    disable_after: float = DISABLE_AFTER
+    failing_since: datetime | None = None
+    credentials_of: tuple[str, ...] = ()
+
+    @property
+    def batched(self) -> bool:
+        """Whether requests carry arrays of events, of one event too."""
+        return self.batch_size > 1
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether requests carry something that only a receiver at this origin may see or use."""
+        return any(getattr(self, name) for name in CREDENTIALS)
+
+
+def check(endpoint: Endpoint) -> None:
+    """Raises `UsageError` for fields that do not go together, or are out of bounds."""
+    if not 1 <= endpoint.batch_size <= LARGEST_BATCH:
+        raise UsageError(
+            f"A batch of {endpoint.batch_size} events is not possible.",
+            f"It holds 2 to {LARGEST_BATCH}; 1 sends each event by itself.",
+        )
+    if not 0 <= endpoint.batch_wait <= LONGEST_BATCH_WAIT:
+        raise UsageError(
+            f"A batch cannot be waited for {endpoint.batch_wait:g} s.",
+            f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s.",
+        )
+    if endpoint.batched and endpoint.order is Order.ENDPOINT:
+        raise UsageError(
+            "An endpoint that gets each event after all earlier ones gets no batches, as it gets one at a time.",
+            "Take the order record or none, or a batch of 1.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """New values of some fields of an endpoint; None leaves a field as it is.
+
+    ``secret``: the present one becomes the former one, until ``former_secret_until``, which goes with it.
+    ``enabled``: an endpoint that is enabled counts as failing no longer.
+    ``credentials_of``: goes with headers, proxy and certificate; None: the operator sets them.
+
+    ``kept_headers``: names of those of the ``headers`` that were not entered now, but taken over from the endpoint.
+    ``guard``: raises where the endpoint, as it is when the change is stored, may not be changed.
+    """
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    secret: str | None = field(default=None, repr=False)
+    former_secret_until: datetime | None = None
+    enabled: bool | None = None
+    disabled_reason: str | None = None
+    description: str | None = None
+    sources: tuple[str, ...] | None = None
+    format: PayloadFormat | None = None
+    timeout: float | None = None
+    retry_schedule: tuple[float, ...] | None = None
+    concurrency: int | None = None
+    origin: str | None = None
+    order: Order | None = None
+    rate: float | None = None
+    batch_size: int | None = None
+    batch_wait: float | None = None
+    condition: str | None = None
+    fields: tuple[str, ...] | None = None
+    headers: tuple[Header, ...] | None = field(default=None, repr=False)
+    proxy: str | None = None
+    client_certificate: str | None = None
+    disable_after: float | None = None
+    credentials_of: tuple[str, ...] | None = None
+    kept_headers: Collection[str] = ()
+    guard: Callable[[Endpoint], None] | None = None
+
+    def applied_to(self, endpoint: Endpoint) -> Endpoint:
+        """Return the changed endpoint.  Raises `CredentialsNotGiven`, and what ``guard`` raises."""
+        if self.guard is not None:
+            self.guard(endpoint)
+        self._check_credentials(endpoint)
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _ABOUT_CHANGES}
+        new = {name: value for name, value in given.items() if value is not None}
+        if self.secret is not None:
+            new["former_secret"] = endpoint.secret
+        if self.enabled:
+            new["failing_since"] = None
+        if self.credentials_of is None and not new.keys().isdisjoint(CREDENTIALS):
+            new["credentials_of"] = ()
+        return replace(endpoint, **new)
+
+    def _check_credentials(self, endpoint: Endpoint) -> None:
+        """A URL of another origin needs them entered with it: who may change the URL may not know or use them."""
+        wanted = endpoint.url if self.url is None else self.url
+        if not origin_of(wanted) or origin_of(wanted) == origin_of(endpoint.url):
+            return
+        missing = self._taken_over(endpoint)
+        if missing:
+            raise CredentialsNotGiven(
+                f"The new URL is of another origin ({origin_of(wanted)}): give again or remove {', '.join(missing)}.",
+                f"They were entered for {origin_of(endpoint.url) or 'the present URL'}, and are sent nowhere else.",
+            )
+
+    def _taken_over(self, endpoint: Endpoint) -> list[str]:
+        """The credentials that the changed endpoint has and that this change does not give, for a sentence."""
+        kept = [name for name, _ in endpoint.headers] if self.headers is None else list(self.kept_headers)
+        missing = [f"the header {name}" for name in kept]
+        if endpoint.proxy and self.proxy is None:
+            missing.append(f"the proxy {endpoint.proxy}")
+        if endpoint.client_certificate and self.client_certificate is None:
+            missing.append(f"the client certificate {endpoint.client_certificate}")
+        return missing
+
+
+#: Fields of an `EndpointChange` that are none of an endpoint.
+_ABOUT_CHANGES: Final = frozenset({"kept_headers", "guard"})

@@ -1,0 +1,43 @@
+"""Named events: what mapping makes and the outbox keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from cdc.model.change import Row
+
+#: The source of operational events, which tell of this program itself; no database may be called so.
+OPERATIONS = "cdc"
+#: The source, and the table, of events that try an endpoint.
+TESTS = "test"
+
+
+class Event(NamedTuple):
+    """One named event about one record.
+
+    ``id``: ``evt_…``, derived from source, transaction, row and rule: a replay gives the same id.
+    ``record``: names the record whose events keep their order, e.g. ``facturascli:12`` (unique within ``source``).
+    ``renamed_from``: the record's former name when this event changed its primary key; order carries over.
+    ``time``: of the change, UTC.  ``data``: the after image (before image for deletes), possibly with the record's
+    lines and receipts as lists of rows; ``previous``: old values of changed columns, and of
+    lines (updates only).
+    ``observed``: concluded from two looks at the row: what it was in between is not known.
+    ``only_to``: id of the one endpoint that is to get it; empty: all that want it.
+    """
+
+    id: str
+    name: str
+    source: str
+    table: str
+    record: str
+    key: Row
+    data: Mapping[str, Any]
+    previous: Mapping[str, Any] | None
+    time: datetime
+    transaction: str
+    inferred: bool = False
+    renamed_from: str | None = None
+    observed: bool = False
+    only_to: str = ""

@@ -1,0 +1,183 @@
+"""The operators of the language, as functions of an evaluation's variables."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cdc.model.filter.arithmetic import OPERATIONS, negated
+from cdc.model.filter.functions import Function, Method
+from cdc.model.filter.limits import Meter
+from cdc.model.filter.regex import computed
+from cdc.model.filter.values import (
+    ERRORS,
+    METER,
+    NUMBERS,
+    Env,
+    Run,
+    contained,
+    element,
+    equal,
+    field,
+    is_key,
+    mistyped,
+    ordered,
+)
+
+#: Steps of an error.
+_RAISING: Final = 20
+Operation = Callable[[Any, Any, Meter], Any]
+
+
+def _ordering(order: Callable[[Any, Any], bool]) -> Operation:
+    def compare(one: Any, other: Any, meter: Meter) -> bool:
+        if type(one) not in NUMBERS or type(other) not in NUMBERS:
+            return order(*ordered(one, other, meter))
+        holds = order(one, other)
+        if not holds and (math.isnan(one) or math.isnan(other)):
+            raise mistyped()  # not a number is neither less nor more
+        return holds
+
+    return compare
+
+
+def _unequal(one: Any, other: Any, meter: Meter) -> bool:
+    return not equal(one, other, meter)
+
+
+_OPERATIONS: Final[dict[str, Operation]] = {
+    **OPERATIONS,
+    "<": _ordering(operator.lt),
+    "<=": _ordering(operator.le),
+    ">": _ordering(operator.gt),
+    ">=": _ordering(operator.ge),
+    "==": equal,
+    "!=": _unequal,
+    "in": contained,
+}
+
+
+def chain(first: Run, rest: Sequence[tuple[str, Run]]) -> Run:
+    """``first sign second sign third``, from left to right."""
+    steps = [(_OPERATIONS[sign], operand) for sign, operand in rest]
+    if len(steps) == 1:
+        ((apply, second),) = steps
+        return lambda env: apply(first(env), second(env), env[METER])
+
+    def run(env: Env) -> Any:
+        value, meter = first(env), env[METER]
+        for apply, operand in steps:
+            value = apply(value, operand(env), meter)
+        return value
+
+    return run
+
+
+def logical(operands: Sequence[Run], *, every: bool) -> Run:
+    """``&&`` (``every``) or ``||``: an operand that decides absorbs the errors of the others."""
+    decides = not every
+
+    def run(env: Env) -> bool:
+        error: Exception | None = None
+        mixed = False
+        for operand in operands:
+            try:
+                value: object = operand(env)
+            except ERRORS as failed:
+                env[METER].spend(_RAISING)
+                error = failed  # the last one counts, as in other implementations
+                continue
+            if value is decides:
+                return decides
+            mixed = mixed or value is not every
+        if error is not None:
+            raise error
+        if mixed:
+            raise mistyped()
+        return every
+
+    return run
+
+
+def choice(condition: Run, then: Run, otherwise: Run) -> Run:
+    return lambda env: then(env) if true_or_false(condition(env)) else otherwise(env)
+
+
+def true_or_false(value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    raise mistyped()
+
+
+def unary(sign: str, operand: Run) -> Run:
+    if sign == "!":
+        return lambda env: not true_or_false(operand(env))
+    return lambda env: negated(operand(env))
+
+
+def select(operand: Run, fields: Sequence[str], *, test: bool) -> Run:
+    if test:
+        *path, last = fields
+
+        def has(env: Env) -> bool:
+            row = operand(env)
+            for name in path:
+                row = field(row, name)
+            try:
+                field(row, last)
+            except KeyError:
+                return False
+            return True
+
+        return has
+    if len(fields) == 1:
+        (only,) = fields
+        return lambda env: field(operand(env), only)
+
+    def selected(env: Env) -> Any:
+        row = operand(env)
+        for name in fields:
+            row = field(row, name)
+        return row
+
+    return selected
+
+
+def index(operand: Run, key: Run) -> Run:
+    return lambda env: element(operand(env), key(env))
+
+
+def applied(function: Function, argument: Run) -> Run:
+    return lambda env: function(argument(env), env[METER])
+
+
+def method(apply: Method, target: Run, argument: Run) -> Run:
+    """``target.method(argument)``; the argument is evaluated first, as other implementations do."""
+
+    def run(env: Env) -> bool:
+        value = argument(env)
+        return apply(target(env), value, env[METER])
+
+    return run
+
+
+def matched(text: Any, pattern: Any, meter: Meter) -> bool:
+    """For a pattern that is computed."""
+    if type(text) is not str or type(pattern) is not str:
+        raise ValueError
+    return computed(pattern, meter).found_in(text, meter)
+
+
+def map_of(entries: Sequence[tuple[Run, Run]]) -> Run:
+    def run(env: Env) -> dict[Any, Any]:
+        made = {}
+        for key, value in entries:
+            name = key(env)
+            if not is_key(name):
+                raise mistyped()
+            made[name] = value(env)
+        return made
+
+    return run

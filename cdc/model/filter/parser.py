@@ -1,0 +1,253 @@
+"""From the tokens of a filter to its tree."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdc.model.filter.limits import NESTED
+from cdc.model.filter.tokens import NotAnExpression, Token, tokens
+from cdc.model.filter.tree import (
+    Call,
+    Chain,
+    Choice,
+    Index,
+    ListOf,
+    Literal,
+    Logical,
+    Loop,
+    MapOf,
+    Name,
+    Node,
+    Select,
+    Unary,
+)
+from cdc.model.filter.values import LARGEST_INT
+
+#: Signs by precedence, those that bind least first.
+_LEVELS: Final = (("||",), ("&&",), ("<", "<=", ">", ">=", "==", "!=", "in"), ("+", "-"), ("*", "/", "%"))
+_PRECEDENCE: Final = {sign: level for level, signs in enumerate(_LEVELS) for sign in signs}
+_CONSTANTS: Final = {"true": True, "false": False, "null": None}
+_RESERVED: Final = frozenset(
+    (
+        *("as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "let", "loop"),
+        *("package", "namespace", "return", "var", "void", "while"),
+    )
+)
+_LOOPS: Final = {"all": (2,), "exists": (2,), "exists_one": (2,), "existsOne": (2,), "filter": (2,), "map": (2, 3)}
+_NOT_FIELDS: Final = frozenset(("true", "false", "null", "in"))
+_ENDS: Final = "it ends where more is needed"
+
+
+class NestedTooDeep(Exception):
+    """The expression has more than `NESTED` levels."""
+
+
+def parse(text: str) -> Node:
+    """Raises `NotAnExpression` and `NestedTooDeep`."""
+    return _Parser(text).parsed()
+
+
+class _Parser:
+    """Recursive descent, by precedence; chains of one sign take no level."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = list(tokens(text))
+        self._next = 0
+        self._depth = 0
+
+    def parsed(self) -> Node:
+        node = self._expression()
+        if self._token.kind != "end":
+            raise self._unexpected()
+        return node
+
+    # -- tokens -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _token(self) -> Token:
+        return self._tokens[self._next]
+
+    def _taken(self) -> Token:
+        token = self._token
+        self._next += 1
+        return token
+
+    def _take(self, sign: str) -> bool:
+        """Take the next token when it is this sign; whether it is."""
+        if self._token.kind != "sign" or self._token.text != sign:
+            return False
+        self._next += 1
+        return True
+
+    def _need(self, sign: str) -> None:
+        if not self._take(sign):
+            raise self._unexpected()
+
+    def _unexpected(self) -> NotAnExpression:
+        token = self._token
+        return NotAnExpression(_ENDS if token.kind == "end" else f"unexpected {token.text}", token.place)
+
+    # -- expressions ------------------------------------------------------------------------------------------------
+
+    def _expression(self) -> Node:
+        self._depth += 1
+        if self._depth > NESTED:
+            raise NestedTooDeep
+        node = self._operation(0)
+        if self._take("?"):
+            then = self._operation(0)
+            self._need(":")
+            node = Choice(node, then, self._expression())
+        self._depth -= 1
+        return node
+
+    def _operation(self, level: int) -> Node:
+        """An operand and the signs that bind at least as ``level``, with their operands."""
+        node = self._unary()
+        while (found := self._sign_level()) >= level:
+            node = self._logical(node, found) if found <= 1 else self._chain(node, found)
+        return node
+
+    def _sign_level(self) -> int:
+        """The precedence of the next token; -1 when it is no sign of an operation."""
+        token = self._token
+        return _PRECEDENCE.get(token.text, -1) if token.kind in ("sign", "name") else -1
+
+    def _logical(self, first: Node, level: int) -> Node:
+        operands = [first]
+        while self._sign_level() == level:
+            self._next += 1
+            operands.append(self._operation(level + 1))
+        return Logical(level == 1, tuple(operands))
+
+    def _chain(self, first: Node, level: int) -> Node:
+        rest = []
+        while self._sign_level() == level:
+            sign = self._taken().text
+            rest.append((sign, self._operation(level + 1)))
+        return Chain(first, tuple(rest))
+
+    def _unary(self) -> Node:
+        """Two signs are none, as other implementations have it."""
+        if self._token.text == "!":
+            odd = self._odd("!")
+            node = self._number() or self._members(self._primary())
+            return Unary("!", node) if odd else node
+        if number := self._number():
+            return number
+        odd = self._odd("-")
+        node = self._members(self._primary())
+        return Unary("-", node) if odd else node
+
+    def _odd(self, sign: str) -> bool:
+        """Take this sign as often as it is there; whether that is an odd number."""
+        odd = False
+        while self._take(sign):
+            odd = not odd
+        return odd
+
+    def _number(self) -> Node | None:
+        """A number with a minus before it; only so can the smallest one be written."""
+        sign = self._token
+        if (sign.kind, sign.text) != ("sign", "-"):
+            return None
+        value = self._tokens[self._next + 1].value
+        if type(value) not in (int, float):
+            return None
+        self._next += 2
+        return self._members(Literal(-value))
+
+    def _members(self, node: Node) -> Node:
+        """``.field``, ``.function()`` and ``[key]`` after a value."""
+        links = 0
+        while True:
+            if self._take("["):
+                node = Index(node, self._expression())
+                self._need("]")
+            elif self._take("."):
+                name = self._field()
+                if not self._take("("):
+                    node = _selected(node, name)
+                    continue
+                node = self._called(name, node)
+            else:
+                return node
+            links += 1
+            if self._depth + links > NESTED:
+                raise NestedTooDeep
+
+    def _field(self) -> str:
+        if self._token.kind != "name" or self._token.text in _NOT_FIELDS:
+            raise self._unexpected()
+        return self._taken().text
+
+    def _primary(self) -> Node:
+        token = self._token
+        if token.kind == "literal":
+            if type(token.value) is int and token.value > LARGEST_INT:
+                raise NotAnExpression(f"the number {token.text} is too large", token.place)
+            return Literal(self._taken().value)
+        if token.kind == "name":
+            return self._named()
+        if self._take("("):
+            node = self._expression()
+            self._need(")")
+            return node
+        if self._take("["):
+            return ListOf(self._until("]"))
+        if self._take("{"):
+            return self._map()
+        raise self._unexpected()
+
+    def _named(self) -> Node:
+        token = self._token
+        if token.text in _CONSTANTS:
+            return Literal(_CONSTANTS[self._taken().text])
+        if token.text in _RESERVED:
+            raise self._unexpected()
+        self._next += 1
+        return self._called(token.text, None) if self._take("(") else Name(token.text)
+
+    def _until(self, closing: str) -> tuple[Node, ...]:
+        """Expressions up to a sign; of a list, the last may be followed by a comma."""
+        found: list[Node] = []
+        while not self._take(closing):
+            if found:
+                self._need(",")
+                if closing == "]" and self._take(closing):
+                    break
+            found.append(self._expression())
+        return tuple(found)
+
+    def _map(self) -> Node:
+        entries: list[tuple[Node, Node]] = []
+        while not self._take("}"):
+            if entries:
+                self._need(",")
+                if self._take("}"):
+                    break
+            key = self._expression()
+            self._need(":")
+            entries.append((key, self._expression()))
+        return MapOf(tuple(entries))
+
+    def _called(self, name: str, target: Node | None) -> Node:
+        place = self._token.place
+        arguments = self._until(")")
+        if name == "has" and target is None and len(arguments) == 1:
+            (asked,) = arguments
+            if not isinstance(asked, Select):
+                raise NotAnExpression("has() asks for a field, such as has(data.total)", place)
+            return Select(asked.operand, asked.fields, test=True)
+        if target is not None and len(arguments) in _LOOPS.get(name, ()):
+            variable, *body = arguments
+            if not isinstance(variable, Name):
+                raise NotAnExpression(f"the first argument of {name}() is no name", place)
+            return Loop(name, target, variable.name, tuple(body))
+        return Call(name, target, arguments)
+
+
+def _selected(node: Node, field: str) -> Node:
+    if isinstance(node, Select) and not node.test:
+        return Select(node.operand, (*node.fields, field))
+    return Select(node, (field,))

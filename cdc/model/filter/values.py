@@ -1,0 +1,152 @@
+"""Values of filters beside JSON's: unsigned numbers, times, spans of time, types; and how values compare.
+
+All operations raise `TypeError`, `LookupError`, `ArithmeticError` or `ValueError` for what is not possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from cdc.model.filter.limits import Meter
+
+#: Variables by name; under `METER`, the meter of the evaluation.
+Env = dict[str, Any]
+Run = Callable[[Env], Any]
+METER: Final = "#"
+
+LARGEST_INT: Final = 2**63 - 1
+SMALLEST_INT: Final = -(2**63)
+LARGEST_UINT: Final = 2**64 - 1
+#: Texts of so many characters are compared and searched within one step.
+PER_STEP: Final = 256
+
+
+class UInt(int):
+    """``1u``; numbers of an event are plain ones, whatever their size."""
+
+
+class Time(NamedTuple):
+    """``nanoseconds`` since 1970, and the offset (minutes) that it was written with."""
+
+    nanoseconds: int
+    offset: int
+
+
+class Span(NamedTuple):
+    nanoseconds: int
+
+
+class Type(NamedTuple):
+    name: str
+
+
+NUMBERS: Final = frozenset((int, float, UInt))
+ERRORS: Final = (TypeError, LookupError, ArithmeticError, ValueError)
+#: Steps to compare one pair of values of two lists or maps.
+_EACH: Final = 3
+#: What may be ordered beside numbers.
+_ORDERED: Final = frozenset((str, bool, bytes, Time, Span))
+#: The types that may be keys of a map; of an event, all are texts.
+_KEYS: Final = frozenset((str, int, UInt))
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    bool: "bool",
+    bytes: "bytes",
+    float: "double",
+    int: "int",
+    list: "list",
+    type(None): "null_type",
+    str: "string",
+    Type: "type",
+    UInt: "uint",
+    Time: "google.protobuf.Timestamp",
+    Span: "google.protobuf.Duration",
+}
+
+
+def mistyped() -> TypeError:
+    return TypeError("values of other types are needed")
+
+
+def type_of(value: Any) -> Type:
+    return Type("map" if isinstance(value, Mapping) else _TYPE_NAMES[type(value)])
+
+
+def equal(one: Any, other: Any, meter: Meter) -> bool:
+    """Numbers by their values, whatever their types; values of other types never."""
+    kind = type(one)
+    if kind in NUMBERS:
+        return type(other) in NUMBERS and bool(one == other)
+    if kind is list:
+        return type(other) is list and _equal_lists(one, other, meter)
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and _equal_maps(one, other, meter)
+    if kind is not type(other):
+        return False
+    if kind is str and len(one) > PER_STEP:
+        meter.spend(len(one) // PER_STEP)
+    return bool(one.nanoseconds == other.nanoseconds if kind is Time else one == other)
+
+
+def _equal_lists(one: list[Any], other: list[Any], meter: Meter) -> bool:
+    meter.spend(1 + _EACH * min(len(one), len(other)))
+    return len(one) == len(other) and all(equal(*pair, meter) for pair in zip(one, other, strict=True))
+
+
+def _equal_maps(one: Mapping[Any, Any], other: Mapping[Any, Any], meter: Meter) -> bool:
+    meter.spend(1 + _EACH * min(len(one), len(other)))
+    return len(one) == len(other) and all(
+        name in other and equal(value, other[name], meter) for name, value in one.items()
+    )
+
+
+def ordered(one: Any, other: Any, meter: Meter) -> tuple[Any, Any]:
+    """Two values that are no numbers, as Python orders them."""
+    kind = type(one)
+    if kind is not type(other) or kind not in _ORDERED:
+        raise mistyped()
+    if kind is str and len(one) > PER_STEP:
+        meter.spend(len(one) // PER_STEP)
+    return (one.nanoseconds, other.nanoseconds) if kind is Time else (one, other)
+
+
+def contained(value: Any, values: Any, meter: Meter) -> bool:
+    """``value in values``."""
+    if isinstance(values, Mapping):
+        return is_key(value) and value in values
+    if type(values) is not list:
+        raise mistyped()
+    if type(value) is str:
+        meter.spend(len(values) // 8)
+        return value in values
+    meter.spend(_EACH * len(values))
+    return any(equal(value, each, meter) for each in values)
+
+
+def is_key(value: Any) -> bool:
+    """False for a truth value, which is never a key here.  Raises `TypeError` for what cannot be one."""
+    if type(value) in _KEYS:
+        return True
+    if type(value) is bool:
+        return False
+    raise mistyped()
+
+
+def element(values: Any, key: Any) -> Any:
+    """``values[key]``."""
+    if isinstance(values, Mapping):
+        if not is_key(key):
+            raise KeyError(key)
+        return values[key]
+    if type(values) is not list or type(key) not in (int, UInt):
+        raise mistyped()
+    if key < 0:
+        raise IndexError(key)
+    return values[key]
+
+
+def field(row: Any, name: str) -> Any:
+    """``row.name``."""
+    if type(row) is dict or isinstance(row, Mapping):
+        return row[name]
+    raise mistyped()

@@ -1,0 +1,112 @@
+"""What `cdc doctor` finds: one line a check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError
+
+
+class Severity(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `cdc doctor`. ``mend``: the command or statement that mends it (empty when OK)."""
+
+    check: str
+    severity: Severity
+    detail: str
+    mend: str = ""
+
+
+#: Seconds after which a waiting change means that nobody reads, or not fast enough.
+STALE = 60.0
+#: Waiting changes, and bytes, of which somebody should know however new they are.
+MANY, MUCH = 100_000, 1 << 30
+
+
+def backlog(changes: int, age: float, disk: int, gaps: int = 0) -> Finding:
+    """Return the check of what waits in a journal.  ``changes``: counted up to `MANY` and one more.  ``age``: seconds
+    since the oldest.  ``disk``: bytes that the journal takes."""
+    count = f"more than {MANY:,}" if changes > MANY else f"{changes:,}"
+    detail = f"{count} changes wait, the oldest for {span(age)}; the journal takes {size(disk)} of disk"
+    if gaps:
+        detail += f"; {gaps} are gaps"
+    if not changes:
+        detail = "0 changes wait"
+    if changes and (age > STALE or changes > MANY or disk > MUCH):
+        return Finding("backlog", Severity.WARNING, detail, "cdc run; where it runs, read its log")
+    if gaps:
+        return Finding("backlog", Severity.WARNING, detail, "cdc run (repairs and re-reads)")
+    return Finding("backlog", Severity.OK, detail)
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    for power, unit in ((30, "GB"), (20, "MB"), (10, "kB")):
+        if count >= 1 << power:
+            return f"{count / (1 << power):.1f} {unit}"
+    return f"{count} bytes"
+
+
+def span(seconds: float) -> str:
+    """A duration for people: ``45 s``, ``12 min``, ``5 h``, ``3 days``."""
+    for unit, length, most in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < most:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyedTable:
+    """``rows``: about; None while nobody has counted.  ``obstacle``: why it cannot be captured; empty when it can.
+    ``installed``: whether what captures it is in place."""
+
+    name: str
+    rows: int | None
+    obstacle: str
+    installed: bool
+
+
+#: The obstacles.
+NO_KEY, NOT_INNODB = "it has no primary key", "it is not stored in InnoDB"
+
+
+class Inspector(Protocol):
+    """What every way of capture can tell people of a database; errors as of the installers and sources."""
+
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        """Table name → its column names, for all base tables of the database: rules are checked against it."""
+        ...
+
+    def within(self, captures: Sequence[Capture]) -> list[Capture]:
+        """The captures with those columns named that patterns make secret; of tables that do not exist, as they are."""
+        ...
+
+    def survey(self) -> list[SurveyedTable]:
+        """All base tables of the database, by name, but ours."""
+        ...
+
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        """The doctor's checks."""
+        ...
+
+    def grants(self, captures: Sequence[Capture]) -> str:
+        """Statements that give the accounts exactly what they need."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair did: the titles of its steps, and the tables that it failed for, which harms no other table."""
+
+    done: tuple[str, ...] = ()
+    failed: Mapping[str, InstallError] = field(default_factory=dict)

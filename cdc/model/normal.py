@@ -1,0 +1,127 @@
+"""The normal form of a value: what every source and engine writes for the same thing.
+
+The functions take what the engines give (JSON values of triggers, driver values) and return a `Value`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from cdc.model.change import Value
+from cdc.model.column import ColumnKind
+
+
+def boolean(value: Any) -> Value:
+    """0/1, "0"/"1", true/false, PostgreSQL's t/f → bool; a tinyint(1) that holds another number stays a number."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if value in ("t", "true", "f", "false"):
+            return value.startswith("t")
+        value = int(value)
+    return bool(value) if value in (0, 1) else int(value)
+
+
+def integer(value: Any) -> Value:
+    return None if value is None else int(value)
+
+
+def double(value: Any) -> Value:
+    """A 64-bit float.  JSON has no NaN and no infinities: they become their names as text.  Zero has no sign: what
+    triggers write into a journal does not tell the two apart."""
+    if value is None:
+        return None
+    number = float(value) + 0.0
+    return number if math.isfinite(number) else str(number)
+
+
+def real(value: Any) -> Value:
+    """A 32-bit float as the 64-bit float whose shortest text reads back as the same 32-bit one."""
+    if value is None:
+        return None
+    number = float(value) + 0.0
+    if not math.isfinite(number):
+        return str(number)
+    single = struct.pack("<f", number)
+    for digits in range(6, 10):
+        short = float(f"{number:.{digits}g}")
+        if struct.pack("<f", short) == single:
+            return short
+    return number
+
+
+def decimal(value: Any) -> Value:
+    if value is None:
+        return None
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def date_(value: Any) -> Value:
+    """Zero dates, which MySQL and MariaDB can hold, become null."""
+    if value is None:
+        return None
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    return None if text.startswith("0000-00-00") else text
+
+
+def _without_empty_fraction(text: str) -> str:
+    head, dot, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{head}.{fraction}" if dot and fraction else head
+
+
+def time_(value: Any) -> Value:
+    """``HH:MM:SS[.ffffff]``; MySQL's range goes beyond a day and below zero."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        micros = value // timedelta(microseconds=1)
+        sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+        seconds, micros = divmod(micros, 1_000_000)
+        text = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{micros:06}"
+    else:
+        text = value.isoformat() if isinstance(value, time) else str(value)
+    return _without_empty_fraction(text)
+
+
+def timestamp(value: Any) -> Value:
+    if value is None:
+        return None
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    if text.startswith("0000-00-00"):
+        return None
+    return _without_empty_fraction(text.replace(" ", "T", 1))
+
+
+def text(value: Any) -> Value:
+    return None if value is None else str(value)
+
+
+def binary(value: Any) -> Value:
+    """Bytes become base64 text; text is taken to be base64 already (triggers encode in the database)."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(bytes(value)).decode("ascii")
+    return None if value is None else "".join(str(value).split())
+
+
+#: ColumnKind → function from an engine's value to the normal form.
+NORMALISERS: dict[ColumnKind, Callable[[Any], Value]] = {
+    ColumnKind.BOOLEAN: boolean,
+    ColumnKind.INTEGER: integer,
+    ColumnKind.DOUBLE: double,
+    ColumnKind.REAL: real,
+    ColumnKind.DECIMAL: decimal,
+    ColumnKind.DATE: date_,
+    ColumnKind.TIME: time_,
+    ColumnKind.TIMESTAMP: timestamp,
+    ColumnKind.TEXT: text,
+    ColumnKind.JSON: text,
+    ColumnKind.BINARY: binary,
+    ColumnKind.OTHER: text,
+}

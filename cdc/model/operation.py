@@ -1,0 +1,236 @@
+"""Operational events: what the program tells its operators of itself, its endpoints and its sources.
+
+Their source is `OPERATIONS`.  Endpoints get those that they name (``endpoint.*``, ``source.gap``); ``*`` names none.
+An id is derived from what is told: told again, by another process or after a restart, it is stored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from cdc.model.change import Gap, Operation
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import OPERATIONS, Event
+from cdc.model.payload import format_time
+
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
+_TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
+#: What ``data`` may hold: name → JSON Schema.
+FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "endpoint": _TEXT | {"description": "Its id."},
+    "description": _TEXT | {"description": "What whoever added the endpoint noted of it."},
+    "url": _TEXT | {"description": "Without user, password, query and fragment."},
+    "failing_since": _TIME
+    | {"description": "Since then it has accepted nothing; when it was disabled, if its filter was the reason."},
+    "percent": {"type": "integer", "description": "How much has passed of the time after which it is disabled."},
+    "disabled_at": _TIME | {"description": "When it is disabled unless it accepts something."},
+    "last_error": _TEXT | {"description": "What came of the last attempt."},
+    "reason": _TEXT | {"description": "Why it is disabled."},
+    "source": _TEXT | {"description": "Its name in the configuration."},
+    "component": _TEXT | {"description": "A component of the program: dispatch, retention, web …"},
+    "since": _TIME | {"description": "Since then it has been standing still."},
+    "table": _TEXT,
+    "operation": {"enum": [each.value for each in Operation], "description": "What could not be recorded, if known."},
+    "message": _TEXT | {"description": "All of it in sentences, for people."},
+}
+#: So many gaps of a table are one event: a trigger that is not mended leaves one with each write.
+GAP_HOURS: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationType:
+    """``subject``: what it is about, ``endpoint``, ``source`` or ``component``.  ``when``: it happens, for people.
+    ``fields``: what its ``data`` holds, all of it always."""
+
+    name: str
+    subject: str
+    when: str
+    fields: tuple[str, ...]
+
+
+_ENDPOINT: Final = ("endpoint", "description", "url")
+OPERATION_TYPES: Final = (
+    OperationType(
+        "endpoint.failing",
+        "endpoint",
+        "an endpoint has accepted nothing for 50, 70 or 90 % of the time after which it is disabled",
+        (*_ENDPOINT, "failing_since", "percent", "disabled_at", "last_error", "message"),
+    ),
+    OperationType(
+        "endpoint.disabled",
+        "endpoint",
+        "an endpoint was disabled: it answered 410 Gone, accepted nothing for too long, or its filter takes too long; "
+        "its deliveries wait",
+        (*_ENDPOINT, "failing_since", "reason", "last_error", "message"),
+    ),
+    OperationType(
+        "endpoint.recovered",
+        "endpoint",
+        "an endpoint accepts deliveries again (or was enabled anew), after `endpoint.failing`",
+        (*_ENDPOINT, "failing_since", "message"),
+    ),
+    OperationType(
+        "source.stalled",
+        "source",
+        "a source cannot be read, or stands still although its database has changes",
+        ("source", "since", "message"),
+    ),
+    OperationType(
+        "source.resumed", "source", "a source is read again, after `source.stalled`", ("source", "since", "message")
+    ),
+    OperationType(
+        "source.gap",
+        "source",
+        "a change could not be recorded, or was not in the log: the table is read again (once a table and hour)",
+        ("source", "table", "operation", "message"),
+    ),
+    OperationType(
+        "component.failed",
+        "component",
+        "a component of the program failed; it is restarted, and the others keep running",
+        ("component", "since", "message"),
+    ),
+)
+
+
+class Failing(NamedTuple):
+    """An endpoint that has accepted nothing ``since`` an attempt began.  ``url``: without secrets.  ``last_error``: one
+    sentence."""
+
+    endpoint: Endpoint
+    url: str
+    since: datetime
+    last_error: str
+
+
+def endpoint_failing(failing: Failing, percent: int, now: datetime) -> Event:
+    until = failing.since + timedelta(seconds=failing.endpoint.disable_after)
+    told = {
+        "failing_since": format_time(failing.since),
+        "percent": percent,
+        "disabled_at": format_time(until),
+        "last_error": failing.last_error,
+        "message": f"{_named(failing.endpoint)} has accepted nothing since {_time(failing.since)}. Unless it accepts "
+        f"something it is disabled on {_time(max(until, now))}. The last error: {failing.last_error}",
+    }
+    return _of_endpoint("endpoint.failing", failing, told, now, percent)
+
+
+def endpoint_disabled(failing: Failing, reason: str, now: datetime) -> Event:
+    which = failing.endpoint.id
+    told = {
+        "failing_since": format_time(failing.since),
+        "reason": reason,
+        "last_error": failing.last_error,
+        "message": f"{_named(failing.endpoint)} is disabled: {reason} Its deliveries wait: cdc endpoint enable {which} "
+        f"sends them." + ("" if failing.last_error == reason else f" The last error: {failing.last_error}"),
+    }
+    return _of_endpoint("endpoint.disabled", failing, told, now)
+
+
+def endpoint_recovered(failing: Failing, now: datetime) -> Event:
+    """``failing``: as it was before."""
+    message = (
+        f"{_named(failing.endpoint)}, which had accepted nothing since {_time(failing.since)}, accepts deliveries "
+        "again, or was enabled anew."
+    )
+    told = {"failing_since": format_time(failing.since), "message": message}
+    return _of_endpoint("endpoint.recovered", failing, told, now)
+
+
+def source_stalled(source: str, since: datetime, why: str, now: datetime) -> Event:
+    """``why``: a sentence."""
+    told = {"since": format_time(since), "message": why}
+    return _of_source("source.stalled", source, told, now, format_time(since))
+
+
+def source_resumed(source: str, since: datetime, now: datetime) -> Event:
+    """``since``: as it was told of."""
+    told = {
+        "since": format_time(since),
+        "message": f"Source {source} is read again. It had stood still since {_time(since)}.",
+    }
+    return _of_source("source.resumed", source, told, now, format_time(since))
+
+
+def source_gap(source: str, gap: Gap) -> Event:
+    """One event for all gaps of a table, or of a row that cannot be read, within an hour (of the changes' times)."""
+    if gap.operation is Operation.READ:
+        lost = f"Changes of the table {gap.table} of source {source} were not captured"
+    else:
+        lost = f"A change ({gap.operation}) of the table {gap.table} of source {source} could not be recorded"
+    message = gap.reason or f"{lost}. The table is read again, which gives its rows as they are now (events .read)."
+    told = {"table": gap.table, "operation": gap.operation.value, "message": message}
+    hour = (gap.time - datetime(1970, 1, 1, tzinfo=UTC)) // GAP_HOURS
+    rows = [] if gap.key is None else [f"{column}={value}" for column, value in gap.key.items()]
+    return _of_source("source.gap", source, told, gap.time, gap.table, hour, *rows)
+
+
+def component_failed(component: str, since: datetime, why: str, now: datetime) -> Event:
+    """``since``: when it first failed without recovery.  ``why``: one sentence."""
+    data = {"component": component, "since": format_time(since), "message": why}
+    return _event("component.failed", ("component", component), data, now, format_time(since))
+
+
+def _of_endpoint(name: str, failing: Failing, told: dict[str, Any], now: datetime, *parts: object) -> Event:
+    endpoint, url, since, _ = failing
+    about = {"endpoint": endpoint.id, "description": endpoint.description, "url": url}
+    return _event(name, ("endpoint", endpoint.id), about | told, now, format_time(since), *parts)
+
+
+def _of_source(name: str, source: str, told: dict[str, Any], now: datetime, *parts: object) -> Event:
+    return _event(name, ("source", source), {"source": source} | told, now, *parts)
+
+
+def _event(name: str, about: tuple[str, str], data: Mapping[str, Any], now: datetime, *parts: object) -> Event:
+    """``parts``: with the name and what it is about, what makes the id."""
+    subject, which = about
+    identity = "\0".join(map(str, (name, which, *parts)))
+    return Event(
+        id="evt_" + blake2b(f"{OPERATIONS}\0{identity}".encode(), digest_size=16).hexdigest(),
+        name=name,
+        source=OPERATIONS,
+        table=subject,
+        record=f"{subject}:{which}",
+        key={subject: which},
+        data=data,
+        previous=None,
+        time=now,
+        transaction="",
+    )
+
+
+def _named(endpoint: Endpoint) -> str:
+    return f"Endpoint {endpoint.id} ({endpoint.description})" if endpoint.description else f"Endpoint {endpoint.id}"
+
+
+def _time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def examples() -> dict[str, Event]:
+    """One of each, by name, for the documentation."""
+    since = datetime(2026, 11, 19, 21, 48, tzinfo=UTC)
+    shop = Endpoint("ep_4f1d2c90ab37e856", "", (), "", since, description="Shop", failing_since=since)
+    failing = Failing(shop, "https://shop.example.com/webhooks", since, "shop.example.com refused the connection.")
+    half, now = since + timedelta(days=2.5), since + timedelta(days=5)
+    still = "Source main cannot be read since 2026-11-24 21:47:00 UTC (60 s): The database does not answer."
+    events = (
+        endpoint_failing(failing, 50, half),
+        endpoint_disabled(failing, "It has accepted nothing for 5 days.", now),
+        endpoint_recovered(failing, half),
+        source_stalled("main", now - timedelta(minutes=1), still, now),
+        source_resumed("main", now - timedelta(minutes=1), now + timedelta(minutes=2)),
+        source_gap("main", Gap("facturascli", Operation.UPDATE, now)),
+        component_failed(
+            "retention",
+            now,
+            "Component retention fails since 2026-11-24 21:48:00 UTC (0 s): Unexpected KeyError in upkeep.py, line 61.",
+            now,
+        ),
+    )
+    return {event.name: event for event in events}

@@ -1,0 +1,141 @@
+"""A search that ends: it looks at a stretch of the log at a time, as far as who asks has patience, and says how far.
+
+No index serves every filter, so a search may have to look at much before something fits.  The first stretch is short;
+each next one is as long as the time left allows by what the one before took.  So where an index leaves little to look
+at, the whole log is looked through in a few steps, and where it does not, the answer comes in time all the same, with
+the place to go on from: pages followed to the end give what the listing gives at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: What page and API have patience for: so many events at first, so many seconds in all.
+FIRST = 10_000
+SECONDS = 0.04
+#: A stretch is at most so many times as long as the one before: what lies there may be of another kind.
+GROWTH: Final = 8
+#: So much of the time left is planned for: what lies there may take longer.
+CAUTION: Final = 0.5
+#: With so much of the time left it ends: another stretch would be hardly worth its statement.
+REST: Final = 0.125
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBudget:
+    """``monotonic``: seconds by a clock that never jumps.  ``events``: how many the first stretch has; it is looked at
+    however long it takes, so that a search always goes on."""
+
+    monotonic: Callable[[], float]
+    seconds: float = field(default_factory=lambda: SECONDS)
+    events: int = field(default_factory=lambda: FIRST)
+
+    def sizes(self) -> Iterator[int]:
+        """How many events the next stretch may have, asked for when the one before was looked at."""
+        size, begun = self.events, self.monotonic()
+        before = begun
+        while True:
+            yield size
+            now = self.monotonic()
+            took, left = now - before, begun + self.seconds - now
+            if left <= self.seconds * REST:
+                return
+            size = max(1, int(size * min(GROWTH, CAUTION * left / took))) if took > 0 else size * GROWTH
+            before = now
+
+
+@dataclass(frozen=True, slots=True)
+class LogSlice:
+    """The events whose sequence is greater than ``above`` and at most ``upto``."""
+
+    above: int
+    upto: int
+
+    @property
+    def empty(self) -> bool:
+        return self.above >= self.upto
+
+    def has(self, sequence: int) -> bool:
+        return self.above < sequence <= self.upto
+
+    def shared(self, first: int | None, last: int | None) -> LogSlice:
+        """What of it is between these two sequences, both included; nothing when there are none."""
+        if first is None or last is None:
+            return LogSlice(self.above, self.above)
+        return LogSlice(max(self.above, first - 1), min(self.upto, last))
+
+    def below(self, sequence: int, delivery: int) -> LogSlice:
+        """What of it is left below a delivery of that event; 0: below all of them."""
+        return LogSlice(self.above, min(self.upto, sequence if delivery else sequence - 1))
+
+    def behind(self, sequence: int, *, oldest_first: bool) -> LogSlice:
+        """What of it is left when that one was the last: the greater sequences, or the smaller ones."""
+        if oldest_first:
+            return LogSlice(max(self.above, sequence), self.upto)
+        return LogSlice(self.above, min(self.upto, sequence - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage(Generic[R]):
+    """One page of a search.  ``further``: where the next page begins, None when there is nothing behind.  ``looked``:
+    None, or when the patience ended before the page was full, the sequence that was looked at last."""
+
+    found: list[R]
+    further: str | None
+    looked: int | None = None
+
+
+class LogScan(Generic[R]):
+    """Iterated over it gives the stretches to look at, until the page is full, the log or the patience ends; what is
+    found in each is to be added to ``rows``, in order, at most ``wanted``."""
+
+    def __init__(
+        self, whole: LogSlice, limit: int, budget: TimeBudget, *, oldest_first: bool = False, at_once: bool = False
+    ) -> None:
+        """``limit``: rows of a page.  ``at_once``: there is little to look at; it is one stretch."""
+        self.rows: list[R] = []
+        self._left = whole
+        self._limit = limit
+        self._budget = budget
+        self._oldest_first = oldest_first
+        self._at_once = at_once
+
+    @property
+    def wanted(self) -> int:
+        """One more than the page has room for, which tells whether there is another page."""
+        return self._limit + 1 - len(self.rows)
+
+    def __iter__(self) -> Iterator[LogSlice]:
+        for size in self._budget.sizes():
+            if self.wanted <= 0 or self._left.empty:
+                return
+            yield self._cut(size)
+
+    def _cut(self, size: int) -> LogSlice:
+        above, upto = self._left.above, self._left.upto
+        if self._at_once:
+            size = upto - above
+        if self._oldest_first:
+            edge = min(above + size, upto)
+            cut, self._left = LogSlice(above, edge), LogSlice(edge, upto)
+        else:
+            edge = max(upto - size, above)
+            cut, self._left = LogSlice(edge, upto), LogSlice(above, edge)
+        return cut
+
+    def page(self, show: Callable[[R], T], place: Callable[[R], str], edge: Callable[[int], str]) -> SearchPage[T]:
+        """``show``: a row, as the page has it; ``place``: of a row, where to go on behind it; ``edge``: the same of a
+        sequence up to which everything was looked at."""
+        shown = self.rows[: self._limit]
+        found = [show(row) for row in shown]
+        if self.wanted <= 0:
+            return SearchPage(found, place(shown[-1]))
+        if self._left.empty:
+            return SearchPage(found, None)
+        looked = self._left.above if self._oldest_first else self._left.upto + 1
+        return SearchPage(found, edge(looked), looked)

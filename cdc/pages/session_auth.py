@@ -1,0 +1,112 @@
+"""Who visits: a session's cookie, or a proxy that vouches for a user."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from cdc.access.accounts import Accounts
+from cdc.access.base import AccessStore
+from cdc.access.credential import Random, csrf_token, is_csrf_token
+from cdc.access.model import PageSession
+from cdc.access.proxy import Network, client_address, is_local, trusts, vouched_name
+from cdc.access.sign_in import SignedIn, SignIn
+from cdc.model.errors import AccessRefused
+from cdc.pages.visitor import Visitor
+
+COOKIE: Final = "cdc_session"
+_FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """``networks``: of proxies that are believed.  ``header``: in which one names the user; empty: none does."""
+
+    networks: Sequence[Network] = ()
+    header: str = ""
+
+
+class SessionAuth:
+    """Who comes in, and how a browser is told who it is."""
+
+    def __init__(
+        self,
+        store: AccessStore,
+        accounts: Accounts,
+        sign_in: SignIn,
+        proxies: Proxies,
+        *,
+        theirs: bool = False,
+        random: Random = secrets.token_bytes,
+    ) -> None:
+        self.store = store
+        self.accounts = accounts
+        self.sign_in = sign_in
+        self._proxies = proxies
+        self._theirs = theirs
+        self._random = random
+
+    async def visitor(self, request: web.Request) -> Visitor | None:
+        """Who sent this request, if they signed in."""
+        cookie = request.cookies.get(COOKIE, "")
+        vouched = self._vouched(request)
+        if vouched is not None:
+            try:
+                signed_in = await self.sign_in.with_header(vouched, address=self.address(request), cookie=cookie)
+            except AccessRefused:
+                return None
+            return self._visitor(signed_in.session, signed_in.cookie, fresh=signed_in.cookie != cookie)
+        session = await self.sign_in.session(cookie)
+        return None if session is None else self._visitor(session, cookie, fresh=False)
+
+    def _visitor(self, session: PageSession, cookie: str, *, fresh: bool) -> Visitor:
+        csrf = csrf_token(cookie, self._random)
+        return Visitor(session.user, session.role, csrf, session.origin, cookie if fresh else "")
+
+    def _vouched(self, request: web.Request) -> str | None:
+        if not self._proxies.header:
+            return None
+        return vouched_name(self._proxies.networks, _peer(request), request.headers.getall(self._proxies.header, []))
+
+    def proves(self, request: web.Request, visitor: Visitor, token: str) -> bool:
+        """Whether a form with this CSRF token is the visitor's own."""
+        return is_csrf_token(token, visitor.cookie or request.cookies.get(COOKIE, ""))
+
+    async def open_to_others(self) -> bool:
+        """Whether somebody can sign in at all; else there is nothing but the set-up."""
+        return self._theirs or bool(self._proxies.header) or bool(await self.store.users())
+
+    def local(self, request: web.Request) -> bool:
+        """Whether somebody on this machine asks."""
+        return is_local(_peer(request), forwarded=any(name in request.headers for name in _FORWARDED))
+
+    def address(self, request: web.Request) -> str:
+        """Of whoever really asks."""
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return client_address(self._proxies.networks, _peer(request), forwarded)
+
+    def admit(self, request: web.Request, response: web.StreamResponse, signed_in: SignedIn) -> None:
+        """Have the browser remember who it is."""
+        self.set_cookie(request, response, signed_in.cookie)
+
+    def set_cookie(self, request: web.Request, response: web.StreamResponse, cookie: str) -> None:
+        response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", secure=self.secure(request), path="/")
+
+    def secure(self, request: web.Request) -> bool:
+        """Whether the browser speaks https, to us or to a proxy that is believed."""
+        by_proxy = request.headers.get("X-Forwarded-Proto", "") == "https"
+        return request.secure or (by_proxy and trusts(self._proxies.networks, _peer(request)))
+
+    async def dismiss(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Sign out."""
+        await self.sign_in.sign_out(request.cookies.get(COOKIE, ""))
+        response.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict", secure=self.secure(request))
+
+
+def _peer(request: web.Request) -> str:
+    """The address of the connection's other end."""
+    return request.remote or ""

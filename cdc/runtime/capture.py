@@ -1,0 +1,91 @@
+"""What is to be captured of a database: what the rules need and the database has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from cdc.capture.triggers.base import Plan
+from cdc.config import SourceConfig
+from cdc.database.mysql_journal import Tokens
+from cdc.model.column import Capture
+from cdc.model.connection import Engine
+from cdc.model.errors import InstallError
+from cdc.model.finding import Inspector
+from cdc.runtime.installers import inspector, mysql_installer
+from cdc.runtime.rules import catalogue
+
+
+def captures(source: SourceConfig) -> list[Capture]:
+    """What to capture of this database: what the rules need and the database has.
+
+    Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
+    return checked(source, inspector(source))[0]
+
+
+def absent(source: SourceConfig, wanted: Sequence[Capture]) -> list[str]:
+    """Return the tables that the rules name and that the database does not have (yet), given those it has."""
+    there = {capture.table for capture in wanted}
+    return sorted(set(catalogue(source).captured_tables()) - there)
+
+
+def plan_install(source: SourceConfig, plan_of: Callable[[Sequence[Capture]], Plan]) -> Plan:
+    """Return the plan for what the database has, with a note on tables that it does not have."""
+    wanted = captures(source)
+    plan = plan_of(wanted)
+    missing = absent(source, wanted)
+    if not missing:
+        return plan
+    names = ", ".join(missing) if wanted else "none of FacturaScripts' tables is there"
+    note = f"{len(missing)} tables that the rules name do not exist ({names}); {_captured_later(source)}"
+    return replace(plan, notes=(*plan.notes, note))
+
+
+def plan_special(source: SourceConfig, *, cascades_only: bool, row_tokens: bool | None) -> Plan:
+    """Return the plan of `install-triggers` with an option that only MariaDB or MySQL has.
+
+    ``cascades_only``: just what journals the changes that foreign keys make, for a log that does not hold them.
+    ``row_tokens``: None is as installed."""
+    if source.admin_connection().engine is not Engine.POSTGRESQL:
+        tokens = None if row_tokens is None else Tokens.ROW if row_tokens else Tokens.PERFORMANCE_SCHEMA
+        plan_of = partial(mysql_installer(source).plan_install, tokens=tokens, cascades_only=cascades_only)
+        return plan_of(captures(source)) if cascades_only else plan_install(source, plan_of)
+    if row_tokens is not None:
+        raise InstallError(
+            "Triggers on PostgreSQL know their transaction without any right.", "Leave out --row-tokens."
+        )
+    return Plan((), ("PostgreSQL's log holds what foreign keys change: no trigger is needed for that.",))
+
+
+def _captured_later(source: SourceConfig) -> str:
+    if source.repair:
+        return "cdc run captures them within seconds of their creation."
+    return "run this command again after their creation, since repair = false."
+
+
+def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Capture]:
+    """Return what the consumer's account must be able to read: the captures, and the tables that mapping looks up.
+
+    ``inspect``: what reads the database; None: the source's own inspector."""
+    wanted = checked(source, inspect or inspector(source))[0]
+    rules = catalogue(source)
+    known = {capture.table for capture in wanted}
+    return [*wanted, *(rules.capture_of(table) for table in rules.lookups() if table not in known)]
+
+
+def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], list[str]]:
+    """The captures, and notes on packaged rules that the database has no table for, and on tables that a pattern means
+    and that cannot be captured."""
+    rules = catalogue(source)
+    existing = inspect.existing_tables()
+    notes = rules.check(existing)
+    captures = rules.captures(existing)
+    if rules.patterns.patterns:
+        obstacles = {table.name: table.obstacle for table in inspect.survey() if table.obstacle}
+        left_out = [table for table in obstacles if rules.matched(table) is not None]
+        notes += [
+            f"Table {table} is not captured, though a pattern means it: {obstacles[table]}." for table in left_out
+        ]
+        captures = [capture for capture in captures if capture.table not in left_out]
+    return captures, notes

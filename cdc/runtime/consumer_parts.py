@@ -1,0 +1,293 @@
+"""The parts of a consumer: a relay for each source, dispatch, retention, and what watches them and is served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from cdc.config import Config, SourceConfig
+from cdc.model.clock import SystemClock
+from cdc.model.observer import Observer, Several
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.upkeep import Kept, keep_tidy
+from cdc.runtime.components import Components, Work
+from cdc.runtime.parts import ProcessPart
+from cdc.runtime.reload import sending_key, source_key
+from cdc.runtime.roles import ProcessRole
+from cdc.runtime.rules import mapper_of
+from cdc.runtime.sending import http_sender, mail_sender
+from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace
+from cdc.runtime.sources import check_connections, probe_of, source_of
+from cdc.runtime.supervisor import Supervisor, keep_alive
+
+if TYPE_CHECKING:
+    from cdc.dispatch.dispatcher import Dispatcher
+    from cdc.dispatch.sender import Sender
+    from cdc.relay import Relay
+    from cdc.web.monitor import Monitor, Watched
+    from cdc.web.reported import Reported
+
+log = structlog.get_logger()
+
+#: Between two tries to become the process that dispatches from an outbox.
+STANDBY_SECONDS = 1.0
+DISPATCH, RETENTION, WATCH, FILTERS = "dispatch", "retention", "watch", "filters"
+
+#: Told to whoever started the process: a link that lets in.
+Say = Callable[[str], None]
+
+
+def sources_of(config: Config, role: ProcessRole) -> Mapping[str, SourceConfig]:
+    """Those that a process of this role reads."""
+    return {} if role is ProcessRole.DISPATCH else config.source
+
+
+@dataclass
+class Wake:
+    """Wakes whoever dispatches now; called when something is due."""
+
+    dispatcher: Dispatcher | None = None
+
+    def __call__(self) -> None:
+        if self.dispatcher is not None:
+            self.dispatcher.notify()
+
+    def endpoint_disabled(self) -> None:
+        """So that its enabling, however soon, is seen to be one."""
+        if self.dispatcher is not None:
+            self.dispatcher.reload_endpoints()
+            self.dispatcher.notify()
+
+    async def wake_and_yield(self) -> None:
+        """And let it go first, if that is soon done."""
+        if self.dispatcher is not None:
+            await self.dispatcher.wake_and_yield()
+
+
+def relay_of(
+    source: SourceConfig, store: OutboxStore, stored: Callable[[], Awaitable[None]], observer: Observer, share: Share
+) -> Relay:
+    from cdc.backfilling import Backfilling
+    from cdc.relay import Relay
+
+    clock = SystemClock()
+    return Relay(
+        source_of(source, store, share),
+        mapper_of(source),
+        store,
+        clock,
+        stored,
+        observer,
+        opening=share.opening,
+        retry=share.pace.retry,
+        backfills=Backfilling(store, source.name, clock, look=share.pace.idle),
+    )
+
+
+@dataclass
+class ConsumerParts:
+    """Makes the parts that a configuration means.  A relay that did not change is the one that there is."""
+
+    store: OutboxStore
+    reported: Reported
+    observer: Observer
+    role: ProcessRole
+    say: Say
+    supervisor: Supervisor
+    sharing: Sharing = field(default_factory=Sharing)
+    components: Components = field(init=False)
+    _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
+    _wake: Wake = field(default_factory=Wake)
+    _watch: tuple[Monitor, Config] | None = None
+
+    def __post_init__(self) -> None:
+        self.components = Components(SystemClock(), self.observer)
+
+    def of(self, config: Config) -> dict[str, ProcessPart]:
+        """By name.  Everything that can be wrong in a configuration is found here, before anything runs or ends:
+        raises `CdcError`."""
+        sources = sources_of(config, self.role)
+        check_connections(sources.values())
+        shares = self.sharing.shares(sources.values())
+        relays = {name: self._relay(name, source, shares[name]) for name, source in sources.items()}
+        parts = {f"source {name}": ProcessPart(key, relay.run) for name, (key, relay) in relays.items()}
+        if self.role is not ProcessRole.CAPTURE:
+            parts[DISPATCH] = self._dispatch(config)
+            kept = Kept(**config.retention.model_dump())
+            parts[RETENTION] = ProcessPart(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
+        parts[FILTERS] = ProcessPart((), self._filters)
+        watched = {name: relay for name, (_, relay) in relays.items()}
+        if config.web.listen:
+            config.web.metrics_token()  # only to find a file that cannot be read now
+        if watched or config.web.listen or self.supervisor.patience is not None:
+            keys = [key for key, _ in relays.values()]
+            paces = {name: share.pace for name, share in shares.items()}
+            parts[WATCH] = ProcessPart((config, keys), lambda stop: self._watched(config, watched, paces, stop))
+        self._relays = relays
+        return parts
+
+    def status(self, now: datetime) -> str:
+        """One line for people: what is wrong first, else that nothing is."""
+        if self._watch is None:
+            return "Running."
+        from cdc.web.health import reasons
+
+        monitor, config = self._watch
+        return next(iter(reasons(monitor, _bounds(config), now)), "All is well.")
+
+    # -- capture ----------------------------------------------------------------------------------------------------
+
+    def _relay(self, name: str, source: SourceConfig, share: Share) -> tuple[object, Relay]:
+        key = source_key(source)
+        known = self._relays.get(name)
+        if known is not None and known[0] == key:
+            return known
+        return key, relay_of(source, self.store, self._wake.wake_and_yield, self.observer, share)
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, config: Config) -> ProcessPart:
+        from cdc.dispatch.by_scheme import BySchemeSender
+
+        mail = mail_sender(config)
+        http_sender(config)  # only to find configuration errors now; each start needs a new one
+
+        async def work(stop: asyncio.Event) -> None:
+            async with http_sender(config) as http:
+                await self._dispatched(config, BySchemeSender(http, mail), stop)
+
+        return ProcessPart(sending_key(config), work)
+
+    async def _dispatched(self, config: Config, sender: Sender, stop: asyncio.Event) -> None:
+        from cdc.dispatch.auto_disable import AutoDisable, Failures
+        from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+
+        settings = DispatchSettings(
+            worker=_worker(config),
+            concurrency=config.dispatch.concurrency,
+            lease=config.dispatch.lease_seconds,
+            grace=config.dispatch.stop_seconds,
+        )
+        failures = Failures()
+        observer = Several(self.observer, failures)
+        dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer)
+        self.observer.held({})  # by whoever dispatched before
+        self._wake.dispatcher = dispatcher
+        self.store.on_write(self._wake)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_stopping(dispatcher, stop))
+            watch = AutoDisable(self.store, failures, SystemClock(), self._wake, dispatcher.reload_endpoints)
+            group.create_task(self.components.keep("endurance", watch.run, stop))
+            await _become_dispatcher(dispatcher, self.store, stop, self.observer)
+
+    async def _filters(self, stop: asyncio.Event) -> None:
+        """In every role: events are stored in each, and filters are evaluated then."""
+        from cdc.dispatch.filter_guard import FilterGuard
+        from cdc.model.selection import EXCEEDED
+
+        await FilterGuard(self.store, EXCEEDED, SystemClock(), self._wake.endpoint_disabled).run(stop)
+
+    # -- what watches -----------------------------------------------------------------------------------------------
+
+    async def _watched(
+        self, config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace], stop: asyncio.Event
+    ) -> None:
+        """Whether the sources stand still, for operators; health and metrics, where they are to be served."""
+        from cdc.web.alarm import Alarm
+        from cdc.web.health import hangs
+        from cdc.web.monitor import Monitor
+
+        clock, bounds = SystemClock(), _bounds(config)
+        self.reported.follow(relays)
+        if self.role is ProcessRole.CAPTURE:
+            self.reported.dispatching(active=False)
+        monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock)
+        self._watch = monitor, config
+        alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
+        duties: dict[str, Work] = {
+            "monitor": monitor.run,
+            "alarm": alarm.run,
+            "watchdog": lambda stop: keep_alive(
+                self.supervisor, lambda now: hangs(monitor, bounds, now), self.status, clock, stop
+            ),
+        }
+        if config.web.listen:
+            duties["web"] = lambda stop: self._served(config, monitor, stop)
+        async with asyncio.TaskGroup() as group:
+            for name, duty in duties.items():
+                group.create_task(self.components.keep(name, duty, stop))
+
+    async def _served(self, config: Config, monitor: Monitor, stop: asyncio.Event) -> None:
+        from cdc.runtime.web import serve_web
+
+        await serve_web(
+            config,
+            self.store,
+            monitor,
+            _bounds(config),
+            clock=SystemClock(),
+            stop=stop,
+            say=self.say,
+            due=self._wake,
+        )
+
+
+def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace]) -> dict[str, Watched]:
+    """Watched sources, asked one after the other: the connections of all of them at once would hold the event loop for
+    a tenth of a second, at each start of the watch."""
+    from cdc.web.monitor import Watched
+
+    found: dict[str, Watched] = {}
+    for name, relay in relays.items():
+        pace = paces[name]
+        probe = probe_of(config.select_source(name), pace)
+        found[name] = Watched(relay.source, probe, pace.probe, PROBES_APART * len(found))
+    return found
+
+
+def _bounds(config: Config) -> Any:
+    from cdc.web.health import HealthLimits
+
+    return HealthLimits(
+        stalled=timedelta(seconds=config.web.stalled_seconds),
+        overdue=timedelta(seconds=config.web.overdue_seconds),
+        attempt=timedelta(seconds=config.dispatch.max_timeout_seconds),
+    )
+
+
+def _worker(config: Config) -> str:
+    """This process's name in leases: the same after a restart, where that cannot be the name of another one.  Processes
+    in containers may have one number and one host's name."""
+    host = socket.gethostname()
+    alone = config.outbox.path is not None
+    return config.dispatch.worker or (host if alone else f"{host}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+async def _stopping(dispatcher: Dispatcher, stop: asyncio.Event) -> None:
+    await stop.wait()
+    dispatcher.stop()
+
+
+async def _become_dispatcher(
+    dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event, observer: Observer
+) -> None:
+    """Dispatch, as soon as no other process does from this outbox: nothing tells when that one ends."""
+    clock = SystemClock()
+    if not await store.become_dispatcher():
+        observer.dispatching(active=False)
+        log.info("standby for dispatch", reason="another process dispatches from this outbox")
+        while not await store.become_dispatcher():
+            if await clock.wait(stop, STANDBY_SECONDS):
+                return
+        log.info("took over dispatch")
+    observer.dispatching(active=True)
+    log.info("dispatching")
+    await dispatcher.run()

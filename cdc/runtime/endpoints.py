@@ -1,0 +1,182 @@
+"""What an endpoint may be in this configuration, and which events it would get."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from cdc.config import Config
+from cdc.dispatch.address import check_spelling, check_url, public_url
+from cdc.dispatch.own_headers import check_headers
+from cdc.mapping.catalogue import RETIRED
+from cdc.model.endpoint import Endpoint, check
+from cdc.model.errors import UsageError
+from cdc.model.mail_address import is_mail
+from cdc.model.operation import OPERATION_TYPES
+from cdc.model.pattern import matches
+from cdc.model.rate import check_rate
+from cdc.model.selection import Condition, Judgement, Trial
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.shared import Subscriber, restored
+from cdc.runtime.events import event_types
+from cdc.runtime.rules import catalogues
+from cdc.runtime.sending import reach
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
+#: The most requests a second, and the most fields of an endpoint.
+MOST_FIELDS = 500
+#: Unless a ``mailto:`` endpoint says otherwise.
+MAILS_AT_ONCE = 2
+
+
+def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpoint:
+    """With an id of its own.  One by mail gets little at once: each mail has a connection of its own."""
+    chosen = {"concurrency": MAILS_AT_ONCE} | dict(fields) if is_mail(fields["url"]) else fields
+    return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **chosen)
+
+
+def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns themselves, or `UsageError` for one that no event of any source, and no operational one, fits."""
+    known = catalogues(config)
+    names = list(dict.fromkeys(name for rules in known for name in rules.event_names()))
+    names += [kind.name for kind in OPERATION_TYPES]
+    for pattern in patterns:
+        possible = any(rules.patterns.may_name(pattern) for rules in known)
+        if not possible and not any(matches(name, (pattern,)) for name in names):
+            whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
+            if pattern in RETIRED:
+                raise UsageError(f"There is no event {pattern} any more.", RETIRED[pattern])
+            near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
+            raise UsageError(f"No event is called {pattern}.", hint)
+    return patterns
+
+
+def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | None = None) -> None:
+    """Raises `UsageError` for what does not hold or does not go together.
+
+    ``given``: the fields that are new, None for all.  Others are let be: where the configuration has changed since,
+    what is wrong must be mendable one by one.
+    """
+    for name, check_field in _CHECKS.items():
+        if given is None or name in given:
+            check_field(config, endpoint)
+    if endpoint.client_certificate and urlsplit(endpoint.url).scheme != "https":
+        raise UsageError("A client certificate goes with https only.", "Give the endpoint an https URL, or none.")
+    check(endpoint)
+
+
+def _check_url(config: Config, endpoint: Endpoint) -> None:
+    check_url(endpoint.url, reach(config))
+    check_spelling(endpoint.url)
+
+
+def _check_condition(_: Config, endpoint: Endpoint) -> None:
+    if endpoint.condition:
+        Condition(endpoint.condition)
+
+
+def _check_fields(_: Config, endpoint: Endpoint) -> None:
+    if len(endpoint.fields) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in endpoint.fields):
+        raise UsageError(
+            "The fields are not names of columns.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
+        )
+
+
+def _check_headers(_: Config, endpoint: Endpoint) -> None:
+    check_headers(endpoint.headers)
+
+
+def _check_rate(_: Config, endpoint: Endpoint) -> None:
+    check_rate(endpoint.rate, "requests")
+
+
+def _check_disable_after(_: Config, endpoint: Endpoint) -> None:
+    if not (isfinite(endpoint.disable_after) and endpoint.disable_after >= 0):
+        raise UsageError(f"{endpoint.disable_after:g} s is no time to be disabled after.", "0 is for never.")
+
+
+def _check_proxy(config: Config, endpoint: Endpoint) -> None:
+    _check_named("proxy", endpoint.proxy, "proxies", config.dispatch.proxies)
+
+
+def _check_client_certificate(config: Config, endpoint: Endpoint) -> None:
+    table = config.dispatch.client_certificates
+    _check_named("client certificate", endpoint.client_certificate, "client_certificates", table)
+
+
+def _check_named(kind: str, name: str, option: str, known: Mapping[str, object]) -> None:
+    if name and name not in known:
+        there_are = f"There are: {', '.join(known)}." if known else f"Write it into {option} under [dispatch]."
+        raise UsageError(f"The configuration has no {kind} {name!r}.", there_are)
+
+
+_CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
+    "url": _check_url,
+    "condition": _check_condition,
+    "fields": _check_fields,
+    "headers": _check_headers,
+    "rate": _check_rate,
+    "disable_after": _check_disable_after,
+    "proxy": _check_proxy,
+    "client_certificate": _check_client_certificate,
+}
+
+
+def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
+    """What keeps every delivery to a stored endpoint from being sent, in this configuration."""
+    try:
+        check_url(endpoint.url, reach(config))
+        for name in ("proxy", "client_certificate"):
+            _CHECKS[name](config, endpoint)
+    except UsageError as error:
+        return UsageError(f"{public_url(endpoint.url)} gets nothing: {error.message}", error.hint)
+    return None
+
+
+class Previewed(NamedTuple):
+    """``named``: the event is one of those that the endpoint names; then ``judgement`` is that of its condition."""
+
+    event: StoredEvent
+    named: bool
+    judgement: Judgement = Judgement(holds=False)
+
+    @property
+    def delivered(self) -> bool:
+        return self.named and self.judgement.holds
+
+
+def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previewed]:
+    """Of stored events, which would be delivered.  Raises `UsageError` for a condition that is none, or that exceeds a
+    limit with one of them.  What was expunged cannot be judged, and is left out."""
+    condition = Trial(subscriber.condition) if subscriber.condition else None
+    return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
+
+
+def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
+    """What its condition says of the example of each event that the endpoint names."""
+    if not endpoint.condition:
+        return []
+    condition, names = Trial(endpoint.condition), Subscriber(0, endpoint.events).names
+    kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
+    return [condition.judge(restored(_stored(kind))) for kind in kinds]
+
+
+def _stored(kind: EventType) -> StoredEvent:
+    example = kind.example
+    record = ":".join([kind.table, *map(str, example["key"].values())])
+    time = datetime.fromisoformat(example["timestamp"])
+    return StoredEvent(0, example["id"], kind.name, example["source"], record, time, example)
+
+
+def _previewed(subscriber: Subscriber, condition: Trial | None, stored: StoredEvent) -> Previewed:
+    if not subscriber.names(stored.name, stored.source):
+        return Previewed(stored, named=False)
+    return Previewed(stored, True, condition.judge(restored(stored)) if condition else Judgement(holds=True))

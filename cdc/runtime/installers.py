@@ -1,0 +1,94 @@
+"""Which installer and inspector a source means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdc.capture.triggers.base import Hiding, Installer, TriggerInstaller, hide_nothing
+from cdc.config import SourceConfig
+from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.errors import ConfigError
+from cdc.model.finding import Inspector
+from cdc.runtime.rules import catalogue
+
+if TYPE_CHECKING:
+    from cdc.capture.binlog.inspector import BinlogInspector
+    from cdc.capture.triggers.mysql import MySQLInstaller
+    from cdc.capture.triggers.postgres import PostgresInstaller
+
+
+def inspector(source: SourceConfig) -> Inspector:
+    """What tells of the source's database, by the way in which it is captured."""
+    if source.capture == "binlog":
+        return binlog_inspector(source)
+    return slot_installer(source) if source.capture == "logical" else installer(source)
+
+
+def granting_inspector(source: SourceConfig) -> Inspector:
+    """The inspector for `cdc grants`, with the account of `admin_url`: the others may not exist yet, or may not see the
+    tables that are to be granted."""
+    if source.capture == "binlog" and source.admin_url is not None:
+        from cdc.capture.binlog.inspector import BinlogInspector
+
+        of_mysql(source)
+        return BinlogInspector(source.admin_connection())
+    return inspector(source)
+
+
+def binlog_inspector(source: SourceConfig) -> BinlogInspector:
+    from cdc.capture.binlog.inspector import BinlogInspector
+
+    return BinlogInspector(of_mysql(source))
+
+
+def of_mysql(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is a PostgreSQL database, which has no binlog.", 'Write capture = "triggers".'
+        )
+    return info
+
+
+def installer(source: SourceConfig) -> TriggerInstaller:
+    """The installer with the account that may install."""
+    return installer_of(source.admin_connection(), _hiding(source))
+
+
+def installer_of(info: ConnectionInfo, hiding: Hiding = hide_nothing) -> MySQLInstaller | PostgresInstaller:
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.capture.triggers.postgres import PostgresInstaller
+
+        return PostgresInstaller(info, hiding=hiding)
+    from cdc.capture.triggers.mysql import MySQLInstaller
+
+    return MySQLInstaller(info, hiding=hiding)
+
+
+def _hiding(source: SourceConfig) -> Hiding:
+    """Rules are read when something is repaired: what uninstalls must work with wrong ones."""
+    return lambda table: catalogue(source).secret_patterns_of(table)
+
+
+def mysql_installer(source: SourceConfig) -> MySQLInstaller:
+    from cdc.capture.triggers.mysql import MySQLInstaller
+
+    return MySQLInstaller(source.admin_connection(), hiding=_hiding(source))
+
+
+def slot_installer(source: SourceConfig) -> Installer:
+    """The installer of publication and slot, with the account that may install."""
+    from cdc.capture.slot.postgres import SlotInstaller
+
+    consumer = of_postgres(source)
+    return SlotInstaller(source.admin_connection(), consumer, limit=source.slot_limit_mb << 20)
+
+
+def of_postgres(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is not Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is not a PostgreSQL database: it has no logical decoding.",
+            'Write capture = "binlog" or "triggers".',
+        )
+    return info

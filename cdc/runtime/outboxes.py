@@ -1,0 +1,155 @@
+"""Which outbox a configuration means, and moving from one to another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdc.config import Config
+from cdc.config.outbox import OutboxConfig, SecretKeys
+from cdc.model.clock import SystemClock
+from cdc.model.errors import OutboxError, OutboxLost, OutboxMissing, UsageError
+from cdc.outbox.base import OutboxStore
+
+if TYPE_CHECKING:
+    from cdc.outbox.transfer import Side
+
+
+def open_outbox(config: Config) -> OutboxStore:
+    """The configured outbox; not opened yet."""
+    return outbox_of(config.outbox)
+
+
+def outbox_of(outbox: OutboxConfig) -> OutboxStore:
+    return _outbox(outbox, outbox.secret_keys())
+
+
+async def require(config: Config, store: OutboxStore) -> None:
+    """Raise `OutboxMissing` unless the configured outbox exists: nothing but an explicit step creates one, for an empty
+    outbox would take changes without any endpoint."""
+    if not await store.exists():
+        raise OutboxMissing(
+            f"There is no outbox {config.outbox.describe()}.",
+            "If there was one, restore it from a backup: docs/operations.md.  Before the first cdc run create it: "
+            "cdc outbox create, or cdc endpoint add.",
+        )
+
+
+async def create(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
+    """Create the configured outbox unless it exists, and return whether it was created.  Raises `OutboxMissing` when a
+    source was read by an outbox that is not there, unless ``anyway``."""
+    if await store.exists():
+        return False
+    if not anyway and (source := await _expecting(config)) is not None:
+        raise OutboxMissing(
+            f"There is no outbox {config.outbox.describe()}, but one has read source {source!r}.",
+            "Restore it from a backup: docs/operations.md.  To begin with an empty one: cdc outbox create --anyway, "
+            f"cdc endpoint add for each endpoint, cdc source adopt {source}.",
+        )
+    try:
+        await store.open()
+    finally:
+        await store.close()
+    return True
+
+
+async def _expecting(config: Config) -> str | None:
+    from cdc.runtime.markers import expecting
+
+    return await expecting(config)
+
+
+async def save_lost(store: OutboxStore, lost: OutboxLost) -> OutboxLost:
+    """Save what a lost outbox holds, and return the error with the place of it."""
+    try:
+        saved = await store.save(SystemClock().now())
+    except OutboxError as error:
+        return OutboxLost(f"{lost.message} Its content could not be saved: {error.message}", lost.hint)
+    if saved is None:
+        return lost
+    return OutboxLost(
+        f"{lost.message} Its content was saved as {saved}.",
+        f"Move that file to its place (without any -wal and -shm file beside it) and start again.  {lost.hint}",
+    )
+
+
+def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:
+    from cdc.outbox.secret_box import SecretBox
+
+    box = SecretBox(*keys)
+    if outbox.path is None:
+        from cdc.outbox.postgres.outbox import PostgresOutbox
+
+        return PostgresOutbox(outbox.connection(), box=box)
+    from cdc.outbox.sqlite.outbox import SqliteOutbox
+
+    return SqliteOutbox(outbox.path, box=box)
+
+
+async def migrate_outbox(
+    source: OutboxConfig, target: OutboxConfig, keys: SecretKeys, progress: Callable[[str, int, int], None]
+) -> dict[str, int]:
+    """Move everything to an empty outbox; the source stays as it is.  How many rows of each table were moved.
+
+    ``progress``: table, rows done, rows in all."""
+    from cdc.outbox.transfer import move
+
+    if source.path is not None and not source.path.exists():
+        raise UsageError(f"There is no outbox {source.path}.", "Name an existing one first, a new one second.")
+    for each in (source, target):
+        store = _outbox(each, keys)
+        try:
+            await store.open()  # makes the schema, or brings it up to date
+        finally:
+            await store.close()
+
+    def work() -> dict[str, int]:
+        with _transfer_side(source) as there, _transfer_side(target) as here:
+            return {part.value: count for part, count in move(there, here, SystemClock().now(), progress).items()}
+
+    return await asyncio.to_thread(work)
+
+
+def _transfer_side(outbox: OutboxConfig) -> AbstractContextManager[Side]:
+    if outbox.path is None:
+        from cdc.outbox.postgres.transfer import postgres_side
+
+        return postgres_side(outbox.connection())
+    from cdc.outbox.sqlite.transfer import sqlite_side
+
+    return sqlite_side(outbox.path)
+
+
+def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
+    """A copy of it in the file ``target``; its size in bytes.  Raises `UsageError` for one in PostgreSQL."""
+    if outbox.path is None:
+        info = outbox.connection()
+        raise UsageError(
+            f"The outbox in {info.describe()} is backed up by its server's own tools.",
+            f"pg_dump --schema=cdc_outbox --format=custom --host={info.host} --port={info.port} "
+            f"--username={info.user} --file={target} {info.database}",
+        )
+    from cdc.outbox.sqlite.backup import back_up
+
+    return back_up(outbox.path, target)
+
+
+async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
+    """What its tables are like, and their version: no row of them.  Of one that has been opened."""
+    if outbox.path is None:
+        from cdc.outbox.postgres.schema import read_schema
+
+        return await read_schema(outbox.connection())
+    from cdc.outbox.sqlite import schema
+
+    return schema.read_schema(outbox.path)
+
+
+def outbox_script() -> str:
+    """What a DBA runs to make the outbox's tables in PostgreSQL."""
+    from cdc.outbox.postgres.migrate import migration_script
+
+    return migration_script()

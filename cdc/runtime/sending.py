@@ -1,0 +1,96 @@
+"""What deliveries are sent with, as the configuration says."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from cdc.config import Config
+from cdc.model.endpoint import Endpoint
+from cdc.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cdc.dispatch.address import EgressPolicy
+    from cdc.dispatch.handshake import Agreement
+    from cdc.dispatch.mail import MailSender
+    from cdc.dispatch.sender import HttpSender, Sender
+
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+
+@asynccontextmanager
+async def sending(config: Config) -> AsyncIterator[Sender]:
+    """What every endpoint is sent to with.  Raises `ConfigError` for what is not usable."""
+    from cdc.dispatch.by_scheme import BySchemeSender
+
+    mail = mail_sender(config)
+    async with http_sender(config) as http:
+        yield BySchemeSender(http, mail)
+
+
+def mail_sender(config: Config) -> MailSender:
+    """Reads password and certificate now.  Raises `ConfigError` for one that is not usable."""
+    from cdc.dispatch.mail import MailSender, MailServer
+
+    mail = config.mail
+    if not mail.host:
+        return MailSender(None)
+    server = MailServer(
+        host=mail.host,
+        port=mail.port or _PORTS[mail.security],
+        sender=mail.sender,
+        tls=None if mail.security == "none" else _authorities(config),
+        at_once=mail.security == "tls",
+        user=mail.user,
+        password=mail.password(),
+    )
+    return MailSender(server)
+
+
+def _authorities(config: Config) -> ssl.SSLContext:
+    path = config.mail.ca_file
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError is one
+        reason = "it is no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"The ca_file {path} under [mail] cannot be used: {reason}.",
+            "It holds, as PEM, the certificate of the authority that issued the mail server's.",
+        ) from error
+
+
+def http_sender(config: Config) -> HttpSender:
+    """Loads the client certificates now.  Raises `ConfigError` for one that is not usable."""
+    from cdc.dispatch.client_certificate import client_context
+    from cdc.dispatch.sender import HttpSender
+
+    dispatch = config.dispatch
+    return HttpSender(
+        dispatch.allow_private,
+        allow_networks=dispatch.allow_networks,
+        allow_http=dispatch.allow_http,
+        client_certificates={name: client_context(name, path) for name, path in dispatch.client_certificates.items()},
+        proxies=dispatch.proxies,
+        proxy_resolves=dispatch.proxy_resolves,
+    )
+
+
+def reach(config: Config) -> EgressPolicy:
+    """Where deliveries may go."""
+    from cdc.dispatch.address import EgressPolicy
+
+    dispatch = config.dispatch
+    return EgressPolicy(
+        dispatch.allow_private, dispatch.allow_networks, plain=dispatch.http_allowed, mail=bool(config.mail.host)
+    )
+
+
+async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
+    """Ask an endpoint whether it agrees to get events from here.  Raises `EndpointRefused`."""
+    from cdc.dispatch.handshake import ask
+
+    async with http_sender(config) as sender:
+        return await ask(sender, endpoint, config.dispatch.origin or socket.gethostname())

@@ -1,0 +1,150 @@
+"""What the sources of one process share, so that three hundred cost little more than a few, and none holds up another.
+
+Per database server: how many of its sources are opened at once, and the threads in which installers work.  A server
+that hangs uses up its own share and nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Self, TypeVar
+
+from cdc.config import SourceConfig
+from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import ConfigError
+
+T = TypeVar("T")
+
+#: Sources of one server that are being opened at once, and seconds after which the next one need not wait any more:
+#: who waits as a standby holds up nobody.
+OPENED_AT_ONCE: Final = 8
+OPENING_SECONDS: Final = 2.0
+#: Installers at work on one server at once.
+THREADS: Final = 2
+#: Seconds between looks from outside at two sources.
+PROBES_APART: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePace:
+    """How often a source is looked at while nothing happens.  Seconds.
+
+    ``look``: between two looks at a journal that cannot call.  ``round``: of waiting, after which an end is noticed.
+    ``idle``: after which the source looks after itself, and for backfills.  ``probe``: between two looks from outside;
+    ``keep``: whether their connection stays open meanwhile.  ``check``: between two looks at all triggers; ``names``:
+    at which tables there are, as a multiple of the configured time.  ``retry``: before the first new try after a
+    failure.
+    """
+
+    look: float = 0.03
+    round: float = 0.4
+    idle: float = 1.0
+    probe: float = 5.0
+    keep: bool = True
+    check: timedelta = timedelta(minutes=1)
+    names: float = 1.0
+    retry: float = 0.5
+
+    @classmethod
+    def among(cls, all_sources: int, of_server: int) -> Self:
+        """A few sources are looked at as often as a single one; many, so often that all together cost the same."""
+        least = cls()
+        return cls(
+            look=max(least.look, of_server * 0.001),
+            round=min(max(least.round, all_sources * 0.00625), 2.0),
+            idle=min(max(least.idle, all_sources * 0.025), 5.0),
+            probe=max(least.probe, all_sources * PROBES_APART),
+            keep=all_sources * PROBES_APART <= least.probe,
+            check=max(least.check, timedelta(seconds=all_sources * 2)),
+            names=max(least.names, all_sources * 0.02),
+            retry=max(least.retry, of_server * 0.02),
+        )
+
+
+class Share:
+    """Of one source; several have the same ``_server``."""
+
+    def __init__(self, pace: SourcePace, server: _Server) -> None:
+        self.pace = pace
+        self._server = server
+        self._one = asyncio.Lock()  # two installers on one database would undo each other's work
+
+    @asynccontextmanager
+    async def opening(self) -> AsyncIterator[None]:
+        """While the source is opened, or for `OPENING_SECONDS`: others of its server wait for their turn."""
+        await self._server.openings.acquire()
+        timer = asyncio.get_running_loop().call_later(OPENING_SECONDS, self._server.openings.release)
+        try:
+            yield
+        finally:
+            if not timer.cancelled() and timer.when() > asyncio.get_running_loop().time():
+                timer.cancel()
+                self._server.openings.release()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """``work``, which may take long, in one of the server's threads.  Cancelled, it ends by itself."""
+        async with self._one, self._server.threads:
+            return await _in_daemon(work)
+
+
+class _Server:
+    def __init__(self) -> None:
+        self.openings = asyncio.Semaphore(OPENED_AT_ONCE)
+        self.threads = asyncio.Semaphore(THREADS)
+
+
+def alone() -> Share:
+    """For the only source of a process."""
+    return Share(SourcePace(), _Server())
+
+
+class Sharing:
+    """Of one process, whatever its sources come to be."""
+
+    def __init__(self) -> None:
+        self._servers: dict[tuple[str, ...], _Server] = defaultdict(_Server)
+
+    def shares(self, sources: Iterable[SourceConfig]) -> dict[str, Share]:
+        """By the source's name."""
+        places = {source.name: _place(source) for source in sources}
+        counts = Counter(places.values())
+        return {
+            name: Share(SourcePace.among(len(places), counts[place]), self._servers[place])
+            for name, place in places.items()
+        }
+
+
+def _place(source: SourceConfig) -> tuple[str, ...]:
+    """Its server; of one that cannot be told where it is, a place of its own."""
+    try:
+        info: ConnectionInfo = source.connection()
+    except ConfigError:
+        return (source.name,)
+    return (info.engine.value, info.socket or f"{info.host}:{info.port}")
+
+
+async def _in_daemon(work: Callable[[], T]) -> T:
+    """In a thread that the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            answer = work()
+        except BaseException as error:  # noqa: BLE001 - whoever awaits it gets it
+            tell(done.set_exception, error)
+        else:
+            tell(done.set_result, answer)
+
+    def tell(how: Callable[[Any], None], what: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: None if done.done() else how(what))
+
+    threading.Thread(target=run, name="cdc-installer", daemon=True).start()
+    return await done

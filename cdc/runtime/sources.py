@@ -1,0 +1,315 @@
+"""Which source a configuration means, and what keeps it in order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from cdc.config import SourceConfig
+from cdc.mapping.catalogue import Catalogue
+from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
+from cdc.model.finding import Repaired
+from cdc.model.snapshot_row import SnapshotStore
+from cdc.runtime.capture import captures, checked
+from cdc.runtime.installers import installer, mysql_installer, of_mysql, of_postgres, slot_installer
+from cdc.runtime.rules import catalogue
+from cdc.runtime.sharing import Share, SourcePace, alone
+
+if TYPE_CHECKING:
+    from cdc.capture.base import Source
+    from cdc.capture.binlog.connection import LogConnection
+    from cdc.capture.journal.database import JournalDatabase
+    from cdc.capture.journal.trigger_check import Check
+    from cdc.capture.move.bridge import Bridge
+    from cdc.capture.new_tables import Patterns
+    from cdc.capture.probe import Probe
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+def journal_of(info: ConnectionInfo, rules: Catalogue, pace: SourcePace | None = None) -> JournalDatabase:
+    """The journal of a database that is read by these rules."""
+    pace = pace or SourcePace()
+    captured = rules.captures()
+    names = {capture.table for capture in captured}
+    lookups = [rules.capture_of(table) for table in rules.lookups() if table not in names]
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.capture.journal.postgres import PostgresJournal
+
+        return PostgresJournal(info, captured, lookups)
+    from cdc.capture.journal.mysql import MySQLJournal
+
+    return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)
+
+
+def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = None) -> Source:
+    """The source that a configuration names, which moves there from where it was; not opened yet.  ``kept``: where rows
+    are kept for it.
+
+    Where its database is, is read whenever it is opened: what is wrong with it then is a `SourceError`."""
+    if source.capture == "rest":
+        from cdc.runtime.rest import RestParts, rest_source
+
+        parts = RestParts.of(source, kept)
+        return rest_source(source, kept, lambda: _told_as_source(parts.client))
+    from cdc.capture.move.position import CaptureMode
+    from cdc.capture.move.source import MovingSource
+
+    shared = share or alone()
+    way = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
+    make = {
+        CaptureMode.JOURNAL: lambda: _told_as_source(lambda: _journal_source(source, shared)),
+        CaptureMode.LOG: lambda: _told_as_source(lambda: _log_source(source, shared)),
+    }
+    return MovingSource(source.name, way, make, lambda: _told_as_source(lambda: _bridge(source, shared)))
+
+
+def _told_as_source(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except ConfigError as error:
+        raise SourceError(error.message, error.hint) from error
+
+
+def check_connections(sources: Collection[SourceConfig]) -> None:
+    """Raises `ConfigError` when none of them can be opened as it is configured: one that is wrong costs the others
+    nothing, and is said in the log until it is mended."""
+    wrong: list[ConfigError] = []
+    for source in sources:
+        try:
+            _check_connection(source)
+        except ConfigError as error:
+            wrong.append(error)
+    if wrong and len(wrong) == len(sources):
+        raise wrong[0]
+
+
+def _check_connection(source: SourceConfig) -> None:
+    if source.capture == "rest":
+        source.rest.read_token(source.name)
+    elif source.capture == "triggers":
+        source.connection()
+    else:
+        _ = of_postgres(source) if source.capture == "logical" else of_mysql(source)  # else it has no such log
+
+
+def _is_postgres(source: SourceConfig) -> bool:
+    return source.connection().engine is Engine.POSTGRESQL
+
+
+def _journal_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.capture.journal.batches import JournalLimits
+    from cdc.capture.journal.source import JournalSource
+
+    journal = journal_of(source.connection(), catalogue(source), share.pace)
+    check = _check(source, share) if source.repair else None
+    limits = JournalLimits(idle=share.pace.idle, check_pause=share.pace.check)
+    repair, patterns = _repair(source, share), _patterns(source, share)
+    restore = _restore(source, share) if source.repair else None
+    return JournalSource(
+        source.name,
+        journal,
+        repair,
+        limits,
+        check=check,
+        restore=restore,
+        patterns=patterns,
+        reread_lost=source.on_purged == "reread",
+    )
+
+
+def _log_source(source: SourceConfig, share: Share) -> Source:
+    return _logical_source(source, share) if _is_postgres(source) else _binlog_source(source, share)
+
+
+def _bridge(source: SourceConfig, share: Share) -> Bridge:
+    if _is_postgres(source):
+        from cdc.capture.logical.bridge import LogicalBridge
+
+        return LogicalBridge(source.connection(), _all_triggers(source, share))
+    from cdc.capture.binlog.bridge import BinlogBridge
+
+    return BinlogBridge(source.connection(), catalogue(source).captures(), _all_triggers(source, share))
+
+
+def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[None]]:
+    """Raises `SourceError` when a trigger is missing: what it does not see would be lost.
+
+    An account that may not install may not look at triggers either: then there must be a journal at least."""
+
+    def missing() -> bool:
+        install = installer(source)
+        return bool(install.plan_install(checked(source, install)[0]).steps)
+
+    async def check() -> None:
+        try:
+            incomplete = await share.in_thread(missing)
+        except InstallError as error:
+            log.warning("triggers not checked", source=source.name, error=str(error))
+            journal = journal_of(source.connection(), catalogue(source))
+            await journal.connect()
+            await journal.disconnect()
+            return
+        if incomplete:
+            raise JournalMissing(
+                f"Source {source.name!r} goes on by triggers once they are all in place.", "Run cdc install-triggers."
+            )
+
+    return check
+
+
+def _binlog_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.capture.binlog.limits import LogLimits
+    from cdc.capture.binlog.source import BinlogSource
+
+    rules = catalogue(source)
+    lookups = [rules.capture_of(table) for table in rules.lookups()]
+    return BinlogSource(
+        source.name,
+        of_mysql(source),
+        rules.captures(),
+        lookups,
+        reread_purged=source.on_purged == "reread",
+        connection=_log_connection(source),
+        check=_check(source, share) if source.repair else None,
+        patterns=_patterns(source, share),
+        limits=LogLimits(idle=share.pace.idle, check_pause=share.pace.check),
+    )
+
+
+def _log_connection(source: SourceConfig) -> type[LogConnection]:
+    if source.reader == "native":
+        from cdc.capture.binlog.connection import LogConnection
+
+        return LogConnection
+    from cdc.capture.binlog.library import LibraryConnection
+
+    return LibraryConnection
+
+
+def _logical_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.capture.logical.limits import SlotLimits
+    from cdc.capture.logical.source import LogicalSource
+
+    rules = catalogue(source)
+    return LogicalSource(
+        source.name,
+        of_postgres(source),
+        rules.captures(),
+        [rules.capture_of(table) for table in rules.lookups()],
+        repair=_repair(source, share),
+        renew=_renew(source, share),
+        reread_lost=source.on_purged == "reread",
+        patterns=_patterns(source, share),
+        limits=SlotLimits(idle=share.pace.idle, check_pause=share.pace.check, retained=source.slot_limit_mb << 20),
+    )
+
+
+def _renew(source: SourceConfig, share: Share) -> Callable[[], Awaitable[None]]:
+    """Make publication and slot again."""
+
+    def install() -> None:
+        slots = slot_installer(source)
+        slots.apply(slots.plan_install(captures(source)), lambda _title: None)
+
+    async def renew() -> None:
+        _refuse_repair(source, "cdc install-slot")
+        await share.in_thread(install)
+
+    return renew
+
+
+def _refuse_repair(source: SourceConfig, command: str) -> None:
+    if not source.repair:
+        raise InstallError(f"Repairing is switched off for source {source.name!r}.", f"Run {command}.")
+
+
+def _repair(source: SourceConfig, share: Share) -> Callable[[Sequence[str]], Awaitable[Repaired]]:
+    logical = source.capture == "logical"
+
+    async def repair(tables: Sequence[str]) -> Repaired:
+        _refuse_repair(source, "cdc install-slot" if logical else "cdc install-triggers")
+        install = slot_installer(source) if logical else installer(source)
+        return await share.in_thread(lambda: install.repair(tables))
+
+    return repair
+
+
+def _restore(source: SourceConfig, share: Share) -> Check:
+    async def restore() -> Repaired:
+        def work() -> Repaired:
+            install = installer(source)
+            return install.restore(checked(source, install)[0], source.connection().user)
+
+        return await share.in_thread(work)
+
+    return restore
+
+
+def _patterns(source: SourceConfig, share: Share) -> Patterns:
+    """What to do about tables that the rules need and that appear later: core tables that the ERP's wizard makes, a
+    plugin's."""
+    from cdc.capture.new_tables import Patterns
+
+    rules = catalogue(source)
+    by_binlog = source.capture == "binlog"  # which holds every table: only cascades may need triggers
+
+    async def extend(new: Sequence[Capture]) -> Sequence[str]:
+        if by_binlog:
+            return await share.in_thread(lambda: mysql_installer(source).extend_cascades(new))
+        install = slot_installer(source) if source.capture == "logical" else installer(source)
+        return await share.in_thread(lambda: install.extend(new))
+
+    async def nothing(_new: Sequence[Capture]) -> Sequence[str]:
+        return ()
+
+    return Patterns(
+        matching=rules.captures,
+        required=frozenset(rules.captured_tables()),
+        extend=extend if source.repair else nothing if by_binlog else None,
+        command="cdc install-slot" if source.capture == "logical" else "cdc install-triggers",
+        pause=timedelta(seconds=source.new_tables_seconds * share.pace.names),
+    )
+
+
+def _check(source: SourceConfig, share: Share) -> Check:
+    async def check() -> Repaired:
+        return await share.in_thread(lambda: installer(source).repair())
+
+    return check
+
+
+def probe_of(source: SourceConfig, pace: SourcePace | None = None) -> Probe:
+    """What looks at the source from outside, over a connection of its own."""
+    from cdc.capture.probe import LateProbe
+
+    return LateProbe(lambda: _told_as_source(lambda: _probe(source)), keep=(pace or SourcePace()).keep)
+
+
+def _probe(source: SourceConfig) -> Probe:
+    if source.capture == "rest":
+        from cdc.capture.rest.probe import RestProbe
+
+        return RestProbe(source.rest.url or "")
+    if source.capture == "logical":
+        from cdc.capture.logical.probe import LogicalProbe
+
+        return LogicalProbe(source.connection())
+    if source.capture == "binlog":
+        from cdc.capture.binlog.probe import BinlogProbe
+
+        return BinlogProbe(source.connection())
+    if source.connection().engine is Engine.POSTGRESQL:
+        from cdc.capture.journal.probe_postgres import PostgresJournalProbe
+
+        return PostgresJournalProbe(source.connection())
+    from cdc.capture.journal.probe_mysql import MySQLJournalProbe
+
+    return MySQLJournalProbe(source.connection())

@@ -1,0 +1,122 @@
+"""What `cdc run` serves over HTTP: health and metrics, the API, the page."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cdc.access.accounts import Accounts
+from cdc.access.base import AccessStore
+from cdc.access.proxy import client_address, is_local, network_of, trusts
+from cdc.access.sign_in import SignIn
+from cdc.access.upkeep import keep_tidy
+from cdc.config import Config
+from cdc.dispatch.replaying import Replaying
+from cdc.model.clock import Clock
+from cdc.outbox.base import OutboxStore
+from cdc.runtime.access import open_access, sign_in
+from cdc.runtime.desk import ServiceDesk
+from cdc.web.health import HealthLimits
+from cdc.web.monitor import Monitor
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.web import Request
+
+    from cdc.api.desk import Desk
+    from cdc.config.web import WebConfig
+    from cdc.web.connections import Connections
+
+
+async def serve_web(
+    config: Config,
+    store: OutboxStore,
+    monitor: Monitor,
+    bounds: HealthLimits,
+    *,
+    clock: Clock,
+    stop: asyncio.Event,
+    say: Callable[[str], None],
+    due: Callable[[], None],
+) -> None:
+    """Until ``stop``.  ``say``: who is told of the set-up link, while nobody can sign in.  ``due``: called when a
+    replay made something due."""
+    from cdc.pages.application import application
+    from cdc.web.server import add_health, serve
+
+    token = config.web.metrics_token()
+
+    access = open_access(config)
+    await access.open()
+    try:
+        async with sign_in(config, access, clock) as ways_in:
+            replaying = Replaying(store, clock, f"{socket.gethostname()}-{os.getpid()}", due)
+            desk = ServiceDesk(
+                config=config,
+                store=store,
+                monitor=monitor,
+                bounds=bounds,
+                clock=clock,
+                replay_asked=replaying.asked,
+            )
+            app = application(config.web.hosts)
+            connections = limited(app, config.web)
+            add_health(app, monitor, bounds, clock, token)
+            add_management(app, config, desk, access, ways_in)
+            link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
+
+            def listening() -> None:
+                if link is not None:
+                    say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
+
+            serving = serve(app, config.web.listen, connections, stop, listening)
+            await asyncio.gather(serving, keep_tidy(access, clock, stop), replaying.run(stop))
+    finally:
+        await access.close()
+
+
+def limited(app: web.Application, web: WebConfig) -> Connections:
+    """Bound the connections and requests of this application; the connections are for whoever serves it."""
+    from cdc.api.application import REQUEST_SECONDS
+    from cdc.web.connections import Connections, Limits, counting
+
+    def group(address: str) -> str:
+        """Return the network that is counted together; empty for proxies, and for this machine, where one may run."""
+        many = trusts(web.trusted_proxies, address) or is_local(address, forwarded=False)
+        return "" if many else network_of(address)
+
+    connections = Connections(Limits(web.connections, web.connections_per_address, web.request_seconds, group))
+    app.middlewares.insert(0, counting(connections, lambda request: _client(web, request)))
+    app[REQUEST_SECONDS] = web.request_seconds
+    return connections
+
+
+def _client(web: WebConfig, request: Request) -> str:
+    return client_address(web.trusted_proxies, request.remote or "", request.headers.getall("X-Forwarded-For", []))
+
+
+def _opened_otherwise(config: Config) -> bool:
+    return bool(config.web.trusted_header or config.web.facturascripts_login)
+
+
+def add_management(app: web.Application, config: Config, desk: Desk, access: AccessStore, ways_in: SignIn) -> None:
+    """The API and the page, after what else there is: what is none of them is a page, or nothing."""
+    from babel.dates import LOCALTZ, get_timezone
+
+    from cdc.api.application import PREFIX, api_application
+    from cdc.api.operations import OPERATIONS
+    from cdc.api.token_auth import TokenAuth
+    from cdc.pages.application import add_site
+    from cdc.pages.routes import SECTIONS, routes
+    from cdc.pages.session_auth import Proxies, SessionAuth
+    from cdc.pages.site import Site
+
+    web = config.web
+    proxies = Proxies(web.trusted_proxies, web.trusted_header)
+    door = SessionAuth(access, Accounts(access, desk.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
+    zone = get_timezone(web.timezone) if web.timezone else LOCALTZ
+    app.add_subapp(PREFIX, api_application(desk, TokenAuth(access, ways_in, desk.clock, door.address), OPERATIONS))
+    add_site(app, Site(desk, door, zone, SECTIONS), routes())

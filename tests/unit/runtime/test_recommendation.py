@@ -1,0 +1,31 @@
+"""Which way to capture is recommended, of what can be had."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.config import SourceConfig
+from cdc.runtime import recommendation
+from cdc.runtime.recommendation import CaptureRoute, recommend
+
+SOURCE = SourceConfig(url="mysql://cdc@db/fs")
+
+
+@pytest.mark.parametrize(
+    ("triggers", "log", "chosen", "why"),
+    [
+        ("", "", "triggers", "nothing of the server must be set"),
+        ("", "The log is off.", "triggers", "nothing of the server must be set"),
+        ("No right to.", "", "binlog", "triggers cannot be installed"),
+        ("No right to.", "The log is off.", "triggers", "neither way can be had yet"),
+    ],
+)
+def test_triggers_unless_they_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, triggers: str, log: str, chosen: str, why: str
+) -> None:
+    monkeypatch.setattr(recommendation, "_triggers", lambda _: CaptureRoute("triggers", triggers))
+    monkeypatch.setattr(recommendation, "_log", lambda _: CaptureRoute("binlog", log))
+    advice = recommend(SOURCE)
+    assert advice.route.capture == chosen
+    assert why in advice.why
+    assert {advice.route.capture, advice.other.capture} == {"triggers", "binlog"}
