@@ -8,7 +8,7 @@
 #   make chaos   20 sources and 50 endpoints, a third of them failing, for an hour (ARGS="--minutes 60 --seed 7 --priority")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
-#   make docs    write docs/events.md, docs/cli.md and docs/api.md again
+#   make docs    write docs/events.md, docs/cli.md, docs/api.md and docs/imports.md again
 #   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
 #   make screenshots   take the pictures of docs/web.md again
 #   make clean   remove what these commands made
@@ -22,7 +22,7 @@ ARGS ?=
 SECONDS ?= 600
 SEEDS ?= 1000
 # Generated documentation: each page with the module that prints it.
-PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.document
+PAGES := events.md=cdc.mapping.document cli.md=cdc.cli.reference api.md=cdc.api.document imports.md=support.import_rules
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -42,7 +42,7 @@ check: $(VENV)/dev-installed guards
 	$(BIN)/mypy -p cdc -p support
 	$(BIN)/lint-imports
 	@for page in $(PAGES); do \
-	  diff docs/$${page%=*} <($(BIN)/python -m $${page#*=}) >&2 || { echo "docs/$${page%=*} is out of date: make docs" >&2; exit 1; }; \
+	  diff docs/$${page%=*} <(PYTHONPATH=tests $(BIN)/python -m $${page#*=}) >&2 || { echo "docs/$${page%=*} is out of date: make docs" >&2; exit 1; }; \
 	done
 
 bench: $(VENV)/dev-installed databases
@@ -63,7 +63,7 @@ fuzz: $(VENV)/dev-installed
 
 docs: $(VENV)/dev-installed
 	@for page in $(PAGES); do \
-	  text=$$($(BIN)/python -m $${page#*=}) && printf '%s\n' "$$text" > docs/$${page%=*} || exit 1; \
+	  text=$$(PYTHONPATH=tests $(BIN)/python -m $${page#*=}) && printf '%s\n' "$$text" > docs/$${page%=*} || exit 1; \
 	done
 
 release-fixtures: $(VENV)/dev-installed databases

@@ -1,4 +1,4 @@
-"""What the API offers: an `ApiOperation` for each method of a path; routes and the OpenAPI document are made of them."""
+"""The operations of the API, one for each method of a path; routes and the OpenAPI document are built from them."""
 
 from __future__ import annotations
 

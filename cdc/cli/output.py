@@ -1,8 +1,8 @@
 """How results are printed and questions asked: data on standard output, talk on standard error.
 
-Tables are drawn with rich when a person looks at a terminal, and as plain aligned text otherwise.  Everything that is
-printed goes through here: what others wrote must not control the terminal (`cdc.model.printable`).  Text and JSON are escaped
-wherever they go, scripts on a terminal only.
+Tables are drawn with rich on a terminal, and as plain aligned text otherwise.  Everything printed passes this module,
+so that foreign text cannot control the terminal (`cdc.model.printable`).  Text and JSON are always escaped; scripts
+are escaped on a terminal only.
 """
 
 from __future__ import annotations

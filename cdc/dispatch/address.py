@@ -1,8 +1,8 @@
 """Where a delivery may go: the guard against requests to inside addresses (SSRF).
 
 Three layers, of which the last decides: `check_url` when an endpoint is added, `CheckedResolver` on the answer of the
-name service (a clear error before any connection), and `EgressPolicy.guarded_socket` on the very address that a socket is
-about to be connected to, so that no second name service answer, odd spelling of an address or redirect gets around it.
+name service (a clear error before any connection), and `EgressPolicy.guarded_socket` on the address to which a socket
+is about to be connected, so that no second answer of the name service, odd spelling or redirect gets around it.
 """
 
 from __future__ import annotations

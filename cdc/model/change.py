@@ -52,8 +52,8 @@ class RowChange(NamedTuple):
 
 
 class Existing(NamedTuple):
-    """What rows are read for that nobody changed: a backfill (`cdc.model.backfill`).  ``job``: its id.  ``endpoint``: the
-    only one that is to get them; empty: whoever asks for such events."""
+    """The backfill for which unchanged rows are read (`cdc.model.backfill`).  ``job``: its id.  ``endpoint``: the only
+    endpoint that receives them; empty: every endpoint that asks for such events."""
 
     job: str
     endpoint: str = ""

@@ -6,7 +6,8 @@ observed``, and ``table`` and ``record``.  ``previous`` is empty unless the even
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
 another way (it compares a text with a number) holds: what somebody mistyped loses no event, and the log says so once.
-So does one that takes more steps than `cdc.model.filter.limits.STEPS`; `exceeded` then has it, and its endpoint is disabled.
+So does one that takes more steps than `cdc.model.filter.limits.STEPS`; `exceeded` then has it, and its endpoint is
+disabled.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Row events of a binlog to JSON: the decoder of `cdc.capture.binlog` against mysql-replication's, as installed and with
-``freeze_schema``, on the same bytes in memory: no network, no positions, only what rows cost.
+"""Row events of a binlog to JSON: the decoder of `cdc.capture.binlog` against mysql-replication's, as installed and
+with ``freeze_schema``, on the same bytes in memory: no network, no positions, only what rows cost.
 
     PYTHONPATH=tests python tests/bench/bench_binlog_decode.py [--servers mariadb-binlog mysql] [--rows 100000]
             [--rounds 5] [--tables recibospagoscli facturascli] [--update]

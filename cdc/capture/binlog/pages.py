@@ -1,6 +1,7 @@
-"""Pages of tables beside the binlog: where a page's snapshot is in the log, and when it is told.
+"""Pages of tables beside the binlog: the place of a page's snapshot in the log, and when its rows are emitted.
 
-The log's end behind the snapshot takes in all that it shows, and a `VisibilityCheck` says whether it shows all that was told.
+The log's end after the snapshot includes everything that the snapshot shows; a `VisibilityCheck` says whether the
+snapshot shows everything that was emitted.
 """
 
 from __future__ import annotations

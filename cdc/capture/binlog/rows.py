@@ -1,6 +1,6 @@
 """Readers of row images, generated for a table's columns: the hot path of the log.  Pure.
 
-A reader's source text is made of numbers and of words that stand in this module and in `cdc.capture.binlog.column_codec`, never
+A reader's source text consists of numbers and of words from this module and `cdc.capture.binlog.column_codec`, never
 of anything that the log says.  Fixed-width columns that stand together, and the length of the text behind them, are
 read by one `Struct`; columns that are NULL cost nothing, since there is a reader for each set of NULL columns that
 comes often.

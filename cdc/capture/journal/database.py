@@ -1,4 +1,4 @@
-"""What `cdc.capture.journal.source` needs of an engine's journal: the part that speaks SQL, one implementation an engine."""
+"""The SQL of an engine's journal, as `cdc.capture.journal.source` needs it: one implementation for each engine."""
 
 from __future__ import annotations
 

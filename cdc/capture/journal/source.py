@@ -10,7 +10,7 @@ Invariants:
 * transactions come in the order of their greatest ordinal: row locks are held until commit, so this agrees with the
   commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
 * a page of a table (`cdc.capture.pages`) is read in one snapshot with the journal, and told when what waited there was;
-* memory is bounded by ``JournalLimits``: a backlog is listed by its transactions' heads, a huge transaction is read twice.
+* memory is bounded by ``JournalLimits``: a backlog is listed by its transactions' heads, a huge one is read twice.
 """
 
 from __future__ import annotations

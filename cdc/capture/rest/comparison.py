@@ -1,7 +1,7 @@
 """Comparing a whole resource with what is kept of it, one page a step.
 
-Pages begin at a key, so that no row that stays is passed over, whatever comes and goes.  Rows that two answers, a
-moment apart, lack are missing; whether they are deleted is decided when the comparison has read everything (`MissingRows`).
+Pages begin at a key, so that no row that stays is passed over when others come or go.  Rows that two answers, a moment
+apart, lack are missing; `MissingRows` decides when the comparison has read everything whether they are deleted.
 """
 
 from __future__ import annotations

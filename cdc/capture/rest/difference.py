@@ -16,7 +16,7 @@ from cdc.model.snapshot_row import SnapshotRow
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """``changes`` in the order of the rows, then what is gone; ``written`` and ``gone``: as `cdc.model.snapshot_row.KeptChange`."""
+    """``changes`` in the order of the rows, then what is gone.  ``written``, ``gone``: as in `KeptChange`."""
 
     changes: tuple[Transaction, ...] = ()
     written: tuple[SnapshotRow, ...] = ()

@@ -29,9 +29,9 @@ from cdc.sqlfile import load
 
 
 class SlotInstaller:
-    """A `cdc.capture.triggers.base.Installer`.  ``consumer``: the account that reads, asked whether it can.  ``slot_seconds``:
-    how long to wait for open transactions.  ``limit``: bytes of log beyond which `cdc run` drops the slot (0:
-    never)."""
+    """A `cdc.capture.triggers.base.Installer`.  ``consumer``: the account that reads, asked whether it can.
+    ``slot_seconds``: how long to wait for open transactions.  ``limit``: bytes of log beyond which `cdc run` drops the
+    slot (0: never)."""
 
     def __init__(
         self,

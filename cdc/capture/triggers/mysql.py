@@ -34,8 +34,8 @@ _REPAIR_TRIES = 5
 
 
 class MySQLInstaller:
-    """``lock_wait``: how long and how often DDL waits for a table that somebody else is using.  ``hiding``: what repairs
-    hide besides what was installed as secret."""
+    """``lock_wait``: how long and how often DDL waits for a table in use.  ``hiding``: what repairs hide besides what
+    was installed as secret."""
 
     def __init__(
         self, info: ConnectionInfo, lock_wait: LockPatience | None = None, hiding: Hiding = hide_nothing
