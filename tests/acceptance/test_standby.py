@@ -118,7 +118,7 @@ async def test_standby_takes_over_from_a_host_that_is_gone_without_a_word(databa
             gone = time.monotonic()
             await second.logged("took over")
             took = time.monotonic() - gone
-            assert took < 3 * SILENT_SECONDS, "half a minute, and what a busy machine adds"
+            assert took < 40, "half a minute, and what a busy machine adds"
             database.execute("INSERT INTO contadores VALUES (2, 0, NULL)")
             await inbox.until(lambda inbox: {1, 2} <= {event["key"]["id"] for event in inbox.events})
             assert await second.stop() == 0
