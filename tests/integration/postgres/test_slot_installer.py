@@ -168,7 +168,7 @@ def test_what_fails_half_way_is_taken_back(tables: Database) -> None:
     before = _state(tables)
     blocker = tables.connect()
     blocker.execute("LOCK TABLE nothing IN ACCESS SHARE MODE")
-    installer = SlotInstaller(tables.info, patience=QUICK)
+    installer = SlotInstaller(tables.info, lock_wait=QUICK)
     with pytest.raises(LockTimeout, match="Capture nothing: table nothing stayed locked through 2 tries"):
         installer.apply(installer.plan_install(CAPTURES), lambda _title: None)
     assert _state(tables) == before
@@ -189,7 +189,7 @@ def test_a_slot_waits_for_open_transactions_and_names_the_oldest(tables: Databas
     gid = tables.name
     if prepared:
         writer.execute(f"PREPARE TRANSACTION '{gid}'")
-    installer = SlotInstaller(tables.info, patience=QUICK, slot_seconds=0.3)
+    installer = SlotInstaller(tables.info, lock_wait=QUICK, slot_seconds=0.3)
     captures = [Capture("whole")]
     with pytest.raises(LockTimeout, match="waits for open transactions") as caught:
         installer.apply(installer.plan_install(captures), lambda _title: None)
@@ -287,7 +287,7 @@ def test_privileges_are_asked_for_one_by_one(tables: Database) -> None:
     role = f"{tables.name}_dba"
     tables.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
-        installer = SlotInstaller(tables.info.as_user(role, "x"), patience=QUICK)
+        installer = SlotInstaller(tables.info.as_user(role, "x"), lock_wait=QUICK)
         hints = []
         for _ in range(4):
             try:

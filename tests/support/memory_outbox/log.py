@@ -30,14 +30,14 @@ class MemoryLog(MemoryTables):
         return list(islice(found, limit))
 
     async def search_deliveries(
-        self, which: DeliveryFilter, limit: int, patience: TimeBudget, before: str | None = None
+        self, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
     ) -> SearchPage[DeliveryView]:
         fitting, whole = self._found(which)[::-1], self._whole()
         if before is not None:
             place = cursor_of(before) or place_in_log(self._find(before))
             fitting = [each for each in fitting if place_in_log(each) < place]
             whole = whole.below(*place)
-        walk: LogScan[Delivery] = LogScan(whole, limit, patience, at_once=which.event_id is not None)
+        walk: LogScan[Delivery] = LogScan(whole, limit, budget, at_once=which.event_id is not None)
         for stretch in walk:
             walk.rows += [each for each in fitting if stretch.has(each.sequence)][: walk.wanted]
         return walk.page(
@@ -105,12 +105,12 @@ class MemoryLog(MemoryTables):
         return list(islice(found, limit))
 
     async def search_events(
-        self, which: EventFilter, limit: int, patience: TimeBudget, place: int | None = None, *, oldest_first: bool
+        self, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
     ) -> SearchPage[StoredEvent]:
         fitting = await self.find_events(which, len(self._events))
         whole = self._whole() if place is None else self._whole().behind(place, oldest_first=oldest_first)
         walk: LogScan[StoredEvent] = LogScan(
-            whole, limit, patience, oldest_first=oldest_first, at_once=which.event_id is not None
+            whole, limit, budget, oldest_first=oldest_first, at_once=which.event_id is not None
         )
         for stretch in walk:
             within = [event for event in fitting if stretch.has(event.sequence)]
