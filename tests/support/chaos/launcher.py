@@ -87,8 +87,12 @@ def patch_dispatch(chaos: Chaos, outcomes: list[str]) -> None:
 
 def patch_disk(chaos: Chaos) -> None:
     """Smaller transactions than usual go through temporary files, whose disk is full at times."""
-    for module in (cdc.capture.journal.batches, cdc.capture.binlog.limits, cdc.capture.logical.limits):
-        _replace(module, "Limits", partial(module.Limits, huge=HUGE, batch=BATCH))
+    for module, name in (
+        (cdc.capture.journal.batches, "JournalLimits"),
+        (cdc.capture.binlog.limits, "LogLimits"),
+        (cdc.capture.logical.limits, "SlotLimits"),
+    ):
+        _replace(module, name, partial(getattr(module, name), huge=HUGE, batch=BATCH))
     for kept in (cdc.capture.record_index.RecordIndex, cdc.capture.spool.Spool):
         _replace(kept, "add", _checked(chaos, kept.add))
 
