@@ -151,13 +151,14 @@ class Dispatcher:
                 await self._refresh_endpoints()
                 await self._bring_forward()
                 await self._give_back()
+                opens_at = self._flows.opens_at()
                 underfilled = await self._lease()
                 await self._start_ready(group)
                 self._report_held()
                 due = await self._next_due(underfilled)
                 backoff.reset()
                 self._observer.outbox_worked("leasing")
-                await self._pause(due)
+                await self._pause(due, opens_at)
             except OutboxError as error:
                 delay = backoff.next()
                 self._observer.outbox_failed("leasing", error)
@@ -272,11 +273,13 @@ class Dispatcher:
             self._observer.held(held)
         self._any_held = bool(held)
 
-    async def _pause(self, due: datetime | None) -> None:
-        """Until there is something to lease: notified, recorded, due, written by another process, brought forward, a
-        valve opens, or a slot counts as stalled."""
+    async def _pause(self, due: datetime | None, opens_at: float) -> None:
+        """Wait until there is something to lease: notified, recorded, due, written by another process, brought forward,
+        admitted by an endpoint's flow control, or a slot counts as stalled.
+
+        ``opens_at``: from before the room for leases was counted.  What has opened since then is in no later answer."""
+        opens_at = min(opens_at, self._flows.opens_at())
         while True:
-            opens_at = self._flows.opens_at()
             seconds = max(opens_at - self._clock.monotonic(), SOON)
             self._at_rest.set()
             woken = await self._clock.wait(self._wake, min(seconds, self._pause_seconds(due)))

@@ -18,9 +18,9 @@ from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.observer import Silent
 from support.dispatching import endpoint, event
-from support.manual_clock import START
+from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
-from support.simulation import REFUSED, TAKEN, Simulation, simulated
+from support.simulation import REFUSED, TAKEN, Receivers, Simulation, simulated, stepping
 
 A = "http://a"
 BROKEN = Answer(500, 0.01)
@@ -92,6 +92,37 @@ async def test_what_the_rate_holds_back_is_not_leased() -> None:
         await simulation.run(2.1)
         assert len(simulation.receivers.sent) == 12
         assert await views(simulation, DeliveryState.LEASED) == []
+
+
+class SlowLeases(MemoryOutbox):
+    """An outbox of which each lease takes ``seconds``."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self.seconds = 0.0
+        self._clock = clock
+
+    async def lease(self, *arguments: Any, **options: Any) -> Any:
+        self._clock.advance(self.seconds)
+        return await super().lease(*arguments, **options)
+
+    async def changed(self) -> bool:
+        return False  # as SQLite, which reports other processes' writes only
+
+
+async def test_rate_that_admits_a_request_while_leases_are_taken_is_noticed() -> None:
+    clock = ManualClock()
+    store = SlowLeases(clock)
+    await store.add_endpoint(endpoint(A, rate=0.5))
+    receivers = Receivers(clock, always(TAKEN))
+    async with stepping(store, receivers, clock) as simulation:
+        await simulation.store_events(events(1, 1))
+        await simulation.run(1.5)
+        store.seconds = 0.6
+        await simulation.store_events(events(2, 2))
+        store.seconds = 0.0
+        await simulation.run(3)
+    assert len(receivers.sent) == 2
 
 
 async def test_a_batch_is_one_request_of_the_rate() -> None:
