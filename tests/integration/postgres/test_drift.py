@@ -55,7 +55,7 @@ def test_writes_go_on_without_the_journal_until_it_is_created_again(shop: Shop, 
 def test_lost_journal_can_be_uninstalled(shop: Shop, loss: str) -> None:
     shop.execute(LOSSES[loss])
     if loss == "journal renamed":
-        shop.execute("DROP TABLE cdc.model.snapshot_row")
+        shop.execute("DROP TABLE cdc.kept")
     shop.installer.apply(shop.installer.plan_uninstall(), lambda _: None)
     shop.execute(INSERT)
     assert shop.execute("SELECT FROM pg_namespace WHERE nspname = 'cdc'") == []
