@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -139,7 +140,7 @@ def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> Colum
     if log.type == ColumnType.DECIMAL:
         zerofill = "zerofill" in known.column_type
         return form.read_by(_LOOK_UP, _decimals(log.meta >> 8, log.meta & 0xFF, zerofill))
-    return _small(form, log, known)
+    return _small(form, log, known, options)
 
 
 def _integer(log: LogColumn, known: MySQLColumn) -> ColumnCodec:
@@ -187,11 +188,19 @@ def _listed(form: ColumnCodec, log: LogColumn) -> ColumnCodec:
     return form.read_by(f"{{h}}[{number}]", values.Cache(values.members(names)))
 
 
-def _small(form: ColumnCodec, log: LogColumn, known: MySQLColumn) -> ColumnCodec:
+def _rounded(digits: int) -> Callable[[float], float]:
+    """Return how a DOUBLE(m, ``digits``) is read: MariaDB may store 1.36 as 1.3599999999999999, and prints 1.360."""
+    return lambda number: round(number, digits) or 0.0
+
+
+def _small(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
     if log.type == ColumnType.FLOAT:
         return form.read_by(_LOOK_UP, _REALS)
-    if log.type == ColumnType.DOUBLE:  # zero without a sign, as in `cdc.model.normal`
-        return form.read_by("({0} or 0.0)")
+    if log.type == ColumnType.DOUBLE:
+        scale = re.search(r"\(\d+,(\d+)\)", known.column_type)
+        if scale and options.flavour is Flavour.MARIADB:
+            return form.read_by(_CALL, _rounded(int(scale[1])))
+        return form.read_by("({0} or 0.0)")  # zero without a sign, as in `cdc.model.normal`
     if log.type == ColumnType.YEAR:
         two_digits = "(2)" in known.column_type
         return form.read_by(_LOOK_UP, tuple(year % 100 for year in _YEARS) if two_digits else _YEARS)

@@ -117,6 +117,20 @@ def test_nulls_among_many_columns(db: Database, count: int) -> None:
     assert [typed(after) for _, after in rows[:30]] == [typed(before) for before, _ in rows[30:]]
 
 
+def test_doubles_with_a_scale_are_read_as_they_are_printed(db: Database) -> None:
+    """MariaDB rounds 1.36 to 1.3599999999999999 when it stores it."""
+    db.execute("CREATE TABLE prices (id INT PRIMARY KEY, a DOUBLE(12,3) ZEROFILL, b DOUBLE(20,10), c DOUBLE(12,0))")
+    cursor = db.connect(autocommit=True).cursor()
+    start = end_of_log(db)
+    chance = random.Random(5)
+    for number in range(500):
+        price = 1.36 if not number else chance.random() * 10.0 ** chance.randint(-4, 7)
+        cursor.execute("INSERT INTO prices VALUES (%s, %s, %s, %s)", [number, price, -price, -price / 1e7])
+    journal = Journal(cursor, found_table(db, "prices"))
+    rows = [after for _, after in read_log(db, start, known_table(db, "prices"))]
+    assert [typed(row) for row in rows] == [typed(journal.row(number)) for number in range(500)]
+
+
 def test_many_rows_in_an_event_and_long_values(db: Database) -> None:
     db.execute("CREATE TABLE notes (id INT PRIMARY KEY, words LONGTEXT, bytes LONGBLOB)")
     cursor = db.connect(autocommit=True).cursor()
