@@ -1,4 +1,4 @@
-"""What the API asks of the rest of the program, besides the outbox; `cdc.runtime.desk` answers it."""
+"""The interface through which the API reaches the rest of the program; `cdc.runtime.desk` implements it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import psutil
 import pytest
@@ -20,7 +20,7 @@ from support.database import Database
 
 CHANGES = {"postgresql": 100_000, "mariadb": 20_000, "mysql": 20_000}
 RECORDS = 500  # that the small transactions write to
-LOCKED = 30  # seconds: a write that waits for a lock of ours waits longer
+LONGEST_WRITE = 1  # seconds
 MEMORY = 150 * 1024 * 1024
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 COUNT = "UPDATE contadores SET valor = valor + 1 WHERE id = %s"
@@ -60,9 +60,8 @@ async def test_a_backlog_is_drained(database: Database, tmp_path: Path) -> None:
         _one_large_transaction(database, changes // 2)
         took = _many_small_ones(database, changes - changes // 2)
         tenth = len(took) // 10
-        first, last = (quantiles(part, n=10)[0] for part in (took[:tenth], took[-tenth:]))
-        assert last < 3 * first + 0.001, "the growth of the journal slows no write (the fastest tenth)"
-        assert max(took) < LOCKED
+        assert median(took[-tenth:]) < 3 * median(took[:tenth]) + 0.001, "the growth of the journal slows no write"
+        assert max(took) < LONGEST_WRITE
         async with consumer.running(), _memory(consumer) as memory:
             delays = list[float]()
             drained = asyncio.create_task(inbox.until(lambda _: len(inbox.ids) >= changes, seconds=400))
@@ -73,8 +72,7 @@ async def test_a_backlog_is_drained(database: Database, tmp_path: Path) -> None:
                 delays.append(time.monotonic() - began)
                 await asyncio.wait({drained}, timeout=1)
             await inbox.until(lambda _: len(inbox.ids) >= changes)
-        assert max(delays) < LOCKED, "draining holds up no write"
-        assert median(delays) < 1
+        assert max(delays) < LONGEST_WRITE, "draining holds up no write"
         print(f"{changes} changes, {max(memory) >> 20} MB at most")
     assert max(memory) <= MEMORY
     assert inbox.requests == len(inbox.ids) == changes

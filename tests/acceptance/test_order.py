@@ -105,4 +105,5 @@ async def test_a_healthy_endpoint_does_not_wait_for_sick_ones(database: Database
                 delays.append(time.monotonic() - began)
             never.set()
             assert await consumer.stop() == 0
-    assert min(delays) < 0.5, "the fastest: what a busy machine adds is not the product's"
+    assert sorted(delays)[10] < 0.5, delays
+    assert max(delays) < 3, delays

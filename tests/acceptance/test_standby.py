@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cdc.capture.consumer_turn import SILENT_SECONDS
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.tcp_proxy import Proxy
@@ -38,7 +37,7 @@ async def test_a_second_consumer_takes_over_when_the_first_is_killed(database: D
             await first.stop(signal.SIGKILL)
             killed = time.monotonic()
             await second.logged("took over")
-            assert time.monotonic() - killed < SILENT_SECONDS, "it did not wait for the server to give the first one up"
+            assert time.monotonic() - killed < 5
             before = len(inbox.received)
             await inbox.until_count(before + 50)
             enough.set()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
 from support.waiting import HANG_SECONDS
 
+WITHIN = 10  # seconds
 AGES = 1000  # seconds: what ends within a test did not wait for this
 COMMAND_ENDED_BY_SIGINT = (130, -signal.SIGINT)
 
@@ -53,7 +55,7 @@ def _patient(consumer: Consumer, stop_seconds: float) -> None:
 
 
 async def _ended(consumer: Consumer, *signals: signal.Signals, then: Callable[[], None] = lambda: None) -> int:
-    """The exit code, after these signals."""
+    """The exit code, after these signals; it must not take longer than it may."""
     process = consumer.process
     assert process is not None
     for number in signals[:-1]:
@@ -63,7 +65,10 @@ async def _ended(consumer: Consumer, *signals: signal.Signals, then: Callable[[]
     if len(signals) == 1:
         await consumer.logged("stopping")
     then()
-    return await ending
+    began = time.monotonic()
+    code = await ending
+    assert time.monotonic() - began < WITHIN
+    return code
 
 
 async def test_sigterm_finishes_what_is_on_its_way(database: Database, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What moving between triggers and the binlog needs: see `cdc.capture.move.bridge.Bridge`.
+"""Support for moving between triggers and the binlog: see `cdc.capture.move.bridge.Bridge`.
 
 A transaction's rows in the journal are in the binlog too, so that the log itself tells what the journal calls it.
 """

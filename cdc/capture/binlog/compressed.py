@@ -76,7 +76,7 @@ _STEP = 1 << 20
 
 
 def payload(body: bytes) -> Iterator[bytes]:
-    """Of a TRANSACTION_PAYLOAD: the events inside, as bytes cut anywhere, a chunk at a time."""
+    """Yield the events inside a TRANSACTION_PAYLOAD, as bytes cut anywhere, a chunk at a time."""
     reader = EventCursor(body)
     fields = {_ALGORITHM: _NONE, _PLAIN_SIZE: _LONGEST}
     while (kind := reader.packed()) != _END:

@@ -234,7 +234,7 @@ def parse_tagged_gtid(body: bytes) -> MySQLGtid:
 def _number(reader: EventCursor) -> int:
     """MySQL's packed integers: the ones at the low end of the first byte say how many bytes follow."""
     first, more = reader.integer(1), 0
-    if first == 0xFF:  # noqa: PLR2004 - nothing but ones
+    if first == 0xFF:  # noqa: PLR2004 - all ones: eight bytes follow
         return reader.integer(8)
     while first >> more & 1:
         more += 1

@@ -88,7 +88,7 @@ class LibraryConnection(LogConnection):
         return connection
 
     def _tap(self, connection: Connection[Any]) -> None:
-        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - what the package itself calls
+        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - mysql-replication reads through these methods of PyMySQL
 
         def tapped_write(data: bytes) -> None:
             self._dumping = self._dumping or data[4] in _DUMP
@@ -100,7 +100,7 @@ class LibraryConnection(LogConnection):
                 self._received.append(bytes(packet.get_all_data()))
             return packet
 
-        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - it has no other way to listen
+        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - the package has no hook for the bytes that it reads
 
     def chunks(self) -> Iterator[bytes]:
         try:
