@@ -138,6 +138,7 @@ async def test_server_put_back_to_an_older_copy_is_noticed(items: Database) -> N
     async with reading(items, "articulos", position=log.position) as log:
         add(items, 10, 40)
         assert len(await log.drain()) == 30
+    await next_second(items)
     stop(items)
     items.server.restore()
     items.server.start()

@@ -33,11 +33,12 @@ from support.servers import KeeperClient, own_server
 from support.tcp_proxy import Proxy
 
 TESTS = Path(__file__).resolve().parents[2]
-PROGRESS_SECONDS = 60.0
+#: A database connection that goes deaf is noticed when a statement's answer has not come for 60 seconds.
+PROGRESS_SECONDS = 120.0
 AFTER_ALL_JUMPS = 3 * 86400.0
 IDLE_SECONDS = 0.7
 REPAIR_SECONDS = 180.0
-QUIET_SECONDS = 45.0
+QUIET_SECONDS = PROGRESS_SECONDS
 DDL_SECONDS = 2
 
 
