@@ -69,6 +69,6 @@ class BinlogPosition:
         except (ValueError, KeyError, TypeError, zlib.error) as error:
             raise SourceError(
                 "The position in the outbox was not written by a binlog source.",
-                "If capture was changed on purpose, see docs/operations.md on moving between sources.",
+                "If capture was changed on purpose, see docs/sources.md on moving between sources.",
             ) from error
         return loaded

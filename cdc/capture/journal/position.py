@@ -100,5 +100,5 @@ class JournalPosition:
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(
                 "The position in the outbox was not written by a trigger source.",
-                "If capture was changed on purpose, see docs/operations.md on moving between sources.",
+                "If capture was changed on purpose, see docs/sources.md on moving between sources.",
             ) from error

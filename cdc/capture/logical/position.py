@@ -107,5 +107,5 @@ class LogicalPosition:
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(
                 "The position in the outbox was not written by a source that reads PostgreSQL's log.",
-                "If capture was changed on purpose, see docs/operations.md on moving between sources.",
+                "If capture was changed on purpose, see docs/sources.md on moving between sources.",
             ) from error

@@ -209,7 +209,7 @@ async def test_the_dashboard_speaks_of_metrics_that_there_are(watch: Watch) -> N
 
 
 async def test_operations_documents_every_metric_and_alert(watch: Watch) -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     served = {re.sub(r"_(bucket|sum|count)$", "", name) for name in values(await scrape(watch))}
     ours = {name for name in served if name.startswith("cdc_")}
     assert ours - named(text) == set()
