@@ -18,8 +18,9 @@ from support.simulated.history import Change, Delivery, History, Promise, Reques
 #: The part of a delay that a sender may add, and what its arithmetic loses.
 _JITTER = 1.1
 _ROUNDING = 0.002
-#: So many failures of an endpoint make its breaker open, and a probe takes the place of the schedule.
-_BREAKER = 10
+#: A breaker looks at the newest results of its process, at least and at most so many.  It opens when half of them are
+#: failures of the receiver; a probe then takes the place of the schedule.
+_FEWEST, _MOST = 10, 20
 
 
 @dataclass(frozen=True)
@@ -195,15 +196,12 @@ def _waits(history: History, rules: Rules) -> Iterator[str]:
     for promise in history.promises:
         if promise.status == GONE:
             continue
-        asked = _asked(history, promise)
+        answered = _answered(history, promise)
+        asked = answered.retry_after if answered else None
         schedule = rules.schedules[promise.endpoint]
         planned = schedule[min(promise.attempt, len(schedule)) - 1]
         wait = promise.due - promise.at
-        troubles = sum(
-            request.endpoint == promise.endpoint and request.status != ACCEPTED and request.sent <= promise.recorded
-            for request in history.requests
-        )
-        least = planned if troubles < _BREAKER and promise.attempt <= len(schedule) else 0.0
+        least = 0.0 if answered and _breaker_may_open(history, answered) else planned
         if asked is not None:
             least = max(least, asked)
         most = max(planned * _JITTER, asked or 0.0)
@@ -214,19 +212,38 @@ def _waits(history: History, rules: Rules) -> Iterator[str]:
             )
 
 
-ACCEPTED, GONE = 204, 410
+ACCEPTED, REJECTED, GONE = 204, 400, 410
 
 
-def _asked(history: History, promise: Promise) -> int | None:
-    """How long the receiver asked to wait; None when it asked for nothing, which is not the same as for no time."""
+def _answered(history: History, promise: Promise) -> Request | None:
+    """Return the request whose failure led to the promise.
+
+    Its ``retry_after`` is None when the receiver asked for no pause, which is not the same as a pause of 0 s."""
     for request in history.requests:
         if request.endpoint != promise.endpoint or request.ended is None:
             continue
         if abs(request.ended - promise.at) < _ROUNDING and any(
             delivery.id == promise.event_id for delivery in request.deliveries
         ):
-            return request.retry_after
+            return request
     return None
+
+
+def _breaker_may_open(history: History, last: Request) -> bool:
+    """Return whether the results that the process of ``last`` had from its endpoint by then can open its breaker."""
+    ended = sorted(
+        (request.ended, request.status not in (ACCEPTED, REJECTED, GONE))
+        for request in history.requests
+        if (request.process, request.endpoint) == (last.process, last.endpoint)
+        and request.ended is not None
+        and request.ended <= (last.ended or 0.0)
+    )
+    failed = [failure for _, failure in ended]
+    return any(
+        2 * sum(failed[end - size : end]) >= size
+        for end in range(_FEWEST, len(failed) + 1)
+        for size in range(_FEWEST, min(_MOST, end) + 1)
+    )
 
 
 def _positions(history: History) -> Iterator[str]:

@@ -155,6 +155,41 @@ def test_a_receiver_that_asks_for_no_pause_asks_not_for_one_of_zero_seconds() ->
         assert judge(history, RULES) == []
 
 
+def busy_run(results: str) -> History:
+    """Many requests before the failure of the first change: ``+`` accepted, ``-`` failed, ``r`` rejected.  Its retry
+    is scheduled 0.4 s after it, sooner than the schedule says."""
+    history = run()
+    statuses = {"+": 204, "-": None, "r": 400}
+    for number, result in enumerate(results):
+        other = change(number + 10, f"D{number}")
+        other = replace(other, at=1.0)
+        history.changes.append(other)
+        request(history, other, 2.0 + number / 100, statuses[result])
+        if result != "+":
+            request(history, other, 6.0)
+    too_soon(history)
+    return history
+
+
+@pytest.mark.parametrize("results", ["+++++----", "---------", "+----+++++----", "-----+++++" + "+" * 9])
+def test_a_breaker_that_may_be_open_shortens_waits(results: str) -> None:
+    """Half of ten results are failures, with the one that the retry belongs to: the breaker opens, seed 61049."""
+    history = busy_run(results)
+    assert judge(history, RULES) == []
+
+
+@pytest.mark.parametrize("results", ["", "--------", "++++++---", "+++++---r", "+" * 30 + "--"])
+def test_fewer_failures_shorten_no_wait(results: str) -> None:
+    assert [each for each in judge(busy_run(results), RULES) if each.startswith("at the wrong time: ")]
+
+
+def test_failures_of_another_process_shorten_no_wait() -> None:
+    history = busy_run("---------")
+    for each in history.requests[4:]:
+        each.process = "p1.1"
+    assert [each for each in judge(history, RULES) if each.startswith("at the wrong time: ")]
+
+
 def test_a_dead_letter_lets_the_next_go() -> None:
     history = run()
     history.requests[1].accepted = []
