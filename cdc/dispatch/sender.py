@@ -197,7 +197,7 @@ class _Exchange:
         # Behind this round of the loop: the requests that it makes are written in a row, so that a receiver on the same
         # machine is woken once and not by each of them, which took a sixth of what a request costs.
         whole = request_head(target.head, request) + request.body
-        asyncio.get_running_loop().call_soon(protocol.transport.write, whole)
+        asyncio.get_running_loop().call_soon(_write, protocol.transport, whole)
         for _ in range(INTERIM_ANSWERS + 1):
             message, content = await protocol.read()  # does not wait where several arrived at once
             if message.code >= _FINAL or message.code == _SWITCHING:
@@ -243,6 +243,12 @@ class _Exchange:
         if connection.transport is not None:
             connection.transport.abort()  # a close would wait for a deaf receiver to take what is buffered
         connection.close()
+
+
+def _write(transport: asyncio.Transport, data: bytes) -> None:
+    """Write, unless the connection was lost since: the answer's reader learns of that, and uvloop refuses the write."""
+    if not transport.is_closing():
+        transport.write(data)
 
 
 def request_head(start: str, request: WebhookRequest) -> bytes:

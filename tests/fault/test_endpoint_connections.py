@@ -7,10 +7,13 @@ from asyncio.selector_events import _SelectorSocketTransport
 from collections.abc import Sequence
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.connector import Connection
 
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender, request_head
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
@@ -175,6 +178,30 @@ async def test_what_is_sent_in_one_round_of_the_loop_is_written_in_a_row(monkeyp
             answers = await asyncio.gather(*[sender.send(request) for _ in range(5)])
     assert [answer.status for answer in answers] == [200] * 5
     assert steps[10:] == ["made"] * 5 + ["written"] * 5
+
+
+def test_connection_lost_before_the_write_is_a_failure_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop raises from a write to a transport that has closed; asyncio ignores it."""
+    uvloop = pytest.importorskip("uvloop", reason="not made for this platform")
+    reported: list[dict[str, Any]] = []
+    connect = aiohttp.TCPConnector.connect
+
+    async def lost(connector: aiohttp.TCPConnector, *args: Any) -> Connection:
+        connection = await connect(connector, *args)
+        assert connection.transport is not None
+        connection.transport.abort()  # the transport closes in the next round of the loop, before the write
+        return connection
+
+    async def send() -> Answer:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        async with receiver(scripted([], [OK])) as port, HttpSender(allow_private=True) as sender:
+            return await sender.send(WebhookRequest(f"http://127.0.0.1:{port}/", {}, b"body", HANG_SECONDS))
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", lost)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answer = runner.run(send())
+    assert (answer.status, reported) == (None, [])
+    assert "closed the connection" in answer.error
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\ny", "a\r"])
