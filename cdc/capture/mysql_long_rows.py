@@ -10,10 +10,10 @@ import orjson
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.database.mysql_column import MySQLColumn, image, piece
 from cdc.database.mysql_connection import quote, rows
 from cdc.database.mysql_journal import Decoder, Shape, decoder
 from cdc.database.mysql_tables import MySQLTable
+from cdc.database.mysql_types import MySQLColumn, image, piece
 from cdc.model.change import Row
 
 #: A character of a text takes up to six bytes in JSON: pieces of this part of the longest value always fit.

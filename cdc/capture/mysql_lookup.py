@@ -15,10 +15,10 @@ from pymysql.connections import Connection
 from cdc import sqlfile
 from cdc.capture.mysql_long_rows import key_image, long_rows
 from cdc.capture.pages import TOO_LONG, PageRequest, TablePage
-from cdc.database.mysql_column import image
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
 from cdc.database.mysql_journal import Decoder, Shape, decoder
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
+from cdc.database.mysql_types import image
 from cdc.model.change import Row, Value
 from cdc.model.column import SecretColumns
 from cdc.model.errors import SourceError

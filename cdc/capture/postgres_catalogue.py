@@ -9,9 +9,8 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cdc.capture.journal.postgres_decode import compile_decode, kind_of
-from cdc.capture.postgres_nested import PgType, to_text
-from cdc.capture.postgres_time import Zone
+from cdc.capture.journal.postgres_decode import compile_decode
+from cdc.database.postgres_types import PgType, Zone, to_text, type_of
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, Table
 from cdc.model.errors import SourceError
@@ -80,7 +79,7 @@ def _layout(
     key = sorted((record[9], record[3]) for record in records if record[9] is not None)
     hidden = capture.hidden.of([record[3] for record in records], [name for _, name in key])
     records = [record for record in records if record[3] not in hidden]
-    columns = tuple(Column(record[3], kind_of(record[6], record[7]), record[4]) for record in records)
+    columns = tuple(Column(record[3], type_of(record[6], record[7]).kind, record[4]) for record in records)
     table = Table(capture.table, columns, tuple(name for _, name in key))
     readable = tuple(record[3] for record in records if record[8])
     casts = {record[3]: record[5] for record in records}

@@ -9,9 +9,9 @@ from typing import Any
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import TABLES
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import SecretColumns, Table
 from cdc.model.finding import NO_KEY, NOT_INNODB, SurveyedTable
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from cdc.capture.binlog.column_type import ColumnType
 from cdc.capture.binlog.table_map import LogColumn
+from cdc.database.mysql_types import ColumnType
 
 #: A value as stored, its length in front where it has one; None is NULL.
 Stored = bytes | None

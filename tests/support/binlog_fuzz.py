@@ -10,8 +10,8 @@ from cdc.capture.binlog.json_binary import json_text
 from cdc.capture.binlog.layout import Image, KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.match import expected
 from cdc.capture.binlog.table_map import LogColumn, TableMap, parse_table_map
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.errors import MalformedEvent, SourceError
 from support import binlog_bytes
 

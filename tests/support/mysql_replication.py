@@ -16,7 +16,7 @@ from pymysqlreplication.packet import BinLogPacketWrapper
 from pymysqlreplication.row_event import DeleteRowsEvent, TableMapEvent, UpdateRowsEvent, WriteRowsEvent
 
 from cdc.capture.binlog.match import members_of
-from cdc.database.mysql_column import GEOMETRY, MySQLColumn
+from cdc.database.mysql_types import GEOMETRY, MySQLColumn
 from cdc.model.normal import NORMALISERS
 from support.binlog_events import TABLE_MAP, Event
 from support.binlog_rows import Pair

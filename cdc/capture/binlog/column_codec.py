@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cdc.capture.binlog import values
 from cdc.capture.binlog.charset import TextDecoder, is_utf8, text_decoder
-from cdc.capture.binlog.column_type import ColumnType
 from cdc.capture.binlog.json_binary import json_text
 from cdc.capture.binlog.table_map import LogColumn
-from cdc.database.mysql_column import GEOMETRY, MySQLColumn
+from cdc.database import mysql_values as values
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.column import ColumnKind
 from cdc.model.errors import SourceError
 from cdc.model.normal import real
@@ -56,12 +55,6 @@ _MOST_SHORT = 255
 _BOOLEANS = (False, True)
 _YEARS = (0, *range(1901, 2156))
 _CALL, _LOOK_UP = "{h}({0})", "{h}[{0}]"
-_FUNCTIONS: Mapping[str, Callable[[bytes], str]] = {
-    "uuid": values.uuid,
-    "inet4": values.inet4,
-    "inet6": values.inet6,
-    **dict.fromkeys(GEOMETRY, values.geometry),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +205,9 @@ def _small(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: Decod
 def _bytes(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
     if log.type == ColumnType.JSON:
         return form.read_by(_CALL, json_text)
-    if known.data_type in _FUNCTIONS:
-        return form.read_by(_CALL, _FUNCTIONS[known.data_type])
-    if known.data_type == "binary":
+    if known.type.decoded is not None:
+        return form.read_by(_CALL, known.type.decoded)
+    if known.kind is ColumnKind.BINARY and log.type == ColumnType.STRING:
         return form.read_by(_CALL, values.fixed_binary(log.meta))
     if known.kind is ColumnKind.BINARY:
         return _perhaps_compressed(form, log, values.binary)

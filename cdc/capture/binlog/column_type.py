@@ -1,48 +1,11 @@
-"""Type codes of columns in table maps, and the metadata that a table map gives for each."""
+"""Metadata of columns in table maps, by type."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from enum import IntEnum
 
 from cdc.capture.binlog.cursor import EventCursor
-
-
-class ColumnType(IntEnum):
-    """As in the server's protocol.  ``meta`` of a `LogColumn` stands behind each; 0 where nothing stands."""
-
-    OLD_DECIMAL = 0  # before MySQL 5.0
-    TINY = 1
-    SHORT = 2
-    LONG = 3
-    FLOAT = 4  # bytes of a value
-    DOUBLE = 5  # bytes of a value
-    NULL = 6
-    OLD_TIMESTAMP = 7
-    LONGLONG = 8
-    INT24 = 9
-    DATE = 10
-    OLD_TIME = 11
-    OLD_DATETIME = 12
-    YEAR = 13
-    NEWDATE = 14
-    VARCHAR = 15  # most bytes of a value
-    BIT = 16  # bits
-    TIMESTAMP = 17  # digits of the fraction, as for the next two
-    DATETIME = 18
-    TIME = 19
-    BLOB_COMPRESSED = 140  # bytes of the length; MariaDB's COMPRESSED attribute
-    VARCHAR_COMPRESSED = 141  # most bytes of a value
-    VECTOR = 242  # bytes of the length, as for the other blobs
-    JSON = 245
-    DECIMAL = 246  # 256 * digits + digits of the fraction
-    ENUM = 247  # bytes of a value
-    SET = 248  # bytes of a value
-    BLOB = 252
-    VAR_STRING = 253  # most bytes of a value
-    STRING = 254  # most bytes of a value
-    GEOMETRY = 255
-
+from cdc.database.mysql_types import ColumnType
 
 #: Bytes of metadata in the table map.
 _META_BYTES: Mapping[int, int] = {

@@ -15,9 +15,9 @@ from typing import Any
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.table_map import TableMap
 from cdc.capture.journal.mysql_rows import Images, KnownShape, images_of, secrets_of
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, JOURNAL, OPERATIONS, PROBE_SHAPE
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.errors import SchemaMismatch
 

@@ -14,8 +14,8 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
-from cdc.capture.binlog import values
-from cdc.capture.binlog.column_type import ColumnType
+from cdc.database import mysql_values as values
+from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent
 
 _SMALL_OBJECT, _LARGE_OBJECT, _SMALL_ARRAY, _LARGE_ARRAY, _LITERAL = range(5)

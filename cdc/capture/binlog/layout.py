@@ -12,8 +12,8 @@ from cdc.capture.binlog.cursor import EventCursor
 from cdc.capture.binlog.match import described, fits, members_of
 from cdc.capture.binlog.rows import Field, Image, Readers
 from cdc.capture.binlog.table_map import LogColumn, TableMap
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.errors import LogIncomplete, MalformedEvent, SchemaMismatch
 
 __all__ = ["Image", "KnownTable", "LogLayout", "bare_layout", "layout_of"]

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 
 from cdc.capture.binlog.charset import charset_of, width
-from cdc.capture.binlog.column_type import ColumnType
 from cdc.capture.binlog.table_map import LogColumn
-from cdc.database.mysql_column import GEOMETRY, MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import ColumnType, MySQLColumn
 
 _ARGUMENTS = re.compile(r"\((\d+)(?:,(\d+))?\)")
 _MEMBER = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
@@ -18,34 +17,6 @@ _ESCAPES = {"0": "\0", "n": "\n", "r": "\r"}
 _OLD_FORMAT = "/* mariadb-5.3 */"
 _MOST_SHORT_ENUM = 255
 
-#: Types without metadata, or with the same in every column.
-_PLAIN: Mapping[str, tuple[int, int]] = {
-    "tinyint": (ColumnType.TINY, 0),
-    "smallint": (ColumnType.SHORT, 0),
-    "mediumint": (ColumnType.INT24, 0),
-    "int": (ColumnType.LONG, 0),
-    "bigint": (ColumnType.LONGLONG, 0),
-    "float": (ColumnType.FLOAT, 4),
-    "double": (ColumnType.DOUBLE, 8),
-    "year": (ColumnType.YEAR, 0),
-    "date": (ColumnType.DATE, 0),
-    "json": (ColumnType.JSON, 4),
-    "uuid": (ColumnType.STRING, 16),
-    "inet6": (ColumnType.STRING, 16),
-    "inet4": (ColumnType.STRING, 4),
-    **dict.fromkeys(("tinytext", "tinyblob"), (ColumnType.BLOB, 1)),
-    **dict.fromkeys(("text", "blob"), (ColumnType.BLOB, 2)),
-    **dict.fromkeys(("mediumtext", "mediumblob"), (ColumnType.BLOB, 3)),
-    **dict.fromkeys(("longtext", "longblob"), (ColumnType.BLOB, 4)),
-    **dict.fromkeys(GEOMETRY, (ColumnType.GEOMETRY, 4)),
-}
-_MOMENTS: Mapping[str, tuple[int, int]] = {  # in the format of now, and in that of before MariaDB 10.1
-    "datetime": (ColumnType.DATETIME, ColumnType.OLD_DATETIME),
-    "timestamp": (ColumnType.TIMESTAMP, ColumnType.OLD_TIMESTAMP),
-    "time": (ColumnType.TIME, ColumnType.OLD_TIME),
-}
-_STRINGS = {"char": ColumnType.STRING, "binary": ColumnType.STRING, "varchar": ColumnType.VARCHAR}
-_STRINGS["varbinary"] = ColumnType.VARCHAR
 _COMPRESSED = {ColumnType.BLOB: ColumnType.BLOB_COMPRESSED, ColumnType.VARCHAR: ColumnType.VARCHAR_COMPRESSED}
 
 
@@ -61,22 +32,17 @@ def members_of(column_type: str) -> tuple[str, ...]:
 def expected(known: MySQLColumn, flavour: Flavour) -> tuple[int, int] | None:
     """(type, meta) as the log should have it; None for a type that this version does not know, or a fraction in an
     old format, which the log does not tell enough of."""
-    name, (first, second) = known.data_type, _arguments(known.column_type)
-    if name in _MOMENTS:
-        now, old = _MOMENTS[name]
-        if _OLD_FORMAT in known.column_type:
-            return None if first else (old, 0)
-        return now, first
-    if name in ("enum", "set"):
-        return _list(name, len(members_of(known.column_type)))
-    found: Mapping[str, tuple[int, int]] = {
-        **_PLAIN,
-        **{of: (stored, first * width(known.charset)) for of, stored in _STRINGS.items()},
-        "decimal": (ColumnType.DECIMAL, first << 8 | second),
-        "bit": (ColumnType.BIT, first),
-        "vector": (ColumnType.VARCHAR, 4 * first) if flavour is Flavour.MARIADB else (ColumnType.VECTOR, 4),
-    }
-    return _compressed(known, *found[name]) if name in found else None
+    of, (first, second) = known.type, _arguments(known.column_type)
+    if of.old_log is not None and _OLD_FORMAT in known.column_type:
+        return None if first else (of.old_log, 0)
+    if of.log is None:
+        return None
+    if of.log in (ColumnType.ENUM, ColumnType.SET):
+        return _list(of.log, len(members_of(known.column_type)))
+    if of.log is ColumnType.VECTOR and flavour is Flavour.MARIADB:
+        return ColumnType.VARCHAR, 4 * first
+    meta = of.meta if isinstance(of.meta, int) else of.meta(first, second, width(known.charset))
+    return _compressed(known, of.log, meta)
 
 
 def _arguments(column_type: str) -> tuple[int, int]:
@@ -85,18 +51,18 @@ def _arguments(column_type: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
-def _compressed(known: MySQLColumn, of_type: int, meta: int) -> tuple[int, int]:
+def _compressed(known: MySQLColumn, of_type: ColumnType, meta: int) -> tuple[int, int]:
     """A compressed string has a byte in front that says how."""
     if "COMPRESSED" not in known.column_type:
         return of_type, meta
-    return _COMPRESSED[ColumnType(of_type)], meta + (of_type == ColumnType.VARCHAR)
+    return _COMPRESSED[of_type], meta + (of_type == ColumnType.VARCHAR)
 
 
-def _list(name: str, count: int) -> tuple[int, int]:
-    if name == "enum":
-        return ColumnType.ENUM, 1 if count <= _MOST_SHORT_ENUM else 2
+def _list(of_type: ColumnType, count: int) -> tuple[int, int]:
+    if of_type is ColumnType.ENUM:
+        return of_type, 1 if count <= _MOST_SHORT_ENUM else 2
     size = (count + 7) // 8
-    return ColumnType.SET, size if size <= 4 else 8  # noqa: PLR2004 - bytes of a number
+    return of_type, size if size <= 4 else 8  # noqa: PLR2004 - bytes of a number
 
 
 def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:

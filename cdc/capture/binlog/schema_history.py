@@ -18,8 +18,8 @@ import orjson
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.errors import SchemaMismatch
 
 

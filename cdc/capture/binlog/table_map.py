@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdc.capture.binlog.charset import charset_of, text_decoder
-from cdc.capture.binlog.column_type import ColumnType, UnknownTypeError, read_meta
+from cdc.capture.binlog.column_type import UnknownTypeError, read_meta
 from cdc.capture.binlog.cursor import EventCursor
+from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent
 
 _TABLE_ID_BYTES = 6

@@ -11,8 +11,7 @@ from typing import Any
 
 import orjson
 
-from cdc.capture.postgres_nested import ToText, members, plain
-from cdc.capture.postgres_time import Zone, local
+from cdc.database.postgres_types import ToText, Zone, local, members, plain
 from cdc.model import normal
 from cdc.model.change import Row, Value
 from cdc.model.column import Column, ColumnKind, Table
@@ -21,33 +20,8 @@ from cdc.model.row_json import TYPES, Unexpected, object_reader
 Decode = Callable[[str], Row]
 _Convert = Callable[[Any], Value]
 
-_KINDS = {
-    "bool": ColumnKind.BOOLEAN,
-    "int2": ColumnKind.INTEGER,
-    "int4": ColumnKind.INTEGER,
-    "int8": ColumnKind.INTEGER,
-    "float8": ColumnKind.DOUBLE,
-    "float4": ColumnKind.REAL,
-    "numeric": ColumnKind.DECIMAL,
-    "date": ColumnKind.DATE,
-    "time": ColumnKind.TIME,
-    "timestamp": ColumnKind.TIMESTAMP,
-    "timestamptz": ColumnKind.TIMESTAMP,
-    "json": ColumnKind.JSON,
-    "jsonb": ColumnKind.JSON,
-    "bytea": ColumnKind.BINARY,
-}
-_STRING_CATEGORY = "S"
 #: Kinds that the parsed JSON already has in the normal form.
 _PLAIN = TYPES.keys() - {ColumnKind.DOUBLE}
-
-
-def kind_of(type_name: str, category: str) -> ColumnKind:
-    """``type_name``: pg_type.typname below any domain; ``category``: its typcategory."""
-    kind = _KINDS.get(type_name)
-    if kind is None:
-        return ColumnKind.TEXT if category == _STRING_CATEGORY else ColumnKind.OTHER
-    return kind
 
 
 def compile_decode(table: Table, zone: Zone, nested: Mapping[str, ToText] | None = None) -> Decode:

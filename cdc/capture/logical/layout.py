@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc.capture.logical.message import Cells, Delete, Insert, Relation, Unchanged, Update
-from cdc.capture.logical.value import Convert, TypeName, converter
-from cdc.capture.postgres_time import Zone
+from cdc.database.postgres_types import Convert, PostgresType, Zone, converter
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Table
 from cdc.model.errors import MalformedEvent
@@ -117,7 +116,7 @@ class SlotLayout:
 class Names:
     """What only the database knows.  ``types``: by OID.  ``zone``: its local time."""
 
-    types: Mapping[int, TypeName]
+    types: Mapping[int, PostgresType]
     zone: Zone
 
 

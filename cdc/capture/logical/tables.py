@@ -9,9 +9,9 @@ import structlog
 
 from cdc.capture.logical.layout import Names, Parent, SlotLayout, layout_of
 from cdc.capture.logical.message import Relation
-from cdc.capture.logical.value import TypeName
 from cdc.capture.postgres_catalogue import zone_of
 from cdc.capture.postgres_lookup import PostgresLookup
+from cdc.database.postgres_types import PostgresType, type_of
 from cdc.model.column import Capture
 from cdc.sqlfile import load
 
@@ -25,7 +25,7 @@ class SlotTables:
         self._lookup = lookup
         self._captures = captures
         self._schema = schema
-        self._types: dict[int, TypeName] = {}
+        self._types: dict[int, PostgresType] = {}
         self._keys: dict[int, tuple[str, ...]] = {}
 
     async def layout(self, relation: Relation) -> SlotLayout | None:
@@ -73,4 +73,4 @@ class SlotTables:
         unknown = sorted({column.type for column in relation.columns} - self._types.keys())
         if unknown:
             records = await self._lookup.link.query(load("postgres/read/type_names.sql"), [unknown])
-            self._types |= {oid: TypeName(name, category) for oid, name, category in records}
+            self._types |= {oid: type_of(name, category) for oid, name, category in records}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from cdc.capture.triggers.base import Step
 from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, row_triggers, shape_of, statement
 from cdc.capture.triggers.mysql_state import MySQLState
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import quote
 from cdc.database.mysql_journal import PROBE, PROBE_SHAPE, Tokens
 from cdc.database.mysql_tables import MySQLTable
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import Capture
 
 _TABLE = MySQLTable(

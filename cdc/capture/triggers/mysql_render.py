@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from cdc import sqlfile
 from cdc.capture.triggers.mysql_cascade import Effect, Path
-from cdc.database.mysql_column import MySQLColumn, image, same
 from cdc.database.mysql_connection import Flavour, quote
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, PREFIX, Shape, Tokens
 from cdc.database.mysql_tables import MySQLTable
+from cdc.database.mysql_types import MySQLColumn, image, same
 from cdc.model.change import Operation
-from cdc.model.column import Capture, ColumnKind
+from cdc.model.column import Capture
 
 _LONGEST_NAME = 64
 #: Of the names of triggers: after insert, update, delete; before delete, update.
@@ -25,8 +25,6 @@ _SNAPSHOT_OFF = (
 _SNAPSHOT_BACK = "\n    SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
 _BODY = re.compile(r"\bFOR EACH ROW\s+")
 _EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
-#: Amounts and flags: of most updates at least one differs.
-_CHANGED_MOST = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.REAL, ColumnKind.DECIMAL})
 _TOKEN_FILES = {
     Tokens.GTID: "mysql/token_gtid.sql",
     Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
@@ -163,8 +161,8 @@ def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[WantedTrigger]
         "table": quote(table.name),
         "before": image(visible, "OLD"),
         "after": image(visible, "NEW"),
-        "same_first": _same([c for c in table.columns if c.kind in _CHANGED_MOST], dialect.flavour),
-        "same_rest": _same([c for c in table.columns if c.kind not in _CHANGED_MOST], dialect.flavour),
+        "same_first": _same([c for c in table.columns if c.often_changed], dialect.flavour),
+        "same_rest": _same([c for c in table.columns if not c.often_changed], dialect.flavour),
         "secrets": _secrets(table, shape, dialect.flavour),
     }
     triggers = []

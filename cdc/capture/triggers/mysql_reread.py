@@ -5,7 +5,6 @@ Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -13,12 +12,10 @@ import orjson
 
 from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap
 from cdc.capture.triggers.mysql_state import MySQLState, shape_ids
-from cdc.database.mysql_column import MySQLColumn, same, value
 from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import INSTALLATION, REREAD_ROW, VERSION, Shape
-from cdc.model.column import Column, ColumnKind
-
-_NAME = re.compile(r"\w+")
+from cdc.database.mysql_types import MySQLColumn, same, value
+from cdc.model.column import Column
 
 
 def missed(
@@ -62,12 +59,9 @@ def _differs(old: Shape, new: Shape, flavour: Flavour) -> bool:
     )
 
 
-def _written(column: Column, flavour: Flavour) -> tuple[ColumnKind, str, str]:
+def _written(column: Column, flavour: Flavour) -> tuple[str, str, str]:
     """How triggers write and compare the column's values."""
-    words = column.database_type.split()
-    match = _NAME.match(words[0])
-    charset = words[-1] if column.kind is ColumnKind.TEXT else ""
-    known = MySQLColumn(column.name, match[0] if match else "", column.database_type, charset)
+    known = MySQLColumn.recorded(column)
     return column.kind, value(known, "x"), same(known, flavour, "x", "y")
 
 

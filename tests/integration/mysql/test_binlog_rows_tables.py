@@ -13,8 +13,8 @@ import pytest
 
 from cdc.capture.binlog.layout import KnownTable, layout_of
 from cdc.capture.binlog.table_map import parse_table_map
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.errors import SchemaMismatch, SourceError
 from support.binlog_events import TABLE_MAP, end_of_log, rows_events
 from support.binlog_rows import Journal, decoded, found_table, known_table, read_log, typed

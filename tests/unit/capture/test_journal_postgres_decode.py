@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.journal.postgres_decode import compile_decode, decode_unknown, kind_of
+from cdc.capture.journal.postgres_decode import compile_decode, decode_unknown
 from cdc.capture.postgres_catalogue import as_text, build_catalogue
-from cdc.capture.postgres_nested import members
+from cdc.database.postgres_types import members, type_of
 from cdc.model.column import Column, ColumnKind, Table
 
 
@@ -70,9 +70,9 @@ def test_columns_that_are_not_in_the_catalogue_any_more() -> None:
 
 
 def test_kinds() -> None:
-    assert kind_of("int8", "N") is ColumnKind.INTEGER
-    assert kind_of("citext", "S") is ColumnKind.TEXT
-    assert kind_of("inet", "I") is ColumnKind.OTHER
+    assert type_of("int8", "N").kind is ColumnKind.INTEGER
+    assert type_of("citext", "S").kind is ColumnKind.TEXT
+    assert type_of("inet", "I").kind is ColumnKind.OTHER
 
 
 def test_texts_of_values() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.postgres_nested import PgType, ToText, to_text
+from cdc.database.postgres_types import PgType, ToText, to_text
 
 INTEGER, BOOLEAN, TEXT, STAMP, MOMENT, JSON, BOX, PAIR, DOMAIN, HSTORE = range(1, 11)
 ARRAYS = {name: 100 + oid for name, oid in (("integers", INTEGER), ("booleans", BOOLEAN), ("texts", TEXT))}

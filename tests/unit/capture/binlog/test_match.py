@@ -6,11 +6,10 @@ import re
 
 import pytest
 
-from cdc.capture.binlog.column_type import ColumnType
 from cdc.capture.binlog.match import described, expected, fits, members_of
 from cdc.capture.binlog.table_map import LogColumn
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import ColumnType, MySQLColumn
 
 
 def column(column_type: str, charset: str = "") -> MySQLColumn:

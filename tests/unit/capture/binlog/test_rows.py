@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.column_type import ColumnType
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.rows import Readers
 from cdc.capture.binlog.table_map import LogColumn, parse_table_map
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.change import Value
 from cdc.model.errors import MalformedEvent, SchemaMismatch, SourceError
 from support import binlog_bytes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.binlog.column_type import ColumnType
 from cdc.capture.binlog.table_map import LogColumn, parse_table_map
+from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent
 from support.binlog_bytes import field, packed, table_map
 

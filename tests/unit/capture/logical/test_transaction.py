@@ -11,14 +11,14 @@ from cdc.capture.logical.decode import decode
 from cdc.capture.logical.layout import Names, Parent, SlotLayout, layout_of
 from cdc.capture.logical.message import UNCHANGED, Message, Relation
 from cdc.capture.logical.transaction import Assembler, SlotTransaction
-from cdc.capture.logical.value import TypeName
+from cdc.database.postgres_types import type_of
 from cdc.model.change import Operation, RowChange
 from cdc.model.column import Column, ColumnKind, Table
 from cdc.model.errors import MalformedEvent
 from support.pgoutput import BOOL, FLOAT8, INT4, TEXT, begin, commit, delete, insert, relation, truncate, update
 
-TYPES = {INT4: TypeName("int4", "N"), TEXT: TypeName("text", "S"), BOOL: TypeName("bool", "B")}
-TYPES[FLOAT8] = TypeName("float8", "N")
+TYPES = {INT4: type_of("int4", "N"), TEXT: type_of("text", "S"), BOOL: type_of("bool", "B")}
+TYPES[FLOAT8] = type_of("float8", "N")
 USERS = relation(1, "users", [("id", INT4), ("pin", TEXT), ("level", FLOAT8), ("note", TEXT)])
 OTHER = relation(2, "other", [("id", INT4)])
 NAMES = Names(TYPES, lambda: UTC)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cdc.capture.logical.value import TypeName, converter
+from cdc.database.postgres_types import converter, type_of
 from cdc.model.change import Value
 
 
@@ -35,7 +35,7 @@ from cdc.model.change import Value
     ],
 )
 def test_values(name: str, category: str, text: str, expected: Value) -> None:
-    convert = converter(TypeName(name, category), lambda: ZoneInfo("Europe/Madrid"))
+    convert = converter(type_of(name, category), lambda: ZoneInfo("Europe/Madrid"))
     value = text if convert is None else convert(text)
     assert (type(value), str(value)) == (type(expected), str(expected))
 

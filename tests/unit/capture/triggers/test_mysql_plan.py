@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from cdc.capture.triggers.mysql_inspect import _covers
 from cdc.capture.triggers.mysql_plan import RECORD, install_plan, uninstall_plan
 from cdc.capture.triggers.mysql_state import Installation, Instrumentation, MySQLState, MySQLTrigger, Rights
-from cdc.database.mysql_column import MySQLColumn
 from cdc.database.mysql_connection import Flavour, MySQLServer, literal, quote, tls_arguments
 from cdc.database.mysql_journal import (
     JOURNAL,
@@ -27,6 +26,7 @@ from cdc.database.mysql_journal import (
     decoder,
 )
 from cdc.database.mysql_tables import MySQLTable
+from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import Capture, Column, ColumnKind
 from cdc.model.connection import Tls
 from cdc.model.errors import InstallError, SourceError

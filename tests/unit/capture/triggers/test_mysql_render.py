@@ -14,10 +14,10 @@ from cdc.capture.triggers.mysql_render import (
     trigger_name,
 )
 from cdc.capture.triggers.mysql_state import ForeignKey
-from cdc.database.mysql_column import MySQLColumn, image, same, value
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import MySQLTable
+from cdc.database.mysql_types import MySQLColumn, image, same, value
 from cdc.model.column import Capture, ColumnKind
 
 ID = MySQLColumn("id", "int", "int(11)", "", "auto_increment")
@@ -119,7 +119,7 @@ def test_kinds_and_expressions(
     assert value(column, "x") == expression
     whole, plain = image([column], "t", {"x": "x"}), f"JSON_ARRAY({expression})"
     assert plain in whole
-    assert (whole == plain) is not column.long, "a long one may be too long"
+    assert (whole == plain) is not column.type.long, "a long one may be too long"
 
 
 @pytest.mark.parametrize(

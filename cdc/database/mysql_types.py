@@ -1,0 +1,262 @@
+"""Column types of MariaDB and MySQL, one row of `TYPES` each: their kinds, how triggers write and compare their values
+without loss, and how the binlog holds them.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from cdc.database import mysql_values as values
+from cdc.database.mysql_connection import Flavour, quote
+from cdc.model.column import Column, ColumnKind
+
+
+class ColumnType(IntEnum):
+    """Type codes of columns in table maps, as in the server's protocol.  The comment says what a column's metadata is;
+    0 where there is no comment."""
+
+    OLD_DECIMAL = 0  # before MySQL 5.0
+    TINY = 1
+    SHORT = 2
+    LONG = 3
+    FLOAT = 4  # bytes of a value
+    DOUBLE = 5  # bytes of a value
+    NULL = 6
+    OLD_TIMESTAMP = 7
+    LONGLONG = 8
+    INT24 = 9
+    DATE = 10
+    OLD_TIME = 11
+    OLD_DATETIME = 12
+    YEAR = 13
+    NEWDATE = 14
+    VARCHAR = 15  # most bytes of a value
+    BIT = 16  # bits
+    TIMESTAMP = 17  # digits of the fraction, as for the next two
+    DATETIME = 18
+    TIME = 19
+    BLOB_COMPRESSED = 140  # bytes of the length; MariaDB's COMPRESSED attribute
+    VARCHAR_COMPRESSED = 141  # most bytes of a value
+    VECTOR = 242  # bytes of the length, as for the other blobs
+    JSON = 245
+    DECIMAL = 246  # 256 * digits + digits of the fraction
+    ENUM = 247  # bytes of a value
+    SET = 248  # bytes of a value
+    BLOB = 252
+    VAR_STRING = 253  # most bytes of a value
+    STRING = 254  # most bytes of a value
+    GEOMETRY = 255
+
+
+def _first(first: int, _second: int, _width: int) -> int:
+    return first
+
+
+def _characters(first: int, _second: int, width: int) -> int:
+    return first * width
+
+
+def _digits(first: int, second: int, _width: int) -> int:
+    return first << 8 | second
+
+
+@dataclass(frozen=True, slots=True)
+class MySQLType:
+    """One type, by information_schema's DATA_TYPE.
+
+    ``log`` and ``meta``: type and metadata in a table map; the metadata may depend on the numbers in the declaration
+    and on the bytes of a character.  ``old_log``: the type in the format of before MariaDB 10.1.
+    ``decoded``: its bytes in the log as the value, where the log's type alone does not say it.
+    SQL, in which ``{0}`` is the column's reference and ``{1}`` its content: ``content``: the bytes or characters of the
+    value; ``written``: the JSON value that triggers write, ``{0}`` being the content; ``compared``: equal only for
+    exactly the same value; ``too_long``: the condition that the server would write null (for a JSON document: an empty
+    text) instead of it.
+    ``long``: it holds more than 64 kB.
+    """
+
+    kind: ColumnKind
+    log: ColumnType | None = None
+    meta: int | Callable[[int, int, int], int] = 0
+    written: str = "{0}"
+    compared: str = "{0}"
+    content: str = "{0}"
+    too_long: str = ""
+    long: bool = False
+    old_log: ColumnType | None = None
+    decoded: Callable[[bytes], str] | None = None
+
+
+GEOMETRY = (
+    *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"),
+    *("geometrycollection", "geomcollection"),
+)
+#: The WKB that is stored, after the four bytes of the reference system.  MySQL's ST_AsWKB turns the axes of some
+#: systems round, and the log has the bytes as they are stored.
+_WKB = "SUBSTRING({0}, 5)"
+_NUMBER, _TEXT, _BASE64 = "{0} + 0", "CONCAT({0})", "TO_BASE64({0})"
+_BYTES = "CAST({0} AS BINARY)"
+#: 1.36: characters of base64 for each byte, line ends included, and a little more.
+_LONG_BASE64 = "LENGTH({1}) * 1.36 > @@max_allowed_packet"
+_LONG_TEXT = "LENGTH({0}) > @@max_allowed_packet"
+_LONG_JSON = "JSON_STORAGE_SIZE({0}) > @@max_allowed_packet DIV 8 AND {1} = ''"
+_K, _C = ColumnKind, ColumnType
+TYPES: Mapping[str, MySQLType] = {
+    "tinyint": MySQLType(_K.INTEGER, _C.TINY),
+    "smallint": MySQLType(_K.INTEGER, _C.SHORT),
+    "mediumint": MySQLType(_K.INTEGER, _C.INT24),
+    "int": MySQLType(_K.INTEGER, _C.LONG),
+    "bigint": MySQLType(_K.INTEGER, _C.LONGLONG),
+    "year": MySQLType(_K.INTEGER, _C.YEAR, written=_NUMBER),
+    "bit": MySQLType(_K.INTEGER, _C.BIT, _first, written=_NUMBER),
+    "double": MySQLType(_K.DOUBLE, _C.DOUBLE, 8),
+    "float": MySQLType(_K.REAL, _C.FLOAT, 4, written="{0} + 0e0"),  # as a double: a float's own text has six digits
+    "decimal": MySQLType(_K.DECIMAL, _C.DECIMAL, _digits, written=_TEXT),  # a JSON number would lose digits
+    "date": MySQLType(_K.DATE, _C.DATE),
+    "time": MySQLType(_K.TIME, _C.TIME, _first, old_log=_C.OLD_TIME),
+    "datetime": MySQLType(_K.TIMESTAMP, _C.DATETIME, _first, old_log=_C.OLD_DATETIME),
+    "timestamp": MySQLType(_K.TIMESTAMP, _C.TIMESTAMP, _first, old_log=_C.OLD_TIMESTAMP),
+    "char": MySQLType(_K.TEXT, _C.STRING, _characters),
+    "varchar": MySQLType(_K.TEXT, _C.VARCHAR, _characters),
+    "tinytext": MySQLType(_K.TEXT, _C.BLOB, 1),
+    "text": MySQLType(_K.TEXT, _C.BLOB, 2),
+    "mediumtext": MySQLType(_K.TEXT, _C.BLOB, 3, long=True),
+    # MariaDB's JSON is a longtext, which JSON_ARRAY would embed as a document
+    "longtext": MySQLType(_K.TEXT, _C.BLOB, 4, written=_TEXT, too_long=_LONG_TEXT, long=True),
+    "enum": MySQLType(_K.TEXT, _C.ENUM, compared=_NUMBER),
+    "set": MySQLType(_K.TEXT, _C.SET, compared=_NUMBER),
+    "json": MySQLType(
+        *(_K.JSON, _C.JSON, 4),
+        content="CAST({0} AS CHAR CHARACTER SET utf8mb4)",
+        compared=_BYTES,
+        too_long=_LONG_JSON,
+        long=True,
+    ),
+    "binary": MySQLType(_K.BINARY, _C.STRING, _first, written=_BASE64),
+    "varbinary": MySQLType(_K.BINARY, _C.VARCHAR, _first, written=_BASE64),
+    "tinyblob": MySQLType(_K.BINARY, _C.BLOB, 1, written=_BASE64),
+    "blob": MySQLType(_K.BINARY, _C.BLOB, 2, written=_BASE64),
+    "mediumblob": MySQLType(_K.BINARY, _C.BLOB, 3, written=_BASE64, too_long=_LONG_BASE64, long=True),
+    "longblob": MySQLType(_K.BINARY, _C.BLOB, 4, written=_BASE64, too_long=_LONG_BASE64, long=True),
+    "vector": MySQLType(_K.BINARY, _C.VECTOR, 4, written=_BASE64),
+    **dict.fromkeys(
+        GEOMETRY,
+        MySQLType(
+            *(_K.BINARY, _C.GEOMETRY, 4, _BASE64),
+            content=_WKB,
+            compared=_WKB,
+            too_long=_LONG_BASE64,
+            long=True,
+            decoded=values.geometry,
+        ),
+    ),
+    "uuid": MySQLType(_K.OTHER, _C.STRING, 16, _TEXT, _BYTES, decoded=values.uuid),
+    "inet6": MySQLType(_K.OTHER, _C.STRING, 16, _TEXT, _BYTES, decoded=values.inet6),
+    "inet4": MySQLType(_K.OTHER, _C.STRING, 4, _TEXT, _BYTES, decoded=values.inet4),
+}
+#: Every other type: its text, which the log does not give.
+_UNKNOWN = MySQLType(ColumnKind.OTHER, written=_TEXT, compared=_BYTES)
+#: Collations that tell apart every two different texts: they neither fold nor ignore trailing spaces.
+_EXACT: Mapping[tuple[Flavour, str], str] = {
+    (Flavour.MARIADB, "utf8mb4"): "utf8mb4_nopad_bin",
+    (Flavour.MARIADB, "utf8mb3"): "utf8mb3_nopad_bin",
+    (Flavour.MARIADB, "latin1"): "latin1_nopad_bin",
+    (Flavour.MYSQL, "utf8mb4"): "utf8mb4_0900_bin",
+}
+#: Kinds of amounts and flags: of most updates at least one differs.
+_CHANGED_MOST = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.REAL, ColumnKind.DECIMAL})
+_NAME = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class MySQLColumn:
+    """One row of information_schema.COLUMNS. ``charset`` is empty for types without one; ``extra`` such as
+    ``auto_increment``."""
+
+    name: str
+    data_type: str
+    column_type: str
+    charset: str = ""
+    extra: str = ""
+
+    @staticmethod
+    def recorded(column: Column) -> MySQLColumn:
+        """Return the column that a shape recorded with `column`."""
+        words = column.database_type.split()
+        name = _NAME.match(words[0])
+        charset = words[-1] if column.kind is ColumnKind.TEXT else ""
+        return MySQLColumn(column.name, name[0] if name else "", column.database_type, charset)
+
+    @property
+    def type(self) -> MySQLType:
+        return TYPES.get(self.data_type, _UNKNOWN)
+
+    @property
+    def automatic(self) -> bool:
+        """The server numbers the rows, so nobody changes the numbers."""
+        return "auto_increment" in self.extra.lower()
+
+    @property
+    def unsigned(self) -> bool:
+        """Of a number."""
+        return " unsigned" in self.column_type
+
+    @property
+    def kind(self) -> ColumnKind:
+        return ColumnKind.BOOLEAN if self.column_type.startswith("tinyint(1)") else self.type.kind
+
+    @property
+    def often_changed(self) -> bool:
+        return self.kind in _CHANGED_MOST
+
+    @property
+    def column(self) -> Column:
+        return Column(self.name, self.kind, f"{self.column_type} {self.charset}".strip())
+
+
+def value(column: MySQLColumn, source: str) -> str:
+    """The expression of one element of an image: what it yields is a JSON value from which nothing is missing.
+
+    ``source``: the column's reference, such as ``NEW.`name```.
+    """
+    return _written(column, column.type.content.format(source))
+
+
+def _written(column: MySQLColumn, content: str) -> str:
+    if column.kind is ColumnKind.TEXT and column.charset not in ("", "utf8mb4"):
+        return f"CONVERT({content} USING utf8mb4)"
+    padded = column.type.written == "{0}" and not column.charset and "zerofill" in column.column_type
+    return (_NUMBER if padded else column.type.written).format(content)
+
+
+def piece(column: MySQLColumn, source: str, start: int, length: int) -> str:
+    """The expression of a part of a long value: ``length`` characters (bytes, of a binary one) of what `value` is made
+    of, from the one numbered ``start`` on; the first one is 1."""
+    return _written(column, f"SUBSTRING({column.type.content.format(source)}, {start}, {length})")
+
+
+def image(columns: Sequence[MySQLColumn], source: str, replaced: Mapping[str, str] | None = None) -> str:
+    """The JSON array of a row's values; NULL where it, or a value, would be longer than `max_allowed_packet`.
+    ``replaced``: column name → the reference to read instead (or ``NULL``)."""
+    other = replaced or {}
+    read = [(column, other.get(column.name) or f"{source}.{quote(column.name)}") for column in columns]
+    whole = f"JSON_ARRAY({', '.join(value(column, of) for column, of in read)})"
+    if not any(column.type.long for column in columns):
+        return whole
+    # MariaDB's JSON_ARRAY that was too long once says that it is null ever after; CONCAT takes what it gives
+    whole = f"CONCAT({whole})"
+    too_long = [
+        column.type.too_long.format(of, column.type.content.format(of)) for column, of in read if column.type.too_long
+    ]
+    return f"IF({' OR '.join(too_long)}, NULL, {whole})" if too_long else whole
+
+
+def same(column: MySQLColumn, flavour: Flavour, old: str, new: str) -> str:
+    """The condition that both references hold exactly the same value; tables' collations ignore case and accents."""
+    compared = column.type.compared
+    if column.charset and compared == "{0}":
+        if collation := _EXACT.get((flavour, column.charset)):
+            return f"{old} <=> {new} COLLATE {collation}"
+        compared = _BYTES
+    return f"{compared.format(old)} <=> {compared.format(new)}"
