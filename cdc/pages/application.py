@@ -86,7 +86,7 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
             raise
         except Exception:
             log.exception("a page broke off", method=request.method, path=route.path)  # a real path may hold a link
-            broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "This page broke off; the log says why.")
+            broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "An error occurred; see the server's log.")
             return page.problem(broken)
 
     return handle
@@ -113,10 +113,10 @@ async def _welcome(page: Page) -> web.StreamResponse:
 async def _check(page: Page, route: Route) -> None:
     visitor = page.visitor
     if route.role is not None and (visitor is None or not visitor.role.scope.allows(route.role.scope)):
-        raise Refused(HTTPStatus.FORBIDDEN, "This is for managers only.")
+        raise Refused(HTTPStatus.FORBIDDEN, "For managers only.")
     if page.request.method == "POST":
         if page.request.content_type != _FORM:
-            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "This takes a form.")
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A form is expected here.")
         origin = page.request.headers.get("Origin", "")
         if origin and urlsplit(origin).netloc != page.request.host:
             raise Refused(HTTPStatus.FORBIDDEN, "This form was sent from another site.")
@@ -137,7 +137,7 @@ def _language(site: Site, request: web.Request) -> Language:
 
 
 async def _nothing(_page: Page) -> web.StreamResponse:
-    raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")
+    raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -113,9 +113,9 @@ async def _answers_to_forms(tab: Tab) -> list[str]:
     endpoint = (await _deeper(tab))[2]
     tab.page.on("dialog", lambda dialog: dialog.accept())
     for path, button, back in (
-        ("/sources", "Examine", "/sources/main"),
+        ("/sources", "Run checks", "/sources/main"),
         (endpoint, "Send a test", endpoint),
-        (endpoint, "Make a new secret", endpoint),
+        (endpoint, "Create a new secret", endpoint),
     ):
         await tab.go(path)
         async with tab.page.expect_navigation():
@@ -142,7 +142,7 @@ async def _slow_backfill(tab: Tab) -> list[str]:
     """Looked at, begun, seen going on, resting, stopped."""
     await tab.go("/backfills/new?source=main&table=receipt&rate=0.01")
     await tab.field("Only rows that meet this condition").fill("importe <> 0.01")
-    await tab.button("How many are there?").click()
+    await tab.button("Count them").click()
     await expect(tab.page.locator("#plan")).to_contain_text("recibospagoscli")
     found = await _faults(tab)
     await tab.button("Send them").click()
@@ -150,9 +150,9 @@ async def _slow_backfill(tab: Tab) -> list[str]:
     await expect(row.get_by_role("progressbar")).not_to_have_attribute("value", "0")
     found += await _faults(tab)
     await tab.button("Pause").click()
-    await expect(row).to_contain_text(tab.text("rests"))
+    await expect(row).to_contain_text(tab.text("paused"))
     found += await _faults(tab)
-    await tab.button("Go on").click()
+    await tab.button("Continue").click()
     await expect(row).to_contain_text(tab.text("running"))
     await tab.button("Stop").click()
     await expect(row).to_contain_text(tab.text("stopped"))
@@ -179,7 +179,7 @@ async def test_everything_works_by_keyboard(site: Site, browser: Browser) -> Non
     assert await tab.page.evaluate("document.activeElement.id") == "url"
     await tab.page.keyboard.type("https://tienda.example.com/hook")
     await tab.page.keyboard.press("Enter")
-    await expect(tab.page.get_by_role("status")).to_contain_text("Of the last 20 events, 1 would have come.")
+    await expect(tab.page.get_by_role("status")).to_contain_text("Of the last 20 events, 1 would have been sent.")
     assert tab.errors == []
 
 
@@ -195,10 +195,10 @@ async def test_pages_do_without_javascript(site: Site, browser: Browser) -> None
     await expect(tab.button("Copy")).to_have_count(0)
     await tab.go("/replays/new")
     await tab.field("Event or its id").fill("invoice.paid")
-    await tab.button("How many are there?").click()
+    await tab.button("Count them").click()
     await expect(tab.page.get_by_role("status")).to_contain_text("1 delivery would be sent again.")
     await tab.button("Send them again").click()
-    await expect(tab.page.get_by_role("status")).to_contain_text("The replay has begun.")
+    await expect(tab.page.get_by_role("status")).to_contain_text("The replay has started.")
     await expect(tab.page.locator("#rows tbody tr")).to_contain_text(["invoice.paid"])
     await tab.go("/deliveries")
     await tab.field("Text").fill("Sevilla")
@@ -215,7 +215,7 @@ async def test_the_language_and_the_theme_that_were_chosen_stay(site: Site, brow
     await tab.sign_in(MANAGER, PASSWORD)
     paper = "getComputedStyle(document.body).backgroundColor"
     light = await tab.page.evaluate(paper)
-    await tab.button("Dark or light").click()
+    await tab.button("Theme").click()
     dark = await tab.page.evaluate(paper)
     assert dark != light
     await tab.button("Español").click()
@@ -249,4 +249,4 @@ async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser:
         "/backfills",
     ):
         await tab.go(path)
-        await expect(tab.page.get_by_role("alert")).to_have_text("This is for managers only.")
+        await expect(tab.page.get_by_role("alert")).to_have_text("For managers only.")

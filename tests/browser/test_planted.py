@@ -180,9 +180,9 @@ async def _endpoints(visit: Visit, endpoint: str) -> None:
     await tab.field("Filter").fill(planted("filter"))
     await visit.send("Add", LINK, "other", "pattern", "filter")
     await tab.field("Patterns").fill("customer.*")
-    await visit.send("Which of the last events would have come?", "filter")
+    await visit.send("Preview on recent events", "filter")
     await tab.field("Filter").fill("")
-    await visit.send("Which of the last events would have come?", CODE)
+    await visit.send("Preview on recent events", CODE)
 
 
 async def _people(visit: Visit) -> None:
@@ -192,10 +192,10 @@ async def _people(visit: Visit) -> None:
     await tab.page.locator("#user-password").fill(planted("password"))
     await visit.send("Add", "That cannot be the name of a user.")
     await tab.page.locator("#token-name").fill(planted("token"))
-    await visit.send("Make", "That cannot be the name of a token.")
+    await visit.send("Create", "That cannot be the name of a token.")
     await tab.go("/audit")
-    await tab.field("Who").fill(planted("who"))
-    await tab.field("To what").fill(planted("what"))
+    await tab.field("Actor").fill(planted("who"))
+    await tab.field("Object").fill(planted("what"))
     await visit.send("Search", "who", "what")
     await visit.go("/audit")
 
@@ -205,10 +205,10 @@ async def _replays(visit: Visit) -> None:
     await tab.go("/replays/new")
     await tab.field("Record").fill(f"clientes:{CODE}")
     await tab.field("Deliveries a second").fill("0.01")
-    await visit.send("How many are there?", CODE, "name")
+    await visit.send("Count them", CODE, "name")
     await visit.send("Send them again", CODE)
     await visit.send("Stop", CODE)
     await tab.go("/replays/new")
     for field in ("Event or its id", "Record", "Deliveries a second"):
         await tab.field(field).fill(planted("wanted"))
-    await visit.send("How many are there?", "wanted")
+    await visit.send("Count them", "wanted")

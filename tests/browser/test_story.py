@@ -72,8 +72,8 @@ async def _set_up(tab: Tab, site: Site) -> None:
     await tab.go(site.link)
     await tab.field("Name").fill(MANAGER)
     await tab.field("Password").fill(PASSWORD)
-    await tab.field("Password again").fill(PASSWORD)
-    await tab.button("Begin").click()
+    await tab.field("Repeat the password").fill(PASSWORD)
+    await tab.button("Create user").click()
     await expect(tab.page.get_by_role("heading", name=tab.text("Overview"))).to_be_visible()
     await tab.button("Sign out").click()
     await tab.sign_in(MANAGER, PASSWORD)
@@ -90,7 +90,7 @@ async def _add_endpoint(tab: Tab, url: str) -> str:
         await tab.field("Search").press("Enter")  # which sends nothing
         await tab.page.get_by_label(name, exact=True).check()
     await expect(tab.page.get_by_text("invoice.sent", exact=True)).to_be_hidden()
-    await tab.page.get_by_text(tab.text("Format, order, pace, retries")).click()
+    await tab.page.get_by_text(tab.text("Advanced options: format, order, rate, retries")).click()
     await tab.field("Retries").fill("1, 1, 1, 1, 1, 1, 1, 1")
     await tab.button("Add").click()
     secret = tab.page.locator("#secret")
@@ -101,7 +101,7 @@ async def _add_endpoint(tab: Tab, url: str) -> str:
     assert copied == await secret.input_value()
     await tab.page.get_by_text("PHP", exact=True).click()
     await expect(tab.page.get_by_text("function webhook_is_genuine")).to_be_visible()
-    await tab.link("To the endpoint").click()
+    await tab.link("Go to the endpoint").click()
     assert copied not in await tab.page.content()
     return copied
 
@@ -115,7 +115,7 @@ async def _send_test(tab: Tab, receiver: Receiver, secret: str) -> None:
     shown = tab.page.locator("#test")
     await expect(shown).to_contain_text(sent.headers["webhook-signature"])
     await expect(shown).to_contain_text(sent.body.decode())
-    await tab.link("To the delivery").click()
+    await tab.link("Go to the delivery").click()
     await _state(tab, "delivered")
 
 
@@ -194,4 +194,4 @@ async def _disable_and_enable(tab: Tab, database: Database, receiver: Receiver) 
     await tab.page.get_by_role("link", name=tab.text("%(name)s is disabled; its events wait.", name="Tienda")).click()
     await tab.button("Enable").click()
     await receiver.got("invoice.paid")
-    await expect(tab.page.get_by_role("status")).to_contain_text(tab.text("Enabled: what has waited is being sent."))
+    await expect(tab.page.get_by_role("status")).to_contain_text(tab.text("Enabled: waiting deliveries are being sent."))

@@ -94,7 +94,7 @@ async def _form(
 def _asked(page: Page, given: Mapping[str, str]) -> Asked:
     """Raises `UsageError`."""
     if not given["table"]:
-        raise UsageError(page.language.text("Say which table."))
+        raise UsageError(page.language.text("Choose a table."))
     return Asked((given["table"],), page.actor, given["where"], given["endpoint"], _rate(page, given["rate"]))
 
 
@@ -104,7 +104,7 @@ def _rate(page: Page, text: str) -> float:
     except ValueError:
         rate = -1.0
     if not (isfinite(rate) and rate >= 0):
-        raise UsageError(page.language.text("The rate is a number of rows a second; empty: any."))
+        raise UsageError(page.language.text("The rate is a number of rows a second; empty: unlimited."))
     return rate
 
 

@@ -69,7 +69,7 @@ async def looked_back_to(page: Page, searched: SearchPage[Any]) -> datetime | No
 
 def _filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
     if given["text"] and not page.manages:  # what is found tells what payloads hold
-        raise Refused(HTTPStatus.FORBIDDEN, "This is for managers only.")
+        raise Refused(HTTPStatus.FORBIDDEN, "For managers only.")
     return delivery_filter(page, given)
 
 

@@ -103,10 +103,10 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
         "order": reader.parse(lambda: Order(values["order"]), "Order"),
         "timeout": reader.number(values["timeout"], "Timeout"),
         "retry_schedule": reader.parse(lambda: tuple(float(word) for word in _words(values["retries"])), "Retries"),
-        "concurrency": int(reader.number(values["concurrency"], "Requests at once")),
+        "concurrency": int(reader.number(values["concurrency"], "Concurrent requests")),
         "rate": reader.number(values["rate"], "Requests a second"),
         "batch_size": int(reader.number(values["batch_size"], "Events in one request")),
-        "batch_wait": reader.number(values["batch_wait"], "Wait for a batch"),
+        "batch_wait": reader.number(values["batch_wait"], "Longest wait for a batch"),
         "fields": tuple(_words(values["fields"])),
         "proxy": values["proxy"],
         "client_certificate": values["client_certificate"],
@@ -136,7 +136,7 @@ class _Reader:
         except UsageError as error:
             self.wrong.append(str(error))
         except ValueError:
-            self.wrong.append(self._text("%(name)s is not what is expected there.", name=self._text(name)))
+            self.wrong.append(self._text("%(name)s: invalid value.", name=self._text(name)))
         return None
 
     def number(self, text: str, name: str) -> float:

@@ -54,7 +54,7 @@ async def event(page: Page) -> web.StreamResponse:
     store, event_id = page.site.desk.store, page.path("id")
     found = await store.event(event_id)
     if found is None:
-        raise NotFound(page.language.text("There is no such event (any more)."))
+        raise NotFound(page.language.text("This event does not exist (any more)."))
     endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
     shown = page.manages
     return page.render(

@@ -81,7 +81,7 @@ async def add_token(page: Page) -> web.StreamResponse:
     except CdcError as error:
         return await _people(page, wrong=str(error))
     except (ValueError, OverflowError):
-        return await _people(page, wrong=page.language.text("A value is not what is expected there."))
+        return await _people(page, wrong=page.language.text("A value is invalid."))
     return await _people(page, token=token)
 
 

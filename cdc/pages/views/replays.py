@@ -90,11 +90,11 @@ def _wanted(page: Page, given: Mapping[str, str], rate: str) -> Wanted:
     text = page.language.text
     if not any(given.values()):
         raise UsageError(
-            text('Nothing says what to send again: name an endpoint, a record, a time …; the event "*" is all.')
+            text('Say what to send again: an endpoint, a record, a time …; the event "*" selects all.')
         )
     which = delivery_filter(page, given)
     if which.state is not None and which.state not in _STATES:
-        raise UsageError(text("Only what is finished can be sent again."))
+        raise UsageError(text("Only finished deliveries can be sent again."))
     return Wanted(meant(which, page.site.desk.clock.now(), hint=""), _rate(page, rate))
 
 

@@ -90,7 +90,7 @@ async def test_first_it_is_looked_at_and_nothing_is_kept(site: Managed) -> None:
     assert "Libros" in for_one
     assert "disabled" in for_one
     assert "at least" not in for_one
-    assert "sent to nobody" in for_nobody
+    assert "stored but not sent" in for_nobody
     assert await site.store.backfills(10) == []
     assert await actions(site) == []
 
@@ -140,7 +140,7 @@ async def test_it_rests_goes_on_and_is_stopped(site: Managed) -> None:
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ({"table": ""}, "Say which table."),
+        ({"table": ""}, "Choose a table."),
         ({"table": "nada"}, "No event tells of existing rows of nada."),
         ({"table": "supplier"}, "No connection to the database erp."),
         ({"source": "other"}, "no source"),

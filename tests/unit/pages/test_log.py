@@ -73,8 +73,8 @@ async def test_a_page_says_how_far_it_looked(visitor: Visitor, path: str) -> Non
 
 
 async def test_what_is_not_there_is_not_there(visitor: Visitor) -> None:
-    assert "No delivery fits." in (await visitor.get("/deliveries?event=invoice.*")).text
-    assert "No event fits." in (await visitor.get("/events?event=invoice.*")).text
+    assert "No delivery matches." in (await visitor.get("/deliveries?event=invoice.*")).text
+    assert "No event matches." in (await visitor.get("/events?event=invoice.*")).text
 
 
 @pytest.mark.parametrize(

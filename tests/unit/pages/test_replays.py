@@ -124,13 +124,13 @@ async def test_it_is_stopped(site: Managed) -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("", "Nothing says what to send again"),
+        ("", "Say what to send again"),
         ("event=in%20voice", "in voice"),
         ("event=*&rate=0", "more than 0"),
         ("event=*&rate=nan", "more than 0"),
         ("event=*&rate=much", "more than 0"),
         ("event=*&rate=10001", "at most 10,000"),
-        ("event=*&state=pending", "Only what is finished"),
+        ("event=*&state=pending", "Only finished deliveries"),
         ("event=*&state=gone", "There is no such state."),
         ("event=*&since=yesterday", "That is not a time."),
         ("endpoint=ep_none", "There is no endpoint ep_none."),
@@ -152,7 +152,7 @@ async def test_what_is_wrong_is_said_and_begins_nothing(site: Managed, query: st
 async def test_there_may_be_nothing_or_more_than_can_be_counted(site: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
     async with visiting(site, "ann") as ann:
         nothing = (await ann.get("/replays/new?event=customer.*&count=1")).text
-        assert "There is nothing to send again." in nothing
+        assert "Nothing to send again." in nothing
         assert 'action="/replays"' not in nothing
         monkeypatch.setattr(service_desk, "COUNT_SECONDS", 0.0)
         monkeypatch.setattr("cdc.dispatch.replay_steps._COUNTED", 5)
