@@ -7,11 +7,16 @@ secrets: nobody passes any, `_mask_secrets` makes sure, and of an exception no w
 from __future__ import annotations
 
 import logging
+import os
 import re
+import select
+import stat
 import sys
+import threading
 import traceback
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO, cast
@@ -23,6 +28,10 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from cdc.model.printable import printable, printable_line
 
 _LIBRARY_LEVEL = logging.WARNING
+#: Bytes of the log that may wait for a reader; lines beyond them are dropped.
+_WAITING_BYTES = 1 << 20
+#: Seconds that the end of the process waits for the reader.
+_LAST_LINES_SECONDS = 2.0
 _SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")
 
@@ -85,6 +94,87 @@ class _Lasting:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+@contextmanager
+def written_aside(stream: TextIO) -> Iterator[TextIO]:
+    """Give a stream for `configure_logs` whose lines a thread writes to ``stream``: a reader that is alive and does
+    not read (a stopped ``tee``, a paused terminal) delays no delivery.  A file is written directly."""
+    try:
+        direct = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # no file behind it, or closed
+        direct = True
+    if direct:
+        yield stream
+        return
+    aside = _Aside(stream)
+    try:
+        yield cast("TextIO", aside)
+    finally:
+        aside.close()
+
+
+class _Aside:
+    """Lines that wait for their thread, up to `_WAITING_BYTES`.  What was dropped is counted in the log itself."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.isatty = stream.isatty
+        self._fd = stream.fileno()
+        self._part = ""  # of a line that has no end yet
+        self._waiting: deque[bytes] = deque()
+        self._size = self._dropped = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="cdc-logs", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> int:
+        with self._changed:
+            lines, end, self._part = (self._part + text).rpartition("\n")
+            data = (lines + end).encode(errors="backslashreplace")
+            if not data:
+                return len(text)
+            if self._size + len(data) > _WAITING_BYTES:
+                self._dropped += data.count(b"\n")
+            else:
+                self._waiting.append(data)
+                self._size += len(data)
+            self._changed.notify_all()
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: the thread writes as fast as the reader reads."""
+
+    def close(self) -> None:
+        """Wait for the thread, but not long."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(_LAST_LINES_SECONDS)
+
+    def _run(self) -> None:
+        while data := self._next():
+            self._write(data)
+
+    def _next(self) -> bytes:
+        """Empty when closed and all is written."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._dropped or self._closed)
+            if self._waiting:
+                data = self._waiting.popleft()
+                self._size -= len(data)
+                return data
+            dropped, self._dropped = self._dropped, 0
+        return f"{dropped} lines of the log were dropped: its reader did not read.\n".encode() if dropped else b""
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        with suppress(OSError):  # the reader is gone
+            while rest:
+                try:
+                    rest = rest[os.write(self._fd, rest) :]
+                except BlockingIOError:  # another process made the stream non-blocking
+                    select.select([], [self._fd], [])
 
 
 class _Loggers(structlog.PrintLoggerFactory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import sys
 
 import click
 import structlog
@@ -14,7 +14,7 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration, select_sources
 from cdc.config import Config
-from cdc.logs import configure_logs
+from cdc.logs import configure_logs, written_aside
 from cdc.runtime import consumer
 from cdc.runtime.descriptors import raise_limit
 from cdc.runtime.priority import stand_back
@@ -44,21 +44,21 @@ def run(session: CommandSession, role: ProcessRole) -> None:
     Logs go to standard error.
     """
     config = configuration(session)
-    _log_as(config)
-    stand_back(config.process.nice)
-    raise_limit()
-    if role is not ProcessRole.DISPATCH:
-        select_sources(config, ())
-    run_async(_until_signal(config, role, lambda: configuration(session)))
+    with written_aside(sys.stderr) as stream:
+
+        def log_as(config: Config) -> None:
+            configure_logs(config.log.format, config.log.level, stream)
+
+        log_as(config)
+        stand_back(config.process.nice)
+        raise_limit()
+        if role is not ProcessRole.DISPATCH:
+            select_sources(config, ())
+        run_async(_until_signal(config, role, Reload(asyncio.Event(), lambda: configuration(session), log_as)))
 
 
-def _log_as(config: Config) -> None:
-    configure_logs(config.log.format, config.log.level)
-
-
-async def _until_signal(config: Config, role: ProcessRole, read: Callable[[], Config]) -> None:
+async def _until_signal(config: Config, role: ProcessRole, reload: Reload) -> None:
     stop = asyncio.Event()
-    reload = Reload(asyncio.Event(), read, _log_as)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 

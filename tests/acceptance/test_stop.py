@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +131,15 @@ async def test_it_stops_while_it_waits_for_a_database(own_server: Any, tmp_path:
         assert await _ended(consumer, signal.SIGTERM) == 0
 
 
-def _piped(consumer: Consumer) -> subprocess.Popen[bytes]:
+@contextmanager
+def _piped(consumer: Consumer) -> Iterator[subprocess.Popen[bytes]]:
     """`cdc run` whose output somebody reads."""
-    return subprocess.Popen(consumer.command("run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
+    command = consumer.command("run")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 async def test_reader_of_the_log_that_is_gone_stops_neither_delivery_nor_the_end(
@@ -150,5 +158,26 @@ async def test_reader_of_the_log_that_is_gone_stops_neither_delivery_nor_the_end
             for number in range(20):
                 postgres_db.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
             await inbox.until_count(20)
+            process.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(process.wait, HANG_SECONDS) == 0
+
+
+async def test_reader_of_the_log_that_does_not_read_delays_neither_delivery_nor_the_end(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    """`cdc run 2>&1 | tee log`, and tee is stopped."""
+    consumer = Consumer.of_one_table(tmp_path / "cdc", postgres_db)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        with _piped(consumer) as process:
+            assert process.stdout is not None
+            room = fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+            while b"reading" not in await asyncio.to_thread(process.stdout.readline):
+                assert process.poll() is None
+            for number in range(3):
+                for key in range(room // 100):  # a delivery is a line of more than a hundred bytes
+                    postgres_db.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number * room + key])
+                await inbox.until_count((number + 1) * (room // 100))
             process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(process.wait, HANG_SECONDS) == 0

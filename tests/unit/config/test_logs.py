@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
 import structlog
 
-from cdc.logs import configure_logs, log_many
+from cdc.logs import configure_logs, log_many, written_aside
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +106,25 @@ def test_text_and_level() -> None:
     assert any("sent" in line and "number=2" in line for line in lines("text"))
     assert any("detail" in line for line in lines("text", "debug"))
     assert not any("sent" in line for line in lines("text", "warning"))
+
+
+def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
+    reading, writing = os.pipe()
+    lines = 20_000
+    with os.fdopen(reading, encoding="utf-8") as log:
+        with os.fdopen(writing, "w", encoding="utf-8") as stream, written_aside(stream) as aside:
+            for number in range(lines):
+                print(f"{number:0100}", file=aside, flush=True)  # never waits for a reader
+            found = [log.readline()]
+            while "dropped" not in found[-1]:
+                found.append(log.readline())
+            print("last", file=aside)
+        assert log.read() == "last\n"
+    dropped = int(found.pop().split()[0])
+    assert [int(line) for line in found] == [*range(lines - dropped)]
+    assert dropped > lines // 4
+
+
+def test_file_is_written_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream, written_aside(stream) as given:
+        assert given is stream
