@@ -11,11 +11,11 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from cdc.api.desk import Desk
+from cdc.admin.admin import Admin
+from cdc.admin.base import Service
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Problem, of_validation, problems
-from cdc.api.scoped import scoped
 from cdc.api.token_auth import TokenAuth
 
 PREFIX = "/api/v1"
@@ -28,7 +28,7 @@ BODY_SECONDS = 15.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def api_application(desk: Desk, gate: TokenAuth, operations: Sequence[ApiOperation]) -> web.Application:
+def api_application(service: Service, gate: TokenAuth, operations: Sequence[ApiOperation]) -> web.Application:
     app = web.Application(middlewares=[problems])
     described = orjson.dumps(document(operations, PREFIX), option=orjson.OPT_INDENT_2)
 
@@ -37,14 +37,14 @@ def api_application(desk: Desk, gate: TokenAuth, operations: Sequence[ApiOperati
 
     app.router.add_get("/openapi.json", openapi)
     for each in operations:
-        route = _route(each, desk, gate)
+        route = _route(each, service, gate)
         app.router.add_route(each.method, each.path, route)
         if each.method == "GET" and not each.stream:
             app.router.add_route("HEAD", each.path, route)
     return app
 
 
-def _route(operation: ApiOperation, desk: Desk, gate: TokenAuth) -> Handler:
+def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handler:
     async def route(request: web.Request) -> web.StreamResponse:
         caller = await gate.caller(request)
         if not caller.scope.allows(operation.scope):
@@ -52,7 +52,7 @@ def _route(operation: ApiOperation, desk: Desk, gate: TokenAuth) -> Handler:
         raw = await _read(request)
 
         async def work() -> web.StreamResponse:
-            call = _call(operation, request, raw, desk=desk, gate=gate, caller=caller)
+            call = _call(operation, request, raw, service=service, gate=gate, caller=caller)
             answered = await operation.handle(call)
             if not isinstance(answered, Response):
                 return answered
@@ -82,20 +82,20 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _call(
-    operation: ApiOperation, request: web.Request, raw: bytes, *, desk: Desk, gate: TokenAuth, caller: Caller
+    operation: ApiOperation, request: web.Request, raw: bytes, *, service: Service, gate: TokenAuth, caller: Caller
 ) -> OperationCall[BaseModel | None, BaseModel | None]:
     path = dict(request.match_info)
     if not all(value.isprintable() for value in path.values()):
         raise Problem(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
     return OperationCall(
         request=request,
-        desk=scoped(desk, caller.sources, caller.allowed) if caller.sources else desk,
+        admin=Admin(service, caller.principal),
+        clock=service.clock,
         caller=caller,
         path=path,
         query=_query(operation, request),
         body=_body(operation, request, raw),
         admitted=lambda: gate.admitted(request),
-        action=operation.action,
     )
 
 

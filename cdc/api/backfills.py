@@ -8,13 +8,12 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from cdc.access.model import Scope
-from cdc.api.desk import Desk
+from cdc.admin.admin import Admin
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
 from cdc.api.resource import NEXT, Moment, PageQuery, RequestModel, ResponseModel
-from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState, seconds_left
+from cdc.model.backfill import Asked, Backfill, BackfillState, seconds_left
 from cdc.model.sql_condition import LONGEST
-from cdc.outbox.shared import no_backfill
 
 _TAG = "backfills"
 _CONDITION = (
@@ -58,8 +57,8 @@ class BackfillResource(ResponseModel):
     error: str | None
 
     @classmethod
-    def of(cls, backfill: Backfill, desk: Desk) -> Self:
-        speed = desk.backfill_speed(backfill) if backfill.state is BackfillState.RUNNING else None
+    def of(cls, backfill: Backfill, admin: Admin) -> Self:
+        speed = admin.backfills.speed(backfill)
         return cls(
             id=backfill.id,
             state=backfill.state,
@@ -86,42 +85,35 @@ class BackfillPage(ResponseModel):
 
 async def _begin(call: OperationCall[None, NewBackfill]) -> Response:
     body = call.body
-    asked = Asked((body.table,), call.caller.name, body.where.strip(), body.endpoint or "", body.rate)
+    asked = Asked((body.table,), body.where.strip(), body.endpoint or "", body.rate)
     with named_in_the_body():
-        (begun,) = await call.desk.begin_backfills(body.source, asked)
+        ((begun, _),) = await call.admin.backfills.begin(body.source, asked)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Response(BackfillResource.of(begun, call.desk), headers)
+    return Response(BackfillResource.of(begun, call.admin), headers)
 
 
 async def _list(call: OperationCall[PageQuery, None]) -> Response:
     query = call.query
-    found = await call.desk.store.backfills(query.limit + 1, query.cursor)
+    found = await call.admin.backfills.newest(query.limit + 1, query.cursor)
     shown = found[: query.limit]
-    items = [BackfillResource.of(each, call.desk) for each in shown]
+    items = [BackfillResource.of(each, call.admin) for each in shown]
     return Response(BackfillPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
-    backfill_id = call.path["id"]
-    found = await call.desk.store.find_backfill(backfill_id)
-    if found is None:
-        raise no_backfill(backfill_id)
-    return Response(BackfillResource.of(found, call.desk))
+    found = await call.admin.backfills.get(call.path["id"])
+    return Response(BackfillResource.of(found, call.admin))
 
 
 def _changing(name: str, summary: str) -> ApiOperation:
     """``name``: of `ACTIONS`."""
-    state, action = ACTIONS[name]
 
     async def change(call: OperationCall[None, None]) -> Response:
-        now = call.desk.clock.now()
-        changed = await call.desk.store.set_backfill(call.path["id"], state, "", now, call.note())
-        return Response(BackfillResource.of(changed, call.desk))
+        changed = await call.admin.backfills.change(call.path["id"], name)
+        return Response(BackfillResource.of(changed, call.admin))
 
     path, operation = f"/backfills/{{id}}/{name}", f"{name}Backfill"
-    return ApiOperation(
-        "POST", path, operation, summary, Scope.MANAGE, change, answer=BackfillResource, tag=_TAG, action=action
-    )
+    return ApiOperation("POST", path, operation, summary, Scope.MANAGE, change, answer=BackfillResource, tag=_TAG)
 
 
 OPERATIONS = (
@@ -138,7 +130,6 @@ OPERATIONS = (
         tag=_TAG,
         problems=(HTTPStatus.BAD_GATEWAY,),
         description="It goes on while its source is captured; those of one source, one after the other.",
-        action="backfill.begin",
     ),
     ApiOperation(
         "GET",

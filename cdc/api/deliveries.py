@@ -16,8 +16,6 @@ from cdc.api.resource import (
     PageQuery,
 )
 from cdc.model.errors import NotFound
-from cdc.outbox.shared import no_delivery
-from cdc.outbox.slices import TimeBudget
 
 _TAG = "deliveries"
 
@@ -27,9 +25,9 @@ class DeliveriesQuery(DeliveriesMeant, PageQuery):
 
 
 async def _list(call: OperationCall[DeliveriesQuery, None]) -> Response:
-    query, patience = call.query, TimeBudget(call.desk.clock.monotonic)
+    query = call.query
     try:
-        page = await call.desk.store.search_deliveries(query.filter(), query.limit, patience, query.cursor)
+        page = await call.admin.deliveries.search(query.filter(), query.limit, query.cursor)
     except NotFound:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours (any more).", "Begin again without it."
@@ -42,16 +40,13 @@ async def _show(call: OperationCall[None, None]) -> Response:
 
 
 async def _retry(call: OperationCall[None, None]) -> Response:
-    await call.desk.store.retry(call.path["id"], call.desk.clock.now(), call.note())
+    await call.admin.deliveries.retry(call.path["id"])
     return Response(await _detail(call))
 
 
 async def _detail(call: OperationCall[None, None]) -> DeliveryDetail:
-    store, delivery_id = call.desk.store, call.path["id"]
-    view = await store.delivery(delivery_id)
-    if view is None:
-        raise no_delivery(delivery_id)
-    return DeliveryDetail.with_log(view, await store.attempts(delivery_id))
+    view = await call.admin.deliveries.get(call.path["id"])
+    return DeliveryDetail.with_log(view, await call.admin.deliveries.attempts(view))
 
 
 OPERATIONS = (
@@ -87,6 +82,5 @@ OPERATIONS = (
         answer=DeliveryDetail,
         tag=_TAG,
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY,),
-        action="delivery.retry",
     ),
 )

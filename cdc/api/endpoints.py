@@ -22,14 +22,13 @@ from cdc.api.endpoint_resource import (
 )
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import AttemptResource, EventResource
-from cdc.model.endpoint import Endpoint, EndpointChange
-from cdc.outbox.shared import no_endpoint
+from cdc.model.endpoint import Endpoint
 
 _TAG = "endpoints"
 
 
 async def _list(call: OperationCall[None, None]) -> Response:
-    endpoints, counts = await call.desk.store.endpoints(), await call.desk.store.counts()
+    endpoints, counts = await call.admin.endpoints.all(), await call.admin.endpoints.counts()
     return Response(
         EndpointList(
             items=[EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in endpoints]
@@ -40,48 +39,44 @@ async def _list(call: OperationCall[None, None]) -> Response:
 async def _create(call: OperationCall[None, NewEndpoint]) -> Response:
     body = call.body
     secret = body.secret.get_secret_value() if body.secret else None
-    made = call.desk.made(body.given(), secret, body.signature if "signature" in body.model_fields_set else None)
-    await call.desk.store.add_endpoint(made, call.note(made.id))
+    signature = body.signature if "signature" in body.model_fields_set else None
+    made = await call.admin.endpoints.add(call.admin.endpoints.new(body.given(), secret, signature))
     created = EndpointWithSecret.revealing(made, {})
     return Response(created, {"Location": f"{call.request.path}/{made.id}"})
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
-    return Response(await _resource(call, await _found(call)))
+    return Response(await _resource(call, await call.admin.endpoints.get(call.path["id"])))
 
 
 async def _update(call: OperationCall[None, EndpointPatch]) -> Response:
-    found = await _found(call)
-    fields = call.desk.checked(call.body.given(), found)
-    return Response(await _resource(call, await _changed(call, EndpointChange(**fields))))
+    found = await call.admin.endpoints.get(call.path["id"])
+    return Response(await _resource(call, await call.admin.endpoints.change(found, call.body.given())))
 
 
 async def _remove(call: OperationCall[None, None]) -> Response:
-    await call.desk.store.remove_endpoint(call.path["id"], call.desk.clock.now(), call.note())
+    await call.admin.endpoints.remove(call.path["id"])
     return Response(None)
 
 
 async def _enable(call: OperationCall[None, None]) -> Response:
-    wanted = EndpointChange(enabled=True, disabled_reason="")
-    return Response(await _resource(call, await _changed(call, wanted)))
+    return Response(await _resource(call, await call.admin.endpoints.enable(call.path["id"])))
 
 
 async def _disable(call: OperationCall[None, Disabling]) -> Response:
-    wanted = EndpointChange(enabled=False, disabled_reason=call.body.reason)
-    return Response(await _resource(call, await _changed(call, wanted)))
+    return Response(await _resource(call, await call.admin.endpoints.disable(call.path["id"], call.body.reason)))
 
 
 async def _rotate(call: OperationCall[None, Rotation]) -> Response:
-    body, found = call.body, await _found(call)
-    secret = call.desk.secret(body.secret.get_secret_value() if body.secret else None, body.signature, found)
-    until = call.desk.clock.now() + timedelta(hours=body.overlap_hours)
-    rotated = await _changed(call, EndpointChange(secret=secret, former_secret_until=until))
-    counts = await call.desk.store.counts()
+    body, overlap = call.body, timedelta(hours=call.body.overlap_hours)
+    secret = body.secret.get_secret_value() if body.secret else None
+    rotated = await call.admin.endpoints.rotate_secret(call.path["id"], secret, body.signature, overlap)
+    counts = await call.admin.endpoints.counts()
     return Response(EndpointWithSecret.revealing(rotated, counts.get(rotated.id, {})))
 
 
 async def _test(call: OperationCall[None, TestEvent]) -> Response:
-    attempt = await call.desk.send_test(call.path["id"], call.body.event, call.note())
+    attempt = await call.admin.endpoints.send_test(call.path["id"], call.body.event)
     shown: dict[str, Any] = AttemptResource.of(attempt).model_dump()
     return Response(TestResult(**shown, accepted=not attempt.error))
 
@@ -89,25 +84,13 @@ async def _test(call: OperationCall[None, TestEvent]) -> Response:
 async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
     body = call.body
     wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
-    last = await call.desk.store.events(body.last)
-    fitting = await call.desk.fitting(wanted, last)
+    last = await call.admin.events.last(body.last)
+    fitting = await call.admin.endpoints.fitting(wanted, last)
     return Response(Preview(looked_at=len(last), fitting=[EventResource.of(stored) for stored in fitting]))
 
 
-async def _found(call: OperationCall[Any, Any]) -> Endpoint:
-    endpoint_id = call.path["id"]
-    found = await call.desk.store.endpoint(endpoint_id)
-    if found is None:
-        raise no_endpoint(endpoint_id)
-    return found
-
-
-async def _changed(call: OperationCall[Any, Any], change: EndpointChange) -> Endpoint:
-    return await call.desk.store.change_endpoint(call.path["id"], change, call.note())
-
-
 async def _resource(call: OperationCall[Any, Any], endpoint: Endpoint) -> EndpointResource:
-    counts = await call.desk.store.counts()
+    counts = await call.admin.endpoints.counts()
     return EndpointResource.of(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
 
 
@@ -126,7 +109,6 @@ OPERATIONS = (
         body=NewEndpoint,
         status=HTTPStatus.CREATED,
         tag=_TAG,
-        action="endpoint.add",
     ),
     ApiOperation(
         "POST",
@@ -159,7 +141,6 @@ OPERATIONS = (
         answer=EndpointResource,
         body=EndpointPatch,
         tag=_TAG,
-        action="endpoint.update",
     ),
     ApiOperation(
         "DELETE",
@@ -170,7 +151,6 @@ OPERATIONS = (
         _remove,
         status=HTTPStatus.NO_CONTENT,
         tag=_TAG,
-        action="endpoint.remove",
     ),
     ApiOperation(
         "POST",
@@ -181,7 +161,6 @@ OPERATIONS = (
         _enable,
         answer=EndpointResource,
         tag=_TAG,
-        action="endpoint.enable",
     ),
     ApiOperation(
         "POST",
@@ -194,7 +173,6 @@ OPERATIONS = (
         body=Disabling,
         body_optional=True,
         tag=_TAG,
-        action="endpoint.disable",
     ),
     ApiOperation(
         "POST",
@@ -207,7 +185,6 @@ OPERATIONS = (
         body=Rotation,
         body_optional=True,
         tag=_TAG,
-        action="endpoint.rotate-secret",
     ),
     ApiOperation(
         "POST",
@@ -220,6 +197,5 @@ OPERATIONS = (
         body=TestEvent,
         body_optional=True,
         tag=_TAG,
-        action="endpoint.test",
     ),
 )

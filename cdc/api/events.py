@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cdc.access.model import Scope
-from cdc.api.desk import EventKind
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import (
     SHORT_PAGES,
@@ -19,7 +20,9 @@ from cdc.api.resource import (
 from cdc.api.stream import sequence_of, stream
 from cdc.model.errors import NotFound
 from cdc.model.log_filter import EventFilter
-from cdc.outbox.slices import TimeBudget
+
+if TYPE_CHECKING:
+    from cdc.admin.events import EventType
 
 _TAG = "events"
 
@@ -29,31 +32,31 @@ class EventsQuery(EventsMeant, PageQuery):
 
 
 async def _types(call: OperationCall[None, None]) -> Response:
-    return Response(EventTypeList(items=[EventTypeResource(**_summary(kind)) for kind in call.desk.event_kinds()]))
+    return Response(EventTypeList(items=[EventTypeResource(**_summary(kind)) for kind in call.admin.events.types()]))
 
 
 async def _type(call: OperationCall[None, None]) -> Response:
     name = call.path["name"]
-    kind = next((kind for kind in call.desk.event_kinds() if kind.name == name), None)
+    kind = next((kind for kind in call.admin.events.types() if kind.name == name), None)
     if kind is None:
         raise NotFound(f"There is no event {name!r}.", "GET /api/v1/event-types lists all.")
     return Response(EventTypeDetail(**_summary(kind), payload_schema=kind.schema, example=kind.example))
 
 
-def _summary(kind: EventKind) -> dict[str, str]:
+def _summary(kind: EventType) -> dict[str, str]:
     return {"event": kind.name, "entity": kind.entity, "table": kind.table, "when": kind.when}
 
 
 async def _list(call: OperationCall[EventsQuery, None]) -> Response:
-    query, patience = call.query, TimeBudget(call.desk.clock.monotonic)
+    query = call.query
     which, after = EventFilter(**query.fields()), sequence_of(query.cursor)
-    page = await call.desk.store.search_events(which, query.limit, patience, after, oldest_first=True)
+    page = await call.admin.events.search(which, query.limit, after, oldest_first=True)
     return Response(EventPage(items=[EventResource.of(stored) for stored in page.found], next=page.further))
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
     event_id = call.path["id"]
-    stored = await call.desk.store.event(event_id)
+    stored = await call.admin.events.get(event_id)
     if stored is None:
         raise NotFound(f"There is no event {event_id}.", "GET /api/v1/events lists those that are kept.")
     return Response(EventResource.of(stored))

@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from cdc.access.model import Allowance, Scope
-from cdc.api.desk import Desk
-from cdc.audit import AuditEntry, Note
+from cdc.access.model import Scope
+from cdc.admin.admin import Admin
+from cdc.admin.principal import Principal
+from cdc.model.clock import Clock
 
 Query_co = TypeVar("Query_co", bound=BaseModel | None, covariant=True)
 Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
@@ -19,14 +20,11 @@ Body_co = TypeVar("Body_co", bound=BaseModel | None, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: ``name`` for the audit log; ``id``: of the token.  ``sources``: of which it sees and manages what there
-    is; empty: of all.  ``allowed``: what it may do beyond them."""
+    """``id``: of the token."""
 
     id: str
-    name: str
     scope: Scope
-    sources: tuple[str, ...] = ()
-    allowed: tuple[Allowance, ...] = ()
+    principal: Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +33,13 @@ class OperationCall(Generic[Query_co, Body_co]):
     whether the caller's token still works, for what takes long."""
 
     request: web.Request
-    desk: Desk
+    admin: Admin
+    clock: Clock
     caller: Caller
     path: Mapping[str, str]
     query: Query_co
     body: Body_co
     admitted: Callable[[], Awaitable[bool]]
-    action: str = ""
-
-    def note(self, subject: str = "") -> Note:
-        """Return the audit log's entry of this request, to be stored with its change.  ``subject``: what is made, where
-        the path does not name it."""
-        named = subject or "/".join(self.path.values())
-        return (AuditEntry(self.desk.clock.now(), self.caller.name, self.action, named),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +53,7 @@ class Response:
 @dataclass(frozen=True, slots=True)
 class ApiOperation:
     """``path``: with ``{name}`` for values.  ``name``: of the operation, unique.  ``problems``: statuses besides those
-    that every operation may answer.  ``action``: its name in the audit log; empty, it changes nothing.  ``stream``: it
-    writes its answer itself, of this content type."""
+    that every operation may answer.  ``stream``: it writes its answer itself, of this content type."""
 
     method: str
     path: str
@@ -78,5 +69,4 @@ class ApiOperation:
     description: str = ""
     tag: str = ""
     problems: tuple[int, ...] = ()
-    action: str = ""
     stream: str = ""

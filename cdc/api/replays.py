@@ -17,7 +17,6 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.rate import SLOWEST
 from cdc.model.replay import Replay, ReplayState
-from cdc.outbox.shared import no_replay
 
 _TAG = "replays"
 
@@ -104,41 +103,36 @@ class ReplayPage(ResponseModel):
 
 
 async def _count(call: OperationCall[None, ReplayWanted]) -> Response:
-    which = call.body.meant(call.desk.clock.now())
+    which = call.body.meant(call.clock.now())
     with named_in_the_body():
-        found = await call.desk.count_replay(which)
+        found = await call.admin.deliveries.count_replay(which)
     return Response(ReplayCount(deliveries=found.deliveries, expunged=found.expunged, complete=found.after is None))
 
 
 async def _begin(call: OperationCall[None, NewReplay]) -> Response:
-    desk = call.desk
-    which = call.body.meant(desk.clock.now())
+    which = call.body.meant(call.clock.now())
     with named_in_the_body():
-        begun = await desk.begin_replay(which, call.body.rate, call.caller.name)
+        begun = await call.admin.deliveries.begin_replay(which, call.body.rate)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Response(ReplayResource.of(begun, desk.clock.now()), headers)
+    return Response(ReplayResource.of(begun, call.clock.now()), headers)
 
 
 async def _list(call: OperationCall[PageQuery, None]) -> Response:
-    query, now = call.query, call.desk.clock.now()
-    found = await call.desk.store.replays(query.limit + 1, query.cursor)
+    query, now = call.query, call.clock.now()
+    found = await call.admin.deliveries.replays(query.limit + 1, query.cursor)
     shown = found[: query.limit]
     items = [ReplayResource.of(each, now) for each in shown]
     return Response(ReplayPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
-    replay_id = call.path["id"]
-    found = await call.desk.store.find_replay(replay_id)
-    if found is None:
-        raise no_replay(replay_id)
-    return Response(ReplayResource.of(found, call.desk.clock.now()))
+    found = await call.admin.deliveries.replay(call.path["id"])
+    return Response(ReplayResource.of(found, call.clock.now()))
 
 
 async def _cancel(call: OperationCall[None, None]) -> Response:
-    now = call.desk.clock.now()
-    ended = await call.desk.store.end_replay(call.path["id"], ReplayState.CANCELLED, "", now, call.note())
-    return Response(ReplayResource.of(ended, now))
+    ended = await call.admin.deliveries.cancel_replay(call.path["id"])
+    return Response(ReplayResource.of(ended, call.clock.now()))
 
 
 OPERATIONS = (
@@ -165,7 +159,6 @@ OPERATIONS = (
         status=HTTPStatus.ACCEPTED,
         tag=_TAG,
         description="With an endpoint, and no state, events that it wants and never got are sent as well.",
-        action="delivery.replay",
     ),
     ApiOperation(
         "GET",
@@ -197,6 +190,5 @@ OPERATIONS = (
         _cancel,
         answer=ReplayResource,
         tag=_TAG,
-        action="delivery.cancel-replay",
     ),
 )

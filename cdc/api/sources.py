@@ -29,7 +29,7 @@ class SourceList(ResponseModel):
 
 async def _list(call: OperationCall[None, None]) -> Response:
     names = SourceResource.model_fields
-    shown = [SourceResource(**{name: getattr(each, name) for name in names}) for each in call.desk.sources()]
+    shown = [SourceResource(**{name: getattr(each, name) for name in names}) for each in call.admin.sources.reported()]
     return Response(SourceList(items=shown))
 
 

@@ -59,18 +59,18 @@ async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
 async def _begin(call: OperationCall[StreamQuery, None]) -> int:
     """Behind the event that a client which comes back saw last, else behind the newest."""
     last = call.request.headers.get("Last-Event-ID", "")
-    return sequence_of(last) if last else await call.desk.newest()
+    return sequence_of(last) if last else await call.admin.events.newest()
 
 
 async def _follow(
     call: OperationCall[StreamQuery, None], response: web.StreamResponse, pattern: str | None, after: int
 ) -> None:
-    clock, never = call.desk.clock, asyncio.Event()
+    clock, never = call.clock, asyncio.Event()
     heard = looked = clock.monotonic()
     await _write(response, b":\n\n")  # the client sees at once that it is connected
     while True:
-        newest = await call.desk.newest()
-        found = await call.desk.store.events(_PAGE, after=after, pattern=pattern) if newest > after else []
+        newest = await call.admin.events.newest()
+        found = await call.admin.events.after(after, _PAGE, pattern) if newest > after else []
         if found:
             await _write(response, b"".join(map(_message, found)))
             heard = clock.monotonic()

@@ -17,6 +17,7 @@ from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken, Claim, ClaimState
 from cdc.access.rate import RateLimit
 from cdc.access.sign_in import SignIn
+from cdc.admin.principal import Principal
 from cdc.api.operation import Caller
 from cdc.api.problem import Problem
 from cdc.model.clock import Clock
@@ -56,7 +57,7 @@ class TokenAuth:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         self._limit(self._tokens, token.id)
-        return Caller(token.id, f"token:{token.name}", token.scope, token.sources, token.allowed)
+        return Caller(token.id, token.scope, Principal(f"token:{token.name}", token.sources, token.allowed))
 
     async def _token(self, request: web.Request) -> ApiToken | None:
         given = request.headers.get("Authorization", "")

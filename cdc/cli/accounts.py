@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cdc.access.accounts import Accounts
-from cdc.cli.auditing import opened_access
+from cdc.cli.admin import opened_access
 from cdc.config import Config
 from cdc.config.section import read_password as read_password_file
 from cdc.model.clock import SystemClock

@@ -8,8 +8,8 @@ import click
 
 from cdc.access.model import AuditFilter
 from cdc.audit import RecordedEntry
+from cdc.cli.admin import opened_access
 from cdc.cli.asynchronous import run_async
-from cdc.cli.auditing import opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_json, print_table
 from cdc.cli.session import CommandSession, pass_session

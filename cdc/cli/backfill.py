@@ -7,19 +7,17 @@ from collections.abc import Sequence
 
 import click
 
+from cdc.admin.admin import Admin
+from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.auditing import actor, note
 from cdc.cli.backfill_watch import watch
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.config import Config, SourceConfig
-from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState
+from cdc.model.backfill import Asked, Backfill, BackfillState
 from cdc.model.clock import SystemClock
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore
-from cdc.outbox.shared import no_backfill
-from cdc.runtime import backfill as service_backfill
 from cdc.runtime import backfill_capture
 
 INTERRUPTED = 130
@@ -70,14 +68,14 @@ def backfill(
     config = quiet_configuration(session)
     _one_thing(tables or all_tables, listed, watched, *changes.values())
     if listed:
-        _print(run_async(_newest(config)), as_json=as_json)
+        _print(with_admin(config, lambda admin: admin.backfills.newest(_LISTED)), as_json=as_json)
     elif watched:
-        _look_on(config, [run_async(_found(config, each)) for each in watched], as_json=as_json)
+        _look_on(config, with_admin(config, lambda admin: _found(admin, watched)), as_json=as_json)
     elif any(changes.values()):
-        _print(run_async(_change(config, changes)), as_json=as_json)
+        _print(with_admin(config, lambda admin: _change(admin, changes)), as_json=as_json)
     else:
-        asked = Asked(tables, actor(), where, endpoint, rate)
-        begun = run_async(_begin(config, _source(config, source), asked, dry_run=dry_run))
+        name, asked = _source(config, source).name, Asked(tables, where, endpoint, rate)
+        begun = with_admin(config, lambda admin: _begin(admin, name, asked, dry_run=dry_run))
         if dry_run or detach:
             _print(begun, as_json=as_json)
         else:
@@ -103,28 +101,12 @@ def _source(config: Config, name: str | None) -> SourceConfig:
 # -- what there is ----------------------------------------------------------------------------------------------------
 
 
-async def _newest(config: Config) -> list[Backfill]:
-    async with opened_outbox(config) as store:
-        return await store.backfills(_LISTED)
+async def _found(admin: Admin, ids: Sequence[str]) -> list[Backfill]:
+    return [await admin.backfills.get(each) for each in ids]
 
 
-async def _found(config: Config, backfill_id: str) -> Backfill:
-    async with opened_outbox(config) as store:
-        found = await store.find_backfill(backfill_id)
-    if found is None:
-        raise no_backfill(backfill_id)
-    return found
-
-
-async def _change(config: Config, changes: dict[str, tuple[str, ...]]) -> list[Backfill]:
-    changed = []
-    async with opened_outbox(config) as store:
-        for option, ids in changes.items():
-            state, action = ACTIONS[option]
-            for backfill_id in ids:
-                now, entries = SystemClock().now(), note(action, backfill_id)
-                changed.append(await store.set_backfill(backfill_id, state, "", now, entries))
-    return changed
+async def _change(admin: Admin, changes: dict[str, tuple[str, ...]]) -> list[Backfill]:
+    return [await admin.backfills.change(each, name) for name, ids in changes.items() for each in ids]
 
 
 def _print(backfills: Sequence[Backfill], *, as_json: bool) -> None:
@@ -164,23 +146,15 @@ def as_fields(backfill: Backfill) -> dict[str, object]:
 # -- a new one --------------------------------------------------------------------------------------------------------
 
 
-async def _begin(config: Config, source: SourceConfig, asked: Asked, *, dry_run: bool) -> list[Backfill]:
-    async with opened_outbox(config) as store:
-        planned = await service_backfill.planned(source, asked)
-        await _say_who(store, planned)
-        for each in planned if not dry_run else ():
-            await store.add_backfill(each, note("backfill.begin", each.id))
-    return planned
-
-
-async def _say_who(store: OutboxStore, planned: Sequence[Backfill]) -> None:
-    for each in planned:
-        gets = await service_backfill.receivers(store, each)
+async def _begin(admin: Admin, source: str, asked: Asked, *, dry_run: bool) -> list[Backfill]:
+    planned = await (admin.backfills.plan if dry_run else admin.backfills.begin)(source, asked)
+    for each, gets in planned:
         if not gets:
             say(
                 f"No endpoint asks for existing rows of {each.table}: their events are kept in the outbox and sent to"
                 " nobody.  --endpoint sends them to one; `cdc endpoint update ID --events` names them (*.existing)."
             )
+    return [each for each, _ in planned]
 
 
 def _look_on(config: Config, backfills: Sequence[Backfill], *, as_json: bool) -> None:

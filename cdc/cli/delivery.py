@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from cdc.admin.admin import Admin
+from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
 from cdc.cli.log_json import attempt_as_json, delivery_as_json
 from cdc.cli.output import echo, json_option, print_fields, print_json, print_json_line, print_table, say
@@ -15,7 +16,6 @@ from cdc.config import Config
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt, DeliveryView
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.shared import no_delivery
 
 #: Deliveries of an export that are held at once.
 _PAGE = 500
@@ -62,7 +62,12 @@ async def _list(config: Config, which: DeliveryFilter, limit: int, before: str |
 @pass_session
 def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
     """Show one delivery and its attempts."""
-    view, attempts = run_async(_one(quiet_configuration(session), delivery_id))
+
+    async def one(admin: Admin) -> tuple[DeliveryView, list[Attempt]]:
+        view = await admin.deliveries.get(delivery_id)
+        return view, await admin.deliveries.attempts(view)
+
+    view, attempts = with_admin(quiet_configuration(session), one)
     if as_json:
         print_json(delivery_as_json(view) | {"log": [attempt_as_json(attempt) for attempt in attempts]})
         return
@@ -89,14 +94,6 @@ def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
     print_table(titles, rows, "No attempt yet.")
 
 
-async def _one(config: Config, delivery_id: str) -> tuple[DeliveryView, list[Attempt]]:
-    async with opened_outbox(config) as store:
-        view = await store.delivery(delivery_id)
-        if view is None:
-            raise no_delivery(delivery_id)
-        return view, await store.attempts(delivery_id)
-
-
 @delivery.command()
 @click.argument("delivery_ids", metavar="ID…", nargs=-1, required=True)
 @pass_session
@@ -106,14 +103,13 @@ def retry(session: CommandSession, delivery_ids: tuple[str, ...]) -> None:
     Meant for dead letters.  A delivered one is sent once more with the same webhook-id; one that waits for its next
     attempt is sent now.  Many at once: cdc replay.
     """
-    run_async(_retry(quiet_configuration(session), delivery_ids))
 
-
-async def _retry(config: Config, delivery_ids: tuple[str, ...]) -> None:
-    async with opened_outbox(config) as store:
+    async def retry_each(admin: Admin) -> None:
         for delivery_id in delivery_ids:
-            await store.retry(delivery_id, SystemClock().now(), note("delivery.retry", delivery_id))
+            await admin.deliveries.retry(delivery_id)
             say(f"{delivery_id}: Due now; `cdc run` sends it.")
+
+    with_admin(quiet_configuration(session), retry_each)
 
 
 @delivery.command()

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import click
 
+from cdc.admin.endpoint_checks import sending_problem
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import Styled, echo, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
-from cdc.config import Config
+from cdc.config import Config, sending
 from cdc.mapping.catalogue import RETIRED
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
@@ -23,8 +24,7 @@ from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime import doctor as service_doctor
-from cdc.runtime import endpoints as service_endpoints
-from cdc.runtime import markers, sending
+from cdc.runtime import markers
 from cdc.runtime.file_modes import file_findings
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
@@ -146,7 +146,7 @@ async def _without_old_tests(
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
     """What the configuration keeps from being sent, if anything."""
-    problem = service_endpoints.sending_problem(config, endpoint)
+    problem = sending_problem(config, endpoint)
     return None if problem is None else Finding("allowed", Severity.WRONG, problem.message, problem.hint)
 
 

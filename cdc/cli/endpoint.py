@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import click
 
+from cdc.admin.admin import Admin
+from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.auditing import note
 from cdc.cli.endpoint_headers import changed_headers, given_headers, kept_headers
 from cdc.cli.endpoint_input import endpoint_options, given_fields
-from cdc.cli.endpoint_preview import check_filter, preview
+from cdc.cli.endpoint_preview import LAST, check_filter, preview
 from cdc.cli.endpoint_secret import (
     agreement,
-    chosen_secret,
+    read_secret,
     revealed,
     say_revealed,
     secret_json,
@@ -30,15 +31,11 @@ from cdc.cli.output import echo, json_option, print_fields, print_json, print_ta
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.dispatch.signing import Signature, signature_of
-from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 from cdc.model.mail_address import is_mail
-from cdc.outbox.shared import no_endpoint
-from cdc.runtime import delivery_test as trial
-from cdc.runtime import endpoints as service_endpoints
+from cdc.runtime import outboxes
 
 id_argument = click.argument("endpoint_id", metavar="ID")
 
@@ -82,17 +79,10 @@ def add(
     standard input (a prompt on a terminal).
     """
     config = quiet_configuration(session)
-    fields = given_fields(config, **given)
+    fields = given_fields(**given)
     if headers := given_headers(header_texts, bearer, basic):
         fields["headers"] = headers
-    chosen = chosen_secret(secret, Signature(signature) if signature else None)
-    made = service_endpoints.new_endpoint(fields, chosen, SystemClock().now())
-    service_endpoints.check_endpoint(config, made)
-    if made.condition:
-        check_filter(config, made)
-    if validate:
-        made = replace(made, **_agreed(config, made, fields))
-    run_async(_add(config, made))
+    made = run_async(_add(config, fields, read_secret(secret), signature, validate=bool(validate)))
     if as_json:
         print_json(endpoint_json(made) | secret_json(made))
         return
@@ -103,9 +93,17 @@ def add(
         say_revealed(made)
 
 
-async def _add(config: Config, made: Endpoint) -> None:
+async def _add(
+    config: Config, fields: dict[str, Any], secret: str | None, signature: str | None, *, validate: bool
+) -> Endpoint:
+    made = admin_of(config, outboxes.open_outbox(config)).endpoints.new(fields, secret, signature)
+    if made.condition:
+        async with opened_outbox(config) as store:
+            check_filter(config, made, await store.events(LAST))
+    if validate:
+        made = replace(made, **await _agreed(config, made, fields))
     async with opened_outbox(config, create=True) as store:
-        await store.add_endpoint(made, note("endpoint.add", made.id))
+        return await admin_of(config, store).endpoints.add(made)
 
 
 @endpoint.command("list")
@@ -113,7 +111,7 @@ async def _add(config: Config, made: Endpoint) -> None:
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
     """List all endpoints and how their deliveries stand."""
-    endpoints, counts = run_async(_all(quiet_configuration(session)))
+    endpoints, counts = with_admin(quiet_configuration(session), _all)
     if as_json:
         print_json({"endpoints": [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]})
         return
@@ -122,9 +120,8 @@ def list_(session: CommandSession, as_json: bool) -> None:
     print_table(titles, rows, "There is no endpoint yet: cdc endpoint add URL --events invoice.paid")
 
 
-async def _all(config: Config) -> tuple[list[Endpoint], dict[str, Counts]]:
-    async with opened_outbox(config) as store:
-        return await store.endpoints(), await store.counts()
+async def _all(admin: Admin) -> tuple[list[Endpoint], dict[str, Counts]]:
+    return await admin.endpoints.all(), await admin.endpoints.counts()
 
 
 @endpoint.command()
@@ -133,19 +130,16 @@ async def _all(config: Config) -> tuple[list[Endpoint], dict[str, Counts]]:
 @pass_session
 def show(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
     """Show one endpoint."""
-    found, counts = run_async(_one(quiet_configuration(session), endpoint_id))
+
+    async def one(admin: Admin) -> tuple[Endpoint, Counts]:
+        found = await admin.endpoints.get(endpoint_id)
+        return found, (await admin.endpoints.counts()).get(endpoint_id, {})
+
+    found, counts = with_admin(quiet_configuration(session), one)
     if as_json:
         print_json(endpoint_json(found, counts))
         return
     print_fields(endpoint_fields(found, counts))
-
-
-async def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
-    async with opened_outbox(config) as store:
-        found = await store.endpoint(endpoint_id)
-        if found is None:
-            raise no_endpoint(endpoint_id)
-        return found, (await store.counts()).get(endpoint_id, {})
 
 
 @endpoint.command()
@@ -183,33 +177,36 @@ def update(
     of the URL: when one of these changes, give them again, or remove them.
     """
     config = quiet_configuration(session)
-    fields = given_fields(config, **given)
+    fields = given_fields(**given)
     if all_sources:
         if "sources" in fields:
             raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
         fields["sources"] = ()
     headers = given_headers(header_texts, bearer, basic)
-    if not fields and not headers and not removed and not no_headers and validate is None:
+    about_headers = bool(headers or removed or no_headers)
+    if not fields and not about_headers and validate is None:
         raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
-    found, _ = run_async(_one(config, endpoint_id))
-    if headers or removed or no_headers:
-        fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
-        fields["kept_headers"] = kept_headers(fields["headers"], headers)
-    wanted = EndpointChange(**fields).applied_to(found)
-    service_endpoints.check_endpoint(config, wanted, fields)
-    if fields.get("condition"):
-        check_filter(config, wanted)
-    if validate is False:
-        fields["origin"] = ""
-    elif validate or (found.origin and "url" in fields):
-        fields |= _agreed(config, wanted, fields)
-    _change(config, endpoint_id, EndpointChange(**fields), as_json, "Changed.")
+
+    async def change(admin: Admin) -> Endpoint:
+        found = await admin.endpoints.get(endpoint_id)
+        if about_headers:
+            fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
+            fields["kept_headers"] = kept_headers(fields["headers"], headers)
+        wanted = admin.endpoints.changed(found, fields)
+        if fields.get("condition"):
+            check_filter(config, wanted, await admin.events.last(LAST))
+        agreed: Mapping[str, Any] = {"origin": ""} if validate is False else {}
+        if validate or (validate is None and found.origin and "url" in fields):
+            agreed = await _agreed(config, wanted, fields)
+        return await admin.endpoints.change(found, fields, agreed)
+
+    _print_changed(with_admin(config, change), as_json, "Changed.")
 
 
-def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:
+async def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that change as the endpoint agrees to get events.  Its rate becomes what it allows, unless one is
     given or it is lower already."""
-    agreed = agreement(config, wanted)
+    agreed = await agreement(config, wanted)
     if agreed.rate is None or "rate" in fields or 0 < wanted.rate <= agreed.rate / 60:
         return {"origin": agreed.origin}
     return {"origin": agreed.origin, "rate": agreed.rate / 60}
@@ -221,8 +218,8 @@ def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[st
 @pass_session
 def enable(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
     """Send again, beginning with what has waited."""
-    wanted = EndpointChange(enabled=True, disabled_reason="")
-    _change(quiet_configuration(session), endpoint_id, wanted, as_json, "Enabled.")
+    enabled = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.enable(endpoint_id))
+    _print_changed(enabled, as_json, "Enabled.")
 
 
 @endpoint.command()
@@ -232,8 +229,8 @@ def enable(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
 @pass_session
 def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: bool) -> None:
     """Stop sending; events wait until it is enabled again."""
-    wanted = EndpointChange(enabled=False, disabled_reason=reason)
-    _change(quiet_configuration(session), endpoint_id, wanted, as_json, "Disabled: its events wait.")
+    disabled = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.disable(endpoint_id, reason))
+    _print_changed(disabled, as_json, "Disabled: its events wait.")
 
 
 @endpoint.command()
@@ -241,13 +238,8 @@ def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: boo
 @pass_session
 def remove(session: CommandSession, endpoint_id: str) -> None:
     """Remove an endpoint, and cancel what has not been delivered."""
-    run_async(_remove(quiet_configuration(session), endpoint_id))
+    with_admin(quiet_configuration(session), lambda admin: admin.endpoints.remove(endpoint_id))
     say(f"{endpoint_id}: Removed.")
-
-
-async def _remove(config: Config, endpoint_id: str) -> None:
-    async with opened_outbox(config) as store:
-        await store.remove_endpoint(endpoint_id, SystemClock().now(), note("endpoint.remove", endpoint_id))
 
 
 @endpoint.command("rotate-secret")
@@ -274,12 +266,11 @@ def rotate_secret(
     Requests carry signatures of both until the overlap ends: change the receiver within that time.  Without --secret
     or --signature the kind stays as it is.
     """
-    config = quiet_configuration(session)
-    present, _ = run_async(_one(config, endpoint_id))
-    wanted = Signature(signature) if signature else None
-    chosen = chosen_secret(secret, wanted, signature_of(present.secret))
-    until = SystemClock().now() + timedelta(hours=overlap)
-    rotated = run_async(_changed(config, endpoint_id, EndpointChange(secret=chosen, former_secret_until=until)))
+    config, chosen = quiet_configuration(session), read_secret(secret)
+    rotated = with_admin(
+        config,
+        lambda admin: admin.endpoints.rotate_secret(endpoint_id, chosen, signature, timedelta(hours=overlap)),
+    )
     if as_json:
         print_json(endpoint_json(rotated) | secret_json(rotated))
         return
@@ -297,8 +288,7 @@ def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) ->
 
     Ends with 1 when it was not accepted; it is not tried again then, but stays in the delivery log as dead.
     """
-    config = quiet_configuration(session)
-    attempt = run_async(trial.send_test(config, endpoint_id, name, note("endpoint.test", endpoint_id)))
+    attempt = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.send_test(endpoint_id, name))
     if as_json:
         print_json(attempt_as_json(attempt))
     else:
@@ -309,25 +299,10 @@ def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) ->
     return 1 if attempt.error else 0
 
 
-def _change(config: Config, endpoint_id: str, wanted: EndpointChange, as_json: bool, done: str) -> None:
-    changed = run_async(_changed(config, endpoint_id, wanted))
+def _print_changed(changed: Endpoint, as_json: bool, done: str) -> None:
     if as_json:
         print_json(endpoint_json(changed))
-    say(f"{endpoint_id}: {done}")
-
-
-async def _changed(config: Config, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
-    async with opened_outbox(config) as store:
-        return await store.change_endpoint(endpoint_id, wanted, note(_action(wanted), endpoint_id))
-
-
-def _action(wanted: EndpointChange) -> str:
-    """As the audit log calls it."""
-    if wanted.secret is not None:
-        return "endpoint.rotate-secret"
-    if wanted.enabled is not None:
-        return "endpoint.enable" if wanted.enabled else "endpoint.disable"
-    return "endpoint.update"
+    say(f"{changed.id}: {done}")
 
 
 def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:

@@ -8,12 +8,10 @@ from typing import Any
 import click
 
 from cdc.cli.endpoint_headers import header_options
-from cdc.config import Config
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.model.endpoint import Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.pattern import check_pattern
-from cdc.runtime import endpoints
 
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
@@ -65,14 +63,12 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def given_fields(
-    config: Config,
     *,
     url: str | None = None,
     events: str | None = None,
     description: str | None = None,
     sources: Sequence[str] = (),
     payload: str | None = None,
-    timeout: float | None = None,
     retries: str | None = None,
     fields: str | None = None,
     order: str | None = None,
@@ -82,16 +78,13 @@ def given_fields(
 ) -> dict[str, Any]:
     """Fields of `Endpoint` for what was given; ``others``: those that are taken as they come.  Raises `UsageError`.
 
-    Headers, and what `cdc.runtime.check_endpoint` checks, are not seen to here."""
-    for name in sources:
-        config.select_source(name)
+    Headers are not among them."""
     given = {
         "url": url,
-        "events": None if events is None else endpoints.check_patterns(config, parse_events(events)),
+        "events": None if events is None else parse_events(events),
         "description": description,
         "sources": tuple(sources) or None,
         "format": None if payload is None else PayloadFormat(payload),
-        "timeout": None if timeout is None else _check_timeout(timeout, config.dispatch.max_timeout_seconds),
         "retry_schedule": None if retries is None else parse_retries(retries),
         "fields": None if fields is None else tuple(dict.fromkeys(_pieces(fields))),
         "order": None if order is None else Order(order),
@@ -136,12 +129,3 @@ def retries_text(delays: Sequence[float]) -> str:
     """The preset's name, if it is one, else the seconds."""
     names = [name for name, preset in SCHEDULES.items() if preset == tuple(delays)]
     return names[0] if names else ",".join(f"{delay:g}" for delay in delays) or "none"
-
-
-def _check_timeout(timeout: float, most: float) -> float:
-    if not 0 < timeout <= most:
-        raise UsageError(
-            f"A timeout of {timeout:g} s is not possible.",
-            f"It is more than 0 and at most {most:g} s, the max_timeout_seconds under [dispatch].",
-        )
-    return timeout

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from cdc.admin.endpoint_checks import check_patterns
+from cdc.admin.preview import Previewed, tried
+from cdc.admin.preview import preview as preview_events
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_input import parse_events
 from cdc.cli.output import json_option, print_json, print_table, say
@@ -19,8 +22,6 @@ from cdc.model.errors import UsageError
 from cdc.model.payload import format_time
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
-from cdc.runtime import endpoints
-from cdc.runtime.endpoints import Previewed
 
 #: So many of the last events are looked at unless it is said otherwise.
 LAST = 100
@@ -53,13 +54,13 @@ def preview(
     if endpoint_id is None and events is None:
         raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")
     config = quiet_configuration(session)
-    patterns = None if events is None else endpoints.check_patterns(config, parse_events(events))
+    patterns = None if events is None else check_patterns(config, parse_events(events))
     for name in sources:
         config.select_source(name)
     present, stored = run_async(_look(config, endpoint_id, last))
     wanted: dict[str, Any] = {"patterns": patterns, "sources": tuple(sources) or None, "condition": condition}
     subscriber = replace(present, **{name: value for name, value in wanted.items() if value is not None})
-    _print(endpoints.preview(subscriber, stored), as_json)
+    _print(preview_events(subscriber, stored), as_json)
 
 
 async def _look(config: Config, endpoint_id: str | None, last: int) -> tuple[Subscriber, list[StoredEvent]]:
@@ -116,10 +117,10 @@ def _counted(looked_at: Sequence[Previewed]) -> str:
     )
 
 
-def check_filter(config: Config, endpoint: Endpoint) -> None:
-    """Tells what a filter would do; before it is saved.  Raises `UsageError` where an example shows that it gives
+def check_filter(config: Config, endpoint: Endpoint, last: Sequence[StoredEvent]) -> None:
+    """Say what a filter would do, before it is saved.  Raises `UsageError` where an example shows that it gives
     neither true nor false."""
-    judged = endpoints.tried(config, endpoint)
+    judged = tried(config, endpoint)
     problems = [each.problem for each in judged if each.problem]
     for each in judged:
         if not each.boolean:
@@ -131,6 +132,5 @@ def check_filter(config: Config, endpoint: Endpoint) -> None:
         )
     elif judged and all(each.missing for each in judged):
         say("The filter asks for something that none of these events has as an example: is it spelt as in the payload?")
-    _, stored = run_async(_look(config, None, LAST))
-    if stored:
-        say(_counted(endpoints.preview(subscriber_of(endpoint), stored)))
+    if last:
+        say(_counted(preview_events(subscriber_of(endpoint), last)))

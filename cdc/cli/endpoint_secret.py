@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.cli.asynchronous import run_async
 from cdc.cli.output import say
-from cdc.config import Config
-from cdc.dispatch.signing import Signature, check_secret, new_secret, public_key, signature_of
+from cdc.config import Config, sending
+from cdc.dispatch.signing import Signature, public_key, signature_of
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 from cdc.model.mail_address import is_mail
-from cdc.runtime import sending
 
 if TYPE_CHECKING:
     from cdc.dispatch.handshake import Agreement
@@ -41,20 +39,9 @@ def signature_option(default: str) -> Callable[[Callable[..., Any]], Callable[..
     )
 
 
-def chosen_secret(secret: str | None, signature: Signature | None, otherwise: Signature = Signature.V1) -> str:
-    """``secret``: None has one made, ``-`` reads it from standard input (arguments are seen by other users).
-    ``otherwise``: the signature when neither says which."""
-    if secret is None:
-        return new_secret(signature or otherwise)
-    if secret == _STANDARD_INPUT:
-        secret = sys.stdin.readline().strip()
-    check_secret(secret)
-    if signature is not None and signature_of(secret) is not signature:
-        raise UsageError(
-            f"The secret given does not make the signature {signature}.",
-            "whsec_ is for v1, whsk_ for v1a; or leave one out.",
-        )
-    return secret
+def read_secret(secret: str | None) -> str | None:
+    """``-`` reads it from standard input (arguments are seen by other users); None has one made."""
+    return sys.stdin.readline().strip() if secret == _STANDARD_INPUT else secret
 
 
 def revealed(endpoint: Endpoint) -> tuple[str, str]:
@@ -88,11 +75,11 @@ def secret_json(endpoint: Endpoint) -> dict[str, str]:
     return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}
 
 
-def agreement(config: Config, endpoint: Endpoint) -> Agreement:
+async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
     """Ask the endpoint.  Raises `EndpointRefused`."""
     if is_mail(endpoint.url):
         raise UsageError("An endpoint that is an e-mail address cannot be asked.", "Leave --validate out.")
-    agreed = run_async(sending.agreement(config, endpoint))
+    agreed = await sending.agreement(config, endpoint)
     rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
     say(f"The endpoint agrees to get events from {agreed.origin}, at {rate}.")
     return agreed

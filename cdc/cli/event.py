@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import click
 import orjson
 
+from cdc.admin.event_types import event_types
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.event_log import export, expunge
 from cdc.cli.log_json import event_as_json
@@ -41,7 +42,7 @@ def list_(session: CommandSession, pattern: str, as_json: bool) -> None:
 
     With your own rules, if a configuration is there.  PATTERN narrows it: 'invoice.*'.
     """
-    kinds = service_events.event_types(quiet_configuration(session))
+    kinds = event_types(quiet_configuration(session))
     chosen = [kind for kind in kinds if matches(kind.name, (check_pattern(pattern),))]
     if as_json:
         events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
@@ -65,7 +66,7 @@ def schema(session: CommandSession, name: str | None, source: str | None) -> Non
     """
     config = quiet_configuration(session)
     kinds = (
-        service_events.event_types(config)
+        event_types(config)
         if source is None
         else run_async(service_events.event_types_of(config.select_source(source)))
     )

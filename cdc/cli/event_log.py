@@ -6,8 +6,8 @@ from typing import Final
 
 import click
 
+from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.auditing import note
 from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
 from cdc.cli.output import confirm, json_option, print_json, print_json_line, say
@@ -20,8 +20,6 @@ from cdc.model.log_filter import EventFilter
 
 #: Events that are held at once.
 _PAGE: Final = 500
-#: Events that are expunged in one write.
-_BATCH: Final = 100
 
 
 @click.command()
@@ -71,7 +69,7 @@ def expunge(
     )
     if ids:
         confirm(f"Empty the payloads of {len(ids)} events for good?", yes=yes)
-    cancelled = run_async(_expunge(config, ids))
+    cancelled = with_admin(config, lambda admin: admin.events.expunge(ids))
     if as_json:
         print_json({"events": len(ids), "cancelled": cancelled})
     say(f"{len(ids)} events are expunged, {cancelled} deliveries were cancelled.")
@@ -86,12 +84,3 @@ async def _of_record(config: Config, which: EventFilter) -> list[str]:
             found += [stored.id for stored in page if not stored.expunged]
             after = page[-1].sequence
     return found
-
-
-async def _expunge(config: Config, event_ids: list[str]) -> int:
-    cancelled = 0
-    async with opened_outbox(config) as store:
-        for first in range(0, len(event_ids), _BATCH):
-            batch = event_ids[first : first + _BATCH]
-            cancelled += await store.expunge(batch, SystemClock().now(), note("event.expunge", *batch))
-    return cancelled

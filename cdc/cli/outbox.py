@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from cdc.cli.admin import admin_of, opened_access
 from cdc.cli.asynchronous import create_outbox, opened_outbox, run_async
-from cdc.cli.auditing import note, opened_access
 from cdc.cli.output import echo, json_option, print_json, print_script, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -73,7 +73,7 @@ def rekey(session: CommandSession, as_json: bool) -> None:
 
 async def _rekey(config: Config) -> int:
     async with opened_outbox(config) as store, opened_access(config) as access:
-        return await store.seal_secrets(note=note("outbox.rekey", "outbox")) + await access.seal_secrets()
+        return await admin_of(config, store).rekey(access)
 
 
 @outbox.command("sql")

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 
 import click
 
+from cdc.admin.admin import Admin
+from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.auditing import actor, note
 from cdc.cli.output import confirm, echo, json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.model.change import Operation, Quarantined
-from cdc.model.errors import NotFound, UsageError
-from cdc.outbox.base import OutboxStore
-from cdc.runtime import backfill
-
-_PAGE = 500
+from cdc.model.change import Quarantined
+from cdc.model.errors import UsageError
 
 
 @click.group()
@@ -56,7 +53,7 @@ def list_changes(session: CommandSession, source: str | None, limit: int, as_jso
 @pass_session
 def show(session: CommandSession, change_id: str, as_json: bool) -> None:
     """Show a skipped change: why it was skipped, and the row before and after it."""
-    found = run_async(_found(quiet_configuration(session), change_id))
+    found = with_admin(quiet_configuration(session), lambda admin: admin.quarantine.get(change_id))
     if as_json:
         print_json(_as_fields(found) | {"before": found.before, "after": found.after})
         return
@@ -76,9 +73,13 @@ def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) ->
     `cdc run` does it, as other backfills: cdc backfill --list.
     """
     config = quiet_configuration(session)
-    for change_id in change_ids:
-        begun = run_async(_reread(config, change_id, endpoint))
-        say(f"{change_id} is read again by {begun}.")
+
+    async def reread_each(admin: Admin) -> None:
+        for change_id in change_ids:
+            begun = await admin.quarantine.reread(change_id, endpoint)
+            say(f"{change_id} is read again by {begun.id}.")
+
+    with_admin(config, reread_each)
 
 
 @quarantine.command()
@@ -93,54 +94,15 @@ def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool
     config = quiet_configuration(session)
     if all_changes:
         confirm("Remove all changes from quarantine?", yes=yes)
-    say(f"{run_async(_remove(config, change_ids))} removed.")
+        removed = with_admin(config, lambda admin: admin.quarantine.remove_all())
+    else:
+        removed = with_admin(config, lambda admin: admin.quarantine.remove(change_ids))
+    say(f"{removed} removed.")
 
 
 async def _newest(config: Config, limit: int, source: str | None) -> tuple[list[Quarantined], dict[str, int]]:
     async with opened_outbox(config) as store:
         return await store.quarantined(limit, source=source), await store.count_quarantined()
-
-
-async def _found(config: Config, change_id: str) -> Quarantined:
-    async with opened_outbox(config) as store:
-        return await _find(store, change_id)
-
-
-async def _find(store: OutboxStore, change_id: str) -> Quarantined:
-    found = await store.find_quarantined(change_id)
-    if found is None:
-        raise NotFound(f"No change {change_id} is in quarantine.", "cdc quarantine list shows those that are.")
-    return found
-
-
-async def _reread(config: Config, change_id: str, endpoint: str) -> str:
-    async with opened_outbox(config) as store:
-        found = await _find(store, change_id)
-        if found.key is None or found.operation in (Operation.DELETE, Operation.TRUNCATE):
-            raise UsageError(
-                f"The change {change_id} ({found.operation} of {found.table}) leaves no row to read.",
-                "cdc quarantine show prints what is known of it.",
-            )
-        source = config.select_source(found.source)
-        (planned,) = await backfill.planned_for_row(source, found.table, found.key, actor(), endpoint)
-        await backfill.receivers(store, planned)
-        await store.add_backfill(planned, note("quarantine.reread", change_id))
-        await store.set_reread(change_id, planned.id)
-    return planned.id
-
-
-async def _remove(config: Config, change_ids: Sequence[str]) -> int:
-    removed: list[str] = []
-    async with opened_outbox(config) as store:
-        if change_ids:
-            removed += [each for each in change_ids if await _removed(store, each)]
-        else:
-            while page := await store.quarantined(_PAGE):
-                removed += [each.id for each in page if await _removed(store, each.id)]
-    missing = [each for each in change_ids if each not in removed]
-    if missing:
-        raise NotFound(f"No change {missing[0]} is in quarantine.", "cdc quarantine list shows those that are.")
-    return len(removed)
 
 
 def _record(change: Quarantined) -> str:
@@ -160,9 +122,3 @@ def _as_fields(change: Quarantined) -> dict[str, object]:
         "reason": change.reason,
         "backfill": change.backfill,
     }
-
-
-async def _removed(store: OutboxStore, change_id: str) -> bool:
-    if await store.find_quarantined(change_id) is None:
-        return False
-    return await store.remove_quarantined(change_id, note("quarantine.remove", change_id))

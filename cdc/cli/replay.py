@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from cdc.cli.admin import admin_of
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.auditing import note
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options
 from cdc.cli.output import confirm, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
@@ -104,9 +104,8 @@ async def _replay(config: Config, plan: ReplayPlan, total: int, *, quiet: bool) 
     async with opened_outbox(config) as store:
         with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
             task = bar.add_task("made due", total=total)
-            subject = plan.which.endpoint_id or plan.which.event_pattern or "deliveries"
-            plan = replace(plan, note=note("delivery.replay", subject))
-            done = await run_plan(store, plan, SystemClock(), stop, lambda count: bar.advance(task, count))
+            noted = admin_of(config, store).deliveries.replay_plan(plan.which, plan.rate, plan.after)
+            done = await run_plan(store, noted, SystemClock(), stop, lambda count: bar.advance(task, count))
     return done
 
 

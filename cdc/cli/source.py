@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.auditing import note
+from cdc.cli.admin import with_admin
 from cdc.cli.output import json_option, print_json, print_script, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.config import DEFAULT_FILE, Config, SourceConfig, find_config
+from cdc.config import DEFAULT_FILE, Config, find_config
 from cdc.config.scan import ScannedInstallation, append, as_toml, scan
-from cdc.runtime import markers, survey
+from cdc.runtime import survey
 
 
 @click.group()
@@ -82,14 +81,8 @@ def adopt(session: CommandSession, name: str) -> None:
     After an outbox was lost, or restored from an older copy: what was read since is not in the journal any more.  The
     captured tables are read again, as events .read; deleted records are not reported.
     """
-    config = quiet_configuration(session)
-    tables = run_async(_adopt(config, config.select_source(name)))
+    tables = with_admin(quiet_configuration(session), lambda admin: admin.sources.adopt(name))
     say(f"{name}: adopted; cdc run reads {len(tables)} tables again.")
-
-
-async def _adopt(config: Config, source: SourceConfig) -> list[str]:
-    async with opened_outbox(config) as store:
-        return await markers.adopt(source, store, note("source.adopt", source.name))
 
 
 def _file(session: CommandSession) -> Path:

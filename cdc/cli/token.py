@@ -9,8 +9,8 @@ import click
 
 from cdc.access.model import Allowance, ApiToken, Scope
 from cdc.cli.accounts import opened_accounts
+from cdc.cli.admin import actor, opened_access
 from cdc.cli.asynchronous import run_async
-from cdc.cli.auditing import actor, opened_access
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session

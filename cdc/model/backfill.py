@@ -46,7 +46,6 @@ class Asked(NamedTuple):
     `Backfill`."""
 
     tables: Sequence[str]
-    actor: str
     where: str = ""
     endpoint: str = ""
     rate: float = 0.0

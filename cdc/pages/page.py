@@ -13,8 +13,9 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from cdc.access.model import Role
+from cdc.admin.admin import Admin
+from cdc.admin.principal import Principal
 from cdc.api.application import body_seconds
-from cdc.audit import AuditEntry, Note
 from cdc.model.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.notices import NOTICES
@@ -49,9 +50,10 @@ class Page:
         """For the audit log."""
         return f"user:{self.visitor_name}"
 
-    def note(self, action: str, subject: str) -> Note:
-        """Return the audit log's entry of what the visitor does, to be stored with the change."""
-        return (AuditEntry(self.site.desk.clock.now(), self.actor, action, subject),)
+    @property
+    def admin(self) -> Admin:
+        """The use cases, for the visitor."""
+        return Admin(self.site.service, Principal(self.actor))
 
     @property
     def visitor_name(self) -> str:

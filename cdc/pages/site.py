@@ -8,8 +8,11 @@ from datetime import tzinfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from cdc.api.desk import Desk
+from cdc.admin.base import Service
+from cdc.admin.process import RunningProcess
 from cdc.dispatch.address import public_url
+from cdc.model.clock import Clock
+from cdc.outbox.base import OutboxStore
 from cdc.pages.session_auth import SessionAuth
 
 
@@ -45,8 +48,17 @@ class NavigationEntry:
 class Site:
     """What every request shares.  ``zone``: in which times are shown."""
 
-    desk: Desk
+    service: Service
+    process: RunningProcess
     door: SessionAuth
     zone: tzinfo
     sections: Sequence[NavigationEntry]
     templates: Environment = field(default_factory=environment)
+
+    @property
+    def store(self) -> OutboxStore:
+        return self.service.store
+
+    @property
+    def clock(self) -> Clock:
+        return self.service.clock

@@ -8,13 +8,13 @@ from functools import partial
 
 from cdc.capture.triggers.base import Plan
 from cdc.config import SourceConfig
+from cdc.config.rules import catalogue
 from cdc.database.mysql_journal import Tokens
 from cdc.model.column import Capture
 from cdc.model.connection import Engine
 from cdc.model.errors import InstallError
 from cdc.model.finding import Inspector
 from cdc.runtime.installers import inspector, mysql_installer
-from cdc.runtime.rules import catalogue
 
 
 def captures(source: SourceConfig) -> list[Capture]:

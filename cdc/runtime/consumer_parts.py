@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cdc.config import Config, SourceConfig
+from cdc.config.rules import mapper_of
+from cdc.config.sending import http_sender, mail_sender
 from cdc.model.clock import SystemClock
 from cdc.model.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
@@ -22,8 +24,6 @@ from cdc.runtime.components import Components, Work
 from cdc.runtime.parts import ProcessPart
 from cdc.runtime.reload import sending_key, source_key
 from cdc.runtime.roles import ProcessRole
-from cdc.runtime.rules import mapper_of
-from cdc.runtime.sending import http_sender, mail_sender
 from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace
 from cdc.runtime.sources import check_connections, probe_of, source_of
 from cdc.runtime.supervisor import Supervisor, keep_alive

@@ -1,4 +1,4 @@
-"""Which events there are, of a configuration and of a database."""
+"""The events of a source, with the columns that its tables have now."""
 
 from __future__ import annotations
 
@@ -6,31 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cdc.config import Config, SourceConfig
+from cdc.config import SourceConfig
+from cdc.config.rules import catalogue
 from cdc.model.column import Capture, Table
 from cdc.runtime.installers import binlog_inspector, of_postgres
-from cdc.runtime.rules import catalogue, catalogues
 from cdc.runtime.sources import journal_of
 
 if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
-
-
-def event_types(config: Config, sources: Sequence[str] | None = None) -> list[EventType]:
-    """Every event of every source, by name, once, and the operational ones; with ``sources``, those of these sources
-    only.  Tables of FacturaScripts itself are described as it creates them."""
-    from cdc.facturascripts.schema import tables
-    from cdc.mapping import schema
-    from cdc.mapping.operations import operation_event_types
-
-    meant = catalogues(config)
-    if sources is not None:
-        meant = [catalogue(config.source[name]) for name in sources if name in config.source]
-    known = [rules.expanded(tables()) for rules in meant]
-    found = {kind.name: kind for rules in known for kind in schema.event_types(rules, tables())}
-    if sources is not None:
-        return list(found.values())
-    return [*found.values(), *(kind for kind in operation_event_types() if kind.name not in found)]
 
 
 async def event_types_of(source: SourceConfig) -> list[EventType]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from cdc.capture.triggers.base import Hiding, Installer, TriggerInstaller, hide_nothing
 from cdc.config import SourceConfig
+from cdc.config.rules import catalogue
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import ConfigError
 from cdc.model.finding import Inspector
-from cdc.runtime.rules import catalogue
 
 if TYPE_CHECKING:
     from cdc.capture.binlog.inspector import BinlogInspector

@@ -12,13 +12,13 @@ from cdc.audit import Note
 from cdc.capture.journal.position import MOVED, JournalPosition, Marker
 from cdc.capture.move.position import CaptureMode, captured, read_position
 from cdc.config import Config, SourceConfig
+from cdc.config.rules import catalogue
 from cdc.model.change import Gap, Operation
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap
 from cdc.outbox.base import Fence, OutboxStore
-from cdc.runtime.rules import catalogue
 from cdc.runtime.sources import journal_of
 
 if TYPE_CHECKING:

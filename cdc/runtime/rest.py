@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cdc.config import SourceConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.config.rest import RestResource
+from cdc.config.rules import catalogue
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import LINES
 from cdc.model.clock import SystemClock
@@ -19,7 +20,6 @@ from cdc.model.errors import ConfigError
 from cdc.model.finding import Finding
 from cdc.model.snapshot_row import RefusalStore, SnapshotStore
 from cdc.runtime.outboxes import outbox_of
-from cdc.runtime.rules import catalogue
 
 if TYPE_CHECKING:
     from cdc.capture.rest.budget import Budget

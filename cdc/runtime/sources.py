@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from cdc.config import SourceConfig
+from cdc.config.rules import catalogue
 from cdc.mapping.catalogue import Catalogue
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo, Engine
@@ -17,7 +18,6 @@ from cdc.model.finding import Repaired
 from cdc.model.snapshot_row import SnapshotStore
 from cdc.runtime.capture import captures, checked
 from cdc.runtime.installers import installer, mysql_installer, of_mysql, of_postgres, slot_installer
-from cdc.runtime.rules import catalogue
 from cdc.runtime.sharing import Share, SourcePace, alone
 
 if TYPE_CHECKING:

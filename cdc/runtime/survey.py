@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cdc.config import Config, SourceConfig
+from cdc.config.rules import catalogue
 from cdc.facturascripts.models import models
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.coverage import coverage
 from cdc.model.errors import ConfigError
 from cdc.model.finding import SurveyedTable
 from cdc.runtime.installers import inspector
-from cdc.runtime.rules import catalogue
 
 
 class DescribedSource(NamedTuple):

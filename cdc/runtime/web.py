@@ -13,12 +13,13 @@ from cdc.access.base import AccessStore
 from cdc.access.proxy import client_address, is_local, network_of, trusts
 from cdc.access.sign_in import SignIn
 from cdc.access.upkeep import keep_tidy
+from cdc.admin.process import RunningProcess
 from cdc.config import Config
 from cdc.dispatch.replaying import Replaying
 from cdc.model.clock import Clock
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.access import open_access, sign_in
-from cdc.runtime.desk import ServiceDesk
+from cdc.runtime.service import service_of
 from cdc.web.health import HealthLimits
 from cdc.web.monitor import Monitor
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.web import Request
 
-    from cdc.api.desk import Desk
+    from cdc.admin.base import Service
     from cdc.config.web import WebConfig
     from cdc.web.connections import Connections
 
@@ -54,18 +55,12 @@ async def serve_web(
     try:
         async with sign_in(config, access, clock) as ways_in:
             replaying = Replaying(store, clock, f"{socket.gethostname()}-{os.getpid()}", due)
-            desk = ServiceDesk(
-                config=config,
-                store=store,
-                monitor=monitor,
-                bounds=bounds,
-                clock=clock,
-                replay_asked=replaying.asked,
-            )
+            process = RunningProcess(config, monitor, bounds, clock)
+            service = service_of(config, store, clock, process, replaying.asked)
             app = application(config.web.hosts)
             connections = limited(app, config.web)
             add_health(app, monitor, bounds, clock, token)
-            add_management(app, config, desk, access, ways_in)
+            add_management(app, service, process, access, ways_in)
             link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
 
             def listening() -> None:
@@ -102,7 +97,9 @@ def _opened_otherwise(config: Config) -> bool:
     return bool(config.web.trusted_header or config.web.facturascripts_login)
 
 
-def add_management(app: web.Application, config: Config, desk: Desk, access: AccessStore, ways_in: SignIn) -> None:
+def add_management(
+    app: web.Application, service: Service, process: RunningProcess, access: AccessStore, ways_in: SignIn
+) -> None:
     """The API and the page, after what else there is: what is none of them is a page, or nothing."""
     from babel.dates import LOCALTZ, get_timezone
 
@@ -114,9 +111,11 @@ def add_management(app: web.Application, config: Config, desk: Desk, access: Acc
     from cdc.pages.session_auth import Proxies, SessionAuth
     from cdc.pages.site import Site
 
-    web = config.web
+    web = service.config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
-    door = SessionAuth(access, Accounts(access, desk.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
+    door = SessionAuth(access, Accounts(access, service.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
     zone = get_timezone(web.timezone) if web.timezone else LOCALTZ
-    app.add_subapp(PREFIX, api_application(desk, TokenAuth(access, ways_in, desk.clock, door.address), OPERATIONS))
-    add_site(app, Site(desk, door, zone, SECTIONS), routes())
+    app.add_subapp(
+        PREFIX, api_application(service, TokenAuth(access, ways_in, service.clock, door.address), OPERATIONS)
+    )
+    add_site(app, Site(service, process, door, zone, SECTIONS), routes())

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from cdc.access.model import Scope
+from cdc.admin import endpoints
+from cdc.admin import preview as previews
 from cdc.dispatch.filter_guard import FilterGuard
 from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
@@ -22,7 +24,6 @@ from cdc.model.exceeded_filters import ExceededFilters, Filtered
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
 from cdc.model.selection import Condition, Trial
 from cdc.outbox.base import OutboxStore
-from cdc.runtime import desk, endpoints
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
 from support.managing import Managed, managing
@@ -331,9 +332,9 @@ async def test_filters_are_tried_one_after_another(api: Managed, monkeypatch: py
             both.set()
         both.wait(timeout=0.5)  # gives another one the time to begin
         running.release()
-        return endpoints.preview(*given)
+        return previews.preview(*given)
 
-    monkeypatch.setattr(desk, "preview", preview)
+    monkeypatch.setattr(endpoints, "preview", preview)
     body = {"events": ["invoice.*"], "filter": "data.lines.all(line, line.n >= 0)"}
     asked = [api.ask("POST", "/endpoint-preview", Scope.READ, json=body) for _ in range(3)]
     assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 3

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from cdc.admin.endpoint_checks import check_endpoint
 from cdc.config import Config
 from cdc.dispatch.failure import describe_error
 from cdc.dispatch.resolver import LookUp
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.model.errors import UsageError
-from cdc.runtime.endpoints import check_endpoint
 from support.dispatching import endpoint
 from support.forward_proxy import forward_proxy
 from support.managing import CONFIGURATION

@@ -9,6 +9,9 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from cdc.admin.admin import Admin
+from cdc.admin.event_types import event_types
+from cdc.admin.principal import Principal
 from cdc.audit import AuditEntry, Note
 from cdc.config import Config
 from cdc.dispatch.attempt_log import Finished
@@ -20,7 +23,6 @@ from cdc.model.event import Event
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.base import Replayed
-from cdc.runtime.events import event_types
 from support.managing import Managed
 from support.outboxes import outcome
 
@@ -108,7 +110,7 @@ async def _read_on(managed: Managed, name: str, rows: int, *, finished: bool = F
 async def _replay(managed: Managed, which: DeliveryFilter, rate: float, part: float) -> None:
     """One that is so far; nothing is sent."""
     now = managed.clock.now()
-    begun = await managed.desk.begin_replay(replace(which, until=now), rate, "user:ann")
+    begun = await Admin(managed.service, Principal("user:ann")).deliveries.begin_replay(replace(which, until=now), rate)
     until = now + timedelta(seconds=600)
     await managed.store.lease_replay("pictures", now, until)
     done = Replayed(round((begun.total or 0) * part), 0, None if part >= 1 else "there")

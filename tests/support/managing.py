@@ -15,11 +15,13 @@ from cdc.access.base import AccessStore
 from cdc.access.model import Role, Scope
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignIn
+from cdc.admin.base import Service
+from cdc.admin.process import RunningProcess
 from cdc.config import Config
 from cdc.dispatch.replaying import Replaying
 from cdc.outbox.base import OutboxStore
 from cdc.pages.application import application
-from cdc.runtime.desk import ServiceDesk
+from cdc.runtime.service import service_of
 from cdc.runtime.web import add_management
 from cdc.web.server import add_health
 from support.manual_clock import ManualClock
@@ -43,14 +45,14 @@ class Managed:
         self,
         *,
         client: TestClient[Any, Any],
-        desk: ServiceDesk,
+        service: Service,
         watch: Watch,
         access: AccessStore,
         accounts: Accounts,
         replaying: Replaying,
     ) -> None:
         self.client = client
-        self.desk = desk
+        self.service = service
         self.watch = watch
         self.access = access
         self.accounts = accounts
@@ -59,7 +61,7 @@ class Managed:
 
     @property
     def store(self) -> OutboxStore:
-        return self.desk.store
+        return self.service.store
 
     @property
     def clock(self) -> ManualClock:
@@ -101,19 +103,15 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     ways_in = SignIn(access, watch.clock, passwords=passwords)
     chosen = Config.model_validate({**CONFIGURATION, **config})
     replaying = Replaying(store, watch.clock, "test", lambda: None)
-    desk = ServiceDesk(
-        config=chosen,
-        store=store,
-        monitor=watch.monitor,
-        bounds=BOUNDS,
-        clock=watch.clock,
-        replay_asked=replaying.asked,
-    )
+    process = RunningProcess(chosen, watch.monitor, BOUNDS, watch.clock)
+    service = service_of(chosen, store, watch.clock, process, replaying.asked)
     app = application(chosen.web.hosts)
     add_health(app, watch.monitor, BOUNDS, watch.clock)
-    add_management(app, chosen, desk, access, ways_in)
+    add_management(app, service, process, access, ways_in)
     async with TestClient(TestServer(app)) as client:
-        managed = Managed(client=client, desk=desk, watch=watch, access=access, accounts=accounts, replaying=replaying)
+        managed = Managed(
+            client=client, service=service, watch=watch, access=access, accounts=accounts, replaying=replaying
+        )
         await accounts.add_user("cli:root", "ann", Role.MANAGER, PASSWORD)
         await accounts.add_user("cli:root", "bob", Role.VIEWER, PASSWORD)
         for scope in Scope:

@@ -15,6 +15,7 @@ from cdc.capture.rest.guard import BanGuard
 from cdc.capture.rest.source import Polled, RestSource
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig
+from cdc.config.rules import catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
@@ -23,7 +24,6 @@ from cdc.model.errors import SourceError
 from cdc.model.event import Event
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.rest import polled_tables, resource_of
-from cdc.runtime.rules import catalogue
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock
 

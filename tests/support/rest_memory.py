@@ -13,11 +13,11 @@ from pathlib import Path
 
 from cdc.config import SourceConfig
 from cdc.config.rest import RestConfig, RestResource
+from cdc.config.rules import mapper_of
 from cdc.model.clock import SystemClock
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.relay import Relay, nobody
 from cdc.runtime.rest import RestParts, rest_source
-from cdc.runtime.rules import mapper_of
 
 
 def resident_mb(what: str) -> float:

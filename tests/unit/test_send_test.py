@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from cdc.admin.testing import send_test
 from cdc.config import Config
 from cdc.dispatch.request import batch_id
 from cdc.dispatch.signing import new_secret
-from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.receiver import Received, receiver_app
-from cdc.runtime.delivery_test import send_test
 from cdc.runtime.outboxes import open_outbox
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets
@@ -52,6 +52,11 @@ async def add(config: Config, port: int, *, enabled: bool = True) -> None:
         await store.store("main", Position("1"), [event(1)], {}, datetime.now(UTC))
 
 
+async def send(config: Config, endpoint_id: str, event_name: str) -> Attempt:
+    async with outbox(config) as store:
+        return await send_test(config, store, endpoint_id, event_name)
+
+
 async def deliveries(config: Config) -> list[DeliveryView]:
     """Newest first."""
     async with outbox(config) as store:
@@ -68,7 +73,7 @@ async def test_a_receiver_of_batches_is_tested_with_an_array(config: Config) -> 
     async with served(receiver_app(secret, take)) as url:
         async with outbox(config) as store:
             await store.add_endpoint(endpoint(url, secret=secret, batch_size=100, batch_wait=60.0))
-        attempt = await send_test(config, "ep_1", "endpoint.test")
+        attempt = await send(config, "ep_1", "endpoint.test")
     assert (attempt.status, attempt.event_name) == (204, "endpoint.test")
     (received,) = got
     assert received.verified
@@ -79,7 +84,7 @@ async def test_a_receiver_of_batches_is_tested_with_an_array(config: Config) -> 
 async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
     async with receiver(answer("204 No Content")) as port:
         await add(config, port)
-        attempt = await send_test(config, "ep_1", "endpoint.test")
+        attempt = await send(config, "ep_1", "endpoint.test")
     assert (attempt.status, attempt.number, attempt.error) == (204, 1, "")
     assert attempt.url == f"http://127.0.0.1:{port}/hook"
     test, other = await deliveries(config)
@@ -93,7 +98,7 @@ async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
 async def test_a_refused_test_is_dead_at_once(config: Config, status: str) -> None:
     async with receiver(answer(status, "Retry-After: 60", body=b"no\0")) as port:
         await add(config, port)
-        attempt = await send_test(config, "ep_1", "endpoint.test")
+        attempt = await send(config, "ep_1", "endpoint.test")
     assert attempt.error.startswith(f"The endpoint answered {status}")
     assert attempt.answer == "no\ufffd"
     test, _ = await deliveries(config)
@@ -103,14 +108,14 @@ async def test_a_refused_test_is_dead_at_once(config: Config, status: str) -> No
 async def test_without_an_answer_it_is_dead_as_well(config: Config) -> None:
     async with receiver(resets()) as port:
         await add(config, port)
-        assert (await send_test(config, "ep_1", "endpoint.test")).status is None
+        assert (await send(config, "ep_1", "endpoint.test")).status is None
     assert (await deliveries(config))[0].state is DeliveryState.DEAD
 
 
 async def test_gone_disables_the_endpoint_as_in_dispatch(config: Config) -> None:
     async with receiver(answer("410 Gone")) as port:
         await add(config, port)
-        await send_test(config, "ep_1", "endpoint.test")
+        await send(config, "ep_1", "endpoint.test")
     test, other = await deliveries(config)
     assert (test.state, other.state) == (DeliveryState.DEAD, DeliveryState.PENDING)
     async with outbox(config) as store:
@@ -129,7 +134,7 @@ async def test_an_interrupted_test_is_left_to_the_consumer(config: Config) -> No
 
     async with receiver(hang) as port:
         await add(config, port)
-        task = asyncio.create_task(send_test(config, "ep_1", "endpoint.test"))
+        task = asyncio.create_task(send(config, "ep_1", "endpoint.test"))
         async with asyncio.timeout(HANG_SECONDS):
             await arrived.wait()
         task.cancel()
@@ -147,7 +152,7 @@ async def test_nothing_is_stored_for_an_endpoint_that_cannot_be_tested(config: C
     async with refusing() as port:
         await add(config, port, enabled=False)
         with pytest.raises(UsageError, match="ep_1 is disabled"):
-            await send_test(config, "ep_1", "endpoint.test")
+            await send(config, "ep_1", "endpoint.test")
         with pytest.raises(UsageError, match="no endpoint ep_none"):
-            await send_test(config, "ep_none", "endpoint.test")
+            await send(config, "ep_none", "endpoint.test")
     assert len(await deliveries(config)) == 1

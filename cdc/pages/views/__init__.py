@@ -1,1 +1,1 @@
-"""One module for each section of the page: it asks the desk, and fills a template."""
+"""One module for each section of the page: it calls the use cases, and fills a template."""

@@ -10,9 +10,8 @@ from typing import NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Role
-from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState, Planned, seconds_left
+from cdc.model.backfill import ACTIONS, Asked, Backfill, Planned, seconds_left
 from cdc.model.errors import SourceError, UsageError
-from cdc.outbox.shared import no_backfill
 from cdc.pages.page import Page, Route, View
 
 _PAGE = 50
@@ -29,7 +28,7 @@ class RunningBackfill(NamedTuple):
 
 async def backfills(page: Page) -> web.StreamResponse:
     """Newest first."""
-    store, before = page.site.desk.store, page.query("before")
+    store, before = page.site.store, page.query("before")
     found = await store.backfills(_PAGE + 1, before or None)
     return page.render(
         "backfills.html",
@@ -41,8 +40,7 @@ async def backfills(page: Page) -> web.StreamResponse:
 
 
 def _going(page: Page, backfill: Backfill) -> RunningBackfill:
-    running = backfill.state is BackfillState.RUNNING
-    speed = page.site.desk.backfill_speed(backfill) if running else None
+    speed = page.admin.backfills.speed(backfill)
     return RunningBackfill(backfill, speed, seconds_left(backfill, speed))
 
 
@@ -54,16 +52,16 @@ async def look(page: Page) -> web.StreamResponse:
     """What it would do."""
     given = await _given(page)
     try:
-        (planned,) = await page.site.desk.plan_backfills(given["source"], _asked(page, given))
+        (planned,) = await page.admin.backfills.plan(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
         return await _form(page, given, problem=str(error))
     return await _form(page, given, planned)
 
 
 async def begin(page: Page) -> web.StreamResponse:
-    given, desk = await _given(page), page.site.desk
+    given = await _given(page)
     try:
-        await desk.begin_backfills(given["source"], _asked(page, given))
+        await page.admin.backfills.begin(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
         return await _form(page, given, problem=str(error))
     return page.see("/backfills", notice="backfill-begun")
@@ -77,8 +75,7 @@ async def _given(page: Page) -> Mapping[str, str]:
 async def _form(
     page: Page, given: Mapping[str, str], planned: Planned | None = None, problem: str = ""
 ) -> web.StreamResponse:
-    desk = page.site.desk
-    tables = desk.backfill_tables()
+    tables = page.admin.backfills.tables()
     return page.render(
         "backfill_form.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
@@ -87,7 +84,7 @@ async def _form(
         problem=problem,
         sources=list(tables),
         tables={table: title for each in tables.values() for table, title in each.items()},
-        endpoints={endpoint.id: endpoint for endpoint in await desk.store.endpoints()},
+        endpoints={endpoint.id: endpoint for endpoint in await page.site.store.endpoints()},
     )
 
 
@@ -95,7 +92,7 @@ def _asked(page: Page, given: Mapping[str, str]) -> Asked:
     """Raises `UsageError`."""
     if not given["table"]:
         raise UsageError(page.language.text("Choose a table."))
-    return Asked((given["table"],), page.actor, given["where"], given["endpoint"], _rate(page, given["rate"]))
+    return Asked((given["table"],), given["where"], given["endpoint"], _rate(page, given["rate"]))
 
 
 def _rate(page: Page, text: str) -> float:
@@ -110,16 +107,12 @@ def _rate(page: Page, text: str) -> float:
 
 def _changing(name: str) -> View:
     """``name``: of `ACTIONS`."""
-    state, action = ACTIONS[name]
 
     async def change(page: Page) -> web.StreamResponse:
-        desk, backfill_id = page.site.desk, page.path("id")
-        found = await desk.store.find_backfill(backfill_id)
-        if found is None:
-            raise no_backfill(backfill_id)
-        if found.state.ended:
+        backfill_id = page.path("id")
+        if (await page.admin.backfills.get(backfill_id)).state.ended:
             return page.see("/backfills", notice="backfill-over")
-        await desk.store.set_backfill(backfill_id, state, "", desk.clock.now(), page.note(action, backfill_id))
+        await page.admin.backfills.change(backfill_id, name)
         return page.see("/backfills", notice=f"backfill-{name}")
 
     return change

@@ -16,9 +16,9 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import no_delivery
-from cdc.outbox.slices import SearchPage, TimeBudget
+from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Refused, Route
+from cdc.pages.shown_request import request_of
 from cdc.pages.views.log_search import FIELDS, delivery_filter
 
 _PAGE = 50
@@ -36,11 +36,11 @@ class ColumnDifference:
 
 
 async def deliveries(page: Page) -> web.StreamResponse:
-    store = page.site.desk.store
+    store = page.site.store
     given = {name: page.query(name) for name in _FILTERS}
-    patience, problem = TimeBudget(page.site.desk.clock.monotonic), ""
+    problem = ""
     try:
-        searched = await store.search_deliveries(_filter(page, given), _PAGE, patience, page.query("before") or None)
+        searched = await page.admin.deliveries.search(_filter(page, given), _PAGE, page.query("before") or None)
     except UsageError as error:
         searched, problem = SearchPage([], None), str(error)
     endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
@@ -63,7 +63,7 @@ async def looked_back_to(page: Page, searched: SearchPage[Any]) -> datetime | No
     """The time of the oldest event that a search looked at, when it ended there with more behind it."""
     if searched.looked is None:
         return None
-    oldest = await page.site.desk.store.events(1, after=searched.looked - 1)
+    oldest = await page.site.store.events(1, after=searched.looked - 1)
     return oldest[0].time if oldest else None
 
 
@@ -83,15 +83,13 @@ def _again(page: Page, given: Mapping[str, str]) -> str:
 
 
 async def delivery(page: Page) -> web.StreamResponse:
-    store, delivery_id = page.site.desk.store, page.path("id")
-    view = await store.delivery(delivery_id)
-    if view is None:
-        raise no_delivery(delivery_id)
+    store, delivery_id = page.site.store, page.path("id")
+    view = await page.admin.deliveries.get(delivery_id)
     event = await store.event(view.event_id)
     endpoint = await store.endpoint(view.endpoint_id)
     shown = event if page.manages else None
-    now = page.site.desk.clock.now()
-    request = page.site.desk.request_of(view, event, endpoint, now) if shown and endpoint and event else None
+    now = page.site.clock.now()
+    request = request_of(view, event, endpoint, now) if shown and endpoint and event else None
     return page.render(
         "delivery.html",
         delivery=view,
@@ -106,8 +104,7 @@ async def delivery(page: Page) -> web.StreamResponse:
 
 async def resend(page: Page) -> web.StreamResponse:
     delivery_id = page.path("id")
-    note = page.note("delivery.retry", delivery_id)
-    await page.site.desk.store.retry(delivery_id, page.site.desk.clock.now(), note)
+    await page.admin.deliveries.retry(delivery_id)
     return page.see(page.link("deliveries", delivery_id), notice="resent")
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multidict import MultiMapping
 
-from cdc.api.desk import EventKind
 from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.pattern import check_pattern
 from cdc.pages.page import Page
+
+if TYPE_CHECKING:
+    from cdc.admin.events import EventType
 
 _HOUR = 3600.0
 #: What a form shows for a new endpoint.
@@ -168,10 +170,10 @@ class Group:
     """The events of one entity."""
 
     entity: str
-    kinds: Sequence[EventKind]
+    kinds: Sequence[EventType]
     ticked: int
 
 
-def groups(kinds: Sequence[EventKind], ticked: frozenset[str]) -> list[Group]:
+def groups(kinds: Sequence[EventType], ticked: frozenset[str]) -> list[Group]:
     grouped = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     return [Group(entity, each, sum(kind.name in ticked for kind in each)) for entity, each in grouped]

@@ -11,7 +11,7 @@ from cdc.model.errors import NotFound, UsageError
 from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.model.pattern import check_pattern
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.slices import SearchPage, TimeBudget
+from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
 
@@ -41,17 +41,12 @@ async def events(page: Page) -> web.StreamResponse:
 async def _search(page: Page, given: str, before: str) -> SearchPage[StoredEvent]:
     if before and not _SEQUENCE.fullmatch(before):
         raise UsageError(page.language.text("There is no such place in the log."))
-    return await page.site.desk.store.search_events(
-        EventFilter(event_pattern=check_pattern(given) if given else None),
-        _PAGE,
-        TimeBudget(page.site.desk.clock.monotonic),
-        int(before) if before else None,
-        oldest_first=False,
-    )
+    which = EventFilter(event_pattern=check_pattern(given) if given else None)
+    return await page.admin.events.search(which, _PAGE, int(before) if before else None, oldest_first=False)
 
 
 async def event(page: Page) -> web.StreamResponse:
-    store, event_id = page.site.desk.store, page.path("id")
+    store, event_id = page.site.store, page.path("id")
     found = await store.event(event_id)
     if found is None:
         raise NotFound(page.language.text("This event does not exist (any more)."))
@@ -69,16 +64,15 @@ async def event(page: Page) -> web.StreamResponse:
 
 async def catalogue(page: Page) -> web.StreamResponse:
     wanted, text = page.query("q").lower(), page.language.text
-    kinds = [
-        kind for kind in page.site.desk.event_kinds() if wanted in f"{kind.name} {kind.table} {text(kind.when)}".lower()
-    ]
+    every = page.site.service.event_types
+    kinds = [kind for kind in every if wanted in f"{kind.name} {kind.table} {text(kind.when)}".lower()]
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     return page.render("catalogue.html", groups=groups, wanted=page.query("q"))
 
 
 async def kind(page: Page) -> web.StreamResponse:
     name = page.path("name")
-    found = next((each for each in page.site.desk.event_kinds() if each.name == name), None)
+    found = next((each for each in page.site.service.event_types if each.name == name), None)
     if found is None:
         raise NotFound(page.language.text("There is no such event."))
     return page.render("event_kind.html", kind=found, example=pretty(found.example), schema=pretty(found.schema))

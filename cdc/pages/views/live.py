@@ -48,13 +48,13 @@ class Live:
 
 async def _follow(page: Page, what: str, response: web.StreamResponse) -> None:
     """Until the visitor goes away, or has signed out."""
-    never, quiet, before = asyncio.Event(), _AT_LEAST, page.site.desk.progress()[what]
+    never, quiet, before = asyncio.Event(), _AT_LEAST, page.site.process.progress()[what]
     while await page.site.door.visitor(page.request) is not None:
-        now = page.site.desk.progress()[what]
+        now = page.site.process.progress()[what]
         if now != before or quiet >= _AT_LEAST:
             await response.write(b"data: %s\n\n" % orjson.dumps({"number": round((now - before) / _EVERY)}))
             before, quiet = now, 0.0
-        await page.site.desk.clock.wait(never, _EVERY)
+        await page.site.clock.wait(never, _EVERY)
         quiet += _EVERY
 
 

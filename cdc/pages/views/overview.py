@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.api.desk import Minute
+from cdc.admin.process import ActivityMinute
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.pages import chart
@@ -32,9 +32,9 @@ class Attention:
 
 
 async def overview(page: Page) -> web.StreamResponse:
-    desk = page.site.desk
-    endpoints, counts = await desk.store.endpoints(), await desk.store.counts()
-    minutes, sources = desk.activity(_MINUTES), desk.sources()
+    store, process = page.site.store, page.site.process
+    endpoints, counts = await store.endpoints(), await store.counts()
+    minutes, sources = process.activity(_MINUTES), process.sources()
     delivered, failed = sum(each.delivered for each in minutes), sum(each.failed for each in minutes)
     return page.render(
         "overview.html",
@@ -62,7 +62,7 @@ class Plots:
     lag: float
 
 
-def _plots(minutes: Sequence[Minute], sources: Sequence[str]) -> Plots:
+def _plots(minutes: Sequence[ActivityMinute], sources: Sequence[str]) -> Plots:
     totals = [each.delivered + each.failed for each in minutes]
     delivered, failed = [each.delivered for each in minutes], [each.failed for each in minutes]
     lag = chart.top([seconds for each in minutes for seconds in each.lags.values()])
@@ -85,7 +85,7 @@ def _unfinished(counts: Mapping[DeliveryState, int]) -> int:
 
 def _attention(page: Page, endpoints: list[Endpoint], counts: Counts) -> list[Attention]:
     text, link = page.language.text, page.link
-    found = [Attention("bad", reason, "/sources") for reason in page.site.desk.reasons()]
+    found = [Attention("bad", reason, "/sources") for reason in page.site.process.reasons()]
     for each in endpoints:
         name, here = each.description or each.id, link("endpoints", each.id)
         if not each.enabled:

@@ -32,8 +32,8 @@ async def _people(page: Page, *, wrong: str = "", token: str = "") -> web.Stream
         tokens=await store.tokens(),
         roles=list(Role),
         scopes=list(Scope),
-        sources=page.site.desk.source_names(),
-        now=page.site.desk.clock.now(),
+        sources=list(page.site.service.config.source),
+        now=page.site.clock.now(),
         wrong=wrong,
         token=token,
     )
@@ -88,7 +88,7 @@ async def add_token(page: Page) -> web.StreamResponse:
 def _sources(page: Page, text: str) -> tuple[str, ...]:
     """Of a list with commas.  Raises `UsageError`: a name that is none must not give a token of all."""
     names = tuple(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
-    unknown = [each for each in names if each not in page.site.desk.source_names()]
+    unknown = [each for each in names if each not in list(page.site.service.config.source)]
     if unknown or (text.strip() and not names):
         raise UsageError(page.language.text("There is no such source here."))
     return names

@@ -15,7 +15,6 @@ from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.replay import ReplayState
 from cdc.outbox.base import Replayed
-from cdc.outbox.shared import no_replay
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
 
@@ -43,13 +42,13 @@ class DryRun:
 
 async def replays(page: Page) -> web.StreamResponse:
     """Newest first."""
-    store, before = page.site.desk.store, page.query("before")
+    store, before = page.site.store, page.query("before")
     found = await store.replays(_PAGE + 1, before or None)
     return page.render(
         "replays.html",
         replays=found[:_PAGE],
         endpoints={endpoint.id: endpoint for endpoint in await store.endpoints()},
-        now=page.site.desk.clock.now(),
+        now=page.site.clock.now(),
         older=page.link("replays", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("replays") if before else "",
     )
@@ -73,7 +72,7 @@ async def new(page: Page) -> web.StreamResponse:
         dry_run=dry_run,
         problem=problem,
         states=_STATES,
-        endpoints={endpoint.id: endpoint for endpoint in await page.site.desk.store.endpoints()},
+        endpoints={endpoint.id: endpoint for endpoint in await page.site.store.endpoints()},
     )
 
 
@@ -82,20 +81,18 @@ async def _dry_run(page: Page, given: Mapping[str, str], rate: str) -> DryRun:
     wanted = _wanted(page, given, rate)
     until = wanted.which.until
     form = {**given, "until": until.isoformat() if until else "", "rate": rate}
-    return DryRun(await page.site.desk.count_replay(wanted.which), wanted, form)
+    return DryRun(await page.admin.deliveries.count_replay(wanted.which), wanted, form)
 
 
 def _wanted(page: Page, given: Mapping[str, str], rate: str) -> Wanted:
     """Raises `UsageError`."""
     text = page.language.text
     if not any(given.values()):
-        raise UsageError(
-            text('Say what to send again: an endpoint, a record, a time …; the event "*" selects all.')
-        )
+        raise UsageError(text('Say what to send again: an endpoint, a record, a time …; the event "*" selects all.'))
     which = delivery_filter(page, given)
     if which.state is not None and which.state not in _STATES:
         raise UsageError(text("Only finished deliveries can be sent again."))
-    return Wanted(meant(which, page.site.desk.clock.now(), hint=""), _rate(page, rate))
+    return Wanted(meant(which, page.site.clock.now(), hint=""), _rate(page, rate))
 
 
 def _rate(page: Page, text: str) -> float:
@@ -112,21 +109,17 @@ def _rate(page: Page, text: str) -> float:
 
 
 async def begin(page: Page) -> web.StreamResponse:
-    sent, desk = await page.form(), page.site.desk
+    sent = await page.form()
     wanted = _wanted(page, {name: sent.get(name, "").strip() for name in FIELDS}, sent.get("rate", ""))
-    await desk.begin_replay(wanted.which, wanted.rate, page.actor)
+    await page.admin.deliveries.begin_replay(wanted.which, wanted.rate)
     return page.see("/replays", notice="replaying")
 
 
 async def stop(page: Page) -> web.StreamResponse:
-    desk, replay_id = page.site.desk, page.path("id")
-    found = await desk.store.find_replay(replay_id)
-    if found is None:
-        raise no_replay(replay_id)
-    if found.state is not ReplayState.RUNNING:
+    replay_id = page.path("id")
+    if (await page.admin.deliveries.replay(replay_id)).state is not ReplayState.RUNNING:
         return page.see("/replays", notice="replay-over")
-    note = page.note("delivery.cancel-replay", replay_id)
-    await desk.store.end_replay(replay_id, ReplayState.CANCELLED, "", desk.clock.now(), note)
+    await page.admin.deliveries.cancel_replay(replay_id)
     return page.see("/replays", notice="replay-stopped")
 
 

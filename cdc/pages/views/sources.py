@@ -11,7 +11,6 @@ from cdc.access.model import Role
 from cdc.model.errors import NotFound
 from cdc.model.finding import Finding
 from cdc.model.log_filter import EventFilter
-from cdc.outbox.slices import TimeBudget
 from cdc.pages.page import Page, Route
 
 #: So many sources are shown as sheets; more of them as a table.
@@ -20,7 +19,7 @@ _NEWEST: Final = 20
 
 
 async def sources(page: Page) -> web.StreamResponse:
-    return page.render("sources.html", sources=page.site.desk.sources(), sheets=_SHEETS)
+    return page.render("sources.html", sources=page.admin.sources.reported(), sheets=_SHEETS)
 
 
 async def source(page: Page) -> web.StreamResponse:
@@ -29,19 +28,17 @@ async def source(page: Page) -> web.StreamResponse:
 
 async def examine(page: Page) -> web.StreamResponse:
     """The doctor's findings: questions to the database, so only when somebody asks."""
-    return await _source(page, await page.site.desk.examine(page.path("name")))
+    return await _source(page, await page.admin.sources.examine(page.path("name")))
 
 
 async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.StreamResponse:
     """One source, who gets its events, and the newest of them."""
-    desk, name = page.site.desk, page.path("name")
-    found = next((each for each in desk.sources() if each.name == name), None)
+    name = page.path("name")
+    found = next((each for each in page.admin.sources.reported() if each.name == name), None)
     if found is None:
         raise NotFound(page.language.text("There is no such source here."))
-    endpoints = await desk.store.endpoints()
-    newest = await desk.store.search_events(
-        EventFilter(source=name), _NEWEST, TimeBudget(desk.clock.monotonic), oldest_first=False
-    )
+    endpoints = await page.site.store.endpoints()
+    newest = await page.admin.events.search(EventFilter(source=name), _NEWEST, oldest_first=False)
     return page.render(
         "source.html",
         source=found,

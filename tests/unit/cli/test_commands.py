@@ -146,7 +146,7 @@ def test_testing_an_endpoint_that_accepts(run_cdc: Callable, monkeypatch: pytest
     async def accepted(*_: object) -> Attempt:
         return Attempt("dlv_1", 1, "evt_1", "endpoint.test", URL, 204, NOW, 0.012, "", "")
 
-    monkeypatch.setattr("cdc.runtime.delivery_test.send_test", accepted)
+    monkeypatch.setattr("cdc.admin.endpoints.send_test", accepted)
     assert run_cdc("endpoint", "test", "ep_1").stdout == f"{URL} answered 204 after 12 ms.\n"
 
 

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from cdc.access.model import AuditFilter
+from cdc.admin import deliveries
 from cdc.model.delivery import DeliveryState
 from cdc.model.replay import Replay, ReplayState
-from cdc.runtime import desk as service_desk
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
@@ -154,7 +154,7 @@ async def test_there_may_be_nothing_or_more_than_can_be_counted(site: Managed, m
         nothing = (await ann.get("/replays/new?event=customer.*&count=1")).text
         assert "Nothing to send again." in nothing
         assert 'action="/replays"' not in nothing
-        monkeypatch.setattr(service_desk, "COUNT_SECONDS", 0.0)
+        monkeypatch.setattr(deliveries, "COUNT_SECONDS", 0.0)
         monkeypatch.setattr("cdc.dispatch.replay_steps._COUNTED", 5)
         many = await ann.get("/replays/new?event=*&count=1")
         assert "More than 5 deliveries" in many.text

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from cdc.backfilling import gets
 from cdc.config import SourceConfig
+from cdc.config.rules import catalogue
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Entity
-from cdc.model.backfill import EXISTING, Asked, Backfill, Planned
-from cdc.model.change import Row
+from cdc.model.backfill import EXISTING, Asked, Backfill
+from cdc.model.change import Operation, Quarantined
 from cdc.model.clock import SystemClock
 from cdc.model.connection import Engine
 from cdc.model.errors import UsageError
 from cdc.model.rate import check_rate
 from cdc.model.sql_condition import check_condition, check_own_columns, key_condition
 from cdc.outbox.base import OutboxStore
-from cdc.runtime.installers import inspector
-from cdc.runtime.rules import catalogue
+
+#: Asks the database of a source, and may block.
+ExistingTables = Callable[[SourceConfig], Collection[str]]
 
 
-def tables_told_of(source: SourceConfig) -> dict[str, str]:
-    """Table → what its entity is called: those whose existing rows can be told of, without what a pattern means.
-    Raises `ConfigError`."""
+def named_tables(source: SourceConfig) -> dict[str, str]:
+    """Return table → the name of its entity, of tables whose existing rows can be sent, without those that a pattern
+    means.  Raises `ConfigError`."""
     if source.capture == "rest":
         return {}
     rules = catalogue(source)
     return {entity.table: entity.title for entity in rules.entities if _tells(rules, entity)}
 
 
-async def planned_from_outside(source: SourceConfig, store: OutboxStore, asked: Asked) -> list[Planned]:
-    """For somebody who has no account of the database: their condition asks about the row alone.  Raises as `planned`
-    and `receivers`."""
-    found = await planned(source, asked, own_columns=True)
-    return [Planned(each, await receivers(store, each)) for each in found]
-
-
-async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = False) -> list[Backfill]:
-    """One for each table, not kept yet.  ``own_columns``: the condition asks about no more than what may be seen of a
-    row.  Raises `UsageError` for what cannot be read, `SourceError`."""
+async def planned(
+    source: SourceConfig, asked: Asked, actor: str, existing_tables: ExistingTables, *, own_columns: bool
+) -> list[Backfill]:
+    """Return one for each table, not stored yet.  ``existing_tables``: asks the source's database.  ``own_columns``:
+    the condition asks about no more than may be seen of a row.  Raises `UsageError` for what cannot be read,
+    `SourceError`."""
     from cdc.capture.estimate import estimate
 
     if source.capture == "rest":
@@ -52,7 +50,7 @@ async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = Fal
     if asked.where:
         check_condition(asked.where)
     rules, now = catalogue(source), SystemClock().now()
-    tables = _checked(rules, asked.tables) if asked.tables else await _all(source, rules)
+    tables = _checked(rules, asked.tables) if asked.tables else await _all(source, rules, existing_tables)
     found: list[Backfill] = []
     for table in dict.fromkeys(tables):
         if asked.where and own_columns:
@@ -62,24 +60,31 @@ async def planned(source: SourceConfig, asked: Asked, *, own_columns: bool = Fal
             raise UsageError(f"The database of source {source.name} has no table {table} that its account may read.")
         if rows is not None:
             named = f"bf_{secrets.token_hex(8)}"
-            found.append(
-                Backfill(named, source.name, table, asked.actor, now, asked.where, asked.endpoint, asked.rate, rows)
-            )
+            found.append(Backfill(named, source.name, table, actor, now, asked.where, asked.endpoint, asked.rate, rows))
     return found
 
 
-async def planned_for_row(source: SourceConfig, table: str, key: Row, actor: str, endpoint: str = "") -> list[Backfill]:
-    """`planned`, of a single row.  ``key``: its primary key."""
-    if source.capture == "rest":
-        return await planned(source, Asked((table,), actor))
-    where = key_condition(key, "`" if source.connection().engine is Engine.MYSQL else '"')
-    return await planned(source, Asked((table,), actor, where, endpoint))
+async def planned_reread(
+    source: SourceConfig, change: Quarantined, endpoint: str, actor: str, existing_tables: ExistingTables
+) -> Backfill:
+    """`planned`, of the row of a skipped change.  Raises `UsageError` for one that leaves no row."""
+    if change.key is None or change.operation in (Operation.DELETE, Operation.TRUNCATE):
+        raise UsageError(
+            f"The change {change.id} ({change.operation} of {change.table}) leaves no row to read.",
+            "cdc quarantine show prints what is known of it.",
+        )
+    asked = Asked((change.table,))
+    if source.capture != "rest":  # whose refusal is the same for every row
+        where = key_condition(change.key, "`" if source.connection().engine is Engine.MYSQL else '"')
+        asked = Asked((change.table,), where, endpoint)
+    (found,) = await planned(source, asked, actor, existing_tables, own_columns=False)
+    return found
 
 
-async def _all(source: SourceConfig, rules: Catalogue) -> list[str]:
-    """Those whose rows can be told of; of patterns, the tables that the database has."""
+async def _all(source: SourceConfig, rules: Catalogue, existing_tables: ExistingTables) -> list[str]:
+    """Those whose rows can be sent; of patterns, the tables that the database has."""
     if rules.patterns.patterns:
-        rules = rules.expanded(await asyncio.to_thread(lambda: inspector(source).existing_tables()))
+        rules = rules.expanded(await asyncio.to_thread(existing_tables, source))
     return [entity.table for entity in rules.entities if _tells(rules, entity)]
 
 

@@ -1,16 +1,18 @@
-"""What an endpoint may be in this configuration, and which events it would get."""
+"""What an endpoint may be in this configuration."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from cdc.config import Config
+from cdc.config.rules import catalogues
+from cdc.config.sending import reach
 from cdc.dispatch.address import check_spelling, check_url, public_url
 from cdc.dispatch.own_headers import check_headers
 from cdc.mapping.catalogue import RETIRED
@@ -20,15 +22,7 @@ from cdc.model.mail_address import is_mail
 from cdc.model.operation import OPERATION_TYPES
 from cdc.model.pattern import matches
 from cdc.model.rate import check_rate
-from cdc.model.selection import Condition, Judgement, Trial
-from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import Subscriber, restored
-from cdc.runtime.events import event_types
-from cdc.runtime.rules import catalogues
-from cdc.runtime.sending import reach
-
-if TYPE_CHECKING:
-    from cdc.mapping.schema import EventType
+from cdc.model.selection import Condition
 
 #: The most requests a second, and the most fields of an endpoint.
 MOST_FIELDS = 500
@@ -139,44 +133,3 @@ def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     except UsageError as error:
         return UsageError(f"{public_url(endpoint.url)} gets nothing: {error.message}", error.hint)
     return None
-
-
-class Previewed(NamedTuple):
-    """``named``: the event is one of those that the endpoint names; then ``judgement`` is that of its condition."""
-
-    event: StoredEvent
-    named: bool
-    judgement: Judgement = Judgement(holds=False)
-
-    @property
-    def delivered(self) -> bool:
-        return self.named and self.judgement.holds
-
-
-def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previewed]:
-    """Of stored events, which would be delivered.  Raises `UsageError` for a condition that is none, or that exceeds a
-    limit with one of them.  What was expunged cannot be judged, and is left out."""
-    condition = Trial(subscriber.condition) if subscriber.condition else None
-    return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
-
-
-def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
-    """What its condition says of the example of each event that the endpoint names."""
-    if not endpoint.condition:
-        return []
-    condition, names = Trial(endpoint.condition), Subscriber(0, endpoint.events).names
-    kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
-    return [condition.judge(restored(_stored(kind))) for kind in kinds]
-
-
-def _stored(kind: EventType) -> StoredEvent:
-    example = kind.example
-    record = ":".join([kind.table, *map(str, example["key"].values())])
-    time = datetime.fromisoformat(example["timestamp"])
-    return StoredEvent(0, example["id"], kind.name, example["source"], record, time, example)
-
-
-def _previewed(subscriber: Subscriber, condition: Trial | None, stored: StoredEvent) -> Previewed:
-    if not subscriber.names(stored.name, stored.source):
-        return Previewed(stored, named=False)
-    return Previewed(stored, True, condition.judge(restored(stored)) if condition else Judgement(holds=True))

@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 
 from cdc.audit import Note
 from cdc.config import Config
+from cdc.config.sending import sending
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt
 from cdc.model.event import TESTS, Event
+from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_endpoint
-from cdc.runtime.outboxes import open_outbox, require
-from cdc.runtime.sending import sending
 
 
-async def send_test(config: Config, endpoint_id: str, event_name: str, note: Note = ()) -> Attempt:
+async def send_test(config: Config, store: OutboxStore, endpoint_id: str, event_name: str, note: Note = ()) -> Attempt:
     """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
 
     A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
@@ -30,24 +30,18 @@ async def send_test(config: Config, endpoint_id: str, event_name: str, note: Not
 
     clock = SystemClock()
     worker = f"{socket.gethostname()}-test-{os.getpid()}"
-    store = open_outbox(config)
-    await require(config, store)
-    await store.open()
-    try:
-        endpoint = await store.endpoint(endpoint_id)
-        if endpoint is None:
-            raise no_endpoint(endpoint_id)
-        now = clock.now()
-        until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
-        delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until, note=note)
-        async with sending(config) as sender:
-            outcome = await attempt_once(sender, delivery, endpoint, clock)
-        ended = clock.now()
-        announcements = await disablings(store, [Finished(outcome, endpoint_id)], ended)
-        await store.finish(worker, [outcome], ended, announcements)
-        return outcome.attempt
-    finally:
-        await store.close()
+    endpoint = await store.endpoint(endpoint_id)
+    if endpoint is None:
+        raise no_endpoint(endpoint_id)
+    now = clock.now()
+    until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
+    delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until, note=note)
+    async with sending(config) as sender:
+        outcome = await attempt_once(sender, delivery, endpoint, clock)
+    ended = clock.now()
+    announcements = await disablings(store, [Finished(outcome, endpoint_id)], ended)
+    await store.finish(worker, [outcome], ended, announcements)
+    return outcome.attempt
 
 
 def _test_event(name: str, now: datetime) -> Event:

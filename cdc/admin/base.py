@@ -1,0 +1,84 @@
+"""What the use cases work on, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from cdc.admin.backfill_plan import ExistingTables
+from cdc.admin.event_types import event_types
+from cdc.admin.principal import Principal
+from cdc.audit import AuditEntry, Note
+from cdc.config import Config, SourceConfig
+from cdc.model.backfill import Backfill
+from cdc.model.clock import Clock
+from cdc.model.finding import Finding
+from cdc.model.position import Position
+from cdc.model.replay import Replay
+from cdc.outbox.base import OutboxStore
+
+if TYPE_CHECKING:
+    from cdc.admin.process import RunningProcess
+    from cdc.mapping.schema import EventType
+
+Work = TypeVar("Work", Replay, Backfill)
+#: Replays, or backfills, looked at together, to find those of a page.
+_TOGETHER = 200
+
+
+@dataclass
+class Service:
+    """``existing_tables``: of a source's database.  ``examine``: the doctor's findings of a source at its position.
+    ``adopt``: accepts the outbox for a source, and stores the entries with that.  ``process``: the one that captures
+    and sends, where it is this one.  ``replay_asked``: called when there is a new replay to continue."""
+
+    config: Config
+    store: OutboxStore
+    clock: Clock
+    existing_tables: ExistingTables
+    examine: Callable[[SourceConfig, Position | None], Awaitable[Sequence[Finding]]]
+    adopt: Callable[[SourceConfig, OutboxStore, Note], Awaitable[list[str]]]
+    process: RunningProcess | None = None
+    replay_asked: Callable[[], None] = lambda: None
+    previewing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @cached_property
+    def event_types(self) -> Sequence[EventType]:
+        """Every event of every source, and the operational ones, by name."""
+        return event_types(self.config)
+
+
+class UseCases:
+    """The use cases about one subject, for one principal."""
+
+    def __init__(self, service: Service, principal: Principal) -> None:
+        self._service = service
+        self._principal = principal
+        self._config = service.config
+        self._store = service.store
+        self._clock = service.clock
+
+    def _note(self, action: str, *subjects: str) -> Note:
+        """Return the audit log's entries of what is done to each of these, to be stored with the change."""
+        now = self._clock.now()
+        return [AuditEntry(now, self._principal.name, action, subject) for subject in subjects]
+
+
+async def page_of(
+    read: Callable[[int, str | None], Awaitable[list[Work]]],
+    owned: Callable[[Work], Awaitable[bool]],
+    limit: int,
+    before: str | None,
+) -> list[Work]:
+    """Return up to ``limit`` of those that are ``owned``."""
+    found: list[Work] = []
+    while len(found) < limit:
+        page = await read(_TOGETHER, before)
+        found += [each for each in page if await owned(each)]
+        if len(page) < _TOGETHER:
+            break
+        before = page[-1].id
+    return found[:limit]

@@ -1,0 +1,161 @@
+"""Endpoints: add, change, test and remove one, its secret, and what it would get."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from cdc.admin.base import UseCases
+from cdc.admin.endpoint_checks import check_endpoint, check_patterns, new_endpoint
+from cdc.admin.preview import Previewed, preview
+from cdc.admin.testing import send_test
+from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
+from cdc.model.delivery import Attempt, DeliveryState
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.errors import UsageError
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.shared import Subscriber, no_endpoint
+
+#: How long a former secret signs too, unless it is said.
+OVERLAP = timedelta(hours=24)
+
+
+class Endpoints(UseCases):
+    async def all(self) -> list[Endpoint]:
+        return [each for each in await self._store.endpoints() if self._principal.owns(each.sources)]
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        """Return how many deliveries each has by state; a state that has none is absent."""
+        counts = await self._store.counts()
+        theirs = {each.id for each in await self.all()} if self._principal.sources else counts.keys()
+        return {endpoint_id: counts[endpoint_id] for endpoint_id in counts if endpoint_id in theirs}
+
+    async def get(self, endpoint_id: str) -> Endpoint:
+        """Raises `NotFound`."""
+        found = await self._store.endpoint(endpoint_id)
+        if found is None or not self._principal.owns(found.sources):
+            raise no_endpoint(endpoint_id)
+        return found
+
+    # -- a new one --------------------------------------------------------------------------------------------------
+
+    def new(self, fields: Mapping[str, Any], secret: str | None = None, signature: str | None = None) -> Endpoint:
+        """Return a new endpoint of these fields (of `Endpoint`), to be added, with a secret of this kind unless one is
+        given.  A principal of some sources gets one of all these, unless some are named.  Raises `UsageError`."""
+        principal, wanted = self._principal, dict(fields)
+        if principal.sources:
+            wanted["sources"] = tuple(wanted.get("sources") or sorted(principal.sources))
+        principal.check_fields(wanted)
+        wanted |= principal.credentials_of(wanted)
+        made = new_endpoint(wanted, self._secret(secret, signature, Signature.V1), self._clock.now())
+        self._check(made, wanted)
+        check_endpoint(self._config, made)
+        return made
+
+    async def add(self, made: Endpoint) -> Endpoint:
+        """Store an endpoint of `new`."""
+        await self._store.add_endpoint(made, self._note("endpoint.add", made.id))
+        return made
+
+    # -- changes ----------------------------------------------------------------------------------------------------
+
+    def changed(self, endpoint: Endpoint, fields: Mapping[str, Any]) -> Endpoint:
+        """Return the endpoint with these fields (of `EndpointChange`).  Raises `UsageError`."""
+        self._principal.check_touchable(endpoint)
+        self._principal.check_fields(fields)
+        changed = EndpointChange(**fields).applied_to(endpoint)
+        self._check(changed, fields)
+        check_endpoint(self._config, changed, set(fields))
+        return changed
+
+    async def change(
+        self, endpoint: Endpoint, fields: Mapping[str, Any], agreed: Mapping[str, Any] | None = None
+    ) -> Endpoint:
+        """``agreed``: further fields, as the endpoint itself wants them.  Raises `UsageError`."""
+        self.changed(endpoint, fields)
+        credentials = self._principal.credentials_of(fields, endpoint)
+        change = EndpointChange(**{**fields, **(agreed or {}), **credentials})
+        return await self._change(endpoint.id, change, "endpoint.update")
+
+    async def enable(self, endpoint_id: str) -> Endpoint:
+        change = EndpointChange(enabled=True, disabled_reason="")
+        return await self._change(endpoint_id, change, "endpoint.enable")
+
+    async def disable(self, endpoint_id: str, reason: str) -> Endpoint:
+        change = EndpointChange(enabled=False, disabled_reason=reason)
+        return await self._change(endpoint_id, change, "endpoint.disable")
+
+    async def rotate_secret(
+        self, endpoint_id: str, secret: str | None = None, signature: str | None = None, overlap: timedelta = OVERLAP
+    ) -> Endpoint:
+        """``secret``: None has one made, of this kind, or of the kind that the endpoint has.  ``overlap``: how long the
+        former one signs too.  Raises `UsageError`."""
+        present = await self.get(endpoint_id)
+        chosen = self._secret(secret, signature, signature_of(present.secret))
+        change = EndpointChange(secret=chosen, former_secret_until=self._clock.now() + overlap)
+        return await self._change(endpoint_id, change, "endpoint.rotate-secret")
+
+    async def _change(self, endpoint_id: str, change: EndpointChange, action: str) -> Endpoint:
+        if self._principal.sources:
+            await self.get(endpoint_id)
+            change = replace(change, guard=self._principal.check_touchable)
+        return await self._store.change_endpoint(endpoint_id, change, self._note(action, endpoint_id))
+
+    async def remove(self, endpoint_id: str) -> None:
+        await self._check_touchable(endpoint_id)
+        await self._store.remove_endpoint(endpoint_id, self._clock.now(), self._note("endpoint.remove", endpoint_id))
+
+    async def _check_touchable(self, endpoint_id: str) -> None:
+        if self._principal.sources:
+            self._principal.check_touchable(await self.get(endpoint_id))
+
+    # -- trying one -------------------------------------------------------------------------------------------------
+
+    async def send_test(self, endpoint_id: str, event_name: str = "endpoint.test") -> Attempt:
+        """Send one event; what came of it."""
+        await self._check_touchable(endpoint_id)
+        return await send_test(
+            self._config, self._store, endpoint_id, event_name, self._note("endpoint.test", endpoint_id)
+        )
+
+    async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> list[StoredEvent]:
+        """Return those that an endpoint would get with these ``events``, ``sources`` and ``condition``.  Raises
+        `UsageError`."""
+        patterns = check_patterns(self._config, wanted["events"])
+        subscriber = Subscriber(0, patterns, wanted["sources"], condition=wanted["condition"])
+        return [each.event for each in await self.preview(subscriber, events) if each.delivered]
+
+    async def preview(self, subscriber: Subscriber, events: Sequence[StoredEvent]) -> list[Previewed]:
+        async with self._service.previewing:  # filters may take their time, and threads share the interpreter
+            return await asyncio.to_thread(preview, subscriber, events)
+
+    # -- checks -----------------------------------------------------------------------------------------------------
+
+    def _check(self, endpoint: Endpoint, given: Mapping[str, Any]) -> None:
+        if "events" in given:
+            check_patterns(self._config, endpoint.events)
+        for name in endpoint.sources if "sources" in given else ():
+            self._config.select_source(name)
+        most = self._config.dispatch.max_timeout_seconds
+        if "timeout" in given and not 0 < endpoint.timeout <= most:
+            option = ", the max_timeout_seconds under [dispatch]" if self._principal.operator else ""
+            raise UsageError(
+                f"A timeout of {endpoint.timeout:g} s is not possible.",
+                f"It is more than 0 and at most {most:g} s{option}.",
+            )
+
+    def _secret(self, secret: str | None, signature: str | None, otherwise: Signature) -> str:
+        wanted = None if signature is None else Signature(signature)
+        if secret is None:
+            return new_secret(wanted or otherwise)
+        check_secret(secret)
+        if wanted is not None and signature_of(secret) is not wanted:
+            or_none = "; or leave one out" if self._principal.operator else ""
+            raise UsageError(
+                f"The secret given does not make the signature {wanted}.",
+                f"whsec_ is for v1, whsk_ for v1a{or_none}.",
+            )
+        return secret

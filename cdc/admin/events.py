@@ -1,0 +1,65 @@
+"""Events: those that there may be, and those that were stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cdc.admin.base import UseCases
+from cdc.admin.event_types import event_types
+from cdc.model.log_filter import EventFilter
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.slices import SearchPage, TimeBudget
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
+__all__ = ["EventType", "Events"]
+
+#: Events that are expunged in one write.
+_BATCH = 100
+
+
+class Events(UseCases):
+    def types(self) -> Sequence[EventType]:
+        """By name; a principal of some sources sees no operational ones."""
+        sources = self._principal.sources
+        return event_types(self._config, sorted(sources)) if sources else self._service.event_types
+
+    async def newest(self) -> int:
+        """Return the place in the log of the newest event; 0 before there is any."""
+        newest = await self._store.events(1)
+        return newest[-1].sequence if newest else 0
+
+    async def get(self, event_id: str) -> StoredEvent | None:
+        found = await self._store.event(event_id)
+        return found if found is not None and self._principal.sees(found.source) else None
+
+    async def last(self, limit: int) -> list[StoredEvent]:
+        """Return the newest, in the order stored."""
+        if not self._principal.sources:
+            return await self._store.events(limit)
+        which, hurry = self._principal.narrowed(EventFilter()), TimeBudget(lambda: 0.0)
+        return (await self._store.search_events(which, limit, hurry, oldest_first=False)).found[::-1]
+
+    async def after(self, sequence: int, limit: int, pattern: str | None) -> list[StoredEvent]:
+        """Return those behind this place in the log, in the order stored."""
+        if not self._principal.sources:
+            return await self._store.events(limit, sequence, pattern)
+        which = self._principal.narrowed(EventFilter(event_pattern=pattern))
+        return await self._store.find_events(which, limit, sequence)
+
+    async def search(
+        self, which: EventFilter, limit: int, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
+        narrowed, budget = self._principal.narrowed(which), TimeBudget(self._clock.monotonic)
+        return await self._store.search_events(narrowed, limit, budget, place, oldest_first=oldest_first)
+
+    async def expunge(self, event_ids: Sequence[str]) -> int:
+        """Empty payloads, and what endpoints answered to them, for good, and return how many deliveries that cancelled.
+        Raises `UsageError`."""
+        cancelled = 0
+        for first in range(0, len(event_ids), _BATCH):
+            batch = event_ids[first : first + _BATCH]
+            cancelled += await self._store.expunge(batch, self._clock.now(), self._note("event.expunge", *batch))
+        return cancelled

@@ -1,0 +1,52 @@
+"""The use cases as commands call them: on the configured outbox, for the account at the keyboard."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from cdc.access.base import AccessStore
+from cdc.admin.admin import Admin
+from cdc.admin.principal import Principal
+from cdc.cli.asynchronous import opened, opened_outbox, run_async
+from cdc.config import Config
+from cdc.model.clock import SystemClock
+from cdc.outbox.base import OutboxStore
+from cdc.runtime import access, outboxes
+from cdc.runtime.service import service_of
+
+T = TypeVar("T")
+
+
+def with_admin(config: Config, work: Callable[[Admin], Awaitable[T]]) -> T:
+    """Do some work on the open outbox.  Raises `OutboxMissing`."""
+
+    async def run() -> T:
+        async with opened_outbox(config) as store:
+            return await work(admin_of(config, store))
+
+    return run_async(run())
+
+
+def admin_of(config: Config, store: OutboxStore) -> Admin:
+    return Admin(service_of(config, store, SystemClock()), Principal(actor(), operator=True))
+
+
+@asynccontextmanager
+async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
+    """Users, tokens and the audit log, in the outbox.  Raises `OutboxMissing`."""
+    await outboxes.require(config, outboxes.open_outbox(config))
+    async with opened(access.open_access(config)) as store:
+        yield store
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit log: ``cli:`` and the system's name of this account."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's account need not have a name
+        name = f"uid-{os.getuid()}"
+    return "cli:" + "".join(character if character.isprintable() else "?" for character in name)[:100]

@@ -1,0 +1,46 @@
+"""What the use cases of API, page and commands work on, with the databases that the configuration means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from cdc.admin.base import Service
+from cdc.audit import Note
+from cdc.config import Config, SourceConfig
+from cdc.model.clock import Clock
+from cdc.model.finding import Finding
+from cdc.model.position import Position
+from cdc.outbox.base import OutboxStore
+
+if TYPE_CHECKING:
+    from cdc.admin.process import RunningProcess
+
+
+def service_of(
+    config: Config,
+    store: OutboxStore,
+    clock: Clock,
+    process: RunningProcess | None = None,
+    replay_asked: Callable[[], None] = lambda: None,
+) -> Service:
+    async def examine(source: SourceConfig, position: Position | None) -> Sequence[Finding]:
+        from cdc.runtime import doctor
+        from cdc.runtime.sharing import alone
+
+        # not in a thread of the pool, which others need too: its server may hang
+        return await alone().in_thread(lambda: doctor.examine(source, config.outbox, position))
+
+    return Service(config, store, clock, _existing_tables, examine, _adopt, process, replay_asked)
+
+
+def _existing_tables(source: SourceConfig) -> Collection[str]:
+    from cdc.runtime.installers import inspector
+
+    return inspector(source).existing_tables()
+
+
+async def _adopt(source: SourceConfig, store: OutboxStore, note: Note) -> list[str]:
+    from cdc.runtime.markers import adopt
+
+    return await adopt(source, store, note)
