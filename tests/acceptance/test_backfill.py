@@ -8,7 +8,9 @@ import json
 import os
 import random
 import signal
+import threading
 from collections.abc import AsyncIterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ RHYTHM = Rhythm(0.005, work=3.0, rest=9.0) if MANY else Rhythm(0.005)
 RATE = ROWS / 150 if MANY else 1200
 #: Seconds between two kills, at random.
 BETWEEN = (1.0, 12.0) if MANY else (0.2, 1.2)
+#: A row that no writer changes.
+MARK = -1
 #: Of the server, the way to capture, whether the server keeps a log.
 ROUTES = [
     ("postgresql", "triggers", True),
@@ -43,6 +47,7 @@ ROUTES = [
 def _configured(database: Database, folder: Path, capture: str) -> Consumer:
     database.execute(TABLE)
     fill(database, ROWS)
+    database.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [MARK])
     consumer = Consumer.configure(folder, database.info, f'rules = "rules.toml"\ncapture = "{capture}"')
     (folder / "rules.toml").write_text(RULES, encoding="utf-8")
     if capture == "triggers":
@@ -87,18 +92,45 @@ async def _told(consumer: Consumer, database: Database) -> Histories:
             await asyncio.sleep(0.3)  # as above
 
 
+async def _keep_within_reach(consumer: Consumer, database: Database, go: threading.Event) -> None:
+    """Let the writers rest every 0.3 s until all that they wrote is read: each page of the backfill waits for what was
+    written before it, and on a machine where they are quicker than the consumer it would wait for ever."""
+    outbox = SqliteOutbox(consumer.folder / "cdc.db")
+    await outbox.open()
+    try:
+        sequence = 0
+        for mark in count(1):
+            await asyncio.sleep(0.3)  # the writers' turn
+            go.clear()
+            database.execute("UPDATE contadores SET valor = %s WHERE id = %s", [mark, MARK])
+            marked = False
+            while not marked:
+                found = await outbox.events(5000, after=sequence)
+                marked = any(
+                    (each.payload["data"]["id"], each.payload["data"]["valor"]) == (MARK, mark) for each in found
+                )
+                sequence = found[-1].sequence if found else sequence
+                await asyncio.sleep(0 if found else 0.1)  # the work of another process
+            go.set()
+    finally:
+        await outbox.close()
+
+
 async def _through_kills(
     consumer: Consumer, database: Database, dice: random.Random
 ) -> tuple[dict[str, Any], Histories]:
     consumer.start(forked=True)
     await consumer.logged("reading")
-    with changing(database, ROWS, dice, RHYTHM):
-        await consumer.call("backfill", "contadores", "--detach", "--rate", str(RATE))
-        for _ in range(KILLS):
-            await asyncio.sleep(dice.uniform(*BETWEEN))  # the random moment of the kill is what is tested
-            await consumer.stop(signal.SIGKILL)
-            consumer.start(forked=True)
-        job = await _until_done(consumer)
+    with changing(database, ROWS, dice, RHYTHM) as go:
+        async with asyncio.TaskGroup() as beside:
+            keeping = beside.create_task(_keep_within_reach(consumer, database, go))
+            await consumer.call("backfill", "contadores", "--detach", "--rate", str(RATE))
+            for _ in range(KILLS):
+                await asyncio.sleep(dice.uniform(*BETWEEN))  # the random moment of the kill is what is tested
+                await consumer.stop(signal.SIGKILL)
+                consumer.start(forked=True)
+            job = await _until_done(consumer)
+            keeping.cancel()
     return job, await _told(consumer, database)
 
 

@@ -28,7 +28,7 @@ from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.commands import Forked, start_command
-from support.consumer import database_url
+from support.consumer import NO_STANDING_BACK, database_url
 from support.database import Database
 from support.first_sight import FirstSight, watching
 from support.notify_socket import NotifySocket, notify_socket
@@ -84,7 +84,7 @@ class Dispatcher:
 
 
 def configure(folder: Path, url: str) -> None:
-    text = f'[outbox]\nurl = "{url}"\n[dispatch]\nallow_private = true\n'
+    text = f'[outbox]\nurl = "{url}"\n{NO_STANDING_BACK}[dispatch]\nallow_private = true\n'
     (folder / "cdc.toml").write_text(f'{text}[web]\nlisten = ""\n[log]\nlevel = "warning"\n')
 
 

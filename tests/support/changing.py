@@ -44,24 +44,29 @@ class Rhythm(NamedTuple):
 
 
 @contextmanager
-def changing(database: Database, rows: int, dice: random.Random, rhythm: Rhythm) -> Iterator[None]:
-    """Eight writers at work inside the block."""
-    stop = threading.Event()
+def changing(database: Database, rows: int, dice: random.Random, rhythm: Rhythm) -> Iterator[threading.Event]:
+    """Eight writers at work inside the block, as long as the event that it gives is set."""
+    stop, go = threading.Event(), threading.Event()
+    go.set()
     pool = ThreadPoolExecutor(WRITERS)
     seeds = [random.Random(dice.randrange(2**32)) for _ in range(WRITERS)]
-    writers = [pool.submit(_write, database, rows, each, stop, rhythm) for each in seeds]
+    writers = [pool.submit(_write, database, rows, each, (stop, go), rhythm) for each in seeds]
     try:
-        yield
+        yield go
     finally:
         stop.set()
+        go.set()
         pool.shutdown()
     for writer in writers:
         writer.result()
 
 
-def _write(database: Database, rows: int, dice: random.Random, stop: threading.Event, rhythm: Rhythm) -> None:
+def _write(
+    database: Database, rows: int, dice: random.Random, signs: tuple[threading.Event, threading.Event], rhythm: Rhythm
+) -> None:
+    stop, go = signs
     connection = database.connect()
-    while not stop.wait(rhythm.wait()):
+    while not stop.wait(rhythm.wait()) and go.wait():
         try:
             cursor = connection.cursor()
             cursor.execute("BEGIN")

@@ -27,6 +27,7 @@ from support.waiting import HANG_SECONDS
 
 TABLE = "CREATE TABLE contadores (id integer PRIMARY KEY, valor integer NOT NULL, nota varchar(40))"
 RULES = 'tables = ["contadores"]\n'
+NO_STANDING_BACK = "[process]\nnice = 0\n"
 #: Processes of this test: one that failed leaves them behind.
 _started: list[subprocess.Popen[bytes] | Forked] = []
 #: Commands that tests call before there is an endpoint; an outbox is created for them.
@@ -59,14 +60,17 @@ class Consumer:
     has_outbox: bool = False
 
     @staticmethod
-    def configure(folder: Path, info: ConnectionInfo, more: str = "") -> Consumer:
-        return Consumer.with_sources(folder, f'[source.main]\nurl = "{database_url(info)}"\n{more}\n')
+    def configure(folder: Path, info: ConnectionInfo, more: str = "", *, stand_back: bool = False) -> Consumer:
+        sources = f'[source.main]\nurl = "{database_url(info)}"\n{more}\n'
+        return Consumer.with_sources(folder, sources, stand_back=stand_back)
 
     @staticmethod
-    def with_sources(folder: Path, sources: str) -> Consumer:
-        """``sources``: their tables, as the configuration file has them."""
+    def with_sources(folder: Path, sources: str, *, stand_back: bool = False) -> Consumer:
+        """``sources``: their tables, as the configuration file has them.  ``stand_back``: others of the machine go
+        first, as by default; on a busy machine a test would wait long, and one that writes all the time for ever."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
+        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n{"" if stand_back else NO_STANDING_BACK}'
+        text += '[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
         (folder / "cdc.toml").write_text(text, encoding="utf-8")
         return Consumer(folder)
 
