@@ -119,7 +119,7 @@ async def _keep_within_reach(consumer: Consumer, database: Database, go: threadi
 async def _through_kills(
     consumer: Consumer, database: Database, dice: random.Random
 ) -> tuple[dict[str, Any], Histories]:
-    consumer.start(forked=True)
+    consumer.start()
     await consumer.logged("reading")
     with changing(database, ROWS, dice, RHYTHM) as go:
         async with asyncio.TaskGroup() as beside:
@@ -128,7 +128,7 @@ async def _through_kills(
             for _ in range(KILLS):
                 await asyncio.sleep(dice.uniform(*BETWEEN))  # the random moment of the kill is what is tested
                 await consumer.stop(signal.SIGKILL)
-                consumer.start(forked=True)
+                consumer.start()
             job = await _until_done(consumer)
             keeping.cancel()
     return job, await _told(consumer, database)

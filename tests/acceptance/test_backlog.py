@@ -54,6 +54,7 @@ class Counting(Inbox):
 async def test_a_backlog_is_drained(database: Database, tmp_path: Path) -> None:
     changes = int(os.environ.get("CDC_TEST_BACKLOG", CHANGES[database.flavour]))
     consumer = await asyncio.to_thread(Consumer.of_one_table, tmp_path, database)
+    consumer.as_installed = True  # its memory is measured
     inbox = Counting()
     async with receiving(inbox) as url:
         await asyncio.to_thread(consumer.add_endpoint, url)

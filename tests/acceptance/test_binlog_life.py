@@ -277,6 +277,7 @@ RECURSION = {"mysql": "SET cte_max_recursion_depth = 1000000", "mariadb": "SET m
 async def test_an_import_of_many_rows_takes_little_memory(logged: Database, tmp_path: Path) -> None:
     """One transaction; only its end is sent, so that the outbox and not the network is what is waited for."""
     consumer = await asyncio.to_thread(Consumer.of_one_table, tmp_path, logged, "", "binlog")
+    consumer.as_installed = True  # its memory is measured
     inbox = Inbox()
     async with receiving(inbox) as url:
         await asyncio.to_thread(consumer.add_endpoint, url, "contadores.updated")

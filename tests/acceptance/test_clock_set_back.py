@@ -41,7 +41,7 @@ async def test_table_created_after_the_clock_was_set_back_is_captured(
     inbox = Inbox()
     async with receiving(inbox) as url:
         await asyncio.to_thread(consumer.add_endpoint, url)
-        consumer.start(forked=True)
+        consumer.start()
         await consumer.logged("reading")
         database.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
         await inbox.until_count(1)

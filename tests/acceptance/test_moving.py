@@ -52,7 +52,7 @@ async def test_moving_there_and_back_under_load(flavour: str, own_server: Any, t
     async def trouble() -> None:
         for number in range(MOVES):
             _capture(consumer, "triggers" if number % 2 else way)
-            consumer.start(forked=True)
+            consumer.start()
             await asyncio.sleep(dice.uniform(0.4, 4))  # the move is under way, or done, when the kill comes
             consumer.end(signal.SIGKILL)
         _capture(consumer, way)

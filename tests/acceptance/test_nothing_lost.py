@@ -79,9 +79,9 @@ async def _trouble(consumer: Consumer, dice: random.Random, restarts: Sequence[C
     """The consumer is killed and the server restarted, and the consumer runs once more."""
     moments = sorted(dice.sample(range(5, KILLS - 5), RESTARTS))
     for number in range(KILLS):
-        consumer.start(forked=True)
+        consumer.start()
         await asyncio.sleep(dice.uniform(0.3, 1.6))  # the random moment of the kill is what is tested
         if number in moments:
             await asyncio.to_thread(restarts[moments.index(number) % len(restarts)])
         consumer.end(signal.SIGKILL)
-    consumer.start(forked=True)
+    consumer.start()

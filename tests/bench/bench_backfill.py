@@ -102,7 +102,7 @@ def profiled(work: Callable[[], None]) -> None:
 def measure(name: str, options: argparse.Namespace) -> None:
     with erp_database(SERVERS[name]) as (database, server), tempfile.TemporaryDirectory() as folder:
         add_invoices(database, options.rows)
-        consumer = Consumer.configure(Path(folder), database.info, f'capture = "{options.capture}"', stand_back=True)
+        consumer = Consumer.configure(Path(folder), database.info, f'capture = "{options.capture}"', as_installed=True)
         if options.capture != "binlog":
             consumer.run("install-slot" if options.capture == "logical" else "install-triggers")
         print(f"{server.label}, {options.capture}")

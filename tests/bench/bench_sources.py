@@ -236,7 +236,7 @@ async def measure(options: argparse.Namespace) -> None:
         began = time.perf_counter()
         sides = {name: at_end.enter_context(side(name, count)) for name, count in counts.items() if count}
         folder = at_end.enter_context(tempfile.TemporaryDirectory())
-        consumer = Consumer.with_sources(Path(folder), configuration(list(sides.values())), stand_back=True)
+        consumer = Consumer.with_sources(Path(folder), configuration(list(sides.values())), as_installed=True)
         print(f"databases made in {time.perf_counter() - began:.1f} s", flush=True)
         began = time.perf_counter()
         installing = await asyncio.create_subprocess_exec(

@@ -104,7 +104,7 @@ class Bench(NamedTuple):
 
     def _started(self) -> psutil.Process:
         """The consumer, once it has emptied the journal."""
-        self.consumer.start(forked=True)
+        self.consumer.start()
         assert self.consumer.process is not None
         table = "cdc.cdc_journal" if self.database.flavour == "postgresql" else "cdc_journal"
         while self.database.execute(f"SELECT 1 FROM {table} LIMIT 1"):

@@ -58,7 +58,7 @@ def consumer_of(
 ) -> Iterator[Consumer]:
     """Configured with one endpoint; not started.  Its files, the outbox among them, are on a real disk."""
     with tempfile.TemporaryDirectory() as folder:
-        consumer = Consumer.configure(Path(folder), database.info, f'capture = "{capture}"', stand_back=True)
+        consumer = Consumer.configure(Path(folder), database.info, f'capture = "{capture}"', as_installed=True)
         if capture != "binlog":
             consumer.run("install-triggers" if capture == "triggers" else "install-slot")
         consumer.add_endpoint(url, events, *options)

@@ -58,13 +58,15 @@ class Forked:
         return self._code
 
     def _result(self) -> int:
-        """It tells its code itself: what `multiprocessing` knows of it may be read by another thread."""
+        """It tells its code itself, unless a signal ended it: what `multiprocessing` knows may be read by another
+        thread, which leaves it at 255."""
+        self._process.join()
         try:
             self._code = int(self._ended.recv())
         except EOFError:
-            self._code = -signal.SIGKILL
+            code = self._process.exitcode
+            self._code = -signal.SIGKILL if code in (None, 255) else code
         self._ended.close()
-        self._process.join()
         return self._code
 
     def send_signal(self, number: int) -> None:

@@ -51,28 +51,33 @@ def kill_started() -> None:
 
 @dataclass
 class Consumer:
-    """A configuration in ``folder`` and the commands of the product on it."""
+    """A configuration in ``folder`` and the commands of the product on it.
+
+    ``as_installed``: `start` begins a program and lets others of the machine go first, which is for what measures it.
+    Without, it is forked (`support.commands`) and takes its share of a busy machine: a test waits for less, and writers
+    do not leave it ever further behind.
+    """
 
     folder: Path
     process: subprocess.Popen[bytes] | Forked | None = None
     log_name: str = "consumer.log"
     environment: dict[str, str] = field(default_factory=dict)  # of `start`, beside this process's own
     has_outbox: bool = False
+    as_installed: bool = False
 
     @staticmethod
-    def configure(folder: Path, info: ConnectionInfo, more: str = "", *, stand_back: bool = False) -> Consumer:
+    def configure(folder: Path, info: ConnectionInfo, more: str = "", *, as_installed: bool = False) -> Consumer:
         sources = f'[source.main]\nurl = "{database_url(info)}"\n{more}\n'
-        return Consumer.with_sources(folder, sources, stand_back=stand_back)
+        return Consumer.with_sources(folder, sources, as_installed=as_installed)
 
     @staticmethod
-    def with_sources(folder: Path, sources: str, *, stand_back: bool = False) -> Consumer:
-        """``sources``: their tables, as the configuration file has them.  ``stand_back``: others of the machine go
-        first, as by default; on a busy machine a test would wait long, and one that writes all the time for ever."""
+    def with_sources(folder: Path, sources: str, *, as_installed: bool = False) -> Consumer:
+        """``sources``: their tables, as the configuration file has them."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n{"" if stand_back else NO_STANDING_BACK}'
+        text = f'{sources}\n[outbox]\nurl = "sqlite:///cdc.db"\n{"" if as_installed else NO_STANDING_BACK}'
         text += '[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
         (folder / "cdc.toml").write_text(text, encoding="utf-8")
-        return Consumer(folder)
+        return Consumer(folder, as_installed=as_installed)
 
     @staticmethod
     def of_one_table(folder: Path, database: Database, more: str = "", capture: str = "triggers") -> Consumer:
@@ -140,12 +145,11 @@ class Consumer:
         """What `cdc run` told whoever started it, not the log: a set-up link."""
         return self.log.with_suffix(".out")
 
-    def start(self, style: str = "json", *, forked: bool = False) -> None:
-        """``forked``: without what a start takes (`support.commands`), for who kills it again and again."""
+    def start(self, style: str = "json") -> None:
         if not self.has_outbox:
             self.create_outbox()
         arguments = ("--verbose", "--log-format", style, "run")
-        if forked:
+        if not self.as_installed:
             self.process = start_command(self.arguments(*arguments), self.said, self.log, os.environ | self.environment)
             _started.append(self.process)
             return

@@ -191,7 +191,7 @@ class Run:
     def start(self) -> None:
         """Start the consumer, unless it runs."""
         if self.consumer.process is None:
-            self.consumer.start(forked=True)
+            self.consumer.start()
 
     def kill(self) -> None:
         self.note_crash()
