@@ -135,3 +135,8 @@ class AccessStore(Protocol):
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
         """As `OutboxStore.seal_secrets`."""
         ...
+
+    async def rekey(self, note: Note) -> int:
+        """Seal the secrets of users and of endpoints that the present key has not sealed, and store the entries, in one
+        write; how many there were.  Raises `OutboxError`, and changes nothing, when no key opens one."""
+        ...

@@ -18,7 +18,7 @@ from cdc.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.audit import append, noting
 from cdc.outbox.postgres.migrate import migrate_postgres
-from cdc.outbox.postgres.session import Db, PostgresSession
+from cdc.outbox.postgres.session import Db, Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
 
 P = ParamSpec("P")
@@ -147,3 +147,6 @@ class PostgresAccess:
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
         return await self._write(postgres_log.seal_secrets, self._box, former=True, dry_run=dry_run)
+
+    async def rekey(self, note: Note) -> int:
+        return await self._session.write(Lock.FREELY, noting(note, postgres_log.rekey), self._box)

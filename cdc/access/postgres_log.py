@@ -10,6 +10,8 @@ from cdc.access.postgres_users import rows, write
 from cdc.access.rows import audit_from, audit_query, request_from, same
 from cdc.access.shared import claim_of
 from cdc.audit import RecordedEntry
+from cdc.outbox.postgres import endpoints
+from cdc.outbox.postgres.audit import LOCK
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.secret_box import SecretBox
 
@@ -56,3 +58,9 @@ async def seal_secrets(db: Db, box: SecretBox, *, former: bool, dry_run: bool = 
         for actor, key, body in answers:
             await write(db, "set_body", actor=actor, request_key=key, body=box.seal(box.open(body)))
     return len(users) + len(answers)
+
+
+async def rekey(db: Db, box: SecretBox) -> int:
+    """`seal_secrets`, and those of endpoints: under the outbox's lock, and then that of access."""
+    await db.query(LOCK, {})
+    return await endpoints.seal_secrets(db, box, former=True) + await seal_secrets(db, box, former=True)

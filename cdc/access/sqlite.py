@@ -151,3 +151,6 @@ class SqliteAccess:
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
         return await self._writer.write(sqlite_log.seal_secrets, self._box, former=True, dry_run=dry_run)
+
+    async def rekey(self, note: Note) -> int:
+        return await self._writer.write(noting(note, sqlite_log.rekey), self._box)

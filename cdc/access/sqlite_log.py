@@ -11,6 +11,7 @@ from cdc.access.shared import claim_of
 from cdc.access.sqlite_users import statement
 from cdc.audit import RecordedEntry
 from cdc.outbox.secret_box import SecretBox
+from cdc.outbox.sqlite import endpoints
 from cdc.outbox.sqlite.file import overwriting
 from cdc.outbox.sqlite.rows import micros, moment
 
@@ -65,3 +66,8 @@ def seal_secrets(db: sqlite3.Connection, box: SecretBox, *, former: bool, dry_ru
             for actor, key, body in stale_answers:
                 statement(db, "set_body", {"actor": actor, "request_key": key, "body": box.seal(box.open(body))})
     return len(stale_users) + len(stale_answers)
+
+
+def rekey(db: sqlite3.Connection, box: SecretBox) -> int:
+    """`seal_secrets`, and those of endpoints."""
+    return endpoints.seal_secrets(db, box, former=True) + seal_secrets(db, box, former=True)

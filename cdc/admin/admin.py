@@ -24,4 +24,4 @@ class Admin(UseCases):
 
     async def rekey(self, access: AccessStore) -> int:
         """Encrypt all secrets with the present key, and return how many were not."""
-        return await self._store.seal_secrets(note=self._note("outbox.rekey", "outbox")) + await access.seal_secrets()
+        return await access.rekey(self._note("outbox.rekey", "outbox"))

@@ -111,8 +111,7 @@ class Quarantine(UseCases):
             self._service.existing_tables,
         )
         await receivers(self._store, begun)
-        await self._store.add_backfill(begun, self._note("quarantine.reread", change_id))
-        await self._store.set_reread(change_id, begun.id)
+        await self._store.add_backfill(begun, self._note("quarantine.reread", change_id), rereads=change_id)
         return begun
 
     async def remove(self, change_ids: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cdc.access.accounts import Accounts
+from cdc.admin.accounts import Accounts
 from cdc.cli.admin import opened_access
 from cdc.config import Config
 from cdc.config.section import read_password as read_password_file

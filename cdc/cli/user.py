@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from cdc.access import totp as codes
-from cdc.access.accounts import Accounts
 from cdc.access.model import Role, User
+from cdc.admin.accounts import Accounts
 from cdc.cli.accounts import opened_accounts, password_option, read_password
 from cdc.cli.admin import actor, opened_access
 from cdc.cli.asynchronous import run_async

@@ -55,10 +55,6 @@ class QuarantineStore(Protocol):
         """Source → how many of its changes are in quarantine; absent when none is."""
         ...
 
-    async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
-        """Note the backfill that reads the row of a skipped change again."""
-        ...
-
     async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         """Return whether there was such a change."""
         ...

@@ -203,7 +203,7 @@ class OutboxStore(SnapshotStore, QuarantineStore, Protocol):
         """All endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be opened."""
         ...
 
-    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
         """Seal every stored secret (former ones too) that is not, or that a former key sealed, with the present key,
         in one write; how many there were.  ``dry_run``: only how many.  Raises `OutboxError`, and changes nothing, when
         no key opens one.  `open` seals what is not sealed at all."""
@@ -372,8 +372,9 @@ class OutboxStore(SnapshotStore, QuarantineStore, Protocol):
         """End one that runs; as it is then.  Raises `NotFound`."""
         ...
 
-    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
-        """Keep a backfill, which goes on while its source is captured."""
+    async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+        """Store a backfill, which continues while its source is captured.  ``rereads``: the id of the skipped change
+        whose row it reads again, which is noted there."""
         ...
 
     async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:

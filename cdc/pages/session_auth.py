@@ -9,12 +9,12 @@ from typing import Final
 
 from aiohttp import web
 
-from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, csrf_token, is_csrf_token
 from cdc.access.model import PageSession
 from cdc.access.proxy import Network, client_address, is_local, trusts, vouched_name
 from cdc.access.sign_in import SignedIn, SignIn
+from cdc.admin.accounts import Accounts
 from cdc.model.errors import AccessRefused
 from cdc.pages.visitor import Visitor
 

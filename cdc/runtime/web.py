@@ -8,11 +8,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
 from cdc.access.proxy import client_address, is_local, network_of, trusts
 from cdc.access.sign_in import SignIn
 from cdc.access.upkeep import keep_tidy
+from cdc.admin.accounts import Accounts
 from cdc.admin.process import RunningProcess
 from cdc.config import Config
 from cdc.dispatch.replaying import Replaying

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cdc.model.backfill import Backfill
 from cdc.model.change import Operation, Quarantined
 from cdc.model.errors import PositionMoved
 from cdc.model.position import Position
@@ -70,7 +71,7 @@ async def test_the_newest_come_first_in_pages_and_by_source(outbox: OutboxStore)
 
 async def test_it_can_be_read_again_and_removed(outbox: OutboxStore) -> None:
     await store(outbox, [skipped(1), skipped(2)])
-    await outbox.set_reread("qr_1", "bf_7")
+    await outbox.add_backfill(Backfill("bf_7", "main", "users", "cli:root", at(1)), rereads="qr_1")
     found = await outbox.find_quarantined("qr_1")
     assert found is not None
     assert found.backfill == "bf_7"

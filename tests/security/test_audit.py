@@ -31,9 +31,12 @@ from cdc.model.position import Position
 from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from support.accesses import entry, user
 from support.browsing import visiting
 from support.commands import run_command
+from support.consumer import Consumer
 from support.database import Database
 from support.managing import Managed, managing
 from support.outboxes import NOW, at, endpoint, event, finish, lease, store
@@ -43,6 +46,9 @@ NOTE = (AuditEntry(NOW, "cli:root", "a.change", "x"),)
 BROKEN_SQLITE = "CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'it is broken'); END"
 BROKEN_POSTGRES = "ALTER TABLE cdc_outbox.audit ADD CONSTRAINT broken CHECK (action <> 'a.change') NOT VALID"
 
+OLD, NEW = new_key(), new_key()
+#: Where secrets are; with the schema's prefix.
+SECRETS = ("SELECT secret FROM {0}endpoint", "SELECT totp_secret FROM {0}access_user")
 
 TEST = event(9, "test:9", source="test")
 
@@ -73,9 +79,10 @@ CHANGES: dict[str, Callable[[OutboxStore], Change]] = {
         lambda **note: o.add_replay(Replay("rpl_2", "cli:root", DeliveryFilter(event_pattern="*"), 1.0, 1, NOW), **note)
     ),
     "end_replay": lambda o: lambda **note: o.end_replay("rpl_1", ReplayState.CANCELLED, "", NOW, **note),
-    "add_backfill": lambda o: lambda **note: o.add_backfill(Backfill("bf_2", "main", "users", "cli:root", NOW), **note),
+    "add_backfill": lambda o: (
+        lambda **note: o.add_backfill(Backfill("bf_2", "main", "users", "cli:root", NOW), **note, rereads="q1")
+    ),
     "set_backfill": lambda o: lambda **note: o.set_backfill("bf_1", BackfillState.PAUSED, "", NOW, **note),
-    "seal_secrets": lambda o: o.seal_secrets,
     "remove_quarantined": lambda o: lambda **note: o.remove_quarantined("q1", **note),
     "expunge": lambda o: lambda **note: o.expunge(["evt_2"], NOW, **note),
     "remove_endpoint": lambda o: lambda **note: o.remove_endpoint("ep_a", NOW, **note),
@@ -144,6 +151,60 @@ async def _each_is_recorded(outbox: OutboxStore, access: SqliteAccess | Postgres
         await change(outbox)(note=NOTE)
         assert len(await access.audit(AuditFilter(), 100)) == number, name
     assert [each.number for each in await access.audit(AuditFilter(), 100)] == list(range(len(CHANGES), 0, -1))
+
+
+async def test_sqlite_rekey_seals_nothing_without_its_entry(tmp_path: Path) -> None:
+    path = tmp_path / "cdc.db"
+    await _fill_secrets(SqliteOutbox(path, box=SecretBox((OLD,))), SqliteAccess(path, box=SecretBox((OLD,))))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        before = [db.execute(query.format("")).fetchall() for query in SECRETS]
+        db.execute(BROKEN_SQLITE)
+        access = SqliteAccess(path, box=SecretBox((NEW, OLD)))
+        await access.open()
+        try:
+            with pytest.raises(OutboxError):
+                await access.rekey(NOTE)
+            assert [db.execute(query.format("")).fetchall() for query in SECRETS] == before
+            db.execute("DROP TRIGGER no_audit")
+            await _rekeyed(access)
+        finally:
+            await access.close()
+
+
+async def test_postgresql_rekey_seals_nothing_without_its_entry(postgres_db: Database) -> None:
+    def access(*keys: str) -> PostgresAccess:
+        return PostgresAccess(postgres_db.info, box=SecretBox(keys))
+
+    await _fill_secrets(PostgresOutbox(postgres_db.info, box=SecretBox((OLD,))), access(OLD))
+    before = [postgres_db.execute(query.format("cdc_outbox.")) for query in SECRETS]
+    postgres_db.execute(BROKEN_POSTGRES)
+    both = access(NEW, OLD)
+    await both.open()
+    try:
+        with pytest.raises(OutboxError):
+            await both.rekey(NOTE)
+        assert [postgres_db.execute(query.format("cdc_outbox.")) for query in SECRETS] == before
+        postgres_db.execute("ALTER TABLE cdc_outbox.audit DROP CONSTRAINT broken")
+        await _rekeyed(both)
+    finally:
+        await both.close()
+
+
+async def _fill_secrets(outbox: OutboxStore, access: SqliteAccess | PostgresAccess) -> None:
+    await outbox.open()
+    await access.open()
+    await outbox.add_endpoint(endpoint("ep_a"))
+    await access.add_user(user(totp_secret="JBSWY3DPEHPK3PXP"), entry())
+    await access.close()
+    await outbox.close()
+
+
+async def _rekeyed(access: SqliteAccess | PostgresAccess) -> None:
+    """Both secrets are sealed with the new key, by one write with its entry."""
+    assert await access.rekey(NOTE) == 2
+    assert await access.rekey(()) == 0
+    actions = [each.entry.action for each in await access.audit(AuditFilter(), 9)]
+    assert actions.count("a.change") == 1
 
 
 KILLED = """
@@ -298,3 +359,55 @@ async def test_no_command_changes_anything_without_its_entry(tmp_path: Path) -> 
         assert done.returncode == 1, (command, done.stdout, done.stderr)
         assert "cdc.db" in done.stderr, (command, done.stderr)
         assert _sqlite_state(path) == before, command
+
+
+#: Commands about a source that is there: `cdc_marker` names another outbox, and the row of ``q1`` can be read.
+ON_A_SOURCE = (
+    ("source", "adopt", "main"),
+    ("backfill", "contadores", "--detach"),
+    ("quarantine", "reread", "q1"),
+    ("outbox", "rekey"),
+)
+#: What the commands that change two tables change last.
+LAST_CHANGED = {("quarantine", "reread", "q1"): "quarantine", ("outbox", "rekey"): "access_user"}
+
+
+async def test_no_command_about_a_source_changes_anything_without_its_entry(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    postgres_db.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
+    postgres_db.execute("UPDATE cdc.cdc_marker SET outbox = 'another', batch = 7")
+    path, key, config = tmp_path / "cdc.db", tmp_path / "key", tmp_path / "cdc.toml"
+    text = config.read_text(encoding="utf-8").replace("[outbox]", f'[outbox]\nsecret_key_file = "{key}"')
+    config.write_text(text, encoding="utf-8")
+    key.write_text(f"{NEW} {OLD}", encoding="utf-8")
+    await _fill_secrets(SqliteOutbox(path, box=SecretBox((OLD,))), SqliteAccess(path, box=SecretBox((OLD,))))
+    outbox = SqliteOutbox(path, box=SecretBox((OLD,)))
+    await outbox.open()
+    skipped = Quarantined("q1", "contadores", Operation.UPDATE, {"id": 1}, "t", NOW, "it fails")
+    await outbox.store("other", Position("p"), [], {}, NOW, quarantined=[skipped])
+    await outbox.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE quarantine SET source = 'main'")  # which has no position yet
+    consumer.has_outbox = True
+    before = break_log(path)
+    for command in ON_A_SOURCE:
+        failed = await asyncio.to_thread(consumer.fail, *command)
+        assert "cdc.db" in failed, (command, failed)
+        assert _sqlite_state(path) == before, command
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("DROP TRIGGER no_audit")
+        db.execute("DELETE FROM audit")
+        for command, table in LAST_CHANGED.items():
+            db.execute(
+                f"CREATE TRIGGER no_more BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'it is broken'); END"
+            )
+            await asyncio.to_thread(consumer.fail, *command)
+            assert _sqlite_state(path) == before, command
+            assert db.execute("SELECT * FROM audit").fetchall() == [], command
+            db.execute("DROP TRIGGER no_more")
+        for command in ON_A_SOURCE:
+            await asyncio.to_thread(consumer.run, *command)
+        actions = [action for (action,) in db.execute("SELECT action FROM audit ORDER BY number")]
+    assert actions == ["source.adopt", "backfill.begin", "quarantine.reread", "outbox.rekey"]

@@ -10,11 +10,11 @@ from typing import Any
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
-from cdc.access.accounts import Accounts
 from cdc.access.base import AccessStore
 from cdc.access.model import Role, Scope
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignIn
+from cdc.admin.accounts import Accounts
 from cdc.admin.base import Service
 from cdc.admin.process import RunningProcess
 from cdc.config import Config

@@ -197,3 +197,6 @@ class MemoryAccess:
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
         return 0
+
+    async def rekey(self, note: Note) -> int:
+        return 0

@@ -7,11 +7,11 @@ from typing import Any
 
 import bcrypt
 
-from cdc.access.accounts import Accounts
 from cdc.access.facturascripts import FacturaScriptsUser
 from cdc.access.model import Role
 from cdc.access.password import Passwords
 from cdc.access.sign_in import SignedIn, SignIn
+from cdc.admin.accounts import Accounts
 from cdc.model.errors import SourceUnavailable
 from support.manual_clock import ManualClock
 from support.memory_access import MemoryAccess

@@ -11,16 +11,20 @@ from cdc.outbox.postgres.rows import storable
 from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import no_backfill
 
+_SET_REREAD = "UPDATE cdc_outbox.quarantine SET backfill = %(backfill)s WHERE id = %(id)s"
+
 
 def _same(time: datetime) -> datetime:
     return time
 
 
-async def add(db: Db, backfill: Backfill) -> None:
+async def add(db: Db, backfill: Backfill, rereads: str) -> None:
     row = backfill_row(backfill, _same)
     await db.write(
         "insert_backfill", **{name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
     )
+    if rereads:
+        await db.query(_SET_REREAD, {"id": storable(rereads), "backfill": backfill.id})
 
 
 async def newest(db: Db, limit: int, before: str | None) -> list[Backfill]:

@@ -189,10 +189,9 @@ class PostgresOutbox:
         found = await self._leasing.read(endpoints.endpoints, None)
         return [self._box.open_endpoint(each) for each in found]
 
-    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
         self._own_writes += 1
-        seal = noting(note, endpoints.seal_secrets)
-        return await self._durable.write(Lock.FREELY, seal, self._box, former=True, dry_run=dry_run)
+        return await self._durable.write(Lock.FREELY, endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
 
     async def send_test(
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
@@ -334,8 +333,8 @@ class PostgresOutbox:
     ) -> Replay:
         return await self._durable.write(Lock.IN_TURN, noting(note, replays.end), replay_id, state, error, now)
 
-    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
-        await self._durable.write(Lock.IN_TURN, noting(note, backfills.add), backfill)
+    async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+        await self._durable.write(Lock.IN_TURN, noting(note, backfills.add), backfill, rereads)
 
     async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
         return await self._log.read(backfills.newest, limit, before)
@@ -361,9 +360,6 @@ class PostgresOutbox:
 
     async def count_quarantined(self) -> dict[str, int]:
         return await self._log.read(quarantine.count)
-
-    async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
-        await self._durable.write(Lock.IN_TURN, quarantine.set_backfill, quarantined_id, backfill_id)
 
     async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         return await self._durable.write(Lock.IN_TURN, noting(note, quarantine.remove), quarantined_id)

@@ -11,7 +11,6 @@ from cdc.outbox.postgres.session import Db
 from cdc.outbox.quarantine_rows import quarantined_from, quarantined_row
 
 _COUNT = "SELECT source, count(*) FROM cdc_outbox.quarantine GROUP BY source"
-_SET_BACKFILL = "UPDATE cdc_outbox.quarantine SET backfill = %(backfill)s WHERE id = %(id)s"
 _REMOVE = "DELETE FROM cdc_outbox.quarantine WHERE id = %(id)s RETURNING id"
 _FORGET = "DELETE FROM cdc_outbox.quarantine WHERE found_at < %(before)s RETURNING id"
 
@@ -39,10 +38,6 @@ async def find(db: Db, quarantined_id: str) -> Quarantined | None:
 
 async def count(db: Db) -> dict[str, int]:
     return dict(await db.query(_COUNT, {}))
-
-
-async def set_backfill(db: Db, quarantined_id: str, backfill_id: str) -> None:
-    await db.query(_SET_BACKFILL, {"id": storable(quarantined_id), "backfill": backfill_id})
 
 
 async def remove(db: Db, quarantined_id: str) -> bool:

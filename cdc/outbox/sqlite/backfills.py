@@ -13,8 +13,10 @@ from cdc.outbox.sqlite.rows import micros, moment
 from cdc.sqlfile import load
 
 
-def add(db: sqlite3.Connection, backfill: Backfill) -> None:
+def add(db: sqlite3.Connection, backfill: Backfill, rereads: str) -> None:
     db.execute(load("sqlite/insert_backfill.sql"), backfill_row(backfill, micros))
+    if rereads:
+        db.execute("UPDATE quarantine SET backfill = ? WHERE id = ?", (backfill.id, rereads))
 
 
 def newest(db: sqlite3.Connection, limit: int, before: str | None) -> list[Backfill]:

@@ -192,8 +192,8 @@ class SqliteOutbox:
     async def endpoints(self) -> list[Endpoint]:
         return [self._box.open_endpoint(each) for each in await self._reader.read(endpoints.endpoints, None)]
 
-    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
-        return await self._writer.write(noting(note, endpoints.seal_secrets), self._box, former=True, dry_run=dry_run)
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        return await self._writer.write(endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
 
     async def send_test(
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
@@ -318,8 +318,8 @@ class SqliteOutbox:
     ) -> Replay:
         return await self._writer.write(noting(note, replays.end), replay_id, state, error, now)
 
-    async def add_backfill(self, backfill: Backfill, note: Note = ()) -> None:
-        await self._writer.write(noting(note, backfills.add), backfill)
+    async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+        await self._writer.write(noting(note, backfills.add), backfill, rereads)
 
     async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
         return await self._reader.read(backfills.newest, limit, before)
@@ -343,9 +343,6 @@ class SqliteOutbox:
 
     async def count_quarantined(self) -> dict[str, int]:
         return await self._reader.read(quarantine.count)
-
-    async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
-        await self._writer.write(quarantine.set_backfill, quarantined_id, backfill_id)
 
     async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         return await self._writer.write(noting(note, quarantine.remove), quarantined_id)

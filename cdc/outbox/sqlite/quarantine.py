@@ -31,10 +31,6 @@ def count(db: sqlite3.Connection) -> dict[str, int]:
     return dict(db.execute("SELECT source, COUNT(*) FROM quarantine GROUP BY source").fetchall())
 
 
-def set_backfill(db: sqlite3.Connection, quarantined_id: str, backfill_id: str) -> None:
-    db.execute("UPDATE quarantine SET backfill = ? WHERE id = ?", (backfill_id, quarantined_id))
-
-
 def remove(db: sqlite3.Connection, quarantined_id: str) -> bool:
     return db.execute("DELETE FROM quarantine WHERE id = ?", (quarantined_id,)).rowcount > 0
 

@@ -10,6 +10,7 @@ from heapq import nsmallest
 from pathlib import Path
 
 from cdc.audit import Note
+from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Quarantined
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
@@ -41,6 +42,10 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     def __init__(self) -> None:
         super().__init__()
         self._changes_seen: int | None = None
+
+    async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+        await super().add_backfill(backfill, note)
+        self.note_reread(rereads, backfill.id)
 
     async def exists(self) -> bool:
         return True
@@ -210,7 +215,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
-    async def seal_secrets(self, *, dry_run: bool = False, note: Note = ()) -> int:
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
         return 0
 
     async def send_test(

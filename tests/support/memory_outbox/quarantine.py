@@ -36,7 +36,7 @@ class MemoryQuarantine:
     async def count_quarantined(self) -> dict[str, int]:
         return dict(Counter(each.source for each in self._quarantine.values()))
 
-    async def set_reread(self, quarantined_id: str, backfill_id: str) -> None:
+    def note_reread(self, quarantined_id: str, backfill_id: str) -> None:
         if quarantined_id in self._quarantine:
             found = self._quarantine[quarantined_id]
             self._quarantine[quarantined_id] = replace(found, backfill=backfill_id)
