@@ -14,13 +14,11 @@ from pymysql.connections import Connection
 from cdc import sqlfile
 from cdc.capture.triggers.base import Hiding, Plan, Progress, hide_nothing
 from cdc.capture.triggers.mysql_apply import SESSION, LockPatience, run, run_each
-from cdc.capture.triggers.mysql_extend import extend_plan
 from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of
-from cdc.capture.triggers.mysql_grants import grants_text
-from cdc.capture.triggers.mysql_inspect import inspect
-from cdc.capture.triggers.mysql_plan import install_plan, repair_plan, restore_plan, uninstall_plan
-from cdc.capture.triggers.mysql_prove import capture_findings, prove
-from cdc.capture.triggers.mysql_state import Installation, MySQLState
+from cdc.capture.triggers.mysql_plan import extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
+from cdc.capture.triggers.mysql_probe import capture_findings, prove
+from cdc.capture.triggers.mysql_rights import grants_text
+from cdc.capture.triggers.mysql_state import Installation, MySQLState, inspect
 from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import survey

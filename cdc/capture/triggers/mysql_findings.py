@@ -10,8 +10,8 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.capture.triggers.mysql_plan import dialect_of, targets_of, wanted_triggers
-from cdc.capture.triggers.mysql_refusal import TRANSACTIONS, obstacle_of, refuse
 from cdc.capture.triggers.mysql_render import shape_of
+from cdc.capture.triggers.mysql_rights import TRANSACTIONS, obstacle_of, refuse
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
 from cdc.database.mysql_connection import Flavour, rows
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, Shape, Tokens

@@ -10,20 +10,19 @@ from operator import itemgetter
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.capture.triggers.mysql_probe import probe_steps, proof
-from cdc.capture.triggers.mysql_refusal import obstacle_of, refuse, refuse_tables
 from cdc.capture.triggers.mysql_render import (
-    SUFFIXES,
     CascadeTarget,
     Dialect,
     WantedTrigger,
+    gap,
     parent_trigger,
     row_triggers,
     shape_of,
     statement,
-    trigger_name,
 )
 from cdc.capture.triggers.mysql_reread import RereadSteps, announce, missed, reread_of, unknown_shapes
-from cdc.capture.triggers.mysql_state import Installation, MySQLState, MySQLTrigger
+from cdc.capture.triggers.mysql_rights import obstacle_of, refuse, refuse_tables
+from cdc.capture.triggers.mysql_state import SUFFIXES, Installation, MySQLState, MySQLTrigger, trigger_name
 from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
@@ -118,7 +117,7 @@ def _record_steps(found: MySQLState, captures: Sequence[Capture], *, cascades_on
     recorded = there and (there.tokens, captures_to_json(there.captures), there.cascades_only)
     if recorded == (found.tokens, wanted, cascades_only):
         return []
-    records = [record(found.tokens, wanted)]
+    records = [_record(found.tokens, wanted)]
     if cascades_only is not bool(there and there.cascades_only):
         records.append(_record_mode(cascades_only=cascades_only))
     return [Step(RECORD, "", tuple(records))]
@@ -132,12 +131,34 @@ def repair_plan(found: MySQLState, installation: Installation, tables: Collectio
     captures = [capture for capture in there if capture.table not in refused]
     captured = {capture.table for capture in captures}
     tables = {capture.table for capture in there} if tables is None else set(tables)
-    wanted = {"", *tables, *parents_of(found, captured, tables)} - refused.keys()
+    wanted = {"", *tables, *_parents_of(found, captured, tables)} - refused.keys()
     names = {trigger_name(table, suffix) for table in tables - refused.keys() for suffix in SUFFIXES}
     wanted |= {trigger.table for trigger in found.own_triggers if trigger.name in names}
     plan = install_plan(found, captures, cascades_only=installation.cascades_only)
-    steps = tuple(step for step in plan.steps if step.table in wanted and step.title not in left_to_install(found))
+    steps = tuple(step for step in plan.steps if step.table in wanted and step.title not in _left_to_install(found))
     return replace(plan, steps=steps, notes=(), refused={t: e for t, e in refused.items() if t in tables})
+
+
+def extend_plan(found: MySQLState, installation: Installation, more: Sequence[Capture]) -> Plan:
+    """These tables too, and the triggers of their parents; the other tables' steps are left out.  A gap is noted for
+    each, so that its rows are read.  Raises `InstallError`.
+
+    What is captured is recorded first: a trigger that is missing then is mended as any lost one."""
+    captured = {capture.table: capture for capture in installation.captures}
+    new = [capture for capture in more if captured.get(capture.table) != capture]
+    if not new:  # made again, perhaps
+        return repair_plan(found, installation, [capture.table for capture in more])
+    names = {capture.table for capture in new}
+    every = captured | {capture.table: capture for capture in new}
+    there = [capture for table, capture in every.items() if table in found.tables or table in names]
+    plan = install_plan(found, there, cascades_only=installation.cascades_only)
+    wanted = {"", *names, *_parents_of(found, set(every), names)}
+    first = Step(RECORD, "", (_record(found.tokens, captures_to_json(list(every.values()))),))
+    kept = [step for step in plan.steps if step.table in wanted and step.title not in _left_to_install(found)]
+    if not installation.cascades_only:
+        targets, dialect = targets_of(found, there), dialect_of(found, cascades_only=False)
+        kept.append(Step("have them read", "", tuple(gap(targets[table], dialect) for table in sorted(names))))
+    return replace(plan, steps=(first, *kept), notes=())
 
 
 def restore_plan(found: MySQLState, captures: Sequence[Capture]) -> Plan:
@@ -158,13 +179,13 @@ def _refused(found: MySQLState, captures: Iterable[Capture]) -> Iterator[tuple[s
             yield capture.table, error
 
 
-def left_to_install(found: MySQLState) -> tuple[str, ...]:
+def _left_to_install(found: MySQLState) -> tuple[str, ...]:
     """Return the titles of steps that only an installation takes: an account granted its rights by an earlier version
     may not create the marker's table, and its repairs must not fail for that."""
     return (RECORD,) if found.rights.may("CREATE") else (RECORD, MARK)
 
 
-def parents_of(found: MySQLState, captured: Collection[str], tables: Collection[str]) -> set[str]:
+def _parents_of(found: MySQLState, captured: Collection[str], tables: Collection[str]) -> set[str]:
     """Tables whose cascades reach, or pass, one of these."""
     return {
         parent
@@ -299,7 +320,7 @@ def _equal(found: MySQLTrigger, wanted: WantedTrigger) -> bool:
     return place == (wanted.table, wanted.timing, wanted.event) and found.body.strip() == wanted.body.strip()
 
 
-def record(tokens: Tokens, captures: str) -> str:
+def _record(tokens: Tokens, captures: str) -> str:
     """The statement that says what is captured.  ``captures``: as JSON."""
     return (
         f"INSERT INTO {quote(INSTALLATION)} VALUES (1, {VERSION}, {literal(tokens.value)}, {literal(captures)}) "  # noqa: S608 - quoted here

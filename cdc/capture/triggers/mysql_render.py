@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc import sqlfile
 from cdc.capture.triggers.mysql_cascade import Effect, Path
+from cdc.capture.triggers.mysql_state import trigger_name
 from cdc.database.mysql_connection import Flavour, quote
-from cdc.database.mysql_journal import CASCADE_ONLY, CODES, PREFIX, Shape, Tokens
+from cdc.database.mysql_journal import CASCADE_ONLY, CODES, Shape, Tokens
 from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn, image, same
 from cdc.model.change import Operation
 from cdc.model.column import Capture
 
-_LONGEST_NAME = 64
-#: Of the names of triggers: after insert, update, delete; before delete, update.
-SUFFIXES = ("ai", "au", "ad", "bd", "bu")
 _SNAPSHOT_OFF = (
     "    SET @cdc_isolation = @@innodb_snapshot_isolation;\n    SET SESSION innodb_snapshot_isolation = FALSE;\n"
 )
@@ -79,15 +76,6 @@ def shape_of(table: MySQLTable, capture: Capture) -> Shape:
     visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
     secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
     return Shape(table.name, visible, table.key, secrets)
-
-
-def trigger_name(table: str, suffix: str) -> str:
-    """``cdc_<table>_<suffix>``; too long a table name is cut, its checksum keeps it unique."""
-    name = f"{PREFIX}{table}_{suffix}"
-    if len(name) <= _LONGEST_NAME:
-        return name
-    check = f"{zlib.crc32(table.encode()):08x}"
-    return f"{PREFIX}{table[: _LONGEST_NAME - len(PREFIX) - len(check) - len(suffix) - 2]}_{check}_{suffix}"
 
 
 def _journal_parts(target: CascadeTarget, operation: Operation, dialect: Dialect) -> dict[str, str]:

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.triggers.mysql_inspect import _covers
 from cdc.capture.triggers.mysql_plan import RECORD, install_plan, uninstall_plan
-from cdc.capture.triggers.mysql_state import Installation, Instrumentation, MySQLState, MySQLTrigger, Rights
+from cdc.capture.triggers.mysql_state import Installation, Instrumentation, MySQLState, MySQLTrigger, Rights, _covers
 from cdc.database.mysql_connection import Flavour, MySQLServer, literal, quote, tls_arguments
 from cdc.database.mysql_journal import (
     JOURNAL,
