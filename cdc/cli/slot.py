@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cdc.capture.triggers.base import Installer, Plan
+from cdc.capture.triggers.base import AnyInstaller, Plan
 from cdc.cli.output import json_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import sources_option
@@ -26,7 +26,7 @@ def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: boo
     server keeps its log until `cdc run` has read it.  Running it again changes nothing that fits already.  The account
     is that of `admin_url`, if there is one; it must own the tables."""
 
-    def plan(source: SourceConfig, installer: Installer) -> Plan:
+    def plan(source: SourceConfig, installer: AnyInstaller) -> Plan:
         return capture.plan_install(source, installer.plan_install)
 
     done = "Publication and slot are installed."
@@ -44,7 +44,7 @@ def uninstall_slot(session: CommandSession, sources: tuple[str, ...], dry_run: b
     Each table gets back the replica identity that it had.  Changes that the consumer has not read yet are lost.
     """
 
-    def plan(_source: SourceConfig, installer: Installer) -> Plan:
+    def plan(_source: SourceConfig, installer: AnyInstaller) -> Plan:
         return installer.plan_uninstall()
 
     done = "Slot and publication are removed."

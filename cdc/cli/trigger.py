@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cdc.capture.triggers.base import Installer, Plan
+from cdc.capture.triggers.base import AnyInstaller, Plan
 from cdc.cli.output import json_option, print_json, print_script, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
@@ -48,7 +48,7 @@ def install_triggers(
     Running it again changes nothing that fits already.  The account is that of `admin_url`, if there is one.
     """
 
-    def plan(source: SourceConfig, installer: Installer) -> Plan:
+    def plan(source: SourceConfig, installer: AnyInstaller) -> Plan:
         if cascades_only or row_tokens is not None:
             return capture.plan_special(source, cascades_only=cascades_only, row_tokens=row_tokens)
         return capture.plan_install(source, installer.plan_install)
@@ -69,7 +69,7 @@ def uninstall_triggers(session: CommandSession, sources: tuple[str, ...], dry_ru
     The database's schema is then what it was before.  Changes that the consumer has not read yet are lost.
     """
 
-    def plan(_source: SourceConfig, installer: Installer) -> Plan:
+    def plan(_source: SourceConfig, installer: AnyInstaller) -> Plan:
         return installer.plan_uninstall()
 
     carry_out(
@@ -100,9 +100,9 @@ def grants(session: CommandSession, sources: tuple[str, ...]) -> None:
 
 def carry_out(
     session: CommandSession,
-    installer_of: Callable[[SourceConfig], Installer],
+    installer_of: Callable[[SourceConfig], AnyInstaller],
     names: Sequence[str],
-    plan_of: Callable[[SourceConfig, Installer], Plan],
+    plan_of: Callable[[SourceConfig, AnyInstaller], Plan],
     *,
     dry_run: bool,
     as_json: bool,
@@ -119,7 +119,7 @@ def carry_out(
 
 
 def _carry_out_one(
-    source: SourceConfig, installer: Installer, plan: Plan, *, dry_run: bool, as_json: bool, done: str
+    source: SourceConfig, installer: AnyInstaller, plan: Plan, *, dry_run: bool, as_json: bool, done: str
 ) -> dict[str, Any]:
     """Apply or print the plan of one source, telling a person how it goes; what --json says of it."""
     if plan.obstacle and not dry_run:

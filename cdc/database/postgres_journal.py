@@ -8,3 +8,5 @@ JOURNAL_VERSION = 1
 LOCK_CLASS = 0x63646300
 LOCK_CONSUMER = 1
 LOCK_IDLE = 2
+#: The table of ours whose triggers prove that changes are captured.
+PROBE = "cdc_probe"

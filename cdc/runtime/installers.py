@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdc.capture.triggers.base import Hiding, Installer, TriggerInstaller, hide_nothing
+from cdc.capture.triggers.base import AnyInstaller, Hiding, hide_nothing
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.model.connection import ConnectionInfo, Engine
@@ -50,7 +50,7 @@ def of_mysql(source: SourceConfig) -> ConnectionInfo:
     return info
 
 
-def installer(source: SourceConfig) -> TriggerInstaller:
+def installer(source: SourceConfig) -> MySQLInstaller | PostgresInstaller:
     """The installer with the account that may install."""
     return installer_of(source.admin_connection(), _hiding(source))
 
@@ -76,7 +76,7 @@ def mysql_installer(source: SourceConfig) -> MySQLInstaller:
     return MySQLInstaller(source.admin_connection(), hiding=_hiding(source))
 
 
-def slot_installer(source: SourceConfig) -> Installer:
+def slot_installer(source: SourceConfig) -> AnyInstaller:
     """The installer of publication and slot, with the account that may install."""
     from cdc.capture.slot.postgres import SlotInstaller
 

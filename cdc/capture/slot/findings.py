@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cdc.capture.slot import plan, refusal
+from cdc.capture.slot import plan
 from cdc.capture.slot.state import Slot, SlotInstallation
+from cdc.capture.triggers.postgres_refusal import unfit_server
 from cdc.database.postgres_slot import PLUGIN, PUBLICATION
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
@@ -28,15 +29,13 @@ def findings(found: SlotInstallation, captures: Sequence[Capture], limit: int, n
 
 def _server(found: SlotInstallation) -> Finding:
     server = found.server
-    major = server.version // 10000
-    if server.version < refusal.MINIMUM_VERSION:
-        return Finding("server", Severity.WRONG, f"PostgreSQL {major} is too old: 13 or later", "upgrade the server")
-    if server.standby:
-        return Finding("server", Severity.WRONG, "this is a standby", "connect to the primary server")
+    if unfit := unfit_server(server):
+        return unfit
     if server.wal_level != "logical":
         mend = "ALTER SYSTEM SET wal_level = 'logical'; then restart the server"
         return Finding("server", Severity.WRONG, f"its log holds no rows: wal_level is {server.wal_level}", mend)
-    return Finding("server", Severity.OK, f"PostgreSQL {major}, schema {found.schema}, wal_level logical")
+    sound = f"PostgreSQL {server.version // 10000}, schema {found.schema}, wal_level logical"
+    return Finding("server", Severity.OK, sound)
 
 
 def _publication(found: SlotInstallation) -> Finding:
@@ -69,7 +68,7 @@ def _table(found: SlotInstallation, name: str) -> Iterator[tuple[Severity, str, 
         yield Severity.WRONG, "the table does not exist", INSTALL
         return
     try:
-        refusal.refuse_table(found, name)
+        plan.refuse_table(found, name)
     except InstallError as error:
         yield Severity.WRONG, error.message, error.hint
         return

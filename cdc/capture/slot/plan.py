@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.capture.slot import render as sql
-from cdc.capture.slot.refusal import refuse_server, refuse_tables
 from cdc.capture.slot.state import SlotInstallation
 from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.postgres_refusal import (
+    LEAVE_OUT,
+    named,
+    refuse_kind,
+    refuse_relations,
+    refuse_schema,
+    refuse_version,
+)
+from cdc.capture.triggers.postgres_render import quote
 from cdc.database.postgres_slot import PLUGIN, PUBLICATION, Identity, SlotMemory
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
@@ -190,3 +198,88 @@ def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:
     if before.memory is None:
         return plan_uninstall(found)
     return plan_install(found, [Capture(table) for table in before.published])
+
+
+def refuse_server(found: SlotInstallation) -> None:
+    """What is wrong with the server, the role or the names, whatever the tables."""
+    server = found.server
+    refuse_version(server)
+    if server.wal_level != "logical":
+        raise InstallError(
+            f"The server's log does not hold rows: wal_level is {server.wal_level}.",
+            "ALTER SYSTEM SET wal_level = 'logical'; then restart the server.",
+        )
+    refuse_schema(server, found.schema)
+    if not server.may_replicate:
+        raise InstallError(
+            f"Role {server.role} may not make a replication slot.", f"ALTER ROLE {quote(server.role)} REPLICATION;"
+        )
+    _refuse_publication(found)
+    _refuse_slot(found)
+
+
+def _refuse_publication(found: SlotInstallation) -> None:
+    server = found.server
+    if server.published and found.memory is None:
+        raise InstallError(
+            f"Database {server.database} already has a publication named {PUBLICATION} that is not this product's.",
+            f"Rename it: ALTER PUBLICATION {quote(PUBLICATION)} RENAME TO …;",
+        )
+    if server.published and not server.publication_owned:
+        raise InstallError(
+            f"Role {server.role} does not own the publication {PUBLICATION} of database {server.database}.",
+            "Use the account that installed it, or a superuser.",
+        )
+    if not server.published and not server.may_create:
+        raise InstallError(
+            f"Role {server.role} may not create a publication in database {server.database}.",
+            f"GRANT CREATE ON DATABASE {quote(server.database)} TO {quote(server.role)};",
+        )
+
+
+def _refuse_slot(found: SlotInstallation) -> None:
+    server, slot = found.server, found.slot
+    if slot is not None and (slot.plugin != PLUGIN or slot.database != server.database):
+        raise InstallError(
+            f"The server already has a replication slot named {found.slot_name} that is not this product's.",
+            f"If nobody needs it: SELECT pg_drop_replication_slot('{found.slot_name}');",
+        )
+    if slot is None and server.free_slots < 1:
+        raise InstallError(
+            "The server has no replication slot left (max_replication_slots).",
+            "ALTER SYSTEM SET max_replication_slots = …; then restart the server, or drop a slot that nobody reads.",
+        )
+
+
+def refuse_tables(found: SlotInstallation, names: Sequence[str]) -> None:
+    refuse_relations(found.server.database, found.schema, found.tables, names, lambda name: refuse_table(found, name))
+    strange = [name for name in names if not found.tables[name].owned]
+    if strange:
+        owners = sorted({found.tables[name].owner for name in strange})
+        raise InstallError(
+            f"Role {found.server.role} does not own {named('table', strange)}.",
+            " ".join(f"GRANT {quote(owner)} TO {quote(found.server.role)};" for owner in owners),
+        )
+
+
+def refuse_table(found: SlotInstallation, name: str) -> None:
+    """What keeps an existing table from being captured, privileges and keys aside."""
+    table = found.tables[name]
+    refuse_kind(table)
+    if table.unlogged:
+        raise InstallError(
+            f"Table {name} is unlogged: its changes are not in the server's log.", f"ALTER TABLE {name} SET LOGGED;"
+        )
+    if table.strange_leaves:
+        raise InstallError(
+            f"Table {name} has partitions in another schema: {', '.join(table.strange_leaves)}.",
+            f"Move them to schema {found.schema}, or take the rules for {name} out of the configuration.",
+        )
+    if table.virtual:
+        leave_out = LEAVE_OUT[0].lower() + LEAVE_OUT[1:]
+        # PostgreSQL 18 would then refuse the ERP's own updates
+        raise InstallError(
+            f"Table {name} has virtual generated columns ({', '.join(table.virtual)}), which the log does not hold: "
+            f"with whole rows in the log the server would refuse updates of it.",
+            f'Make them STORED, capture with triggers (capture = "triggers"), or: {leave_out}',
+        )

@@ -1,9 +1,13 @@
-"""The SQL text of each thing that reading PostgreSQL's log needs.  Pure."""
+"""The SQL text of each thing that reading PostgreSQL's log needs, and of the least grants.  Pure."""
 
 from __future__ import annotations
 
-from cdc.capture.triggers.postgres_render import literal, qualified, quote
+from collections.abc import Sequence
+
+from cdc.capture.slot.state import SlotInstallation
+from cdc.capture.triggers.postgres_render import CONSUMER, INSTALLER, consumer_select, literal, qualified, quote
 from cdc.database.postgres_slot import PUBLICATION, Identity, SlotMemory
+from cdc.model.column import Capture
 from cdc.sqlfile import render
 
 #: Partitions speak for themselves: as their table, they would not say whether they told of a whole row or of its key.
@@ -53,3 +57,23 @@ def drop_slot(name: str) -> str:
 
 def _render(name: str, **parts: str) -> str:
     return render(f"postgres/slot/{name}.sql", publication=quote(PUBLICATION), **parts)
+
+
+def grants(
+    found: SlotInstallation, captures: Sequence[Capture], installer: str = INSTALLER, consumer: str = CONSUMER
+) -> str:
+    """Tables that do not exist are left out: the plan names them."""
+    existing = [capture for capture in captures if capture.table in found.tables]
+    owners = sorted({found.tables[capture.table].owner for capture in existing})
+    return render(
+        "postgres/slot/grants.sql",
+        installer=quote(installer),
+        consumer=quote(consumer),
+        database=quote(found.server.database),
+        schema=quote(found.schema),
+        owners="\n".join(f"GRANT {quote(owner)} TO {quote(installer)};" for owner in owners),
+        selects="\n".join(
+            consumer_select(found.schema, capture, found.tables[capture.table].columns, consumer)
+            for capture in existing
+        ),
+    )

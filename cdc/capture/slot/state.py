@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from psycopg.rows import class_row
 
-from cdc.capture.triggers.postgres_state import Connection
+from cdc.capture.triggers.postgres_state import Connection, Relation, Server
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_slot import PUBLICATION, SlotMemory, slot_name
-from cdc.model.column import Capture
 from cdc.sqlfile import load, render
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class SlotServer:
-    """``version``: as in server_version_num.  ``free_slots``: how many may still be made.  ``keep_size``:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotServer(Server):
+    """``free_slots``: how many may still be made.  ``keep_size``:
     max_slot_wal_keep_size.  ``publishes_all``: the publication has the options that it should have.  ``consumer``:
     whether one is at work."""
 
-    version: int
-    standby: bool
-    read_only: bool
-    role: str
-    database: str
-    schema: str
-    may_create: bool
     may_replicate: bool
     wal_level: str
     free_slots: int
@@ -58,27 +50,21 @@ class Slot:
     idle: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedTable:
-    """``kind``: pg_class.relkind; ``identity``: pg_class.relreplident.  ``leaves``: partitions that hold rows.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedTable(Relation):
+    """``identity``: pg_class.relreplident.  ``leaves``: partitions that hold rows.
     ``stored`` and ``virtual``: generated columns."""
 
-    name: str
-    kind: str
-    owner: str
     owned: bool
     unlogged: bool
-    has_key: bool
     identity: str
     identity_index: str
     indexes: list[str]
     published: bool
     leaves: list[str]
     strange_leaves: list[str]
-    columns: list[str]
     stored: list[str]
     virtual: list[str]
-    key: list[str] = field(default_factory=list)
 
     @property
     def holders(self) -> list[str]:
@@ -96,11 +82,6 @@ class SlotInstallation:
     slot: Slot | None = None
     memory: SlotMemory | None = None
     tables: Mapping[str, PublishedTable] = field(default_factory=dict)
-
-    def within(self, captures: Iterable[Capture]) -> list[Capture]:
-        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
-        there = self.tables
-        return [c if (table := there.get(c.table)) is None else c.within(table.columns, table.key) for c in captures]
 
     @property
     def published(self) -> list[str]:

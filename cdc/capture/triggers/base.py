@@ -1,18 +1,19 @@
-"""What every engine's installer offers: wanted against found, as a plan; the plan as SQL; the plan applied.
+"""The skeleton of every installer: inspect the database → plan (pure) → render the SQL (pure) → apply it.
 
-The flow is one-directional: ``inspect`` the database → ``plan`` (pure) → ``render`` (pure) → ``apply``.
 Installers are synchronous: they serve a person at a terminal, and the consumer's repairs run them in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.errors import InstallError
-from cdc.model.finding import Finding, Repaired, SurveyedTable
+from cdc.model.finding import Finding, Repaired, Severity, SurveyedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +48,133 @@ def hide_nothing(_table: str) -> SecretPatterns:
     return SecretPatterns()
 
 
-class Installer(Protocol):
+class InspectedTable(Protocol):
+    @property
+    def names(self) -> Sequence[str]:
+        """Of all columns."""
+        ...
+
+    @property
+    def key(self) -> Sequence[str]:
+        """Of the primary key's columns."""
+        ...
+
+
+class Inspected(Protocol):
+    """What an installer found in a database."""
+
+    @property
+    def tables(self) -> Mapping[str, InspectedTable]: ...
+
+
+def within(tables: Mapping[str, InspectedTable], captures: Iterable[Capture]) -> list[Capture]:
+    """Return the captures with their secret columns named; those of tables that do not exist as they are."""
+    return [c if (table := tables.get(c.table)) is None else c.within(table.names, table.key) for c in captures]
+
+
+def require_proof(finding: Finding) -> None:
+    """Raise what the proof of capture found wrong."""
+    if finding.severity is not Severity.OK:
+        raise InstallError(finding.detail, finding.mend)
+
+
+C = TypeVar("C")
+S = TypeVar("S", bound=Inspected)
+
+
+class Installer(ABC, Generic[C, S]):
     """One database's installer.  All methods connect as needed; errors are `InstallError`s with a sentence and a hint,
     `SourceUnavailable` when the database does not answer."""
+
+    @abstractmethod
+    def _session(self) -> AbstractContextManager[C]: ...
+
+    @abstractmethod
+    def _inspect(self, connection: C) -> S: ...
 
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
         """What is missing or different, with the obstacle that the account would meet (missing privilege, error 1419).
         Raises `InstallError` for what no account can do (no primary key, name taken), naming the tables."""
-        ...
+        with self._session() as connection:
+            found = self._inspect(connection)
+            return self._plan_install(found, within(found.tables, captures))
+
+    @abstractmethod
+    def _plan_install(self, found: S, captures: Sequence[Capture]) -> Plan: ...
 
     def plan_uninstall(self) -> Plan:
         """What of ours is there: triggers first, journal last."""
-        ...
+        with self._session() as connection:
+            return self._plan_uninstall(connection, self._inspect(connection))
 
+    @abstractmethod
+    def _plan_uninstall(self, connection: C, found: S) -> Plan: ...
+
+    @abstractmethod
     def script(self, plan: Plan) -> str:
         """The plan as a script that a DBA can run by hand with the engine's own client."""
-        ...
 
     def apply(self, plan: Plan, progress: Progress) -> None:
         """Run it with a short lock wait and retries; when it fails half-way, what it made is taken back.  Raises the
         plan's obstacle before anything is changed."""
-        ...
+        with self._session() as connection:
+            self._apply(connection, plan, progress)
+
+    @abstractmethod
+    def _apply(self, connection: C, plan: Plan, progress: Progress) -> None: ...
 
     def grants(self, captures: Sequence[Capture]) -> str:
         """Statements that give an installing and a consuming account exactly what they need."""
-        ...
+        with self._session() as connection:
+            found = self._inspect(connection)
+            return self._grants(found, within(found.tables, captures))
 
+    @abstractmethod
+    def _grants(self, found: S, captures: Sequence[Capture]) -> str: ...
+
+    @abstractmethod
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         """Bring these tables' triggers (all captured ones') to the wanted state again, with the captures that were
         installed, table by table; what the patterns of now make secret is hidden too.  Of a table whose triggers may
         have missed a change, a gap is noted once the new ones are in place."""
-        ...
 
+    @abstractmethod
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
         """Capture these tables beside those that are installed; the titles of the steps that this took.
 
         Their rows are noted to be read, since some may be older (a slot has no place for that: its source notes it).
         Raises `InstallError`."""
-        ...
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         """The doctor's checks of this database: connection, privileges, journal, each drift, DEFINER, backlog."""
-        ...
+        with self._session() as connection:
+            found = self._inspect(connection)
+            return self._findings(connection, found, within(found.tables, captures))
+
+    @abstractmethod
+    def _findings(self, connection: C, found: S, captures: Sequence[Capture]) -> list[Finding]: ...
 
     def within(self, captures: Sequence[Capture]) -> list[Capture]:
         """The captures with those columns named that patterns make secret; of tables that do not exist, as they are."""
-        ...
+        with self._session() as connection:
+            return within(self._inspect(connection).tables, captures)
 
     def survey(self) -> list[SurveyedTable]:
         """All base tables of the database, by name, but ours."""
-        ...
+        with self._session() as connection:
+            return self._survey(connection, self._inspect(connection))
+
+    @abstractmethod
+    def _survey(self, connection: C, found: S) -> list[SurveyedTable]: ...
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         """Table name → its column names, for all base tables of the database: rules are checked against it."""
-        ...
+        with self._session() as connection:
+            tables = self._inspect(connection).tables
+            return {name: tuple(table.names) for name, table in tables.items() if self._is_base(table)}
+
+    def _is_base(self, table: Any) -> bool:  # noqa: ARG002 - all of them, unless the engine shows views too
+        return True
 
 
-class TriggerInstaller(Installer, Protocol):
-    """One whose triggers write to a journal in the same database."""
-
-    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:
-        """Create the journal again if it is missing while triggers of ours are left that write to it.  All captured
-        tables are noted to be read again.  ``captures``: used where the record of what is installed is lost, too.
-        ``consumer``: the account that reads the journal."""
-        ...
+AnyInstaller = Installer[Any, Any]

@@ -1,4 +1,4 @@
-"""The installer for MariaDB and MySQL; see `cdc.capture.triggers.base.Installer` for its contract."""
+"""The installer for MariaDB and MySQL; see `cdc.capture.triggers.base.Installer`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.capture.triggers.base import Hiding, Plan, Progress, hide_nothing
+from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, hide_nothing, within
 from cdc.capture.triggers.mysql_apply import SESSION, LockPatience, run, run_each
 from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of
 from cdc.capture.triggers.mysql_plan import extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
@@ -31,7 +31,7 @@ _DELIMITER = "$$"
 _REPAIR_TRIES = 5
 
 
-class MySQLInstaller:
+class MySQLInstaller(Installer[Connection[Any], MySQLState]):
     """``lock_wait``: how long and how often DDL waits for a table in use.  ``hiding``: what repairs hide besides what
     was installed as secret."""
 
@@ -43,7 +43,7 @@ class MySQLInstaller:
         self._hiding = hiding
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection[Any]]:
+    def _session(self) -> Iterator[Connection[Any]]:
         connection = connect(self._info)
         try:
             with errors_of(self._info):
@@ -52,6 +52,9 @@ class MySQLInstaller:
             if connection.open:
                 connection.close()
 
+    def _inspect(self, connection: Connection[Any]) -> MySQLState:
+        return inspect(connection)
+
     def plan_install(
         self, captures: Sequence[Capture], *, tokens: Tokens | None = None, cascades_only: bool = False
     ) -> Plan:
@@ -59,13 +62,15 @@ class MySQLInstaller:
 
         ``cascades_only``: just the triggers of parents, which journal what foreign keys do to captured tables, for a
         consumer that reads everything else in the binlog."""
-        with self._connection() as connection:
+        with self._session() as connection:
             found = replace(inspect(connection), asked_tokens=tokens)
-            return install_plan(found, found.within(captures), cascades_only=cascades_only)
+            return install_plan(found, within(found.tables, captures), cascades_only=cascades_only)
 
-    def plan_uninstall(self) -> Plan:
-        with self._connection() as connection:
-            return uninstall_plan(inspect(connection))
+    def _plan_install(self, found: MySQLState, captures: Sequence[Capture]) -> Plan:
+        return install_plan(found, captures)
+
+    def _plan_uninstall(self, _connection: Connection[Any], found: MySQLState) -> Plan:
+        return uninstall_plan(found)
 
     def script(self, plan: Plan) -> str:
         lines = [f"-- {note}" for note in plan.notes]
@@ -76,27 +81,27 @@ class MySQLInstaller:
             lines += [f"{sql}{_DELIMITER}" for sql in step.statements]
         return "\n".join([*lines, "DELIMITER ;", ""])
 
-    def apply(self, plan: Plan, progress: Progress) -> None:
-        with self._connection() as connection:
-            run(connection, plan, self._lock_wait, progress, partial(prove, self._info))
+    def _apply(self, connection: Connection[Any], plan: Plan, progress: Progress) -> None:
+        run(connection, plan, self._lock_wait, progress, partial(prove, self._info))
 
-    def grants(self, captures: Sequence[Capture]) -> str:
-        with self._connection() as connection:
-            found = inspect(connection)
-            return grants_text(found, found.within(captures), self._info.database)
+    def _grants(self, found: MySQLState, captures: Sequence[Capture]) -> str:
+        return grants_text(found, captures, self._info.database)
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))
 
     def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:  # noqa: ARG002 - grants outlive a table here
-        return self._each_table(lambda found: restore_plan(found, found.within(captures)))
+        """Create the journal again if it is missing while triggers of ours are left that write to it.  All captured
+        tables are noted to be read again.  ``captures``: used where the record of what is installed is lost, too.
+        ``consumer``: the account that reads the journal."""
+        return self._each_table(lambda found: restore_plan(found, within(found.tables, captures)))
 
     def _each_table(self, plan_of: Callable[[MySQLState], Plan]) -> Repaired:
         """What was altered since the plan was made is planned again: one alteration often follows another."""
         done: tuple[str, ...] = ()
-        with self._connection() as connection:
+        with self._session() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
-                found = inspect(connection).hiding(self._hiding)
+                found = self._inspect(connection).hiding(self._hiding)
                 try:
                     outcome = run_each(connection, plan_of(found), found, self._lock_wait)
                 except TableAltered:
@@ -114,10 +119,10 @@ class MySQLInstaller:
         return found.installation
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
-        with self._connection() as connection:
+        with self._session() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
-                found = inspect(connection).hiding(self._hiding)
-                plan = extend_plan(found, self._installed(found), found.within(captures))
+                found = self._inspect(connection).hiding(self._hiding)
+                plan = extend_plan(found, self._installed(found), within(found.tables, captures))
                 try:
                     run(connection, plan, self._lock_wait, lambda _: None, partial(prove, self._info))
                 except TableAltered:
@@ -129,43 +134,34 @@ class MySQLInstaller:
 
     def extend_cascades(self, captures: Sequence[Capture]) -> Sequence[str]:
         """`extend` where triggers journal cascades only; nothing where there are none, or all."""
-        with self._connection() as connection:
+        with self._session() as connection:
             there = inspect(connection).installation
         return self.extend(captures) if there is not None and there.cascades_only else ()
 
-    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
-        with self._connection() as connection:
-            found = inspect(connection)
-            return [*findings_of(connection, found, found.within(captures)), *capture_findings(self._info, found)]
+    def _findings(self, connection: Connection[Any], found: MySQLState, captures: Sequence[Capture]) -> list[Finding]:
+        return [*findings_of(connection, found, captures), *capture_findings(self._info, found)]
 
     def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
         """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
-        with self._connection() as connection:
+        with self._session() as connection:
             found = inspect(connection)
             only = found.installation is not None and found.installation.cascades_only
             if not only:
                 return None
-            return [*cascade_findings(connection, found, found.within(captures)), *capture_findings(self._info, found)]
+            return [
+                *cascade_findings(connection, found, within(found.tables, captures)),
+                *capture_findings(self._info, found),
+            ]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
         """Return those of these tables that this account may not read, each tried."""
-        with self._connection() as connection:
+        with self._session() as connection:
             return [table for table in tables if not _may_read(connection, table)]
 
-    def survey(self) -> list[SurveyedTable]:
-        with self._connection() as connection:
-            there = inspect(connection).installation
-            captures = () if there is None or there.cascades_only else there.captures
-            return survey(connection, {capture.table for capture in captures})
-
-    def within(self, captures: Sequence[Capture]) -> list[Capture]:
-        with self._connection() as connection:
-            return inspect(connection).within(captures)
-
-    def existing_tables(self) -> dict[str, tuple[str, ...]]:
-        with self._connection() as connection:
-            tables = inspect(connection).tables
-            return {name: tuple(column.name for column in table.columns) for name, table in tables.items()}
+    def _survey(self, connection: Connection[Any], found: MySQLState) -> list[SurveyedTable]:
+        there = found.installation
+        captures = () if there is None or there.cascades_only else there.captures
+        return survey(connection, {capture.table for capture in captures})
 
 
 def _may_read(connection: Connection[Any], table: str) -> bool:

@@ -12,13 +12,13 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.capture.triggers.base import Plan, Progress, Step
+from cdc.capture.triggers.base import Plan, Progress, Step, require_proof
 from cdc.capture.triggers.mysql_probe import Proof
 from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, inspect
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, Flavour, code_of, quote, rows
 from cdc.database.mysql_journal import WAIT
 from cdc.model.errors import CdcError, InstallError, LockTimeout, TableAltered
-from cdc.model.finding import Finding, Repaired, Severity
+from cdc.model.finding import Finding, Repaired
 
 _LOCK_WAIT_TIMEOUT = 1205
 _DEADLOCK = 1213
@@ -56,17 +56,12 @@ def run(
         progress(step.title)
         try:
             if isinstance(step, Proof):
-                _proved(prove(step))
+                require_proof(prove(step))
             else:
                 _run_step(connection, step, lock_wait)
         except CdcError as error:
             _take_back(connection, before, lock_wait, error)
             raise
-
-
-def _proved(finding: Finding) -> None:
-    if finding.severity is not Severity.OK:
-        raise InstallError(finding.detail, finding.mend)
 
 
 def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
@@ -16,6 +16,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
+from cdc.capture.triggers.base import within
 from cdc.database.mysql_connection import NO_PRIVILEGE, Flavour, MySQLServer, code_of, quote, rows, server_of
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
@@ -145,17 +146,12 @@ class MySQLState:
     stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
 
-    def within(self, captures: Iterable[Capture]) -> list[Capture]:
-        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
-        there = self.tables
-        return [c if (table := there.get(c.table)) is None else c.within(table.names, table.key) for c in captures]
-
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> MySQLState:
         """Return the same, as if what is installed were captured with these patterns."""
         if self.installation is None:
             return self
         captures = [replace(each, patterns=patterns_of(each.table)) for each in self.installation.captures]
-        return replace(self, installation=replace(self.installation, captures=tuple(self.within(captures))))
+        return replace(self, installation=replace(self.installation, captures=tuple(within(self.tables, captures))))
 
     @property
     def tokens(self) -> Tokens:

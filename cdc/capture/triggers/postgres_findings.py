@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cdc.capture.triggers import postgres_plan
-from cdc.capture.triggers.postgres_render import PROBE
+from cdc.capture.triggers.postgres_refusal import refuse_table, unfit_server
 from cdc.capture.triggers.postgres_state import PostgresState, Waiting
-from cdc.database.postgres_journal import JOURNAL_VERSION
+from cdc.database.postgres_journal import JOURNAL_VERSION, PROBE
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity, backlog
@@ -25,12 +25,8 @@ def findings(found: PostgresState, captures: Sequence[Capture], waiting: Waiting
 
 
 def _server(found: PostgresState) -> Finding:
-    major = found.server.version // 10000
-    if found.server.version < postgres_plan.MINIMUM_VERSION:
-        return Finding("server", Severity.WRONG, f"PostgreSQL {major} is too old: 13 or later", "upgrade the server")
-    if found.server.standby:
-        return Finding("server", Severity.WRONG, "this is a standby", "connect to the primary server")
-    return Finding("server", Severity.OK, f"PostgreSQL {major}, schema {found.schema}")
+    sound = f"PostgreSQL {found.server.version // 10000}, schema {found.schema}"
+    return unfit_server(found.server) or Finding("server", Severity.OK, sound)
 
 
 def _journal(found: PostgresState) -> Finding:
@@ -71,7 +67,7 @@ def _table(found: PostgresState, capture: Capture) -> list[str]:
     if installed is None:
         return ["the rules capture it since the installation (tables or include changed): it is not captured yet"]
     try:
-        postgres_plan.refuse_table(found, capture)
+        refuse_table(found, capture.table)
     except InstallError as error:
         return [error.message]
     changed = [] if installed.secrets == capture.secrets else ["its list of secret columns is not as configured"]

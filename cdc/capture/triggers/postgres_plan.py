@@ -7,18 +7,16 @@ from dataclasses import replace
 
 from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.postgres_refusal import refuse_server, refuse_tables
 from cdc.capture.triggers.postgres_state import PostgresState
-from cdc.database.postgres_journal import JOURNAL_VERSION
+from cdc.database.postgres_journal import PROBE
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 
-MINIMUM_VERSION = 130000
 #: Without statements: changes of the probe must be journaled as its triggers should.
 PROOF = Step("Prove that changes are captured", "", ())
 MISSING, DISABLED, OTHER, SILENT = "is missing", "is disabled", "was replaced by another one", "records nothing"
 _STOP = "Stop capturing "
-_OWNER = "Use the account that installed the triggers, or a superuser."
-_KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
 
 
 def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
@@ -98,7 +96,7 @@ def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
             f"Role {found.server.role} does not own the schema cdc of database {found.server.database}.",
             "Uninstall with the account that installed the triggers, or a superuser.",
         )
-    tables = sorted({*found.captures, *found.functions} - {sql.PROBE})
+    tables = sorted({*found.captures, *found.functions} - {PROBE})
     forgets = "cdc_capture" in found.server.present
     steps = [_forget(table) if forgets else Step(_STOP + table, table, (sql.drop_function(table),)) for table in tables]
     notes = (f"{waiting} changes in the journal have not been read and will be lost.",) if waiting else ()
@@ -134,8 +132,8 @@ def _settings(found: PostgresState, table: str) -> frozenset[str]:
 
 
 def _probe_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
-    function = found.functions.get(sql.PROBE)
-    if function and function.source == sql.function_source(Capture(sql.PROBE)) and function.definer:
+    function = found.functions.get(PROBE)
+    if function and function.source == sql.function_source(Capture(PROBE)) and function.definer:
         return []
     owners = {found.tables[capture.table].owner for capture in captures} - {found.server.role}
     grants = [sql.grant_owner(owner) for owner in sorted(owners)]
@@ -183,116 +181,6 @@ def _was_blind(wrong: Sequence[str]) -> bool:
 
 def _forget(table: str) -> Step:
     return Step(_STOP + table, table, (sql.drop_function(table), sql.forget_capture(table)))
-
-
-def refuse_server(found: PostgresState) -> None:
-    """What is wrong with the server, the role or the names, whatever the tables."""
-    server = found.server
-    if server.version < MINIMUM_VERSION:
-        major = server.version // 10000
-        raise InstallError(f"The server is PostgreSQL {major}; capture needs 13 or later.", "Upgrade the server.")
-    if server.standby or server.read_only:
-        raise InstallError(
-            f"Database {server.database} is read-only here ({'a standby' if server.standby else 'by its settings'}).",
-            "Install on the primary server, where FacturaScripts writes.",
-        )
-    if not found.schema:
-        raise InstallError(
-            f"Role {server.role} has no current schema in database {server.database}.",
-            "Grant it USAGE on the schema of FacturaScripts' tables (public as a rule), or set its search_path.",
-        )
-    if found.version is None and not found.server.schema_ours:
-        _refuse_names(found)
-    elif found.version is None and not found.server.schema_usable:
-        raise InstallError(f"Role {server.role} may not use the schema cdc of database {server.database}.", _OWNER)
-    elif found.version not in (None, JOURNAL_VERSION):
-        raise InstallError(
-            f"The journal in database {server.database} has version {found.version}, not {JOURNAL_VERSION}.",
-            "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
-        )
-    elif not server.schema_owned:
-        raise InstallError(f"Role {server.role} does not own the schema cdc of database {server.database}.", _OWNER)
-
-
-def _refuse_names(found: PostgresState) -> None:
-    server = found.server
-    if server.schema_exists:
-        raise InstallError(
-            f"Database {server.database} already has a schema named cdc that is not this product's.",
-            "Rename it, or give role " + server.role + " USAGE on it if the journal is in there.",
-        )
-    if server.namesakes:
-        raise InstallError(
-            f"Tables named like the journal's exist already: {', '.join(server.namesakes)}.",
-            "Rename them: FacturaScripts looks at table names without their schema.",
-        )
-    if not server.may_create:
-        raise InstallError(
-            f"Role {server.role} may not create a schema in database {server.database}.",
-            f"GRANT CREATE ON DATABASE {sql.quote(server.database)} TO {sql.quote(server.role)};",
-        )
-
-
-def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
-    names = [capture.table for capture in captures]
-    missing = [name for name in names if name not in found.tables]
-    if missing:
-        raise InstallError(
-            f"Schema {found.schema} of database {found.server.database} has no {_named('table', missing)}.",
-            "Is this FacturaScripts' database? Correct the rules that name them, or the connection.",
-        )
-    for capture in captures:
-        refuse_table(found, capture)
-    keyless = [name for name in names if not found.tables[name].has_key]
-    if keyless:
-        raise InstallError(
-            f"No primary key: {_named('table', keyless)}; a changed row could not be named.",
-            "Add a primary key, or take the rules for it out of the configuration.",
-        )
-    forbidden = [name for name in names if not found.tables[name].may_trigger and _needs_triggers(found, name)]
-    if forbidden:
-        listed = ", ".join(sql.qualified(found.schema, name) for name in forbidden)
-        raise InstallError(
-            f"Role {found.server.role} may not create triggers on {_named('table', forbidden)}.",
-            f"GRANT TRIGGER ON {listed} TO {sql.quote(found.server.role)};",
-        )
-
-
-def refuse_table(found: PostgresState, capture: Capture) -> None:
-    """What keeps an existing table from being captured, privileges and keys aside."""
-    kind = found.tables[capture.table].kind
-    if kind in _KINDS:
-        raise InstallError(
-            f"{capture.table} is {_KINDS[kind]}: its changes cannot be captured.",
-            "Take the rules for it out of the configuration.",
-        )
-    for trigger in found.triggers.get(capture.table, ()):
-        if trigger.function is None:
-            raise InstallError(
-                f"Table {capture.table} has a trigger {trigger.name} that is not this product's.",
-                "Rename that trigger.",
-            )
-
-
-def _needs_triggers(found: PostgresState, table: str) -> bool:
-    return len(found.triggers.get(table, ())) < len(sql.TRIGGERS)
-
-
-def _named(noun: str, names: Sequence[str]) -> str:
-    return f"{noun} {names[0]}" if len(names) == 1 else f"{noun}s {', '.join(names)}"
-
-
-def script(plan: Plan, lock_seconds: float) -> str:
-    """For psql: each step a transaction of its own, so that no lock is held while waiting for the next one."""
-    head = [f"-- {note}" for note in plan.notes]
-    head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
-    head += ["SET client_min_messages = warning;"]  # dropping a function tells of each trigger that goes with it
-    blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
-    return (
-        "\n".join([*head, *blocks, ""])
-        if plan.steps
-        else "\n".join([*head[: len(plan.notes)], "-- Nothing to do.", ""])
-    )
 
 
 def restoring(found: PostgresState, captures: Mapping[str, Capture] | None) -> Plan:

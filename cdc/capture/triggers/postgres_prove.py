@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import psycopg
 
-from cdc.capture.triggers.postgres_render import PROBE, quote
+from cdc.capture.triggers.postgres_render import quote
 from cdc.capture.triggers.postgres_state import Connection, PostgresState
+from cdc.database.postgres_journal import PROBE
 from cdc.model.finding import Finding, Severity
 from cdc.sqlfile import load
 

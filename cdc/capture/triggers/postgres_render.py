@@ -1,19 +1,18 @@
-"""The SQL text of each thing that capture needs in a PostgreSQL database.  Pure."""
+"""The SQL text of each thing that capture needs in a PostgreSQL database, and of the least grants.  Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from string import Template
 
-from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
+from cdc.capture.triggers.postgres_state import PostgresState
+from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
 from cdc.model.column import Capture
 from cdc.sqlfile import load, render
 
 _FOLDER = "postgres/trigger"
-#: The table of ours whose triggers prove that changes are captured.
-PROBE = "cdc_probe"
 #: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
 _SETTINGS = frozenset({"search_path=pg_catalog, pg_temp"})
 _STYLES = {
@@ -23,6 +22,8 @@ _STYLES = {
     "extra_float_digits": "1",
     "timezone": "utc",  # moments within arrays, ranges and composite values are written with their offset
 }
+INSTALLER = "cdc_installer"
+CONSUMER = "cdc_consumer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +149,32 @@ def grant_consumer(consumer: str) -> str:
 
 def grant_owner(owner: str) -> str:
     return render(f"{_FOLDER}/grant_owner.sql", owner=quote(owner))
+
+
+def grants(
+    found: PostgresState, captures: Sequence[Capture], installer: str = INSTALLER, consumer: str = CONSUMER
+) -> str:
+    """Tables that do not exist are left out: the plan names them."""
+    existing = [capture for capture in captures if capture.table in found.tables]
+    tables = ",\n    ".join(qualified(found.schema, capture.table) for capture in existing)
+    return render(
+        "postgres/trigger/grants.sql",
+        installer=quote(installer),
+        consumer=quote(consumer),
+        database=quote(found.server.database),
+        schema=quote(found.schema),
+        tables=tables,
+        selects="\n".join(
+            consumer_select(found.schema, capture, found.tables[capture.table].columns, consumer)
+            for capture in existing
+        ),
+    )
+
+
+def consumer_select(schema: str, capture: Capture, columns: Sequence[str], consumer: str = CONSUMER) -> str:
+    """Column by column where the table has secrets."""
+    listed = ""
+    if capture.secrets.intersection(columns):
+        open_ones = [name for name in columns if name not in capture.secrets]
+        listed = f" ({', '.join(map(quote, open_ones))})"
+    return f"GRANT SELECT{listed} ON {qualified(schema, capture.table)} TO {quote(consumer)};"

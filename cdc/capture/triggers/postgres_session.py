@@ -1,21 +1,28 @@
-"""One installer's connection to PostgreSQL: its errors in our words, a step in a transaction, who holds a lock."""
+"""What both installers of PostgreSQL share: a connection whose errors are ours, steps in transactions, and taking back.
+
+Each step is a transaction that locks one table of the ERP at most: no deadlock with the ERP is possible, and nobody
+waits behind us for longer than one lock timeout.  When a step fails, what the steps before it made is taken back.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import errors
 
-from cdc.capture.triggers.base import Step
+from cdc.capture.triggers.base import Installer, Plan, Progress, S, Step
 from cdc.capture.triggers.postgres_render import qualified
 from cdc.capture.triggers.postgres_state import Connection
 from cdc.database.postgres_connection import connect
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import InstallError, LockTimeout, SourceUnavailable
+from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable
+from cdc.model.finding import NO_KEY, SurveyedTable
 from cdc.sqlfile import load
 
 
@@ -95,3 +102,80 @@ def reason(error: psycopg.Error) -> str:
     """The server's own sentence, or the last line of libpq's; neither ever has a password or a query's values."""
     text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return text.strip().rstrip(".")
+
+
+def script(plan: Plan, lock_seconds: float) -> str:
+    """For psql: each step a transaction of its own, so that no lock is held while waiting for the next one."""
+    head = [f"-- {note}" for note in plan.notes]
+    head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
+    head += ["SET client_min_messages = warning;"]  # dropping a function tells of each trigger that goes with it
+    blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
+    return (
+        "\n".join([*head, *blocks, ""])
+        if plan.steps
+        else "\n".join([*head[: len(plan.notes)], "-- Nothing to do.", ""])
+    )
+
+
+class PostgresBase(Installer[Connection, S]):
+    """The skeleton of PostgreSQL's two installers.  ``COMMANDS``: those that install and uninstall."""
+
+    COMMANDS: tuple[str, str]
+
+    def __init__(self, info: ConnectionInfo, lock_wait: LockWait | None) -> None:
+        self._info = info
+        self._lock_wait = lock_wait or LockWait()
+
+    def _session(self) -> AbstractContextManager[Connection]:
+        return session(self._info)
+
+    def script(self, plan: Plan) -> str:
+        return script(plan, self._lock_wait.lock_seconds)
+
+    def _is_base(self, table: Any) -> bool:
+        return table.kind in "rp"
+
+    @abstractmethod
+    def _run(self, connection: Connection, step: Step, found: S) -> None:
+        """One step."""
+
+    @abstractmethod
+    def _restoring(self, found: S, before: S) -> Plan:
+        """From what is there now back to what was there before."""
+
+    def _apply(self, connection: Connection, plan: Plan, progress: Progress) -> None:
+        if not plan.steps:
+            return
+        before = self._inspect(connection)
+        done = 0
+        try:
+            for step in plan.steps:
+                progress(step.title)
+                self._run(connection, step, before)
+                done += 1
+        except BaseException as error:
+            if done:
+                self._take_back(connection, before, error)
+            raise
+
+    def _take_back(self, connection: Connection, before: S, cause: BaseException) -> None:
+        """What cannot be taken back now is said in the error."""
+        try:
+            found = self._inspect(connection)
+            for step in self._restoring(found, before).steps:
+                self._run(connection, step, found)
+        except CdcError as error:
+            install, uninstall = self.COMMANDS
+            raise InstallError(
+                f"{cause} What had been done could not be taken back either: {error.message}",
+                f"Run cdc {uninstall} (or {install}) again at a quieter time.",
+            ) from cause
+
+
+def survey(connection: Connection, schema: str, installed: Collection[str]) -> list[SurveyedTable]:
+    """The base tables of a schema."""
+    rows = connection.execute(load("postgres/trigger/survey.sql").encode(), [schema]).fetchall()
+    return [
+        SurveyedTable(name, None if count < 0 else count, "" if has_key else NO_KEY, name in installed)
+        for name, count, has_key in rows
+    ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
-from cdc.capture.triggers.postgres_render import PROBE
+from cdc.capture.triggers.base import within
+from cdc.database.postgres_journal import PROBE
 from cdc.model.column import Capture, SecretPatterns
 from cdc.sqlfile import load, render
 
@@ -28,11 +29,10 @@ class Waiting(NamedTuple):
     consumer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresServer:
-    """``version``: as in server_version_num.  ``schema``: the session's current one, empty when there is none.
-    ``schema_…``: the state of the schema cdc for this role.  ``present``: our tables in it.  ``namesakes``: others'
-    tables that are named like ours."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What both installers read.  ``version``: as in server_version_num.  ``schema``: the session's current one, empty
+    when there is none."""
 
     version: int
     standby: bool
@@ -41,6 +41,29 @@ class PostgresServer:
     database: str
     schema: str
     may_create: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """``kind``: pg_class.relkind; ``r`` is an ordinary table."""
+
+    name: str
+    kind: str
+    owner: str
+    has_key: bool
+    columns: list[str]
+    key: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        return self.columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresServer(Server):
+    """``schema_…``: the state of the schema cdc for this role.  ``present``: our tables in it.  ``namesakes``: others'
+    tables that are named like ours."""
+
     schema_exists: bool
     schema_owned: bool
     schema_ours: bool
@@ -50,19 +73,12 @@ class PostgresServer:
     namesakes: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresTable:
-    """``kind``: pg_class.relkind; ``r`` is an ordinary table.  ``styled``: it has columns whose text depends on the
-    session's settings."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresTable(Relation):
+    """``styled``: it has columns whose text depends on the session's settings."""
 
-    name: str
-    kind: str
-    owner: str
     may_trigger: bool
-    has_key: bool
     styled: bool
-    columns: list[str]
-    key: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +114,10 @@ class PostgresState:
     functions: Mapping[str, FoundFunction] = field(default_factory=dict)
     triggers: Mapping[str, tuple[PostgresTrigger, ...]] = field(default_factory=dict)
 
-    def within(self, captures: Iterable[Capture]) -> list[Capture]:
-        """Return the captures with their secret columns named; those of tables that do not exist as they are."""
-        there = self.tables
-        return [c if (table := there.get(c.table)) is None else c.within(table.columns, table.key) for c in captures]
-
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> PostgresState:
         """Return the same, as if what is installed were captured with these patterns."""
         captures = [replace(each, patterns=patterns_of(name)) for name, each in self.captures.items()]
-        return replace(self, captures={each.table: each for each in self.within(captures)})
+        return replace(self, captures={each.table: each for each in within(self.tables, captures)})
 
     @property
     def complete(self) -> bool:

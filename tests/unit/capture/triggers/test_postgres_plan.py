@@ -9,7 +9,8 @@ import pytest
 from cdc.capture.triggers import postgres_findings, postgres_plan
 from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.postgres_grants import grants
+from cdc.capture.triggers.postgres_render import grants
+from cdc.capture.triggers.postgres_session import script
 from cdc.capture.triggers.postgres_state import (
     TABLES,
     FoundFunction,
@@ -163,9 +164,7 @@ def test_literals_cannot_be_left() -> None:
 
 
 def test_a_script_has_a_transaction_a_step() -> None:
-    text = postgres_plan.script(
-        Plan((Step("One", "", ("SELECT 1;\n",)), Step("Two", "t", ("SELECT 2;\n",))), ("careful",)), 2
-    )
+    text = script(Plan((Step("One", "", ("SELECT 1;\n",)), Step("Two", "t", ("SELECT 2;\n",))), ("careful",)), 2)
     assert text.startswith("-- careful\n\\set ON_ERROR_STOP on\nSET lock_timeout = '2000ms';")
     assert (text.count("BEGIN;"), text.count("COMMIT;")) == (2, 2)
 
