@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -11,8 +12,13 @@ from string import Template
 
 @cache
 def load(name: str) -> str:
-    """The text of ``sql/<name>``, for example ``load("postgres/claim.sql")``."""
-    return (files("cdc.sql") / name).read_text(encoding="utf-8")
+    """The text of ``sql/<name>``, for example ``load("postgres/claim.sql")``, or the part of a file after a line
+    ``-- name: drop``: ``load("postgres/slot.sql#drop")``."""
+    file, _, part = name.partition("#")
+    if not part:
+        return (files("cdc.sql") / file).read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- name: (\w+)\n", load(file), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))[part].rstrip("\n") + "\n"
 
 
 def load_all() -> None:

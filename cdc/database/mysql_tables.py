@@ -47,7 +47,7 @@ def read_tables(connection: Connection[Any], name: str | None = None) -> dict[st
     """All base tables that the account may see, by name; or the one called ``name``, if it is there."""
 
     def ask(what: str) -> Sequence[Sequence[Any]]:
-        return rows(connection, sqlfile.load(f"mysql/inspect_{what}.sql"), (name,))
+        return rows(connection, sqlfile.load(f"mysql/queries.sql#inspect_{what}"), (name,))
 
     keys, columns = _by_table(ask("keys")), _by_table(ask("columns"))
     found = {text(table): text(engine) for table, engine in ask("tables")}
@@ -84,7 +84,7 @@ def survey(connection: Connection[Any], installed: Collection[str] | None) -> li
             NO_KEY if not has_key else NOT_INNODB if text(engine).lower() != "innodb" and installed is not None else "",
             installed is None or text(name) in installed,
         )
-        for name, count, engine, has_key in rows(connection, sqlfile.load("mysql/survey.sql"))
+        for name, count, engine, has_key in rows(connection, sqlfile.load("mysql/queries.sql#survey"))
         if text(name) not in TABLES
     ]
 

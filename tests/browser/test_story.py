@@ -194,4 +194,6 @@ async def _disable_and_enable(tab: Tab, database: Database, receiver: Receiver) 
     await tab.page.get_by_role("link", name=tab.text("%(name)s is disabled; its events wait.", name="Tienda")).click()
     await tab.button("Enable").click()
     await receiver.got("invoice.paid")
-    await expect(tab.page.get_by_role("status")).to_contain_text(tab.text("Enabled: waiting deliveries are being sent."))
+    await expect(tab.page.get_by_role("status")).to_contain_text(
+        tab.text("Enabled: waiting deliveries are being sent.")
+    )

@@ -288,5 +288,5 @@ def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
 
 def _has_routine(connection: Connection[Any]) -> bool:
     """Return whether this account may run the wait routine of this version: one of an earlier version takes locks."""
-    found = rows(connection, sqlfile.load("mysql/inspect_routines.sql"))
+    found = rows(connection, sqlfile.load("mysql/queries.sql#inspect_routines"))
     return any(text(comment) == wait_comment() for _, _, comment in found)

@@ -104,7 +104,7 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
 
     def _blocked(self, connection: Connection) -> LockTimeout:
         what = f"The replication slot could not be made in {self._slot_seconds:.0f} s"
-        row = connection.execute(load("postgres/slot/blockers.sql").encode()).fetchone()
+        row = connection.execute(load("postgres/slot/queries.sql#blockers").encode()).fetchone()
         if row is None:
             return LockTimeout(f"{what}.", "Try again at a quieter time.")
         holder, user, application, state, age, end = row

@@ -31,7 +31,7 @@ def remember(memory: SlotMemory) -> str:
 
 def identity(schema: str, table: str, wanted: Identity) -> str:
     words = f"USING INDEX {quote(wanted.index)}" if wanted.kind == "i" else _IDENTITIES[wanted.kind]
-    return render("postgres/slot/identity.sql", table=qualified(schema, table), identity=words)
+    return render("postgres/slot/statements.sql#identity", table=qualified(schema, table), identity=words)
 
 
 def publish(schema: str, table: str) -> str:
@@ -48,15 +48,15 @@ def drop_publication() -> str:
 
 def create_slot(name: str, version: int) -> str:
     more = ", failover => true" if version >= _FAILOVER_VERSION else ""
-    return render("postgres/slot/create_slot.sql", slot=literal(name), more=more)
+    return render("postgres/slot/statements.sql#create_slot", slot=literal(name), more=more)
 
 
 def drop_slot(name: str) -> str:
-    return render("postgres/slot/drop_slot.sql", slot=literal(name))
+    return render("postgres/slot/statements.sql#drop_slot", slot=literal(name))
 
 
 def _render(name: str, **parts: str) -> str:
-    return render(f"postgres/slot/{name}.sql", publication=quote(PUBLICATION), **parts)
+    return render(f"postgres/slot/statements.sql#{name}", publication=quote(PUBLICATION), **parts)
 
 
 def grants(

@@ -106,5 +106,5 @@ def inspect(connection: Connection) -> SlotInstallation:
 
 def _all(connection: Connection, noun: type[T], name: str, parameters: Mapping[str, object]) -> list[T]:
     with connection.cursor(row_factory=class_row(noun)) as cursor:
-        sql = render(f"postgres/slot/{name}.sql", erp_schema=load("postgres/read/erp_schema.sql"))
+        sql = render(f"postgres/slot/queries.sql#{name}", erp_schema=load("postgres/read/erp_schema.sql"))
         return cursor.execute(sql.encode(), parameters).fetchall()

@@ -166,7 +166,7 @@ class MySQLInstaller(Installer[Connection[Any], MySQLState]):
 
 def _may_read(connection: Connection[Any], table: str) -> bool:
     try:
-        rows(connection, sqlfile.render("mysql/may_read.sql", table=quote(table)))
+        rows(connection, sqlfile.render("mysql/queries.sql#may_read", table=quote(table)))
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
         if code_of(error) in NO_PRIVILEGE:
             return False

@@ -159,9 +159,9 @@ def _blocker(connection: Connection[Any], table: str) -> str:
     mysql = Flavour.MARIADB.value not in str(connection.get_server_info()).lower()
     try:
         if mysql:
-            found = rows(connection, sqlfile.load("mysql/blockers_mysql.sql"), (table,))
+            found = rows(connection, sqlfile.load("mysql/queries.sql#blockers_mysql"), (table,))
         else:
-            found = rows(connection, sqlfile.load("mariadb/blockers.sql"))
+            found = rows(connection, sqlfile.load("mysql/queries.sql#blockers_mariadb"))
     except pymysql.err.MySQLError as error:
         return f"by a connection that this account may not see (error {code_of(error)}; it would need PROCESS)"
     if not found:

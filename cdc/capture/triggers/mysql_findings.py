@@ -186,7 +186,7 @@ def _backlog(connection: Connection[Any], found: MySQLState) -> Finding:
     try:
         if found.server.flavour is Flavour.MYSQL:  # else sizes may be a day old
             rows(connection, "SET SESSION information_schema_stats_expiry = 0")
-        changes, age, gaps, disk = rows(connection, sqlfile.load("mysql/backlog.sql"))[0]
+        changes, age, gaps, disk = rows(connection, sqlfile.load("mysql/queries.sql#backlog"))[0]
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
         return Finding("backlog", Severity.WARNING, "This account may not read the journal.", "Grant it SELECT on it.")
     return backlog(int(changes), float(age), int(disk), int(gaps))

@@ -208,8 +208,8 @@ def uninstall_plan(found: MySQLState) -> Plan:
 
 def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> list[Step]:
     """The journal last: of a run that is interrupted before, the next one knows that the journal was lost."""
-    journal = "mariadb/journal_row_start.sql" if found.tokens is Tokens.ROW_START else "mysql/journal.sql"
-    files = {INSTALLATION: "mysql/installation.sql", SHAPES: "mysql/shape.sql", JOURNAL: journal}
+    journal = "mysql/tables.sql#journal_row_start" if found.tokens is Tokens.ROW_START else "mysql/tables.sql#journal"
+    files = {INSTALLATION: "mysql/tables.sql#installation", SHAPES: "mysql/tables.sql#shape", JOURNAL: journal}
     wait = statement("mysql/wait.sql", check=wait_comment())
     missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
     if found.journal_lost:
@@ -221,7 +221,8 @@ def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> l
     if found.stale_wait:
         steps.append(Step(f"replace routine {WAIT}", "", _replaced(found, wait)))
     if MARKER not in found.own_objects:
-        steps.append(Step(MARK, "", (statement("mysql/marker.sql"), f"INSERT INTO {quote(MARKER)} VALUES (1, '', 0)")))  # noqa: S608 - a constant name
+        row = f"INSERT INTO {quote(MARKER)} VALUES (1, '', 0)"  # noqa: S608 - a constant name
+        steps.append(Step(MARK, "", (statement("mysql/tables.sql#marker"), row)))
     return steps
 
 

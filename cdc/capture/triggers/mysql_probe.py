@@ -79,7 +79,7 @@ def probe_steps(found: MySQLState, dialect: Dialect) -> list[Step]:
     if there == {trigger.name: trigger.body.strip() for trigger in wanted} and not lost:
         return []
     drop = [f"DROP TABLE {quote(PROBE)}"] if PROBE in found.own_objects else []
-    statements = (*drop, statement("mysql/probe.sql"), *(trigger.statement for trigger in wanted))
+    statements = (*drop, statement("mysql/tables.sql#probe"), *(trigger.statement for trigger in wanted))
     return [Step("create the probe", PROBE, statements)]
 
 

@@ -23,9 +23,9 @@ _SNAPSHOT_BACK = "\n    SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
 _BODY = re.compile(r"\bFOR EACH ROW\s+")
 _EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
 _TOKEN_FILES = {
-    Tokens.GTID: "mysql/token_gtid.sql",
-    Tokens.PERFORMANCE_SCHEMA: "mysql/token_performance_schema.sql",
-    Tokens.ROW: "mysql/token_row.sql",
+    Tokens.GTID: "mysql/triggers.sql#token_gtid",
+    Tokens.PERFORMANCE_SCHEMA: "mysql/triggers.sql#token_performance_schema",
+    Tokens.ROW: "mysql/triggers.sql#token_row",
 }
 
 
@@ -104,7 +104,7 @@ def gap(target: CascadeTarget, dialect: Dialect) -> str:
 def _gap(target: CascadeTarget, operation: Operation, dialect: Dialect) -> str:
     named = dialect.tokens is not Tokens.ROW_START
     return statement(
-        "mysql/gap.sql",
+        "mysql/triggers.sql#gap",
         txn_name="`txn`, " if named else "",
         gap_value="UUID_SHORT(), " if named else "",
         shape=str(target.shape_id),
@@ -119,7 +119,7 @@ def _gap_key(target: CascadeTarget, operation: Operation, parts: Mapping[str, st
     if operation is Operation.UPDATE and all(column.automatic for column in keys):
         return parts["gap"]
     after = image(keys, "NEW") if operation is Operation.UPDATE else "NULL"
-    return statement("mysql/gap_key.sql", key_before=image(keys, "OLD"), key_after=after, **parts)
+    return statement("mysql/triggers.sql#gap_key", key_before=image(keys, "OLD"), key_after=after, **parts)
 
 
 def _secrets(table: MySQLTable, shape: Shape, flavour: Flavour) -> str:
@@ -159,7 +159,7 @@ def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[WantedTrigger]
         own = {**parts, **_journal_parts(target, operation, dialect), "trigger": quote(name)}
         if operation is not Operation.CREATE:
             own["gap_key"] = _gap_key(target, operation, own)
-        text = statement(f"mysql/trigger_{event.lower()}.sql", **own)
+        text = statement(f"mysql/triggers.sql#trigger_{event.lower()}", **own)
         triggers.append(WantedTrigger(name, table.name, "AFTER", event, text))
     return triggers
 
@@ -188,7 +188,7 @@ def parent_trigger(
         blocks = [gaps]
     switch = dialect.snapshot_switch and blocks != [gaps]
     text = statement(
-        "mysql/trigger_parent.sql",
+        "mysql/triggers.sql#trigger_parent",
         trigger=quote(name),
         event=event,
         table=quote(parent.name),
@@ -227,8 +227,8 @@ def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Diale
     handler, after = parts["gap"], image(visible, end, replaced)
     if operation is Operation.DELETE:
         key = image([target.table.column(name) for name in target.shape.key], end)
-        handler, after = statement("mysql/gap_cascade.sql", key_before=key, **parts), "NULL"
-    return statement("mysql/cascade.sql", handler=handler, before=image(visible, end), after=after, **parts)
+        handler, after = statement("mysql/triggers.sql#gap_cascade", key_before=key, **parts), "NULL"
+    return statement("mysql/triggers.sql#cascade", handler=handler, before=image(visible, end), after=after, **parts)
 
 
 def _conditions(path: Path) -> tuple[list[str], dict[str, str]]:

@@ -225,7 +225,7 @@ def inspect(connection: Connection[Any]) -> MySQLState:
 
 
 def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
-    found = rows(connection, sqlfile.load("mysql/inspect_foreign_keys.sql"))
+    found = rows(connection, sqlfile.load("mysql/queries.sql#inspect_foreign_keys"))
     keys = []
     for (name, table), group in groupby(found, key=itemgetter(0, 1)):
         columns = list(group)
@@ -236,7 +236,9 @@ def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
 
 
 def _triggers(connection: Connection[Any]) -> tuple[MySQLTrigger, ...]:
-    return tuple(MySQLTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/inspect_triggers.sql")))
+    return tuple(
+        MySQLTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/queries.sql#inspect_triggers"))
+    )
 
 
 def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], set[str], bool]:
@@ -246,9 +248,9 @@ def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], 
     own: set[str] = set()
     taken: set[str] = set()
     stale = False
-    for name, comment in rows(connection, sqlfile.load("mysql/inspect_own_tables.sql")):
+    for name, comment in rows(connection, sqlfile.load("mysql/queries.sql#inspect_own_tables")):
         (own if comment == _COMMENT else taken).add(name)
-    for name, kind, comment in rows(connection, sqlfile.load("mysql/inspect_routines.sql")):
+    for name, kind, comment in rows(connection, sqlfile.load("mysql/queries.sql#inspect_routines")):
         (own if kind == "PROCEDURE" and not taken else taken).add(name)
         stale = text(comment) != wait_comment()
     if WAIT in own and not left and not own & set(TABLES):
@@ -279,7 +281,7 @@ def _lost_definers(connection: Connection[Any], definers: set[str]) -> frozenset
     for definer in definers:
         user, _, host = definer.rpartition("@")
         try:
-            (exists,) = rows(connection, sqlfile.load("mysql/definer_exists.sql"), (user, host))[0]
+            (exists,) = rows(connection, sqlfile.load("mysql/queries.sql#definer_exists"), (user, host))[0]
         except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
             return frozenset()
         if not exists:
@@ -292,7 +294,7 @@ def _instrumentation(connection: Connection[Any]) -> Instrumentation:
         return Instrumentation.EMPTY
     rows(connection, "BEGIN")
     try:
-        (shown,) = rows(connection, sqlfile.load("mysql/inspect_instrumentation.sql"))[0]
+        (shown,) = rows(connection, sqlfile.load("mysql/queries.sql#inspect_instrumentation"))[0]
     except pymysql.err.OperationalError as error:
         if code_of(error) not in NO_PRIVILEGE:
             raise

@@ -108,14 +108,14 @@ class PostgresInstaller(PostgresBase[PostgresState]):
 
 def _may_read(connection: Connection, table: str) -> bool:
     try:
-        connection.execute(render("postgres/trigger/may_read.sql", table=table).encode())
+        connection.execute(render("postgres/trigger/queries.sql#may_read", table=table).encode())
     except errors.InsufficientPrivilege:
         return False
     return True
 
 
 def waiting(connection: Connection) -> Waiting:
-    sql = load("postgres/trigger/backlog.sql").encode()
+    sql = load("postgres/trigger/queries.sql#backlog").encode()
     row = connection.execute(sql, {"lock_class": LOCK_CLASS, "lock_consumer": LOCK_CONSUMER}).fetchone()
     changes, age, disk, consumer = row or (0, None, 0, False)
     return Waiting(int(changes), float(age or 0), int(disk), bool(consumer))

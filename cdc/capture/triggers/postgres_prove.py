@@ -54,7 +54,7 @@ def prove(connection: Connection) -> Finding:
 
 
 def _denied(connection: Connection) -> Finding | None:
-    row = connection.execute(load("postgres/trigger/may_prove.sql").encode()).fetchone()
+    row = connection.execute(load("postgres/trigger/queries.sql#may_prove").encode()).fetchone()
     missing = row[0] if row else []
     if not missing:
         return None
@@ -68,5 +68,5 @@ def _transaction(connection: Connection) -> tuple[list[str], list[str]]:
     with connection.transaction(force_rollback=True):
         for change in _CHANGES:
             connection.execute(change)
-        rows = connection.execute(load("postgres/trigger/recorded.sql").encode()).fetchall()
+        rows = connection.execute(load("postgres/trigger/queries.sql#recorded").encode()).fetchall()
     return [operation for operation, _ in rows], [token for _, token in rows]

@@ -67,17 +67,17 @@ def journal(schema: str) -> str:
 
 def probe(*, existing: bool) -> list[str]:
     """``existing``: only its function, so that grants on the table remain."""
-    made = [] if existing else [render(f"{_FOLDER}/probe.sql")]
+    made = [] if existing else [render(f"{_FOLDER}/statements.sql#probe")]
     triggers = [] if existing else [trigger(shape, "cdc", PROBE) for shape in TRIGGERS]
     return [*made, function(Capture(PROBE), styled=False), revoke_function(PROBE), *triggers]
 
 
 def marker() -> str:
-    return render(f"{_FOLDER}/marker.sql")
+    return render(f"{_FOLDER}/statements.sql#marker")
 
 
 def drop_journal() -> str:
-    return render(f"{_FOLDER}/drop_journal.sql")
+    return render(f"{_FOLDER}/statements.sql#drop_journal")
 
 
 def function_settings(*, styled: bool) -> frozenset[str]:
@@ -117,38 +117,38 @@ def dollar_quoted(body: str) -> str:
 
 
 def revoke_function(table: str) -> str:
-    return render(f"{_FOLDER}/revoke_function.sql", function=quote(table))
+    return render(f"{_FOLDER}/statements.sql#revoke_function", function=quote(table))
 
 
 def gap(table: str) -> str:
     """A row that makes the consumer read the table again."""
-    return render(f"{_FOLDER}/gap.sql", table=literal(table))
+    return render(f"{_FOLDER}/statements.sql#gap", table=literal(table))
 
 
 def drop_function(table: str) -> str:
-    return render(f"{_FOLDER}/drop_function.sql", function=quote(table))
+    return render(f"{_FOLDER}/statements.sql#drop_function", function=quote(table))
 
 
 def trigger(shape: TriggerShape, schema: str, table: str) -> str:
     name = shape.name.removeprefix("_cdc_")
-    return render(f"{_FOLDER}/trigger_{name}.sql", table=qualified(schema, table), function=quote(table))
+    return render(f"{_FOLDER}/statements.sql#trigger_{name}", table=qualified(schema, table), function=quote(table))
 
 
 def remember_capture(capture: Capture) -> str:
     secrets = text_array(capture.secrets)
-    return render(f"{_FOLDER}/capture.sql", table=literal(capture.table), secrets=secrets)
+    return render(f"{_FOLDER}/statements.sql#capture", table=literal(capture.table), secrets=secrets)
 
 
 def forget_capture(table: str) -> str:
-    return render(f"{_FOLDER}/forget_capture.sql", table=literal(table))
+    return render(f"{_FOLDER}/statements.sql#forget_capture", table=literal(table))
 
 
 def grant_consumer(consumer: str) -> str:
-    return render(f"{_FOLDER}/grant_consumer.sql", consumer=quote(consumer))
+    return render(f"{_FOLDER}/statements.sql#grant_consumer", consumer=quote(consumer))
 
 
 def grant_owner(owner: str) -> str:
-    return render(f"{_FOLDER}/grant_owner.sql", owner=quote(owner))
+    return render(f"{_FOLDER}/statements.sql#grant_owner", owner=quote(owner))
 
 
 def grants(

@@ -84,7 +84,7 @@ def run_step(connection: Connection, step: Step, lock_seconds: float) -> None:
 def lock_timeout(connection: Connection, step: Step, schema: str, tries: int) -> LockTimeout:
     """The sentence that names whoever holds the lock now."""
     table = qualified(schema, step.table) if step.table else "cdc.cdc_journal"
-    sql = load("postgres/trigger/blockers.sql").encode()
+    sql = load("postgres/trigger/queries.sql#blockers").encode()
     row = connection.execute(sql, [table]).fetchone()
     what = f"{step.title}: table {step.table or 'cdc.cdc_journal'} stayed locked through {tries} tries"
     if row is None:
@@ -174,7 +174,7 @@ class PostgresBase(Installer[Connection, S]):
 
 def survey(connection: Connection, schema: str, installed: Collection[str]) -> list[SurveyedTable]:
     """The base tables of a schema."""
-    rows = connection.execute(load("postgres/trigger/survey.sql").encode(), [schema]).fetchall()
+    rows = connection.execute(load("postgres/trigger/queries.sql#survey").encode(), [schema]).fetchall()
     return [
         SurveyedTable(name, None if count < 0 else count, "" if has_key else NO_KEY, name in installed)
         for name, count, has_key in rows

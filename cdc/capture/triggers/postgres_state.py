@@ -170,4 +170,4 @@ def _all(connection: Connection, noun: type[T], name: str, *parameters: str) -> 
 
 
 def _sql(name: str) -> bytes:
-    return render(f"postgres/trigger/{name}.sql", erp_schema=load("postgres/read/erp_schema.sql")).encode()
+    return render(f"postgres/trigger/queries.sql#{name}", erp_schema=load("postgres/read/erp_schema.sql")).encode()

@@ -1,2 +1,0 @@
--- The last thing: its comment is the memory of the installation.
-DROP PUBLICATION $publication;

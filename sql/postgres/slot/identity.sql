@@ -1,2 +1,0 @@
--- FULL: the log holds the whole row before each change, without which no transition can be seen.
-ALTER TABLE $table REPLICA IDENTITY $identity;

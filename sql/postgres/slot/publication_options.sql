@@ -1,2 +1,0 @@
--- Somebody changed what the publication publishes.
-ALTER PUBLICATION $publication SET ($options);

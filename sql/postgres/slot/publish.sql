@@ -1,1 +1,0 @@
-ALTER PUBLICATION $publication ADD TABLE $table;

@@ -1,1 +1,0 @@
-ALTER PUBLICATION $publication DROP TABLE $table;

@@ -1,2 +1,0 @@
--- The table is not captured any more.
-DELETE FROM cdc.cdc_capture WHERE table_name = $table;
