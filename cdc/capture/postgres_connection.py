@@ -10,8 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from cdc.database.postgres_connection import connect_async
-from cdc.database.shutdown import shut_down
+from cdc.database.postgres_connection import connect_async, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
-from cdc.facturascripts.models import model_names
+from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.mapper import Mapper
 

@@ -1,18 +1,35 @@
-"""Opens PostgreSQL connections whose search path is pinned to ``pg_catalog``.
+"""Connections to PostgreSQL: parameters in the words of libpq, opening, and cutting one whose server is deaf.
 
-Otherwise an account that may create objects in a schema of the search path could have its operators and functions
-called with the rights of the DBA or the consumer.
+The search path is pinned to ``pg_catalog``.  Otherwise an account that may create objects in a schema of it could
+have its operators and functions called with the rights of the DBA or the consumer.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
-from cdc.database.libpq import conninfo
 from cdc.model.connection import ConnectionInfo
 from cdc.sqlfile import load
+
+DEFAULT_PORT = 5432
+_SOCKET_PREFIX = ".s.PGSQL."
+#: Keyword → value.  Seconds, except tcp_user_timeout (milliseconds): a peer that went away without a word is noticed
+#: within about half a minute, also while waiting.
+_LIVENESS: dict[str, str] = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
 
 
 def connect(info: ConnectionInfo, application: str, **more: str) -> psycopg.Connection[Any]:
@@ -39,3 +56,46 @@ async def connect_async(info: ConnectionInfo, application: str, **more: str) -> 
 
 def _pin() -> bytes:
     return load("postgres/pin_names.sql").encode()
+
+
+def libpq_parameters(info: ConnectionInfo, application: str) -> dict[str, str]:
+    """``application``: shown to the DBA in pg_stat_activity."""
+    host, port = _where(info)
+    tls = info.tls
+    wanted = {
+        "host": host,
+        "port": str(port),
+        "dbname": info.database,
+        "user": info.user,
+        "password": info.password,
+        "sslmode": tls.mode,
+        "sslrootcert": tls.ca,
+        "sslcert": tls.certificate,
+        "sslkey": tls.key,
+        "application_name": application,
+        "client_encoding": "UTF8",
+    }
+    return {**_LIVENESS, **{keyword: value for keyword, value in wanted.items() if value}}
+
+
+def conninfo(info: ConnectionInfo, application: str, **more: str) -> str:
+    """The same as a connection string, which holds the password.  ``more``: further parameters."""
+    return make_conninfo("", **libpq_parameters(info, application), **more)
+
+
+def _where(info: ConnectionInfo) -> tuple[str, int]:
+    """Host and port; a socket may be given as its directory or as the file in it, whose name ends in the port."""
+    port = info.port or DEFAULT_PORT
+    if not info.socket:
+        return info.host, port
+    path = PurePosixPath(info.socket)
+    if path.name.startswith(_SOCKET_PREFIX):
+        number = path.name.removeprefix(_SOCKET_PREFIX)
+        return str(path.parent), int(number) if number.isdecimal() else port
+    return str(path), port
+
+
+def shut_down(descriptor: int) -> None:
+    """Wake whoever waits for this socket with an error."""
+    with socket.socket(fileno=os.dup(descriptor)) as twin, suppress(OSError):  # the peer was quicker
+        twin.shutdown(socket.SHUT_RDWR)

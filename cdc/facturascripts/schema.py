@@ -1,4 +1,5 @@
-"""The tables of FacturaScripts itself: ``schema.sql``, read.  Facts only: no rules, no database."""
+"""The tables of FacturaScripts itself (``schema.sql``), and what it calls them: classes of models (``models.tsv``) and
+the the resources of its API.  Facts only: no rules, no database."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ _KINDS = {
     "timestamp": ColumnKind.TIMESTAMP,
     "varchar": ColumnKind.TEXT,
 }
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,31 @@ def _kind(rest: str) -> ColumnKind:
     found = _TYPE.match(rest)
     assert found is not None, rest
     return _KINDS[found[0]]
+
+
+@cache
+def models() -> Mapping[str, str]:
+    """Table → class, of FacturaScripts itself: plugins' classes are not known."""
+    text = (files("cdc.facturascripts") / "models.tsv").read_text(encoding="utf-8")
+    pairs = (line.split("\t") for line in text.splitlines())
+    return MappingProxyType({table: model for model, table in pairs})
+
+
+@cache
+def model_names() -> Mapping[str, str]:
+    """Table → its class as the name of an entity: ``facturascli`` → ``factura_cliente``."""
+    return MappingProxyType({table: _WORD.sub("_", model).lower() for table, model in models().items()})
+
+
+@cache
+def resources() -> Mapping[str, str]:
+    """Table → its resource in the API v3: ``facturascli`` → ``facturaclientes``."""
+    return MappingProxyType({table: plural(model) for table, model in models().items()})
+
+
+def plural(model: str) -> str:
+    """The resource of a class, by FacturaScripts' own rule."""
+    name = model.lower()
+    if name.endswith("s"):
+        return name
+    return f"{name}s" if name.endswith(("ser", "tion")) or name[-1] in "aeiouk" else f"{name}es"

@@ -124,8 +124,7 @@ def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
 def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource | None:
     """What the API calls a table, and how to read it; None where neither FacturaScripts nor the configuration says."""
     from cdc.capture.rest.resource import Resource
-    from cdc.facturascripts.models import resources
-    from cdc.facturascripts.schema import tables
+    from cdc.facturascripts.schema import resources, tables
 
     given = source.rest.resources.get(table, RestResource())
     known = tables().get(table)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
-from cdc.facturascripts.models import models
+from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.coverage import coverage
 from cdc.model.errors import ConfigError

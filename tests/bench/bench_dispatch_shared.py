@@ -26,7 +26,7 @@ from typing import Any
 import psycopg
 from bench_dispatch import make_events, nginx
 
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import conninfo
 from cdc.dispatch.signing import new_secret
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint

@@ -29,7 +29,7 @@ import psycopg
 from bench_outbox import NOW, batches, delivered, endpoint
 from measure import percentile
 
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import conninfo
 from cdc.model.connection import ConnectionInfo
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore

@@ -25,9 +25,9 @@ from measure import SERVERS, add_invoices, commits_unsynced, erp_database, paire
 
 from cdc.capture.journal.position import MOVED, JournalPosition
 from cdc.capture.journal.source import JournalSource
-from cdc.database.libpq import conninfo
 from cdc.database.mysql_connection import connect
 from cdc.database.mysql_journal import Tokens
+from cdc.database.postgres_connection import conninfo
 from cdc.mapping.catalogue import load_catalogue
 from cdc.runtime import sources
 from cdc.runtime.parts import settled

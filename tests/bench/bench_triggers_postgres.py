@@ -29,7 +29,7 @@ import psycopg
 
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import conninfo
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
 from cdc.demo import tables
 from cdc.model.column import Capture

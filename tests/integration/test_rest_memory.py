@@ -14,8 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cdc.facturascripts.models import resources
-from cdc.facturascripts.schema import tables
+from cdc.facturascripts.schema import resources, tables
 from cdc.model.column import ColumnKind
 
 ROWS = int(os.environ.get("CDC_TEST_REST_ROWS", "10000"))

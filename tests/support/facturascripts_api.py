@@ -17,8 +17,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cdc.facturascripts.models import resources
-from cdc.facturascripts.schema import tables
+from cdc.facturascripts.schema import resources, tables
 from cdc.model.column import ColumnKind, Table
 
 TOKEN = "n0t-a-secret"

@@ -31,7 +31,7 @@ _DELIMITER = "$$"
 _REPAIR_TRIES = 5
 
 
-class MySQLInstaller(Installer[Connection[Any], MySQLState]):
+class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     """``lock_wait``: how long and how often DDL waits for a table in use.  ``hiding``: what repairs hide besides what
     was installed as secret."""
 

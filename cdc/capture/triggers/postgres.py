@@ -9,7 +9,7 @@ from psycopg import errors
 
 from cdc.capture.triggers import postgres_findings, postgres_plan
 from cdc.capture.triggers.base import Hiding, Plan, Step, hide_nothing, require_proof, within
-from cdc.capture.triggers.postgres_prove import capture_findings, prove
+from cdc.capture.triggers.postgres_findings import capture_findings, prove
 from cdc.capture.triggers.postgres_render import grants, qualified
 from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, reason, run_patiently, survey
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect

@@ -14,8 +14,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from cdc.database.postgres_connection import connect_async
-from cdc.database.shutdown import shut_down
+from cdc.database.postgres_connection import connect_async, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.sqlfile import load, render

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from cdc.database.libpq import conninfo
+from cdc.database.postgres_connection import conninfo
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
 from cdc.model.position import Position

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.facturascripts.models import model_names
-from cdc.facturascripts.schema import tables
+from cdc.facturascripts.schema import model_names, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.coverage import coverage
 from cdc.mapping.facts import Facts

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from cdc.capture.rest.resource import key_bytes, key_value
 from cdc.capture.rest.rows import column_of, differ, normal_row, pack, unpack
-from cdc.facturascripts.models import plural, resources
-from cdc.facturascripts.schema import tables
+from cdc.facturascripts.schema import plural, resources, tables
 from cdc.model.change import Value
 from cdc.model.column import Table
 from cdc.model.errors import SourceError

@@ -12,7 +12,7 @@ from cdc.capture.rest.client import ApiClient
 from cdc.capture.rest.guard import BanGuard, Withheld
 from cdc.capture.rest.inspector import ApiInspector
 from cdc.capture.rest.resource import Resource
-from cdc.facturascripts.models import resources as resources_of
+from cdc.facturascripts.schema import resources as resources_of
 from cdc.model.change import Batch
 from cdc.model.errors import ApiError, PositionMoved, SourceError
 from cdc.model.event import Event

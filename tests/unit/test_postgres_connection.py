@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.database.libpq import conninfo, libpq_parameters
+from cdc.database.postgres_connection import conninfo, libpq_parameters
 from cdc.model.connection import ConnectionInfo, Engine, Tls
 
 INFO = ConnectionInfo(Engine.POSTGRESQL, "erp", "fs", "it's secret")
