@@ -204,7 +204,15 @@ class MySQLColumn:
 
     @property
     def kind(self) -> ColumnKind:
-        return ColumnKind.BOOLEAN if self.column_type.startswith("tinyint(1)") else self.type.kind
+        return ColumnKind.BOOLEAN if self.boolean else self.type.kind
+
+    @property
+    def boolean(self) -> bool:
+        return self.column_type.startswith("tinyint(1)")
+
+    @property
+    def binary(self) -> bool:
+        return self.kind is ColumnKind.BINARY
 
     @property
     def often_changed(self) -> bool:

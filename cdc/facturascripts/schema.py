@@ -1,5 +1,5 @@
 """The tables of FacturaScripts itself (``schema.sql``), and what it calls them: classes of models (``models.tsv``) and
-the the resources of its API.  Facts only: no rules, no database."""
+the resources of its API.  Facts only: no rules, no database."""
 
 from __future__ import annotations
 

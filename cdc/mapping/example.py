@@ -16,22 +16,11 @@ from cdc.mapping.merge import merged
 from cdc.mapping.rule import STATE_COLUMN, Rule
 from cdc.model.backfill import EXISTING, backfill_token
 from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
-from cdc.model.column import ColumnKind, Table
+from cdc.model.column import Table
+from cdc.model.normal import FORMS
 from cdc.model.payload import event_payload
 
 _TIME = datetime(2026, 11, 24, 21, 48, 0, 123456, tzinfo=UTC)
-_VALUES: dict[ColumnKind, Value] = {
-    ColumnKind.BOOLEAN: True,
-    ColumnKind.INTEGER: 1,
-    ColumnKind.DOUBLE: 1.5,
-    ColumnKind.REAL: 1.5,
-    ColumnKind.DECIMAL: "1.50",
-    ColumnKind.DATE: "2026-11-24",
-    ColumnKind.TIME: "21:48:00",
-    ColumnKind.TIMESTAMP: "2026-11-24T21:48:00",
-    ColumnKind.JSON: "{}",
-    ColumnKind.BINARY: "AAE=",
-}
 
 
 class Examples:
@@ -72,7 +61,7 @@ class Examples:
         if known is None:
             return {"id": 1, "nombre": "Ejemplo"}
         secrets = self._catalogue.capture_of(table).hidden.of([c.name for c in known.columns], known.key)
-        return {c.name: _VALUES.get(c.kind, "texto") for c in known.columns if c.name not in secrets}
+        return {c.name: FORMS[c.kind].example for c in known.columns if c.name not in secrets}
 
     def _edit(self, table: str, row: Row) -> tuple[str, Value]:
         quiet = self._catalogue.noise_of(table) | set(self._key(table))

@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cdc.model.column import Column, ColumnKind, SecretColumns, Table
+from cdc.model.column import Column, SecretColumns, Table
+from cdc.model.normal import FORMS
 
 Schema = dict[str, Any]
 
-_JSON_TYPES = {
-    ColumnKind.BOOLEAN: ["boolean", "integer", "null"],  # a tinyint(1) may hold any small number
-    ColumnKind.INTEGER: ["integer", "null"],
-    ColumnKind.DOUBLE: ["number", "string", "null"],  # NaN and the infinities are texts
-    ColumnKind.REAL: ["number", "string", "null"],
-}
-_FORMATS = {ColumnKind.DATE: "date"}
 EMPTY: Schema = {"type": "object", "maxProperties": 0}
 
 
@@ -73,10 +67,8 @@ def columns_of(table: Table | None, secrets: SecretColumns) -> dict[str, Schema]
 
 
 def _column(column: Column) -> Schema:
-    described: Schema = {"type": _JSON_TYPES.get(column.kind, ["string", "null"])}
-    if column.kind in _FORMATS:
-        described["format"] = _FORMATS[column.kind]
-    return described
+    form = FORMS[column.kind]
+    return {"type": [*form.schema, "null"]} | ({"format": form.format} if form.format else {})
 
 
 def permissions_schema(name: str) -> Schema:

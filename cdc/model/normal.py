@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from cdc.model.change import Value
 from cdc.model.column import ColumnKind
@@ -110,18 +110,34 @@ def binary(value: Any) -> Value:
     return None if value is None else "".join(str(value).split())
 
 
-#: ColumnKind → function from an engine's value to the normal form.
-NORMALISERS: dict[ColumnKind, Callable[[Any], Value]] = {
-    ColumnKind.BOOLEAN: boolean,
-    ColumnKind.INTEGER: integer,
-    ColumnKind.DOUBLE: double,
-    ColumnKind.REAL: real,
-    ColumnKind.DECIMAL: decimal,
-    ColumnKind.DATE: date_,
-    ColumnKind.TIME: time_,
-    ColumnKind.TIMESTAMP: timestamp,
-    ColumnKind.TEXT: text,
-    ColumnKind.JSON: text,
-    ColumnKind.BINARY: binary,
-    ColumnKind.OTHER: text,
+class Form(NamedTuple):
+    """How values of one kind look.  ``normal``: from an engine's value to the normal form.  ``example``: of it.
+
+    ``json``: the JSON of the normal form, as a type to read; whole numbers become floats where it is one.  `Any`: as
+    JSON has it.  ``schema``: the types of JSON Schema that it may have besides null, and ``format``."""
+
+    normal: Callable[[Any], Value]
+    json: Any = Any
+    schema: tuple[str, ...] = ("string",)
+    example: Value = "texto"
+    format: str = ""
+
+
+_NUMBERS = ("number", "string")  # NaN and the infinities are texts
+FORMS: Mapping[ColumnKind, Form] = {
+    # a tinyint(1) may hold any small number
+    ColumnKind.BOOLEAN: Form(boolean, bool | None, ("boolean", "integer"), example=True),
+    ColumnKind.INTEGER: Form(integer, int | None, ("integer",), 1),
+    ColumnKind.DOUBLE: Form(double, float | None, _NUMBERS, 1.5),
+    ColumnKind.REAL: Form(real, Any, _NUMBERS, 1.5),
+    ColumnKind.DECIMAL: Form(decimal, example="1.50"),
+    ColumnKind.DATE: Form(date_, str | None, example="2026-11-24", format="date"),
+    ColumnKind.TIME: Form(time_, str | None, example="21:48:00"),
+    ColumnKind.TIMESTAMP: Form(timestamp, example="2026-11-24T21:48:00"),
+    ColumnKind.TEXT: Form(text, str | None),
+    ColumnKind.JSON: Form(text, example="{}"),
+    ColumnKind.BINARY: Form(binary, example="AAE="),
+    ColumnKind.OTHER: Form(text),
 }
+#: ColumnKind → function from an engine's value to the normal form.
+NORMALISERS = {kind: form.normal for kind, form in FORMS.items()}

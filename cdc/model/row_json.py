@@ -14,6 +14,7 @@ import msgspec
 
 from cdc.model.change import Value
 from cdc.model.column import Column, ColumnKind
+from cdc.model.normal import FORMS
 
 #: What a reader raises about an image that is not what its columns say.
 Unexpected = msgspec.DecodeError
@@ -21,14 +22,7 @@ Unexpected = msgspec.DecodeError
 Reader = Callable[[str], dict[str, Value]]
 #: A kind's JSON in normal form: whole numbers become floats in columns of these.  Of the kinds that are not named the
 #: values come as JSON has them.
-TYPES: Mapping[ColumnKind, Any] = {
-    ColumnKind.BOOLEAN: bool | None,
-    ColumnKind.INTEGER: int | None,
-    ColumnKind.DOUBLE: float | None,
-    ColumnKind.DATE: str | None,
-    ColumnKind.TIME: str | None,
-    ColumnKind.TEXT: str | None,
-}
+TYPES: Mapping[ColumnKind, Any] = {kind: form.json for kind, form in FORMS.items() if form.json is not Any}
 _KEY_KINDS = frozenset({ColumnKind.INTEGER, ColumnKind.TEXT})
 
 

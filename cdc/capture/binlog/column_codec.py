@@ -14,7 +14,6 @@ from cdc.capture.binlog.table_map import LogColumn
 from cdc.database import mysql_values as values
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn
-from cdc.model.column import ColumnKind
 from cdc.model.errors import SourceError
 from cdc.model.normal import real
 
@@ -139,7 +138,7 @@ def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> Colum
 def _integer(log: LogColumn, known: MySQLColumn) -> ColumnCodec:
     width = _INTEGER_BYTES[log.type]
     unsigned, expression = _NUMBERS[width]
-    if known.kind is ColumnKind.BOOLEAN:
+    if known.boolean:
         others = range(2, 256) if known.unsigned else (*range(2, 128), *range(-128, 0))
         return ColumnCodec(unsigned, expression=_LOOK_UP, helper=(*_BOOLEANS, *others))
     return ColumnCodec(unsigned if known.unsigned else _SIGNED[width], expression=expression)
@@ -207,9 +206,9 @@ def _bytes(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: Decod
         return form.read_by(_CALL, json_text)
     if known.type.decoded is not None:
         return form.read_by(_CALL, known.type.decoded)
-    if known.kind is ColumnKind.BINARY and log.type == ColumnType.STRING:
+    if known.binary and log.type == ColumnType.STRING:
         return form.read_by(_CALL, values.fixed_binary(log.meta))
-    if known.kind is ColumnKind.BINARY:
+    if known.binary:
         return _perhaps_compressed(form, log, values.binary)
     if is_utf8(known.charset) and log.type not in _COMPRESSED and not options.tolerant:
         return form.read_by("{0}.decode()")
