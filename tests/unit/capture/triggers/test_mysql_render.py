@@ -104,6 +104,7 @@ def test_a_trigger_of_a_table_that_the_statement_changes_reads_it_for_share() ->
         ("decimal", "decimal(10,2)", "", ColumnKind.DECIMAL, "CONCAT(x)"),
         ("bit", "bit(8)", "", ColumnKind.INTEGER, "x + 0"),
         ("longtext", "longtext", "utf8mb4", ColumnKind.TEXT, "CONCAT(x)"),
+        ("enum", "enum('zerofill')", "utf8mb4", ColumnKind.TEXT, "x"),
         ("varchar", "varchar(5)", "latin1", ColumnKind.TEXT, "CONVERT(x USING utf8mb4)"),
         ("blob", "blob", "", ColumnKind.BINARY, "TO_BASE64(x)"),
         ("point", "point", "", ColumnKind.BINARY, "TO_BASE64(SUBSTRING(x, 5))"),
