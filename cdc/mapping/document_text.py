@@ -302,8 +302,8 @@ OPERATIONS = """
 
 What the program tells of itself: an endpoint that accepts nothing, a source that stands still. They are of no database
 (`source` is `cdc`), and an endpoint gets those that it names: `endpoint.*`, `source.*`, `source.gap`; `*` alone does
-not name them. They are delivered as all others are, by webhook or [by mail](monitoring.md#operational-events). Each is told
-once, however many processes run, and `data.message` says all of it in sentences.
+not name them. They are delivered as all others are, by webhook or [by mail](monitoring.md#operational-events). Each is
+told once, however many processes run, and `data.message` says all of it in sentences.
 
 """
 
