@@ -177,9 +177,10 @@ class Consumer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Consumer]:
         """Reading inside the block.  At its end, unless the test ended it, it must stop in good order."""
+        earlier = sum(line["message"] == "reading" for line in self.messages())
         self.start()
         try:
-            await self.logged("reading")
+            await self.logged("reading", earlier + 1)
             yield self
         except BaseException:
             if self.process is not None:

@@ -72,6 +72,7 @@ def find(flavour: str) -> Program:
     raise NoServerError(message)
 
 
+@cache
 def version_of(server: Path) -> str:
     """The version in what ``--version`` prints, for example ``11.8.3``."""
     return version_of_text(subprocess.run([server, "--version"], check=True, capture_output=True, text=True).stdout)

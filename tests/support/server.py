@@ -252,11 +252,8 @@ class MySQLProcess(_Process):
         super().__init__(spec, program, folder)
         folder.mkdir()
         self.user = ["--user=root"] if os.geteuid() == 0 else []
-        if spec.flavour == "mariadb":
-            self._install_mariadb()
-        else:
-            # auto.cnf holds the uuid that tells a server from others: each makes its own
-            shutil.copytree(self._initialised_mysql(), self.data, ignore=shutil.ignore_patterns("auto.cnf"))
+        # auto.cnf holds the uuid that tells a MySQL server from others: each makes its own
+        shutil.copytree(self._initialised(), self.data, ignore=shutil.ignore_patterns("auto.cnf"))
         grant = f"GRANT ALL ON *.* TO '{OWNER}'@'%' WITH GRANT OPTION"
         statements = [f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'", grant]
         (folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
@@ -279,27 +276,13 @@ class MySQLProcess(_Process):
             *self.spec.all_options(),
         ]
 
-    def _install_mariadb(self) -> None:
-        installer = self.program.folder / "mariadb-install-db"
-        options = ["--no-defaults", *self.user, f"--datadir={self.data}", "--skip-test-db"]
-        # a temporary folder of its own: a server that starts removes what others keep in a shared one
-        own = os.environ | {"TMPDIR": str(self.folder)}
-        _run([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder, env=own)
-
-    def _initialised_mysql(self) -> Path:
+    def _initialised(self) -> Path:
         """An initialised data folder of this version, kept in the cache: making one takes seconds."""
-        kept = programs.CACHE / "data" / f"mysql-{programs.version_of(self.program.server)}"
+        kept = programs.CACHE / "data" / f"{self.spec.flavour}-{programs.version_of(self.program.server)}"
         if not kept.exists():
             building = kept.with_name(f"{kept.name}.{os.getpid()}.{self.port}")
             building.parent.mkdir(parents=True, exist_ok=True)
-            defaults = [] if self.program.origin == "unpacked" else ["--no-defaults"]
-            options = [
-                "--initialize-insecure",
-                *self.user,
-                f"--datadir={building}",
-                "--loose-innodb-redo-log-capacity=8M",
-            ]
-            _run([self.program.server, *defaults, *options], cwd=self.folder)
+            (self._install_mariadb if self.spec.flavour == "mariadb" else self._install_mysql)(building)
             try:
                 building.rename(kept)
             except OSError:
@@ -307,6 +290,18 @@ class MySQLProcess(_Process):
                     raise
                 shutil.rmtree(building)  # another run was quicker
         return kept
+
+    def _install_mariadb(self, data: Path) -> None:
+        installer = self.program.folder / "mariadb-install-db"
+        options = ["--no-defaults", *self.user, f"--datadir={data}", "--skip-test-db"]
+        # a temporary folder of its own: a server that starts removes what others keep in a shared one
+        own = os.environ | {"TMPDIR": str(self.folder)}
+        _run([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder, env=own)
+
+    def _install_mysql(self, data: Path) -> None:
+        defaults = [] if self.program.origin == "unpacked" else ["--no-defaults"]
+        options = ["--initialize-insecure", *self.user, f"--datadir={data}", "--loose-innodb-redo-log-capacity=8M"]
+        _run([self.program.server, *defaults, *options], cwd=self.folder)
 
 
 class PostgresProcess(_Process):
