@@ -23,10 +23,9 @@ async def send_test(config: Config, store: OutboxStore, endpoint_id: str, event_
     A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
     `UsageError` when there is no such endpoint, or it is disabled: nothing is sent to it then.
     """
-    from cdc.dispatch.attempt_log import Finished
-    from cdc.dispatch.disable import disablings
+    from cdc.dispatch.attempt import attempt_once
     from cdc.dispatch.dispatcher import LEASE_MARGIN
-    from cdc.dispatch.single import attempt_once
+    from cdc.dispatch.outcome_writer import Finished, disablings
 
     clock = SystemClock()
     worker = f"{socket.gethostname()}-test-{os.getpid()}"

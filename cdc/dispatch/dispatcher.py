@@ -11,24 +11,19 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
-from cdc.dispatch.address import public_url
-from cdc.dispatch.batch_buffer import RequestBatch
-from cdc.dispatch.endpoint_flow import EndpointFlows, Permit
-from cdc.dispatch.in_flight import InFlight
-from cdc.dispatch.lease_budget import WAITING, LeaseBudget
+from cdc.dispatch.attempt import outcomes, removed
 from cdc.dispatch.outcome_writer import OutcomeWriter
-from cdc.dispatch.outcomes import outcomes, removed
-from cdc.dispatch.ready_queue import ReadyQueue
-from cdc.dispatch.request import WebhookRequest, build_batch, build_request
+from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge, longest_wait
+from cdc.dispatch.scheduler import Flight, Scheduler
 from cdc.dispatch.sender import Sender
 from cdc.model.backoff import Backoff
 from cdc.model.clock import Clock
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.observer import SILENT, Observer
@@ -43,8 +38,6 @@ FORWARD = 60.0
 #: Due already, but nothing was leased although there is room, or an endpoint's rate admits the next: look again no
 #: sooner than this (seconds).
 SOON = 0.05
-#: What is leased for an endpoint that lets nothing through for longer than this (seconds) is given back.
-PATIENCE = 1.0
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
 QUICK = 0.25
 #: How long a relay waits at most for what it stored to be on its way (seconds).
@@ -63,13 +56,6 @@ class DispatchSettings:
     concurrency: int = 64
     lease: float = 60.0
     grace: float = 8.0
-
-
-class _Flight(NamedTuple):
-    load: RequestBatch
-    endpoint: Endpoint
-    token: int
-    permit: Permit
 
 
 class Dispatcher:
@@ -95,19 +81,13 @@ class Dispatcher:
         self._stop = asyncio.Event()
         self._landed = asyncio.Event()
         self._recorder = OutcomeWriter(store, settings.worker, clock, self._wake.set, observer)
-        self._in_flight = InFlight(settings.concurrency, clock.monotonic)
+        self._scheduler = Scheduler(settings.concurrency, clock, rand)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._endpoints: dict[str, Endpoint] = {}
-        self._public_urls: dict[str, str] = {}
         self._endpoints_stale = True
         self._changed_asked = 0.0
         self._forward_at = 0.0
-        self._ready = ReadyQueue()
-        self._flows = EndpointFlows(clock, rand)
-        self._to_release: list[LeasedDelivery] = []  # leased, and to be given back
         self._any_held = False
         self._more_due = False  # more is due than was leased
-        self._lease_budget = LeaseBudget(settings.concurrency, self._in_flight, self._ready, self._flows)
 
     def notify(self) -> None:
         """Something may be due: look now."""
@@ -117,7 +97,7 @@ class Dispatcher:
         """`notify`, and where nothing was on its way before, wait until what is due is: who has time lets it go first.
         For `YIELD` seconds at most."""
         self.notify()
-        if self._at_rest.is_set() and not self._in_flight:
+        if self._at_rest.is_set() and not self._scheduler.in_flight:
             self._at_rest.clear()
             await self._clock.wait(self._at_rest, YIELD)
 
@@ -151,7 +131,7 @@ class Dispatcher:
                 await self._refresh_endpoints()
                 await self._bring_forward()
                 await self._give_back()
-                opens_at = self._flows.opens_at()
+                opens_at = self._scheduler.opens_at()
                 underfilled = await self._lease()
                 await self._start_ready(group)
                 self._report_held()
@@ -169,10 +149,7 @@ class Dispatcher:
         if not self._endpoints_stale and self._clock.monotonic() - self._changed_asked >= POLL:
             await self._ask_changed()
         if self._endpoints_stale:
-            self._endpoints = {endpoint.id: endpoint for endpoint in await self._store.endpoints()}
-            self._public_urls = {endpoint.id: public_url(endpoint.url) for endpoint in self._endpoints.values()}
-            self._flows.follow(self._endpoints)
-            self._lease_budget.follow(self._endpoints)
+            self._scheduler.follow(await self._store.endpoints())
             self._endpoints_stale = False
 
     async def _bring_forward(self) -> bool:
@@ -181,7 +158,10 @@ class Dispatcher:
             return False
         self._forward_at = self._clock.monotonic() + FORWARD
         now = self._clock.now()
-        latest = {name: now + longest_wait(endpoint.retry_schedule) for name, endpoint in self._endpoints.items()}
+        latest = {
+            endpoint_id: now + longest_wait(channel.endpoint.retry_schedule)
+            for endpoint_id, channel in self._scheduler.channels.items()
+        }
         brought = await self._store.bring_forward(self._settings.worker, latest, now)
         if brought:
             self._log.warning("deliveries brought forward", deliveries=brought, reason="due later than any retry is")
@@ -195,13 +175,12 @@ class Dispatcher:
 
     async def _lease(self) -> set[str]:
         """Lease what there is room for.  The endpoints that had room for more, none when the room in all was filled."""
-        wanted = [] if self._recorder.failing else list(self._lease_budget.wanted())
+        wanted = [] if self._recorder.failing else self._scheduler.room()
         filled, underfilled = not wanted, set[str]()
         for limit, room in wanted:
             now = self._clock.now()
             leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
-            self._ready.add(leased, self._endpoints, self._clock.monotonic())
-            if self._lease_budget.learn(leased):
+            if self._scheduler.add(leased):
                 self._wake.set()
             filled = filled or len(leased) == limit
             got = Counter(each.endpoint_id for each in leased)
@@ -210,65 +189,48 @@ class Dispatcher:
         return set() if filled else underfilled
 
     async def _next_due(self, underfilled: set[str]) -> datetime | None:
-        """When the next delivery to one of these is due.  Asked behind what was leased, which need not wait for it."""
-        return (
-            await self._store.next_due(self._clock.now(), self._endpoints.keys() - underfilled) if underfilled else None
-        )
+        """When the next delivery to one of these is due.  Asked after what was leased, which need not wait for it."""
+        if not underfilled:
+            return None
+        return await self._store.next_due(self._clock.now(), self._scheduler.channels.keys() - underfilled)
 
     def _lease_time(self) -> timedelta:
         """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs; and for the
         longest wait for company."""
-        longest = max((endpoint.timeout for endpoint in self._endpoints.values()), default=0.0)
-        wait = max((endpoint.batch_wait for endpoint in self._endpoints.values() if endpoint.batched), default=0.0)
+        endpoints = [channel.endpoint for channel in self._scheduler.channels.values()]
+        longest = max((endpoint.timeout for endpoint in endpoints), default=0.0)
+        wait = max((endpoint.batch_wait for endpoint in endpoints if endpoint.batched), default=0.0)
         return timedelta(seconds=max(self._settings.lease, 2 * longest + LEASE_MARGIN) + wait)
 
     async def _start_ready(self, group: asyncio.TaskGroup) -> None:
-        if not self._ready.endpoints() <= self._endpoints.keys():
+        if self._scheduler.orphans:
             self._endpoints_stale = True
             await self._refresh_endpoints()
-            for delivery in self._ready.drop_all_but(self._endpoints):
+            for delivery in self._scheduler.adopt():
                 self._recorder.add([removed(delivery, self._clock.now())], delivery.endpoint_id)
-        self._ready.complete(self._clock.monotonic(), at_once=self._ready.deliveries >= WAITING)
-        while (flight := self._take_off()) is not None:
+        self._scheduler.complete()
+        while (flight := self._start()) is not None:
             task = group.create_task(self._fly(flight))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take_off(self) -> _Flight | None:
-        """The next load that may be sent now, counted as on its way."""
-        while not self._stop.is_set():
-            load = self._ready.take(self._may_start)
-            if load is None:
-                return None
-            endpoint = self._endpoints[load[0].endpoint_id]
-            if len(load) > endpoint.batch_size:  # smaller than it was
-                self._ready.put_back(load[endpoint.batch_size :])
-                load = load[: endpoint.batch_size]
-            lease_until = load[0].lease_until if len(load) == 1 else min(each.lease_until for each in load)
-            if lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
-                return _Flight(load, endpoint, self._in_flight.start(endpoint.id), self._flows.start(endpoint.id))
-            self._log.warning("lease too short to send", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
-            self._to_release += load
+    def _start(self) -> Flight | None:
+        """The next request that may be sent now, counted as in flight."""
+        if self._stop.is_set():
+            return None
+        flight = self._scheduler.start()
+        if self._scheduler.to_release:
             self._wake.set()
-        return None
-
-    def _may_start(self, endpoint_id: str) -> bool:
-        endpoint = self._endpoints.get(endpoint_id)
-        if endpoint is None or self._in_flight.free() <= 0 or self._in_flight.room(endpoint) <= 0:
-            return False
-        return not self._flows.wait(endpoint_id)
+        return flight
 
     async def _give_back(self) -> None:
-        """Leases that nothing will be sent on soon: others must not wait for them, and their attempts do not count."""
-        shut = {each for each in self._ready.endpoints() & self._endpoints.keys() if self._flows.wait(each) > PATIENCE}
-        if shut:
-            self._to_release += self._ready.drop_all_but(self._ready.endpoints() - shut)
-        if self._to_release:
-            await self._store.give_back(self._settings.worker, self._to_release, self._clock.now())
-            self._to_release = []
+        self._scheduler.release_held()
+        if self._scheduler.to_release:
+            await self._store.give_back(self._settings.worker, self._scheduler.to_release, self._clock.now())
+            self._scheduler.to_release.clear()
 
     def _report_held(self) -> None:
-        held = self._flows.held()
+        held = self._scheduler.held()
         if held or self._any_held:
             self._observer.held(held)
         self._any_held = bool(held)
@@ -278,21 +240,27 @@ class Dispatcher:
         admitted by an endpoint's flow control, or a slot counts as stalled.
 
         ``opens_at``: from before the room for leases was counted.  What has opened since then is in no later answer."""
-        opens_at = min(opens_at, self._flows.opens_at())
+        opens_at = min(opens_at, self._scheduler.opens_at())
         while True:
             seconds = max(opens_at - self._clock.monotonic(), SOON)
             self._at_rest.set()
             woken = await self._clock.wait(self._wake, min(seconds, self._pause_seconds(due)))
             self._at_rest.clear()
             self._wake.clear()
-            now, complete = self._clock.monotonic(), self._ready.next_complete()
+            now, complete = self._clock.monotonic(), self._scheduler.next_complete()
             reached = opens_at <= now or (complete is not None and complete <= now)
             reached = reached or (due is not None and due <= self._clock.now())
-            if woken or reached or self._in_flight or await self._ask_changed() or await self._bring_forward():
+            if (
+                woken
+                or reached
+                or self._scheduler.in_flight
+                or await self._ask_changed()
+                or await self._bring_forward()
+            ):
                 return
 
     def _pause_seconds(self, due: datetime | None) -> float:
-        complete = self._ready.next_complete()
+        complete = self._scheduler.next_complete()
         most = POLL if complete is None else min(max(complete - self._clock.monotonic(), 0.0), POLL)
         if due is None:
             return most
@@ -301,39 +269,41 @@ class Dispatcher:
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 
-    async def _fly(self, flight: _Flight | None) -> None:
+    async def _fly(self, flight: Flight | None) -> None:
         """Attempts one after the other for as long as there is something to send: a task for each would cost more."""
         while flight is not None:
             try:
                 made = await self._send(flight)
             finally:
-                self._in_flight.end(flight.token, flight.endpoint.id)
-                if not self._in_flight:
+                self._scheduler.ended(flight)
+                if not self._scheduler.in_flight:
                     self._landed.set()
             self._recorder.add(made, flight.endpoint.id)
-            flight = self._take_off()
-            if self._more_due and len(self._ready) < self._settings.concurrency // 2:
+            flight = self._start()
+            if self._more_due and self._scheduler.underfilled():
                 self._more_due = False
                 self._wake.set()
 
-    async def _send(self, flight: _Flight) -> list[Outcome]:
-        """All deliveries of a load have the same attempt number, so that one verdict holds for them all."""
-        load, endpoint = flight.load, flight.endpoint
+    async def _send(self, flight: Flight) -> list[Outcome]:
+        """All deliveries of a request have the same attempt number, so that one verdict holds for them all."""
+        batch, endpoint = flight.batch, flight.endpoint
         started_at = self._clock.now()
         try:
-            answer = await self._sender.send(_request(load, endpoint, started_at))
+            if len(batch) == 1:
+                request = build_request(batch[0], endpoint, started_at)
+            else:
+                request = build_batch(batch, endpoint, started_at)
+            answer = await self._sender.send(request)
         except Exception as defect:  # noqa: BLE001 - logged; one attempt must not stop the other deliveries
-            self._log.exception("attempt broke off", delivery=load[0].id, batch=len(load), endpoint=endpoint.id)
+            self._log.exception("attempt broke off", delivery=batch[0].id, batch=len(batch), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
-        doubt = flight.permit.ended(answer, self._clock)
+        doubt = flight.answered(answer, self._clock)
         now = self._clock.now()
-        verdict = judge(answer, endpoint.retry_schedule, load[0].attempt, now, self._rand, doubt=doubt)
+        verdict = judge(answer, endpoint.retry_schedule, batch[0].attempt, now, self._rand, doubt=doubt)
         if verdict.disable_reason and await self._url_changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
-        quickly = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
-        self._lease_budget.answered(endpoint.id, quickly=quickly)
-        url = self._public_urls.get(endpoint.id) or public_url(endpoint.url)
-        return outcomes(load, url, answer, verdict, started_at)
+        flight.channel.quick = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
+        return outcomes(batch, flight.channel.public_url, answer, verdict, started_at)
 
     async def _url_changed(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint has another URL by now than the one that was attempted."""
@@ -348,7 +318,7 @@ class Dispatcher:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def _wind_down(self, recording: asyncio.Task[None]) -> None:
-        if self._in_flight:
+        if self._scheduler.in_flight:
             self._landed.clear()
             await self._clock.wait(self._landed, self._settings.grace)
         unfinished = list(self._tasks)
@@ -376,9 +346,3 @@ class Dispatcher:
         task.cancel()
         await asyncio.wait([task])
         return False
-
-
-def _request(load: RequestBatch, endpoint: Endpoint, now: datetime) -> WebhookRequest:
-    if len(load) == 1:
-        return build_request(load[0], endpoint, now)
-    return build_batch(load, endpoint, now)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
 
+from cdc.dispatch.retry import Random
 from cdc.model.delivery import Hold
 from cdc.model.rate import usable_rate
 
@@ -33,8 +33,6 @@ LONGEST_PAUSE = 3600.0
 _NO_TIME = 1e-6
 #: What `FlowControl.room` says where only the endpoint's concurrency bounds.
 ANY_NUMBER = 1 << 20
-
-Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
 def _time(seconds: float) -> float:

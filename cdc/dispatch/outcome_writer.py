@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import structlog
 
-from cdc.dispatch.attempt_log import Finished, log_attempts
-from cdc.dispatch.disable import disablings
+from cdc.dispatch.address import public_url
+from cdc.dispatch.request import BATCH, batch_id
+from cdc.logs import log_many
 from cdc.model.backoff import Backoff
 from cdc.model.clock import Clock
-from cdc.model.delivery import Outcome
+from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.errors import OutboxError, reportable_error
-from cdc.model.observer import SILENT, Observer
+from cdc.model.event import Event
+from cdc.model.observer import SILENT, Observer, requests
+from cdc.model.operation import Failing, endpoint_disabled
 from cdc.outbox.base import OutboxStore
 
 log = structlog.get_logger()
-
 
 #: Requests whose outcomes are written together as long as each round of the loop brings more of them …
 MANY = 128
@@ -25,6 +29,13 @@ MANY = 128
 QUIET = 4
 #: Of requests that carry many events fewer are: outcomes that are written together.
 MOST = 1024
+
+
+class Finished(NamedTuple):
+    """An attempt that ended, on its way to the outbox."""
+
+    outcome: Outcome
+    endpoint_id: str
 
 
 class OutcomeWriter:
@@ -129,3 +140,66 @@ def _requests(finished: Sequence[Finished]) -> list[Sequence[Finished]]:
         cut.append(finished[place : place + size])
         place += size
     return cut
+
+
+def log_attempts(finished: Sequence[Finished]) -> None:
+    """Info for a success, warning for the rest.  Written for many attempts in a row, a line costs far less than
+    between requests.  The line of a batch says how many events it held, and has its ``webhook-id`` as ``event_id``; the
+    delivery log has each event."""
+    bound = log.bind()
+    delivered: list[dict[str, Any]] = []
+    place = 0
+    for outcome, endpoint_id in requests(finished):
+        fields = _fields(outcome, endpoint_id)
+        if outcome.batch > 1:
+            events = [each.outcome.attempt.event_id for each in finished[place : place + outcome.batch]]
+            fields |= {"event_name": BATCH, "event_id": batch_id(events), "batch": outcome.batch}
+        place += outcome.batch
+        if outcome.state is DeliveryState.DELIVERED:
+            delivered.append(fields)
+            continue
+        due = outcome.due_at.isoformat() if outcome.due_at else None
+        bound.warning("attempt", **fields, error=outcome.attempt.error, state=outcome.state.value, next=due)
+        if outcome.disable_reason:
+            bound.warning("endpoint disabled", endpoint=endpoint_id, reason=outcome.disable_reason)
+    if delivered:
+        log_many("attempt", delivered)
+
+
+def _fields(outcome: Outcome, endpoint_id: str) -> dict[str, Any]:
+    attempt = outcome.attempt
+    return {
+        "event_name": attempt.event_name,
+        "event_id": attempt.event_id,
+        "endpoint": endpoint_id,
+        "url": attempt.url,
+        "number": attempt.number,
+        "status": attempt.status,
+        "seconds": round(attempt.duration, 4),
+    }
+
+
+async def disablings(store: OutboxStore, finished: Iterable[Finished], now: datetime) -> list[Event]:
+    """An event for each endpoint that one of these outcomes disables (410 Gone), to be stored in the same write; of
+    several the first says why.
+
+    Those that are disabled already were announced.  Raises `OutboxError`."""
+    reasons: dict[str, Outcome] = {}
+    for outcome, endpoint_id in finished:
+        if outcome.disable_reason:
+            reasons.setdefault(endpoint_id, outcome)
+    found = [(await store.endpoint(endpoint_id), outcome) for endpoint_id, outcome in reasons.items()]
+    return [
+        endpoint_disabled(
+            Failing(
+                endpoint,
+                public_url(endpoint.url),
+                endpoint.failing_since or outcome.attempt.started_at,
+                outcome.attempt.error,
+            ),
+            outcome.disable_reason,
+            now,
+        )
+        for endpoint, outcome in found
+        if endpoint is not None and endpoint.enabled
+    ]

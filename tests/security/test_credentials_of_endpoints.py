@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from cdc.access.model import Allowance, Scope
 from cdc.cli.app import cdc
+from cdc.dispatch.attempt import attempt_once
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.dispatch.single import attempt_once
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange
 from cdc.model.errors import CredentialsNotGiven

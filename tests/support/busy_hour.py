@@ -14,7 +14,7 @@ from cdc.admin.event_types import event_types
 from cdc.admin.principal import Principal
 from cdc.audit import AuditEntry, Note
 from cdc.config import Config
-from cdc.dispatch.attempt_log import Finished
+from cdc.dispatch.outcome_writer import Finished
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Batch
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome

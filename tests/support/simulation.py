@@ -78,7 +78,7 @@ class Stepping:
 
     def _is_idle(self) -> bool:
         dispatcher = self.dispatcher
-        at_work = dispatcher._wake.is_set() or dispatcher._in_flight or dispatcher._recorder.unrecorded
+        at_work = dispatcher._wake.is_set() or dispatcher._scheduler.in_flight or dispatcher._recorder.unrecorded
         return not at_work and self.clock.next_wake() is not None
 
     async def run(self, seconds: float, step: float = 0.0) -> None:

@@ -32,7 +32,7 @@ def lease(
 ) -> list[LeasedDelivery]:
     due = _due(db, now, limit, room)
     db.execute(load("sqlite/lease.sql"), (worker, micros(until), _list([row[1] for _, row in due])))
-    # tuple.__new__: as in `cdc.dispatch.outcomes`
+    # tuple.__new__: as in `cdc.dispatch.attempt`
     return [
         tuple.__new__(
             LeasedDelivery,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from cdc.capture.base import NO_BACKFILLS, Backfills, Source
 from cdc.capture.probe import Backlog, Probe
-from cdc.dispatch.attempt_log import Finished
+from cdc.dispatch.outcome_writer import Finished
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.backfill import Backfill

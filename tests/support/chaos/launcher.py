@@ -25,7 +25,7 @@ import cdc.relay
 import cdc.runtime.components
 import cdc.runtime.consumer_parts
 from cdc.cli import main
-from cdc.dispatch.disable import disablings
+from cdc.dispatch.outcome_writer import disablings
 from cdc.runtime.sources import probe_of
 from support.chaos.inject import (
     DISPATCH_WORKS,

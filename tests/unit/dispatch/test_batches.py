@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 from structlog.testing import capture_logs
 
-from cdc.dispatch.lease_budget import WAITING
 from cdc.dispatch.request import WebhookRequest, batch_id
 from cdc.dispatch.retry import Answer
+from cdc.dispatch.scheduler import WAITING
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.log_filter import DeliveryFilter
@@ -203,7 +203,7 @@ async def test_a_backlog_waits_in_bounded_memory_and_keeps_nobody_waiting() -> N
     class Watching(BatchSender):
         async def send(self, request: WebhookRequest) -> Answer:
             nonlocal most
-            most = max(most, dispatcher._ready.deliveries)
+            most = max(most, dispatcher._scheduler.waiting)
             return await super().send(request)
 
     sender, clock = Watching(), ManualClock()

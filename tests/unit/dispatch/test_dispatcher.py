@@ -425,7 +425,7 @@ async def test_a_delivery_whose_endpoint_is_gone_ends_without_a_request() -> Non
             leased = await super().lease(*args, **kwargs)
             if leased:
                 await self.remove_endpoint("ep_1", clock.now())
-                dispatcher._endpoints.clear()
+                dispatcher._scheduler.channels.clear()
             return leased
 
     store, sender, clock = Removing(), ScriptedSender(), ManualClock()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cdc.dispatch.attempt_log import Finished
-from cdc.dispatch.disable import disablings
+from cdc.dispatch.outcome_writer import Finished, disablings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.delivery import DeliveryState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.dispatch.outcomes import outcomes, removed
+from cdc.dispatch.attempt import outcomes, removed
 from cdc.dispatch.retry import DELIVERED, Answer, judge
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from support.dispatching import no_jitter

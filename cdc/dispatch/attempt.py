@@ -1,27 +1,33 @@
-"""What became of a request, as outcomes of the deliveries that travelled in it.  Pure."""
+"""Outcomes of the deliveries that travelled in a request; and one attempt alone, for `cdc endpoint test`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from cdc.dispatch.batch_buffer import RequestBatch
-from cdc.dispatch.retry import Answer, Verdict
-from cdc.dispatch.sender import ANSWER_BYTES
+from cdc.dispatch.address import public_url
+from cdc.dispatch.request import build_request
+from cdc.dispatch.retry import Answer, Verdict, judge
+from cdc.dispatch.sender import ANSWER_BYTES, Sender
+from cdc.model.clock import Clock
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint
 
 
-def outcomes(load: RequestBatch, url: str, answer: Answer, verdict: Verdict, started_at: datetime) -> list[Outcome]:
+def outcomes(
+    batch: Sequence[LeasedDelivery], url: str, answer: Answer, verdict: Verdict, started_at: datetime
+) -> list[Outcome]:
     """An attempt of each delivery, all with the same answer and verdict; the first one's carries the reason to disable
     the endpoint.  ``url``: without secrets."""
     common = url, answer.status, started_at, answer.duration, verdict.error, answer_text(answer.body)
-    alike = verdict.state, verdict.due_at, "", len(load)
+    alike = verdict.state, verdict.due_at, "", len(batch)
     # tuple.__new__: there is one for each event that is ever sent, and calling the classes takes three times as long
     made = [
         tuple.__new__(
             Outcome,
             (tuple.__new__(Attempt, (each.id, each.attempt, each.event_id, each.event_name, *common)), *alike),
         )
-        for each in load
+        for each in batch
     ]
     if verdict.disable_reason:
         made[0] = made[0]._replace(disable_reason=verdict.disable_reason)
@@ -48,3 +54,14 @@ def removed(delivery: LeasedDelivery, now: datetime) -> Outcome:
 def answer_text(body: bytes) -> str:
     """The first bytes of an answer for the log; NUL, which no text column of PostgreSQL takes, replaced as well."""
     return body[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd") if body else ""
+
+
+async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock) -> Outcome:
+    """Send the delivery and judge the answer.  A failure is final: whoever waits sees it, and may try again."""
+    started_at = clock.now()
+    answer = await sender.send(build_request(delivery, endpoint, started_at))
+    verdict = judge(answer, (), delivery.attempt, clock.now(), lambda: 0.0)
+    if verdict.state is DeliveryState.PENDING:  # after 410 Gone, for when the endpoint is enabled again
+        verdict = verdict._replace(state=DeliveryState.DEAD, due_at=None)
+    (outcome,) = outcomes((delivery,), public_url(endpoint.url), answer, verdict, started_at)
+    return outcome

@@ -1,0 +1,328 @@
+"""Decides what to lease, which request starts next, and when to look again.  No I/O.
+
+An endpoint is a `Channel`: its flow control, and counts of its requests.  Leased deliveries wait in one queue of
+requests, in the order in which these became complete: a delivery by itself at once, a batch when it is full or its time
+has come.  Requests start first come, first served, past endpoints that have no room; so no endpoint waits for another.
+
+What is leased waits here ahead of time for endpoints that answer quickly, so that no request waits for the outbox; and
+never more of it than may start before its lease grows old, or than memory is meant for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+from itertools import groupby, takewhile
+from operator import attrgetter
+
+import structlog
+
+from cdc.dispatch.address import public_url
+from cdc.dispatch.flow_control import WINDOW, FlowControl
+from cdc.dispatch.retry import Answer, Random, is_trouble, pause_asked
+from cdc.model.clock import Clock
+from cdc.model.delivery import Held, LeasedDelivery
+from cdc.model.endpoint import Endpoint
+
+#: Deliveries that wait at most (about) where there are endpoints that want batches.
+WAITING = 2000
+#: From this attempt on a delivery travels alone: what its receiver cannot take no longer dooms others.
+ALONE_FROM = 3
+#: A request that has taken longer than this (seconds) waits for its receiver and costs nothing but a socket …
+STALLED_AFTER = 1.0
+#: … so it stops counting towards the overall bound, until there are this many times the bound in all.
+STALLED_FACTOR = 16
+#: What is leased for an endpoint that lets nothing through for longer than this (seconds) is given back.
+PATIENCE = 1.0
+
+#: What goes out in one request: deliveries of one endpoint with the same attempt number, at least one.
+RequestBatch = tuple[LeasedDelivery, ...]
+
+
+class Channel:
+    """An endpoint.  ``quick``: its last attempt was a quick success; ``together``: it wants batches, and no delivery
+    came last that travels alone."""
+
+    __slots__ = ("endpoint", "flow", "gathered", "in_flight", "public_url", "quick", "ready", "together")
+
+    def __init__(self, endpoint: Endpoint, flow: FlowControl) -> None:
+        self.endpoint = endpoint
+        self.public_url = public_url(endpoint.url)
+        self.flow = flow
+        self.in_flight = 0  # requests
+        self.ready = 0  # requests that wait for a slot
+        self.gathered = 0  # deliveries whose batch is not complete
+        self.quick = False
+        self.together = False
+
+    def follow(self, endpoint: Endpoint) -> None:
+        """Apply what was changed of the endpoint."""
+        before, self.endpoint = self.endpoint, endpoint
+        if endpoint.rate != before.rate:
+            self.flow.change_rate(endpoint.rate)
+        if endpoint.url != before.url:
+            self.public_url = public_url(endpoint.url)
+        if endpoint.url != before.url or (endpoint.enabled and not before.enabled):
+            self.flow.mended()
+
+    def room(self) -> int:
+        """How many more requests its concurrency allows; negative after it was lowered."""
+        return self.endpoint.concurrency - self.in_flight
+
+
+class Flight:
+    """A request in flight.  ``endpoint``: as it was when the request started."""
+
+    __slots__ = ("batch", "channel", "endpoint", "started", "turn")
+
+    def __init__(self, channel: Channel, batch: RequestBatch, now: float) -> None:
+        self.channel = channel
+        self.batch = batch
+        self.endpoint = channel.endpoint
+        self.started = now
+        self.turn = channel.flow.start(now)
+
+    def answered(self, answer: Answer, clock: Clock) -> float | None:
+        """Tell the endpoint's flow control.  Return its doubt that the event itself was refused: as
+        `cdc.dispatch.flow_control.Breaker.doubt`."""
+        trouble = is_trouble(answer)
+        pause = pause_asked(answer, clock.now()) if trouble else 0.0
+        return self.channel.flow.ended(self.turn, clock.monotonic(), trouble=trouble, retry_after=pause)
+
+
+class _Batch:
+    __slots__ = ("deliveries", "goes_at")
+
+    def __init__(self, goes_at: float) -> None:
+        self.deliveries: list[LeasedDelivery] = []
+        self.goes_at = goes_at
+
+
+class Scheduler:
+    """``limit``: requests at once, in all; those that stall do not count, so that receivers that hang, however many of
+    them, never use up what the others need."""
+
+    def __init__(self, limit: int, clock: Clock, rand: Random) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._rand = rand
+        self._log = structlog.get_logger().bind()
+        self._queue: deque[tuple[Channel, RequestBatch]] = deque()
+        self._batches: dict[tuple[Channel, int], _Batch] = {}  # by attempt number: a request has one fate for all in it
+        self.channels: dict[str, Channel] = {}
+        self.in_flight: dict[Flight, None] = {}  # in order of start
+        self.waiting = 0  # deliveries, in requests or not
+        self.orphans: list[LeasedDelivery] = []  # of endpoints that are new here, or removed
+        self.to_release: list[LeasedDelivery] = []  # leased, and not sent soon
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    def follow(self, endpoints: Iterable[Endpoint]) -> None:
+        """These are the endpoints from now on.  One that had no success for longer than a breaker looks back begins
+        with a probe: perhaps its breaker was open in a process that ended."""
+        before, self.channels = self.channels, {}
+        for endpoint in endpoints:
+            channel = before.pop(endpoint.id, None)
+            if channel is None:
+                since = endpoint.failing_since
+                failing = since is not None and self._clock.now() - since > timedelta(seconds=WINDOW)
+                channel = Channel(endpoint, FlowControl(endpoint.rate, self._rand, trying=failing))
+            else:
+                channel.follow(endpoint)
+            self.channels[endpoint.id] = channel
+        self.orphans += self._drop(before.values())
+
+    def adopt(self) -> list[LeasedDelivery]:
+        """Queue orphans whose endpoint is known by now; return the others: their endpoint is removed."""
+        orphans, self.orphans = self.orphans, []
+        self.add(orphans)
+        removed, self.orphans = self.orphans, []
+        return removed
+
+    def held(self) -> dict[str, Held]:
+        """Endpoints of which due deliveries are held back."""
+        now, time = self._clock.monotonic(), self._clock.now()
+        found = {}
+        for endpoint_id, channel in self.channels.items():
+            by = channel.flow.hold(now)
+            if by is not None and channel.endpoint.enabled:
+                wait = channel.flow.wait(now)
+                found[endpoint_id] = Held(by, time + timedelta(seconds=wait if wait < math.inf else 0.0))
+        return found
+
+    def opens_at(self) -> float:
+        """When (monotonic seconds) the first endpoint that is shut lets something through; infinite when time opens
+        none."""
+        now = self._clock.monotonic()
+        waits = (each.flow.wait(now) for each in self.channels.values() if each.endpoint.enabled)
+        return now + min((wait for wait in waits if wait), default=math.inf)
+
+    # -- how much to lease ------------------------------------------------------------------------------------------
+
+    def room(self) -> list[tuple[int, dict[str, int]]]:
+        """How many deliveries to lease in all, and endpoint id → its most: for those that go out one a request, and for
+        batches, of which memory is the bound."""
+        free, ready = self._free(), len(self._queue)
+        if not free and ready > self._limit // 2:
+            return []
+        channels = self.channels.values()
+        batched = [each for each in channels if each.endpoint.batched]
+        wanted = []
+        if (limit := free + self._limit - ready) > 0 and (not channels or len(batched) < len(channels)):
+            rooms = {each.endpoint.id: 0 if each.endpoint.batched else self._requests(each) for each in channels}
+            wanted.append((limit, rooms))
+        if batched and (limit := WAITING - self.waiting) > 0:
+            rooms = dict.fromkeys(self.channels, 0) | {each.endpoint.id: self._deliveries(each) for each in batched}
+            if any(rooms.values()):
+                wanted.append((limit, rooms))
+        return wanted
+
+    def _requests(self, channel: Channel) -> int:
+        """How many requests to have deliveries for beside those that are: what may start now, and for an endpoint that
+        answers quickly as many again, if its rate admits them."""
+        ahead = channel.endpoint.concurrency if channel.quick else 0
+        return max(min(channel.room() + ahead, channel.flow.room(self._clock.monotonic())) - channel.ready, 0)
+
+    def _deliveries(self, channel: Channel) -> int:
+        """How many deliveries to have beside those that are: full batches for each request, or, where deliveries come
+        that travel alone, one.
+
+        Of the memory an endpoint gets half of what it leaves to the others, but enough for one batch where a request
+        may start: so one that stops answering never has it all."""
+        requests, size = self._requests(channel), channel.endpoint.batch_size
+        if not channel.together:
+            return max(requests - channel.gathered, 0)
+        share = (WAITING - self.waiting - channel.gathered - channel.ready * size) // 2
+        if channel.room() > channel.ready:
+            share = max(share, size - channel.gathered)
+        return max(min(requests * size - channel.gathered, share), 0)
+
+    # -- what was leased --------------------------------------------------------------------------------------------
+
+    def add(self, leased: Sequence[LeasedDelivery]) -> bool:
+        """Queue deliveries.  Return whether there is room for more now, because an endpoint takes batches again."""
+        came, alone = set[Channel](), set[Channel]()
+        for (endpoint_id, attempt), alike in groupby(leased, attrgetter("endpoint_id", "attempt")):
+            channel = self.channels.get(endpoint_id)
+            if channel is None:
+                self.orphans += alike
+            elif channel.endpoint.batched and attempt < ALONE_FROM:
+                came.add(channel)
+                self._gather(channel, attempt, list(alike))
+            else:
+                alone.add(channel)
+                for delivery in alike:
+                    self._append(channel, (delivery,))
+        more = any(not each.together for each in came - alone)
+        for channel in came | alone:
+            channel.together = channel not in alone
+        return more
+
+    def complete(self) -> None:
+        """Queue batches whose time has come, however few they hold; all of them where memory is short."""
+        now = math.inf if self.waiting >= WAITING else self._clock.monotonic()
+        for key in [key for key, batch in self._batches.items() if batch.goes_at <= now]:
+            self._append(key[0], self._gathered(key))
+
+    def next_complete(self) -> float | None:
+        """When (monotonic seconds) the time of the first batch that gathers will have come."""
+        return min((batch.goes_at for batch in self._batches.values()), default=None)
+
+    def release_held(self) -> None:
+        """Leases on which nothing will be sent soon: others must not wait for them, and their attempts do not count."""
+        now = self._clock.monotonic()
+        held = [each for each in self.channels.values() if each.ready or each.gathered]
+        self.to_release += self._drop([each for each in held if each.flow.wait(now) > PATIENCE])
+
+    def _gather(self, channel: Channel, attempt: int, deliveries: Sequence[LeasedDelivery]) -> None:
+        """Let deliveries wait for company, in one growing batch for each attempt number: an event that its receiver
+        cannot take spoils the company in which it first came, and nothing that comes later."""
+        key, size, taken = (channel, attempt), channel.endpoint.batch_size, 0
+        while taken < len(deliveries):
+            batch = self._batches.get(key)
+            if batch is None:
+                batch = self._batches[key] = _Batch(self._clock.monotonic() + channel.endpoint.batch_wait)
+            joining = deliveries[taken : taken + max(size - len(batch.deliveries), 0)]
+            batch.deliveries += joining
+            taken += len(joining)
+            channel.gathered += len(joining)
+            self.waiting += len(joining)
+            if len(batch.deliveries) >= size:
+                self._append(channel, self._gathered(key))
+
+    def _gathered(self, key: tuple[Channel, int]) -> RequestBatch:
+        deliveries = self._batches.pop(key).deliveries
+        key[0].gathered -= len(deliveries)
+        self.waiting -= len(deliveries)
+        return tuple(deliveries)
+
+    def _append(self, channel: Channel, batch: RequestBatch) -> None:
+        self._queue.append((channel, batch))
+        channel.ready += 1
+        self.waiting += len(batch)
+
+    def _drop(self, channels: Collection[Channel]) -> list[LeasedDelivery]:
+        """Remove, and return, what waits for these endpoints."""
+        if not channels:
+            return []
+        dropped = [batch for channel, batch in self._queue if channel in channels]
+        self._queue = deque(each for each in self._queue if each[0] not in channels)
+        self.waiting -= sum(map(len, dropped))
+        dropped += [self._gathered(key) for key in list(self._batches) if key[0] in channels]
+        for channel in channels:
+            channel.ready = 0
+        return [delivery for batch in dropped for delivery in batch]
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> Flight | None:
+        """Return the next request that may be sent now, counted as in flight."""
+        while self._free() and (found := self._next()) is not None:
+            channel, batch = found
+            endpoint = channel.endpoint
+            lease_until = batch[0].lease_until if len(batch) == 1 else min(each.lease_until for each in batch)
+            if lease_until - self._clock.now() > timedelta(seconds=endpoint.timeout):
+                flight = Flight(channel, batch, self._clock.monotonic())
+                self.in_flight[flight] = None
+                channel.in_flight += 1
+                return flight
+            self._log.warning("lease too short to send", delivery=batch[0].id, batch=len(batch), endpoint=endpoint.id)
+            self.to_release += batch
+        return None
+
+    def ended(self, flight: Flight) -> None:
+        del self.in_flight[flight]
+        flight.channel.in_flight -= 1
+
+    def underfilled(self) -> bool:
+        """Return whether so few requests wait that it is time to lease more."""
+        return len(self._queue) < self._limit // 2
+
+    def _next(self) -> tuple[Channel, RequestBatch] | None:
+        """Take the first request whose endpoint has room (asked once for each endpoint) from the queue."""
+        now, shut = self._clock.monotonic(), set[Channel]()
+        for place, (channel, batch) in enumerate(self._queue):
+            if channel in shut:
+                continue
+            if channel.room() <= 0 or channel.flow.wait(now):
+                shut.add(channel)
+                continue
+            size = channel.endpoint.batch_size
+            if len(batch) > size:  # smaller than it was: the rest is next
+                self._queue[place] = channel, batch[size:]
+            else:
+                del self._queue[place]
+                channel.ready -= 1
+            self.waiting -= min(len(batch), size)
+            return channel, batch[:size]
+        return None
+
+    def _free(self) -> int:
+        """How many more requests may start now, in all."""
+        count = counted = len(self.in_flight)
+        if count >= self._limit:
+            before = self._clock.monotonic() - STALLED_AFTER
+            counted -= sum(1 for _ in takewhile(lambda flight: flight.started <= before, self.in_flight))
+        return max(min(self._limit - counted, self._limit * STALLED_FACTOR - count), 0)
