@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 
 from cdc.admin.base import UseCases, page_of
-from cdc.dispatch.replay_steps import ReplayPlan, count
+from cdc.dispatch.replay import ReplayPlan, count
 from cdc.model.delivery import Attempt, DeliveryView
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.replay import Replay, ReplayState

@@ -12,7 +12,7 @@ from cdc.access.model import Scope
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
 from cdc.api.resource import NEXT, DeliveriesMeant, Moment, PageQuery, ResponseModel
-from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
+from cdc.dispatch.replay import MOST_RATE, RATE, meant
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.rate import SLOWEST

@@ -18,7 +18,7 @@ from cdc.cli.output import confirm, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.dispatch.replay_steps import RATE, ReplayPlan, count, meant, steps
+from cdc.dispatch.replay import RATE, ReplayPlan, count, meant, steps
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter

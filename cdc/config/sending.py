@@ -24,7 +24,7 @@ _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 @asynccontextmanager
 async def sending(config: Config) -> AsyncIterator[Sender]:
     """What every endpoint is sent to with.  Raises `ConfigError` for what is not usable."""
-    from cdc.dispatch.by_scheme import BySchemeSender
+    from cdc.dispatch.sender import BySchemeSender
 
     mail = mail_sender(config)
     async with http_sender(config) as http:
@@ -64,8 +64,7 @@ def _authorities(config: Config) -> ssl.SSLContext:
 
 def http_sender(config: Config) -> HttpSender:
     """Loads the client certificates now.  Raises `ConfigError` for one that is not usable."""
-    from cdc.dispatch.client_certificate import client_context
-    from cdc.dispatch.sender import HttpSender
+    from cdc.dispatch.sender import HttpSender, client_context
 
     dispatch = config.dispatch
     return HttpSender(

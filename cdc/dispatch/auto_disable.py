@@ -1,10 +1,12 @@
-"""How long endpoints that fail are endured: warnings on the way, then they are disabled.
+"""Disables endpoints that fail for long, after warnings, and endpoints whose filters exceed a limit.
 
 Invariants: nobody is disabled who accepted something since, nor without having been warned a good while before; nobody
 is warned or disabled for one old failure, but only while attempts go on to fail, as this process has seen itself.  So
 neither a time in which nothing ran, nor one in which nothing was to be sent, disables anybody by surprise.  What is
 announced has an id that several processes share: each thing is told once.
-"""
+
+An event for which a filter took too long is delivered (its delivery is made, and waits): nothing is lost.  Whoever
+enables the endpoint again has the filter tried anew."""
 
 from __future__ import annotations
 
@@ -22,6 +24,7 @@ from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
+from cdc.model.exceeded_filters import ExceededFilters, Filtered
 from cdc.model.observer import Silent
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
 from cdc.outbox.base import OutboxStore
@@ -32,7 +35,8 @@ WARNINGS: Final = (50, 70, 90)
 END: Final = 100
 #: The least part of its time between the last warning and the end.
 NOTICE: Final = 0.05
-#: Between two looks (seconds) lie at most the one, and as much less as short times need, down to the other.
+#: Seconds between two looks at most, also at filters and after a failure of the outbox; where times are short, fewer,
+#: but not fewer than the other.
 INTERVAL: Final = 30.0
 SHORTEST: Final = 1.0
 #: A failure is recent for at least so long, and for twice the longest pause of the endpoint's schedule.
@@ -192,3 +196,69 @@ def _span(seconds: float) -> str:
             count = round(seconds / size)
             return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
     return f"{seconds:g} seconds"
+
+
+# -- filters -----------------------------------------------------------------------------------------------------------
+
+
+class FilterGuard:
+    """``disabled``: called when an endpoint was, because its announcement is to be sent."""
+
+    def __init__(
+        self, store: OutboxStore, filters: ExceededFilters, clock: Clock, disabled: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._filters = filters
+        self._clock = clock
+        self._disabled = disabled
+        self._done: set[Filtered] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``."""
+        woken = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        ending = asyncio.create_task(_forwarded(stop, woken))
+        try:
+            with self._filters.listening(lambda: loop.call_soon_threadsafe(woken.set)):
+                while not stop.is_set():
+                    woken.clear()
+                    pause = await self._looked()
+                    if not stop.is_set():
+                        await self._clock.wait(woken, pause)
+        finally:
+            ending.cancel()
+
+    async def _looked(self) -> float | None:
+        """Seconds to the next look; None when nothing has exceeded a limit."""
+        try:
+            await self.look()
+        except OutboxError as error:
+            log.error("endpoints not looked at", error=str(error), retry_in=INTERVAL)
+        return INTERVAL if self._filters.reasons else None
+
+    async def look(self) -> None:
+        """Disable the endpoints whose filters exceeded a limit.  Raises `OutboxError`."""
+        reasons = dict(self._filters.reasons)
+        if not reasons:
+            return
+        endpoints = {Filtered(each.id, each.condition): each for each in await self._store.endpoints()}
+        for which, reason in reasons.items():
+            endpoint = endpoints.get(which)
+            if endpoint is None or (endpoint.enabled and which in self._done):
+                self._filters.forget(which)  # it was removed, or changed, or enabled again
+                self._done.discard(which)
+            elif endpoint.enabled:
+                await self._disable(endpoint, reason)
+                self._done.add(which)
+
+    async def _disable(self, endpoint: Endpoint, reason: str) -> None:
+        now = self._clock.now()
+        event = endpoint_disabled(Failing(endpoint, public_url(endpoint.url), now, reason), reason, now)
+        if await self._store.disable_filtered(endpoint.id, endpoint.condition, reason, event, now):
+            log.warning("endpoint disabled", endpoint=endpoint.id, reason=reason)
+            self._disabled()
+
+
+async def _forwarded(stop: asyncio.Event, woken: asyncio.Event) -> None:
+    await stop.wait()
+    woken.set()

@@ -11,8 +11,8 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from cdc.dispatch.address import AddressRefused
+from cdc.dispatch.connection import TargetNameError
 from cdc.dispatch.request import WebhookRequest
-from cdc.dispatch.tunnel import TargetNameError
 
 
 class NotConfigured(Exception):

@@ -1,29 +1,31 @@
 """Sends what goes to ``mailto:`` endpoints: a plain-text mail for each request, by SMTP.
 
-A mail has the same id whenever the same events are sent: who gets it twice can tell.
-"""
+A mail has the same id whenever the same events are sent: who gets it twice can tell."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
 
 import aiosmtplib
+import orjson
 import structlog
 
 from cdc.dispatch.deadline import Deadline
-from cdc.dispatch.mail_failure import describe, refused_some
-from cdc.dispatch.mail_text import mail_text
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.model.event import OPERATIONS
 from cdc.model.mail_address import recipients
 
 #: How long the server may take to say good-bye (seconds): it has taken the mail by then.
@@ -130,3 +132,201 @@ def _own_name() -> str:
     """How this machine calls itself to the server; looking up its full name could take seconds."""
     name = socket.gethostname()
     return name if re.fullmatch(r"[A-Za-z0-9.-]+", name) else "localhost"
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+_LONGEST = 300  # characters of what a server says
+
+
+class MailFailure(NamedTuple):
+    """``code``: the server's, None without one.  ``answer``: its words."""
+
+    code: int | None
+    answer: str
+    sentence: str
+
+
+def describe(error: Exception, where: str, seconds: float) -> MailFailure:
+    """``where``: the server.  ``seconds``: the time that it had."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        refused = {each.recipient: (each.code, each.message) for each in error.recipients}
+        return _answered(error.recipients[0].code, refused_some(refused), f"{where} took the mail for nobody")
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+        return _answered(error.code, error.message, f"{where} refused user and password")
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return _answered(error.code, error.message, f"{where} refused the mail")
+    return MailFailure(None, "", _without_answer(error, where, seconds))
+
+
+def refused_some(refused: Mapping[str, tuple[int, str]]) -> str:
+    """``refused``: recipient → code and words."""
+    return "; ".join(f"{recipient} refused: {code} {_words(text)}" for recipient, (code, text) in refused.items())
+
+
+def _answered(code: int, text: str, what: str) -> MailFailure:
+    words = _words(text)
+    shown = words if words.startswith(str(code)) or " refused: " in words else f"{code} {words}".strip()
+    status = code if code in _FAILURES and code != HTTPStatus.GONE else None  # which mail does not have
+    return MailFailure(status, words, f"{what}: {shown.rstrip('.')}.")
+
+
+_FAILURES = range(400, 600)
+
+
+# The first that fits words it.
+_SENTENCES: list[tuple[type[BaseException], str]] = [
+    (ssl.SSLCertVerificationError, "The TLS certificate of {where} is not valid: {detail}."),
+    (ssl.SSLError, "TLS with {where} failed: {detail}."),
+    (TimeoutError, "{where} did not take the mail within {seconds:g} s."),
+    (ConnectionRefusedError, "{where} refused the connection."),
+    (ConnectionError, "{where} closed the connection before it took the mail."),
+    (aiosmtplib.SMTPException, "{where} does not take mail as it is configured: {detail}."),
+    (OSError, "{where} cannot be reached: {detail}."),
+    (Exception, "The mail to {where} failed: {detail}."),
+]
+
+
+def _without_answer(error: Exception, where: str, seconds: float) -> str:
+    cause = _cause(error)
+    sentence = next(text for kind, text in _SENTENCES if isinstance(cause, kind))
+    return sentence.format(where=where, seconds=seconds, detail=_detail(cause).rstrip("."))
+
+
+def _detail(cause: BaseException) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
+    if isinstance(cause, aiosmtplib.SMTPException):
+        return _words(cause.message)
+    if isinstance(cause, OSError) and cause.errno:
+        return (
+            os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+        )  # below 0: of a name that is unknown
+    return type(cause).__name__
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The system's error within the library's, where there is one."""
+    inner = error.__cause__ or error.__context__
+    while inner is not None:
+        if isinstance(inner, ssl.SSLError) or (isinstance(inner, OSError) and inner.errno):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return error
+
+
+def _words(text: str) -> str:
+    """On one line, cut."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+#: Before each subject, so that mail can be sorted by it.
+MARK: Final = "[facturascripts-cdc]"
+#: A longer subject, value or list of values is cut; so is a text with more lines.
+_LONGEST_SUBJECT: Final = 150
+_LONGEST_VALUE: Final = 200
+_MOST_VALUES: Final = 100
+_MOST_LINES: Final = 5_000
+
+Payload = Mapping[str, Any]
+
+
+class MailText(NamedTuple):
+    """``subject``: one line."""
+
+    subject: str
+    text: str
+
+
+def mail_text(body: bytes) -> MailText:
+    """``body``: one payload as JSON, or an array of them."""
+    parsed = orjson.loads(body)
+    events: list[Payload] = parsed if isinstance(parsed, list) else [parsed]
+    lines = [line for event in events for line in (*_event(event), "")]
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} lines more"]
+    return MailText(_cut(f"{MARK} {_subject(events)}", _LONGEST_SUBJECT), "\n".join(lines))
+
+
+def _subject(events: Sequence[Payload]) -> str:
+    if len(events) == 1:
+        (event,) = events
+        note = event["data"].get("description") if event["source"] == OPERATIONS else None
+        return f"{event['event']}: {_key(event)}" + (f" ({note})" if note else "")
+    names = ", ".join(dict.fromkeys(event["event"] for event in events))
+    return f"{len(events)} events: {names}"
+
+
+def _event(event: Payload) -> Iterator[str]:
+    if event["source"] == OPERATIONS:
+        yield from _operational(event)
+    else:
+        yield from _of_record(event)
+    yield ""
+    yield f"time: {event['timestamp']}"
+    yield f"event: {event['id']}"
+
+
+def _operational(event: Payload) -> Iterator[str]:
+    """The message says it all; the other fields follow for whoever looks for one."""
+    data = dict(event["data"])
+    yield _line(data.pop("message", event["event"]))
+    yield ""
+    yield event["event"]
+    yield from _values(data)
+
+
+def _of_record(event: Payload) -> Iterator[str]:
+    yield f"{event['event']}: {_key(event)} (source {event['source']})"
+    yield ""
+    if event.get("inferred"):
+        yield "A conclusion: the row alone cannot tell for certain."
+    if event.get("observed"):
+        yield "Found by comparing: what the row was in between is not known."
+    if (previous := event.get("previous")) is not None:
+        data = event["data"]
+        yield from _values({name: _Changed(former, data.get(name)) for name, former in previous.items()})
+    else:
+        yield from _values(event["data"])
+
+
+class _Changed(NamedTuple):
+    former: Any
+    present: Any
+
+
+def _values(values: Mapping[str, Any]) -> Iterator[str]:
+    """A line each; what is empty is left out."""
+    told = [(name, value) for name, value in values.items() if value is not None and value not in ("", [])]
+    for name, value in told[:_MOST_VALUES]:
+        yield f"{name}: {_value(value)}"
+    if len(told) > _MOST_VALUES:
+        yield f"… and {len(told) - _MOST_VALUES} more"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, _Changed):
+        return f"{_value(value.former)} → {_value(value.present)}"
+    if isinstance(value, list):
+        return f"{len(value)} rows" if len(value) != 1 else "1 row"
+    return _cut(_line(value if isinstance(value, str) else orjson.dumps(value).decode()), _LONGEST_VALUE) or '""'
+
+
+def _key(event: Payload) -> str:
+    return _line(" ".join(f"{name} {value}" for name, value in event["key"].items())) or "all"
+
+
+def _line(text: str) -> str:
+    """On one line, with nothing in it that moves a cursor or begins a header."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -14,13 +15,13 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from cdc.dispatch.address import AddressInfo, EgressPolicy, Network
+from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarget, TunnelConnector, proxy_of
 from cdc.dispatch.deadline import Deadline
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
-from cdc.dispatch.resolver import CheckedResolver, LookUp
 from cdc.dispatch.retry import Answer
-from cdc.dispatch.target import Proxy, RequestTarget, proxy_of
-from cdc.dispatch.tunnel import TunnelConnector
+from cdc.model.errors import ConfigError
+from cdc.model.mail_address import is_mail
 
 #: How much of an answer's body is read and kept (bytes).
 ANSWER_BYTES = 1000
@@ -257,3 +258,43 @@ def request_head(start: str, request: WebhookRequest) -> bytes:
     if lines.count("\n") != len(request.headers) or lines.count("\r") != len(request.headers):
         raise ValueError("a header holds a line break")
     return f"{start}{lines}Content-Length: {len(request.body)}\r\n\r\n".encode()
+
+
+class BySchemeSender:
+    """A `Sender`: ``mailto:`` goes to ``mail``, everything else to ``http``."""
+
+    def __init__(self, http: Sender, mail: Sender) -> None:
+        self._http = http
+        self._mail = mail
+
+    def send(self, request: WebhookRequest) -> Coroutine[Any, Any, Answer]:
+        return (self._mail if is_mail(request.url) else self._http).send(request)
+
+
+_HINT = "It holds, as PEM without a password, the certificate, those that it was issued by, and the private key."
+
+
+def client_context(name: str, path: Path) -> ssl.SSLContext:
+    """Verifies receivers as without it, and shows them this certificate.  ``name``: in the configuration.  Raises
+    `ConfigError`."""
+    context = ssl.create_default_context()
+    where = f"The client certificate {name!r} in {path}"
+    try:
+        context.load_cert_chain(path, password=_no_password)
+    except _Encrypted:
+        raise ConfigError(f"{where} has a private key that is encrypted.", _HINT) from None
+    except ssl.SSLError as error:  # an OSError: first
+        reason = (error.reason or "no PEM").replace("_", " ").lower()
+        raise ConfigError(f"{where} is not usable: {reason}.", _HINT) from None
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}.", _HINT) from error
+    return context
+
+
+class _Encrypted(Exception):
+    pass
+
+
+def _no_password() -> str:
+    """Asked for by an encrypted key; without it OpenSSL would ask on the terminal."""
+    raise _Encrypted

@@ -175,7 +175,7 @@ class Trial:
         return judgement
 
 
-#: Filters of this process's endpoints that exceeded a limit: `cdc.dispatch.filter_guard` disables the endpoints.
+#: Filters of this process's endpoints that exceeded a limit: `cdc.dispatch.auto_disable` disables the endpoints.
 EXCEEDED: Final = ExceededFilters()
 
 

@@ -155,7 +155,7 @@ class ConsumerParts:
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
     def _dispatch(self, config: Config) -> ProcessPart:
-        from cdc.dispatch.by_scheme import BySchemeSender
+        from cdc.dispatch.sender import BySchemeSender
 
         mail = mail_sender(config)
         http_sender(config)  # only to find configuration errors now; each start needs a new one
@@ -190,7 +190,7 @@ class ConsumerParts:
 
     async def _filters(self, stop: asyncio.Event) -> None:
         """In every role: events are stored in each, and filters are evaluated then."""
-        from cdc.dispatch.filter_guard import FilterGuard
+        from cdc.dispatch.auto_disable import FilterGuard
         from cdc.model.selection import EXCEEDED
 
         await FilterGuard(self.store, EXCEEDED, SystemClock(), self._wake.endpoint_disabled).run(stop)

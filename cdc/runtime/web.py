@@ -15,7 +15,7 @@ from cdc.access.upkeep import keep_tidy
 from cdc.admin.accounts import Accounts
 from cdc.admin.process import RunningProcess
 from cdc.config import Config
-from cdc.dispatch.replaying import Replaying
+from cdc.dispatch.replay import Replaying
 from cdc.model.clock import Clock
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.access import open_access, sign_in

@@ -12,9 +12,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from cdc.dispatch.client_certificate import client_context
 from cdc.dispatch.retry import Answer
-from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.sender import HttpSender, client_context
 from cdc.model.errors import ConfigError
 from support.http_faults import read_request, receiver
 from support.signed import signed_request

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 import trustme
 
+from cdc.dispatch.connection import LookUp, proxy_of
 from cdc.dispatch.handshake import ask
-from cdc.dispatch.resolver import LookUp
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.dispatch.target import proxy_of
 from support.dispatching import endpoint
 from support.forward_proxy import ForwardProxy, forward_proxy
 from support.http_faults import Behaviour, answer, read_request, receiver, refusing

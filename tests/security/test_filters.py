@@ -15,7 +15,7 @@ import pytest
 from cdc.access.model import Scope
 from cdc.admin import endpoints
 from cdc.admin import preview as previews
-from cdc.dispatch.filter_guard import FilterGuard
+from cdc.dispatch.auto_disable import FilterGuard
 from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError

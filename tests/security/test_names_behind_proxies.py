@@ -12,8 +12,8 @@ import pytest
 
 from cdc.admin.endpoint_checks import check_endpoint
 from cdc.config import Config
+from cdc.dispatch.connection import LookUp
 from cdc.dispatch.failure import describe_error
-from cdc.dispatch.resolver import LookUp
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.model.errors import UsageError

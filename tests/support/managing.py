@@ -18,7 +18,7 @@ from cdc.admin.accounts import Accounts
 from cdc.admin.base import Service
 from cdc.admin.process import RunningProcess
 from cdc.config import Config
-from cdc.dispatch.replaying import Replaying
+from cdc.dispatch.replay import Replaying
 from cdc.outbox.base import OutboxStore
 from cdc.pages.application import application
 from cdc.runtime.service import service_of

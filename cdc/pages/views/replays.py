@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from cdc.access.model import Role
-from cdc.dispatch.replay_steps import MOST_RATE, RATE, meant
+from cdc.dispatch.replay import MOST_RATE, RATE, meant
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter

@@ -19,8 +19,8 @@ import cdc.capture.logical.limits
 import cdc.capture.record_index
 import cdc.capture.spool
 import cdc.cli.run
-import cdc.dispatch.by_scheme
 import cdc.dispatch.outcome_writer
+import cdc.dispatch.sender
 import cdc.relay
 import cdc.runtime.components
 import cdc.runtime.consumer_parts
@@ -80,7 +80,7 @@ def patch_components(chaos: Chaos) -> None:
 
 
 def patch_dispatch(chaos: Chaos, outcomes: list[str]) -> None:
-    sender, recorder = cdc.dispatch.by_scheme.BySchemeSender, cdc.dispatch.outcome_writer
+    sender, recorder = cdc.dispatch.sender.BySchemeSender, cdc.dispatch.outcome_writer
     _replace(sender, "send", sick_send(chaos, sender.send))
     _replace(recorder, "disablings", sick_outcomes(chaos, lambda: outcomes, disablings))
 

@@ -11,9 +11,8 @@ import pytest
 
 from cdc.access.model import AuditFilter, Scope
 from cdc.admin import deliveries
-from cdc.dispatch import replay_steps
-from cdc.dispatch.replay_steps import RATE
-from cdc.dispatch.replaying import LEASE, Replaying
+from cdc.dispatch import replay
+from cdc.dispatch.replay import LEASE, RATE, Replaying
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import OutboxError
 from support.managing import API, Managed
@@ -75,7 +74,7 @@ async def test_it_is_counted_first(api: Managed) -> None:
 async def test_what_is_too_much_is_not_counted_to_the_end(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
     await delivered(api, "ep_a")
     monkeypatch.setattr(deliveries, "COUNT_SECONDS", 0.0)
-    monkeypatch.setattr(replay_steps, "_COUNTED", 5)
+    monkeypatch.setattr(replay, "_COUNTED", 5)
     answer = await api.ask("POST", "/replay-count", json={"event": "*"})
     assert answer.json == {"deliveries": 5, "expunged": 0, "complete": False}
     assert (await begun(api, event="*"))["total"] is None

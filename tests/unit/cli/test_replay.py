@@ -13,7 +13,7 @@ import pytest
 from cdc.cli import output
 from cdc.cli.log_filter import moment
 from cdc.cli.replay import run_plan
-from cdc.dispatch.replay_steps import ReplayPlan
+from cdc.dispatch.replay import ReplayPlan
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.dispatch.address import AddressRefused, EgressPolicy, check_spelling, check_url, public_url, refusal
-from cdc.dispatch.resolver import CheckedResolver
+from cdc.dispatch.connection import CheckedResolver
 from cdc.model.errors import UsageError
 
 INSIDE = {

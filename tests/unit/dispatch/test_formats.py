@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from cdc.dispatch.formats import render, render_batch
-from cdc.dispatch.request import batch_id, build_batch, build_request
+from cdc.dispatch.request import batch_id, build_batch, build_request, render, render_batch
 from cdc.dispatch.signing import new_secret, plain_signature, standard_signature, verify
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, PayloadFormat

@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from cdc.dispatch.by_scheme import BySchemeSender
-from cdc.dispatch.mail_text import MARK, mail_text
+from cdc.dispatch.mail import MARK, mail_text
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.dispatch.sender import BySchemeSender
 from cdc.model.operation import examples
 from cdc.model.payload import event_payload
 

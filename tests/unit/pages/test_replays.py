@@ -155,7 +155,7 @@ async def test_there_may_be_nothing_or_more_than_can_be_counted(site: Managed, m
         assert "Nothing to send again." in nothing
         assert 'action="/replays"' not in nothing
         monkeypatch.setattr(deliveries, "COUNT_SECONDS", 0.0)
-        monkeypatch.setattr("cdc.dispatch.replay_steps._COUNTED", 5)
+        monkeypatch.setattr("cdc.dispatch.replay._COUNTED", 5)
         many = await ann.get("/replays/new?event=*&count=1")
         assert "More than 5 deliveries" in many.text
         await ann.post("/replays", confirmation(many))
