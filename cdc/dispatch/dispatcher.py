@@ -225,9 +225,9 @@ class Dispatcher:
 
     async def _give_back(self) -> None:
         self._scheduler.release_held()
-        if self._scheduler.to_release:
-            await self._store.give_back(self._settings.worker, self._scheduler.to_release, self._clock.now())
-            self._scheduler.to_release.clear()
+        if released := tuple(self._scheduler.to_release):
+            await self._store.give_back(self._settings.worker, released, self._clock.now())
+            del self._scheduler.to_release[: len(released)]  # requests that ended since may have added others
 
     def _report_held(self) -> None:
         held = self._scheduler.held()

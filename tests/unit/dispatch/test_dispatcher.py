@@ -320,6 +320,45 @@ async def test_what_was_leased_ahead_is_sent_on_a_new_lease_when_the_first_runs_
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["lease too short to send"]
 
 
+async def test_lease_that_ends_too_soon_while_others_are_given_back_is_given_back_next() -> None:
+    giving, allowed = asyncio.Event(), asyncio.Event()
+    gates = {"http://a": asyncio.Event(), "http://b": asyncio.Event()}
+
+    class SlowOutbox(WatchedOutbox):
+        async def give_back(self, *args: Any, **kwargs: Any) -> None:
+            giving.set()
+            await allowed.wait()
+            await super().give_back(*args, **kwargs)
+
+    class GatedSender(ScriptedSender):
+        async def send(self, request: WebhookRequest) -> Answer:
+            self.sent.append(request)
+            await gates[request.url].wait()
+            return Answer(204, 0.01)
+
+    store, sender, clock = SlowOutbox(), GatedSender(), ManualClock()
+    for url, gate in gates.items():
+        await store.add_endpoint(endpoint(url, f"ep_{url[-1]}", concurrency=1, timeout=10.0))
+        gate.set()
+    await store_events(store, [event(1)])
+    async with dispatching(store, sender, clock) as dispatcher:
+        for gate in gates.values():
+            await store.next_recorded()  # a quick success: from now on deliveries are leased ahead
+            gate.clear()
+        await store_events(store, [event(2), event(3)])
+        dispatcher.notify()
+        await until(lambda: len(sender.sent) == 4)
+        clock.advance(51)  # less than the timeout is left of the leases of a minute
+        gates["http://a"].set()
+        async with asyncio.timeout(HANG_SECONDS):
+            await giving.wait()
+        gates["http://b"].set()
+        recorded = [await store.next_recorded() for _ in gates]
+        allowed.set()
+        recorded += [await store.next_recorded() for _ in gates]
+    assert [outcome.attempt.event_id for outcome in recorded] == ["evt_2", "evt_2", "evt_3", "evt_3"]
+
+
 async def test_stop_gives_up_on_stuck_attempts_and_releases_their_leases() -> None:
     store = await outbox(endpoint("http://stuck", timeout=30.0), events=2)
     sender, clock = ScriptedSender(), ManualClock()
