@@ -43,6 +43,7 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
     findings += _trigger_findings(found, captures, cascades_only=False)
     findings += _definers(found)
+    findings += _silent_cascades(found)
     findings.append(_backlog(connection, found))
     return findings
 
@@ -51,6 +52,19 @@ def cascade_findings(connection: Connection[Any], found: MySQLState, captures: S
     """Return the checks of triggers that only journal cascades, for a consumer that reads the binlog."""
     triggers = _trigger_findings(found, captures, cascades_only=True)
     return [*triggers, *_definers(found), _backlog(connection, found)]
+
+
+def _silent_cascades(found: MySQLState) -> Iterator[Finding]:
+    """MySQL 9.7.4, with or without triggers: a lock that a cascade does not get is not reported."""
+    if found.native_foreign_keys == "OFF" and any(
+        "CASCADE" in (key.on_delete, key.on_update) for key in found.foreign_keys
+    ):
+        detail = (
+            "A deadlock inside ON DELETE or ON UPDATE CASCADE takes back what a transaction did before, and MySQL "
+            "reports success: the ERP may lose a part of a transaction, with and without our triggers."
+        )
+        mend = "Start the server with innodb_native_foreign_keys = ON, then cdc install-triggers"
+        yield Finding("foreign keys", Severity.WARNING, detail, mend)
 
 
 def _version(version: int) -> Finding:

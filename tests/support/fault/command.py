@@ -78,7 +78,8 @@ def _report(result: Result) -> None:
     verdict = result.verdict
     print(f"{result.route}: {verdict.numbers()} {dict(result.faults)} {result.seconds:.0f} s", file=sys.stderr)
     tally = result.tally
-    print(f"  ERP: {tally.commits} commits, {tally.rollbacks} rollbacks, {tally.conflicts} conflicts,", file=sys.stderr)
+    met = f"{tally.rollbacks} rollbacks, {tally.conflicts} conflicts ({tally.silent} not reported by the server),"
+    print(f"  ERP: {tally.commits} commits, {met}", file=sys.stderr)
     print(f"  {tally.lost} lost connections; {result.stuck} waits without progress", file=sys.stderr)
     if not result.failures:
         shutil.rmtree(result.folder)

@@ -8,12 +8,19 @@ from typing import Any
 
 import psycopg
 import pymysql
+from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 
 from support.fault.ledger import Entry, Key, Ledger, Row, same_row
 from support.fault.normal import normal_row
 from support.fault.tables import TABLES
 
-DRIVER_ERRORS = (psycopg.Error, pymysql.err.Error)
+
+class EndedInSilence(Exception):
+    """The server has left a transaction although every statement succeeded: what follows would commit by itself.
+    MySQL 9.7 does so after a deadlock inside a cascade, unless ``innodb_native_foreign_keys`` is ON."""
+
+
+DRIVER_ERRORS = (psycopg.Error, pymysql.err.Error, EndedInSilence)
 #: Errors of a transaction that met another one, or a table that was being altered: every application repeats it.
 #: 1020, 1213: record changed, deadlock; 1062: duplicate key; 1451, 1452: foreign keys; 1412: the table
 #: was altered; 1613, 1614: the XA transaction was rolled back.
@@ -34,6 +41,8 @@ Connect = Callable[[], Any]
 def is_conflict(error: BaseException) -> bool:
     if isinstance(error, psycopg.Error):
         return error.sqlstate in POSTGRES_CONFLICTS
+    if isinstance(error, EndedInSilence):
+        return True
     return isinstance(error, pymysql.err.Error) and _number(error) in MYSQL_CONFLICTS
 
 
@@ -75,14 +84,26 @@ class Session:
         self.ledger = ledger
         self.entries: list[Entry] = []
         self.statements: list[str] = []
+        self._open = False
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
         self.statements.append(f"{sql[:120]} {list(values)[-3:]}")
+        if sql in ("COMMIT", "ROLLBACK") or sql.startswith("XA "):
+            self._open = False
         cursor = self.connection.cursor()
         try:
             cursor.execute(sql, list(values) or None)
         finally:
             cursor.close()
+        if sql == "BEGIN":
+            self._open = self.flavour != "postgresql"  # which refuses what follows an error
+        self._require_open()
+
+    def _require_open(self) -> None:
+        """After a statement that changes something: PyMySQL reads the status from OK packets only."""
+        if self._open and not self.connection.server_status & SERVER_STATUS_IN_TRANS:
+            self._open = False
+            raise EndedInSilence(self.statements)
 
     def rows(self, table: str, where: str, values: Sequence[Any], *, lock: bool = True) -> dict[Key, Row]:
         """Key → row, locked."""

@@ -19,7 +19,7 @@ import pymysql
 
 from support.fault.actions import ACTIONS, update_all, update_bulk
 from support.fault.ledger import BASELINE, SILENT, Entry, Ledger
-from support.fault.session import DRIVER_ERRORS, Connect, Session, is_conflict, is_lost
+from support.fault.session import DRIVER_ERRORS, Connect, EndedInSilence, Session, is_conflict, is_lost
 from support.fault.tables import TABLES
 
 WRITERS = 6
@@ -84,11 +84,13 @@ class Work:
 
 @dataclass
 class Tally:
-    """What the writers met; ``errors`` are those that no application would expect."""
+    """What the writers met; ``errors`` are those that no application would expect.  ``silent``: of the conflicts,
+    those that the server did not report."""
 
     commits: int = 0
     rollbacks: int = 0
     conflicts: int = 0
+    silent: int = 0
     lost: int = 0
     errors: list[str] = field(default_factory=list)
 
@@ -267,6 +269,7 @@ class Writers:
         """The transaction did not reach its commit; a prepared one may have survived its connection."""
         if is_conflict(error):
             self.tally.conflicts += 1
+            self.tally.silent += isinstance(error, EndedInSilence)
             self._end_xa(session, name)
         elif is_lost(error):
             self.tally.lost += 1
