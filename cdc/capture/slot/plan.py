@@ -44,22 +44,22 @@ def plan_repair(found: SlotInstallation, tables: Sequence[str]) -> Plan:
     unknown = [table for table in tables if table not in known]
     if unknown:
         raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.", "Run cdc install-slot.")
-    refuse_server(found)
-    refuse_tables(found, tables)
-    planner = _Planner(found)
-    planner.publication()
-    for table in tables:
-        planner.table(table)
-    return planner.plan()
+    return _plan_tables(found, tables)
 
 
 def plan_extend(found: SlotInstallation, tables: Sequence[str]) -> Plan:
     """These tables beside what is captured."""
     if found.memory is None:
         raise InstallError(f"No publication is installed in {found.server.database}.", "Run cdc install-slot.")
+    return _plan_tables(found, tables, publish=False)
+
+
+def _plan_tables(found: SlotInstallation, tables: Sequence[str], *, publish: bool = True) -> Plan:
     refuse_server(found)
     refuse_tables(found, tables)
     planner = _Planner(found)
+    if publish:
+        planner.publication()
     for table in tables:
         planner.table(table)
     return planner.plan()

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from psycopg.rows import class_row
-
-from cdc.capture.triggers.postgres_state import Connection, Relation, Server
+from cdc.capture.triggers.postgres_state import Connection, Relation, Server, fetch, snapshot
 from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_slot import PUBLICATION, SlotMemory, slot_name
-from cdc.sqlfile import load, render
 
-T = TypeVar("T")
+_QUERIES = "slot/queries.sql"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,21 +86,15 @@ class SlotInstallation:
 
 
 def inspect(connection: Connection) -> SlotInstallation:
-    """Read everything in one snapshot; the connection must be outside a transaction."""
-    with connection.transaction():
-        connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with snapshot(connection):
         lock = {"lock_class": LOCK_CLASS, "lock_consumer": LOCK_CONSUMER}
-        server = _all(connection, SlotServer, "inspect_server", {"publication": PUBLICATION, **lock})[0]
+        server = fetch(connection, SlotServer, f"{_QUERIES}#inspect_server", {"publication": PUBLICATION, **lock})[0]
         name = slot_name(server.database)
-        slots = _all(connection, Slot, "inspect_slot", {"slot": name})
+        slots = fetch(connection, Slot, f"{_QUERIES}#inspect_slot", {"slot": name})
         memory = SlotMemory.load(server.comment)
         schema = memory.schema if memory is not None else server.schema
-        tables = _all(connection, PublishedTable, "inspect_tables", {"schema": schema, "publication": PUBLICATION})
+        tables = fetch(
+            connection, PublishedTable, f"{_QUERIES}#inspect_tables", {"schema": schema, "publication": PUBLICATION}
+        )
     slot = slots[0] if slots else None
     return SlotInstallation(server, schema, name, slot, memory, {table.name: table for table in tables})
-
-
-def _all(connection: Connection, noun: type[T], name: str, parameters: Mapping[str, object]) -> list[T]:
-    with connection.cursor(row_factory=class_row(noun)) as cursor:
-        sql = render(f"postgres/slot/queries.sql#{name}", erp_schema=load("postgres/read/erp_schema.sql"))
-        return cursor.execute(sql.encode(), parameters).fetchall()

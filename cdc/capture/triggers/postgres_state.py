@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.abc import Params
 from psycopg.rows import class_row, tuple_row
 
 from cdc.capture.triggers.base import within
@@ -17,6 +19,7 @@ from cdc.sqlfile import load, render
 Connection = psycopg.Connection[Any]
 TABLES = ("cdc_installation", "cdc_capture", "cdc_journal")
 T = TypeVar("T")
+_QUERIES = "trigger/queries.sql"
 
 
 class Waiting(NamedTuple):
@@ -130,44 +133,48 @@ class PostgresState:
         return lost and bool(self.functions.keys() - {PROBE})
 
 
-def inspect(connection: Connection) -> PostgresState:
-    """Read everything in one snapshot; the connection must be outside a transaction and not in autocommit mode."""
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """All that is read within is of one moment; the connection must be outside a transaction."""
     with connection.transaction():
         connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def fetch(connection: Connection, noun: type[T], query: str, parameters: Params | None = None) -> list[T]:
+    """The rows of a statement of the folder ``postgres``, as these nouns."""
+    sql = render(f"postgres/{query}", erp_schema=load("postgres/read/erp_schema.sql"))
+    with connection.cursor(row_factory=class_row(noun)) as cursor:
+        return cursor.execute(sql.encode(), parameters).fetchall()
+
+
+def inspect(connection: Connection) -> PostgresState:
+    with snapshot(connection):
         return _inspect(connection)
 
 
 def _inspect(connection: Connection) -> PostgresState:
-    server = _all(connection, PostgresServer, "inspect_server")[0]
+    server = fetch(connection, PostgresServer, f"{_QUERIES}#inspect_server")[0]
     version, schema = None, server.schema
     captures: dict[str, Capture] = {}
     present = server.present if server.schema_usable else []
     with connection.cursor(row_factory=tuple_row) as cursor:
         if "cdc_installation" in present:
-            installation = cursor.execute(_sql("inspect_installation")).fetchone()
+            installation = cursor.execute(load(f"postgres/{_QUERIES}#inspect_installation").encode()).fetchone()
             if installation is not None:
                 version, schema = installation
         if "cdc_capture" in present:
-            rows = cursor.execute(_sql("inspect_captures")).fetchall()
+            rows = cursor.execute(load(f"postgres/{_QUERIES}#inspect_captures").encode()).fetchall()
             captures = {name: Capture(name, frozenset(secrets)) for name, secrets in rows}
     triggers: dict[str, tuple[PostgresTrigger, ...]] = {}
-    for trigger in _all(connection, PostgresTrigger, "inspect_triggers", schema):
+    for trigger in fetch(connection, PostgresTrigger, f"{_QUERIES}#inspect_triggers", [schema]):
         triggers[trigger.table] = (*triggers.get(trigger.table, ()), trigger)
     return PostgresState(
         server,
         schema,
         version,
         captures,
-        {table.name: table for table in _all(connection, PostgresTable, "inspect_tables", schema)},
-        {function.name: function for function in _all(connection, FoundFunction, "inspect_functions")},
+        {table.name: table for table in fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema])},
+        {function.name: function for function in fetch(connection, FoundFunction, f"{_QUERIES}#inspect_functions")},
         triggers,
     )
-
-
-def _all(connection: Connection, noun: type[T], name: str, *parameters: str) -> list[T]:
-    with connection.cursor(row_factory=class_row(noun)) as cursor:
-        return cursor.execute(_sql(name), parameters or None).fetchall()
-
-
-def _sql(name: str) -> bytes:
-    return render(f"postgres/trigger/queries.sql#{name}", erp_schema=load("postgres/read/erp_schema.sql")).encode()
