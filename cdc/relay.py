@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills, Source
-from cdc.mapping.burst import QUIET
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
-from cdc.model.backoff import Backoff
+from cdc.mapping.permissions import QUIET
 from cdc.model.change import Batch, Quarantined, RowChange, Transaction
-from cdc.model.clock import Clock
+from cdc.model.clock import Backoff, Clock
 from cdc.model.errors import (
     CdcError,
     OutboxError,

@@ -17,7 +17,7 @@ def event_types(config: Config, sources: Sequence[str] | None = None) -> list[Ev
     only.  Tables of FacturaScripts itself are described as it creates them."""
     from cdc.facturascripts.schema import tables
     from cdc.mapping import schema
-    from cdc.mapping.operations import operation_event_types
+    from cdc.mapping.schema import operation_event_types
 
     meant = catalogues(config)
     if sources is not None:

@@ -14,8 +14,7 @@ from cdc.database.postgres_types import PgType, Zone, to_text, type_of
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, Table
 from cdc.model.errors import SourceError
-from cdc.model.image import ImageReader
-from cdc.model.row_json import object_key_reader
+from cdc.model.image import ImageReader, object_key_reader
 from cdc.sqlfile import render
 
 

@@ -18,7 +18,7 @@ from cdc.config import Config, SourceConfig
 from cdc.model.backfill import Asked, Backfill, BackfillState
 from cdc.model.clock import SystemClock
 from cdc.model.errors import UsageError
-from cdc.runtime import backfill_capture
+from cdc.runtime import consumer_parts
 
 INTERRUPTED = 130
 _LISTED = 50
@@ -178,5 +178,5 @@ async def _until_ended(config: Config, backfills: Sequence[Backfill], *, quiet: 
             return []
         source = config.select_source(backfills[0].source)
         captures_itself = f"No cdc run captures from {source.name}: this does."
-        async with backfill_capture.capturing(source, store, lambda: say(captures_itself)):
+        async with consumer_parts.capturing(source, store, lambda: say(captures_itself)):
             return await watch(store, [each.id for each in backfills], SystemClock(), stop, quiet=quiet)

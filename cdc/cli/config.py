@@ -11,8 +11,7 @@ import click
 from cdc.cli.output import json_option, print_json, print_script, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration
-from cdc.config.initial import Choices, initial_toml
-from cdc.config.show import effective_toml, masked
+from cdc.config.show import Choices, effective_toml, initial_toml, masked
 
 CAPTURES = ("triggers", "binlog", "logical", "rest")
 

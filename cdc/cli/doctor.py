@@ -25,7 +25,7 @@ from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
-from cdc.runtime.file_modes import file_findings
+from cdc.runtime.doctor import file_findings
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 

@@ -16,10 +16,9 @@ from cdc.cli.settings import configuration, select_sources
 from cdc.config import Config
 from cdc.logs import configure_logs, written_aside
 from cdc.runtime import consumer
-from cdc.runtime.descriptors import raise_limit
-from cdc.runtime.priority import stand_back
+from cdc.runtime.components import ProcessRole
+from cdc.runtime.process import raise_limit, stand_back
 from cdc.runtime.reload import Reload
-from cdc.runtime.roles import ProcessRole
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.cli.setup_config import configure
 from cdc.config import Config, SourceConfig
-from cdc.config.initial import Choices
+from cdc.config.show import Choices
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import ConfigError, OutboxMissing
 from cdc.runtime.unit import UNIT, UnitSettings, unit_text

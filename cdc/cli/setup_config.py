@@ -11,13 +11,13 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.guide import Guide
 from cdc.cli.output import say
 from cdc.config import DEFAULT_FILE, SourceConfig
-from cdc.config.find import find_facturascripts
-from cdc.config.initial import Choices, check_choices, initial_toml
 from cdc.config.load import find_config, load_config
 from cdc.config.outbox import OutboxConfig
-from cdc.config.rest import RestConfig
+from cdc.config.scan import find_facturascripts
+from cdc.config.show import Choices, check_choices, initial_toml
+from cdc.config.source import RestConfig
 from cdc.model.errors import ConfigError
-from cdc.runtime.recommendation import Recommendation, recommend
+from cdc.runtime.capture import Recommendation, recommend
 from cdc.runtime.rest import api_greeting
 
 _ANOTHER = "another place"

@@ -1,12 +1,10 @@
 """The configuration: ``cdc.toml``, ``CDC_…`` variables, database URLs and FacturaScripts' ``config.php``."""
 
-from cdc.config.dispatch import DispatchConfig
 from cdc.config.load import DEFAULT_FILE, find_config, load_config
-from cdc.config.model import Config, LogConfig
+from cdc.config.model import Config, DispatchConfig, LogConfig, WebConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.config.show import default_toml
 from cdc.config.source import SourceConfig
-from cdc.config.web import WebConfig
 
 __all__ = [
     "DEFAULT_FILE",

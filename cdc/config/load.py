@@ -20,8 +20,7 @@ from pydantic_core import ErrorDetails
 from cdc.config.environment import WHICH_FILE, Variable, read_variables, variable_name
 from cdc.config.model import SECTIONS, SOURCE_TABLES, Config
 from cdc.config.outbox import KEY_VARIABLE, SQLITE
-from cdc.config.rest import RestResource
-from cdc.config.source import RulesText
+from cdc.config.source import RestResource, RulesText
 from cdc.config.url import parse_database_url
 from cdc.model.errors import ConfigError
 from cdc.model.event import OPERATIONS

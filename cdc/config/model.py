@@ -6,20 +6,194 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from cdc.config.dispatch import DispatchConfig, MailConfig
 from cdc.config.outbox import OutboxConfig, RetentionConfig
-from cdc.config.rest import RestConfig
-from cdc.config.section import Section
-from cdc.config.source import SourceConfig
-from cdc.config.web import TracingConfig, WebConfig
+from cdc.config.section import Networks, Section, matching, read_password
+from cdc.config.source import RestConfig, SourceConfig
 from cdc.model.errors import ConfigError
+from cdc.model.mail_address import is_address
 from cdc.model.toml_lines import TomlPath
+
+
+class DispatchConfig(Section):
+    """How deliveries are sent."""
+
+    allow_private: bool = False
+    allow_networks: Networks = ()
+    allow_http: bool = False
+    proxies: dict[str, str] = Field(default_factory=dict, repr=False)
+    proxy_resolves: bool = False
+    client_certificates: dict[str, Path] = Field(default_factory=dict)
+    worker: Annotated[
+        str,
+        matching(r"[A-Za-z0-9._:-]{0,100}", "is not a name of A-Z, a-z, 0-9 and . _ : - such as dispatch-2"),
+    ] = ""
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    lease_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
+    max_timeout_seconds: Annotated[float, Field(ge=0.1, le=3_600, allow_inf_nan=False)] = 30.0
+    origin: Annotated[str, matching(r"[A-Za-z0-9.-]*", "is not a host name such as events.example.com")] = ""
+    stop_seconds: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 8.0
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies_are_http(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if not _is_proxy(url):
+                raise ValueError(
+                    f"has no usable URL for {name!r}: write http://host:port or http://user:password@host:port"
+                )
+        return value
+
+    @property
+    def http_allowed(self) -> bool:
+        """Receivers inside have no certificate, as a rule."""
+        return self.allow_http or self.allow_private
+
+    @model_validator(mode="after")
+    def _lease_outlives_request(self) -> Self:
+        if self.lease_seconds <= self.max_timeout_seconds:
+            raise ValueError(
+                f"has lease_seconds = {self.lease_seconds:g}, which must be more than max_timeout_seconds = "
+                f"{self.max_timeout_seconds:g}: a delivery still on its way would be sent twice"
+            )
+        return self
+
+
+class MailConfig(Section):
+    """The server that takes what goes to ``mailto:`` endpoints."""
+
+    host: Annotated[
+        str,
+        matching(r"[A-Za-z0-9._:-]*", "is not the name or address of a mail server such as mail.example.com"),
+    ] = ""
+    port: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password_file: Path | None = None
+    sender: str = ""
+    ca_file: Path | None = None
+
+    @field_validator("sender")
+    @classmethod
+    def _sender_is_an_address(cls, value: str) -> str:
+        if value and not is_address(value):
+            raise ValueError("is not an e-mail address such as cdc@example.com")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.host) != bool(self.sender):
+            raise ValueError("needs both `host`, the mail server, and `sender`, the address that mail comes from")
+        if self.user and self.password_file is None:
+            raise ValueError("has a `user` and no `password_file` with its password")
+        if self.user and self.security == "none":
+            raise ValueError('has a `user` and security = "none": its password could be read on the way')
+        return self
+
+    def password(self) -> str:
+        """Read now; raises `ConfigError`."""
+        return read_password(self.password_file) if self.user and self.password_file is not None else ""
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        port = urlsplit(url).port  # parsed, and refused, only when asked for
+    except ValueError:
+        return False
+    return re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", url) is not None and port != 0
+
+
+#: Characters that a bearer token may have; fewer of them could be guessed.
+_BEARER = r"[A-Za-z0-9._~+/=-]{16,}"
+
+
+class WebConfig(Section):
+    """Where health, metrics and pages are served."""
+
+    listen: str = "127.0.0.1:8600"
+    stalled_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
+    overdue_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+    timezone: str = ""
+    session_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 12.0
+    connections: Annotated[int, Field(ge=8, le=10_000)] = 256
+    connections_per_address: Annotated[int, Field(ge=4, le=10_000)] = 64
+    request_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 15.0
+    metrics_token_file: Path | None = None
+    hosts: tuple[Annotated[str, matching(r"[A-Za-z0-9._-]+", "is not a host name such as cdc.example.com")], ...] = ()
+    trusted_proxies: Networks = ()
+    trusted_header: str = ""
+    facturascripts_login: str = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if value in ("", "off"):
+            return ""
+        host, colon, port = value.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) >= 2**16:
+            raise ValueError("is not HOST:PORT, such as 127.0.0.1:8600 or [::1]:8600 (or 'off')")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        if value and value not in available_timezones():
+            raise ValueError("is not a time zone such as Europe/Madrid")
+        return value
+
+    @field_validator("trusted_header")
+    @classmethod
+    def _header_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]*", value) or value.lower() in ("authorization", "cookie"):
+            raise ValueError("is not the name of a header such as X-Remote-User")
+        return value
+
+    @model_validator(mode="after")
+    def _a_header_needs_its_proxies(self) -> Self:
+        if self.trusted_header and not self.trusted_proxies:
+            raise ValueError(
+                "has a trusted_header and no trusted_proxies: anybody could send it; name the proxy's address"
+            )
+        if any(network.prefixlen == 0 for network in self.trusted_proxies):
+            raise ValueError("has trusted_proxies that hold every address: anybody would be believed")
+        return self
+
+    def metrics_token(self) -> str:
+        """The token that requests for metrics must carry; empty: none.  Read now; raises `ConfigError`."""
+        if self.metrics_token_file is None:
+            return ""
+        token = read_password(self.metrics_token_file, "metrics token").strip()
+        if not re.fullmatch(_BEARER, token):
+            raise ConfigError(
+                f"The metrics token file {self.metrics_token_file} holds no token.",
+                "Write at least 16 letters and digits into it, for example with: openssl rand -hex 32",
+            )
+        return token
+
+
+class TracingConfig(Section):
+    """Where traces are sent."""
+
+    endpoint: str = ""
+    sample: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+
+    @field_validator("endpoint")
+    @classmethod
+    def _http_without_credentials(cls, value: str) -> str:
+        if value and (not re.match(r"https?://[^/]", value) or "@" in value):
+            raise ValueError(
+                "is not the URL of an OTLP collector such as http://127.0.0.1:4318/v1/traces; credentials go into "
+                "OTEL_EXPORTER_OTLP_HEADERS"
+            )
+        return value
 
 
 class LogConfig(Section):

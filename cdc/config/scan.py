@@ -1,4 +1,4 @@
-"""Finds FacturaScripts' ``config.php`` files, and writes a source for each into the configuration."""
+"""Finds FacturaScripts' ``config.php`` files, in usual places or below given folders, as sources to be written."""
 
 from __future__ import annotations
 
@@ -180,3 +180,36 @@ def append(file: Path, text: str) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+#: Where web servers, panels and people put it.
+_PLACES: Final = (
+    "var/www/config.php",
+    "var/www/*/config.php",
+    "var/www/html/*/config.php",
+    "var/www/*/public_html/config.php",
+    "var/www/*/htdocs/config.php",
+    "var/www/vhosts/*/httpdocs/config.php",
+    "srv/www/*/config.php",
+    "srv/http/*/config.php",
+    "srv/*/config.php",
+    "usr/share/nginx/html/config.php",
+    "usr/share/nginx/html/*/config.php",
+    "home/*/public_html/config.php",
+    "home/*/www/config.php",
+    "opt/lampp/htdocs/*/config.php",
+)
+
+
+def find_facturascripts(here: Path, root: Path = Path("/")) -> list[Path]:
+    """Those that can be read: the one in the folder ``here`` first, then by path."""
+    found = {path for place in _PLACES for path in root.glob(place)}
+    return [path for path in (here / "config.php", *sorted(found - {here / "config.php"})) if _is_one(path)]
+
+
+def _is_one(path: Path) -> bool:
+    """What cannot be read cannot be used either."""
+    try:
+        return _MARK in read_regular(path, LARGEST)
+    except OSError:
+        return False

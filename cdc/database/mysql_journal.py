@@ -14,9 +14,8 @@ from cdc import sqlfile
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import RowUnreadable
-from cdc.model.image import ImageReader
+from cdc.model.image import TYPES, ImageReader, Unexpected, array_key_reader, array_reader
 from cdc.model.normal import NORMALISERS
-from cdc.model.row_json import TYPES, Unexpected, array_key_reader, array_reader
 
 #: Raised with every change of tables, triggers or images that an older consumer would misread.
 VERSION = 1

@@ -10,20 +10,56 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from importlib.resources import files
 from pathlib import Path
 
 import psycopg
 from aiohttp import web
 
 from cdc.config import Config, SourceConfig
-from cdc.demo.chapter import Paragraph, load_story
+from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.demo.server import DemoServer, demo_server
 from cdc.dispatch.signing import new_secret
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError
-from cdc.receiver import Received, Refusals, receiver_app
 from cdc.runtime import capture, consumer, installers, outboxes
+
+HEADING = "-- ## "
+EXPECTED = "-- => "
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """One transaction. ``events``: names, in no particular order between records."""
+
+    statements: tuple[str, ...]
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    title: str
+    paragraphs: tuple[Paragraph, ...]
+
+
+def load_story() -> list[Chapter]:
+    text = (files("cdc.demo") / "story.sql").read_text(encoding="utf-8")
+    return [_chapter(part) for part in text.split(f"\n{HEADING}")[1:]]
+
+
+def _chapter(text: str) -> Chapter:
+    title, _, body = text.partition("\n")
+    paragraphs = (part.strip().splitlines() for part in body.split("\n\n"))
+    return Chapter(title, tuple(_paragraph(lines) for lines in paragraphs if lines))
+
+
+def _paragraph(lines: list[str]) -> Paragraph:
+    return Paragraph(
+        tuple(line for line in lines if not line.startswith("--")),
+        tuple(name for line in lines if line.startswith(EXPECTED) for name in line.removeprefix(EXPECTED).split()),
+    )
+
 
 Say = Callable[[str], None]
 

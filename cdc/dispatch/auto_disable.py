@@ -24,9 +24,9 @@ from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
-from cdc.model.exceeded_filters import ExceededFilters, Filtered
-from cdc.model.observer import Silent
+from cdc.model.observer import Observer
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
+from cdc.model.selection import ExceededFilters, Filtered
 from cdc.outbox.base import OutboxStore
 
 #: Warnings come when so much (percent) of an endpoint's time has passed.
@@ -82,7 +82,7 @@ class _Warned(NamedTuple):
     event_id: str
 
 
-class Failures(Silent):
+class Failures(Observer):
     """A `cdc.model.observer.Observer` that remembers of each endpoint the last failed attempt."""
 
     def __init__(self) -> None:

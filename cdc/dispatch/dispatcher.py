@@ -21,8 +21,7 @@ from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge, longest_wait
 from cdc.dispatch.scheduler import Flight, Scheduler
 from cdc.dispatch.sender import Sender
-from cdc.model.backoff import Backoff
-from cdc.model.clock import Clock
+from cdc.model.clock import Backoff, Clock
 from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError

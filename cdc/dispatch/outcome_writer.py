@@ -12,8 +12,7 @@ import structlog
 from cdc.dispatch.address import public_url
 from cdc.dispatch.request import BATCH, batch_id
 from cdc.logs import log_many
-from cdc.model.backoff import Backoff
-from cdc.model.clock import Clock
+from cdc.model.clock import Backoff, Clock
 from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.errors import OutboxError, reportable_error
 from cdc.model.event import Event

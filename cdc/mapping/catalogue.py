@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference
-from cdc.mapping.place import FilePlace
+from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference, TablePatterns
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
-from cdc.mapping.tables import TablePatterns
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.errors import ConfigError
 from cdc.model.pattern import matches
+from cdc.model.toml_lines import FilePlace
 
 #: The table of users, and those that `user.permissions_changed` needs beside it.
 USERS_TABLE = "users"

@@ -1,19 +1,21 @@
 """What mapping must know beyond the changes themselves: rows as they are in the database now.
 
-The request is computed from a batch (pure), gathered here, and handed to mapping (pure), where `cdc.mapping.history`
-goes back from now to each transaction.
+The request is computed from a batch (pure), gathered here, and handed to mapping (pure).  What can be read is how rows
+are now, when all transactions of the batch, and perhaps more, have happened.  `History` goes back from there to each
+transaction: it undoes the changes of the batch's later transactions, and puts those of the transaction itself on top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from cdc.mapping.catalogue import MEMBERS_TABLE
 from cdc.mapping.entity import Child
+from cdc.mapping.merge import MergedChange
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE
-from cdc.model.change import Row, Value
+from cdc.model.change import Operation, Row, Value
 from cdc.model.column import Table
 
 #: How many values one look-up names at most.
@@ -103,3 +105,118 @@ def _grouped(rows: Iterable[Row], column: str) -> dict[Value, list[Row]]:
     for row in rows:
         groups.setdefault(row[column], []).append(row)
     return groups
+
+
+Key = tuple[Value, ...]
+Dated = tuple[int, MergedChange]
+Mine = Callable[[Row], bool]
+
+
+class History:
+    """The merged changes of a batch, one sequence a transaction; the index of a transaction is its time."""
+
+    def __init__(self, batch: Sequence[Sequence[MergedChange]]) -> None:
+        self._batch = batch
+        self._changes: dict[Child, dict[Value, list[Dated]]] = {}
+        self._records: dict[str, dict[Value, list[Dated]]] = {}
+
+    def rows(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
+        """The owner's rows when transaction ``time`` had committed; in primary key order if it had any changes."""
+        return self._rows(time, child, owner, live, committed=True)
+
+    def rows_before(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
+        """The owner's rows when transaction ``time`` began."""
+        return self._rows(time, child, owner, live, committed=False)
+
+    def _rows(self, time: int, child: Child, owner: Value, live: Iterable[Row], *, committed: bool) -> list[Row]:
+        changes = self._of(child, owner)
+        if not changes:
+            return list(live)
+        columns = tuple(changes[0][1].key)
+        rows: dict[Key, Row] = {_key(row, columns): row for row in live}
+
+        def mine(row: Row) -> bool:
+            return row.get(child.column) == owner
+
+        for when, change in reversed(changes):
+            if when > time:
+                _exchange(rows, (change.after, change.before), columns, mine)
+        own = [change for when, change in changes if when == time]
+        for change in own:  # in two passes: records of one transaction may exchange their keys
+            _exchange(rows, (change.before, None), columns, mine)
+            _exchange(rows, (change.after, None), columns, mine)
+        for change in own:
+            _exchange(rows, (None, change.after if committed else change.before), columns, mine)
+        return [rows[key] for key in sorted(rows, key=_sortable)]
+
+    def record(self, time: int, table: str, key: Value) -> tuple[str, Row | None] | None:
+        """Return the key column of ``table``, and the row with this key when transaction ``time`` had committed (None:
+        there was none), as far as the batch shows it; None where the batch does not change the record."""
+        if table not in self._records:
+            self._records[table] = _by_key(table, self._batch)
+        changes = self._records[table].get(key, [])
+        if not changes:
+            return None
+        column = next(iter(changes[0][1].key))
+        latest = max((when for when, _ in changes if when <= time), default=None)
+        first = changes[0][0]
+        images = (
+            change.before if latest is None else change.after
+            for when, change in changes
+            if when == (first if latest is None else latest)
+        )
+        return column, next((image for image in images if image is not None and image.get(column) == key), None)
+
+    def deleted(self, time: int, child: Child, owner: Value) -> list[Row]:
+        """The owner's rows that transaction ``time`` deleted, as they were."""
+        changes = (change for when, change in self._of(child, owner) if when == time)
+        gone = (change.before for change in changes if change.operation is Operation.DELETE)
+        return [row for row in gone if row is not None and row.get(child.column) == owner]
+
+    def _of(self, child: Child, owner: Value) -> list[Dated]:
+        """The changes of rows that were, or became, the owner's."""
+        if child not in self._changes:
+            self._changes[child] = _by_owner(child, self._batch)
+        return self._changes[child].get(owner, [])
+
+
+def _by_owner(child: Child, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, list[Dated]]:
+    owners: dict[Value, list[Dated]] = {}
+    for time, changes in enumerate(batch):
+        for change in changes:
+            if change.table == child.table and change.operation not in (Operation.READ, Operation.TRUNCATE):
+                images = [image for image in (change.before, change.after) if image is not None]
+                for owner in dict.fromkeys(image.get(child.column) for image in images):
+                    owners.setdefault(owner, []).append((time, change))
+    return owners
+
+
+def _by_key(table: str, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, list[Dated]]:
+    """The changes of records with a key of one column, by each key that they had."""
+    keys: dict[Value, list[Dated]] = {}
+    for time, changes in enumerate(batch):
+        for change in changes:
+            if change.table == table and len(change.key) == 1 and change.operation is not Operation.READ:
+                for key in {*(change.former_key or change.key).values(), *change.key.values()}:
+                    keys.setdefault(key, []).append((time, change))
+    return keys
+
+
+def _exchange(
+    rows: dict[Key, Row], images: tuple[Row | None, Row | None], columns: tuple[str, ...], mine: Mine
+) -> None:
+    """Put the second image in the place of the first, if it is the owner's."""
+    old, new = images
+    for image in (old, new):
+        if image is not None:
+            rows.pop(_key(image, columns), None)
+    if new is not None and mine(new):
+        rows[_key(new, columns)] = new
+
+
+def _key(row: Mapping[str, Value], columns: tuple[str, ...]) -> Key:
+    return tuple(row[column] for column in columns)
+
+
+def _sortable(key: Key) -> tuple[tuple[str, Value], ...]:
+    return tuple(("number" if isinstance(value, int | float) else "text", value) for value in key)

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from cdc.mapping.condition import ValueCondition, parse_condition
-from cdc.mapping.place import Places
+from cdc.mapping.rule import ValueCondition, parse_condition
 from cdc.model.errors import ConfigError
-from cdc.model.toml_lines import TomlPath
+from cdc.model.toml_lines import Places, TomlPath
 
 ChildKind = Literal["lines", "receipts"]
 Conditions = dict[str, Annotated[ValueCondition, PlainValidator(parse_condition)]]

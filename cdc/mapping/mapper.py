@@ -16,16 +16,19 @@ from typing import Any
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child
 from cdc.mapping.event_id import NO_TIME, ExistingIds, event_id, event_ids, record_name
-from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest
-from cdc.mapping.history import History
+from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest, History
 from cdc.mapping.html import decode
 from cdc.mapping.lines import Emitted, LinesChanged, lines_changed, own_changes
-from cdc.mapping.members import STATE as MEMBERS
-from cdc.mapping.members import TABLES as ROLE_TABLES
-from cdc.mapping.members import Members, must_be_read
 from cdc.mapping.merge import MergedChange, MergedTransaction
-from cdc.mapping.permissions import HELD, PermissionEvents
-from cdc.mapping.permissions import TABLES as PERMISSION_TABLES
+from cdc.mapping.permissions import (
+    HELD,
+    MEMBERS,
+    PERMISSION_TABLES,
+    ROLE_TABLES,
+    Members,
+    PermissionEvents,
+    must_be_read,
+)
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput
 from cdc.model.change import Existing, Operation, Row, RowChange, Value

@@ -2,31 +2,161 @@
 
 A user's permissions are its administrator flag and level, its roles (``roles_users``), and what these roles allow
 (``roles_access``).  A transaction that changes a user or its roles gives one event a user.  Changes of what roles allow
-come as one transaction a permission: they are held, and give one event a user and burst (`cdc.mapping.burst`).  A
-deleted user is not affected any more, and a user that was only renamed is not affected either.
+come as one transaction a permission: they are held in a `Burst`, and give one event a user and burst.  A deleted user
+is not affected any more, and a user that was only renamed is not affected either.
+
+Members of roles are known as the stream has shown them, and stored with the position, so that no answer depends on when
+it is read.  The rows of ``roles_users`` are read once, when the stream first shows a change of permissions, and again
+where the stream reads them again after a gap.  From then on only changes in the stream count.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
-from cdc.mapping import burst as bursts
-from cdc.mapping import members as membership
-from cdc.mapping.burst import Burst, Cause
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, USERS_TABLE
 from cdc.mapping.event_id import NO_TIME, event_id, event_ids, record_name
-from cdc.mapping.members import Members
 from cdc.mapping.merge import MergedChange, MergedTransaction
-from cdc.model.change import Operation, Row, Value
+from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.event import Event
 
-TABLES = frozenset({USERS_TABLE, MEMBERS_TABLE, ACCESS_TABLE})
-#: Name of the state that holds events for `PermissionEvents.release`.
-HELD = bursts.STATE
+#: Name of the state that holds the members.
+MEMBERS = "members"
+#: Tables of which a change needs the members.
+ROLE_TABLES = frozenset({ACCESS_TABLE, MEMBERS_TABLE})
+
+
+def must_be_read(change: RowChange | MergedChange, states: Mapping[str, str]) -> bool:
+    """Return whether mapping this change of one of `ROLE_TABLES` needs the rows of ``roles_users`` as they are now."""
+    return MEMBERS not in states or (change.table == MEMBERS_TABLE and change.operation is Operation.READ)
+
+
+class Members:
+    """``found``: record of ``roles_users`` → role and nick."""
+
+    def __init__(self, state: str | None) -> None:
+        self._state = state
+        self._found: dict[str, tuple[Value, Value]] = {}
+        if state is not None:
+            self._found = {record: (role, nick) for record, (role, nick) in json.loads(state).items()}
+
+    @classmethod
+    def read(cls, rows: Iterable[Row], batch: Sequence[Sequence[MergedChange]]) -> Members:
+        """Return the members before ``batch``.  ``rows``: of ``roles_users``, as they were read after it; the changes
+        of the batch are undone."""
+        members = cls(None)
+        for row in rows:
+            members._put(record_name(MEMBERS_TABLE, {"id": row.get("id")}), row)
+        for changes in reversed(batch):
+            for change in reversed(changes):
+                if change.table == MEMBERS_TABLE and change.operation not in (Operation.READ, Operation.TRUNCATE):
+                    members._exchange(change, change.before, change.former_key or change.key)
+        return members
+
+    def follow(self, changes: Iterable[MergedChange]) -> None:
+        """Apply what one transaction did."""
+        for change in changes:
+            if change.table == MEMBERS_TABLE:
+                if change.operation is Operation.TRUNCATE:
+                    self._found.clear()
+                else:
+                    self._exchange(change, change.after, change.key)
+
+    def of(self, role: Value) -> list[Value]:
+        """Return the nicks of a role's members."""
+        return list(dict.fromkeys(nick for member, nick in self._found.values() if member == role))
+
+    def state(self) -> str:
+        return json.dumps(self._found, ensure_ascii=False, separators=(",", ":"))
+
+    def _exchange(self, change: MergedChange, row: Row | None, key: Row) -> None:
+        for former in (change.former_key, change.key):
+            if former is not None:
+                self._found.pop(record_name(MEMBERS_TABLE, former), None)
+        if row is not None:
+            self._put(record_name(MEMBERS_TABLE, key), row)
+
+    def _put(self, record: str, row: Row) -> None:
+        self._found[record] = (row.get("codrole"), row.get("nick"))
+
+
+#: Name of the state that holds the burst.
+HELD: Final = "permissions"
+#: A burst is over after so much time without a change, or since its first one, and with so many changes.
+QUIET: Final = timedelta(seconds=2)
+LONGEST: Final = timedelta(seconds=20)
+MOST_CHANGES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One change that affects users.  ``ids``: what the id of an event is made from (transaction, table, ordinal, time
+    in the id); ``time``: of the change; ``shown``: the change as events show it."""
+
+    ids: tuple[str, str, int, str]
+    time: datetime
+    shown: Mapping[str, Any]
+    observed: bool
+
+
+@dataclass(slots=True)
+class Burst:
+    """Changes of what roles allow, held until the burst is over: the ERP writes one transaction a permission.
+
+    The burst is a small state, stored with the position of the changes in it, and released in the transaction that
+    stores its events: a crash between loses nothing and doubles nothing.  A user's event takes its id from the first
+    change that affects the user, so a replay gives the same one.
+
+    ``causes``: in order, each with the nicks of the users that it affects."""
+
+    causes: list[tuple[Cause, list[Value]]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, state: str | None) -> Burst:
+        causes: list[tuple[Cause, list[Value]]] = []
+        for nicks, group in json.loads(state) if state is not None else ():
+            for ids, time, shown, observed in group:
+                causes.append((Cause(tuple(ids), datetime.fromisoformat(time), shown, observed), list(nicks)))
+        return cls(causes)
+
+    def state(self) -> str | None:
+        """Return the burst as text, successive causes with the same users together; None without any cause."""
+        groups: list[tuple[list[Value], list[Any]]] = []
+        for cause, nicks in self.causes:
+            if not groups or groups[-1][0] != nicks:
+                groups.append((nicks, []))
+            groups[-1][1].append((cause.ids, cause.time.isoformat(), cause.shown, cause.observed))
+        return json.dumps(groups, ensure_ascii=False, separators=(",", ":")) if groups else None
+
+    def add(self, cause: Cause, nicks: Iterable[Value]) -> None:
+        self.causes.append((cause, list(nicks)))
+
+    def over(self, time: datetime) -> bool:
+        """Return whether a change at ``time`` no longer belongs to the burst; of a clock that was set back, neither."""
+        if not self.causes:
+            return False
+        since_first, since_last = time - self.causes[0][0].time, time - self.causes[-1][0].time
+        return abs(since_last) > QUIET or abs(since_first) > LONGEST or len(self.causes) >= MOST_CHANGES
+
+    def release(self, wanted: Callable[[Value], bool] = lambda _nick: True) -> dict[Value, list[Cause]]:
+        """Remove and return the causes of these users, by nick, in the order of each user's first one."""
+        released: dict[Value, list[Cause]] = {}
+        left: list[tuple[Cause, list[Value]]] = []
+        for cause, nicks in self.causes:
+            for nick in filter(wanted, nicks):
+                released.setdefault(nick, []).append(cause)
+            if others := [nick for nick in nicks if not wanted(nick)]:
+                left.append((cause, others))
+        self.causes = left
+        return released
+
+
+PERMISSION_TABLES = frozenset({USERS_TABLE, MEMBERS_TABLE, ACCESS_TABLE})
 _USER_COLUMNS = ("admin", "level")
 
 MembersOf = Callable[[Value], Iterable[Value]]
@@ -50,7 +180,7 @@ def roles_of(change: MergedChange) -> Iterator[Value]:
 def affected_users(changes: Iterable[MergedChange], members_of: MembersOf) -> list[Affected]:
     """``members_of``: the nicks of a role's members when the transaction had committed; whom it removed is affected by
     that change already."""
-    changes = [change for change in changes if change.table in TABLES]
+    changes = [change for change in changes if change.table in PERMISSION_TABLES]
     users = [change for change in changes if change.table == USERS_TABLE]
     deleted = {change.key.get("nick") for change in users if change.operation is Operation.DELETE}
     renamed = {change.former_key.get("nick"): change.key.get("nick") for change in users if change.former_key}
@@ -96,7 +226,7 @@ class PermissionEvents:
         self._source = source
         self._states = states
         self._decode = decode
-        self._burst = Burst.load(states.get(bursts.STATE))
+        self._burst = Burst.load(states.get(HELD))
         self._members = members
 
     def settle(self, transaction: MergedTransaction) -> list[Event]:
@@ -118,7 +248,7 @@ class PermissionEvents:
 
     def of(self, transaction: MergedTransaction) -> list[Event]:
         """Return the events of a transaction that changed users or their roles; hold what only roles allow."""
-        changes = [change for change in transaction.changes if change.table in TABLES]
+        changes = [change for change in transaction.changes if change.table in PERMISSION_TABLES]
         if not changes:
             return []
         roles = any(change.table != USERS_TABLE for change in changes)
@@ -137,14 +267,14 @@ class PermissionEvents:
         return events
 
     def states_changed(self) -> dict[str, str | None]:
-        changed: dict[str, str | None] = {bursts.STATE: self._burst.state()}
+        changed: dict[str, str | None] = {HELD: self._burst.state()}
         if self._members is not None:
-            changed[membership.STATE] = self._members.state()
+            changed[MEMBERS] = self._members.state()
         return {name: value for name, value in changed.items() if value != self._states.get(name)}
 
     def _members_after(self, changes: Iterable[MergedChange]) -> Members:
         if self._members is None:
-            self._members = Members(self._states.get(membership.STATE))
+            self._members = Members(self._states.get(MEMBERS))
         self._members.follow(changes)
         return self._members
 

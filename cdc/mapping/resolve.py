@@ -6,16 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from cdc.mapping.entity import ROW_EVENTS, Child, Entity, Reference
+from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Reference, TablePatterns
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
-from cdc.mapping.place import FilePlace, Places
 from cdc.mapping.rule import STATE_TABLE, Rule
-from cdc.mapping.tables import TABLE_NAME, TablePatterns
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.pattern import check_pattern
-from cdc.model.toml_lines import TomlPath
+from cdc.model.toml_lines import FilePlace, Places, TomlPath
 
 ANY_TABLE = "*"
 #: In the name of a table: any characters.

@@ -1,4 +1,8 @@
-"""The events of a catalogue, one by one: for the documentation, `cdc event schema` and whoever lists them."""
+"""The events of a catalogue and the operational events, one by one: for the documentation, `cdc event schema`, lists.
+
+JSON Schemas (2020-12) describe their payloads in the default format.  Rows are described by the columns that are known,
+and may have more: plugins add columns.  Every column may be null, but those of the key.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,97 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
-from cdc.mapping.payload_schema import (
-    EMPTY,
-    Schema,
-    columns_of,
-    key_schema,
-    payload_schema,
-    permissions_schema,
-    row_schema,
-)
 from cdc.mapping.rule import Rule
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation
-from cdc.model.column import Table
+from cdc.model.column import Column, SecretColumns, Table
+from cdc.model.event import OPERATIONS, Event
+from cdc.model.normal import FORMS
+from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
+from cdc.model.payload import event_payload
+
+Schema = dict[str, Any]
+
+EMPTY: Schema = {"type": "object", "maxProperties": 0}
+
+
+def payload_schema(name: str, key: Schema, data: Schema, previous: Schema | None, *, inferred: bool) -> Schema:
+    """``previous``: None for events that never have one."""
+    properties: Schema = {
+        "id": {"type": "string", "pattern": "^evt_[0-9a-f]{32}$", "description": "The same on every retry and replay."},
+        "event": {"const": name},
+        "timestamp": {"type": "string", "format": "date-time", "description": "When the change was made, UTC."},
+        "source": {"type": "string", "description": "Name of the source in the configuration."},
+        "key": key | {"description": "Primary key of the row."},
+        "data": data | {"description": "The row as the change left it; of a deleted row, as it was."},
+        "transaction": {"type": "string", "description": "Names the database transaction that made the change."},
+    }
+    required = list(properties)
+    properties["observed"] = {"const": True, "description": "Found by comparing two looks at the row (capture by API)."}
+    if previous is not None:
+        properties["previous"] = previous | {"description": "Former values of what changed; only after an update."}
+    if inferred:
+        properties["inferred"] = {"const": True, "description": "A conclusion: the row alone cannot tell for certain."}
+        required.append("inferred")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+    }
+
+
+def row_schema(columns: Mapping[str, Schema]) -> Schema:
+    return {"type": "object", "properties": dict(columns)} if columns else {"type": "object"}
+
+
+def key_schema(table: Table | None, columns: Mapping[str, Schema]) -> Schema:
+    key = [name for name in table.key if name in columns] if table is not None else []
+    described = {name: columns[name] | {"type": _without_null(columns[name]["type"])} for name in key}
+    return row_schema(described) | ({"required": key} if key else {})
+
+
+def _without_null(types: list[str]) -> list[str]:
+    return [each for each in types if each != "null"]
+
+
+def columns_of(table: Table | None, secrets: SecretColumns) -> dict[str, Schema]:
+    """Column → schema of its values; nothing while the table is not known."""
+    if table is None:
+        return {}
+    hidden = secrets.of([column.name for column in table.columns], table.key)
+    return {column.name: _column(column) for column in table.columns if column.name not in hidden}
+
+
+def _column(column: Column) -> Schema:
+    form = FORMS[column.kind]
+    return {"type": [*form.schema, "null"]} | ({"format": form.format} if form.format else {})
+
+
+def permissions_schema(name: str) -> Schema:
+    """Of ``user.permissions_changed``, which is about a user and no row (`cdc.mapping.permissions`)."""
+    nick = {"type": "string"}
+    change = {
+        "type": "object",
+        "properties": {
+            "table": {"type": "string"},
+            "operation": {"enum": ["create", "update", "delete"]},
+            "row": {"type": "object"},
+            "previous": {"type": "object"},
+        },
+        "required": ["table", "operation", "row"],
+    }
+    key = row_schema({"nick": nick}) | {"required": ["nick"]}
+    changes = {"type": "array", "items": change, "minItems": 1}
+    data = row_schema({"nick": nick, "changes": changes}) | {"required": ["nick", "changes"]}
+    return payload_schema(name, key, data, None, inferred=False)
+
 
 _OPERATIONS = {
     "created": Operation.CREATE,
@@ -110,3 +189,47 @@ class _Schemas:
 
     def _columns(self, table: str) -> dict[str, Schema]:
         return columns_of(self._tables.get(table), self._catalogue.capture_of(table).hidden)
+
+
+def operation_event_types() -> list[EventType]:
+    """One of each.  Their table is that of no database: empty."""
+    shown = examples()
+    return [
+        EventType(
+            name=kind.name,
+            when=kind.when,
+            entity=kind.subject,
+            table="",
+            title=kind.subject,
+            example=_payload(shown[kind.name]),
+            schema=_schema(kind),
+        )
+        for kind in OPERATION_TYPES
+    ]
+
+
+def _payload(event: Event) -> dict[str, Any]:
+    payload: dict[str, Any] = orjson.loads(event_payload(event))
+    return payload
+
+
+def _schema(kind: OperationType) -> dict[str, Any]:
+    key = {"type": "object", "properties": {kind.subject: {"type": "string"}}, "required": [kind.subject]}
+    data = {
+        "type": "object",
+        "properties": {name: dict(FIELDS[name]) for name in kind.fields},
+        "required": list(kind.fields),
+    }
+    schema = payload_schema(kind.name, key, data, None, inferred=False)
+    told = {
+        "timestamp": "When it was told, UTC.",
+        "key": "What it is about.",
+        "data": "What is to be said of it.",
+        "transaction": "Empty: there is none.",
+    }
+    properties = schema["properties"]
+    del properties["observed"]  # no row was looked at
+    for name, description in told.items():
+        properties[name] = properties[name] | {"description": description}
+    properties["source"] = {"const": OPERATIONS, "description": "Of no database."}
+    return schema

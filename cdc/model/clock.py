@@ -1,9 +1,11 @@
-"""Time as the product sees it: injected everywhere, so that tests can move it."""
+"""Time as the product sees it: injected everywhere, so that tests can move it; and growing pauses between tries."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -37,3 +39,22 @@ class SystemClock:
         except TimeoutError:
             return False
         return True
+
+
+class Backoff:
+    """Doubles from ``first`` to ``most`` seconds; each pause is shortened by up to a quarter at random, so that many
+    clients of one server do not come back together."""
+
+    def __init__(self, first: float, most: float, rand: Callable[[], float] = random.random) -> None:
+        self._first = first
+        self._most = most
+        self._rand = rand
+        self._next = first
+
+    def next(self) -> float:
+        pause = self._next
+        self._next = min(pause * 2, self._most)
+        return pause * (1 - self._rand() / 4)
+
+    def reset(self) -> None:
+        self._next = self._first

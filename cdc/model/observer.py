@@ -6,7 +6,7 @@ Called for each batch or each write, never for each event: an observer must cost
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from cdc.model.change import Batch
 from cdc.model.delivery import Held, Outcome
@@ -26,82 +26,47 @@ def requests(finished: Sequence[Ended]) -> Iterator[Ended]:
         place += first[0].batch
 
 
-class Observer(Protocol):
+class Observer:
+    """Observes nothing: its methods are there to be overridden."""
+
     def opening(self, source: str) -> None:
         """A source is about to be opened, for the first time or again."""
-        ...
 
     def reading(self, source: str, position: Position | None) -> None:
         """It is open, and reads behind ``position``."""
-        ...
 
     def source_failed(self, source: str, error: CdcError) -> None:
         """It is closed, and will be opened again."""
-        ...
 
     def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
         """A batch is in the outbox, with the events that it made; ``new`` of them were not there yet."""
-        ...
 
     def outbox_failed(self, user: str, error: CdcError) -> None:
         """The outbox refused ``user`` (the name of a source, or a part of dispatch), who will try again."""
-        ...
 
     def outbox_worked(self, user: str) -> None:
         """It does what ``user`` asks.  `reading` and `stored` say the same of a source."""
-        ...
 
     def dispatching(self, active: bool) -> None:
         """Whether this process dispatches, or another one does from the same outbox."""
-        ...
 
     def component_started(self, name: str) -> None:
         """A component of the process starts or restarts."""
-        ...
 
     def component_failed(self, name: str, error: CdcError) -> None:
         """It failed and will be restarted."""
-        ...
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         """Attempts that ended, each with its endpoint's id; those of one request stand together (`requests`)."""
-        ...
 
     def held(self, endpoints: Mapping[str, Held]) -> None:
         """Endpoints, by id, of which dispatch holds due deliveries back: all that there are."""
-        ...
 
 
-class Silent:
-    """Observes nothing."""
-
-    def opening(self, source: str) -> None: ...
-
-    def reading(self, source: str, position: Position | None) -> None: ...
-
-    def source_failed(self, source: str, error: CdcError) -> None: ...
-
-    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None: ...
-
-    def outbox_failed(self, user: str, error: CdcError) -> None: ...
-
-    def outbox_worked(self, user: str) -> None: ...
-
-    def dispatching(self, active: bool) -> None: ...
-
-    def component_started(self, name: str) -> None: ...
-
-    def component_failed(self, name: str, error: CdcError) -> None: ...
-
-    def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None: ...
-
-    def held(self, endpoints: Mapping[str, Held]) -> None: ...
+SILENT = Observer()
 
 
-SILENT: Observer = Silent()
-
-
-class Several:
+class Several(Observer):
     """Tells each of ``observers``, in their order."""
 
     def __init__(self, *observers: Observer) -> None:

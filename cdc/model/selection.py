@@ -12,7 +12,8 @@ disabled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -20,12 +21,44 @@ import structlog
 
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.exceeded_filters import ExceededFilters, Filtered
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
 from cdc.model.filter.program import Program
-from cdc.model.filter.values import ERRORS
-from cdc.model.filter.without_nulls import without_nulls
+from cdc.model.filter.values import ERRORS, without_nulls
 from cdc.model.payload import format_time
+
+
+class Filtered(NamedTuple):
+    """An endpoint with its filter; another one with the same filter gets other events."""
+
+    endpoint: str
+    filter: str
+
+
+class ExceededFilters:
+    """``reasons``: a sentence each."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[Filtered, str] = {}
+        self._listeners: list[Callable[[], object]] = []
+
+    def add(self, which: Filtered, reason: str) -> None:
+        """From any thread."""
+        self.reasons[which] = reason
+        for listener in self._listeners:
+            listener()
+
+    def forget(self, which: Filtered) -> None:
+        self.reasons.pop(which, None)
+
+    @contextmanager
+    def listening(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Call it whenever a filter is added, in the thread that adds it."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
 
 #: Steps of each evaluation of a filter that exceeded a limit: enough for the head of a document.
 _STEPS_AFTER: Final = 2_000

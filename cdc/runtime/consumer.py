@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc.config import Config
-from cdc.model.backoff import Backoff
-from cdc.model.clock import Clock, SystemClock
+from cdc.model.clock import Backoff, Clock, SystemClock
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
 from cdc.model.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
+from cdc.runtime.components import Parts, ProcessRole, settled
 from cdc.runtime.consumer_parts import ConsumerParts, Say, sources_of
 from cdc.runtime.outboxes import open_outbox, require, save_lost
-from cdc.runtime.parts import Parts, settled
 from cdc.runtime.reload import Reload, check_reloadable
-from cdc.runtime.roles import ProcessRole
 from cdc.runtime.supervisor import Supervisor
 from cdc.sqlfile import load_all
 

@@ -6,7 +6,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,14 @@ from cdc.config import Config, SourceConfig
 from cdc.config.rules import mapper_of
 from cdc.config.sending import http_sender, mail_sender
 from cdc.model.clock import SystemClock
+from cdc.model.errors import first_error
 from cdc.model.observer import Observer, Several
+from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
-from cdc.runtime.components import Components, Work
-from cdc.runtime.parts import ProcessPart
+from cdc.runtime.components import Components, ProcessPart, ProcessRole, Work, settled
 from cdc.runtime.reload import sending_key, source_key
-from cdc.runtime.roles import ProcessRole
-from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace
+from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace, alone
 from cdc.runtime.sources import check_connections, probe_of, source_of
 from cdc.runtime.supervisor import Supervisor, keep_alive
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cdc.relay import Relay
     from cdc.web.monitor import Monitor, Watched
     from cdc.web.reported import Reported
+
 
 log = structlog.get_logger()
 
@@ -291,3 +293,33 @@ async def _become_dispatcher(
     observer.dispatching(active=True)
     log.info("dispatching")
     await dispatcher.run()
+
+
+class _Begun(Observer):
+    """Tells ``begun`` when the source is read: no other process is at it then."""
+
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self._begun = begun
+
+    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the protocol's; that it reads is all
+        self._begun()
+
+
+@asynccontextmanager
+async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[], None]) -> AsyncIterator[None]:
+    """Capture from a source, without sending, inside the block; while another process does, wait as its standby.
+    ``begun``: called when it is this one."""
+    from cdc.relay import nobody
+
+    stop = asyncio.Event()
+    relay = relay_of(source, store, nobody, _Begun(begun), alone())
+    settled()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+    except ExceptionGroup as failed:
+        raise first_error(failed) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from cdc.config import Config, SourceConfig
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import ConfigError
-from cdc.runtime.roles import ProcessRole
+from cdc.runtime.components import ProcessRole
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from cdc.config import SourceConfig
 from cdc.config.outbox import OutboxConfig
-from cdc.config.rest import RestResource
 from cdc.config.rules import catalogue
+from cdc.config.source import RestResource
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import LINES
 from cdc.model.clock import SystemClock

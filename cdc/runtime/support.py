@@ -1,11 +1,16 @@
-"""What somebody who helps needs to know of an installation, without secrets and personal data."""
+"""What somebody who helps needs to know of an installation, without secrets and personal data.
+
+Of the configuration only options on an allow-list leave the machine: they hold neither secrets nor addresses nor names
+of people.  Any other option is only said to be given.  Addresses and known names are taken out of texts.
+"""
 
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -16,14 +21,122 @@ import orjson
 
 from cdc import __version__
 from cdc.config import Config
+from cdc.config.section import Section
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.outboxes import describe_schema
-from cdc.runtime.support_config import open_configuration
-from cdc.runtime.support_text import open_lines, scrubbed
+
+#: Whatever they belong to: URLs, addresses of people and accounts (name@host), IP addresses.
+_ADDRESSES: Final = (
+    (re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<url>"),
+    (re.compile(r"\S*@\S+"), "<address>"),
+    (re.compile(r"\bmailto:\S+", re.IGNORECASE), "<address>"),
+    (re.compile(r"\b\d{1,3}(\.\d{1,3}){3}\b"), "<ip>"),
+    (re.compile(r"\bwh(sec|sk)_\S+"), "<secret>"),
+)
+#: Keys of a log line that hold numbers, ids of ours, names of ours; and what such a value may look like.
+_OPEN_KEYS: Final[tuple[str, ...]] = (
+    "level", "time", "message", "source", "endpoint", "delivery", "event_id", "event_name", "number", "status",
+    "seconds", "state", "next", "retry_in", "batch", "deliveries", "outcomes", "events", "signal", "changed", "listen",
+)  # fmt: skip
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:+ -]{0,120}")
+_FRAME: Final = re.compile(r'File "[^"]*?(cdc/[\w/]+\.py)", line (\d+), in (\w+)')
+_RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*)(:|$)", re.MULTILINE)
+
+
+def scrubbed(text: str, known: Mapping[str, str]) -> str:
+    """Without addresses, and without the texts that are ``known``: each stands for its placeholder."""
+    for pattern, placeholder in _ADDRESSES:
+        text = pattern.sub(placeholder, text)
+    for value in sorted(filter(None, known), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", known[value], text)
+    return text
+
+
+def open_lines(log: Iterator[bytes]) -> Iterator[bytes]:
+    """Of a log in JSON, line by line, what is open; other lines are left out."""
+    for line in log:
+        try:
+            entry = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(entry, dict):
+            yield orjson.dumps(_open_entry(entry)) + b"\n"
+
+
+def _open_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    """What other libraries say is not ours to judge: of that, only who said it."""
+    told: dict[str, Any] = {key: entry[key] for key in _OPEN_KEYS if key in entry and _is_plain(entry[key])}
+    if "logger" in entry:
+        told.pop("message", None)
+        told["logger"] = entry["logger"] if _is_plain(entry["logger"]) else ""
+    if isinstance(entry.get("exception"), str):
+        told["exception"] = _places(entry["exception"])
+    return told
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and bool(_PLAIN.fullmatch(value)))
+
+
+def _places(traceback: str) -> list[str]:
+    """Where in our code, and the kind of what was raised; no text of it, which may repeat a value."""
+    frames = [f"{file}:{line} {name}" for file, line, name in _FRAME.findall(traceback)]
+    raised = [kind for kind, _ in _RAISED.findall(traceback) if kind != "Traceback"]
+    return [*frames, *raised[-1:]]
+
+
+OPEN: Final[Mapping[str, Collection[str]]] = {
+    "source": (
+        "capture", "reader", "on_purged", "slot_limit_mb", "html", "tables", "include", "repair", "new_tables_seconds",
+    ),
+    "rest": ("requests_per_minute", "page_size", "interval_seconds", "compare_seconds", "existing"),
+    "outbox": (),
+    "dispatch": (
+        "allow_private", "allow_http", "proxy_resolves", "concurrency", "lease_seconds", "max_timeout_seconds",
+        "stop_seconds",
+    ),
+    "mail": ("port", "security"),
+    "web": (
+        "stalled_seconds", "overdue_seconds", "session_hours", "timezone", "connections", "connections_per_address",
+        "request_seconds",
+    ),
+    "retention": ("days", "events", "payload_days"),
+    "tracing": ("sample",),
+    "log": ("format", "level"),
+    "process": ("nice",),
+}  # fmt: skip
+GIVEN: Final = "(given)"
+
+
+def open_configuration(config: Config) -> dict[str, Any]:
+    """As JSON knows it."""
+    told: dict[str, Any] = {name: _told(name, getattr(config, name)) for name in OPEN if name not in ("source", "rest")}
+    told["outbox"]["engine"] = "postgresql" if config.outbox.path is None else "sqlite"
+    sources = config.source.items()
+    told["source"] = {name: _told("source", each) | {"rest": _told("rest", each.rest)} for name, each in sources}
+    return told
+
+
+def _told(name: str, section: Section) -> dict[str, Any]:
+    """Open options with their values; of the others, those that differ from their default."""
+    values = section.model_dump(mode="json")
+    defaults = {
+        option: field.get_default(call_default_factory=True) for option, field in type(section).model_fields.items()
+    }
+    told = {option: values[option] for option in OPEN[name]}
+    given = [
+        option
+        for option in values
+        if option not in told and option != "rest" and getattr(section, option) != defaults[option]
+    ]
+    return told | dict.fromkeys(given, GIVEN)
+
 
 _DISTRIBUTION: Final = "facturascripts-cdc"
 #: Of an endpoint: nothing of where it is, what it is called, and how it is signed.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.coverage import coverage
+from cdc.mapping.entity import Entity
 from cdc.model.errors import ConfigError
 from cdc.model.finding import SurveyedTable
 from cdc.runtime.installers import inspector
@@ -78,3 +79,39 @@ def _table(source: SourceConfig, rules: Catalogue, table: SurveyedTable, hidden:
     model = models().get(table.name, "")
     mend = install if missing else ""
     return DescribedTable(table.name, table.rows, captured, found.events, why, mend, model, tuple(sorted(hidden)))
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """``events``: what its events begin with; empty, there are none.  ``by``: why it is captured, or why not, as a
+    phrase."""
+
+    captured: bool
+    events: str
+    by: str
+
+
+def coverage(rules: Catalogue, table: str) -> Coverage:
+    entity = next((each for each in rules.entities if each.table == table), None)
+    if entity is not None:
+        return Coverage(True, entity.name, _by(entity))
+    if table in set(rules.captured_tables()):
+        return Coverage(True, "", "for events of other tables (members of roles, lines, receipts)")
+    matched = rules.matched(table)
+    if matched is not None:
+        return Coverage(True, matched.name, f"pattern {rules.patterns.pattern_of(table)} ({matched.place})")
+    return Coverage(False, "", _why_not(rules, table))
+
+
+def _by(entity: Entity) -> str:
+    return f"entity {entity.name} ({entity.place})" if entity.place.user else f"entity {entity.name}"
+
+
+def _why_not(rules: Catalogue, table: str) -> str:
+    known = rules.patterns.entities.get(table)
+    if known is not None:
+        return f"entity {known.name} is switched off, or all its events are"
+    refusal = rules.patterns.refusal(table)
+    if rules.patterns.pattern_of(table) is not None:
+        return refusal or "all its events are switched off"
+    return "excluded from patterns, and not named" if refusal.startswith("excluded") else "no rule names it"

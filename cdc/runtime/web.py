@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiohttp.web import Request
 
     from cdc.admin.base import Service
-    from cdc.config.web import WebConfig
+    from cdc.config.model import WebConfig
     from cdc.web.connections import Connections
 
 

@@ -16,7 +16,7 @@ from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Held, Outcome
 from cdc.model.errors import CdcError
 from cdc.model.event import Event
-from cdc.model.observer import requests
+from cdc.model.observer import Observer, requests
 from cdc.model.position import Position
 from cdc.web.activity import Activity
 from cdc.web.speed import Speed
@@ -89,7 +89,7 @@ class Durations:
     total: float = 0.0
 
 
-class Reported:
+class Reported(Observer):
     """A `cdc.model.observer.Observer`.  ``sources``: the names of those that there will be."""
 
     def __init__(self, clock: Clock, sources: Sequence[str] = ()) -> None:

@@ -34,7 +34,7 @@ from cdc.model.change import Batch
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.event import Event
-from cdc.model.observer import Silent
+from cdc.model.observer import Observer
 
 #: Spans that wait for the collector at most; more are dropped, as traces are no record.
 _WAITING = 20_000
@@ -42,7 +42,7 @@ _WAITING = 20_000
 _ENDING = 1.0
 
 
-class Traces(Silent):
+class Traces(Observer):
     """A `cdc.model.observer.Observer`.  ``sample``: the share of events that are traced."""
 
     def __init__(self, exporter: SpanExporter, sample: float, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from statistics import median
 import psutil
 import pytest
 
-from cdc.receiver import Received
+from cdc.demo.receiver import Received
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from cdc.receiver import Received, Refusals
+from cdc.demo.receiver import Received, Refusals
 from support.commands import run_command
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database

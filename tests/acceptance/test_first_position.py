@@ -13,7 +13,7 @@ import pytest
 from cdc.config import load_config
 from cdc.model.change import Batch
 from cdc.model.event import Event
-from cdc.model.observer import Observer, Silent
+from cdc.model.observer import Observer
 from cdc.model.position import Position
 from cdc.relay import nobody
 from cdc.runtime.consumer_parts import relay_of
@@ -37,7 +37,7 @@ def consumer(request: pytest.FixtureRequest, own_server: Any, tmp_path: Path) ->
     return found, database
 
 
-class Crashing(Silent):
+class Crashing(Observer):
     """Stops the relay when it reports that the source is reading."""
 
     def __init__(self, stop: asyncio.Event) -> None:
@@ -47,7 +47,7 @@ class Crashing(Silent):
         self._stop.set()
 
 
-class Arriving(Silent):
+class Arriving(Observer):
     """Stops the relay when an event of a record is stored."""
 
     def __init__(self, stop: asyncio.Event) -> None:

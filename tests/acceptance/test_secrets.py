@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cdc.receiver import Refusals
+from cdc.demo.receiver import Refusals
 from support.commands import run_command
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.database import Database

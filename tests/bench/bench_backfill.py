@@ -36,8 +36,8 @@ from cdc.model.clock import SystemClock
 from cdc.model.endpoint import Endpoint
 from cdc.model.observer import SILENT
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.runtime.components import settled
 from cdc.runtime.consumer_parts import relay_of
-from cdc.runtime.parts import settled
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer
 from support.database import Database

@@ -30,7 +30,7 @@ from cdc.database.mysql_journal import Tokens
 from cdc.database.postgres_connection import conninfo
 from cdc.mapping.catalogue import load_catalogue
 from cdc.runtime import sources
-from cdc.runtime.parts import settled
+from cdc.runtime.components import settled
 from support.database import Database
 from support.pipeline import install
 

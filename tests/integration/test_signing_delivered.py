@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cdc.demo.receiver import Received, receiver_app
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import PUBLIC, Signature, new_secret, public_key, signature_of, verify
@@ -17,7 +18,6 @@ from cdc.model.endpoint import EndpointChange
 from cdc.model.position import Position
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event
 from support.http_servers import served
 from support.manual_clock import START, ManualClock

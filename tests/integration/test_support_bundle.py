@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config.model import SECTIONS, SOURCE_TABLES
-from cdc.runtime.support_config import GIVEN, OPEN
+from cdc.runtime.support import GIVEN, OPEN
 from support.consumer import Consumer, Inbox, answering, database_url
 from support.database import Database
 

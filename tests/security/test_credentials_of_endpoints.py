@@ -19,9 +19,8 @@ from cdc.dispatch.attempt import attempt_once
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.model.clock import SystemClock
-from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange
+from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, origin_of
 from cdc.model.errors import CredentialsNotGiven
-from cdc.model.web_origin import origin_of
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.browsing import visiting

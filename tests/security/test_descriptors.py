@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cdc.runtime.descriptors import raise_limit
+from cdc.runtime.process import raise_limit
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.health import Health, is_ready

@@ -20,9 +20,8 @@ from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.exceeded_filters import ExceededFilters, Filtered
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
-from cdc.model.selection import Condition, Trial
+from cdc.model.selection import Condition, ExceededFilters, Filtered, Trial
 from cdc.outbox.base import OutboxStore
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from cdc.api.endpoint_resource import NewEndpoint
 from cdc.config.model import SECTIONS
-from cdc.config.rest import RestConfig, RestResource
+from cdc.config.source import RestConfig, RestResource
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.delivery import DeliveryState

@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.model.connection import ConnectionInfo, Engine
-from cdc.receiver import Received, Refusals, receiver_app
 from support.commands import Forked, run_command, start_command
 from support.database import Database
 from support.waiting import HANG_SECONDS

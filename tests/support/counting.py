@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pymysql
 
-from cdc.receiver import Received
+from cdc.demo.receiver import Received
 from support.consumer import RULES, TABLE, Consumer, Inbox
 from support.database import Database
 

@@ -20,9 +20,8 @@ import structlog
 
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.exceeded_filters import Filtered
 from cdc.model.filter.limits import FilterLimit
-from cdc.model.selection import Condition, StoredCondition
+from cdc.model.selection import Condition, Filtered, StoredCondition
 from support.filter_language import Filters
 from support.outboxes import event
 

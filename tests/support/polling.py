@@ -14,8 +14,8 @@ from cdc.capture.rest.client import ApiClient
 from cdc.capture.rest.guard import BanGuard
 from cdc.capture.rest.source import Polled, RestSource
 from cdc.config import SourceConfig
-from cdc.config.rest import RestConfig
 from cdc.config.rules import catalogue
+from cdc.config.source import RestConfig
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged

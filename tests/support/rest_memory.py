@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from cdc.config import SourceConfig
-from cdc.config.rest import RestConfig, RestResource
 from cdc.config.rules import mapper_of
+from cdc.config.source import RestConfig, RestResource
 from cdc.model.clock import SystemClock
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.relay import Relay, nobody

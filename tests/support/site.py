@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc.demo.chapter import load_story
+from cdc.demo.story import load_story
 from support.consumer import Consumer
 from support.database import Database
 from support.health import Health

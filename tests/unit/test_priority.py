@@ -7,7 +7,7 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.runtime.priority import stand_back
+from cdc.runtime.process import stand_back
 
 OURS = os.getpriority(os.PRIO_PROCESS, 0)
 
@@ -15,7 +15,7 @@ OURS = os.getpriority(os.PRIO_PROCESS, 0)
 def priorities(*nices: int) -> list[int]:
     """After one call each, of a thread that begins then."""
     code = (
-        "import os, threading\nfrom cdc.runtime.priority import stand_back\n"
+        "import os, threading\nfrom cdc.runtime.process import stand_back\n"
         "def tell(): print(os.getpriority(os.PRIO_PROCESS, 0))\n"
         f"for nice in {nices}:\n"
         "    stand_back(nice)\n"

@@ -19,7 +19,7 @@ from cdc.model.column import Table
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, OutboxError, RowUnreadable, SourceUnavailable
 from cdc.model.event import Event
-from cdc.model.observer import Silent
+from cdc.model.observer import Observer
 from cdc.model.position import Position
 from cdc.relay import Relay, nobody
 from support.memory_outbox.outbox import MemoryOutbox
@@ -240,7 +240,7 @@ async def test_it_stops_while_it_waits() -> None:
 async def test_it_reports_what_happens() -> None:
     """In order: opened, failed, opened again, an outbox that refuses, what was stored."""
 
-    class Told(Silent):
+    class Told(Observer):
         def __init__(self) -> None:
             self.lines: list[tuple[Any, ...]] = []
 
@@ -292,7 +292,7 @@ async def test_source_is_reading_once_its_first_position_is_stored() -> None:
     store, stop, lines = await outbox(), asyncio.Event(), list[tuple[str, Position | None]]()
     store.failures = 1
 
-    class Stopping(Silent):
+    class Stopping(Observer):
         def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
             lines.append(("stored", batch.position))
 
@@ -328,7 +328,7 @@ async def test_a_standby_goes_on_where_the_one_before_it_stood_at_last() -> None
     store = await outbox()
     source = StandbySource([batch(number) for number in range(4)], store=store)
     stop = asyncio.Event()
-    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, Silent())
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody, Observer())
     running = asyncio.create_task(relay.run(stop))
     async with asyncio.timeout(HANG_SECONDS):
         await source.all_acknowledged.wait()
@@ -442,7 +442,7 @@ class BreakingSource(ListedSource):
 
 
 async def test_what_nobody_foresaw_is_the_sources_failure_and_tried_again() -> None:
-    class Failures(Silent):
+    class Failures(Observer):
         def __init__(self) -> None:
             self.errors: list[CdcError] = []
 
@@ -484,7 +484,7 @@ class ReadingSource(ListedSource):
 
 async def test_cancelled_from_outside_it_closes_when_reading_has_ended() -> None:
     source = ReadingSource([])
-    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), nobody, Silent())
+    relay = Relay(source, Mapper(load_catalogue()), await outbox(), QuickClock(), nobody, Observer())
     running = asyncio.create_task(relay.run(asyncio.Event()))
     await source.reading.wait()
     running.cancel()

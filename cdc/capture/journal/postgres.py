@@ -27,8 +27,7 @@ from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing
-from cdc.model.image import Image, ImageReader, key_in
-from cdc.model.row_json import refuse
+from cdc.model.image import Image, ImageReader, key_in, refuse
 from cdc.sqlfile import load, render
 
 CHANNEL = "cdc"

@@ -15,7 +15,7 @@ from cdc.database.postgres_types import ToText, Zone, local, members, plain
 from cdc.model import normal
 from cdc.model.change import Row, Value
 from cdc.model.column import Column, ColumnKind, Table
-from cdc.model.row_json import TYPES, Unexpected, object_reader
+from cdc.model.image import TYPES, Unexpected, object_reader
 
 Decode = Callable[[str], Row]
 _Convert = Callable[[Any], Value]

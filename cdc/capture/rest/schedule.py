@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from cdc.capture.rest.resource import Resource
-from cdc.model.backoff import Backoff
+from cdc.model.clock import Backoff
 
 
 class Kind(Enum):

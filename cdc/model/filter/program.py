@@ -2,16 +2,197 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
+from operator import itemgetter
 from typing import Any, Final
 
 from cdc.model.errors import UsageError
-from cdc.model.filter.compiler import Compiler
-from cdc.model.filter.limits import LONGEST, LOOPS, NESTED, FilterLimit, Meter
-from cdc.model.filter.parser import NestedTooDeep, parse
-from cdc.model.filter.tokens import NotAnExpression
-from cdc.model.filter.tree import Node, loops
-from cdc.model.filter.values import METER
+from cdc.model.filter import operators
+from cdc.model.filter.functions import FUNCTIONS, METHODS, PROPERTIES
+from cdc.model.filter.limits import LONGEST, LOOPS, NESTED, REGEX_WEIGHT, FilterLimit, Meter
+from cdc.model.filter.parser import NestedTooDeep, NotAnExpression, parse
+from cdc.model.filter.regex import Regex, RegexTooLarge, regex
+from cdc.model.filter.tree import (
+    Call,
+    Chain,
+    Choice,
+    Index,
+    ListOf,
+    Literal,
+    Logical,
+    Loop,
+    MapOf,
+    Name,
+    Node,
+    Select,
+    Unary,
+    loops,
+    size,
+)
+from cdc.model.filter.values import METER, Env, Run, Type
+
+#: Names that mean a type, in ``type(data.total) == double``.
+TYPES: Final = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
+_MACROS: Final = ("has", "all", "exists", "exists_one", "map", "filter")
+_CALLED: Final = tuple(dict.fromkeys((*FUNCTIONS, *PROPERTIES, *METHODS, "matches", *_MACROS)))
+
+
+def unknown_name(name: str, variables: Collection[str]) -> UsageError:
+    return UsageError(f"The filter asks for {name}, which events do not have.", _near(name, variables))
+
+
+def unknown_function(name: str) -> UsageError:
+    if name in _CALLED:
+        return UsageError(f"The filter calls {name}() with other arguments than it takes.", _USES.get(name, ""))
+    return UsageError(f"The filter calls {name}(), which there is not.", _near(name, _CALLED))
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+
+
+_USES: Final = (
+    {name: f"It is used so: {name}(value)" for name in FUNCTIONS}
+    | {name: f"It is used so: value.{name}()" for name in PROPERTIES}
+    | {name: f'It is used so: text.{name}("text")' for name in (*METHODS, "matches")}
+    | {name: f"It is used so: rows.{name}(row, row.total > 0.0)" for name in _MACROS}
+    | {"has": "It is used so: has(data.total)", "size": "It is used so: size(value)"}
+)
+
+
+class Compiler:
+    """``variables``: the names that an evaluation is given; ``used``: those that the filter has."""
+
+    def __init__(self, variables: Collection[str]) -> None:
+        self._variables = variables
+        self._weight = 0
+        self.used: dict[str, None] = {}
+
+    def run(self, node: Node, bound: frozenset[str] = frozenset()) -> Run:
+        """``bound``: names of the loops around.  Raises `UsageError`."""
+        return _NODES[type(node)](self, node, bound)
+
+    def runs(self, nodes: Iterable[Node], bound: frozenset[str]) -> list[Run]:
+        return [self.run(each, bound) for each in nodes]
+
+    def literal(self, node: Literal, _: frozenset[str]) -> Run:
+        value = node.value
+        return lambda _: value
+
+    def select(self, node: Select, bound: frozenset[str]) -> Run:
+        return operators.select(self.run(node.operand, bound), node.fields, test=node.test)
+
+    def index(self, node: Index, bound: frozenset[str]) -> Run:
+        return operators.index(self.run(node.operand, bound), self.run(node.key, bound))
+
+    def unary(self, node: Unary, bound: frozenset[str]) -> Run:
+        return operators.unary(node.sign, self.run(node.operand, bound))
+
+    def chain(self, node: Chain, bound: frozenset[str]) -> Run:
+        rest = [(sign, self.run(each, bound)) for sign, each in node.rest]
+        return operators.chain(self.run(node.first, bound), rest)
+
+    def logical(self, node: Logical, bound: frozenset[str]) -> Run:
+        return operators.logical(self.runs(node.operands, bound), every=node.every)
+
+    def choice(self, node: Choice, bound: frozenset[str]) -> Run:
+        return operators.choice(*self.runs(node.children(), bound))
+
+    def map_of(self, node: MapOf, bound: frozenset[str]) -> Run:
+        return operators.map_of([(self.run(key, bound), self.run(value, bound)) for key, value in node.entries])
+
+    def name(self, node: Name, bound: frozenset[str]) -> Run:
+        name = node.name
+        if name not in bound and name not in self._variables:
+            if name not in TYPES:
+                raise unknown_name(name, self._variables)
+            value = Type(name)
+            return lambda _: value
+        if name not in bound:
+            self.used[name] = None
+        return itemgetter(name)
+
+    def list_of(self, node: ListOf, bound: frozenset[str]) -> Run:
+        constant = [each.value for each in node.items if isinstance(each, Literal)]
+        if len(constant) == len(node.items):
+            return lambda _: constant
+        runs = self.runs(node.items, bound)
+        return lambda env: [run(env) for run in runs]
+
+    def loop(self, node: Loop, bound: frozenset[str]) -> Run:
+        values = self.run(node.values, bound)
+        inner = self.runs(node.body, bound | {node.variable})
+        return operators.LOOP_KINDS[node.kind](
+            values, node.variable, inner, operators.ROUND + sum(map(size, node.body))
+        )
+
+    def call(self, node: Call, bound: frozenset[str]) -> Run:
+        arguments = self.runs(node.arguments, bound)
+        if node.target is None:
+            if node.name not in FUNCTIONS or len(arguments) != 1:
+                raise unknown_function(node.name)
+            return operators.applied(FUNCTIONS[node.name], arguments[0])
+        target = self.run(node.target, bound)
+        if node.name == "matches" and len(arguments) == 1:
+            return self._matches(target, node.arguments[0], arguments[0])
+        if node.name in PROPERTIES and not arguments:
+            return operators.applied(PROPERTIES[node.name], target)
+        if node.name in METHODS and len(arguments) == 1:
+            return operators.method(METHODS[node.name], target, arguments[0])
+        raise unknown_function(node.name)
+
+    def _matches(self, target: Run, pattern: Node, run: Run) -> Run:
+        if not isinstance(pattern, Literal):
+            return operators.method(operators.matched, target, run)
+        known = self._regex(pattern.value)
+
+        def matches(env: Env) -> bool:
+            text = target(env)
+            if type(text) is not str:
+                raise ValueError
+            return known.found_in(text, env[METER])
+
+        return matches
+
+    def _regex(self, pattern: Any) -> Regex:
+        try:
+            if not isinstance(pattern, str):
+                raise ValueError  # noqa: TRY004, TRY301 - one refusal for both
+            known = regex(pattern)
+            self._weight += known.size.weight
+            if self._weight > REGEX_WEIGHT:
+                raise RegexTooLarge  # noqa: TRY301 - one refusal for one expression and for all
+        except ValueError:
+            raise UsageError(
+                "The filter has a text after matches that is no regular expression.",
+                "The syntax, without look-around and back-references: https://docs.rs/regex",
+            ) from None
+        except RegexTooLarge:
+            raise FilterLimit(
+                "The regular expressions of the filter are too large.",
+                "Count fewer repetitions, above all of \\w, \\p{…} and other classes of Unicode.",
+            ) from None
+        return known
+
+
+#: The method for each kind of node.
+_NODES: Final[Mapping[type[Node], Callable[[Compiler, Any, frozenset[str]], Run]]] = {
+    Literal: Compiler.literal,
+    Name: Compiler.name,
+    Select: Compiler.select,
+    Index: Compiler.index,
+    Call: Compiler.call,
+    Unary: Compiler.unary,
+    Chain: Compiler.chain,
+    Logical: Compiler.logical,
+    Choice: Compiler.choice,
+    ListOf: Compiler.list_of,
+    MapOf: Compiler.map_of,
+    Loop: Compiler.loop,
+}
+
 
 _LANGUAGE: Final = "The language: https://cel.dev; its variables here: {}."
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import psycopg
 import structlog
 
-from cdc.model.backoff import Backoff
+from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import CHANNEL, Tell, connect

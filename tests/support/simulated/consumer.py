@@ -23,11 +23,10 @@ from cdc.mapping.mapper import Mapper
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, Defect
 from cdc.model.finding import Repaired
-from cdc.model.observer import Silent
+from cdc.model.observer import Observer
 from cdc.relay import Relay
-from cdc.runtime.components import Components
+from cdc.runtime.components import Components, ProcessRole
 from cdc.runtime.consumer_parts import ConsumerParts
-from cdc.runtime.roles import ProcessRole
 from cdc.runtime.supervisor import Supervisor
 from cdc.web.reported import Reported
 from support.simulated.database import JournalSession
@@ -75,7 +74,7 @@ class ProcessClock(SystemClock):
 
 
 @dataclass
-class Watching(Silent):
+class Watching(Observer):
     """Reports what no component may raise."""
 
     history: History

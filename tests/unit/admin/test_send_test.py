@@ -12,6 +12,7 @@ import pytest
 
 from cdc.admin.testing import send_test
 from cdc.config import Config
+from cdc.demo.receiver import Received, receiver_app
 from cdc.dispatch.request import batch_id
 from cdc.dispatch.signing import new_secret
 from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
@@ -19,7 +20,6 @@ from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
-from cdc.receiver import Received, receiver_app
 from cdc.runtime.outboxes import open_outbox
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets

@@ -18,7 +18,7 @@ from cdc.cli.reference import reference
 from cdc.model.errors import OutboxError
 
 DOCS = Path(__file__).parents[3] / "docs"
-HEAVY = ("aiohttp", "aiosqlite", "psycopg", "pymysql", "pydantic", "rich", "structlog", "asyncio")
+HEAVY = ("aiohttp", "psycopg", "pymysql", "pydantic", "rich", "structlog", "asyncio")
 
 
 @pytest.mark.parametrize("argument", ["--version", "--help"])

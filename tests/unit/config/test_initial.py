@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cdc.config import default_toml, load_config
-from cdc.config.find import find_facturascripts
-from cdc.config.initial import Choices, initial_toml
+from cdc.config.scan import find_facturascripts
+from cdc.config.show import Choices, initial_toml
 from cdc.model.errors import UsageError
 
 FILE = Path("/run/token")

@@ -16,7 +16,7 @@ from cdc.dispatch.retry import Answer
 from cdc.model.delivery import DeliveryState, DeliveryView, Held, Hold, LeasedDelivery
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.observer import Silent
+from cdc.model.observer import Observer
 from support.dispatching import endpoint, event
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
@@ -348,7 +348,7 @@ async def test_a_stop_gives_back_all_that_was_leased() -> None:
 # -- what is told of it -----------------------------------------------------------------------------------------------
 
 
-class Told(Silent):
+class Told(Observer):
     def __init__(self) -> None:
         self.told: list[Mapping[str, Held]] = []
 

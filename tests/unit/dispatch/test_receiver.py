@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import aiohttp
 
+from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.model.delivery import DeliveryState
-from cdc.receiver import Received, Refusals, receiver_app
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_servers import served
 from support.manual_clock import START, ManualClock

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 
+from cdc.demo.receiver import Received, receiver_app
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
@@ -14,7 +15,6 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.receiver import Received, receiver_app
 from support.dispatching import endpoint, event
 from support.http_servers import served
 from support.waiting import HANG_SECONDS

@@ -8,11 +8,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.mapping.burst import LONGEST, MOST_CHANGES, QUIET
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS, Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.mapping.permissions import LONGEST, MOST_CHANGES, QUIET
 from cdc.model.change import Row, Transaction
 from cdc.model.event import Event
 from support.row_changes import START, applied, delete, insert, transaction, update

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.example_rows import ROWS
+from cdc.mapping.example import ROWS
 from cdc.model.change import Row
 from cdc.model.column import Capture
 from cdc.model.errors import ConfigError

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.document import document
 from cdc.mapping.schema import event_types
 from cdc.model.column import Column, ColumnKind, Table
+from support.events_page import document
 
 _PAGE = Path(__file__).resolve().parents[3] / "docs" / "events.md"
 _TYPES = event_types(load_catalogue())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.mapping.entity import Child
-from cdc.mapping.history import History
+from cdc.mapping.facts import History
 from cdc.mapping.merge import merge
 from cdc.model.change import Row, RowChange
 from support.row_changes import delete, insert, update

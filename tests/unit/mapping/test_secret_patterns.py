@@ -9,7 +9,7 @@ from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from cdc.mapping.payload_schema import columns_of
+from cdc.mapping.schema import columns_of
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import ConfigError
 from support.row_changes import transaction, update

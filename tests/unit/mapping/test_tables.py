@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from cdc.facturascripts.schema import model_names, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.coverage import coverage
+from cdc.mapping.entity import TablePatterns
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from cdc.mapping.tables import TablePatterns
 from cdc.model.change import Transaction
 from cdc.model.errors import ConfigError
 from cdc.model.pattern import matches
+from cdc.runtime.survey import coverage
 from support.row_changes import insert
 
 EXISTING = ["mi_a", "mi_b", "mi_log", "Mi-Rara", "facturascli", "logs", "cdc_journal", "agentes"]

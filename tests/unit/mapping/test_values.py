@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.mapping.condition import parse_condition
 from cdc.mapping.event_id import event_id, event_ids, record_name
 from cdc.mapping.html import decode, decode_row
+from cdc.mapping.rule import parse_condition
 from cdc.model.change import Row, Value
 from support.row_changes import START
 

@@ -15,8 +15,7 @@ from cdc.database.mysql_journal import Shape, image_reader
 from cdc.mapping.merge import merge
 from cdc.model.change import Operation, Row
 from cdc.model.column import Column, ColumnKind, Table
-from cdc.model.image import Image, ImageReader, key_in, key_of, opened
-from cdc.model.row_json import array_key_reader, object_key_reader
+from cdc.model.image import Image, ImageReader, array_key_reader, key_in, key_of, object_key_reader, opened
 from support.row_changes import change
 
 COLUMNS = (

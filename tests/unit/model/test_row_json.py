@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cdc.model.change import Value
 from cdc.model.column import Column, ColumnKind
+from cdc.model.image import TYPES, Unexpected, array_reader, object_reader
 from cdc.model.normal import NORMALISERS
-from cdc.model.row_json import TYPES, Unexpected, array_reader, object_reader
 
 _DOUBLES = st.floats(allow_nan=False, allow_infinity=False).map(lambda number: number + 0.0)  # zero has no sign
 _VALUES = {

@@ -8,7 +8,7 @@ import pytest
 
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost
-from cdc.model.observer import Silent
+from cdc.model.observer import Observer
 from cdc.runtime.components import Components
 from support.waiting import HANG_SECONDS
 
@@ -25,7 +25,7 @@ class QuickClock(SystemClock):
         return event.is_set()
 
 
-class Told(Silent):
+class Told(Observer):
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.failed: list[tuple[str, CdcError]] = []

@@ -10,8 +10,8 @@ import pytest
 
 from cdc.config import Config, load_config
 from cdc.model.finding import Finding, Severity
-from cdc.runtime import file_modes
-from cdc.runtime.file_modes import file_findings
+from cdc.runtime import doctor
+from cdc.runtime.doctor import file_findings
 
 _PLAIN = '[source.main]\nurl = "mysql://cdc@127.0.0.1/fs"\npassword_file = "password"\n'
 _WITH_KEY = '[outbox]\nsecret_key_file = "key"\n[dispatch.client_certificates]\nbank = "bank.pem"\n'
@@ -87,7 +87,7 @@ def test_a_file_of_another_account_is_a_warning(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = (tmp_path / "key").stat().st_uid
-    monkeypatch.setattr(file_modes, "_trusted", lambda _config: {owner + 1})
+    monkeypatch.setattr(doctor, "_trusted", lambda _config: {owner + 1})
     findings = file_findings(config)
     assert [finding.check.rpartition(" ")[2] for finding in findings] == ["owner"] * len(_NAMES)
     assert "who can change it" in findings[0].detail

@@ -9,8 +9,7 @@ import pytest
 from cdc.model.clock import SystemClock
 from cdc.model.errors import OutboxLost
 from cdc.model.observer import SILENT
-from cdc.runtime.components import Components
-from cdc.runtime.parts import Parts, ProcessPart
+from cdc.runtime.components import Components, Parts, ProcessPart
 
 
 class Diary:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdc.config import SourceConfig
-from cdc.runtime import recommendation
-from cdc.runtime.recommendation import CaptureRoute, recommend
+from cdc.runtime import capture
+from cdc.runtime.capture import CaptureRoute, recommend
 
 SOURCE = SourceConfig(url="mysql://cdc@db/fs")
 
@@ -23,8 +23,8 @@ SOURCE = SourceConfig(url="mysql://cdc@db/fs")
 def test_triggers_unless_they_cannot_be_had(
     monkeypatch: pytest.MonkeyPatch, triggers: str, log: str, chosen: str, why: str
 ) -> None:
-    monkeypatch.setattr(recommendation, "_triggers", lambda _: CaptureRoute("triggers", triggers))
-    monkeypatch.setattr(recommendation, "_log", lambda _: CaptureRoute("binlog", log))
+    monkeypatch.setattr(capture, "_triggers", lambda _: CaptureRoute("triggers", triggers))
+    monkeypatch.setattr(capture, "_log", lambda _: CaptureRoute("binlog", log))
     advice = recommend(SOURCE)
     assert advice.route.capture == chosen
     assert why in advice.why

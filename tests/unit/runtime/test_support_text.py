@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cdc.runtime.support_text import open_lines, scrubbed
+from cdc.runtime.support import open_lines, scrubbed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Makes docs/events.md of the catalogue: ``python -m cdc.mapping.document`` prints it."""
+"""Makes docs/events.md of the catalogue: ``python -m support.events_page`` prints it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.document_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, OPERATIONS, ORDER, RULES, SESSIONS
-from cdc.mapping.operations import operation_event_types
-from cdc.mapping.schema import EventType, event_types
+from cdc.mapping.schema import EventType, event_types, operation_event_types
+from support.events_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, OPERATIONS, ORDER, RULES, SESSIONS
 
 
 def document(catalogue: Catalogue) -> str:
