@@ -20,6 +20,7 @@ from cdc.model.endpoint import EndpointChange
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams
 from support.manual_clock import START, ManualClock
+from support.waiting import HANG_SECONDS
 
 LATER = START + timedelta(minutes=7)
 
@@ -253,7 +254,7 @@ async def test_good_tls() -> None:
     authority = trustme.CA()
     async with tls_receiver(authority.issue_cert("localhost")) as port:
         found = await attempt_once(
-            f"https://localhost:{port}/", HttpSender(allow_private=True, tls=trusting(authority)), timeout=5
+            f"https://localhost:{port}/", HttpSender(allow_private=True, tls=trusting(authority)), timeout=HANG_SECONDS
         )
     assert found.delivery.state is DeliveryState.DELIVERED
 
@@ -270,7 +271,9 @@ async def test_bad_certificates(names: str, expires: datetime | None, trusted: b
     authority = trustme.CA()
     context = trusting(authority) if trusted else ssl.create_default_context()
     async with tls_receiver(authority.issue_cert(names, not_after=expires)) as port:
-        found = await attempt_once(f"https://localhost:{port}/", HttpSender(allow_private=True, tls=context), timeout=5)
+        found = await attempt_once(
+            f"https://localhost:{port}/", HttpSender(allow_private=True, tls=context), timeout=HANG_SECONDS
+        )
     assert_retried(found, None, f"The TLS certificate of localhost:{port} is not valid: ")
     assert reason in found.attempt.error
 
@@ -281,7 +284,7 @@ async def test_no_tls_spoken() -> None:
         await writer.drain()
 
     async with receiver(plain) as port:
-        found = await attempt_once(f"https://127.0.0.1:{port}/", timeout=2)
+        found = await attempt_once(f"https://127.0.0.1:{port}/", timeout=HANG_SECONDS)
     assert_retried(found, None, f"TLS with 127.0.0.1:{port} failed: ")
 
 
@@ -289,7 +292,7 @@ async def test_a_name_that_does_not_resolve() -> None:
     def unknown(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    found = await attempt_once("https://gone.example/", HttpSender(look_up=unknown), timeout=5)
+    found = await attempt_once("https://gone.example/", HttpSender(look_up=unknown), timeout=HANG_SECONDS)
     assert_retried(found, None, "The host name gone.example cannot be looked up: Name or service not known")
 
 
@@ -301,14 +304,14 @@ def test_the_same_sentences_on_uvloop() -> None:
     async def bad_certificate() -> Attempted:
         async with tls_receiver(authority.issue_cert("other.example")) as port:
             sender = HttpSender(allow_private=True, tls=trusting(authority))
-            return await attempt_once(f"https://localhost:{port}/", sender, timeout=5)
+            return await attempt_once(f"https://localhost:{port}/", sender, timeout=HANG_SECONDS)
 
     async def refused() -> Attempted:
         async with refusing() as port:
             return await attempt_once(f"http://127.0.0.1:{port}/")
 
     async def inside() -> Attempted:
-        return await attempt_once("http://127.0.0.1:9/", HttpSender(allow_http=True), timeout=5)
+        return await attempt_once("http://127.0.0.1:9/", HttpSender(allow_http=True), timeout=HANG_SECONDS)
 
     cases = [
         (refused(), "refused the connection"),

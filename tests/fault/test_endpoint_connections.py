@@ -49,7 +49,7 @@ async def deliver(behaviour: Behaviour, count: int) -> list[Outcome]:
     """``count`` events of one record: each is sent when the one before has been answered."""
     store, clock = WatchedOutbox(), ManualClock()
     async with receiver(behaviour) as port, HttpSender(allow_private=True) as sender:
-        await store.add_endpoint(endpoint(f"http://127.0.0.1:{port}/", timeout=2.0))
+        await store.add_endpoint(endpoint(f"http://127.0.0.1:{port}/", timeout=HANG_SECONDS))
         await store_events(store, [event(n, record="facturascli:1") for n in range(count)])
         async with dispatching(store, sender, clock):
             return [await store.next_recorded() for _ in range(count)]
@@ -84,7 +84,7 @@ async def test_what_nobody_asked_for_is_no_answer_to_the_next_request(surplus: l
     behaviour = scripted(connections, surplus, [REFUSED])
     store, clock = WatchedOutbox(), ManualClock()
     async with receiver(behaviour) as port, HttpSender(allow_private=True) as sender:
-        await store.add_endpoint(endpoint(f"http://127.0.0.1:{port}/", timeout=2.0))
+        await store.add_endpoint(endpoint(f"http://127.0.0.1:{port}/", timeout=HANG_SECONDS))
         await store_events(store, [event(1)])
         async with dispatching(store, sender, clock) as dispatcher:
             first = await store.next_recorded()
@@ -143,7 +143,7 @@ async def test_receivers_that_hang_leave_room_for_the_others() -> None:
         HttpSender(allow_private=True) as sender,
     ):
         for number in range(8):
-            await store.add_endpoint(endpoint(f"http://127.0.0.1:{stuck}/{number}", f"ep_{number}", timeout=30.0))
+            await store.add_endpoint(endpoint(f"http://127.0.0.1:{stuck}/{number}", f"ep_{number}", timeout=HANG_SECONDS))
         await store_events(store, [event(n) for n in range(20)])
         await store.add_endpoint(endpoint(f"http://127.0.0.1:{working}/", "ep_working"))
         settings = DispatchSettings("worker-1", grace=0.0)

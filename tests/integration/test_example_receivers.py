@@ -32,6 +32,7 @@ from cdc.model.endpoint import Endpoint
 from cdc.model.payload import event_payload
 from support.outboxes import endpoint, event
 from support.ports import free_port
+from support.waiting import HANG_SECONDS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -194,7 +195,7 @@ def test_the_sketch_for_woocommerce_is_php() -> None:
         pytest.skip("The sketch for WooCommerce: not looked at, for there is no php on this machine.")
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     code = text.partition("```php\n")[2].partition("```")[0]
-    subprocess.run([program, "-l"], input=code, text=True, check=True, capture_output=True, timeout=30)
+    subprocess.run([program, "-l"], input=code, text=True, check=True, capture_output=True, timeout=HANG_SECONDS)
 
 
 def test_the_workflow_of_n8n_is_whole() -> None:

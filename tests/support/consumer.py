@@ -177,7 +177,7 @@ class Consumer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Consumer]:
         """Reading inside the block.  At its end, unless the test ended it, it must stop in good order."""
-        earlier = sum(line["message"] == "reading" for line in self.messages())
+        earlier = sum(line["message"] == "reading" for line in self.messages("reading"))
         self.start()
         try:
             await self.logged("reading", earlier + 1)
@@ -189,17 +189,17 @@ class Consumer:
         if self.process is not None:
             assert await self.stop() == 0
 
-    def messages(self) -> list[dict[str, Any]]:
-        """What the consumer logged so far, line by line."""
+    def messages(self, holding: str = "") -> list[dict[str, Any]]:
+        """What the consumer logged so far, line by line; only lines with the text ``holding``, if any."""
         lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in lines if holding.encode() in line]
 
     async def logged(self, message: str, times: int = 1, seconds: float = HANG_SECONDS) -> dict[str, Any]:
         """The line that says so for the ``times``-th time, as soon as it is there."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    found = [line for line in self.messages() if line["message"] == message]
+                    found = [line for line in self.messages(message) if line["message"] == message]
                     if len(found) >= times:
                         return found[times - 1]
                     assert self.process is None or self.process.poll() is None, self.log.read_text()

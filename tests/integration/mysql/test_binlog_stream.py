@@ -21,6 +21,7 @@ from support.database import Database, create_database
 from support.log_reading import Seen, head, numbers, opened, plain, read, read_all, tables_of
 from support.server import Spec
 from support.servers import KeeperClient, own_server
+from support.waiting import HANG_SECONDS
 
 LARGE = 17 << 20
 OPTIONS = {
@@ -434,7 +435,7 @@ class TestConnection:
             thread.start()
             reading.wait()
             connection.close()
-            thread.join(5)
+            thread.join(HANG_SECONDS)
             assert not thread.is_alive()
             assert all(isinstance(item, Idle) for item in found)
             connection.close()
