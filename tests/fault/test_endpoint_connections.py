@@ -143,7 +143,9 @@ async def test_receivers_that_hang_leave_room_for_the_others() -> None:
         HttpSender(allow_private=True) as sender,
     ):
         for number in range(8):
-            await store.add_endpoint(endpoint(f"http://127.0.0.1:{stuck}/{number}", f"ep_{number}", timeout=HANG_SECONDS))
+            await store.add_endpoint(
+                endpoint(f"http://127.0.0.1:{stuck}/{number}", f"ep_{number}", timeout=HANG_SECONDS)
+            )
         await store_events(store, [event(n) for n in range(20)])
         await store.add_endpoint(endpoint(f"http://127.0.0.1:{working}/", "ep_working"))
         settings = DispatchSettings("worker-1", grace=0.0)
