@@ -1,14 +1,17 @@
-"""What every source offers, whatever it reads: the journal, a log, or memory in tests."""
+"""What every source offers, whatever it reads (the journal, a log, or memory in tests), and how it becomes the only
+consumer of its database."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
+
+import structlog
 
 from cdc.model.backfill import Backfill
 from cdc.model.change import Batch, Row, Value
-from cdc.model.column import Table
+from cdc.model.column import Capture, Table
 from cdc.model.position import Position
 
 
@@ -55,6 +58,39 @@ class NoBackfills:
 
 
 NO_BACKFILLS: Final[Backfills] = NoBackfills()
+
+
+class SourceDatabase(Lookup, Protocol):
+    """The database of one source, over a connection that holds the consumer lock: who loses it, loses both.
+
+    Every method may raise `SourceUnavailable`, after which only ``disconnect`` may be called.
+    """
+
+    async def connect(self) -> None:
+        """Connect and check the installation."""
+        ...
+
+    async def try_lock(self, seconds: float) -> bool:
+        """Try for up to ``seconds`` to become the only consumer of this database."""
+        ...
+
+    async def disconnect(self) -> None: ...
+
+    async def table_names(self) -> list[str]:
+        """Of all tables that there are now and that the account may see."""
+        ...
+
+    async def installed(self) -> Collection[str]:
+        """Of the tables of which every change is recorded, as the installation has them now."""
+        ...
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        """These tables are captured too, from the next `tables` on."""
+        ...
+
+    async def tables(self) -> dict[str, Table]:
+        """The captured tables as the database has them now, secret columns absent."""
+        ...
 
 
 class Source(Lookup, Protocol):
@@ -112,3 +148,33 @@ class Source(Lookup, Protocol):
     async def close(self) -> None:
         """Stop waiting, release the database; safe to call twice and in any state."""
         ...
+
+
+log = structlog.get_logger()
+
+#: Seconds of silence after which the server ends the session that holds the lock.  A consumer queries every few
+#: seconds, so a standby takes over within half a minute when a host vanishes.
+SILENT_SECONDS = 25
+
+
+class ConsumerTurn:
+    """``awaited``: another consumer reads the database, and we wait for its end."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.awaited = False
+
+    async def take(self, try_lock: Callable[[float], Awaitable[bool]], pause: float) -> bool:
+        """Return whether there was another consumer to wait for.  ``try_lock``: tries for so many seconds.  ``pause``:
+        seconds of each try while waiting."""
+        if await try_lock(0):
+            return False
+        self.awaited = True
+        try:
+            log.info("standby", source=self._source, reason="another consumer reads this database")
+            while not await try_lock(pause):
+                pass
+            log.info("took over", source=self._source)
+        finally:
+            self.awaited = False
+        return True

@@ -9,7 +9,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import ER
 
-from cdc.capture.journal.probe_mysql import ProbeSession
+from cdc.capture.mysql_probe import ProbeSession
 from cdc.capture.postgres_catalogue import quote as quote_postgres
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.database.mysql_connection import MISSING_TABLE, code_of

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.consumer_turn import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS
 from cdc.database.mysql_connection import (
     ACCESS_DENIED,
     MISSING_TABLE,

@@ -17,7 +17,7 @@ import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills
 from cdc.capture.page_pace import PagePace
-from cdc.capture.reread import Reread
+from cdc.capture.position import Reread
 from cdc.capture.window import Window
 from cdc.model.backfill import Backfill, backfill_token
 from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction
@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 #: Rows a second that are read again after gaps, at most: what they flood is the endpoints' deliveries.
 REREAD_RATE: Final = 1000
+#: Seconds to wait for changes that come before a page of a table.
+SOON: Final = 0.002
 #: Why a row is not read.
 TOO_LONG = "a column is longer than the server can send (max_allowed_packet)"
 
@@ -89,9 +91,9 @@ class PageReader:
         self._step: BackfillStep | None = None
         self._ahead: asyncio.Task[None] | None = None
 
-    def use(self, backfills: Backfills) -> None:
-        """From now on; what was under way is forgotten."""
-        self._backfills = backfills
+    def use(self, backfills: Backfills | None = None) -> None:
+        """From now on (None: the same); what was under way is forgotten."""
+        self._backfills = backfills or self._backfills
         self._wanted = self._step = None
 
     def soon(self, tables: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from psycopg.errors import LockNotAvailable
 
-from cdc.capture.consumer_turn import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.postgres_catalogue import (
     TableCatalogue,

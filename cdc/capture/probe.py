@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from yarl import URL
+
 from cdc.model.position import Position
 
 Place = TypeVar("Place")
@@ -94,3 +96,20 @@ class Ends(Generic[Place]):
         if len(self._seen) > _REMEMBERED:  # the oldest tells the lag; between the others every second one will do
             self._seen = deque(each for number, each in enumerate(self._seen) if not number % 2)
         return Backlog(max(self._now() - self._seen[0][0], 0.0))
+
+
+class RestProbe:
+    """A `cdc.capture.probe.Probe` that asks nothing: each question would take from the budget of requests."""
+
+    def __init__(self, url: str) -> None:
+        self._host = URL(url).host or ""
+
+    @property
+    def server(self) -> str:
+        return f"FacturaScripts API v3 at {self._host}"
+
+    async def ask(self, position: Position | None) -> Backlog | None:  # noqa: ARG002 - the protocol's; an API has no end to be behind
+        return None
+
+    async def close(self) -> None:
+        pass

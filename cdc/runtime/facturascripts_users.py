@@ -79,7 +79,7 @@ def _user_from(row: Sequence[Any]) -> FacturaScriptsUser:
 
 class _Postgres:
     def __init__(self, info: ConnectionInfo) -> None:
-        from cdc.capture.journal.probe_postgres import ProbeConnection
+        from cdc.capture.postgres_probe import ProbeConnection
 
         self._link = ProbeConnection(info)
 
@@ -107,7 +107,7 @@ class _Postgres:
 
 class _MySQL:
     def __init__(self, info: ConnectionInfo) -> None:
-        from cdc.capture.journal.probe_mysql import ProbeSession
+        from cdc.capture.mysql_probe import ProbeSession
 
         self._session = ProbeSession(info)
 

@@ -22,8 +22,7 @@ from cdc.model.snapshot_row import RefusalStore, SnapshotStore
 from cdc.runtime.outboxes import outbox_of
 
 if TYPE_CHECKING:
-    from cdc.capture.rest.budget import Budget
-    from cdc.capture.rest.client import ApiClient
+    from cdc.capture.rest.client import ApiClient, Budget
     from cdc.capture.rest.guard import BanGuard
     from cdc.capture.rest.resource import Resource
     from cdc.capture.rest.source import RestSource
@@ -43,8 +42,7 @@ class RestParts:
 
     @classmethod
     def of(cls, source: SourceConfig, store: RefusalStore, patience: float = math.inf) -> RestParts:
-        from cdc.capture.rest.budget import Budget
-        from cdc.capture.rest.client import place_of
+        from cdc.capture.rest.client import Budget, place_of
         from cdc.capture.rest.guard import BanGuard
 
         clock = SystemClock()

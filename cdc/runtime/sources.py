@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from cdc.capture.base import Source
     from cdc.capture.binlog.connection import LogConnection
     from cdc.capture.journal.database import JournalDatabase
-    from cdc.capture.journal.trigger_check import Check
-    from cdc.capture.move.bridge import Bridge
-    from cdc.capture.new_tables import Patterns
+    from cdc.capture.move.source import Bridge
+    from cdc.capture.new_tables import Check, Patterns
     from cdc.capture.probe import Probe
 
 T = TypeVar("T")
@@ -105,8 +104,8 @@ def _is_postgres(source: SourceConfig) -> bool:
 
 
 def _journal_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.capture.journal.batches import JournalLimits
     from cdc.capture.journal.source import JournalSource
+    from cdc.capture.limits import JournalLimits
 
     journal = journal_of(source.connection(), catalogue(source), share.pace)
     check = _check(source, share) if source.repair else None
@@ -166,8 +165,8 @@ def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[
 
 
 def _binlog_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.capture.binlog.limits import LogLimits
     from cdc.capture.binlog.source import BinlogSource
+    from cdc.capture.limits import LogLimits
 
     rules = catalogue(source)
     lookups = [rules.capture_of(table) for table in rules.lookups()]
@@ -195,7 +194,7 @@ def _log_connection(source: SourceConfig) -> type[LogConnection]:
 
 
 def _logical_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.capture.logical.limits import SlotLimits
+    from cdc.capture.limits import SlotLimits
     from cdc.capture.logical.source import LogicalSource
 
     rules = catalogue(source)
@@ -295,21 +294,21 @@ def probe_of(source: SourceConfig, pace: SourcePace | None = None) -> Probe:
 
 def _probe(source: SourceConfig) -> Probe:
     if source.capture == "rest":
-        from cdc.capture.rest.probe import RestProbe
+        from cdc.capture.probe import RestProbe
 
         return RestProbe(source.rest.url or "")
     if source.capture == "logical":
-        from cdc.capture.logical.probe import LogicalProbe
+        from cdc.capture.postgres_probe import LogicalProbe
 
         return LogicalProbe(source.connection())
     if source.capture == "binlog":
-        from cdc.capture.binlog.probe import BinlogProbe
+        from cdc.capture.mysql_probe import BinlogProbe
 
         return BinlogProbe(source.connection())
     if source.connection().engine is Engine.POSTGRESQL:
-        from cdc.capture.journal.probe_postgres import PostgresJournalProbe
+        from cdc.capture.postgres_probe import PostgresJournalProbe
 
         return PostgresJournalProbe(source.connection())
-    from cdc.capture.journal.probe_mysql import MySQLJournalProbe
+    from cdc.capture.mysql_probe import MySQLJournalProbe
 
     return MySQLJournalProbe(source.connection())

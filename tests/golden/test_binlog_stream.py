@@ -14,9 +14,9 @@ from zlib import crc32
 import pytest
 
 from cdc.capture.binlog.item import Idle, Item, LogTransaction, Missed, SchemaChange
+from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.stream import read_log
-from cdc.capture.binlog.unreadable import UnreadableTable
 from cdc.database.mysql_connection import Flavour
 
 FOLDER = Path(__file__).parent / "binlog"

@@ -14,8 +14,7 @@ from structlog.testing import capture_logs
 
 from cdc.capture import spool
 from cdc.capture.base import NO_BACKFILLS, Backfills
-from cdc.capture.record_index import RecordIndex
-from cdc.capture.spool import Spool
+from cdc.capture.spool import RecordIndex, Spool
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Operation, RowChange, Transaction

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdc.capture.logical.limits import SlotLimits
+from cdc.capture.limits import SlotLimits
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.source import LogicalSource
 from cdc.capture.slot.postgres import SlotInstaller
@@ -18,6 +18,7 @@ from cdc.model.change import Batch, RowChange, Transaction
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, SourceError
+from cdc.model.finding import Repaired
 from cdc.model.position import Position
 from cdc.runtime import installers
 from support.database import Database
@@ -50,9 +51,9 @@ def logical_source(
 ) -> LogicalSource:
     """``may_repair``: else repairs are refused.  ``info``: another way to the same database."""
 
-    async def repair(tables: Sequence[str]) -> None:
+    async def repair(tables: Sequence[str]) -> Repaired:
         _refuse(may_repair)
-        await asyncio.to_thread(slot_installer(database).repair, tables)
+        return await asyncio.to_thread(slot_installer(database).repair, tables)
 
     async def renew() -> None:
         _refuse(may_repair)
@@ -96,17 +97,21 @@ class Reading:
     source: LogicalSource
     position: Position | None = None
     seen: list[Batch] = field(default_factory=list)
+    _first: Batch | None = None
     _batches: AsyncIterator[Batch] | None = None
 
     async def open(self) -> None:
         await self.source.open(self.position)
+        self._first = await self.source.begin()
         self._batches = self.source.batches()
 
     async def next(self) -> Batch:
         """The next batch, not acknowledged."""
         assert self._batches is not None
-        async with asyncio.timeout(HANG_SECONDS):
-            batch = await anext(self._batches)
+        batch, self._first = self._first, None
+        if batch is None:
+            async with asyncio.timeout(HANG_SECONDS):
+                batch = await anext(self._batches)
         self.seen.append(batch)
         return batch
 

@@ -12,11 +12,11 @@ import orjson
 
 from cdc.capture.base import Source
 from cdc.capture.binlog.connection import LogConnection, log_head
-from cdc.capture.binlog.limits import LogLimits as BinlogLimits
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.source import BinlogSource
-from cdc.capture.journal.batches import JournalLimits
 from cdc.capture.journal.source import JournalSource
+from cdc.capture.limits import JournalLimits
+from cdc.capture.limits import LogLimits as BinlogLimits
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.database.mysql_connection import connect
 from cdc.mapping.catalogue import Catalogue, load_catalogue

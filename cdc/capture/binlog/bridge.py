@@ -1,4 +1,4 @@
-"""Support for moving between triggers and the binlog: see `cdc.capture.move.bridge.Bridge`.
+"""Support for moving between triggers and the binlog: see `cdc.capture.move.source.Bridge`.
 
 A transaction's rows in the journal are in the binlog too, so that the log itself tells what the journal calls it.
 """
@@ -15,12 +15,12 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.capture.binlog.log_history import LogHistory
+from cdc.capture.binlog.connection import LogHistory
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.schema_history import Version
 from cdc.capture.binlog.schema_now import read_schema
 from cdc.capture.journal.position import MOVED, JournalPosition
-from cdc.capture.move.bridge import Mark
+from cdc.capture.move.source import Mark
 from cdc.capture.mysql_session import MySQLSession
 from cdc.database.mysql_connection import MISSING_TABLE, code_of, rows, server_of
 from cdc.model.change import Transaction

@@ -10,21 +10,86 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
-from cdc.capture.binlog.changes import Build, builder
 from cdc.capture.binlog.item import Idle, Item, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.journal_rows import Cascade, JournalRows, RowEvents
-from cdc.capture.binlog.layout import LogLayout
+from cdc.capture.binlog.layout import LogLayout, UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.position import LogTransactionPart
+from cdc.capture.binlog.rows import Image
 from cdc.capture.binlog.statement import concerned, dropped, mentioned, replaced, truncated
-from cdc.capture.binlog.unreadable import UnreadableTable
+from cdc.capture.position import HugePart
 from cdc.capture.spool import Spool
-from cdc.model.change import Gap, Operation, RowChange, Transaction
+from cdc.model.change import Gap, Operation, RowChange, Transaction, Value
 from cdc.model.column import SecretColumns
 from cdc.model.errors import SourceUnavailable
+
+_Pair = tuple[Image | None, Image | None]
+#: (before and after images, ordinal of the first, time) → the changes among them.
+Build = Callable[[Iterable[_Pair], int, datetime], list[RowChange]]
+
+
+def builder(layout: LogLayout, secrets: frozenset[str]) -> Build:
+    """``secrets``: columns whose values go no further; that one changed is said of updates, as triggers do."""
+    table = layout.table
+    key = tuple((name, layout.names.index(name)) for name in layout.key)
+    hidden = tuple((name, index) for index, name in enumerate(layout.names) if name in secrets)
+    row = _plain_row(layout.names) if not hidden else _stripped_row(layout.names, secrets)
+
+    def build(pairs: Iterable[_Pair], ordinal: int, time: datetime) -> list[RowChange]:
+        changes = []
+        for before, after in pairs:
+            if before is None:
+                assert after is not None, "a row has an image"
+                change = RowChange(
+                    Operation.CREATE, table, {n: after[i] for n, i in key}, None, row(after), time, ordinal
+                )
+            elif after is None:
+                change = RowChange(
+                    Operation.DELETE, table, {n: before[i] for n, i in key}, row(before), None, time, ordinal
+                )
+            elif before == after:
+                ordinal += 1
+                continue
+            else:
+                change = RowChange(
+                    Operation.UPDATE,
+                    table,
+                    {n: after[i] for n, i in key},
+                    row(before),
+                    row(after),
+                    time,
+                    ordinal,
+                    frozenset([n for n, i in hidden if before[i] != after[i]]) if hidden else _NONE,
+                )
+            ordinal += 1
+            changes.append(change)
+        return changes
+
+    return build
+
+
+_NONE: frozenset[str] = frozenset()
+_Row = dict[str, Value]
+
+
+def _plain_row(names: tuple[str, ...]) -> Callable[[Image], _Row]:
+    def row(image: Image) -> _Row:
+        return dict(zip(names, image, strict=True))
+
+    return row
+
+
+def _stripped_row(names: tuple[str, ...], secrets: frozenset[str]) -> Callable[[Image], _Row]:
+    shown = tuple((name, index) for index, name in enumerate(names) if name not in secrets)
+
+    def row(image: Image) -> _Row:
+        return {name: image[index] for name, index in shown}
+
+    return row
+
 
 _STATEMENT_FORMAT = "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' mends that"
 _REPLACED = "a statement changed rows without row events in the log, or put other rows in their place"
@@ -54,7 +119,7 @@ class LogChunk:
     transactions: tuple[Transaction, ...]
     position: LogPosition
     lost: tuple[LostChanges, ...] = ()
-    huge: LogTransactionPart | None = None
+    huge: HugePart | None = None
     altered: frozenset[str] = frozenset()
     reached: LogPosition | None = None
     caught_up: bool = False
@@ -83,7 +148,7 @@ class ChunkReader:
     cut: ChunkLimits
     at_end: Callable[[], bool]
     closed: Callable[[], bool]
-    resume: LogTransactionPart | None = None
+    resume: HugePart | None = None
     _pending: list[Transaction] = field(default_factory=list)
     _lost: dict[str, LostChanges] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)  # of the transaction that is being read, in the journal
@@ -164,7 +229,7 @@ class ChunkReader:
                 self._position = item.position
                 yield LogChunk(transactions, item.position, tuple(lost.values()))
             else:
-                yield LogChunk(transactions, self._position, huge=LogTransactionPart(item.token, part.records))
+                yield LogChunk(transactions, self._position, huge=HugePart(item.token, part.records))
 
     def _decoded(self, item: LogTransaction) -> Iterator[tuple[list[RowChange], int]]:
         """The changes of each event, and the bytes that it took.

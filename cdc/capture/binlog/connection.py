@@ -1,4 +1,5 @@
-"""The connection on which a server sends its log."""
+"""The connection on which a server sends its log, the command that asks for it, and how the log that was read is known
+from another one, which a reset or an older copy of the server has put in its place."""
 
 from __future__ import annotations
 
@@ -8,19 +9,63 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from struct import Struct
 from typing import Any, Self
 
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.binlog.dump_command import FILE_START, dump_command, session_settings
+from cdc.capture.binlog.gtid import GtidSet
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.missing import missing
-from cdc.capture.binlog.stream import read_log
+from cdc.capture.binlog.missing import another_history, begins_after, missing
+from cdc.capture.binlog.stream import FIRST_UNASKABLE, read_log
 from cdc.database.mysql_connection import Flavour, code_of, connect, errors_of, rows, server_of
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
+
+_DUMP, _DUMP_BY_GTIDS = 0x12, 0x1E
+#: Command, offset, flags, server id; the file's name follows.
+_BY_PLACE = Struct("<BIHI")
+#: Command, flags, server id, length of the (empty) file's name, offset, length of the set; the set follows.
+_BY_GTIDS = Struct("<BHIIQI")
+#: End the stream where the log ends.
+_DO_NOT_WAIT = 1
+#: Heartbeats with 64-bit offsets; MariaDB means something else by it.
+_HEARTBEATS_2 = 2
+#: Where the first event of a file begins.
+FILE_START = 4
+_NANOSECONDS = 1_000_000_000
+#: Seconds for which a consumer that is held up may leave the server's bytes unread.
+_LONGEST_WAIT = 600
+
+
+def dump_command(flavour: Flavour, position: LogPosition, server_id: int, *, by_gtids: bool, follow: bool) -> bytes:
+    """``by_gtids``: from those of ``position``; MariaDB takes them from a variable instead.  ``server_id``: ours."""
+    flags = (0 if follow else _DO_NOT_WAIT) | (_HEARTBEATS_2 if flavour is Flavour.MYSQL else 0)
+    if by_gtids and flavour is Flavour.MYSQL:
+        known = GtidSet.parse(position.gtids).encode()
+        return _BY_GTIDS.pack(_DUMP_BY_GTIDS, flags, server_id, 0, FILE_START, len(known)) + known
+    offset = position.offset if position.offset < FIRST_UNASKABLE else FILE_START
+    return _BY_PLACE.pack(_DUMP, offset, flags, server_id) + position.file.encode()
+
+
+def session_settings(flavour: Flavour, position: LogPosition, heartbeat: float, *, by_gtids: bool) -> dict[str, object]:
+    """Variables to be set in the session before: name → value.
+
+    Each has the name that old servers know and the one that new servers know.  A position by GTIDs that the log does
+    not hold must be an error (strict mode), not the next best place.
+    """
+    period = round(heartbeat * _NANOSECONDS)
+    settings: dict[str, object] = {"net_write_timeout": _LONGEST_WAIT, "@master_heartbeat_period": period}
+    if flavour is Flavour.MYSQL:
+        settings["@source_heartbeat_period"] = period
+    else:
+        settings["@mariadb_slave_capability"] = 4  # GTIDs
+    if flavour is Flavour.MARIADB and by_gtids:
+        settings |= {"@slave_connect_state": position.gtids, "@slave_gtid_strict_mode": 1}
+    return settings
+
 
 #: Seconds, where nobody sets others.
 HEARTBEAT = 5.0
@@ -230,3 +275,42 @@ def _status(connection: Connection[Any]) -> tuple[Any, ...]:
         if code_of(error) != _SYNTAX:
             raise
         return rows(connection, "SHOW MASTER STATUS")[0]  # MySQL 8.0
+
+
+class LogHistory:
+    """Asks the server of ``info`` for its log, over connections of class ``log``."""
+
+    def __init__(self, info: ConnectionInfo, log: type[LogConnection] = LogConnection) -> None:
+        self._info, self._log = info, log
+
+    def head(self, connection: Connection[Any]) -> LogPosition:
+        """Return `log_head` with the time at which its file was begun: a position that can be kept.
+
+        The file is asked for its beginning first: of a log that is reset meanwhile, the position does not hold.
+        """
+        while True:
+            file = log_end(connection).file
+            begun = self._begun(file)
+            head = log_head(connection)
+            if head.file == file:
+                return head._replace(begun=begun)
+
+    def error(self, connection: Connection[Any], position: LogPosition) -> SourceError | None:
+        """Return why the server's log is not the one that was read up to ``position``; None when it is."""
+        flavour = server_of(connection).flavour
+        _, gtids = log_owner(connection, flavour)
+        by_gtids = bool(position.gtids) and gtids
+        error = missing(connection, flavour, position, by_gtids=by_gtids)
+        if error is not None or not position.begun:
+            return error
+        if by_gtids and begins_after(connection, flavour, position):
+            return None
+        begun = self._begun(position.file)
+        return None if begun == position.begun else another_history(position, begun)
+
+    def _begun(self, file: str) -> int:
+        """Return when the server began ``file``, as its first event says: see `LogPosition.begun`."""
+        start = LogPosition(file, FILE_START, "")
+        with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as opened:
+            times = (item.position.begun for item in opened.items(lambda _: None))
+            return next((time for time in times if time), 0)

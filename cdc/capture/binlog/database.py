@@ -1,72 +1,142 @@
-"""The database whose log is read: what is captured of it, looked up in it, and held while it is read."""
+"""The database whose log is read: what is captured of it, looked up in it, and held while it is read; which tables of
+the log are captured, and how the rows of each are read."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.capture.binlog.connection import LogConnection, log_end
-from cdc.capture.binlog.limits import LogLimits
-from cdc.capture.binlog.log_history import LogHistory
+from cdc.capture.binlog.connection import LogConnection, LogHistory, log_end, log_owner
+from cdc.capture.binlog.item import SchemaChange
+from cdc.capture.binlog.journal_rows import JournalRows, journal_rows
+from cdc.capture.binlog.layout import LogLayout, UnreadableTable, bare_layout
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.log_tables import LogServer, LogTables, ask_server
+from cdc.capture.binlog.schema_history import SchemaHistory, Version
 from cdc.capture.binlog.schema_now import SchemaNow, read_schema
-from cdc.capture.consumer_turn import ConsumerTurn
-from cdc.capture.journal.trigger_check import Check, TriggerCheck
+from cdc.capture.binlog.settings import cascades_in_log, read_settings, refused
+from cdc.capture.binlog.statement import concerned
+from cdc.capture.binlog.table_map import TableMap
+from cdc.capture.binlog.zone import Zone, measure_server
+from cdc.capture.journal.mysql_rows import KnownShape, journals_cascades, read_shapes
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
-from cdc.capture.mysql_session import MySQLSession
-from cdc.capture.new_tables import NewTables, Patterns
+from cdc.capture.mysql_session import MySQLSession, explained
+from cdc.database.mysql_connection import Flavour, connect, rows, server_of
+from cdc.database.mysql_journal import JOURNAL
 from cdc.model.change import Row, Value
-from cdc.model.clock import Clock
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import SourceError, SourceUnavailable
+from cdc.model.errors import JournalMissing, SchemaMismatch, SourceError, SourceUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class LogServer:
+    """What is asked of the server once.  ``name``: of the server, whose log has places of its own.  ``database``: the
+    captured one.  ``folds``: names that differ in case only are the same.  ``cascades``: triggers journal what foreign
+    keys do, and nothing else.  ``in_log``: the log holds what foreign keys do."""
+
+    name: str
+    flavour: Flavour
+    database: str
+    folds: bool
+    zone: Zone
+    cascades: bool
+    in_log: bool
+
+
+def ask_server(connection: Connection[Any], info: ConnectionInfo) -> LogServer:
+    """Raises `SourceError` when this server's log does not tell all."""
+    settings = read_settings(connection)
+    for wrong in refused(settings):
+        raise SourceError(f"{info.describe()}: {wrong.detail}", f"{wrong.mend}.")
+    ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
+    flavour, zone = server_of(connection).flavour, measure_server(connection)
+    name, _ = log_owner(connection, flavour)
+    return LogServer(
+        name, flavour, database, bool(folding), zone, journals_cascades(connection), cascades_in_log(settings)
+    )
+
+
+class LogTables:
+    """``history``: what is known of the captured tables.
+
+    ``layout`` is called in the log's thread, the rest by the source: it changes the history only while nothing is read.
+    """
+
+    def __init__(self, info: ConnectionInfo, server: LogServer) -> None:
+        self._info = info
+        self._server = server
+        self._database = server.database.lower() if server.folds else server.database
+        self._names: dict[str, str] = {}
+        self._shapes: dict[int, KnownShape] = {}
+        self.begin((), Version({}))
+
+    def begin(self, captured: Collection[str], version: Version) -> None:
+        """Reading begins where the tables are like this."""
+        self._names = {name.lower() if self._server.folds else name: name for name in captured}
+        self.history = SchemaHistory(version)
+
+    def concerned(self, change: SchemaChange) -> frozenset[str]:
+        """The captured tables whose columns the statement may have changed."""
+        return concerned(change.statement, change.database, self._server.database, self._names.values())
+
+    def layout(self, table_map: TableMap) -> LogLayout | UnreadableTable | JournalRows | None:
+        database, name = table_map.database, table_map.table
+        if self._server.folds:
+            database, name = database.lower(), name.lower()
+        if database != self._database:
+            return None
+        if name == JOURNAL:
+            return journal_rows(table_map, self._server.flavour, self._shape_of, only=not self._server.in_log)
+        table = self._names.get(name)
+        return None if table is None else self._layout_of(table_map, table)
+
+    def _layout_of(self, table_map: TableMap, table: str) -> LogLayout | UnreadableTable:
+        try:
+            layout = self.history.current.layout(table_map, table, self._server.zone.offset)
+        except SchemaMismatch as error:
+            return self._unreadable(table_map, table, str(error))
+        if not layout.key:
+            return self._unreadable(table_map, table, f"Table {table} has no primary key at this place of the log.")
+        return layout
+
+    def _unreadable(self, table_map: TableMap, table: str, reason: str) -> UnreadableTable:
+        try:
+            bare = bare_layout(table_map, self._server.flavour)
+        except SchemaMismatch:
+            return UnreadableTable(table, reason, None)
+        return UnreadableTable(table, reason, bare)
+
+    def _shape_of(self, number: int) -> KnownShape | None:
+        """Over a connection of its own: it is seldom asked for a new one.  Those that were read are kept: the triggers
+        may be uninstalled before the log is read so far."""
+        if number not in self._shapes:
+            with suppress(JournalMissing), closing(connect(self._info)) as connection, explained(self._info):
+                self._shapes |= read_shapes(connection)
+        return self._shapes.get(number)
 
 
 class BinlogDatabase:
-    """``captures``, ``lookups``, ``check`` and ``patterns``: as of `cdc.capture.binlog.source.BinlogSource`.
+    """A `cdc.capture.base.SourceDatabase`.  ``captures``, ``lookups``: as of `cdc.capture.binlog.source.BinlogSource`.
 
     ``secrets``: the secret columns of each table that is captured.  ``log``: how the server is asked for its log.
     """
 
     def __init__(
-        self,
-        name: str,
-        info: ConnectionInfo,
-        captures: Sequence[Capture],
-        lookups: Sequence[Capture],
-        *,
-        check: Check | None,
-        patterns: Patterns | None,
-        limits: LogLimits,
-        clock: Clock,
-        log: type[LogConnection],
+        self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture], log: type[LogConnection]
     ) -> None:
         self.info = info
         self._history = LogHistory(info, log)
         self.secrets = {capture.table: capture.hidden for capture in captures}
         self.lookup = MySQLLookup(self.secrets | {capture.table: capture.hidden for capture in lookups})
         self.session = MySQLSession(info)
-        self._turn = ConsumerTurn(name)
-        self._limits = limits
         self._server: LogServer | None = None
         self._in_log: LogTables | None = None
-        self._trigger_check = TriggerCheck(name, check, limits.check_pause, clock)
-        self._new_tables = NewTables(name, patterns, clock)
-        self._checked_at = 0.0
         self._watched: LogPosition | None = None
-
-    @property
-    def standby(self) -> bool:
-        return self._turn.awaited
-
-    @property
-    def problems(self) -> Sequence[str]:
-        return self._new_tables.problems
 
     @property
     def server(self) -> LogServer:
@@ -78,20 +148,34 @@ class BinlogDatabase:
         assert self._in_log is not None, "connected"
         return self._in_log
 
-    async def connect(self) -> dict[str, Table]:
-        """As the only consumer; the captured tables.  Raises `SourceError` when there are such without a key."""
+    async def connect(self) -> None:
         await self.session.connect(self._prepare)
-        await self._turn.take(self.session.try_lock, self._limits.standby)
-        await self.meet()
-        tables = await self.tables()
-        self._check_keys(tables)
-        return tables
 
     def _prepare(self, connection: Connection[Any]) -> None:
         self._server = ask_server(connection, self.info)
-        self._in_log = LogTables(self.info, self._server, self.secrets)
+        self._in_log = LogTables(self.info, self._server)
 
-    def _check_keys(self, tables: dict[str, Table]) -> None:
+    async def try_lock(self, seconds: float) -> bool:
+        return await self.session.try_lock(seconds)
+
+    async def disconnect(self) -> None:
+        await self.session.disconnect()
+
+    async def table_names(self) -> list[str]:
+        return await self.session.run(table_names)
+
+    async def installed(self) -> list[str]:
+        """The log has every table."""
+        return await self.table_names()
+
+    def capture(self, captures: Sequence[Capture]) -> None:
+        self.secrets = self.secrets | {capture.table: capture.hidden for capture in captures}
+        self.lookup.hide(self.secrets)
+
+    def leave_out(self, tables: Collection[str]) -> None:
+        self.secrets = {table: secrets for table, secrets in self.secrets.items() if table not in tables}
+
+    def check_keys(self, tables: dict[str, Table]) -> None:
         """Without a primary key, records have no names: said at once, before anything is read."""
         keyless = sorted(name for name, table in tables.items() if not table.key)
         if keyless:
@@ -100,20 +184,7 @@ class BinlogDatabase:
                 "Give them one, or take them out of the rules.",
             )
 
-    def closing(self) -> None:
-        """What is being asked is not waited for any more."""
-        self.session.closing.set()
-
-    async def disconnect(self) -> None:
-        await self.session.disconnect()
-
-    async def stop_checks(self) -> None:
-        await self._trigger_check.close()
-        await self._new_tables.close()
-
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        if not values:
-            return []
         return await self.session.run(lambda connection: self.lookup.rows(connection, table, column, values))
 
     async def all_rows(self, table: str) -> list[Row]:
@@ -137,30 +208,9 @@ class BinlogDatabase:
             raise error
 
     async def watch(self, stand: LogPosition) -> None:
-        """Check once a second that we are still the only consumer, and that the log was not reset while it was read: a
-        MySQL whose log was reset sends nothing until it is as long as before."""
-        now = asyncio.get_running_loop().time()
-        if now - self._checked_at >= self._limits.idle:
-            await self.session.check_lock()
-            if stand == self._watched and (await self.session.run(log_end)).place() < stand.place():
-                raise SourceUnavailable(f"The log of {self.info.describe()} is shorter than it was: it was reset.")
-            self._watched = stand
-            self._checked_at = now
-            if self.server.cascades:
-                self._trigger_check.mended()
-
-    async def meet(self) -> list[str]:
-        """Tables that were not captured before, and are from now on: those without a primary key have no records."""
-        if not self._new_tables.due():
-            self._new_tables.extended()
-            return []
-        names = await self.session.run(table_names)
-        met = self._new_tables.look(names, names).tables
-        if met:
-            self.secrets = self.secrets | {capture.table: capture.hidden for capture in met}
-            self.lookup.hide(self.secrets)
-            found = await self.tables()
-            keyless = {each.table for each in met if each.table not in found or not found[each.table].key}
-            self.secrets = {table: secrets for table, secrets in self.secrets.items() if table not in keyless}
-            self._in_log = LogTables(self.info, self.server, self.secrets)
-        return [capture.table for capture in met if capture.table in self.secrets]
+        """Check that we are still the only consumer, and that the log was not reset while it was read: a MySQL whose
+        log was reset sends nothing until it is as long as before."""
+        await self.session.check_lock()
+        if stand == self._watched and (await self.session.run(log_end)).place() < stand.place():
+            raise SourceUnavailable(f"The log of {self.info.describe()} is shorter than it was: it was reset.")
+        self._watched = stand

@@ -11,9 +11,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.capture.binlog.connection import HEARTBEAT, LogConnection, log_head, log_owner
-from cdc.capture.binlog.dump_command import FILE_START
-from cdc.capture.binlog.log_history import LogHistory
+from cdc.capture.binlog.connection import FILE_START, HEARTBEAT, LogConnection, LogHistory, log_head, log_owner
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused

@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cdc.capture.binlog.journal_rows import JournalRows
-from cdc.capture.binlog.layout import LogLayout
+from cdc.capture.binlog.layout import LogLayout, UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap
-from cdc.capture.binlog.unreadable import UnreadableTable
 
 #: How rows of a table are read; None for a table of no interest.
 Layouts = Callable[[TableMap], LogLayout | UnreadableTable | JournalRows | None]

@@ -260,3 +260,12 @@ def _wanted(log: LogColumn, column: MySQLColumn | None, flavour: Flavour) -> _De
     if log.members is None and column.data_type in ("enum", "set"):
         return _Described(replace(log, members=members_of(column.column_type)), column)
     return _Described(log, column)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableTable:
+    """``reason``: a sentence.  ``bare``: what counts the rows, if even that is possible."""
+
+    table: str
+    reason: str
+    bare: LogLayout | None

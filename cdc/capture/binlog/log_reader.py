@@ -29,8 +29,7 @@ from cdc.capture.binlog.event import (
 )
 from cdc.capture.binlog.item import Idle, Item, Layouts, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.rows_reader import RowsReader
-from cdc.capture.binlog.transaction_rows import TransactionRows
+from cdc.capture.binlog.rows_reader import RowsReader, TransactionRows
 from cdc.model.errors import MalformedEvent
 
 _QUERY_LENGTHS = Struct("<27xBxxH")

@@ -7,12 +7,12 @@ from datetime import datetime
 from struct import Struct
 
 from cdc.capture.binlog.compressed import payload
+from cdc.capture.binlog.cursor import UnreadBytes
 from cdc.capture.binlog.event import HEADER_BYTES, LogEventType
 from cdc.capture.binlog.gtid import GtidSet, parse_gtid, parse_tagged_gtid
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.log_reader import LogReader, moment
-from cdc.capture.binlog.unread_bytes import UnreadBytes
 from cdc.model.errors import MalformedEvent
 
 _GTID, _TAGGED = int(LogEventType.GTID), int(LogEventType.GTID_TAGGED)

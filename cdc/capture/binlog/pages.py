@@ -1,72 +1,96 @@
 """Pages of tables beside the binlog: the place of a page's snapshot in the log, and when its rows are emitted.
 
 The log's end after the snapshot includes everything that the snapshot shows; a `VisibilityCheck` says whether the
-snapshot shows everything that was emitted.
+snapshot shows everything that was emitted.  The server writes a commit to its log first and shows it a moment later, in
+the same order; it has no statement that says which commit it showed last.  The rows do: a change that was emitted is
+shown if its row is not as it was before.  (While it is not, no other transaction can have changed that row; a later
+change is shown later.)  And where the last change is shown, all before it are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pymysql.connections import Connection
 
-from cdc.capture.base import Backfills
 from cdc.capture.binlog.connection import log_end
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.visibility import VisibilityCheck, last_witness
 from cdc.capture.mysql_lookup import MySQLLookup
 from cdc.capture.mysql_session import MySQLSession
-from cdc.capture.pages import PageReader, PageRequest, TablePage, Told
-from cdc.capture.reread import Reread
+from cdc.capture.pages import PageRequest, TablePage
 from cdc.database.mysql_connection import rows
-from cdc.model.change import BackfillStep, Transaction
-from cdc.model.column import Table
+from cdc.model.change import Operation, Row, RowChange, Transaction
 from cdc.model.errors import SourceError
 
-#: Seconds to wait for changes that come before a page of a table.
-_SOON = 0.002
 #: As `LogPosition.place`.
 Place = tuple[int, int]
 
 
+class VisibilityCheck(NamedTuple):
+    """The row of ``table`` with this key was ``before`` (None: not there) until a change that the log told of."""
+
+    table: str
+    key: Row
+    before: Row | None
+
+    def shown(self, row: Row | None) -> bool:
+        """``row``: what the snapshot has under the key."""
+        return row != self.before
+
+
+def last_witness(transactions: Sequence[Transaction]) -> VisibilityCheck | None:
+    """Of the last change that made a difference; what made none cannot be seen, nor need it be."""
+    for transaction in reversed(transactions):
+        seen: set[tuple[object, ...]] = set()
+        for change in reversed(transaction.changes):
+            name = (change.table, *change.key.values())
+            if change.operation not in (Operation.READ, Operation.TRUNCATE) and name not in seen:
+                seen.add(name)
+                visibility = _visibility(change, transaction.changes)
+                if visibility is not None:
+                    return visibility
+    return None
+
+
+def _visibility(last: RowChange, changes: Sequence[RowChange]) -> VisibilityCheck | None:
+    """Of what a transaction did to the key of its change ``last``; None when that is as before."""
+    key = last.key
+    for change in changes:
+        if change.table != last.table:
+            continue
+        if change.before is not None and _under(change.before, key):
+            return None if change.before == last.after else VisibilityCheck(last.table, key, change.before)
+        if change.after is not None and _under(change.after, key):
+            return None if last.after is None else VisibilityCheck(last.table, key, None)
+    return None
+
+
+def _under(row: Row, key: Row) -> bool:
+    return all(row.get(column) == value for column, value in key.items())
+
+
 class BinlogPages:
-    def __init__(self, reader: PageReader, session: MySQLSession, lookup: MySQLLookup) -> None:
-        self._reader = reader
+    """Reads pages with their places, and knows how far the log was read."""
+
+    def __init__(self, session: MySQLSession, lookup: MySQLLookup) -> None:
         self._session = session
         self._lookup = lookup
         self._visibility: VisibilityCheck | None = None
         self._mark: Place = (0, 0)
         self._reached: Place = (0, 0)
 
-    def use(self, backfills: Backfills, reached: LogPosition) -> None:
-        """The log was read up to ``reached``."""
-        self._reader.use(backfills)
+    def begin(self, reached: LogPosition) -> None:
+        """The log is read from there on."""
         self._reached = reached.place()
 
-    def soon(self, tables: Sequence[str]) -> None:
-        self._reader.soon(tables)
-
-    def rest(self, wanted: PageRequest | None, idle: float) -> float:
-        """Seconds to wait for changes at most: a moment, where a page is to be read or told behind them."""
-        return _SOON if wanted is not None or self.ready else self._reader.rest(idle)
-
-    async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> PageRequest | None:
-        """The page to read next, unless one is under way."""
-        return None if self._reader.under_way else await self._reader.wanted(rereads, tables)
-
     def follow(self, transactions: Sequence[Transaction], reached: LogPosition) -> None:
-        """The log tells of these, up to ``reached``."""
-        self._reader.follow(transactions)
+        """The log has these, up to ``reached``."""
         self._reached = reached.place()
         self._visibility = last_witness(transactions) or self._visibility
 
-    async def read(self, wanted: PageRequest) -> None:
-        await self._reader.read(wanted, partial(self._page, wanted))
-
-    async def _page(self, wanted: PageRequest) -> TablePage | None:
-        """None while it does not show all that was told."""
+    async def read(self, wanted: PageRequest) -> TablePage | None:
+        """None while it does not show everything that was emitted."""
 
         def read(connection: Connection[Any]) -> tuple[TablePage, tuple[Place, bool]]:
             return self._lookup.page(connection, wanted, lambda: self._marks(connection, wanted))
@@ -93,19 +117,6 @@ class BinlogPages:
         self._visibility = None  # what is shown once is shown for ever
         return True
 
-    def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
-        self._reader.ahead(step, read)
-
-    async def settled(self) -> None:
-        await self._reader.settled()
-
-    async def drop(self) -> None:
-        await self._reader.drop()
-
-    @property
-    def ready(self) -> bool:
-        """Whether a page is to be told now."""
-        return self._reader.under_way and self._reached >= self._mark
-
-    def told(self, rereads: Sequence[Reread]) -> Told:
-        return self._reader.told(rereads)
+    def emitted(self) -> bool:
+        """Return whether everything that the last page shows was emitted."""
+        return self._reached >= self._mark

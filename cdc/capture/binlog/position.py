@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,22 +9,12 @@ import orjson
 
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.schema_history import Version
-from cdc.capture.reread import Reread
-from cdc.model.errors import SourceError
+from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.model.position import Position
 
 
 @dataclass(frozen=True, slots=True)
-class LogTransactionPart:
-    """The first transaction behind the position is a huge one, of which the records up to number ``records`` are
-    stored."""
-
-    token: str
-    records: int
-
-
-@dataclass(frozen=True, slots=True)
-class BinlogPosition:
+class BinlogPosition(SourcePosition):
     """``log``: everything before it is stored.  ``server``: whose files its file and offset are good for.
     ``schema``: `Version.dump` of what the captured tables are like there.  ``captured``: the tables that were captured
     up to there, also those that the database does not have."""
@@ -34,8 +23,6 @@ class BinlogPosition:
     server: str
     schema: str
     captured: tuple[str, ...]
-    rereads: tuple[Reread, ...] = ()
-    huge: LogTransactionPart | None = None
 
     def dump(self) -> Position:
         fields = {
@@ -54,7 +41,7 @@ class BinlogPosition:
 
     @staticmethod
     def load(position: Position) -> BinlogPosition:
-        try:
+        with written_by("a binlog source"):
             fields: dict[str, Any] = orjson.loads(position)
             huge = fields["huge"]
             loaded = BinlogPosition(
@@ -62,13 +49,8 @@ class BinlogPosition:
                 fields["server"],
                 fields["schema"],
                 tuple(fields["captured"]),
-                tuple(Reread(*each) for each in fields["rereads"]),
-                None if huge is None else LogTransactionPart(*huge),
+                rereads=rereads_of(fields["rereads"]),
+                huge=None if huge is None else HugePart(*huge),
             )
             Version.load(loaded.schema)
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
-            raise SourceError(
-                "The position in the outbox was not written by a binlog source.",
-                "If capture was changed on purpose, see docs/sources.md on moving between sources.",
-            ) from error
         return loaded

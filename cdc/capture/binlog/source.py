@@ -20,25 +20,23 @@ from functools import partial
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills
 from cdc.capture.binlog.chunk import ChunkLimits, ChunkReader, LogChunk
-from cdc.capture.binlog.connection import LogConnection
+from cdc.capture.binlog.connection import FILE_START, LogConnection
 from cdc.capture.binlog.database import BinlogDatabase
-from cdc.capture.binlog.dump_command import FILE_START
-from cdc.capture.binlog.limits import LogLimits
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.log_thread import LogThread
 from cdc.capture.binlog.pages import BinlogPages
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.schema_history import SchemaHistory, Version
 from cdc.capture.binlog.schema_now import SchemaNow
-from cdc.capture.journal.trigger_check import Check
-from cdc.capture.new_tables import Patterns
-from cdc.capture.pages import PageReader, PageRequest
-from cdc.capture.reread import with_gaps
-from cdc.model.change import Batch, Gap, Operation, Row, Transaction, Value
-from cdc.model.clock import Clock, SystemClock
-from cdc.model.column import Capture, Table
+from cdc.capture.limits import LogLimits
+from cdc.capture.new_tables import Check, Patterns
+from cdc.capture.pages import PageRequest, TablePage
+from cdc.capture.position import Reread
+from cdc.capture.source import CaptureSource
+from cdc.model.change import Batch, Transaction
+from cdc.model.clock import Clock
+from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogIncomplete, LogPurged, SourceError
 from cdc.model.position import Position
@@ -48,13 +46,16 @@ _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and rea
 log = structlog.get_logger()
 
 
-class BinlogSource:
+class BinlogSource(CaptureSource[BinlogPosition]):
     """A `cdc.capture.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
 
     ``reread_purged``: when the log behind the position is gone, read all captured tables and go on from the log's end;
     else that is an error.  ``connection``: how the server is connected to and asked for its log.
     ``check``: mends the triggers that journal cascades, where they are installed.
     """
+
+    _database: BinlogDatabase
+    _limits: LogLimits
 
     def __init__(
         self,
@@ -70,103 +71,66 @@ class BinlogSource:
         limits: LogLimits | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._name = name
+        database = BinlogDatabase(info, captures, lookups, connection)
+        super().__init__(name, database, limits or LogLimits(), clock, patterns=patterns, check=check)
         self._reread_purged = reread_purged
         self._log = connection
-        self._limits = limits or LogLimits()
-        self._clock = clock or SystemClock()
-        self._database = BinlogDatabase(
-            name,
-            info,
-            captures,
-            lookups,
-            check=check,
-            patterns=patterns,
-            limits=self._limits,
-            clock=self._clock,
-            log=connection,
-        )
-        pages = PageReader(name, self._limits.batch, self._limits.reread_pause, self._clock)
-        self._pages = BinlogPages(pages, self._database.session, self._database.lookup)
+        self._snapshots = BinlogPages(database.session, database.lookup)
         self._reader: LogThread | None = None
         self._given: Position | None = None
-        self._stand: BinlogPosition | None = None
-        self._tables: dict[str, Table] = {}
-        self._caught_up = False
-        self._stored_at = 0.0
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def standby(self) -> bool:
-        return self._database.standby
-
-    @property
-    def problems(self) -> Sequence[str]:
-        return self._database.problems
+        self._checked_at = 0.0
 
     # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
         self._given = position
-        self._stand = None if position is None else BinlogPosition.load(position)
+        if position is not None:
+            self._position = BinlogPosition.load(position)
         self._caught_up = False
-        self._tables = await self._database.connect()
-        if self._stand is None:
-            self._begin(await self._database.schema(frozenset(self._database.secrets)))
+        await self._database.connect()
+        await self._become_consumer()
+        await self._meet_keyed()
+        self._tables = await self.tables()
+        self._database.check_keys(self._tables)
+        if position is None:
+            self._begin_at_end(await self._database.schema(frozenset(self._database.secrets)))
 
-    async def close(self) -> None:
-        await self._pages.drop()
-        self._database.closing()
-        await self._database.stop_checks()
+    async def _resume(self) -> Batch | None:
+        try:
+            await self._open_log()
+        except (LogPurged, LogIncomplete) as error:
+            first = await self._start_over(error)
+            await self._open_log()
+            return first
+        return None if self._position.dump() == self._given else self._batch((), self._position)
+
+    async def _stop_reading(self) -> None:
+        self._database.session.closing.set()  # what is being asked is not waited for any more
+        await self._close_log()
+
+    async def _close_log(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
-        await self._database.disconnect()
 
     async def acknowledge(self, position: Position) -> None:
         """The server keeps its log whatever we say: nothing to forget."""
 
-    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        return await self._database.rows(table, column, values)
-
-    async def all_rows(self, table: str) -> list[Row]:
-        return await self._database.all_rows(table)
-
-    async def tables(self) -> dict[str, Table]:
-        return await self._database.tables()
-
-    async def _follow(self, tables: Sequence[str]) -> Batch:
-        """New tables too, from where we are; what was written into them before is read."""
-        assert self._reader is not None, "reading"
-        assert self._stand is not None, "reading"
-        await self._reader.close()
-        self._caught_up = False
-        self._pages.soon(tables)
-        token = f"new/{self._stand.log.file}/{self._stand.log.offset}"
-        return self._batch_at(
-            replace(self._stand, rereads=with_gaps(self._stand.rereads, dict.fromkeys(tables, token)))
-        )
-
     # -- where reading begins ---------------------------------------------------------------------------------------
 
-    def _begin(self, now: SchemaNow) -> None:
+    def _begin_at_end(self, now: SchemaNow) -> None:
         """At the end of the log."""
         version = Version({name: (table,) for name, table in now.tables.items()})
-        self._database.log_tables.history = SchemaHistory(version)
-        self._stand = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._database.secrets)))
+        self._position = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._database.secrets)))
         self._caught_up = True
 
     async def _open_log(self) -> None:
         """At the position, with what is known there; tables that are captured now and were not then are looked at."""
-        stand = self._stand
-        assert stand is not None, "opened"
+        stand = self._position
         version = stand.version.only(self._database.secrets)
         new = frozenset(self._database.secrets) - set(stand.captured)
         huge = stand.huge if set(stand.captured) == set(self._database.secrets) else None
-        self._database.log_tables.history = SchemaHistory(version)
+        self._database.log_tables.begin(self._database.secrets, version)
         stand = replace(stand, server=self._database.server.name, log=self._log_at(stand))
         await self._database.check_history(stand.log)
         self._reader = reader = LogThread(self._database.info, self._database.log_tables.concerned, self._log)
@@ -175,7 +139,9 @@ class BinlogSource:
             version = await self._version_behind(stand.log, new)
             self._database.log_tables.history = SchemaHistory(version)
         captured = tuple(sorted(self._database.secrets))
-        self._stand = replace(stand, captured=captured, schema=version.dump(), huge=huge)
+        self._position = replace(stand, captured=captured, schema=version.dump(), huge=huge)
+        self._pages.use()
+        self._snapshots.begin(stand.log)
 
     def _log_at(self, stand: BinlogPosition) -> LogPosition:
         """The position in the log of this server: another one's log has other places, of which nothing is known before
@@ -208,26 +174,13 @@ class BinlogSource:
         if not self._reread_purged:
             hint = error.hint if "on_purged" in error.hint else f"{error.hint} {_WAY_OUT}".strip()
             raise type(error)(error.message, hint) from error
-        if self._reader is not None:
-            await self._reader.close()
-            self._reader = None
-        stand = self._stand
+        await self._close_log()
+        behind = self._position.log.describe()
         now = await self._database.schema(frozenset(self._database.secrets))
-        self._begin(now)
-        assert self._stand is not None, "begun"
-        log.error(
-            "lost",
-            source=self._name,
-            behind=None if stand is None else stand.log.describe(),
-            up_to=now.head.describe(),
-            reason=error.message,
-            action="reading all captured tables again; deleted records are not told of",
-        )
+        self._tables = await self.tables()
+        self._begin_at_end(now)
         token = f"{now.head.file}/{now.head.offset}"
-        rereads = with_gaps((), dict.fromkeys(sorted(now.tables), token))
-        time = self._clock.now()
-        gaps = tuple(Gap(table, Operation.READ, time) for table in sorted(now.tables))
-        return self._batch_at(replace(self._stand, rereads=rereads), gaps=gaps)
+        return self._lost(self._position, token, error.message, behind=behind, up_to=now.head.describe())
 
     # -- the schema -------------------------------------------------------------------------------------------------
 
@@ -245,90 +198,51 @@ class BinlogSource:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def begin(self) -> Batch | None:
-        if self._reader is not None:
-            return None
+    async def _changes(self, seconds: float) -> AsyncIterator[Batch]:
+        if new := await self._meet_keyed():
+            yield await self._from_here(new)
+            await self._open_log()
+            return
         try:
-            await self._open_log()
+            chunk = await self._next(seconds)
         except (LogPurged, LogIncomplete) as error:
-            first = await self._start_over(error)
+            yield await self._start_over(error)
             await self._open_log()
-            return first
-        assert self._stand is not None, "opened"
-        return None if self._stand.dump() == self._given else self._batch_at(self._stand)
-
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
-        if (first := await self.begin()) is not None:
-            yield first
-        assert self._stand is not None, "opened"
-        self._pages.use(backfills, self._stand.log)
-        while True:
-            if new := await self._database.meet():
-                yield await self._follow(new)
-                await self._open_log()
-                self._pages.use(backfills, self._stand.log)
-            wanted = await self._wanted()
-            try:
-                chunk = await self._next(self._patience(wanted))
-            except (LogPurged, LogIncomplete) as error:
-                yield await self._start_over(error)
-                await self._open_log()
-                self._pages.use(backfills, self._stand.log)
-                continue
-            if chunk is not None:
-                batch = await self._batch(chunk)
-                self._pages.follow(chunk.transactions, chunk.position)
-                if batch is not None:
-                    yield batch
-            if wanted is not None and self._caught_up:
-                await self._pages.read(wanted)
-            if self._pages.ready:
-                told = self._told()
-                self._pages.ahead(told.step, self._read_next)
-                yield told
-                await self._pages.settled()
-
-    def _patience(self, wanted: PageRequest | None) -> float:
-        """Seconds to wait for changes.  Before the log's end they are sure to come, and no page is asked for."""
-        if self._caught_up or self._pages.ready:
-            return self._pages.rest(wanted, self._limits.idle)
-        return self._limits.idle
-
-    async def _read_next(self) -> None:
-        wanted = await self._wanted()
-        if wanted is not None:
-            await self._pages.read(wanted)
+            return
+        if chunk is not None:
+            batch = await self._batch_of(chunk)
+            self._snapshots.follow(chunk.transactions, chunk.position)
+            if batch is not None:
+                yield batch
 
     async def _next(self, seconds: float) -> LogChunk | None:
         """None when nothing happened for so long."""
         assert self._reader is not None, "reading"
-        assert self._stand is not None, "reading"
-        await self._database.watch(self._stand.log)
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at >= self._limits.idle:
+            await self._database.watch(self._position.log)
+            self._checked_at = now
+            if self._database.server.cascades:
+                self._trigger_check.mended()
         chunk = await self._reader.next(seconds)
         if chunk is not None:
             self._caught_up = chunk.caught_up
         return chunk
 
-    async def _batch(self, chunk: LogChunk) -> Batch | None:
+    async def _batch_of(self, chunk: LogChunk) -> Batch | None:
         """None when there is nothing that should be stored now."""
-        assert self._stand is not None, "reading"
         assert self._reader is not None, "reading"
         transactions = chunk.transactions
         if chunk.altered and chunk.reached is not None:
             transactions = self._of_known(transactions)
             version = await self._version_behind(chunk.reached, chunk.altered)
             self._database.log_tables.history.change(version, chunk.reached)
-        stand = replace(
-            self._stand,
-            log=chunk.position,
-            schema=self._database.log_tables.history.text_at(chunk.position),
-            rereads=with_gaps(self._stand.rereads, {lost.gap.table: lost.token for lost in chunk.lost}),
-            huge=chunk.huge,
-        )
-        waited = asyncio.get_running_loop().time() - self._stored_at >= self._limits.progress
-        progress = stand.log != self._stand.log and waited
-        if transactions or chunk.lost or chunk.altered or progress:
-            return self._batch_at(stand, transactions, tuple(lost.gap for lost in chunk.lost))
+        gaps = {lost.gap.table: lost.token for lost in chunk.lost}
+        schema = self._database.log_tables.history.text_at(chunk.position)
+        moved = chunk.position != self._position.log
+        position = replace(self._position.with_gaps(gaps), log=chunk.position, schema=schema, huge=chunk.huge)
+        if transactions or chunk.lost or chunk.altered or (moved and self._due_progress()):
+            return self._batch(transactions, position, tuple(lost.gap for lost in chunk.lost))
         return None
 
     def _of_known(self, transactions: Sequence[Transaction]) -> tuple[Transaction, ...]:
@@ -337,24 +251,33 @@ class BinlogSource:
         kept = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
         return tuple(each for each in kept if each.changes)
 
-    def _batch_at(
-        self, stand: BinlogPosition, transactions: tuple[Transaction, ...] = (), gaps: tuple[Gap, ...] = ()
-    ) -> Batch:
-        self._stand = stand
-        self._stored_at = asyncio.get_running_loop().time()
-        return Batch(transactions, stand.dump(), gaps)
-
     # -- pages of tables --------------------------------------------------------------------------------------------
 
-    async def _wanted(self) -> PageRequest | None:
+    def _rereads(self) -> Sequence[Reread]:
         """Not while rows of a table are still to come that cannot be read: it would have to begin again."""
-        assert self._stand is not None, "reading"
         uncertain = self._database.log_tables.history.current.uncertain
-        rereads = [each for each in self._stand.rereads if each.table not in uncertain]
-        return await self._pages.wanted(rereads, self._tables) if self._caught_up else None
+        return [each for each in self._position.rereads if each.table not in uncertain]
 
-    def _told(self) -> Batch:
-        assert self._stand is not None, "reading"
-        told = self._pages.told(self._stand.rereads)
-        batch = self._batch_at(replace(self._stand, rereads=told.rereads), told.transactions, told.gaps)
-        return replace(batch, step=told.step)
+    async def _page(self, wanted: PageRequest) -> TablePage | None:
+        return await self._snapshots.read(wanted)
+
+    def _emitted(self) -> bool:
+        return self._snapshots.emitted()
+
+    # -- new tables -------------------------------------------------------------------------------------------------
+
+    async def _meet_keyed(self) -> list[str]:
+        """Tables that were not captured before, and are from now on: those without a primary key have no records."""
+        self._new_tables.extended()
+        met = [capture.table for capture in (await self._meet()).tables]
+        keyless = {table for table in met if table not in self._tables or not self._tables[table].key}
+        self._database.leave_out(keyless)
+        return [table for table in met if table not in keyless]
+
+    async def _from_here(self, tables: Sequence[str]) -> Batch:
+        """New tables too, from where we are; what was written into them before is read."""
+        await self._close_log()
+        self._caught_up = False
+        self._pages.soon(tables)
+        token = f"new/{self._position.log.file}/{self._position.log.offset}"
+        return self._batch((), self._position.with_gaps(dict.fromkeys(tables, token)))

@@ -5,15 +5,37 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
+from cdc.capture.binlog.cursor import UnreadBytes
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.log_reader import LogReader
 from cdc.capture.binlog.mariadb_reader import MariaDBReader
 from cdc.capture.binlog.mysql_reader import MySQLReader
-from cdc.capture.binlog.refusal import refusal
-from cdc.capture.binlog.unread_bytes import UnreadBytes
-from cdc.database.mysql_connection import Flavour
-from cdc.model.errors import MalformedEvent
+from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour
+from cdc.model.errors import LogRefused, MalformedEvent, SourceError, SourceUnavailable
+
+_STATE_MARK = ord("#")
+_STATE_BYTES = 6
+#: The query was interrupted: KILL, or the server shuts down.
+_INTERRUPTED = 1317
+
+
+def refusal(packet: bytes) -> SourceError:
+    """``packet``: an error packet."""
+    code = int.from_bytes(packet[1:3], "little")
+    start = 3 + (_STATE_BYTES if packet[3:4] == bytes([_STATE_MARK]) else 0)
+    words = packet[start:].decode("utf-8", "replace").strip().rstrip(".")
+    if code in UNAVAILABLE or code == _INTERRUPTED:
+        return SourceUnavailable(
+            f"The server ends sending its log: {words} (error {code}).", "It is tried again; see the server's own log."
+        )
+    if code in NO_PRIVILEGE:
+        return SourceError(
+            f"The server does not let this account read its log: {words} (error {code}).",
+            "GRANT REPLICATION SLAVE ON *.* TO the account.",
+        )
+    return LogRefused(f"The server does not give its log: {words} (error {code}).")
+
 
 #: Rows of one transaction beyond so many bytes are kept on disk.
 SPILL_BYTES = 16 << 20

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple, Protocol
 
 import structlog
 
-from cdc.capture.base import Lookup
+from cdc.capture.base import SourceDatabase
 from cdc.capture.journal.position import NO_MARKER, Marker
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Operation, RowChange
-from cdc.model.column import Capture, Table
 from cdc.model.errors import reportable_error
 
 log = structlog.get_logger()
@@ -76,22 +75,9 @@ async def in_slices(rows: Iterator[JournalRow]) -> list[JournalRow]:
         made += some
 
 
-class JournalDatabase(Lookup, Protocol):
-    """One connection that holds the consumer lock, reads the journal and deletes from it.
-
-    The lock lives on the connection that reads and deletes: who lost the lock can do neither.  Every method may raise
-    `SourceUnavailable`, after which only ``disconnect`` may be called.
-    """
-
-    async def connect(self) -> None:
-        """Connect and check the installation (`JournalMissing`)."""
-        ...
-
-    async def try_lock(self, seconds: float) -> bool:
-        """Try for up to ``seconds`` to become the only consumer of this database."""
-        ...
-
-    async def disconnect(self) -> None: ...
+class JournalDatabase(SourceDatabase, Protocol):
+    """One connection that holds the consumer lock, reads the journal and deletes from it.  `connect` raises
+    `JournalMissing`."""
 
     async def peek(self, limit: int) -> list[JournalRow]:
         """Up to ``limit`` visible rows.  Fewer than ``limit`` means that these are all that is visible in one snapshot,
@@ -133,22 +119,6 @@ class JournalDatabase(Lookup, Protocol):
         """Until something new may be in the journal, or ``seconds`` at most; may return early."""
         ...
 
-    async def table_names(self) -> list[str]:
-        """Of all tables that there are now and that the account may see."""
-        ...
-
-    async def installed(self) -> Collection[str]:
-        """Of the tables whose triggers are installed, as the installation records it now."""
-        ...
-
-    def capture(self, captures: Sequence[Capture]) -> None:
-        """These tables are wanted too, from the next `tables` on."""
-        ...
-
     async def definitions(self) -> object:
         """Something that is another one after a captured table was altered, or swapped for another one."""
-        ...
-
-    async def tables(self) -> dict[str, Table]:
-        """The captured tables as the database has them now, secret columns absent."""
         ...

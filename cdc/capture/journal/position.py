@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdc.capture.reread import Reread, with_gaps
-from cdc.model.errors import SourceError
+from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.model.position import Position
 
 
@@ -28,34 +27,19 @@ MOVED: Final = Marker("*")
 
 
 @dataclass(frozen=True, slots=True)
-class JournalTransactionPart:
-    """A huge transaction of which the records up to number ``records`` are stored."""
-
-    token: str
-    records: int
-
-
-@dataclass(frozen=True, slots=True)
-class JournalPosition:
+class JournalPosition(SourcePosition):
     """``done``: the transactions of the last batch, and those before it whose deletion was under way, all of them
     stored.  Everything before them has been deleted from the journal."""
 
     done: tuple[str, ...] = ()
-    huge: JournalTransactionPart | None = None
-    rereads: tuple[Reread, ...] = ()
     marker: Marker = NO_MARKER
 
-    def next(
-        self,
-        done: tuple[str, ...] = (),
-        huge: JournalTransactionPart | None = None,
-        rereads: tuple[Reread, ...] | None = None,
-    ) -> JournalPosition:
-        """Return the position that follows this one; ``rereads``: None: the same."""
+    def next(self, done: tuple[str, ...] = (), huge: HugePart | None = None) -> JournalPosition:
+        """Return the position that follows this one."""
         marker = self.marker
         if marker.outbox and marker != MOVED:
             marker = Marker(marker.outbox, marker.batch + 1)
-        return JournalPosition(done, huge, self.rereads if rereads is None else rereads, marker)
+        return JournalPosition(done, marker, huge=huge, rereads=self.rereads)
 
     def outdated(self, found: Marker) -> bool:
         """Return whether the journal, which holds ``found``, lacks changes that the outbox of this position lacks."""
@@ -64,13 +48,8 @@ class JournalPosition:
     def adopting(self, found: Marker, tables: Iterable[str]) -> JournalPosition:
         """Return the position of an outbox that takes the place of the one that read the journal until ``found``:
         these tables are read again, because changes of all of them may be missing."""
-        token = f"outbox/{found.batch}"
-        rereads = with_gaps(self.rereads, dict.fromkeys(sorted(tables), token))
-        return JournalPosition(rereads=rereads, marker=found)
-
-    def with_gaps(self, gaps: dict[str, str]) -> JournalPosition:
-        """Also read these tables again (table → token of the gap)."""
-        return replace(self, rereads=with_gaps(self.rereads, gaps))
+        position = JournalPosition(marker=found, rereads=self.rereads)
+        return position.with_gaps(dict.fromkeys(sorted(tables), f"outbox/{found.batch}"))
 
     def dump(self) -> Position:
         return Position(
@@ -88,17 +67,12 @@ class JournalPosition:
     def load(position: Position | None) -> JournalPosition:
         if position is None:
             return JournalPosition()
-        try:
+        with written_by("a trigger source"):
             fields: dict[str, Any] = orjson.loads(position)
             huge = fields["huge"]
             return JournalPosition(
                 done=tuple(fields["done"]),
-                huge=None if huge is None else JournalTransactionPart(*huge),
-                rereads=tuple(Reread(*each) for each in fields["rereads"]),
                 marker=Marker(*fields.get("marker", ())),
+                huge=None if huge is None else HugePart(*huge),
+                rereads=rereads_of(fields["rereads"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError(
-                "The position in the outbox was not written by a trigger source.",
-                "If capture was changed on purpose, see docs/sources.md on moving between sources.",
-            ) from error

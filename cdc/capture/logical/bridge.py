@@ -1,4 +1,4 @@
-"""What moving between triggers and PostgreSQL's log needs: see `cdc.capture.move.bridge.Bridge`.
+"""What moving between triggers and PostgreSQL's log needs: see `cdc.capture.move.source.Bridge`.
 
 A transaction has one number on both sides: the journal keeps all 64 bits of it, the log tells the lower 32.
 """
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cdc.capture.journal.position import MOVED, JournalPosition
 from cdc.capture.logical.position import LogicalPosition
-from cdc.capture.move.bridge import Mark
+from cdc.capture.move.source import Mark
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.database.postgres_lsn import lsn_number
 from cdc.model.change import Transaction

@@ -7,8 +7,7 @@ from contextlib import AsyncExitStack
 from cdc.capture.logical.peek import PeekStream
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.reader import holds
-from cdc.capture.logical.slot import SlotState, read_state
-from cdc.capture.logical.slot_care import ANOTHER_HISTORY, lost_behind
+from cdc.capture.logical.slot import ANOTHER_HISTORY, SlotState, lost_behind, read_state
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import PUBLICATION, slot_name

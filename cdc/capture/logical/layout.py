@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cdc.capture.logical.message import Cells, Delete, Insert, Relation, Unchanged, Update
+from cdc.capture.logical.decode import Cells, Delete, Insert, Relation, Unchanged, Update
 from cdc.database.postgres_types import Convert, PostgresType, Zone, converter
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Table

@@ -26,7 +26,7 @@ _PATIENCE = 3600.0
 
 
 class PeekStream:
-    """A `cdc.capture.logical.base.LogStream`."""
+    """A `cdc.capture.logical.reader.LogStream`."""
 
     def __init__(self, info: ConnectionInfo, slot: str, publication: str) -> None:
         self._link = PostgresConnection(info)

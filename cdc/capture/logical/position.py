@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from cdc.capture.logical.message import Begin
-from cdc.capture.reread import Reread, with_gaps
+from cdc.capture.logical.decode import Begin
+from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.database.postgres_lsn import lsn_number, lsn_text
-from cdc.model.errors import SourceError
 from cdc.model.position import Position
-
-
-@dataclass(frozen=True, slots=True)
-class HugePart:
-    """A huge transaction behind the position's LSN, of which the records up to number ``records`` are stored: as they
-    are numbered while these ``tables`` are captured."""
-
-    token: str
-    records: int
-    tables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +30,7 @@ class StoredCommit:
 
 
 @dataclass(frozen=True, slots=True)
-class LogicalPosition:
+class LogicalPosition(SourcePosition):
     """``lsn``: every transaction that committed before it is stored.  ``system``: the server's own identifier; LSNs of
     another one say nothing.  ``blind``: tables of which the log had lost sight, and maybe still has.  ``stored``: None
     where earlier versions wrote the position.  ``started``: the start of the server (microseconds since 1970) whose log
@@ -49,8 +38,6 @@ class LogicalPosition:
 
     lsn: int
     system: str
-    huge: HugePart | None = None
-    rereads: tuple[Reread, ...] = ()
     blind: tuple[str, ...] = ()
     stored: StoredCommit | None = None
     started: int = 0
@@ -74,10 +61,6 @@ class LogicalPosition:
         """The log shows nothing of these tables either."""
         return replace(self, blind=(*self.blind, *(table for table in tables if table not in self.blind)))
 
-    def with_gaps(self, gaps: Mapping[str, str]) -> LogicalPosition:
-        """Also read these tables again (table → token of the gap)."""
-        return replace(self, rereads=with_gaps(self.rereads, gaps))
-
     def dump(self) -> Position:
         fields = {
             "lsn": lsn_text(self.lsn),
@@ -92,20 +75,15 @@ class LogicalPosition:
 
     @staticmethod
     def load(position: Position) -> LogicalPosition:
-        try:
+        with written_by("a source that reads PostgreSQL's log"):
             fields: dict[str, Any] = orjson.loads(position)
             huge, stored = fields["huge"], fields.get("stored")
             return LogicalPosition(
                 lsn=lsn_number(fields["lsn"]),
                 system=fields["system"],
-                huge=None if huge is None else HugePart(huge[0], huge[1], tuple(huge[2])),
-                rereads=tuple(Reread(*each) for each in fields["rereads"]),
                 blind=tuple(fields["blind"]),
                 stored=None if stored is None else StoredCommit(stored[0], lsn_number(stored[1]), stored[2]),
                 started=0 if stored is None else stored[3],
+                huge=None if huge is None else HugePart(huge[0], huge[1], tuple(huge[2])),
+                rereads=rereads_of(fields["rereads"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError(
-                "The position in the outbox was not written by a source that reads PostgreSQL's log.",
-                "If capture was changed on purpose, see docs/sources.md on moving between sources.",
-            ) from error

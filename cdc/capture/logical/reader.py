@@ -1,17 +1,47 @@
-"""What a slot has to say now, in chunks of whole transactions."""
+"""What a slot has to say now, in chunks of whole transactions, and how its messages arrive: pushed over a replication
+connection, or asked for by SQL functions."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from cdc.capture.logical.base import LogStream
-from cdc.capture.logical.decode import decode
-from cdc.capture.logical.message import Begin, Commit
+from cdc.capture.logical.decode import Begin, Commit, decode
 from cdc.capture.logical.position import StoredCommit
 from cdc.capture.logical.tables import SlotTables
 from cdc.capture.logical.transaction import Assembler, SlotTransaction
+
+
+class LogStream(Protocol):
+    """All methods raise `SourceUnavailable` when the connection is gone; then only ``close`` may be called."""
+
+    async def open(self, start: int) -> None:
+        """Messages of transactions that commit behind the LSN ``start``.  Raises `LogPurged` when they are not
+        there."""
+        ...
+
+    def take(self) -> bytes | None:
+        """The next message, if it is here already."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Until `take` may have something again, or ``seconds`` at most."""
+        ...
+
+    @property
+    def progress(self) -> int:
+        """While `take` has nothing and no transaction is under way: everything that committed before this LSN was
+        taken.  0: not known yet."""
+        ...
+
+    async def confirm(self, lsn: int) -> None:
+        """Everything that committed before ``lsn`` is stored: the server may forget it."""
+        ...
+
+    async def close(self) -> None: ...
+
 
 #: Messages read before others get a turn.
 _SLICE = 100

@@ -15,15 +15,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg import generators
 from psycopg.pq import ExecStatus
 
+from cdc.capture.logical.peek import PeekStream
+from cdc.capture.logical.reader import LogStream
 from cdc.capture.postgres_connection import in_our_words, readable
 from cdc.database.postgres_connection import connect_async
 from cdc.database.postgres_lsn import lsn_text
 from cdc.database.postgres_slot import APPLICATION, options
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import MalformedEvent, SourceUnavailable
+from cdc.model.errors import MalformedEvent, SourceError, SourceUnavailable
 from cdc.sqlfile import load
 
 #: Seconds between two words to the server that ask for an answer.
@@ -44,7 +47,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 
 
 class ReplicationStream:
-    """A `cdc.capture.logical.base.LogStream`."""
+    """A `cdc.capture.logical.reader.LogStream`."""
 
     def __init__(self, info: ConnectionInfo, slot: str, publication: str) -> None:
         self._info = info
@@ -195,3 +198,18 @@ class ReplicationStream:
             yield
         except psycopg.Error as error:
             raise in_our_words(self._info, error) from error
+
+
+log = structlog.get_logger()
+
+
+async def connected(name: str, info: ConnectionInfo, slot: str, publication: str) -> LogStream:
+    """``name``: of the source.  Raises `SourceError` for what neither way mends."""
+    stream = ReplicationStream(info, slot, publication)
+    try:
+        await stream.connect()
+    except SourceError as error:
+        await stream.close()
+        log.warning("no replication connection", source=name, error=str(error), action="reading by SQL functions")
+        return PeekStream(info, slot, publication)
+    return stream

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import structlog
 
+from cdc.capture.logical.decode import Relation
 from cdc.capture.logical.layout import Names, Parent, SlotLayout, layout_of
-from cdc.capture.logical.message import Relation
 from cdc.capture.postgres_catalogue import zone_of
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_types import PostgresType, type_of

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cdc.capture.logical.decode import Begin, Change, Commit, Delete, Insert, Message, Relation, Truncate, Update
 from cdc.capture.logical.layout import SlotLayout, UnknownRow
-from cdc.capture.logical.message import Begin, Change, Commit, Delete, Insert, Message, Relation, Truncate, Update
 from cdc.capture.logical.position import StoredCommit
 from cdc.capture.spool import Spool
 from cdc.model.change import Gap, Operation, RowChange

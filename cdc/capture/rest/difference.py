@@ -8,8 +8,7 @@ from datetime import datetime
 from hashlib import blake2b
 
 from cdc.capture.rest.reader import SeenRow
-from cdc.capture.rest.resource import Resource, key_value
-from cdc.capture.rest.rows import differ, unpack
+from cdc.capture.rest.resource import Resource, differ, key_value, unpack
 from cdc.model.change import Operation, Row, RowChange, Transaction
 from cdc.model.snapshot_row import SnapshotRow
 

@@ -16,15 +16,14 @@ from typing import Final
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills
-from cdc.capture.consumer_turn import ConsumerTurn as OnlyReader
+from cdc.capture.base import ConsumerTurn as OnlyReader
 from cdc.capture.rest.client import ApiClient
 from cdc.capture.rest.comparison import Comparison, Tools, comparison
 from cdc.capture.rest.difference import RowDifference
 from cdc.capture.rest.doubts import MissingRows
 from cdc.capture.rest.guard import BAN_SECONDS, Withheld, is_refusal
-from cdc.capture.rest.lookup import ApiLookup
 from cdc.capture.rest.position import Progress, RestPosition
-from cdc.capture.rest.reader import ResourceReader
+from cdc.capture.rest.reader import ApiLookup, ResourceReader
 from cdc.capture.rest.resource import Resource
 from cdc.capture.rest.schedule import Kind, Schedule, ScheduledRead
 from cdc.model.change import Batch, Gap, Row, Value

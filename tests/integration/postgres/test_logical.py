@@ -16,15 +16,20 @@ from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.replication import ReplicationStream
 from cdc.capture.logical.source import LogicalSource
 from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.database.postgres_lsn import lsn_text
 from cdc.model.change import Operation, RowChange
 from cdc.model.column import Capture
 from cdc.model.errors import SourceUnavailable
 from support.database import Database
-from support.logical import EAGER, install_slot, logical_source, reading
+from support.logical import EAGER, Reading, install_slot, logical_source, reading
 from support.postgres_capture import CAPTURES, SCHEMA
 from support.waiting import HANG_SECONDS
 
 ROWS = [Capture("rows")]
+WAITING_FOR_LOCK = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 ROWS_TABLE = "CREATE TABLE rows (id integer PRIMARY KEY, n integer, note text)"
 
 
@@ -366,19 +371,43 @@ async def test_journal_and_log_exclude_each_other(rows: Database) -> None:
     assert await journal.try_lock(0)
     source = logical_source(rows, ROWS)
     opening = asyncio.create_task(source.open(None))
-    waiting = (
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    async with asyncio.timeout(HANG_SECONDS):
-        while rows.execute(waiting) == [(0,)]:  # noqa: ASYNC110 - a server's lock
-            await asyncio.sleep(0.01)
+    await _seen(rows, WAITING_FOR_LOCK)
     await journal.disconnect()
     await opening
     await journal.connect()
     assert not await journal.try_lock(0)
     await journal.disconnect()
     await source.close()
+
+
+async def test_standby_takes_over_although_the_slot_has_moved_past_its_position(rows: Database) -> None:
+    """A standby is given its position before it waits; the consumer before it reads on and moves the slot."""
+    standby = logical_source(rows, ROWS)
+    async with reading(rows, ROWS) as first:
+        await first.drain()
+        opening = asyncio.create_task(standby.open(first.position))
+        await _seen(rows, WAITING_FOR_LOCK)
+        rows.execute("INSERT INTO rows VALUES (1)")
+        await first.drain()
+        assert first.position is not None
+        stored = lsn_text(LogicalPosition.load(first.position).lsn)
+        await _seen(
+            rows,
+            "SELECT count(*) FROM pg_replication_slots"
+            f" WHERE database = current_database() AND confirmed_flush_lsn >= '{stored}'",
+        )
+    await opening
+    second = Reading(rows, standby, first.position)
+    await second.reopen()  # as the relay does, at the position that the outbox holds by now
+    rows.execute("INSERT INTO rows VALUES (2)")
+    assert [change.key for change in await second.changes()] == [{"id": 2}]
+    await standby.close()
+
+
+async def _seen(database: Database, count: str) -> None:
+    async with asyncio.timeout(HANG_SECONDS):
+        while database.execute(count) == [(0,)]:  # noqa: ASYNC110 - the server gives no sign
+            await asyncio.sleep(0.01)
 
 
 async def test_functions_are_used_where_no_replication_connection_is_granted(rows: Database, way: str) -> None:

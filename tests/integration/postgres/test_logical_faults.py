@@ -333,8 +333,9 @@ async def test_another_server_or_one_that_was_set_back_is_not_taken_for_the_same
         (replace(stand, lsn=stand.lsn + (1 << 40)), "it was set back"),
     ):
         source = logical_source(rows, ROWS)
+        await source.open(position.dump())
         with pytest.raises(LogPurged, match=words):
-            await source.open(position.dump())
+            await source.begin()
         await source.close()
 
 

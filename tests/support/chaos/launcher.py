@@ -13,10 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cdc.capture.binlog.limits
-import cdc.capture.journal.batches
-import cdc.capture.logical.limits
-import cdc.capture.record_index
+import cdc.capture.limits
 import cdc.capture.spool
 import cdc.cli.run
 import cdc.dispatch.outcome_writer
@@ -87,13 +84,9 @@ def patch_dispatch(chaos: Chaos, outcomes: list[str]) -> None:
 
 def patch_disk(chaos: Chaos) -> None:
     """Smaller transactions than usual go through temporary files, whose disk is full at times."""
-    for module, name in (
-        (cdc.capture.journal.batches, "JournalLimits"),
-        (cdc.capture.binlog.limits, "LogLimits"),
-        (cdc.capture.logical.limits, "SlotLimits"),
-    ):
-        _replace(module, name, partial(getattr(module, name), huge=HUGE, batch=BATCH))
-    for kept in (cdc.capture.record_index.RecordIndex, cdc.capture.spool.Spool):
+    for name in ("JournalLimits", "LogLimits", "SlotLimits"):
+        _replace(cdc.capture.limits, name, partial(getattr(cdc.capture.limits, name), huge=HUGE, batch=BATCH))
+    for kept in (cdc.capture.spool.RecordIndex, cdc.capture.spool.Spool):
         _replace(kept, "add", _checked(chaos, kept.add))
 
 

@@ -11,10 +11,10 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.capture.journal.batches import JournalLimits
 from cdc.capture.journal.database import JournalPage, JournalRow
 from cdc.capture.journal.position import JournalPosition
 from cdc.capture.journal.source import JournalSource
+from cdc.capture.limits import JournalLimits
 from cdc.capture.pages import PageRequest
 from cdc.model.change import Batch, Operation, Row, RowChange
 from cdc.model.errors import InstallError, SourceError

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from cdc.capture.journal.batches import JournalLimits
 from cdc.capture.journal.position import MOVED, JournalPosition, Marker
 from cdc.capture.journal.source import JournalSource
+from cdc.capture.limits import JournalLimits
 from cdc.model.change import Batch, Operation
 from cdc.model.errors import OutboxOutdated
 from cdc.model.position import Position

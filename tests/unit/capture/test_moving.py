@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from cdc.capture.base import Source
 from cdc.capture.journal.position import JournalPosition
-from cdc.capture.move.bridge import Bridge, Mark
 from cdc.capture.move.position import CaptureMode
-from cdc.capture.move.source import MovingSource
+from cdc.capture.move.source import Bridge, Mark, MovingSource
 from cdc.model.position import Position
 
 

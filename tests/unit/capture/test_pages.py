@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from cdc.capture.pages import REREAD_RATE, PageReader, PageRequest, TablePage
-from cdc.capture.reread import Reread
+from cdc.capture.position import Reread
 from cdc.model.column import Table
 from support.manual_clock import ManualClock
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.visibility import VisibilityCheck, last_witness
-from cdc.capture.logical.visible import Snapshot, Unseen
+from cdc.capture.binlog.pages import VisibilityCheck, last_witness
+from cdc.capture.logical.pages import Snapshot, Unseen
 from cdc.capture.window import Window
 from cdc.model.change import Operation, Row, RowChange, Transaction
 

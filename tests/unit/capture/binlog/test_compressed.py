@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cdc.capture.binlog.compressed import PLAIN, payload, plain_rows, plain_statement
 from cdc.capture.binlog.item import LogTransaction, SchemaChange
+from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.stream import read_log
-from cdc.capture.binlog.unreadable import UnreadableTable
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import MalformedEvent
 from support.log_stream import LogStream, query, rows, table_map

@@ -6,7 +6,7 @@ from struct import unpack_from
 
 import pytest
 
-from cdc.capture.binlog.dump_command import dump_command, session_settings
+from cdc.capture.binlog.connection import dump_command, session_settings
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.database.mysql_connection import Flavour
 

@@ -10,10 +10,9 @@ import pytest
 
 from cdc.capture.binlog.chunk import ChunkLimits, ChunkReader, LogChunk
 from cdc.capture.binlog.item import Idle, Item, LogRows, LogTransaction, Missed, SchemaChange
-from cdc.capture.binlog.layout import Image, LogLayout
+from cdc.capture.binlog.layout import Image, LogLayout, UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.position import LogTransactionPart
-from cdc.capture.binlog.unreadable import UnreadableTable
+from cdc.capture.position import HugePart
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
 from cdc.model.errors import SourceUnavailable
@@ -57,9 +56,7 @@ def statement(text: str, offset: int, *, changes_rows: bool = False) -> SchemaCh
     return SchemaChange("fs", text, at(offset), at(offset), f"s{offset}", TIME, changes_rows)
 
 
-def reader(
-    batch: int = 100, huge: int = 100, resume: LogTransactionPart | None = None, size: int = 10_000
-) -> ChunkReader:
+def reader(batch: int = 100, huge: int = 100, resume: HugePart | None = None, size: int = 10_000) -> ChunkReader:
     secrets = {"t": SecretColumns(frozenset({"pin"})), "other": SecretColumns()}
     return ChunkReader(
         "main", "fs", secrets, at(4), ChunkLimits(batch, huge, size), lambda: True, lambda: False, resume
@@ -134,8 +131,8 @@ def test_a_huge_transaction_comes_in_parts_of_whole_records() -> None:
     first, *parts, last = chunks
     assert (tokens(first), first.position) == (["1"], at(10))
     assert [(part.position, part.huge) for part in parts] == [
-        (at(10), LogTransactionPart("huge", 2)),
-        (at(10), LogTransactionPart("huge", 4)),
+        (at(10), HugePart("huge", 2)),
+        (at(10), HugePart("huge", 4)),
         (at(20), None),
     ]
     assert [[each.ordinal for each in part.transactions[0].changes] for part in parts] == [
@@ -148,14 +145,14 @@ def test_a_huge_transaction_comes_in_parts_of_whole_records() -> None:
 
 def test_a_huge_transaction_goes_on_behind_the_records_that_are_stored() -> None:
     huge = committed("huge", 20, event(inserted(*range(6))))
-    resumed = reader(batch=2, huge=3, resume=LogTransactionPart("huge", 2))
+    resumed = reader(batch=2, huge=3, resume=HugePart("huge", 2))
     chunks = read(huge, committed("2", 30, event(inserted(9))), idle(30), by=resumed)
     assert [[each.key["id"] for each in s.transactions[0].changes] for s in chunks] == [[2, 3], [4, 5], [9]]
-    assert [each.huge for each in chunks] == [LogTransactionPart("huge", 4), None, None]
+    assert [each.huge for each in chunks] == [HugePart("huge", 4), None, None]
 
 
 def test_the_records_of_another_transaction_are_not_passed_over() -> None:
-    (chunk,) = read(committed("1", 10, event(inserted(1))), idle(10), by=reader(resume=LogTransactionPart("huge", 2)))
+    (chunk,) = read(committed("1", 10, event(inserted(1))), idle(10), by=reader(resume=HugePart("huge", 2)))
     assert tokens(chunk) == ["1"]
 
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.logical.decode import decode
-from cdc.capture.logical.message import (
+from cdc.capture.logical.decode import (
     UNCHANGED,
     Begin,
     Commit,
@@ -19,6 +18,7 @@ from cdc.capture.logical.message import (
     RelationColumn,
     Truncate,
     Update,
+    decode,
 )
 from cdc.model.errors import MalformedEvent
 from support import pgoutput

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from cdc.capture.logical.pages import LogPages
-from cdc.capture.pages import PageReader, PageRequest, TablePage
+from cdc.capture.logical.pages import SlotPages
+from cdc.capture.pages import PageRequest, TablePage
+from cdc.capture.position import Reread
 from cdc.capture.postgres_lookup import PostgresLookup
-from cdc.capture.reread import Reread
 from cdc.model.column import Table
 from support.manual_clock import ManualClock
 
@@ -44,39 +43,38 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def pages(clock: ManualClock, server: Server) -> LogPages:
+async def pages(clock: ManualClock, server: Server) -> SlotPages:
     """A page has been read, and waits."""
-    reader = PageReader("main", 10, timedelta(minutes=1), clock)
-    pages = LogPages(reader, cast("PostgresLookup", server), clock)
-    await pages.read(WANTED)
-    assert not pages.ready
-    assert pages.rest(None, idle=1.0) == pytest.approx(0.01), "it looks again when it would ask"
+    pages = SlotPages(cast("PostgresLookup", server), clock)
+    assert await pages.read(WANTED) is not None
+    assert not pages.emitted()
+    assert pages.patience(idle=1.0) == pytest.approx(0.01), "it looks again when it would ask"
     return pages
 
 
-async def test_others_may_have_it_done_first(pages: LogPages, server: Server, clock: ManualClock) -> None:
+async def test_others_may_have_it_done_first(pages: SlotPages, server: Server, clock: ManualClock) -> None:
     await pages.hurry()
     clock.advance(0.005)
     pages.reach(0x1000)
     clock.advance(1)
     await pages.hurry()
-    assert pages.ready
+    assert pages.emitted()
     assert server.asked == []
 
 
-async def test_a_page_that_waits_asks_once(pages: LogPages, server: Server, clock: ManualClock) -> None:
+async def test_a_page_that_waits_asks_once(pages: SlotPages, server: Server, clock: ManualClock) -> None:
     pages.reach(0xFFF)
     clock.advance(0.02)
     await pages.hurry()
     clock.advance(1)
     await pages.hurry()
-    assert pages.rest(None, idle=1.0) == 1.0, "the server says when"
+    assert pages.patience(idle=1.0) == 1.0, "the server says when"
     (sql,) = server.asked
     assert "pg_logical_emit_message" in sql
-    assert not pages.ready
+    assert not pages.emitted()
 
 
-async def test_the_next_page_asks_again(pages: LogPages, server: Server, clock: ManualClock) -> None:
+async def test_the_next_page_asks_again(pages: SlotPages, server: Server, clock: ManualClock) -> None:
     for _ in range(2):
         clock.advance(0.02)
         await pages.hurry()

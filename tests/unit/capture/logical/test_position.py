@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.capture.logical.position import HugePart, LogicalPosition
-from cdc.capture.reread import Reread
+from cdc.capture.position import Reread
 from cdc.database.postgres_lsn import lsn_number, lsn_text
 from cdc.database.postgres_slot import Identity, SlotMemory, slot_name
 from cdc.model.errors import SourceError
@@ -14,7 +14,7 @@ from cdc.model.position import Position
 
 def test_a_position_comes_back_as_it_was() -> None:
     rereads = (Reread("t", "1.2", {"id": 7}, 3),)
-    position = LogicalPosition(2**63 + 1, "77", HugePart("1.2", 4, ("t", "u")), rereads, ("v",))
+    position = LogicalPosition(2**63 + 1, "77", ("v",), huge=HugePart("1.2", 4, ("t", "u")), rereads=rereads)
     assert LogicalPosition.load(position.dump()) == position
     assert LogicalPosition.load(LogicalPosition(0, "").dump()) == LogicalPosition(0, "")
 

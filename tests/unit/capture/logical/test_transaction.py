@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.logical.decode import decode
+from cdc.capture.logical.decode import UNCHANGED, Message, Relation, decode
 from cdc.capture.logical.layout import Names, Parent, SlotLayout, layout_of
-from cdc.capture.logical.message import UNCHANGED, Message, Relation
 from cdc.capture.logical.transaction import Assembler, SlotTransaction
 from cdc.database.postgres_types import type_of
 from cdc.model.change import Operation, RowChange

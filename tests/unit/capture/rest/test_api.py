@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from aiohttp.test_utils import unused_port
 
-from cdc.capture.rest.budget import Budget
-from cdc.capture.rest.client import ApiClient
+from cdc.capture.rest.client import ApiClient, Budget
 from cdc.capture.rest.doubts import MissingRows
 from cdc.capture.rest.guard import BanGuard
 from cdc.capture.rest.inspector import ApiInspector
-from cdc.capture.rest.lookup import ApiLookup
-from cdc.capture.rest.reader import ResourceReader
+from cdc.capture.rest.reader import ApiLookup, ResourceReader
 from cdc.capture.rest.resource import Resource, key_bytes, key_value
 from cdc.model.column import SecretColumns, SecretPatterns
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.rest.budget import Budget
+from cdc.capture.rest.client import Budget
 from support.polling import PassingClock
 
 

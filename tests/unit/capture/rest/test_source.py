@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.rest.budget import Budget
-from cdc.capture.rest.client import ApiClient
+from cdc.capture.rest.client import ApiClient, Budget
 from cdc.capture.rest.guard import BanGuard, Withheld
 from cdc.capture.rest.inspector import ApiInspector
 from cdc.capture.rest.resource import Resource

@@ -1,11 +1,15 @@
-"""Looks at the journal in a PostgreSQL database from outside."""
+"""Looks at the journal in a PostgreSQL database, or at the server's log, from outside."""
 
 from __future__ import annotations
 
+from operator import ge
 from typing import Any
 
+from cdc.capture.logical.position import LogicalPosition
+from cdc.capture.move.position import log_part
 from cdc.capture.postgres_connection import PostgresConnection
-from cdc.capture.probe import Backlog
+from cdc.capture.probe import Backlog, Ends
+from cdc.database.postgres_lsn import lsn_number
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError
 from cdc.model.position import Position
@@ -54,6 +58,26 @@ class PostgresJournalProbe:
     async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - the protocol's; what is stored is not there
         ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
         return Backlog(max(seconds, 0.0), transactions)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+class LogicalProbe:
+    """A `cdc.capture.probe.Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._link = ProbeConnection(info)
+        self._ends: Ends[int] = Ends(ge)
+
+    @property
+    def server(self) -> str:
+        return self._link.server
+
+    async def ask(self, position: Position | None) -> Backlog | None:
+        ((end,),) = await self._link.query("SELECT pg_current_wal_flush_lsn()::text")
+        stands = log_part(position)
+        return None if stands is None else self._ends.ahead(lsn_number(end), LogicalPosition.load(stands).lsn)
 
     async def close(self) -> None:
         await self._link.close()

@@ -1,0 +1,78 @@
+"""What the positions of all sources hold: tables that are read again because changes of theirs could not be captured,
+and how far a huge transaction is stored."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from cdc.model.change import Row
+from cdc.model.errors import SourceError
+from cdc.model.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """A table that is being read again; part of a source's position.
+
+    ``token``: the transaction of the gap.  ``after``: the last key read (None: not begun).  ``count``: rows read.
+    """
+
+    table: str
+    token: str
+    after: Row | None = None
+    count: int = 0
+
+    def to_json(self) -> list[Any]:
+        return [self.table, self.token, self.after, self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class HugePart:
+    """A huge transaction of which the records up to number ``records`` are stored.  ``tables``: those that were
+    captured when they were numbered, where the numbers depend on them."""
+
+    token: str
+    records: int
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition(ABC):
+    """Everything before it is stored, except what ``rereads`` name.  ``huge``: the first transaction after it, if that
+    is stored in parts."""
+
+    rereads: tuple[Reread, ...] = field(default=(), kw_only=True)
+    huge: HugePart | None = field(default=None, kw_only=True)
+
+    def with_gaps(self, gaps: Mapping[str, str]) -> Self:
+        """Also read these tables again (table → token of the gap).  A re-read that has not begun already covers its
+        table; one that has begun starts over, since it may have passed the row."""
+        kept = tuple(reread for reread in self.rereads if reread.table not in gaps or reread.after is None)
+        covered = {reread.table for reread in kept}
+        new = (Reread(table, token) for table, token in gaps.items() if table not in covered)
+        return replace(self, rereads=(*kept, *new))
+
+    @abstractmethod
+    def dump(self) -> Position: ...
+
+
+def rereads_of(fields: Sequence[Sequence[Any]]) -> tuple[Reread, ...]:
+    """From `Reread.to_json`."""
+    return tuple(Reread(*each) for each in fields)
+
+
+@contextmanager
+def written_by(source: str) -> Iterator[None]:
+    """Raise `SourceError` when a position was not written by such a ``source``."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise SourceError(
+            f"The position in the outbox was not written by {source}.",
+            "If capture was changed on purpose, see docs/sources.md on moving between sources.",
+        ) from error
