@@ -54,6 +54,9 @@ class Accounts:
 
     # -- users ------------------------------------------------------------------------------------------------------
 
+    async def users(self) -> list[User]:
+        return await self._store.users()
+
     async def add_user(self, actor: str, name: str, role: Role, password: str | None) -> User:
         """``password``: None, the user signs in by a trusted proxy only.  Raises `UsageError`."""
         user = await self._new_user(name, role, password)
@@ -137,6 +140,9 @@ class Accounts:
         return user
 
     # -- tokens -----------------------------------------------------------------------------------------------------
+
+    async def tokens(self) -> list[ApiToken]:
+        return await self._store.tokens()
 
     async def add_token(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdc.admin.base import UseCases
-from cdc.admin.event_types import event_types
+from cdc.config.rules import event_types
 from cdc.model.log_filter import EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage, TimeBudget

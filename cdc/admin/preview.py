@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from cdc.admin.event_types import event_types
 from cdc.config import Config
+from cdc.config.rules import event_types
 from cdc.model.endpoint import Endpoint
 from cdc.model.selection import Judgement, Trial
 from cdc.outbox.base import StoredEvent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from http import HTTPStatus
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
+from cdc.api import backfills, deliveries, endpoints, events, replays, sources
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Problem, of_validation, problems
@@ -28,15 +29,15 @@ BODY_SECONDS = 15.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def api_application(service: Service, gate: TokenAuth, operations: Sequence[ApiOperation]) -> web.Application:
+def api_application(service: Service, gate: TokenAuth) -> web.Application:
     app = web.Application(middlewares=[problems])
-    described = orjson.dumps(document(operations, PREFIX), option=orjson.OPT_INDENT_2)
+    described = orjson.dumps(document(OPERATIONS, PREFIX), option=orjson.OPT_INDENT_2)
 
     async def openapi(_request: web.Request) -> web.Response:
         return web.Response(body=described, content_type="application/json")
 
     app.router.add_get("/openapi.json", openapi)
-    for each in operations:
+    for each in OPERATIONS:
         route = _route(each, service, gate)
         app.router.add_route(each.method, each.path, route)
         if each.method == "GET" and not each.stream:
@@ -160,3 +161,13 @@ def _encoded(answer: Response, operation: ApiOperation) -> web.Response:
         return web.Response(status=operation.status, headers=headers)
     body = orjson.dumps(answer.content.model_dump(mode="json", by_alias=True))
     return web.Response(body=body, status=operation.status, headers={"Content-Type": "application/json", **headers})
+
+
+OPERATIONS: tuple[ApiOperation, ...] = (
+    *endpoints.OPERATIONS,
+    *events.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *replays.OPERATIONS,
+    *backfills.OPERATIONS,
+    *sources.OPERATIONS,
+)

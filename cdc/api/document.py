@@ -9,10 +9,9 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from cdc.api.application import LARGEST_BODY, PREFIX
+from cdc.api.application import LARGEST_BODY, OPERATIONS, PREFIX
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation
-from cdc.api.operations import OPERATIONS
 from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE, TOKEN_STREAMS
 
 _HEAD = f"""\

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Final
 
 import orjson
 from aiohttp import web
@@ -15,12 +16,36 @@ from aiohttp import web
 from cdc.access import model as nouns
 from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken, Claim, ClaimState
-from cdc.access.rate import RateLimit
 from cdc.access.sign_in import SignIn
 from cdc.admin.principal import Principal
 from cdc.api.operation import Caller
 from cdc.api.problem import Problem
 from cdc.model.clock import Clock
+
+_MOST: Final = 10_000
+
+
+class RateLimit:
+    """``rate``: requests a second; ``burst``: as many at once after a quiet time."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        assert rate > 0
+        assert burst >= 1
+        self._rate = rate
+        self._burst = burst
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # those used last at the end
+
+    def take(self, key: str, now: float) -> float:
+        """Return 0.0, and count the request; or the seconds after which it may be made, and do not count it.  ``now``:
+        monotonic seconds."""
+        level, since = self._buckets.pop(key, (self._burst, now))
+        level = min(self._burst, level + (now - since) * self._rate)
+        wait = 0.0 if level >= 1 else (1 - level) / self._rate
+        self._buckets[key] = (level if wait else level - 1, now)
+        if len(self._buckets) > _MOST:
+            self._buckets.popitem(last=False)
+        return wait
+
 
 #: Requests a second of one token, and at once after a quiet time; an address without a token has less.
 TOKEN_RATE, TOKEN_BURST = 20.0, 100.0

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from cdc.access.base import AccessStore
+from cdc.admin.accounts import Accounts
 from cdc.admin.admin import Admin
 from cdc.admin.principal import Principal
 from cdc.cli.asynchronous import opened, opened_outbox, run_async
@@ -33,6 +34,16 @@ def with_admin(config: Config, work: Callable[[Admin], Awaitable[T]]) -> T:
 
 def admin_of(config: Config, store: OutboxStore) -> Admin:
     return Admin(service_of(config, store, SystemClock()), Principal(actor(), operator=True))
+
+
+def with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T:
+    """Do some work on users and tokens.  Raises `OutboxMissing`."""
+
+    async def run() -> T:
+        async with opened_access(config) as store:
+            return await work(Accounts(store, SystemClock()))
+
+    return run_async(run())
 
 
 @asynccontextmanager

@@ -12,11 +12,13 @@ import click
 from cdc.admin.admin import Admin
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.endpoint_headers import changed_headers, given_headers, kept_headers
-from cdc.cli.endpoint_input import endpoint_options, given_fields
+from cdc.cli.endpoint_input import changed_headers, endpoint_options, given_fields, given_headers, kept_headers
 from cdc.cli.endpoint_preview import LAST, check_filter, preview
-from cdc.cli.endpoint_secret import (
+from cdc.cli.endpoint_show import (
+    Counts,
     agreement,
+    endpoint_fields,
+    endpoint_json,
     read_secret,
     revealed,
     say_revealed,
@@ -25,7 +27,6 @@ from cdc.cli.endpoint_secret import (
     signature_option,
     validate_option,
 )
-from cdc.cli.endpoint_show import Counts, endpoint_fields, endpoint_json
 from cdc.cli.log_json import attempt_as_json
 from cdc.cli.output import echo, json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session

@@ -1,17 +1,120 @@
-"""What people may say of an endpoint, checked and turned into its fields."""
+"""What users say of an endpoint, turned into its fields, with headers and the secrets that they carry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cdc.cli.endpoint_headers import header_options
+from cdc.dispatch.own_headers import basic, bearer, check_headers
 from cdc.dispatch.retry import SCHEDULES, schedule
-from cdc.model.endpoint import Order, PayloadFormat
+from cdc.model.endpoint import Header, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.pattern import check_pattern
+
+#: As the help writes them.
+PLACES = "@FILE|env:NAME|-"
+_HINT = "Write @ and a file, env: and a variable, or - for standard input (a prompt on a terminal)."
+
+
+def is_place(text: str) -> bool:
+    """Whether it says where a secret is, and is none itself."""
+    return text == "-" or text.startswith(("@", "env:"))
+
+
+def secret_from(place: str, what: str) -> str:
+    """``what``: for the prompt and for errors.  Raises `UsageError`, which does not repeat what is no place."""
+    if place == "-":
+        return _asked_for(what)
+    if place.startswith("@"):
+        return _from_file(Path(place[1:]), what)
+    if place.startswith("env:"):
+        name = place.removeprefix("env:")
+        if not os.environ.get(name):
+            raise UsageError(f"The environment has no {name}, which is to hold {what}.", _HINT)
+        return os.environ[name]
+    raise UsageError(f"The command line is no place for {what}: other users see it.", _HINT)
+
+
+def _asked_for(what: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(what[:1].upper() + what[1:], hide_input=True, err=True))
+    line = sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise UsageError(f"Standard input does not hold {what}.", _HINT)
+    return line
+
+
+def _from_file(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"The file {path}, which is to hold {what}, cannot be read: {reason}.", _HINT) from error
+
+
+AUTHORIZATION = "authorization"
+
+
+def header_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--header``, ``--bearer`` and ``--basic``."""
+    options = [
+        click.option(
+            "--header", "header_texts", multiple=True, metavar="'NAME: VALUE'",
+            help=f"Send this header too (repeatable); a secret VALUE is better {PLACES}.",
+        ),
+        click.option("--bearer", metavar=PLACES, help="Send this token as Authorization: Bearer …"),
+        click.option("--basic", metavar=PLACES, help="Send this user:password as Authorization: Basic …"),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given_headers(header_texts: Sequence[str], bearer_from: str | None, basic_from: str | None) -> tuple[Header, ...]:
+    """The headers given, with their values.  Raises `UsageError`."""
+    given = [_parsed(text) for text in header_texts]
+    if bearer_from is not None:
+        given.append(bearer(secret_from(bearer_from, "the token for --bearer")))
+    if basic_from is not None:
+        given.append(basic(secret_from(basic_from, "user:password for --basic")))
+    if sum(name.lower() == AUTHORIZATION for name, _ in given) > 1:
+        raise UsageError(
+            "An endpoint has one Authorization header.",
+            "Give one of --bearer, --basic and --header 'Authorization: …'.",
+        )
+    return check_headers(given)
+
+
+def _parsed(text: str) -> Header:
+    name, colon, value = text.partition(":")
+    name, value = name.strip(), value.strip()
+    if not colon:
+        raise UsageError("A header was given without a colon.", "Write --header 'X-Tenant: 42'.")
+    return name, secret_from(value, f"the header {name}") if is_place(value) else value
+
+
+def changed_headers(
+    present: Iterable[Header], given: Iterable[Header], removed: Iterable[str], *, none: bool
+) -> tuple[Header, ...]:
+    """``present`` with ``given`` on top and without ``removed``; ``none``: without all that are present."""
+    kept = () if none else tuple(present)
+    there = {name.lower() for name, _ in kept}
+    gone = {name.lower() for name in removed}
+    if unknown := gone - there:
+        raise UsageError(f"The endpoint has no header {min(unknown)}.", "cdc endpoint show names those that it has.")
+    return check_headers([*(header for header in kept if header[0].lower() not in gone), *given])
+
+
+def kept_headers(changed: Iterable[Header], given: Iterable[Header]) -> tuple[str, ...]:
+    """The names of those of the changed headers that were not given now."""
+    entered = {name.lower() for name, _ in given}
+    return tuple(name for name, _ in changed if name.lower() not in entered)
+
 
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds

@@ -1,15 +1,27 @@
-"""An endpoint as ``endpoint`` commands show it: everything but secrets, of which only that they are there."""
+"""An endpoint as ``endpoint`` commands show it: of its secrets only that they are there, a new one once."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from cdc.access.model import Scope
 from cdc.api.endpoint_resource import EndpointResource
 from cdc.cli.endpoint_input import retries_text
-from cdc.cli.endpoint_secret import signature_fields
+from cdc.cli.output import say
+from cdc.config import Config, sending
+from cdc.dispatch.signing import Signature, public_key, signature_of
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
+from cdc.model.errors import UsageError
+from cdc.model.mail_address import is_mail
+
+if TYPE_CHECKING:
+    from cdc.dispatch.handshake import Agreement
+
 
 Counts = dict[DeliveryState, int]
 
@@ -48,3 +60,70 @@ def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, An
     """For programs, as the HTTP API shows it."""
     left_out = {"deliveries"} if counts is None else None
     return EndpointResource.of(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)
+
+
+_STANDARD_INPUT = "-"
+
+secret_option = click.option(
+    "--secret", metavar="whsec_…|whsk_…", help="Use this secret or private key; - reads it from standard input."
+)
+validate_option = click.option(
+    "--validate/--no-validate",
+    default=None,
+    help="Ask the endpoint whether it agrees to get events (CloudEvents webhook validation).",
+)
+
+
+def signature_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``default``: for the help; None is what the command gets when nothing is said."""
+    return click.option(
+        "--signature",
+        type=click.Choice([each.value for each in Signature]),
+        help=f"v1: HMAC with a secret; v1a: ed25519 with a key pair [{default}].",
+    )
+
+
+def read_secret(secret: str | None) -> str | None:
+    """``-`` reads it from standard input (arguments are seen by other users); None has one made."""
+    return sys.stdin.readline().strip() if secret == _STANDARD_INPUT else secret
+
+
+def revealed(endpoint: Endpoint) -> tuple[str, str]:
+    """What the receiver needs, shown once if it is secret: a name and the text.  A private key is never shown."""
+    public = public_key(endpoint.secret)
+    return ("secret", endpoint.secret) if public is None else ("public key", public)
+
+
+def say_revealed(endpoint: Endpoint) -> None:
+    if signature_of(endpoint.secret) is Signature.V1:
+        say("Keep the secret: it is not shown again.")
+    else:
+        say("The receiver verifies with the public key; cdc endpoint show prints it at any time.")
+
+
+def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
+    """For people: nothing secret."""
+    public = public_key(endpoint.secret)
+    former = None if endpoint.former_secret is None else public_key(endpoint.former_secret)
+    return [
+        ("signature", signature_of(endpoint.secret)),
+        *([("public key", public)] if public else []),
+        *([("former secret until", endpoint.former_secret_until)] if endpoint.former_secret_until else []),
+        *([("former public key", former)] if former else []),
+        *([("agreed to events from", endpoint.origin)] if endpoint.origin else []),
+    ]
+
+
+def secret_json(endpoint: Endpoint) -> dict[str, str]:
+    """What is printed this once, when the secret is made."""
+    return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}
+
+
+async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
+    """Ask the endpoint.  Raises `EndpointRefused`."""
+    if is_mail(endpoint.url):
+        raise UsageError("An endpoint that is an e-mail address cannot be asked.", "Leave --validate out.")
+    agreed = await sending.agreement(config, endpoint)
+    rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
+    say(f"The endpoint agrees to get events from {agreed.origin}, at {rate}.")
+    return agreed

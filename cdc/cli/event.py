@@ -1,29 +1,99 @@
-"""``event …``: the catalogue, the live stream, JSON Schemas."""
+"""``event …``: the catalogue, JSON Schemas, the live stream, export and expunging."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import click
 import orjson
 
-from cdc.admin.event_types import event_types
+from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.event_log import export, expunge
+from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
-from cdc.cli.output import echo, json_option, print_json, print_json_line, print_table
+from cdc.cli.output import confirm, echo, json_option, print_json, print_json_line, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
+from cdc.config.rules import event_types
 from cdc.model.clock import SystemClock
 from cdc.model.errors import UsageError
+from cdc.model.log_filter import EventFilter
 from cdc.model.pattern import check_pattern, matches
 from cdc.model.payload import format_time
 from cdc.outbox.base import OutboxStore, StoredEvent
 from cdc.runtime import events as service_events
 
-_PAGE = 500
+#: Events that are held at once.
+_PAGE: Final = 500
+
+
+@click.command()
+@event_options
+@pass_session
+def export(session: CommandSession, /, **which: str | None) -> None:
+    """Print events as JSON lines, in the order stored."""
+    config = quiet_configuration(session)
+    run_async(_export(config, event_filter(SystemClock().now(), **which)))
+
+
+async def _export(config: Config, which: EventFilter) -> None:
+    async with opened_outbox(config) as store:
+        after = 0
+        while page := await store.find_events(which, _PAGE, after):
+            for stored in page:
+                print_json_line(event_as_json(stored))
+            after = page[-1].sequence
+
+
+@click.command()
+@click.argument("event_ids", metavar="[ID]...", nargs=-1)
+@click.option("--record", metavar="TABLE:KEY", help="All events of this record (facturascli:12).")
+@click.option("--source", metavar="NAME", help="With --record: only of this source.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_session
+def expunge(
+    session: CommandSession,
+    /,
+    *,
+    event_ids: tuple[str, ...],
+    record: str | None,
+    source: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Empty the payloads of events for good, and what endpoints answered to them.
+
+    The log keeps what was sent where and when.  What was not sent yet is cancelled; nothing of it can be sent again.
+    """
+    if bool(event_ids) == (record is not None) or (source is not None and record is None):
+        raise UsageError("Nothing says, or too much says, what to expunge.", "Name events by their ids, or a --record.")
+    config = quiet_configuration(session)
+    ids = (
+        list(event_ids) if record is None else run_async(_of_record(config, EventFilter(record=record, source=source)))
+    )
+    if ids:
+        confirm(f"Empty the payloads of {len(ids)} events for good?", yes=yes)
+    cancelled = with_admin(config, lambda admin: admin.events.expunge(ids))
+    if as_json:
+        print_json({"events": len(ids), "cancelled": cancelled})
+    say(f"{len(ids)} events are expunged, {cancelled} deliveries were cancelled.")
+
+
+async def _of_record(config: Config, which: EventFilter) -> list[str]:
+    """Those that have a payload."""
+    found: list[str] = []
+    async with opened_outbox(config) as store:
+        after = 0
+        while page := await store.find_events(which, _PAGE, after):
+            found += [stored.id for stored in page if not stored.expunged]
+            after = page[-1].sequence
+    return found
+
+
 #: How often another process's outbox is asked whether it changed (seconds): it cannot call us.
 _LOOK_EVERY = 0.2
 

@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from cdc.access.model import Allowance, ApiToken, Scope
-from cdc.cli.accounts import opened_accounts
-from cdc.cli.admin import actor, opened_access
-from cdc.cli.asynchronous import run_async
+from cdc.admin.accounts import Accounts
+from cdc.cli.admin import actor, with_accounts
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.config import Config
 
 
 @click.group()
@@ -66,7 +64,12 @@ def add(
     for source in sources:
         config.select_source(source)
     beyond = tuple(dict.fromkeys(map(Allowance, allowed)))
-    made, text = run_async(_add(config, name, Scope(scope), lifetime, sources, allowed=beyond))
+    made, text = with_accounts(
+        config,
+        lambda accounts: accounts.add_token(
+            actor(), name, Scope(scope), lifetime, tuple(dict.fromkeys(sources)), allowed=beyond
+        ),
+    )
     if as_json:
         print_json(_as_json(made) | {"token": text})
         return
@@ -74,25 +77,12 @@ def add(
     say("Keep the token: it is not shown again.  Programs send it as  Authorization: Bearer cdct_…")
 
 
-async def _add(
-    config: Config,
-    name: str,
-    scope: Scope,
-    lifetime: timedelta | None,
-    sources: tuple[str, ...],
-    *,
-    allowed: tuple[Allowance, ...],
-) -> tuple[ApiToken, str]:
-    async with opened_accounts(config) as accounts:
-        return await accounts.add_token(actor(), name, scope, lifetime, tuple(dict.fromkeys(sources)), allowed=allowed)
-
-
 @token.command("list")
 @json_option
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
     """List all tokens and when they were used."""
-    tokens = run_async(_all(quiet_configuration(session)))
+    tokens = with_accounts(quiet_configuration(session), Accounts.tokens)
     if as_json:
         print_json({"tokens": [_as_json(each) for each in tokens]})
         return
@@ -104,23 +94,13 @@ def list_(session: CommandSession, as_json: bool) -> None:
     print_table(titles, rows, "There is no token yet: cdc token add NAME --scope read")
 
 
-async def _all(config: Config) -> list[ApiToken]:
-    async with opened_access(config) as store:
-        return await store.tokens()
-
-
 @token.command()
 @click.argument("named", metavar="ID|NAME")
 @pass_session
 def remove(session: CommandSession, named: str) -> None:
     """Remove a token; it works no more from this moment on."""
-    removed = run_async(_remove(quiet_configuration(session), named))
+    removed = with_accounts(quiet_configuration(session), lambda accounts: accounts.remove_token(actor(), named))
     say(f"{removed.id} ({removed.name}): Removed.")
-
-
-async def _remove(config: Config, named: str) -> ApiToken:
-    async with opened_accounts(config) as accounts:
-        return await accounts.remove_token(actor(), named)
 
 
 def _as_json(each: ApiToken) -> dict[str, Any]:

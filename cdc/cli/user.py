@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
 from cdc.access import totp as codes
 from cdc.access.model import Role, User
 from cdc.admin.accounts import Accounts
-from cdc.cli.accounts import opened_accounts, password_option, read_password
-from cdc.cli.admin import actor, opened_access
-from cdc.cli.asynchronous import run_async
+from cdc.cli.admin import actor, with_accounts
 from cdc.cli.log_json import time_as_json
 from cdc.cli.output import json_option, print_fields, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.config import Config
+from cdc.config.section import read_password as read_password_file
 from cdc.model.errors import UsageError
 
-T = TypeVar("T")
+_STANDARD_INPUT = "-"
 
+password_option = click.option(
+    "--password-file",
+    metavar="FILE",
+    help="Read the password from this file, or - for standard input, instead of asking.",
+)
 name_argument = click.argument("name")
 role_option = click.option(
     "--role",
@@ -52,7 +56,7 @@ def add(
         raise UsageError("--no-password and --password-file exclude each other.", "Give one of them.")
     config = quiet_configuration(session)
     password = None if no_password else read_password(password_file)
-    made = _with_accounts(config, lambda accounts: accounts.add_user(actor(), name, Role(role), password))
+    made = with_accounts(config, lambda accounts: accounts.add_user(actor(), name, Role(role), password))
     if as_json:
         print_json(_as_json(made))
     say(f"{made.name}: Added as {made.role}.")
@@ -63,18 +67,13 @@ def add(
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
     """List all users."""
-    users = run_async(_all(quiet_configuration(session)))
+    users = with_accounts(quiet_configuration(session), Accounts.users)
     if as_json:
         print_json({"users": [_as_json(each) for each in users]})
         return
     rows = [(each.name, each.role, bool(each.password_hash), bool(each.totp_secret), each.created_at) for each in users]
     titles = ("name", "role", "password", "second factor", "created")
     print_table(titles, rows, "There is no user yet: cdc user add NAME --role manager")
-
-
-async def _all(config: Config) -> list[User]:
-    async with opened_access(config) as store:
-        return await store.users()
 
 
 @user.command()
@@ -85,7 +84,7 @@ def password(session: CommandSession, name: str, password_file: str | None) -> N
     """Give a user a new password; all sessions of the user end."""
     config = quiet_configuration(session)
     new = read_password(password_file)
-    _with_accounts(config, lambda accounts: accounts.change_password(actor(), name, new))
+    with_accounts(config, lambda accounts: accounts.change_password(actor(), name, new))
     say(f"{name}: The password is changed, and all sessions have ended.")
 
 
@@ -96,7 +95,7 @@ def password(session: CommandSession, name: str, password_file: str | None) -> N
 def change_role(session: CommandSession, name: str, role: str) -> None:
     """Change what a user may do, at once."""
     config = quiet_configuration(session)
-    _with_accounts(config, lambda accounts: accounts.change_role(actor(), name, Role(role)))
+    with_accounts(config, lambda accounts: accounts.change_role(actor(), name, Role(role)))
     say(f"{name}: Now {role}.")
 
 
@@ -106,7 +105,7 @@ def change_role(session: CommandSession, name: str, role: str) -> None:
 def remove(session: CommandSession, name: str) -> None:
     """Remove a user; all sessions of the user end."""
     config = quiet_configuration(session)
-    _with_accounts(config, lambda accounts: accounts.remove_user(actor(), name))
+    with_accounts(config, lambda accounts: accounts.remove_user(actor(), name))
     say(f"{name}: Removed.")
 
 
@@ -122,11 +121,11 @@ def totp(session: CommandSession, name: str, off: bool, as_json: bool) -> None:
     """
     config = quiet_configuration(session)
     if off:
-        _with_accounts(config, lambda accounts: accounts.switch_totp_off(actor(), name))
+        with_accounts(config, lambda accounts: accounts.switch_totp_off(actor(), name))
         say(f"{name}: No code is asked for any more.")
         return
     secret = codes.new_secret(secrets.token_bytes)
-    _with_accounts(config, lambda accounts: accounts.switch_totp_on(actor(), name, secret))
+    with_accounts(config, lambda accounts: accounts.switch_totp_on(actor(), name, secret))
     shown = {"secret": secret, "uri": codes.uri(secret, name)}
     if as_json:
         print_json(shown)
@@ -135,12 +134,14 @@ def totp(session: CommandSession, name: str, off: bool, as_json: bool) -> None:
     say("Type the secret into the app, or show it the URI as a QR code; neither is shown again.")
 
 
-def _with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with opened_accounts(config) as accounts:
-            return await work(accounts)
-
-    return run_async(run())
+def read_password(file: str | None) -> str:
+    """From a file or standard input (its first line), else asked for twice; never an argument, which other users see.
+    Raises `UsageError`."""
+    if file is None:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    if file == _STANDARD_INPUT:
+        return sys.stdin.readline().rstrip("\r\n")
+    return read_password_file(Path(file))
 
 
 def _as_json(each: User) -> dict[str, Any]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.mapper import Mapper
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
 
 #: Different rules that are kept: as many as sources that each have their own, in a large configuration.
 _KEPT: Final = 1024
@@ -48,3 +53,20 @@ def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[st
 @lru_cache(_KEPT)
 def _mapper(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Mapper:
     return Mapper(_catalogue(own, tables, include, html))
+
+
+def event_types(config: Config, sources: Sequence[str] | None = None) -> list[EventType]:
+    """Every event of every source, by name, once, and the operational ones; with ``sources``, those of these sources
+    only.  Tables of FacturaScripts itself are described as it creates them."""
+    from cdc.facturascripts.schema import tables
+    from cdc.mapping import schema
+    from cdc.mapping.schema import operation_event_types
+
+    meant = catalogues(config)
+    if sources is not None:
+        meant = [catalogue(config.source[name]) for name in sources if name in config.source]
+    known = [rules.expanded(tables()) for rules in meant]
+    found = {kind.name: kind for rules in known for kind in schema.event_types(rules, tables())}
+    if sources is not None:
+        return list(found.values())
+    return [*found.values(), *(kind for kind in operation_event_types() if kind.name not in found)]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from importlib.resources import files
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from cdc.model.errors import CdcError, NotFound, OutboxError
-from cdc.pages.hosts import only_for
 from cdc.pages.language import LANGUAGE_COOKIE, Language, language, negotiate
 from cdc.pages.page import Page, Refused, Route, View
-from cdc.pages.site import Site
+from cdc.pages.site import NavigationEntry, Site
+from cdc.pages.views import backfills, deliveries, endpoints, entrance, events, live, overview, people, replays, sources
 
 #: No form of ours is larger (bytes).
 LARGEST_FORM = 256 * 1024
@@ -45,9 +47,10 @@ def application(hosts: Collection[str] = ()) -> web.Application:
     return app
 
 
-def add_site(app: web.Application, site: Site, routes: Sequence[Route]) -> None:
+def add_site(app: web.Application, site: Site) -> None:
     """After all other routes: what is none of them is a page, or there is nothing."""
-    for each in (*routes, *_ways_back(routes)):
+    every = routes()
+    for each in (*every, *_ways_back(every)):
         app.router.add_route(each.method, each.path, _handler(site, each))
     for name, body in _static_files().items():
         app.router.add_get(f"/static/{name}", _static(name, body))
@@ -160,3 +163,64 @@ def _static(name: str, body: bytes) -> Callable[[web.Request], Awaitable[web.Res
         return web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": "max-age=300"})
 
     return serve
+
+
+#: Titles are texts of the catalogues.
+SECTIONS = (
+    NavigationEntry("/", "Overview"),
+    NavigationEntry("/endpoints", "Endpoints"),
+    NavigationEntry("/deliveries", "Deliveries"),
+    NavigationEntry("/replays", "Replays", managers_only=True),
+    NavigationEntry("/events", "Events"),
+    NavigationEntry("/sources", "Sources"),
+    NavigationEntry("/people", "Users and tokens", managers_only=True),
+)
+
+
+def routes() -> tuple[Route, ...]:
+    return (
+        *overview.ROUTES,
+        *endpoints.ROUTES,
+        *deliveries.ROUTES,
+        *replays.ROUTES,
+        *events.ROUTES,
+        *sources.ROUTES,
+        *backfills.ROUTES,
+        *people.ROUTES,
+        *entrance.ROUTES,
+        *live.routes(),
+    )
+
+
+def known_host(host: str, names: Collection[str]) -> bool:
+    """Return whether a ``Host`` header is an address, this machine, one of ``names``, or empty (not sent)."""
+    name = _without_port(host).rstrip(".").lower()
+    if not name or name == "localhost" or name.endswith(".localhost") or name in names:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def only_for(names: Collection[str]) -> Middleware:
+    """Return a middleware that answers 421 to requests for other hosts."""
+    known = frozenset(name.lower() for name in names)
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if known_host(request.headers.get("Host", ""), known):
+            return await handler(request)
+        return web.Response(
+            status=HTTPStatus.MISDIRECTED_REQUEST,
+            text="This host name is not configured. Add it to hosts under [web].\n",
+        )
+
+    return check
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

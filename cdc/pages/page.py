@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
@@ -18,9 +18,26 @@ from cdc.admin.principal import Principal
 from cdc.api.application import body_seconds
 from cdc.model.errors import CdcError
 from cdc.pages.language import LANGUAGES, Language
-from cdc.pages.notices import NOTICES
+from cdc.pages.session_auth import Visitor
 from cdc.pages.site import Site
-from cdc.pages.visitor import Visitor
+
+NOTICES: Final[Mapping[str, str]] = {
+    "saved": "Saved.",
+    "created": "Created.",
+    "removed": "Removed.",
+    "enabled": "Enabled: waiting deliveries are being sent.",
+    "disabled": "Disabled: its events wait until it is enabled again.",
+    "resent": "It is sent again now, with the same id.",
+    "replaying": "The replay has started.",
+    "replay-stopped": "The replay has stopped; queued deliveries are sent.",
+    "replay-over": "The replay had already ended.",
+    "backfill-begun": "The backfill has started: it continues while its source is captured.",
+    "backfill-pause": "The backfill is paused.",
+    "backfill-resume": "The backfill continues.",
+    "backfill-cancel": "The backfill has stopped; rows already read are sent.",
+    "backfill-over": "The backfill had already ended.",
+    "signed-out": "You have signed out.",
+}
 
 
 class Refused(Exception):

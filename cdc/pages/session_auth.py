@@ -11,12 +11,27 @@ from aiohttp import web
 
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, csrf_token, is_csrf_token
-from cdc.access.model import PageSession
+from cdc.access.model import Origin, PageSession, Role
 from cdc.access.proxy import Network, client_address, is_local, trusts, vouched_name
 from cdc.access.sign_in import SignedIn, SignIn
 from cdc.admin.accounts import Accounts
 from cdc.model.errors import AccessRefused
-from cdc.pages.visitor import Visitor
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who signed in.  ``csrf``: what forms must carry.  ``cookie``: a new one, for the browser to remember."""
+
+    name: str
+    role: Role
+    csrf: str
+    origin: Origin = Origin.PASSWORD
+    cookie: str = ""
+
+    @property
+    def manages(self) -> bool:
+        return self.role is Role.MANAGER
+
 
 COOKIE: Final = "cdc_session"
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")

@@ -104,10 +104,8 @@ def add_management(
     from babel.dates import LOCALTZ, get_timezone
 
     from cdc.api.application import PREFIX, api_application
-    from cdc.api.operations import OPERATIONS
     from cdc.api.token_auth import TokenAuth
-    from cdc.pages.application import add_site
-    from cdc.pages.routes import SECTIONS, routes
+    from cdc.pages.application import SECTIONS, add_site
     from cdc.pages.session_auth import Proxies, SessionAuth
     from cdc.pages.site import Site
 
@@ -115,7 +113,5 @@ def add_management(
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
     door = SessionAuth(access, Accounts(access, service.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
     zone = get_timezone(web.timezone) if web.timezone else LOCALTZ
-    app.add_subapp(
-        PREFIX, api_application(service, TokenAuth(access, ways_in, service.clock, door.address), OPERATIONS)
-    )
-    add_site(app, Site(service, process, door, zone, SECTIONS), routes())
+    app.add_subapp(PREFIX, api_application(service, TokenAuth(access, ways_in, service.clock, door.address)))
+    add_site(app, Site(service, process, door, zone, SECTIONS))

@@ -6,12 +6,13 @@ One thread writes and reads them: no locks.  Reporting adds to dictionaries and 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
-from cdc.model.change import Batch, Operation
+from cdc.model.change import BackfillStep, Batch, Operation
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Held, Outcome
 from cdc.model.errors import CdcError
@@ -19,7 +20,41 @@ from cdc.model.event import Event
 from cdc.model.observer import Observer, requests
 from cdc.model.position import Position
 from cdc.web.activity import Activity
-from cdc.web.speed import Speed
+
+#: Of so long it is told; of less than the other it is not known yet.
+WINDOW: Final = timedelta(seconds=30)
+LEAST: Final = timedelta(seconds=1)
+
+
+class Speed:
+    """Of the one that a source goes on with."""
+
+    def __init__(self) -> None:
+        self._job = ""
+        self._steps: deque[tuple[datetime, int]] = deque()
+
+    def stored(self, step: BackfillStep, now: datetime) -> None:
+        if step.job != self._job:
+            self._job = step.job
+            self._steps.clear()
+        self._steps.append((now, step.rows))
+        self._forget(now)
+
+    def of(self, job: str, now: datetime) -> float | None:
+        """Rows a second; None when nothing of this one was stored lately, or too little to tell."""
+        self._forget(now)
+        if job != self._job or not self._steps:
+            return None
+        since = self._steps[0][0]
+        if now - since < LEAST:
+            return None
+        rows = sum(rows for _, rows in self._steps) - self._steps[0][1]  # the first one took its time before
+        return rows / (now - since).total_seconds()
+
+    def _forget(self, now: datetime) -> None:
+        while self._steps and now - self._steps[0][0] > WINDOW:
+            self._steps.popleft()
+
 
 #: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -14,7 +14,7 @@ from cdc.access.model import AuditFilter, Role
 from cdc.api import application
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.delivery import DeliveryState
-from cdc.pages.routes import routes
+from cdc.pages.application import routes
 from cdc.pages.session_auth import COOKIE
 from support.browsing import Markup, Visitor, visiting
 from support.managing import API, Managed, managing

@@ -17,7 +17,7 @@ import pytest
 from cdc.access.model import AuditFilter, Scope
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.api.operations import OPERATIONS
+from cdc.api.application import OPERATIONS
 from cdc.audit import AuditEntry
 from cdc.capture import estimate
 from cdc.model.backfill import ACTIONS, Backfill, BackfillState

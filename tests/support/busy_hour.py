@@ -10,10 +10,10 @@ from random import Random
 from typing import Any
 
 from cdc.admin.admin import Admin
-from cdc.admin.event_types import event_types
 from cdc.admin.principal import Principal
 from cdc.audit import AuditEntry, Note
 from cdc.config import Config
+from cdc.config.rules import event_types
 from cdc.dispatch.outcome_writer import Finished
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Batch

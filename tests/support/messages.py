@@ -14,11 +14,11 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 import cdc.pages
-from cdc.admin.event_types import event_types
 from cdc.config import Config
+from cdc.config.rules import event_types
+from cdc.pages.application import SECTIONS
 from cdc.pages.language import DEFAULT, LANGUAGES
-from cdc.pages.notices import NOTICES
-from cdc.pages.routes import SECTIONS
+from cdc.pages.page import NOTICES
 
 _FOLDER = Path(cdc.pages.__file__).parent
 #: Function → which of its arguments are texts.

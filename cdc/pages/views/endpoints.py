@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
+from importlib.resources import files
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -14,9 +17,8 @@ from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.model.log_filter import DeliveryFilter
 from cdc.pages.page import Page, Route
-from cdc.pages.shown_request import ShownRequest, request_of
-from cdc.pages.snippets import snippets
 from cdc.pages.views import endpoint_form
+from cdc.pages.views.deliveries import ShownRequest, request_of
 from cdc.pages.views.endpoint_form import EndpointForm
 
 _LAST = 10
@@ -194,3 +196,25 @@ ROUTES = (
     Route("POST", "/endpoints/{id}/remove", remove, Role.MANAGER),
     Route("POST", "/endpoints/{id}/test", test, Role.MANAGER),
 )
+
+
+#: Title → file of ``snippets``, in the order shown.
+_FILES = {
+    "PHP": "verify.php",
+    "Python": "verify.py.txt",
+    "Node.js": "verify.mjs",
+    "Go": "verify.go",
+    "C#": "Verify.cs",
+    "n8n": "n8n.js",
+}
+
+
+class Snippet(NamedTuple):
+    title: str
+    code: str
+
+
+@cache
+def snippets() -> tuple[Snippet, ...]:
+    folder = files("cdc.pages") / "snippets"
+    return tuple(Snippet(title, (folder / name).read_text("utf-8")) for title, name in _FILES.items())

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cdc.access.model import AuditFilter, Scope
+from cdc.api.application import OPERATIONS
 from cdc.api.operation import ApiOperation
-from cdc.api.operations import OPERATIONS
 from cdc.api.token_auth import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
 from cdc.audit import Note
 from support.managing import Managed

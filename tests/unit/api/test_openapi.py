@@ -9,10 +9,9 @@ from typing import Any
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from cdc.access.model import Scope
-from cdc.api.application import PREFIX
+from cdc.api.application import OPERATIONS, PREFIX
 from cdc.api.document import text
 from cdc.api.openapi import document
-from cdc.api.operations import OPERATIONS
 from support.managing import API, Managed
 
 DOCUMENT = document(OPERATIONS, PREFIX)

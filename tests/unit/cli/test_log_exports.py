@@ -11,7 +11,7 @@ import pytest
 
 from cdc.admin import events
 from cdc.cli import delivery as delivery_commands
-from cdc.cli import event_log
+from cdc.cli import event as event_commands
 from support.cli_log import fill, on_outbox, states
 
 
@@ -20,7 +20,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_events_are_exported_in_pages(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_log, "_PAGE", 3)
+    monkeypatch.setattr(event_commands, "_PAGE", 3)
     on_outbox(folder, fill)
     exported = lines(run_cdc("event", "export").stdout)
     assert [each["id"] for each in exported] == ["evt_1", "evt_2", "evt_3", "evt_4"]

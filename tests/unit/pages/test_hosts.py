@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.pages.hosts import known_host
+from cdc.pages.application import known_host
 from support.managing import managing
 from support.memory_outbox.outbox import MemoryOutbox
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.access import rate
-from cdc.access.rate import RateLimit
+from cdc.api import token_auth as rate
+from cdc.api.token_auth import RateLimit
 
 
 def test_a_burst_and_then_a_steady_rate() -> None:
