@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,7 +22,20 @@ from support.ports import free_port
 #: As many as ended the process of former versions.
 HALF_SENT = 1_224
 BOUND = 40
+#: The soft limit of most shells.
+USUAL = 1_024
 HEAD = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nX-Slow: a"
+
+
+@contextmanager
+def soft_limit(files: int) -> Iterator[None]:
+    """A process that is started inside inherits it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def hold(port: int, number: int) -> list[asyncio.StreamWriter]:
@@ -40,7 +55,10 @@ async def test_half_sent_requests_leave_descriptors_to_others(postgres_db: Datab
     inbox = Inbox()
     async with receiving(inbox) as url:
         await asyncio.to_thread(consumer.add_endpoint, url)
-        async with consumer.running():
+        consumer.as_installed = True  # a process of its own inherits our limit
+        async with AsyncExitStack() as stack:
+            with soft_limit(USUAL):
+                await stack.enter_async_context(consumer.running())
             await health.until(is_ready, seconds=120)
             assert consumer.process is not None
             process = psutil.Process(consumer.process.pid)
