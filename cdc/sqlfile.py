@@ -1,4 +1,4 @@
-"""Reads the named SQL files of the ``sql/`` folder (installed as the package ``cdc.sql``)."""
+"""Reads the SQL files of the ``sql/`` folder (installed as the package ``cdc.sql``)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ def load(name: str) -> str:
     file, _, part = name.partition("#")
     if not part:
         return (files("cdc.sql") / file).read_text(encoding="utf-8")
+    return _parts(file)[part].rstrip("\n") + "\n"
+
+
+def _parts(file: str) -> dict[str, str]:
     _, *parts = re.split(r"^-- name: (\w+)\n", load(file), flags=re.MULTILINE)
-    return dict(zip(parts[::2], parts[1::2], strict=True))[part].rstrip("\n") + "\n"
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def load_all() -> None:
@@ -28,6 +32,17 @@ def load_all() -> None:
         for name in names:
             if name.endswith(".sql"):
                 load(str(Path(folder, name).relative_to(str(root))))
+
+
+def load_named(folder: str) -> dict[str, str]:
+    """The statements of all files of a folder, by name.  Each begins behind a line ``-- name: NAME``; its comments are
+    for readers of the file only.  A name is used once."""
+    found: dict[str, str] = {}
+    for file in sorted(entry.name for entry in (files("cdc.sql") / folder).iterdir() if entry.name.endswith(".sql")):
+        for name, text in _parts(f"{folder}/{file}").items():
+            assert name not in found, f"two statements {name} in {folder}"
+            found[name] = re.sub(r"^--.*\n", "", text, flags=re.MULTILINE).strip()
+    return found
 
 
 def render(name: str, **identifiers: str) -> str:

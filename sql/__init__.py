@@ -1,1 +1,2 @@
-"""Named SQL files, one statement or script each, by engine.  Installed as ``cdc.sql``; read by `cdc.sqlfile`."""
+"""SQL files: one statement or script each, by engine, or named statements (``outbox``).  Installed as ``cdc.sql``; read
+by `cdc.sqlfile`."""

@@ -1,152 +1,49 @@
-"""Access in the database of the PostgreSQL outbox, over a connection of its own, made when it is first used.
-
-What it does is in the ``postgres_….py`` files beside this one, and ``sql/postgres/outbox/access``.
-"""
+"""Access in the database of the PostgreSQL outbox, over a connection of its own, made when it is first used."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Concatenate, ParamSpec, TypeVar
-
-from cdc.access import postgres_credentials, postgres_log, postgres_users
-from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
-from cdc.access.postgres_users import transaction
-from cdc.access.shared import alive, worth_noting
-from cdc.audit import AuditEntry, Note, RecordedEntry
+from cdc.access import records
+from cdc.access.database_access import DatabaseAccess, P, T, Work
+from cdc.audit import Note
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.postgres.audit import append, noting
+from cdc.outbox.audit import noting
+from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.migrate import migrate_postgres
-from cdc.outbox.postgres.session import Db, Lock, PostgresSession
+from cdc.outbox.postgres.session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-class PostgresAccess:
+class PostgresAccess(DatabaseAccess):
     """`AccessStore` in the schema ``cdc_outbox`` of a database.  ``box``: seals TOTP secrets and answers in it."""
 
     def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
+        super().__init__(box)
         self._info = info
-        self._box = box
-        self._session = PostgresSession(info, "access", durable=True, plain=True)
+        self._reads = self._session = PostgresSession(info, "access", durable=True, plain=True)
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
-        if await self._session.read(postgres_log.seal_secrets, self._box, former=False, dry_run=True):
-            await self._write(postgres_log.seal_secrets, self._box, former=False)
+        if await self._session.read(records.seal_secrets, self._box, former=False, dry_run=True):
+            await self._write(records.seal_secrets, self._box, former=False)
 
     async def close(self) -> None:
         await self._session.close()
 
-    async def _write(self, work: Callable[Concatenate[Db, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._session.read(transaction, lambda db: work(db, *args, **kwargs))
-
-    # -- users ------------------------------------------------------------------------------------------------------
-
-    async def add_user(self, user: User, entry: AuditEntry) -> None:
-        await self._write(postgres_users.add, self._sealed(user), entry)
-
-    async def user(self, name: str) -> User | None:
-        found = await self._session.read(postgres_users.users, name)
-        return self._opened(found[0]) if found else None
-
-    async def users(self) -> list[User]:
-        return [self._opened(each) for each in await self._session.read(postgres_users.users, None)]
-
-    async def change_user(self, name: str, change: UserChange, entry: AuditEntry) -> User:
-        secret = change.totp_secret
-        sealed = replace(change, totp_secret=None if secret is None else self._box.seal(secret))
-        return self._opened(await self._write(postgres_users.change, name, sealed, entry))
-
-    async def replace_hash(self, name: str, old: str, new: str) -> bool:
-        return await self._session.read(postgres_users.replace_hash, name, old, new)
-
-    async def remove_user(self, name: str, entry: AuditEntry) -> None:
-        await self._write(postgres_users.remove, name, entry)
-
-    async def take_totp_step(self, owner: str, step: int) -> bool:
-        return await self._session.read(postgres_users.take_totp_step, owner, step)
-
-    def _sealed(self, user: User) -> User:
-        return replace(user, totp_secret=self._box.seal(user.totp_secret))
-
-    def _opened(self, user: User) -> User:
-        return replace(user, totp_secret=self._box.open(user.totp_secret))
-
-    # -- the first user ---------------------------------------------------------------------------------------------
-
-    async def offer_setup(self, digest: str, until: datetime) -> bool:
-        return await self._write(postgres_users.offer_setup, digest, until)
-
-    async def take_setup(self, digest: str, user: User, entry: AuditEntry, now: datetime) -> bool:
-        return await self._write(postgres_users.take_setup, digest, self._sealed(user), entry, now)
-
-    # -- sessions ---------------------------------------------------------------------------------------------------
-
-    async def add_session(self, session: PageSession, note: Note = ()) -> None:
-        await self._write(noting(note, postgres_credentials.add_session), session)
-
-    async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
-        found = await self._session.read(postgres_credentials.session, digest)
-        session = None if found is None else alive(*found, now, idle)
-        if session is not None and worth_noting(session.last_used_at, now):
-            await self._session.read(postgres_credentials.note_session, digest, now)
-            session = replace(session, last_used_at=now)
-        return session
-
-    async def end_session(self, digest: str) -> None:
-        await self._session.read(postgres_credentials.end_session, digest)
-
-    async def end_sessions(self, name: str) -> int:
-        return await self._write(postgres_users.end_sessions, name)
-
-    # -- tokens -----------------------------------------------------------------------------------------------------
-
-    async def add_token(self, token: ApiToken, digest: str, entry: AuditEntry) -> None:
-        await self._write(postgres_credentials.add_token, token, digest, entry)
-
-    async def tokens(self) -> list[ApiToken]:
-        return await self._session.read(postgres_credentials.tokens)
-
-    async def use_token(self, digest: str, now: datetime) -> ApiToken | None:
-        token = await self._session.read(postgres_credentials.token, digest)
-        if token is None or (token.expires_at is not None and token.expires_at <= now):
-            return None
-        if worth_noting(token.last_used_at, now):
-            await self._session.read(postgres_credentials.note_token, digest, now)
-            token = replace(token, last_used_at=now)
-        return token
-
-    async def remove_token(self, token: str, entry: AuditEntry) -> ApiToken:
-        return await self._write(postgres_credentials.remove_token, token, entry)
-
-    # -- the audit log ----------------------------------------------------------------------------------------------
-
-    async def append(self, entry: AuditEntry) -> int:
-        return await self._write(append, entry)
-
-    async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
-        return await self._session.read(postgres_log.audit, which, limit, before)
-
-    async def forget_audit(self, until: datetime, limit: int) -> int:
-        return await self._write(postgres_log.forget_audit, until, limit)
-
-    # -- idempotency ------------------------------------------------------------------------------------------------
-
-    async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        return await self._write(postgres_log.claim, self._box, actor, key, fingerprint=fingerprint, now=now)
-
-    async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
-        sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))
-        await self._write(postgres_log.answer, actor, key, claim, sealed)
-
-    # -- secrets at rest --------------------------------------------------------------------------------------------
-
-    async def seal_secrets(self, *, dry_run: bool = False) -> int:
-        return await self._write(postgres_log.seal_secrets, self._box, former=True, dry_run=dry_run)
-
     async def rekey(self, note: Note) -> int:
-        return await self._session.write(Lock.FREELY, noting(note, postgres_log.rekey), self._box)
+        return await self._session.write(Lock.FREELY, noting(note, records.rekey), self._box)
+
+    async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The lanes of the outbox are not locked for it, and nobody is told: nothing became due."""
+
+        async def transaction(db: PostgresDatabase) -> T:
+            async with db.connection.transaction():
+                await db.alone()
+                return await work(db, *args, **kwargs)
+
+        return await self._session.read(transaction)
+
+    async def _step(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._session.read(work, *args, **kwargs)
+
+    async def _note(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._session.read(work, *args, **kwargs)

@@ -1,12 +1,34 @@
-"""What one step of a replay is to do, of what a store found: pure, the same for every durable outbox."""
+"""Sending again: one delivery by hand, or all that fit, step by step.
+
+What to replay is looked for outside of transactions; what was found is looked at again in the transaction that makes it
+due, because dispatch and others continue.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
+from cdc.model.endpoint import Order
+from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import Replayed, StoredEvent
-from cdc.outbox.shared import Subscriber, place_text, wanted_still
+from cdc.outbox.database import Database, Row
+from cdc.outbox.endpoints import subscriber as subscriber_of_id
+from cdc.outbox.lanes import settle
+from cdc.outbox.rows import ACTIVE, event_from
+from cdc.outbox.shared import (
+    Subscriber,
+    delivery_number,
+    endpoint_removed,
+    event_expunged,
+    lane_for,
+    no_delivery,
+    not_finished,
+    place_of,
+    place_text,
+    wanted_still,
+)
 
 #: Events of one endpoint that a step looks at, at most.
 LOOK: Final = 500
@@ -67,3 +89,82 @@ def _wanted(candidate: Candidate, subscriber: Subscriber) -> bool:
     if candidate.event is None:
         return candidate.finished
     return wanted_still(subscriber, candidate.event)
+
+
+async def retry(db: Database, delivery_id: str, now: datetime) -> None:
+    number = delivery_number(delivery_id)
+    row = await db.row("retriable", ids=[number])
+    if row is None:
+        raise no_delivery(delivery_id)
+    state, removed, expunged, event_id = row[1], row[5], row[7], row[8]
+    if state <= ACTIVE:
+        if not await db.write("hurry", id=number, now=now):
+            raise not_finished(delivery_id)
+        db.due()
+        return
+    if removed:
+        raise endpoint_removed(delivery_id)
+    if expunged:
+        raise event_expunged(event_id)
+    await _reopen(db, [row], now)
+
+
+async def find(db: Database, which: DeliveryFilter, limit: int, after: str | None) -> ReplayScan:
+    """Reads only."""
+    place = place_of(after)
+    subscriber = None if which.endpoint_id is None else await subscriber_of_id(db, which.endpoint_id)
+    if subscriber is None or which.state is not None:
+        search = await db.find_deliveries(which)
+        rows = await search.after(*place).rows("replayable", limit)
+        return of_deliveries([(sequence, number, bool(expunged)) for sequence, number, expunged in rows], limit)
+    events = await db.find_events(which)
+    rows = await events.behind(place[0]).rows("replayable_events", LOOK, subscriber=subscriber.number)
+    return await db.aside(of_endpoint, map(_candidate, rows), subscriber, limit)  # filters may take their time
+
+
+def _candidate(row: Row) -> Candidate:
+    """From ``replayable_events``: also what an endpoint wants and never got."""
+    sequence, delivery, expunged, state, *columns = row
+    event = event_from((sequence, *columns)) if delivery is None else None
+    return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)
+
+
+async def apply(db: Database, found: ReplayScan, now: datetime) -> Replayed:
+    rows = await db.rows("retriable", ids=found.reopened)
+    done = await _reopen(db, [row for row in rows if row[1] > ACTIVE and not row[5] and not row[7]], now)
+    if found.endpoint is not None and found.made:
+        done += await _make(db, found.endpoint, found.made, now)
+    return Replayed(done, found.expunged, found.after)
+
+
+async def _reopen(db: Database, rows: Sequence[Row], now: datetime) -> int:
+    """Finished deliveries as ``retriable`` gives them; how many."""
+    if not rows:
+        return 0
+    columns = {
+        "id": [row[0] for row in rows],
+        "state": [row[1] for row in rows],
+        "endpoint": [row[2] for row in rows],
+        "lane": [lane_for(Order(row[6]), row[3], row[4], row[8]) for row in rows],
+    }
+    lanes = await db.rows_each("reopen", columns, now=now)
+    await settle(db, {(endpoint, lane) for endpoint, lane in lanes})
+    db.due()
+    return len(rows)
+
+
+async def _make(db: Database, endpoint: int, sequences: Sequence[int], now: datetime) -> int:
+    """Deliveries to an endpoint that never got these events; how many."""
+    rows = await db.rows("undelivered", endpoint=endpoint, events=sequences)
+    if not rows:
+        return 0
+    last = await db.value("last_delivery")
+    columns = {
+        "event": [row[0] for row in rows],
+        "endpoint": [endpoint for _ in rows],
+        "lane": [lane_for(Order(order), source, record, event_id) for _, source, record, event_id, order in rows],
+    }
+    await db.write_each("insert_delivery", columns, last=last, now=now)
+    await settle(db, {(number, lane) for number, lane in await db.rows("lanes_behind", last=last)})
+    db.due()
+    return len(rows)

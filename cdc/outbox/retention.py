@@ -1,13 +1,19 @@
-"""What of the oldest events retention takes: pure, the same for every outbox."""
+"""What leaves the outbox: by age and number, in small steps, or expunged by hand; all of it in transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
-from cdc.outbox.base import Retention
+from cdc.outbox.base import Retained, Retention
+from cdc.outbox.database import Database
+from cdc.outbox.lanes import settle
+from cdc.outbox.shared import no_event
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Looked(NamedTuple):
@@ -71,3 +77,50 @@ def _may_go_whole(event: Looked, time: datetime, what: Retention) -> bool:
 
 def _before(time: datetime, limit: datetime | None) -> bool:
     return limit is not None and time < limit
+
+
+async def retain(db: Database, what: Retention, limit: int, after: int) -> Retained:
+    """What is finished is not opened again meanwhile."""
+    newest = int(await db.value("last_event"))
+    rows = await db.rows("retention_look", after=after, newest=newest, limit=limit)
+    found = sort_out(what, [Looked(*row) for row in rows], newest, limit)
+    gone = [
+        number
+        for events, before in ((found.old, what.finished_before or _NEVER), (found.surplus, _EVER))
+        if events
+        for (number,) in await db.rows("finished_of_events", events=events, before=before)
+    ]
+    if gone:
+        await db.write("delete_attempts", ids=gone)
+        await db.write("delete_deliveries", ids=gone)
+    whole = found.old + found.surplus
+    events = await db.write("delete_events", events=whole) if whole else 0
+    payloads = await _empty(db, found.emptied) if found.emptied else 0
+    return Retained(events, len(gone), payloads, found.after)
+
+
+async def _empty(db: Database, events: Sequence[int]) -> int:
+    """Payloads and answers; how many payloads there were."""
+    await db.write("empty_answers", events=events)
+    return await db.write("empty_payloads", events=events)
+
+
+async def expunge(db: Database, event_ids: Sequence[str], now: datetime) -> int:
+    found: dict[str, int] = dict(await db.rows("sequences", ids=event_ids))
+    for event_id in event_ids:
+        if event_id not in found:
+            raise no_event(event_id)
+    sequences = list(found.values())
+    ended = await db.rows("cancel_events", events=sequences, now=now)
+    await settle(db, {(endpoint, lane) for endpoint, lane in ended})
+    with db.overwriting():
+        await _empty(db, sequences)
+    if ended:
+        db.due()
+    return len(ended)
+
+
+async def forget_answers(db: Database, deliveries: Sequence[int | None]) -> None:
+    """To what was expunged while it was being sent."""
+    with db.overwriting():
+        await db.write("forget_answers", ids=deliveries)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from cdc.model.errors import OutboxError, UsageError
+from cdc.outbox.database import Row
 
-Row = tuple[Any, ...]
 #: Rows that travel together.
 BATCH: Final = 1000
 
@@ -79,22 +79,6 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
     TransferPart.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
     TransferPart.REQUESTS: ("actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body"),
 }  # fmt: skip
-#: Columns that hold a time.
-TIMES: Final = frozenset(
-    {
-        "time",
-        "due",
-        "created_at",
-        "finished_at",
-        "started_at",
-        "expires_at",
-        "last_used_at",
-        "recorded_at",
-        "leased_until",
-        "found_at",
-        "changed_at",
-    }
-)
 
 
 class Side(Protocol):

@@ -23,6 +23,7 @@ from datetime import timedelta
 from hashlib import blake2b
 from pathlib import Path
 from statistics import median
+from string import Template
 from typing import Any, TypeVar
 
 import psycopg
@@ -35,7 +36,7 @@ from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.sqlfile import load, render
+from cdc.outbox.statements import postgres_statements, sqlite_statements
 from support.server import postgres_server
 
 T = TypeVar("T")
@@ -60,8 +61,8 @@ COPY: Mapping[str, Mapping[str, str]] = {
 NUMBER = {"event": "sequence", "delivery": "id", "attempt": "id"}
 #: the statements that look for what is due, and parameters of theirs
 PLANS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": {"due_of_endpoint": (1, 1, 64), "next_due": ("[]",)},
-    "postgres/outbox": {
+    "sqlite": {"due_of_endpoint": (1, 1, 64), "next_due": {"without": "[]"}},
+    "postgres": {
         "lease": {"worker": "w", "now": NOW, "until": NOW, "limit": 64, "rooms": "{}"},
         "next_due": {"without": []},
     },
@@ -113,7 +114,7 @@ def fill_sqlite(path: Path, deliveries: int) -> None:
         for _, statement in indexes:
             db.execute(statement)
         db.execute("DELETE FROM finished_count")
-        db.execute(load("sqlite/transfer/count_finished.sql"))
+        db.execute(sqlite_statements()["count_finished"])
         db.execute("PRAGMA journal_mode = WAL").fetchall()
 
 
@@ -135,7 +136,7 @@ def fill_postgres(info: ConnectionInfo, deliveries: int) -> None:
         for _, statement in dropped:
             db.execute(statement.encode())
         db.execute("DELETE FROM cdc_outbox.finished_count")
-        for statement in load("postgres/outbox/transfer/complete.sql").split(";\n"):
+        for statement in postgres_statements()["complete"].split(";\n"):
             db.execute(statement.encode())
         db.execute("VACUUM ANALYZE")
         db.execute("CHECKPOINT")
@@ -206,7 +207,7 @@ async def sqlite_pair(deliveries: int) -> AsyncIterator[tuple[OutboxStore, Outbo
             for name, parameters in PLANS["sqlite"].items():
                 say(
                     name,
-                    [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {load(f'sqlite/{name}.sql')}", parameters)],
+                    [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {sqlite_statements()[name]}", parameters)],
                 )
         yield full, empty
         await full.close()
@@ -227,9 +228,9 @@ async def postgres_pair(deliveries: int) -> AsyncIterator[tuple[OutboxStore, Out
         with psycopg.connect(conninfo(filled, "bench"), autocommit=True) as db:
             ((size,),) = db.execute("SELECT pg_database_size(current_database())").fetchall()
             print(f"{size / 1e9:.1f} GB", flush=True)
-            db.execute(render("postgres/outbox/session.sql", commit="on", plain="off").encode())
-            for name, parameters in PLANS["postgres/outbox"].items():
-                text = f"EXPLAIN (COSTS OFF) {load(f'postgres/outbox/{name}.sql')}"
+            db.execute(Template(postgres_statements()["session"]).substitute(commit="on", plain="off").encode())
+            for name, parameters in PLANS["postgres"].items():
+                text = f"EXPLAIN (COSTS OFF) {postgres_statements()[name]}"
                 say(name, [step for (step,) in db.execute(text.encode(), parameters)])
         yield full, empty
         await full.close()

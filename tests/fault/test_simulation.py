@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +15,8 @@ from unittest import mock
 import pytest
 
 from cdc.config import Config
-from cdc.sqlfile import load
+from cdc.outbox.sqlite.database import _numbered
+from cdc.outbox.statements import sqlite_statements
 from support.simulated.world import simulate
 
 SEEDS, TOGETHER = 200, 25
@@ -54,7 +55,7 @@ def violations() -> Iterator[str]:
 
 def without_fence() -> AbstractContextManager[Any]:
     """A `store` that does not compare the position that it follows."""
-    return mock.patch("cdc.outbox.sqlite.relay.check_fence", return_value=None)
+    return changed_statement("set_position", ":fenced", "0")
 
 
 def with_one_owner() -> AbstractContextManager[Any]:
@@ -68,12 +69,17 @@ def with_one_owner() -> AbstractContextManager[Any]:
 
 def without_lane() -> AbstractContextManager[Any]:
     """Deliveries that wait for no other one of their record."""
+    return changed_statement("insert_delivery", "other.state < 2", "other.state < 0")
 
-    def changed(name: str) -> str:
-        text = load(name)
-        return text.replace("other.state < 2", "other.state < 0") if name == "sqlite/insert_delivery.sql" else text
 
-    return mock.patch("cdc.outbox.sqlite.relay.load", changed)
+@contextmanager
+def changed_statement(name: str, old: str, new: str) -> Iterator[None]:
+    text = sqlite_statements()[name]
+    assert old in text
+    with mock.patch.dict(sqlite_statements(), {name: text.replace(old, new)}):
+        _numbered.cache_clear()
+        yield
+    _numbered.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ async def _rekeyed(access: SqliteAccess | PostgresAccess) -> None:
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from cdc.outbox.sqlite import audit
+from cdc.outbox import audit
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from test_audit import NOTE
 from support.outboxes import endpoint

@@ -1,8 +1,8 @@
-"""The dispatcher's half of the PostgreSQL outbox: lease, finish, release; for any number of processes."""
+"""Leasing and recording in the PostgreSQL outbox, for any number of processes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,10 +10,11 @@ import orjson
 
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.event import Event
-from cdc.outbox.postgres.lanes import Lane, promote, settle
-from cdc.outbox.postgres.relay import announce, payloads_of
-from cdc.outbox.postgres.rows import ROW_STATE, storable
-from cdc.outbox.postgres.session import Db, Tell
+from cdc.outbox.lanes import Lane, promote, settle
+from cdc.outbox.postgres.database import PostgresDatabase
+from cdc.outbox.relay import announce, written
+from cdc.outbox.retention import forget_answers
+from cdc.outbox.rows import ROW_STATE
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 
 
@@ -33,7 +34,7 @@ class _Held(NamedTuple):
 
 
 async def lease(
-    db: Db, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
+    db: PostgresDatabase, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
 ) -> list[LeasedDelivery]:
     """One statement, which needs no lock of lanes."""
     rooms = orjson.dumps(dict(room)).decode()
@@ -54,7 +55,7 @@ async def lease(
 
 
 async def finish(
-    db: Db,
+    db: PostgresDatabase,
     worker: str,
     outcomes: Sequence[Outcome],
     now: datetime,
@@ -66,7 +67,7 @@ async def finish(
     if not freely and (announcements or any(outcome.disable_reason for outcome in outcomes)):
         raise Crowded
     if announcements:  # first: it may merge lanes
-        await announce(db, announcements, payloads_of(announcements), now)
+        await announce(db, written(announcements), now)
     held = await _hold(db, outcomes)
     await _record(db, [outcome.attempt for outcome in outcomes])
     ending = [(held[outcome.attempt.delivery_id], outcome) for outcome in outcomes]
@@ -75,7 +76,7 @@ async def finish(
         (each, outcome) for each, outcome in ending if (each.worker, each.number) == (worker, outcome.attempt.number)
     ]
     if len(ending) < len(outcomes):
-        await db.write("forget_answers", ids=[each.id for each in held.values()])
+        await forget_answers(db, [each.id for each in held.values()])
     if not ending:
         return
     if not freely and any(each.crowded for each, _ in ending):
@@ -89,15 +90,15 @@ async def finish(
     )
     for each, outcome in ending:
         if outcome.disable_reason:
-            await db.write("disable_endpoint", number=each.lane[0], reason=storable(outcome.disable_reason))
-            db.tell = Tell.DUE
+            await db.write("disable_endpoint", number=each.lane[0], reason=outcome.disable_reason)
+            db.due()
     if freely:
         await settle(db, {each.lane for each, _ in ending})
     else:
         await promote(db, {each.lane for each, outcome in ending if outcome.state.final})
 
 
-async def _note_health(db: Db, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
+async def _note_health(db: PostgresDatabase, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
     """Since when each endpoint fails: set by its first failure, cleared by a success."""
     well: set[int] = set()
     failed: dict[int, datetime] = {}
@@ -112,7 +113,7 @@ async def _note_health(db: Db, attempted: Sequence[tuple[_Held, Outcome]]) -> No
     await db.write("note_health", well=list(well), failing=list(failing), since=list(failing.values()))
 
 
-async def _hold(db: Db, outcomes: Sequence[Outcome]) -> dict[str, _Held]:
+async def _hold(db: PostgresDatabase, outcomes: Sequence[Outcome]) -> dict[str, _Held]:
     """Delivery id → what it is now, and stays until the transaction ends.  Raises `UsageError` when one is unknown."""
     numbers = {delivery_number(outcome.attempt.delivery_id) for outcome in outcomes} - {None}
     rows = await db.rows("hold", ids=list(numbers))
@@ -126,56 +127,15 @@ async def _hold(db: Db, outcomes: Sequence[Outcome]) -> dict[str, _Held]:
     return held
 
 
-async def _record(db: Db, attempts: Sequence[Attempt]) -> None:
+async def _record(db: PostgresDatabase, attempts: Sequence[Attempt]) -> None:
     await db.write(
         "insert_attempts",
         deliveries=[delivery_number(attempt.delivery_id) for attempt in attempts],
         numbers=[attempt.number for attempt in attempts],
-        urls=[storable(attempt.url) for attempt in attempts],
+        urls=[attempt.url for attempt in attempts],
         statuses=[attempt.status for attempt in attempts],
         starts=[attempt.started_at for attempt in attempts],
         durations=[attempt.duration for attempt in attempts],
-        errors=[storable(attempt.error) for attempt in attempts],
-        answers=[storable(attempt.answer) for attempt in attempts],
+        errors=[attempt.error for attempt in attempts],
+        answers=[attempt.answer for attempt in attempts],
     )
-
-
-async def release(db: Db, worker: str, now: datetime) -> int:
-    """Under `Lock.FREELY`."""
-    held = await db.rows("release", worker=worker, now=now)
-    await settle(db, {(endpoint, lane) for endpoint, lane in held})
-    if held:
-        db.tell = Tell.DUE
-    return len(held)
-
-
-async def bring_forward(db: Db, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
-    """Under `Lock.FREELY`."""
-    brought = 0
-    for endpoint, time in latest.items():
-        found = await db.rows("bring_forward", endpoint=endpoint, latest=time, worker=worker, now=now)
-        if found:
-            await db.write("bring_forward_waiting", endpoint=endpoint, latest=time, now=now)
-        brought += len(found)
-    if brought:
-        db.tell = Tell.DUE
-    return brought
-
-
-async def give_back(db: Db, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
-    """Under `Lock.FREELY`."""
-    ids = [delivery_number(each.id) for each in deliveries]
-    held = await db.rows("give_back", worker=worker, now=now, ids=ids, numbers=[each.attempt for each in deliveries])
-    await settle(db, {(endpoint, lane) for endpoint, lane in held})
-    if held:
-        db.tell = Tell.DUE
-    return len(held)
-
-
-async def oldest_due(db: Db, now: datetime) -> dict[str, datetime]:
-    return dict(await db.rows("oldest_due", now=now))
-
-
-async def next_due(db: Db, without: Collection[str]) -> datetime | None:
-    ((due,),) = await db.rows("next_due", without=list(without))
-    return due if isinstance(due, datetime) else None

@@ -13,8 +13,9 @@ import psycopg
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError
 from cdc.outbox.migrate import Migration, migrations
+from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.errors import sentence
-from cdc.outbox.postgres.session import Db, connect_plainly
+from cdc.outbox.postgres.session import connect_plainly
 from cdc.sqlfile import load
 
 ENGINE = "postgres/outbox"
@@ -29,7 +30,7 @@ async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | No
     wanted = migrations(ENGINE) if steps is None else steps
     connection = await connect_plainly(info)
     try:
-        db = Db(connection)
+        db = PostgresDatabase(connection)
         if await _version(db, info) < len(wanted):
             async with connection.transaction():
                 await db.script("SET LOCAL lock_timeout = '60s'")
@@ -51,14 +52,14 @@ async def is_installed(info: ConnectionInfo) -> bool:
     """Return whether the database has an outbox of ours.  Raises `OutboxError`."""
     connection = await connect_plainly(info)
     try:
-        return await _version(Db(connection), info) > 0
+        return await _version(PostgresDatabase(connection), info) > 0
     except psycopg.Error as error:
         raise sentence(error, info) from error
     finally:
         await connection.close()
 
 
-async def _version(db: Db, info: ConnectionInfo) -> int:
+async def _version(db: PostgresDatabase, info: ConnectionInfo) -> int:
     """0: there is nothing of ours yet."""
     ((_, versions, occupied, encoding),) = await db.rows("installed")
     if encoding != "UTF8":
@@ -74,7 +75,7 @@ async def _version(db: Db, info: ConnectionInfo) -> int:
     return int((await db.query(_VERSION, {}))[0][0]) if versions else 0
 
 
-async def _apply(db: Db, info: ConnectionInfo, steps: Sequence[Migration]) -> None:
+async def _apply(db: PostgresDatabase, info: ConnectionInfo, steps: Sequence[Migration]) -> None:
     version = await _version(db, info)
     ((schema, versions, _, _),) = await db.rows("installed")
     if not schema:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from cdc.outbox.postgres.session import Db
+from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.shared import refusal_lock
 
 _NAME: Final = "refusals"
@@ -13,16 +13,16 @@ _TEXT: Final = "SELECT value FROM cdc_outbox.source_state WHERE source = %(sourc
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%(lock)s)"
 
 
-async def text(db: Db, api: str) -> str:
+async def text(db: PostgresDatabase, api: str) -> str:
     found = await db.query(_TEXT, {"source": _owner(api), "name": _NAME})
     return str(found[0][0]) if found else ""
 
 
-async def change(db: Db, api: str, changed: Callable[[str], str]) -> None:
+async def change(db: PostgresDatabase, api: str, changed: Callable[[str], str]) -> None:
     async with db.connection.transaction():
         await db.query(_LOCK, {"lock": refusal_lock(api)})
         value = changed(await text(db, api))
-        await db.write("set_states", source=_owner(api), names=[_NAME], values=[value])
+        await db.write_each("set_state", {"name": [_NAME], "value": [value]}, source=_owner(api))
 
 
 def _owner(api: str) -> str:

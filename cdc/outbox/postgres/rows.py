@@ -1,36 +1,16 @@
-"""Between the rows of the PostgreSQL outbox and the nouns."""
+"""Between the rows of endpoints in the PostgreSQL outbox and the noun."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, Final
 
-import orjson
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.model.endpoint import Endpoint
-from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import NO_NUL, delivery_id
+from cdc.outbox.shared import NO_NUL
 
-#: `delivery.state` of rows; pending and leased share 1 and differ by `delivery.worker`
-WAITING, ACTIVE, DELIVERED, DEAD, CANCELLED = range(5)
-ROW_STATE: Final = {
-    DeliveryState.WAITING: WAITING,
-    DeliveryState.PENDING: ACTIVE,
-    DeliveryState.LEASED: ACTIVE,
-    DeliveryState.DELIVERED: DELIVERED,
-    DeliveryState.DEAD: DEAD,
-    DeliveryState.CANCELLED: CANCELLED,
-}
-STATES: Final = (
-    DeliveryState.WAITING,
-    DeliveryState.PENDING,
-    DeliveryState.DELIVERED,
-    DeliveryState.DEAD,
-    DeliveryState.CANCELLED,
-)
 _ENDPOINT: Final = TypeAdapter(Endpoint)
 #: columns of their own; everything else of an endpoint is in `settings`
 _COLUMNS: Final = (
@@ -55,7 +35,7 @@ def storable(text: str) -> str:
 
 
 def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
-    """Parameters of ``insert_endpoint.sql`` and ``update_endpoint.sql``."""
+    """Parameters of ``insert_endpoint`` and ``update_endpoint``."""
     values = _ENDPOINT.dump_python(endpoint, mode="json")
     settings = Jsonb({name: value for name, value in values.items() if name not in _COLUMNS})
     return {
@@ -68,41 +48,7 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
-    """From ``endpoints.sql``."""
+    """From ``endpoints``."""
     settings, *columns = row
     values = {**settings, **dict(zip(_COLUMNS, columns, strict=True))}
     return _ENDPOINT.validate_python({**values, "headers": json.loads(values["headers"])})
-
-
-def view_from(row: tuple[Any, ...]) -> DeliveryView:
-    """From ``deliveries.sql``."""
-    number, endpoint_id, event_id, name, record, source, row_state, leased, attempts, due, created, finished = row[:12]
-    state = DeliveryState.LEASED if leased else STATES[row_state]
-    return DeliveryView(
-        id=delivery_id(number),
-        endpoint_id=endpoint_id,
-        event_id=event_id,
-        event_name=name,
-        record=record,
-        source=source,
-        state=state,
-        attempts=attempts,
-        due_at=due if state is DeliveryState.PENDING else None,
-        created_at=created,
-        finished_at=finished,
-        last_status=row[12],
-        last_error=row[13] or "",
-        expunged=row[14],
-    )
-
-
-def attempt_from(row: tuple[Any, ...]) -> Attempt:
-    """From ``attempts.sql``."""
-    return Attempt(delivery_id(row[0]), *row[1:])
-
-
-def event_from(row: tuple[Any, ...]) -> StoredEvent:
-    """From ``event.sql`` and ``events_….sql``."""
-    sequence, event_id, name, source, record, time, payload = row
-    parsed = orjson.loads(payload) if payload else {}  # emptied when it was expunged
-    return StoredEvent(sequence, event_id, name, source, record, time, parsed)

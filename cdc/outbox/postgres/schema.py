@@ -7,7 +7,7 @@ import psycopg
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import connect_plainly
-from cdc.sqlfile import load
+from cdc.outbox.statements import postgres_statements
 
 
 async def read_schema(info: ConnectionInfo) -> dict[str, object]:
@@ -16,7 +16,7 @@ async def read_schema(info: ConnectionInfo) -> dict[str, object]:
     try:
         cursor = await connection.execute("SELECT max(number) FROM cdc_outbox.migration")
         newest = await cursor.fetchone()
-        columns = await (await connection.execute(load("postgres/outbox/schema.sql").encode())).fetchall()
+        columns = await (await connection.execute(postgres_statements()["schema"].encode())).fetchall()
         server = connection.info.server_version
     except psycopg.Error as error:
         raise sentence(error, info) from error

@@ -7,17 +7,22 @@ unfinished deliveries, are looked up first when they are few.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from string import Template
+from typing import TYPE_CHECKING, Any, Final
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.model.pattern import check_pattern, matches
+from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.postgres.rows import storable
-from cdc.outbox.postgres.session import Db
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice
-from cdc.sqlfile import render
+from cdc.outbox.statements import postgres_statements
+
+if TYPE_CHECKING:
+    from cdc.outbox.postgres.database import PostgresDatabase
 
 #: the term for each state; literals, so that partial indexes serve
 STATE_TERMS: Final = {
@@ -57,42 +62,67 @@ _ENDPOINTS: Final = (
 _ENDPOINT: Final = "SELECT number FROM cdc_outbox.endpoint WHERE id = %(id)s"
 
 
-class PostgresSearch:
-    """Fixed terms with named parameters, for a statement's ``$where``.  ``few``: what is looked up first narrows it to
-    so little that it is found at once."""
+@dataclass(slots=True)
+class PostgresSearch(LogSearch):
+    """``terms``: fixed ones with named parameters, for a statement's ``$where``.  ``few``: what is looked up first
+    narrows it to so little that it is found at once.  ``columns``: the sequence of an event, in each table that the
+    statement may begin with.  ``place``: what is found lies before it, newest first."""
 
-    def __init__(
-        self, terms: Sequence[str] = ("true",), parameters: Mapping[str, object] | None = None, *, few: bool = False
-    ) -> None:
-        self._terms = [*terms]
-        self.parameters = {**(parameters or {})}
-        self.few = few
+    db: PostgresDatabase
+    columns: tuple[str, ...] = ("delivery.event", "event.sequence")
+    terms: list[str] = field(default_factory=lambda: ["true"])
+    parameters: dict[str, object] = field(default_factory=dict)
+    few: bool = False
+    place: tuple[int, int] | None = None
+    part: LogSlice | None = None
 
     def add(self, term: str, **parameters: object) -> None:
-        self._terms.append(term)
+        self.terms.append(term)
         self.parameters.update(parameters)
 
-    def within(self, stretch: LogSlice, *columns: str) -> PostgresSearch:
-        """``columns``: the sequence of an event, in each table that the statement may begin with."""
-        terms = [f"{name} > %(above)s AND {name} <= %(upto)s" for name in columns]
-        return self.narrowed(*terms, above=stretch.above, upto=stretch.upto)
-
     def narrowed(self, *terms: str, **parameters: object) -> PostgresSearch:
-        return PostgresSearch([*self._terms, *terms], {**self.parameters, **parameters}, few=self.few)
+        return replace(self, terms=[*self.terms, *terms], parameters={**self.parameters, **parameters})
 
-    def text(self, name: str) -> str:
-        return render(f"postgres/outbox/{name}.sql", where=" AND ".join(self._terms))
+    def before(self, sequence: int, delivery: int) -> PostgresSearch:
+        return replace(self, place=(sequence, delivery))
+
+    def after(self, sequence: int, delivery: int) -> PostgresSearch:
+        behind = "(delivery.event, delivery.id) > (%(place)s, %(behind)s)"
+        return self.narrowed(behind, place=sequence, behind=delivery)
+
+    def behind(self, sequence: int) -> PostgresSearch:
+        return self.narrowed("event.sequence > %(after)s", after=sequence)
+
+    def within(self, part: LogSlice) -> PostgresSearch:
+        terms = [f"{name} > %(above)s AND {name} <= %(upto)s" for name in self.columns]
+        return replace(self.narrowed(*terms, above=part.above, upto=part.upto), part=part)
+
+    async def rows(self, name: str, limit: int, **parameters: Any) -> list[Row]:
+        placed = self._placed()
+        text = Template(postgres_statements()[name]).substitute(where=" AND ".join(placed.terms))
+        given = {**placed.parameters, **parameters, "limit": limit}
+        return await (self.db.query(text, given) if self.part is None else self.db.planned(text, given))
+
+    def _placed(self) -> PostgresSearch:
+        """Where a part of the log is read, only there: the planner would take the place for another bound that narrows
+        the others too."""
+        if self.place is None or (self.part is not None and not self.part.has(self.place[0])):
+            return self
+        # whichever of the two tables it begins with, and goes along, it begins at the place
+        bounds = [f"{name} <= %(place)s" for name in self.columns] if self.part is None else []
+        below = "(delivery.event, delivery.id) < (%(place)s, %(behind)s)"
+        return self.narrowed(*bounds, below, place=self.place[0], behind=self.place[1])
 
 
-async def of_events(db: Db, which: EventFilter) -> PostgresSearch:
+async def of_events(db: PostgresDatabase, which: EventFilter) -> PostgresSearch:
     """Raises `UsageError`."""
-    search = await _terms(db, which)
+    search = PostgresSearch(db, ("event.sequence",))
+    await _add_terms(db, which, search)
     await _look_up(db, which, search, "event.sequence")
     return search
 
 
-async def _terms(db: Db, which: EventFilter) -> PostgresSearch:
-    search = PostgresSearch()
+async def _add_terms(db: PostgresDatabase, which: EventFilter, search: PostgresSearch) -> None:
     if which.event_id is not None:
         search.add("event.id = %(event)s", event=which.event_id)
     if which.event_pattern is not None and check_pattern(which.event_pattern) != "*":
@@ -108,12 +138,12 @@ async def _terms(db: Db, which: EventFilter) -> PostgresSearch:
         search.add('event."time" >= %(since)s', since=which.since)
     if which.until is not None:
         search.add('event."time" < %(until)s', until=which.until)
-    return search
 
 
-async def of_deliveries(db: Db, which: DeliveryFilter) -> PostgresSearch:
+async def of_deliveries(db: PostgresDatabase, which: DeliveryFilter) -> PostgresSearch:
     """Raises `UsageError`."""
-    search = await _terms(db, which)
+    search = PostgresSearch(db)
+    await _add_terms(db, which, search)
     await _look_up(db, which, search, "delivery.event")
     if which.endpoint_id is not None:
         numbers = await db.query(_ENDPOINT, {"id": which.endpoint_id})  # of a number it knows how many there are
@@ -128,7 +158,7 @@ async def of_deliveries(db: Db, which: DeliveryFilter) -> PostgresSearch:
     return search
 
 
-async def _look_up(db: Db, which: EventFilter, search: PostgresSearch, column: str) -> None:
+async def _look_up(db: PostgresDatabase, which: EventFilter, search: PostgresSearch, column: str) -> None:
     """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
     if which.text is not None:
         text = text_in_payload(which.text)
@@ -148,7 +178,7 @@ async def _look_up(db: Db, which: EventFilter, search: PostgresSearch, column: s
             return
 
 
-async def span(db: Db, which: EventFilter, whole: LogSlice) -> LogSlice:
+async def span(db: PostgresDatabase, which: EventFilter, whole: LogSlice) -> LogSlice:
     """The part of the log where a time that has ended lies, so that nobody walks there from the newest event; all of it
     when the events of that time are too many."""
     if which.until is None:
@@ -159,12 +189,12 @@ async def span(db: Db, which: EventFilter, whole: LogSlice) -> LogSlice:
     return whole if found > MANY else whole.shared(first, last)
 
 
-async def _few(db: Db, terms: str, search: PostgresSearch) -> bool:
+async def _few(db: PostgresDatabase, terms: str, search: PostgresSearch) -> bool:
     query = _COUNT.format(terms=terms)
     ((found,),) = await db.query(query, {**search.parameters, "most": FEW + 1})
     return int(found) <= FEW
 
 
-async def _names(db: Db, pattern: str) -> Sequence[str]:
+async def _names(db: PostgresDatabase, pattern: str) -> Sequence[str]:
     """Those of stored events that fit."""
     return [name for (name,) in await db.rows("event_names") if matches(name, [pattern])]

@@ -6,8 +6,9 @@ Whoever calls gets it alone; the others wait.  PostgreSQL's errors come out as `
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from enum import StrEnum
+from string import Template
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
@@ -16,11 +17,13 @@ from psycopg.pq import TransactionStatus
 
 from cdc.database.postgres_connection import connect_async, shut_down
 from cdc.model.connection import ConnectionInfo
+from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.errors import sentence
-from cdc.sqlfile import load, render
+from cdc.outbox.statements import postgres_statements
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Work = Callable[Concatenate[PostgresDatabase, P], Coroutine[Any, Any, T]]
 
 #: Seconds that a call may take; then the connection is cut: the server is deaf, or lost.
 CALL_SECONDS = 90.0
@@ -34,42 +37,6 @@ class Lock(StrEnum):
 
     FREELY = "pg_advisory_xact_lock"
     IN_TURN = "pg_advisory_xact_lock_shared"
-
-
-class Tell(StrEnum):
-    """What the other processes are told with a commit.  ``DUE``: something may be due.  ``WRITTEN``: see the log."""
-
-    DUE = "due"
-    WRITTEN = "written"
-
-
-class Db:
-    """Runs the statements of ``sql/postgres/outbox`` by name."""
-
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self.connection = connection
-        self.tell = Tell.WRITTEN  # what `PostgresSession.write` ends with
-
-    async def rows(self, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
-        return await self.query(load(f"postgres/outbox/{name}.sql"), parameters)
-
-    async def query(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        cursor = await self.connection.execute(text.encode(), parameters, binary=True)
-        return [] if cursor.rownumber is None else await cursor.fetchall()
-
-    async def planned(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """`query`, planned for these parameters each time: what they narrow to differs too much for one plan."""
-        cursor = await self.connection.execute(text.encode(), parameters, prepare=False, binary=True)
-        return await cursor.fetchall()
-
-    async def write(self, name: str, /, **parameters: Any) -> int:
-        """How many rows the statement changed."""
-        statement = load(f"postgres/outbox/{name}.sql").encode()
-        return (await self.connection.execute(statement, parameters)).rowcount
-
-    async def script(self, text: str) -> None:
-        """Several statements, sent as one; no parameters."""
-        await self.connection.execute(text.encode())
 
 
 class PostgresSession:
@@ -88,24 +55,22 @@ class PostgresSession:
         async with self._free:
             await self._drop()
 
-    async def read(self, work: Callable[Concatenate[Db, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` outside a transaction: for single statements."""
         return await self._alone(lambda db: work(db, *args, **kwargs))
 
-    async def write(
-        self, lock: Lock, work: Callable[Concatenate[Db, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, lock: Lock, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` in a transaction, of which the other processes are told."""
         return await self._alone(lambda db: self._transaction(db, lock, lambda: work(db, *args, **kwargs)))
 
-    async def _transaction(self, db: Db, lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
-        begin = render("postgres/outbox/begin.sql", lock=lock.value, commit=self._settings["commit"])
+    async def _transaction(self, db: PostgresDatabase, lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
+        begin = Template(postgres_statements()["begin"]).substitute(lock=lock.value, commit=self._settings["commit"])
         await db.script(begin)
         result = await work()
         await db.script(f"NOTIFY {CHANNEL}, '{self._token} {db.tell}'; COMMIT")
         return result
 
-    async def _alone(self, work: Callable[[Db], Awaitable[T]]) -> T:
+    async def _alone(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
         async with self._free:
             running = asyncio.ensure_future(self._attempt(work))
             timer = asyncio.get_running_loop().call_later(CALL_SECONDS, self._cut)
@@ -121,12 +86,12 @@ class PostgresSession:
             finally:
                 timer.cancel()
 
-    async def _attempt(self, work: Callable[[Db], Awaitable[T]]) -> T:
+    async def _attempt(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
         """Work, if need be on a new connection.  What a lost connection left undone is not tried again here."""
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._info, self._settings)
-            return await work(Db(self._connection))
+            return await work(PostgresDatabase(self._connection))
         except psycopg.Error as error:
             await self._tidy()
             raise sentence(error, self._info) from error
@@ -162,7 +127,7 @@ async def connect(info: ConnectionInfo, settings: Mapping[str, str]) -> AsyncCon
     """Raises `psycopg.Error`."""
     connection = await connect_async(info, "cdc outbox")
     try:
-        await Db(connection).script(render("postgres/outbox/session.sql", **settings))
+        await PostgresDatabase(connection).script(Template(postgres_statements()["session"]).substitute(**settings))
     except BaseException:
         await connection.close()
         raise

@@ -12,10 +12,11 @@ from psycopg import sql
 
 from cdc.database.postgres_connection import connect
 from cdc.model.connection import ConnectionInfo
+from cdc.outbox.database import Row
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
-from cdc.outbox.transfer import BATCH, COLUMNS, Row, TransferPart
-from cdc.sqlfile import load
+from cdc.outbox.statements import postgres_statements
+from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
 #: Nobody stores or finishes meanwhile (it is the lock of sql/postgres/outbox/begin.sql), and nobody moves at once.
 _ALONE = "SET lock_timeout = '10s'; SET TIME ZONE 'UTC'; SELECT pg_advisory_lock(1667523328, 4)"
@@ -42,7 +43,7 @@ class PostgresSide:
     def read(self, part: TransferPart) -> Iterator[list[Row]]:
         with self._db.cursor(name=f"move_{part}", withhold=False) as cursor:
             if part is TransferPart.ENDPOINTS:
-                cursor.execute(load("postgres/outbox/transfer/endpoints.sql").encode())
+                cursor.execute(postgres_statements()["all_endpoints"].encode())
             else:
                 columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
                 cursor.execute(sql.SQL("SELECT {} FROM {} ORDER BY 1").format(columns, _table(part)))
@@ -52,7 +53,7 @@ class PostgresSide:
     def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
         if part is TransferPart.ENDPOINTS:
             for number, endpoint, removed_at in rows:
-                self._db.execute(load("postgres/outbox/insert_endpoint.sql").encode(), endpoint_row(endpoint))
+                self._db.execute(postgres_statements()["insert_endpoint"].encode(), endpoint_row(endpoint))
                 self._db.execute(_RENUMBER, (number, removed_at, endpoint.id))
             return
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
@@ -62,7 +63,7 @@ class PostgresSide:
                 copy.write_row([storable(value) if isinstance(value, str) else value for value in row])
 
     def complete(self) -> None:
-        self._db.execute(load("postgres/outbox/transfer/complete.sql").encode())
+        self._db.execute(postgres_statements()["complete"].encode())
         self._db.execute("COMMIT")
 
 

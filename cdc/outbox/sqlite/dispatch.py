@@ -1,14 +1,10 @@
-"""The dispatcher's half of the SQLite outbox: lease, finish, release.
-
-These functions run inside a transaction of `SqliteThread` (`next_due` and `oldest_due` need none).
-"""
+"""Leasing and recording in the SQLite outbox, in transactions of `SqliteThread`; tuned by hand."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from heapq import merge
@@ -19,19 +15,22 @@ import orjson
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.event import Event
+from cdc.outbox.lanes import settle
+from cdc.outbox.relay import announce, written
+from cdc.outbox.retention import forget_answers
+from cdc.outbox.rows import ROW_STATE
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
-from cdc.outbox.sqlite.lanes import settle
-from cdc.outbox.sqlite.relay import announce
-from cdc.outbox.sqlite.retention import forget_answers
-from cdc.outbox.sqlite.rows import ROW_STATE, micros, moment
-from cdc.sqlfile import load
+from cdc.outbox.sqlite.database import SqliteDatabase
+from cdc.outbox.sqlite.values import micros
+from cdc.outbox.statements import sqlite_statements
 
 
-def lease(
-    db: sqlite3.Connection, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
+async def lease(
+    database: SqliteDatabase, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
 ) -> list[LeasedDelivery]:
+    db = database.connection
     due = _due(db, now, limit, room)
-    db.execute(load("sqlite/lease.sql"), (worker, micros(until), _list([row[1] for _, row in due])))
+    db.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due])))
     # tuple.__new__: as in `cdc.dispatch.attempt`
     return [
         tuple.__new__(
@@ -45,7 +44,7 @@ def lease(
 def _due(
     db: sqlite3.Connection, now: datetime, limit: int, room: Mapping[str, int]
 ) -> list[tuple[str, tuple[Any, ...]]]:
-    """Up to ``limit`` due deliveries as (endpoint id, row of ``due_of_endpoint.sql``), oldest due first.
+    """Up to ``limit`` due deliveries as (endpoint id, row of ``due_of_endpoint``), oldest due first.
 
     Each endpoint's are read in order and merged, and only as far as needed: how much waits at one endpoint does not
     matter to the others.
@@ -57,7 +56,7 @@ def _due(
             allowed = min(limit, room.get(endpoint_id, limit))
             if allowed > 0:
                 rows = stack.enter_context(closing(db.cursor()))
-                rows.execute(load("sqlite/due_of_endpoint.sql"), (number, micros(now), allowed))
+                rows.execute(sqlite_statements()["due_of_endpoint"], (number, micros(now), allowed))
                 heads.append(_tagged(endpoint_id, rows))
         if len(heads) == 1:
             return list(heads[0])
@@ -68,13 +67,14 @@ def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple
     return ((endpoint_id, row) for row in rows)
 
 
-def finish(
-    db: sqlite3.Connection,
+async def finish(
+    database: SqliteDatabase,
     worker: str,
     outcomes: Sequence[Outcome],
     now: datetime,
     announcements: Sequence[Event],
 ) -> None:
+    db = database.connection
     sent = list(_requests(outcomes))
     _record(db, sent)
     _note_health(db, sent)
@@ -83,11 +83,12 @@ def finish(
     if len(final) < len(sent):
         for each in sent:
             if each.outcome.disable_reason or not each.outcome.state.final:
-                concluded += sum(_conclude(db, worker, outcome, now) for outcome in each.outcomes)
+                for outcome in each.outcomes:
+                    concluded += await _conclude(database, worker, outcome, now)
     if concluded < len(outcomes):
-        forget_answers(db, [number for each in sent for number in each.deliveries])
+        await forget_answers(database, [number for each in sent for number in each.deliveries])
     if announcements:
-        announce(db, announcements, now)
+        await announce(database, written(announcements), now)
 
 
 class _Sent(NamedTuple):
@@ -116,10 +117,10 @@ def _note_health(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
     failed = [(micros(each.outcome.attempt.started_at), each.deliveries[0]) for each in sent if each.outcome.failed]
     if failed:
         failed.sort()
-        db.executemany(load("sqlite/note_failure.sql"), failed)
+        db.executemany(sqlite_statements()["note_failure"], failed)
     if db.execute("SELECT EXISTS (SELECT 1 FROM endpoint WHERE failing_since IS NOT NULL)").fetchone()[0]:
         delivered = [each.deliveries[0] for each in sent if each.outcome.state is DeliveryState.DELIVERED]
-        db.execute(load("sqlite/note_success.sql"), (_list(delivered),))
+        db.execute(sqlite_statements()["note_success"], (_list(delivered),))
 
 
 def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
@@ -132,8 +133,8 @@ def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
             if len(deliveries) == 1:
                 single.append((*of_all, deliveries[0]))
             else:
-                db.execute(load("sqlite/insert_attempts.sql"), (*of_all, _list(deliveries)))
-        db.execute(load("sqlite/insert_attempt.sql"), (_list(single),))
+                db.execute(sqlite_statements()["insert_attempts"], (*of_all, _list(deliveries)))
+        db.execute(sqlite_statements()["insert_attempt"], (_list(single),))
     except sqlite3.IntegrityError as error:  # the attempt of a delivery that is not there
         for each in sent:
             for outcome in each.outcomes:
@@ -161,8 +162,8 @@ def _conclude_all(db: sqlite3.Connection, worker: str, sent: Sequence[_Sent], no
     for (state, attempt), deliveries in alike.items():
         numbers = _list(deliveries)
         new = (ROW_STATE[state], finished_at, finished_at)
-        concluded += db.execute(load("sqlite/finish.sql"), (*new, numbers, worker, attempt)).rowcount
-        db.execute(load("sqlite/promote_behind.sql"), (numbers,))
+        concluded += db.execute(sqlite_statements()["finish"], (*new, numbers, worker, attempt)).rowcount
+        db.execute(sqlite_statements()["promote_behind"], (numbers,))
     return concluded
 
 
@@ -171,55 +172,17 @@ def _list(values: Sequence[Any]) -> str:
     return orjson.dumps(values).decode()
 
 
-def _conclude(db: sqlite3.Connection, worker: str, outcome: Outcome, now: datetime) -> bool:
+async def _conclude(database: SqliteDatabase, worker: str, outcome: Outcome, now: datetime) -> bool:
     """A delivery that is due again, or whose endpoint must be disabled; whether the worker still had it."""
+    db = database.connection
     number, endpoint, lane, holder, attempts = _delivery(db, outcome)
     if (holder, attempts) != (worker, outcome.attempt.number):
         return False
     finished_at = micros(now) if outcome.state.final else None
     due = micros(outcome.due_at or now)
     new = (ROW_STATE[outcome.state], due, finished_at)
-    db.execute(load("sqlite/finish.sql"), (*new, _list([number]), worker, attempts))
-    settle(db, endpoint, lane)  # an older one of the lane may have been retried meanwhile
+    db.execute(sqlite_statements()["finish"], (*new, _list([number]), worker, attempts))
+    await settle(database, [(endpoint, lane)])  # an older one of the lane may have been retried meanwhile
     if outcome.disable_reason:
-        db.execute(load("sqlite/disable_endpoint.sql"), (outcome.disable_reason, endpoint))
+        await database.write("disable_endpoint", reason=outcome.disable_reason, number=endpoint)
     return True
-
-
-def release(db: sqlite3.Connection, worker: str, now: datetime) -> int:
-    held = db.execute("SELECT DISTINCT endpoint, lane FROM delivery WHERE worker = ?", (worker,)).fetchall()
-    released = db.execute(load("sqlite/release.sql"), (micros(now), worker)).rowcount
-    for endpoint, lane in held:
-        settle(db, endpoint, lane)
-    return released
-
-
-def bring_forward(db: sqlite3.Connection, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
-    given = [
-        {"endpoint": endpoint, "latest": micros(time), "worker": worker, "now": micros(now)}
-        for endpoint, time in latest.items()
-    ]
-    brought = db.executemany(load("sqlite/bring_forward.sql"), given).rowcount
-    if brought:
-        db.executemany(load("sqlite/bring_forward_waiting.sql"), given)
-    return brought
-
-
-def give_back(db: sqlite3.Connection, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
-    held = []
-    for each in deliveries:
-        named = (delivery_number(each.id), worker, each.attempt)
-        held += db.execute(load("sqlite/held.sql"), named).fetchall()
-    db.executemany(load("sqlite/give_back.sql"), [(micros(now), number) for number, _, _ in held])
-    for endpoint, lane in {(endpoint, lane) for _, endpoint, lane in held}:
-        settle(db, endpoint, lane)
-    return len(held)
-
-
-def next_due(db: sqlite3.Connection, without: Collection[str]) -> datetime | None:
-    (due,) = db.execute(load("sqlite/next_due.sql"), (json.dumps(list(without)),)).fetchone()
-    return None if due is None else moment(due)
-
-
-def oldest_due(db: sqlite3.Connection, now: datetime) -> dict[str, datetime]:
-    return {endpoint: moment(due) for endpoint, due in db.execute(load("sqlite/oldest_due.sql"), (micros(now),))}

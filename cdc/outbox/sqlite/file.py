@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cdc.model.errors import OutboxError
+from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.sqlite.database import SqliteDatabase
 
 
-@contextmanager
-def overwriting(db: sqlite3.Connection) -> Iterator[None]:
-    """What is deleted or replaced meanwhile is overwritten with zeros, not only left unused."""
-    (before,) = db.execute("PRAGMA secure_delete").fetchone()
-    db.execute("PRAGMA secure_delete = ON")
-    try:
-        yield
-    finally:
-        db.execute(f"PRAGMA secure_delete = {before}")
+async def migrate(db: SqliteDatabase, path: Path) -> None:
+    migrate_sqlite(db.connection, path)
+
+
+async def forget_log(db: SqliteDatabase) -> bool:
+    """Empty the write-ahead log, where pages stand as they were before; False when another process reads just now."""
+    ((busy, _, _),) = db.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not busy
 
 
 def keep_private(path: Path) -> None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
+from string import Template
 from typing import Any, Final
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
 from cdc.model.pattern import check_pattern, matches
+from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice
-from cdc.outbox.sqlite.rows import micros
-from cdc.sqlfile import load, render
+from cdc.outbox.sqlite.values import converted, micros
+from cdc.outbox.statements import sqlite_statements
 
 #: A stretch of time, or the unfinished deliveries, are begun with when they are at most so many.
 FEW: Final = 20_000
@@ -103,7 +105,9 @@ class SqliteSearch:
     def text(self, name: str) -> str:
         second = "delivery" if self.first == "event" else "event"
         where = " AND ".join(self.terms)
-        return render(f"sqlite/{name}.sql", first=self.first, second=second, sequence=self.sequence, where=where)
+        return Template(sqlite_statements()[name]).substitute(
+            first=self.first, second=second, sequence=self.sequence, where=where
+        )
 
 
 def of_events(db: sqlite3.Connection, which: EventFilter, *, walked: bool = False) -> list[SqliteSearch]:
@@ -193,7 +197,7 @@ def _by_name(db: sqlite3.Connection, which: EventFilter, every: SqliteSearch) ->
     """One way for each name that fits, to be merged: each is in order."""
     if which.event_pattern is None or which.event_pattern == "*":
         return []
-    names = [name for (name,) in db.execute(load("sqlite/event_names.sql")) if matches(name, [which.event_pattern])]
+    names = [name for (name,) in db.execute(sqlite_statements()["event_names"]) if matches(name, [which.event_pattern])]
     nothing = [every.narrowed("0")]
     return [every.narrowed("event.name = :name", name=name) for name in names] or nothing
 
@@ -223,20 +227,46 @@ def _few(db: sqlite3.Connection, count: str, parameters: Mapping[str, object]) -
     return int(db.execute(count, wanted | {"most": FEW + 1}).fetchone()[0]) <= FEW
 
 
-def rows_of(
-    db: sqlite3.Connection,
-    name: str,
-    searches: Sequence[SqliteSearch],
-    key: Callable[[tuple[Any, ...]], Any],
-    *,
-    limit: int,
-    reverse: bool = False,
-) -> list[tuple[Any, ...]]:
-    """The first rows of a statement over all ways, merged; each way is read only as far as needed.  ``key``: what the
-    statement orders by."""
-    with ExitStack() as stack:
-        found: list[Iterator[tuple[Any, ...]]] = []
-        for search in searches:
-            cursor = stack.enter_context(closing(db.cursor()))
-            found.append(cursor.execute(search.text(name), {**search.parameters, "limit": limit}))
-        return list(islice(merge(*found, key=key, reverse=reverse), limit))
+#: statement → what it orders by, and whether backwards
+_ORDERS: Final[Mapping[str, tuple[Callable[[Row], Any], bool]]] = {
+    "deliveries": (lambda row: (row[15], row[0]), True),
+    "replayable": (lambda row: row[:2], False),
+    "replayable_events": (lambda row: row[0], False),
+    "find_events": (lambda row: row[0], False),
+    "find_newest": (lambda row: row[0], True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteLogSearch(LogSearch):
+    """All ways through the log that together find what is meant."""
+
+    db: sqlite3.Connection
+    ways: Sequence[SqliteSearch]
+
+    @property
+    def few(self) -> bool:
+        return all(way.few for way in self.ways)
+
+    def before(self, sequence: int, delivery: int) -> SqliteLogSearch:
+        return replace(self, ways=[way.before(sequence, delivery) for way in self.ways])
+
+    def after(self, sequence: int, delivery: int) -> SqliteLogSearch:
+        return replace(self, ways=[way.after(sequence, delivery) for way in self.ways])
+
+    def behind(self, sequence: int) -> SqliteLogSearch:
+        return replace(self, ways=[way.narrowed("$sequence > :after", after=sequence) for way in self.ways])
+
+    def within(self, part: LogSlice) -> SqliteLogSearch:
+        return replace(self, ways=[way.within(part) for way in self.ways])
+
+    async def rows(self, name: str, limit: int, **parameters: Any) -> list[Row]:
+        """The first rows over all ways, merged; each way is read only as far as needed."""
+        key, reverse = _ORDERS[name]
+        with ExitStack() as stack:
+            found: list[sqlite3.Cursor] = []
+            for way in self.ways:
+                cursor = stack.enter_context(closing(self.db.cursor()))
+                found.append(cursor.execute(way.text(name), {**way.parameters, **parameters, "limit": limit}))
+            rows = list(islice(merge(*found, key=key, reverse=reverse), limit))
+            return converted(rows, found[0].description)

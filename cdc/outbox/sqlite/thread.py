@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cdc.model.errors import OutboxError, OutboxLost
+from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from cdc.outbox.sqlite.errors import primary_code, sentence
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Work = Callable[Concatenate[SqliteDatabase, P], Coroutine[Any, Any, T]]
 
 _LARGEST_IDLE_LOG = 64 * 1024 * 1024  # bytes: the write-ahead log is cut to this after a burst
 
 
 class SqliteThread:
-    """Runs functions that take the connection, one after the other.  SQLite's errors come out as `OutboxError`.
+    """Runs functions that use the connection, one after the other.  SQLite's errors come out as `OutboxError`.
 
     SQLite keeps working on a file that was deleted or replaced.  So each call checks first that ``path`` still names
     the open file, and each transaction checks it again after its commit: what was committed into a deleted file is
@@ -51,19 +53,15 @@ class SqliteThread:
             self._executor.shutdown(wait=False)
             self._executor = None
 
-    async def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` outside a transaction: for single statements that read."""
-        return await self._call(lambda: work(self._open_connection(), *args, **kwargs))
+        return await self._call(lambda: finished(work(SqliteDatabase(self._open_connection()), *args, **kwargs)))
 
-    async def write(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` in a transaction that is on the disk when this returns."""
         return await self._call(lambda: self._transaction("FULL", lambda db: work(db, *args, **kwargs)))
 
-    async def write_relaxed(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write_relaxed(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` in a transaction that survives the end of this process, but perhaps not a power failure (then it is
         undone as a whole, with all that came after it)."""
         return await self._call(lambda: self._transaction("NORMAL", lambda db: work(db, *args, **kwargs)))
@@ -116,12 +114,12 @@ class SqliteThread:
             raise OutboxError(f"The outbox {self.path} is not open.")
         return self._connection
 
-    def _transaction(self, synchronous: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _transaction(self, synchronous: str, work: Callable[[SqliteDatabase], Coroutine[Any, Any, T]]) -> T:
         connection = self._open_connection()
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            result = work(connection)
+            result = finished(work(SqliteDatabase(connection)))
             connection.execute("COMMIT")
             self.check_file()
         except BaseException:

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from cdc.model.errors import OutboxError
+from cdc.outbox.database import Row
 from cdc.outbox.sqlite.errors import sentence
 from cdc.outbox.sqlite.lock import ProcessLock
-from cdc.outbox.sqlite.rows import endpoint_from, endpoint_row, micros, moment
-from cdc.outbox.transfer import BATCH, COLUMNS, TIMES, Row, TransferPart
-from cdc.sqlfile import load
+from cdc.outbox.sqlite.rows import endpoint_from, endpoint_row
+from cdc.outbox.sqlite.values import converted, stored
+from cdc.outbox.statements import sqlite_statements
+from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
 
 class SqliteSide:
@@ -27,50 +28,38 @@ class SqliteSide:
 
     def leased(self, now: datetime) -> int:
         query = "SELECT COUNT(*) FROM delivery WHERE worker IS NOT NULL AND due > ?"
-        return int(self._db.execute(query, (micros(now),)).fetchone()[0])
+        return int(self._db.execute(query, (stored(now),)).fetchone()[0])
 
     def read(self, part: TransferPart) -> Iterator[list[Row]]:
         if part is TransferPart.ENDPOINTS:
-            cursor = self._db.execute(load("sqlite/transfer/endpoints.sql"))
+            cursor = self._db.execute(sqlite_statements()["all_endpoints"])
         else:
             cursor = self._db.execute(f"SELECT {', '.join(COLUMNS[part])} FROM {part} ORDER BY 1")  # noqa: S608 - ours
-        while rows := cursor.fetchmany(BATCH):
-            yield [_from_row(part, row) for row in rows]
+        while found := cursor.fetchmany(BATCH):
+            rows = converted(found, cursor.description)
+            yield [_endpoint(row) for row in rows] if part is TransferPart.ENDPOINTS else rows
 
     def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
         if part is TransferPart.ENDPOINTS:
             for number, endpoint, removed_at in rows:
-                self._db.execute(load("sqlite/insert_endpoint.sql"), endpoint_row(endpoint))
-                removed = None if removed_at is None else micros(removed_at)
+                row = {name: stored(value) for name, value in endpoint_row(endpoint).items()}
+                self._db.execute(sqlite_statements()["insert_endpoint"], row)
                 renumber = "UPDATE endpoint SET number = ?, removed_at = ? WHERE id = ?"
-                self._db.execute(renumber, (number, removed, endpoint.id))
+                self._db.execute(renumber, (number, stored(removed_at), endpoint.id))
             return
         names = COLUMNS[part]
         values = ", ".join("?" * len(names))
         insert = f"INSERT INTO {part} ({', '.join(names)}) VALUES ({values})"  # noqa: S608 - names of ours
-        self._db.executemany(insert, [_to_row(part, row) for row in rows])
+        self._db.executemany(insert, [tuple(map(stored, row)) for row in rows])
 
     def complete(self) -> None:
-        self._db.execute(load("sqlite/transfer/count_finished.sql"))
+        self._db.execute(sqlite_statements()["count_finished"])
         self._db.execute("COMMIT")
 
 
-def _from_row(part: TransferPart, row: Row) -> Row:
-    if part is TransferPart.ENDPOINTS:
-        number, removed_at, *columns = row
-        return number, endpoint_from(tuple(columns)), None if removed_at is None else moment(removed_at)
-    return _converted(part, row, moment)
-
-
-def _to_row(part: TransferPart, row: Row) -> Row:
-    return _converted(part, row, micros)
-
-
-def _converted(part: TransferPart, row: Row, convert: Any) -> Row:
-    return tuple(
-        convert(value) if name in TIMES and value is not None else value
-        for name, value in zip(COLUMNS[part], row, strict=True)
-    )
+def _endpoint(row: Row) -> Row:
+    number, removed_at, *columns = row
+    return number, endpoint_from(tuple(columns)), removed_at
 
 
 @contextmanager

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.shared import delivery_number
+from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.sqlite.thread import SqliteThread
+from cdc.outbox.sqlite.thread import SqliteThread, Work
 from support.simulated.history import History, Promise
 from support.simulated.loop import Process
 from support.simulated.network import Link
@@ -94,20 +95,19 @@ class SimulatedThread(SqliteThread):
 
     def check_file(self) -> None: ...
 
-    async def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.link.ask(work.__name__, lambda: work(self._open_connection(), *args, **kwargs))
+    async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def done() -> T:
+            return finished(work(SqliteDatabase(self._open_connection()), *args, **kwargs))
 
-    async def write(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+        return await self.link.ask(work.__name__, done)
+
+    async def write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._write("FULL", work, args, kwargs)
 
-    async def write_relaxed(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write_relaxed(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._write("NORMAL", work, args, kwargs)
 
-    async def _write(self, synchronous: str, work: Callable[..., T], args: Any, kwargs: Any) -> T:
+    async def _write(self, synchronous: str, work: Callable[..., Coroutine[Any, Any, T]], args: Any, kwargs: Any) -> T:
         def transaction() -> T:
             self._disk.wrote(durable=synchronous == "FULL")
             result = self._transaction(synchronous, lambda db: work(db, *args, **kwargs))
@@ -168,8 +168,8 @@ class SimulatedOutbox(SqliteOutbox):
 
     def __init__(self, disk: Disk, link: Link, *, shared: bool) -> None:
         super().__init__(Path("simulated"))
-        self._writer = SimulatedThread(disk, link)
-        self._reader = self._writer
+        thread = SimulatedThread(disk, link)
+        self._use(thread, thread)
         self.link = link
         self._disk = disk
         self._process = link.process

@@ -7,7 +7,8 @@ import random
 from cdc.capture.limits import JournalLimits
 from cdc.config import Config
 from cdc.model.endpoint import Endpoint
-from cdc.outbox.sqlite import endpoints
+from cdc.outbox import endpoints
+from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from support.simulated.consumer import Consumer, ConsumerProcess, Host
 from support.simulated.database import JournalSession, Server, gone
 from support.simulated.erp import Erp
@@ -74,7 +75,7 @@ class Stage:
             batch_size=hook.batch_size,
             batch_wait=0.5,
         )
-        endpoints.add(self.disk.database, endpoint)
+        finished(endpoints.add(SqliteDatabase(self.disk.database), endpoint))
 
     # -- processes --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from cdc.model.delivery import DeliveryState, DeliveryView
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.sqlite import endpoints, log, replay
+from cdc.outbox import endpoints, log, replay
+from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from support.simulated.consumer import SOURCE, as_in_containers, without_log
 from support.simulated.faults import Faults
 from support.simulated.history import History
@@ -121,21 +122,21 @@ def _is_delivered(stage: Stage) -> bool:
 
 
 def _undelivered(stage: Stage) -> list[DeliveryView]:
-    views = log.deliveries(stage.disk.database, DeliveryFilter(), 10_000, None)
+    views = finished(log.deliveries(SqliteDatabase(stage.disk.database), DeliveryFilter(), 10_000, None))
     return [view for view in views if view.state is not DeliveryState.DELIVERED]
 
 
 def _operate(stage: Stage) -> None:
     """As an operator: enable endpoints, and retry dead letters."""
-    database = stage.disk.database
-    for endpoint in endpoints.endpoints(database, None):
+    database = SqliteDatabase(stage.disk.database)
+    for endpoint in finished(endpoints.endpoints(database, None)):
         if not endpoint.enabled:
             stage.history.note(f"{endpoint.id} is enabled")
-            endpoints.change(database, endpoint.id, EndpointChange(enabled=True, disabled_reason=""))
+            finished(endpoints.change(database, endpoint.id, EndpointChange(enabled=True, disabled_reason="")))
     for view in _undelivered(stage):
         if view.state is DeliveryState.DEAD:
             stage.history.note(f"{view.id} is retried")
-            replay.retry(database, view.id, START)
+            finished(replay.retry(database, view.id, START))
 
 
 async def _stop(stage: Stage) -> None:

@@ -40,7 +40,7 @@ async def test_the_file_stays_of_a_size(tmp_path: Path) -> None:
         now = NOW + day * DAY
         await a_day(outbox, 1000 * day, now)
         await retain(outbox, Retention(now, finished_before=now - 3 * DAY))
-        sizes.append(await outbox._writer.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0]))
+        sizes.append(await outbox._writer.rescue(lambda db: db.execute("PRAGMA page_count").fetchone()[0]))
     assert len(await outbox.events(10_000)) == 4 * 300
     assert max(sizes[6:]) <= sizes[5] * 1.1, sizes
     assert (tmp_path / "cdc.db").stat().st_size <= sizes[5] * 1.1 * 4096
@@ -73,11 +73,11 @@ async def test_whoever_still_reads_is_named(tmp_path: Path) -> None:
     await outbox.open()
     await other.open()
     await store(outbox, event(1, data={"name": PLANTED}))
-    await other._reader.read(lambda db: db.execute("BEGIN").execute("SELECT COUNT(*) FROM event").fetchone())
+    await other._reader.rescue(lambda db: db.execute("BEGIN").execute("SELECT COUNT(*) FROM event").fetchone())
     with pytest.raises(OutboxError, match="another process still reads") as caught:
         await outbox.expunge(["evt_1"], NOW)
     assert caught.value.hint
-    await other._reader.read(lambda db: db.execute("COMMIT"))
+    await other._reader.rescue(lambda db: db.execute("COMMIT"))
     await outbox.expunge(["evt_1"], NOW)
     assert stands_in(tmp_path) == []
     assert await outbox.deliveries(DeliveryFilter(), 9) == []

@@ -132,7 +132,7 @@ def test_what_would_not_narrow_is_looked_at_on_the_way(
 def test_events_are_found_in_order(db: sqlite3.Connection, fields: dict[str, Any], start: str) -> None:
     (search,) = of_events(db, EventFilter(**fields))
     check(plan(db, "find_events", search), start, last_term=False)
-    behind = search.narrowed("$sequence > :after", after=7, endpoint=1)
+    behind = search.narrowed("$sequence > :after", after=7, subscriber=1)
     for name in ("find_events", "replayable_events"):
         steps = plan(db, name, behind)
         assert steps[0].startswith(start.replace("SCAN", "SEARCH").rstrip("?)=")) or start == BY_EVENT, steps

@@ -18,6 +18,7 @@ from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
+from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.sqlite.thread import SqliteThread
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
@@ -116,8 +117,13 @@ async def test_commit_into_a_file_deleted_meanwhile_is_not_reported_as_stored(pa
     """What the connection runs deletes the file, as somebody may do between the check before it and the commit."""
     thread = SqliteThread(path, 1)
     await thread.open()
+
+    async def work(db: SqliteDatabase) -> None:
+        db.connection.execute("CREATE TABLE t (a)")
+        path.unlink()  # noqa: ASYNC240 - this runs in the outbox's thread
+
     with pytest.raises(OutboxLost):
-        await thread.write(lambda db: (db.execute("CREATE TABLE t (a)"), path.unlink()))
+        await thread.write(work)
     assert await thread.rescue(lambda db: db.execute("SELECT COUNT(*) FROM t").fetchone()) == (0,)
     await thread.close()
 
@@ -213,8 +219,8 @@ def pages(path: Path) -> int:
     return path.stat().st_size // 4096
 
 
-def limit_pages(db: sqlite3.Connection, pages: int) -> None:
-    db.execute(f"PRAGMA max_page_count = {pages}")
+async def limit_pages(db: SqliteDatabase, pages: int) -> None:
+    db.connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Sessions and tokens, as they are stored."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from cdc.access.model import (
+    USE_NOTED,
+    Allowance,
+    ApiToken,
+    Origin,
+    PageSession,
+    Role,
+    Scope,
+    User,
+    clean_name,
+    user_key,
+)
+from cdc.access.shared import no_token, token_exists
+from cdc.access.users import user_from
+from cdc.audit import AuditEntry
+from cdc.outbox.audit import append
+from cdc.outbox.database import Database, Row
+
+
+async def add_session(db: Database, session: PageSession) -> None:
+    await db.write("forget_sessions", now=session.created_at)
+    await db.write(
+        "insert_session",
+        digest=session.digest,
+        user_key=session.key,
+        user_name=session.user,
+        role=session.role.value,
+        origin=session.origin.value,
+        stamp=session.stamp,
+        address=session.address,
+        created_at=session.created_at,
+        last_used_at=session.last_used_at,
+        expires_at=session.expires_at,
+    )
+
+
+async def session(db: Database, digest: str) -> tuple[PageSession, User | None] | None:
+    """A session, and the user of ours with its name, if any."""
+    row = await db.row("page_session", digest=digest)
+    if row is None:
+        return None
+    _, name, role, origin, stamp, address, *times = row[:9]
+    user = row[9:]
+    found = PageSession(digest, name, Role(role), Origin(origin), stamp, address, *times)
+    return found, None if user[0] is None else user_from(user)
+
+
+async def note_session(db: Database, digest: str, now: datetime) -> None:
+    await db.write("note_session", digest=digest, now=now, noted_before=now - USE_NOTED)
+
+
+async def end_session(db: Database, digest: str) -> None:
+    await db.write("end_session", digest=digest)
+
+
+async def add_token(db: Database, token: ApiToken, digest: str, entry: AuditEntry) -> None:
+    added = await db.write(
+        "insert_token",
+        id=token.id,
+        name_key=user_key(token.name),
+        name=token.name,
+        scope=token.scope.value,
+        digest=digest,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        last_used_at=token.last_used_at,
+        sources=json.dumps(token.sources),
+        allowed=json.dumps(token.allowed),
+    )
+    if not added:
+        raise token_exists(token.name)
+    await append(db, entry)
+
+
+async def tokens(db: Database) -> list[ApiToken]:
+    return [_token_from(row) for row in await db.rows("tokens")]
+
+
+async def token(db: Database, digest: str) -> ApiToken | None:
+    row = await db.row("token", digest=digest)
+    return None if row is None else _token_from(row)
+
+
+async def note_token(db: Database, digest: str, now: datetime) -> None:
+    await db.write("note_token", digest=digest, now=now, noted_before=now - USE_NOTED)
+
+
+async def remove_token(db: Database, named: str, entry: AuditEntry) -> ApiToken:
+    row = await db.row("find_token", token=clean_name(named), name_key=user_key(named))
+    if row is None:
+        raise no_token(named)
+    removed = _token_from(row)
+    await db.write("remove_token", id=removed.id)
+    await append(db, entry)
+    return removed
+
+
+def _token_from(row: Row) -> ApiToken:
+    identity, name, scope, created_at, expires_at, last_used_at, sources, allowed = row
+    beyond = tuple(Allowance(each) for each in json.loads(allowed))
+    named = tuple(json.loads(sources))
+    return ApiToken(identity, name, Scope(scope), created_at, expires_at, last_used_at, named, beyond)

@@ -1,0 +1,69 @@
+"""The audit log, requests with an idempotency key, and sealing, as they are stored."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse
+from cdc.access.shared import claim_of
+from cdc.audit import AuditEntry, RecordedEntry
+from cdc.outbox import endpoints
+from cdc.outbox.database import Database
+from cdc.outbox.secret_box import SecretBox
+
+
+async def audit(db: Database, which: AuditFilter, limit: int, before: int | None) -> list[RecordedEntry]:
+    terms = {"actor": which.actor, "action": which.action, "subject": which.subject}
+    return [
+        RecordedEntry(number, AuditEntry(at, actor, action, subject, json.loads(detail)))
+        for number, at, actor, action, subject, detail in await db.rows("audit", limit=limit, before=before, **terms)
+    ]
+
+
+async def forget_audit(db: Database, until: datetime, limit: int) -> int:
+    return await db.write("forget_audit", until=until, limit=limit)
+
+
+async def claim(db: Database, box: SecretBox, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
+    await db.write("forget_requests", before=now - IDEMPOTENCY_KEPT)
+    request = {"actor": actor, "request_key": key}
+    row = await db.row("request", **request)
+    former = None
+    if row is not None:
+        former_fingerprint, started_at, status, content_type, body = row
+        answered = None if status is None else IdempotentResponse(status, content_type, box.open(body))
+        former = (former_fingerprint, started_at, answered)
+    found = claim_of(former, fingerprint, now)
+    if found.state is ClaimState.NEW:
+        await db.write("insert_request", **request, fingerprint=fingerprint, started_at=now)
+    return found
+
+
+async def answer(db: Database, actor: str, key: str, claimed: Claim, given: IdempotentResponse | None) -> None:
+    """``given``: its body sealed."""
+    request = {"actor": actor, "request_key": key, "started_at": claimed.started_at}
+    if given is None:
+        await db.write("free_request", **request)
+        return
+    answered = {"status": given.status, "content_type": given.content_type, "body": given.body}
+    await db.write("set_answer", **request, **answered)
+
+
+async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
+    """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
+    users = [row for row in await db.rows("totp_secrets") if box.stale(row[1], former=former)]
+    answers = [row for row in await db.rows("stored_answers") if box.stale(row[2], former=former)]
+    if not dry_run:
+        with db.overwriting():
+            for key, secret in users:
+                await db.write("set_totp_secret", secret=box.seal(box.open(secret)), name_key=key)
+            for actor, key, body in answers:
+                await db.write("set_body", actor=actor, request_key=key, body=box.seal(box.open(body)))
+    return len(users) + len(answers)
+
+
+async def rekey(db: Database, box: SecretBox) -> int:
+    """`seal_secrets`, and those of endpoints: under the outbox's lock, and then that of access."""
+    await db.alone()
+    return await endpoints.seal_secrets(db, box, former=True) + await seal_secrets(db, box, former=True)

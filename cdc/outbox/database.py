@@ -1,0 +1,151 @@
+"""What the subjects of an outbox need of its database; SQLite and PostgreSQL implement it.
+
+Statements are named (`cdc.outbox.statements`), and so are their parameters.  Values are Python's in both directions:
+times are aware datetimes, lists are lists, text may hold NUL (PostgreSQL stores another sign for it).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from cdc.model.endpoint import Endpoint
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.shared import Subscriber
+from cdc.outbox.slices import LogSlice
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What there is before storing: the last ids; the ids given that are stored; who may want an event."""
+
+    last_event: int
+    last_delivery: int
+    known: frozenset[str]
+    subscribers: tuple[Subscriber, ...]
+
+
+class LogSearch(Protocol):
+    """The events, or deliveries, that a filter means.  ``few``: so few that they are found at once."""
+
+    @property
+    def few(self) -> bool: ...
+
+    def before(self, sequence: int, delivery: int) -> LogSearch:
+        """Deliveries before that one of that event, newest first."""
+        ...
+
+    def after(self, sequence: int, delivery: int) -> LogSearch:
+        """Deliveries behind that one of that event, oldest first."""
+        ...
+
+    def behind(self, sequence: int) -> LogSearch:
+        """Events with a greater sequence."""
+        ...
+
+    def within(self, part: LogSlice) -> LogSearch:
+        """Those of a part of the log."""
+        ...
+
+    async def rows(self, name: str, limit: int, **parameters: Any) -> list[Row]:
+        """The first rows that a statement gives, in its order."""
+        ...
+
+
+class Database(ABC):
+    """One connection, in a transaction where something is written."""
+
+    @abstractmethod
+    async def rows(self, name: str, /, **parameters: Any) -> list[Row]: ...
+
+    async def row(self, name: str, /, **parameters: Any) -> Row | None:
+        """The first row, if any."""
+        return next(iter(await self.rows(name, **parameters)), None)
+
+    async def value(self, name: str, /, **parameters: Any) -> Any:
+        """Of a statement that gives one row with one column."""
+        ((value,),) = await self.rows(name, **parameters)
+        return value
+
+    @abstractmethod
+    async def write(self, name: str, /, **parameters: Any) -> int:
+        """How many rows the statement changed."""
+
+    @abstractmethod
+    async def rows_each(self, name: str, columns: Mapping[str, Sequence[Any]], /, **parameters: Any) -> list[Row]:
+        """The rows for each of the values in ``columns``, lists of the same length.  The statement of PostgreSQL has
+        lists in their place, that of SQLite single values."""
+
+    @abstractmethod
+    async def write_each(self, name: str, columns: Mapping[str, Sequence[Any]], /, **parameters: Any) -> None:
+        """Write for each of the values in ``columns``, as `rows_each` reads."""
+
+    @abstractmethod
+    async def ledger(self, ids: Sequence[str]) -> Ledger: ...
+
+    @abstractmethod
+    async def find_events(self, which: EventFilter, *, walked: bool = False) -> LogSearch:
+        """``walked``: they are read slice by slice.  Raises `UsageError`, as the next one."""
+
+    @abstractmethod
+    async def find_deliveries(
+        self, which: DeliveryFilter, *, newest_first: bool = False, walked: bool = False
+    ) -> LogSearch: ...
+
+    @abstractmethod
+    def one_delivery(self, number: int | None) -> LogSearch: ...
+
+    @abstractmethod
+    async def span(self, which: EventFilter, whole: LogSlice) -> LogSlice:
+        """The part of the log where a time that has ended lies; all of it when it holds too many events."""
+
+    @abstractmethod
+    async def give_way(self) -> None:
+        """Let other work be done between two steps of work that takes milliseconds."""
+
+    @abstractmethod
+    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what takes long and does not use the database, without stopping the event loop."""
+
+    def due(self) -> None:  # noqa: B027 - only where processes hear of each other's writes
+        """Have the other processes look for what is due once this is committed."""
+
+    async def alone(self) -> None:  # noqa: B027 - only where transactions write at the same time
+        """Keep others from changing access and the audit log until the transaction ends."""
+
+    def overwriting(self) -> AbstractContextManager[None]:
+        """What is deleted or replaced meanwhile is overwritten, where the database leaves it in its file."""
+        return nullcontext()
+
+    def text(self, text: str) -> str:
+        """A text as the database returns it."""
+        return text
+
+    @abstractmethod
+    def endpoint_row(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Parameters of ``insert_endpoint`` and ``update_endpoint``."""
+
+    @abstractmethod
+    def endpoint_from(self, row: Row) -> Endpoint:
+        """From ``endpoints``."""
+
+    @abstractmethod
+    def subscriber_from(self, row: Row) -> Subscriber:
+        """From ``subscriber``."""
+
+
+class Session(Protocol):
+    """Connects to the database, and runs one function at a time that uses it."""
+
+    async def read(
+        self, work: Callable[Concatenate[Database, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """``work`` outside a transaction: for single statements."""
+        ...

@@ -1,0 +1,309 @@
+"""An outbox in a database: what is the same for SQLite and PostgreSQL.
+
+The statements of each subject are in the module of its name; how a dialect runs them, and leasing and recording, which
+are tuned by hand, are in ``sqlite/`` and ``postgres/``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from cdc.audit import Note
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.event import Event
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.position import Position
+from cdc.model.replay import Replay, ReplayState
+from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
+from cdc.outbox import (
+    backfills,
+    dispatch,
+    endpoints,
+    kept_rows,
+    log,
+    quarantine,
+    relay,
+    replay,
+    replays,
+    retention,
+)
+from cdc.outbox.audit import noting
+from cdc.outbox.base import Fence, Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.database import Database, Session
+from cdc.outbox.relay import written
+from cdc.outbox.secret_box import SecretBox
+from cdc.outbox.slices import SearchPage, TimeBudget
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Work = Callable[Concatenate[Database, P], Coroutine[Any, Any, T]]
+
+
+class DatabaseOutbox(ABC):
+    """``box``: seals the endpoints' secrets.  Sessions: ``own`` reads what this process has written, ``log`` the log,
+    ``kept`` kept rows, ``due`` endpoints and what is due."""
+
+    _own: Session
+    _log: Session
+    _kept: Session
+    _due: Session
+
+    def __init__(self, box: SecretBox) -> None:
+        self._box = box
+
+    @abstractmethod
+    async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """``work`` in a transaction that is on the disk when this returns, and that may change any lane."""
+
+    @abstractmethod
+    async def _add(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_change` for what changes no lane."""
+
+    @abstractmethod
+    async def _step(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_add` for a single statement, of which nobody is told."""
+
+    @abstractmethod
+    async def _dispatch(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_change` for what a power failure may undo: then something is sent once more."""
+
+    @abstractmethod
+    async def _tidy(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_add` for what a power failure may undo: then it is done again."""
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    async def position(self, source: str) -> Position | None:
+        return await self._own.read(relay.position, source)
+
+    async def states(self, source: str) -> dict[str, str]:
+        return await self._own.read(relay.states, source)
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+        *,
+        kept: SnapshotChange | None = None,
+        step: BackfillStep | None = None,
+        quarantined: Sequence[Quarantined] = (),
+        fence: Fence | None = None,
+        note: Note = (),
+    ) -> Stored:
+        stored = await self._change(
+            noting(note, relay.store),
+            source,
+            position,
+            written(events),
+            changed_states=states,
+            now=now,
+            kept=kept,
+            step=step,
+            quarantined=quarantined,
+            fence=fence,
+        )
+        if kept is not None and kept.written:
+            await self._kept_changed()
+        return stored
+
+    async def _kept_changed(self) -> None:  # noqa: B027 - only where their pages stay in memory
+        """Called when kept rows were written."""
+
+    async def kept_digests(
+        self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        return await self._kept.read(kept_rows.digests, source, table, limit, after=after, until=until)
+
+    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+        return await self._kept.read(kept_rows.rows, source, table, keys)
+
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        return await self._change(relay.announce, written(events), now)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
+        await self._change(noting(note, endpoints.add), self._box.seal_endpoint(endpoint))
+
+    async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
+        wanted = self._box.seal_change(change)
+        return self._box.open_endpoint(await self._change(noting(note, endpoints.change), endpoint_id, wanted))
+
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        (announced,) = written([announcement])
+        disable = endpoints.disable_failing
+        return await self._change(disable, endpoint_id, failing_since, reason, announced, now=now)
+
+    async def disable_filtered(
+        self, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        (announced,) = written([announcement])
+        disable = endpoints.disable_filtered
+        return await self._change(disable, endpoint_id, condition, reason, announced, now=now)
+
+    async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
+        await self._change(noting(note, endpoints.remove), endpoint_id, now)
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        found = await self._due.read(endpoints.endpoints, endpoint_id)
+        return self._box.open_endpoint(found[0]) if found else None
+
+    async def endpoints(self) -> list[Endpoint]:
+        return [self._box.open_endpoint(each) for each in await self._due.read(endpoints.endpoints, None)]
+
+    async def seal_secrets(self, *, dry_run: bool = False) -> int:
+        return await self._change(endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
+
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
+    ) -> LeasedDelivery:
+        (test,) = written([event])
+        return await self._change(noting(note, endpoints.send_test), endpoint_id, test, worker, now=now, until=until)
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    async def release(self, worker: str, now: datetime) -> int:
+        return await self._dispatch(dispatch.release, worker, now)
+
+    async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+        return await self._dispatch(dispatch.bring_forward, worker, latest, now)
+
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        return await self._dispatch(dispatch.give_back, worker, deliveries, now)
+
+    async def next_due(
+        self,
+        now: datetime,  # noqa: ARG002 - the protocol's; a due time is absolute here
+        without: Collection[str] = (),
+    ) -> datetime | None:
+        return await self._due.read(dispatch.next_due, without)
+
+    async def oldest_due(self, now: datetime) -> dict[str, datetime]:
+        return await self._log.read(dispatch.oldest_due, now)
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+        return await self._log.read(log.deliveries, which, limit, before)
+
+    async def search_deliveries(
+        self, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
+    ) -> SearchPage[DeliveryView]:
+        return await self._log.read(log.search_deliveries, which, limit, budget, before)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView | None:
+        return await self._log.read(log.delivery, delivery_id)
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return await self._log.read(log.attempts, delivery_id)
+
+    async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return await self._log.read(log.attempts_of, delivery_ids)
+
+    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
+        return await self._log.read(log.counts)
+
+    async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+        return await self._log.read(log.events, limit, after, pattern)
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        return await self._log.read(log.event, event_id)
+
+    async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+        return await self._log.read(log.find_events, which, limit, after)
+
+    async def search_events(
+        self, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
+        search = log.search_events
+        return await self._log.read(search, which, limit, budget, place, oldest_first=oldest_first)
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
+        await self._change(noting(note, replay.retry), delivery_id, now)
+
+    async def replay(
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
+    ) -> Replayed:
+        found = await self._log.read(replay.find, which, limit, after)
+        return found.planned() if dry_run else await self._change(noting(note, replay.apply), found, now)
+
+    async def add_replay(self, replay: Replay, note: Note = ()) -> None:
+        await self._add(noting(note, replays.add), replay)
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        return await self._log.read(replays.newest, limit, before)
+
+    async def find_replay(self, replay_id: str) -> Replay | None:
+        return await self._log.read(replays.find, replay_id)
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        return await self._step(replays.lease, worker, now, until)
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        return await self._step(replays.advance, replay_id, worker, step, now=now, until=until)
+
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
+        return await self._add(noting(note, replays.end), replay_id, state, error, now)
+
+    async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+        await self._add(noting(note, backfills.add), backfill, rereads)
+
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        return await self._log.read(backfills.newest, limit, before)
+
+    async def find_backfill(self, backfill_id: str) -> Backfill | None:
+        return await self._log.read(backfills.find, backfill_id)
+
+    async def next_backfill(self, source: str) -> Backfill | None:
+        return await self._log.read(backfills.oldest, source)
+
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
+        return await self._add(noting(note, backfills.set_state), backfill_id, state, error, now)
+
+    async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
+        return await self._log.read(quarantine.newest, limit, before, source)
+
+    async def find_quarantined(self, quarantined_id: str) -> Quarantined | None:
+        return await self._log.read(quarantine.find, quarantined_id)
+
+    async def count_quarantined(self) -> dict[str, int]:
+        return await self._log.read(quarantine.count)
+
+    async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
+        return await self._add(noting(note, quarantine.remove), quarantined_id)
+
+    async def forget_quarantined(self, before: datetime) -> int:
+        return await self._tidy(quarantine.forget, before)
+
+    async def unfinished(self, endpoint_id: str, limit: int) -> int:
+        return await self._log.read(backfills.unfinished, endpoint_id, limit)
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        return await self._tidy(retention.retain, what, limit, after)
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
+        return await self._change(noting(note, retention.expunge), event_ids, now)

@@ -1,0 +1,127 @@
+"""Endpoints.  All but `endpoints` run inside a transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.outbox.database import Database, Ledger
+from cdc.outbox.lanes import reorder
+from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
+from cdc.outbox.secret_box import SecretBox
+from cdc.outbox.shared import (
+    Subscriber,
+    delivery_id,
+    endpoint_disabled,
+    endpoint_exists,
+    event_exists,
+    no_endpoint,
+    record_busy,
+)
+
+
+async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
+    """All, or the one of this id (if any), without the removed."""
+    return [db.endpoint_from(row) for row in await db.rows("endpoints", id=endpoint_id)]
+
+
+async def subscriber(db: Database, endpoint_id: str) -> Subscriber:
+    row = await db.row("subscriber", id=endpoint_id)
+    if row is None:
+        raise no_endpoint(endpoint_id)
+    return db.subscriber_from(row)
+
+
+async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
+    """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
+    sealed, rows = box.reseal(await db.rows("stored_secrets"), former=former)
+    if not dry_run:
+        with db.overwriting():
+            for number, secret, former_secret, headers in rows:
+                sealed_now = {"secret": secret, "former_secret": former_secret, "headers": headers}
+                await db.write("set_secrets", number=number, **sealed_now)
+    return sealed
+
+
+async def add(db: Database, endpoint: Endpoint) -> None:
+    if not await db.write("insert_endpoint", **db.endpoint_row(endpoint)):
+        raise endpoint_exists(endpoint.id)
+    db.due()
+
+
+async def change(db: Database, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
+    """Nobody writes between the reading and the writing: the row, or the file, is locked."""
+    number, _ = await _find(db, endpoint_id)
+    (found,) = await endpoints(db, endpoint_id)
+    changed = wanted.applied_to(found)
+    await db.write("update_endpoint", **db.endpoint_row(changed))
+    if changed.order is not found.order:
+        await reorder(db, number, changed.order)
+    db.due()
+    return changed
+
+
+async def disable_failing(
+    db: Database, endpoint_id: str, since: datetime, reason: str, announcement: Written, *, now: datetime
+) -> bool:
+    changed = await db.write("disable_failing", id=endpoint_id, failing_since=since, reason=reason)
+    return await _announced(db, changed, announcement, now)
+
+
+async def disable_filtered(
+    db: Database, endpoint_id: str, condition: str, reason: str, announcement: Written, *, now: datetime
+) -> bool:
+    changed = await db.write("disable_filtered", id=endpoint_id, condition=condition, reason=reason)
+    return await _announced(db, changed, announcement, now)
+
+
+async def _announced(db: Database, changed: int, announcement: Written, now: datetime) -> bool:
+    """Announce a change of an endpoint, if there was one; whether there was."""
+    if changed:
+        await announce(db, [announcement], now)
+        db.due()
+    return bool(changed)
+
+
+async def remove(db: Database, endpoint_id: str, now: datetime) -> None:
+    number, _ = await _find(db, endpoint_id)
+    await db.write("cancel_deliveries", number=number, now=now)
+    await db.write("remove_endpoint", number=number, now=now)
+    db.due()
+
+
+async def send_test(
+    db: Database, endpoint_id: str, test: Written, worker: str, *, now: datetime, until: datetime
+) -> LeasedDelivery:
+    number, enabled = await _find(db, endpoint_id)
+    if not enabled:
+        raise endpoint_disabled(endpoint_id)
+    event, payload = test
+    ledger = await db.ledger([event.id])
+    only = Ledger(ledger.last_event, ledger.last_delivery, ledger.known, (Subscriber(number, ("*",)),))
+    new = await insert_events(db, [test], only)
+    if not new:
+        raise event_exists(event.id)
+    await insert_deliveries(db, new, only, now)
+    taken = await db.row("take", event=only.last_event + 1, worker=worker, until=until)
+    if taken is None:
+        raise record_busy(event.record)
+    return LeasedDelivery(
+        id=delivery_id(taken[0]),
+        endpoint_id=endpoint_id,
+        event_id=event.id,
+        event_name=event.name,
+        record=db.text(event.record),
+        attempt=1,
+        lease_until=until,
+        body_event=payload,
+    )
+
+
+async def _find(db: Database, endpoint_id: str) -> tuple[int, bool]:
+    """Its number, and whether it is enabled; locked."""
+    row = await db.row("find_endpoint", id=endpoint_id)
+    if row is None:
+        raise no_endpoint(endpoint_id)
+    return int(row[0]), bool(row[1])

@@ -1,0 +1,127 @@
+"""The log of an outbox: listings and counts; all of it reads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.database import Database, Row
+from cdc.outbox.rows import ACTIVE, STATES, attempt_from, event_from, view_from
+from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
+from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
+
+#: the state with which ``counts`` reports the leased among the active
+_LEASED_AMONG_ACTIVE: Final = 5
+
+
+async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
+    search = await db.find_deliveries(which, newest_first=True)
+    if before is not None:
+        search = search.before(*await _place_of(db, before))
+    return [view_from(row) for row in await search.rows("deliveries", limit)]
+
+
+async def search_deliveries(
+    db: Database, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None
+) -> SearchPage[DeliveryView]:
+    search = await db.find_deliveries(which, walked=True)
+    whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
+    if before is not None:
+        sequence, number = cursor_of(before) or await _place_of(db, before)
+        search = search.before(sequence, number)
+        whole = whole.below(sequence, number)
+    walk: LogScan[Row] = LogScan(whole, limit, budget, at_once=search.few)
+    for part in walk:
+        walk.rows += await search.within(part).rows("deliveries", walk.wanted)
+    return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda sequence: place_text(sequence, 0))
+
+
+async def _whole(db: Database) -> LogSlice:
+    ((oldest, newest),) = await db.rows("log_ends")
+    return LogSlice(oldest - 1, newest)
+
+
+async def _place_of(db: Database, delivery_id: str) -> tuple[int, int]:
+    """Sequence of its event, and its number."""
+    row = await db.row("place", id=delivery_number(delivery_id))
+    if row is None:
+        raise no_delivery(delivery_id)
+    return int(row[0]), int(row[1])
+
+
+async def delivery(db: Database, delivery_id: str) -> DeliveryView | None:
+    rows = await db.one_delivery(delivery_number(delivery_id)).rows("deliveries", 1)
+    return view_from(rows[0]) if rows else None
+
+
+async def attempts(db: Database, delivery_id: str) -> list[Attempt]:
+    return [attempt_from(row) for row in await db.rows("attempts", id=delivery_number(delivery_id))]
+
+
+async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    found: dict[str, list[Attempt]] = defaultdict(list)
+    for row in await db.rows("attempts_of", ids=[delivery_number(each) for each in delivery_ids]):
+        attempt = attempt_from(row)
+        found[attempt.delivery_id].append(attempt)
+    return dict(found)
+
+
+async def counts(db: Database) -> dict[str, dict[DeliveryState, int]]:
+    rows: dict[str, dict[int, int]] = defaultdict(dict)
+    for endpoint_id, row_state, number in await db.rows("counts"):
+        of_endpoint = rows[endpoint_id]
+        if row_state is not None:  # None: an endpoint without deliveries
+            of_endpoint[row_state] = number
+    return {endpoint_id: _by_state(of_endpoint) for endpoint_id, of_endpoint in rows.items()}
+
+
+def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
+    leased = of_endpoint.pop(_LEASED_AMONG_ACTIVE, 0)
+    if leased:
+        of_endpoint[ACTIVE] -= leased
+    found = {STATES[row_state]: number for row_state, number in of_endpoint.items() if number}
+    return found | {DeliveryState.LEASED: leased} if leased else found
+
+
+async def events(db: Database, limit: int, after: int | None, pattern: str | None) -> list[StoredEvent]:
+    if pattern is not None:
+        which = EventFilter(event_pattern=pattern)
+        return await (_newest(db, which, limit) if after is None else find_events(db, which, limit, after))
+    if after is None:
+        rows = await db.rows("events_newest", limit=limit)
+    else:
+        rows = await db.rows("events_after", limit=limit, after=after)
+    return [event_from(row) for row in rows]
+
+
+async def _newest(db: Database, which: EventFilter, limit: int) -> list[StoredEvent]:
+    rows = await (await db.find_events(which)).rows("find_newest", limit)
+    return [event_from(row) for row in reversed(rows)]
+
+
+async def event(db: Database, event_id: str) -> StoredEvent | None:
+    row = await db.row("event", id=event_id)
+    return None if row is None else event_from(row)
+
+
+async def find_events(db: Database, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
+    search = await db.find_events(which)
+    return [event_from(row) for row in await search.behind(after).rows("find_events", limit)]
+
+
+async def search_events(
+    db: Database, which: EventFilter, limit: int, budget: TimeBudget, place: int | None, *, oldest_first: bool
+) -> SearchPage[StoredEvent]:
+    search = await db.find_events(which, walked=True)
+    whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
+    if place is not None:
+        whole = whole.behind(place, oldest_first=oldest_first)
+    walk: LogScan[Row] = LogScan(whole, limit, budget, oldest_first=oldest_first, at_once=search.few)
+    name = "find_events" if oldest_first else "find_newest"
+    for part in walk:
+        walk.rows += await search.within(part).rows(name, walk.wanted)
+    return walk.page(event_from, lambda row: str(row[0]), str)

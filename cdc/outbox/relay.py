@@ -1,0 +1,131 @@
+"""The relay's half of an outbox: events, deliveries, position, states and kept rows in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Final
+
+from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.event import Event
+from cdc.model.payload import event_payload
+from cdc.model.position import Position
+from cdc.model.snapshot_row import SnapshotChange
+from cdc.outbox import backfills, quarantine
+from cdc.outbox.base import Fence, Stored
+from cdc.outbox.database import Database, Ledger
+from cdc.outbox.kept_rows import keep
+from cdc.outbox.lanes import merge_lanes
+from cdc.outbox.shared import check_fence, lane_for, position_moved
+
+#: An event and its payload.
+Written = tuple[Event, bytes]
+#: Seconds for which filters hold the event loop, and one evaluation more.
+_TURN: Final = 0.005
+
+
+def written(events: Sequence[Event]) -> list[Written]:
+    """Before the transaction: it must not wait for this, nor begin when one cannot be written."""
+    return [(event, event_payload(event)) for event in events]
+
+
+async def position(db: Database, source: str) -> Position | None:
+    row = await db.row("position", source=source)
+    return None if row is None else Position(row[0])
+
+
+async def states(db: Database, source: str) -> dict[str, str]:
+    return dict(await db.rows("states", source=source))
+
+
+async def store(
+    db: Database,
+    source: str,
+    reached: Position,
+    events: Sequence[Written],
+    *,
+    changed_states: Mapping[str, str | None],
+    now: datetime,
+    kept: SnapshotChange | None = None,
+    step: BackfillStep | None = None,
+    quarantined: Sequence[Quarantined] = (),
+    fence: Fence | None = None,
+) -> Stored:
+    if kept is not None:
+        check_fence(source, await position(db, source), kept, None)
+    stored = await announce(db, events, now) if events else Stored(0, 0)
+    expected = None if fence is None else fence.position
+    fenced = fence is not None
+    if not await db.write("set_position", source=source, position=reached, fenced=fenced, expected=expected):
+        raise position_moved(source)
+    await _set_states(db, source, changed_states)
+    if kept is not None:
+        await keep(db, source, kept)
+    if step is not None:
+        await backfills.advance(db, step, now)
+    await quarantine.add(db, source, quarantined, now)
+    return stored
+
+
+async def announce(db: Database, events: Sequence[Written], now: datetime) -> Stored:
+    """Store events with their deliveries."""
+    ledger = await db.ledger([event.id for event, _ in events])
+    new = await insert_events(db, events, ledger)
+    stored = Stored(len(new), await insert_deliveries(db, new, ledger, now))
+    if stored.deliveries:
+        db.due()
+    return stored
+
+
+async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger) -> Mapping[int, Event]:
+    """Those that were not stored yet, by their sequences, in order."""
+    new: dict[str, Written] = {}
+    for event, payload in events:
+        if event.id not in ledger.known:
+            new.setdefault(event.id, (event, payload))
+    if not new:
+        return {}
+    numbered = dict(enumerate((event for event, _ in new.values()), ledger.last_event + 1))
+    columns: dict[str, Sequence[object]] = {
+        "sequence": list(numbered),
+        "id": list(new),
+        "name": [event.name for event in numbered.values()],
+        "source": [event.source for event in numbered.values()],
+        "record": [event.record for event in numbered.values()],
+        "time": [event.time for event in numbered.values()],
+        "payload": [payload for _, payload in new.values()],
+    }
+    await db.write_each("insert_event", columns)
+    return numbered
+
+
+async def insert_deliveries(db: Database, events: Mapping[int, Event], ledger: Ledger, now: datetime) -> int:
+    """A delivery for each of the subscribers that want an event, lanes merged before; how many."""
+    for event in events.values():
+        if event.renamed_from is not None:
+            await merge_lanes(db, event.source, event.renamed_from, event.record)
+    made: list[tuple[int, int, int]] = []
+    turn = monotonic()
+    for sequence, event in events.items():
+        made += [
+            (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id))
+            for subscriber in ledger.subscribers
+            if subscriber.wants(event)
+        ]
+        if monotonic() - turn > _TURN:
+            await db.give_way()
+            turn = monotonic()
+    if made:
+        columns = dict(zip(("event", "endpoint", "lane"), map(list, zip(*made, strict=True)), strict=True))
+        await db.write_each("insert_delivery", columns, last=ledger.last_delivery, now=now)
+    return len(made)
+
+
+async def _set_states(db: Database, source: str, changed: Mapping[str, str | None]) -> None:
+    kept = {name: value for name, value in changed.items() if value is not None}
+    gone = [name for name, value in changed.items() if value is None]
+    if kept:
+        await db.write_each("set_state", {"name": list(kept), "value": list(kept.values())}, source=source)
+    if gone:
+        await db.write_each("forget_state", {"name": gone}, source=source)

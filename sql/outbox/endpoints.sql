@@ -1,0 +1,43 @@
+-- name: find_endpoint
+-- An endpoint that was not removed, kept from changes by others: its number, and whether it is enabled.
+SELECT number, enabled FROM cdc_outbox.endpoint WHERE id = :id AND removed_at IS NULL FOR UPDATE
+
+-- name: take
+-- Leases the one delivery of an event that nobody has seen yet, if it is active.
+UPDATE cdc_outbox.delivery SET worker = :worker, due = :until, attempts = attempts + 1
+WHERE event = :event AND state = 1
+RETURNING id
+
+-- name: cancel_deliveries
+-- Ends every unfinished delivery of an endpoint.
+UPDATE cdc_outbox.delivery SET state = 4, worker = NULL, finished_at = :now WHERE endpoint = :number AND state < 2
+
+-- name: remove_endpoint
+-- The row stays for the log; its secrets go.
+UPDATE cdc_outbox.endpoint SET removed_at = :now, enabled = false, secret = '', former_secret = NULL,
+    headers = '[]'
+WHERE number = :number
+
+-- name: stored_secrets
+-- The secrets of endpoints that were not removed, as they are stored: sealed or not.
+SELECT number, secret, former_secret, headers FROM cdc_outbox.endpoint WHERE removed_at IS NULL ORDER BY number
+
+-- name: set_secrets
+-- Replaces the stored form of an endpoint's secrets; the secrets themselves stay the same.
+UPDATE cdc_outbox.endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers
+WHERE number = :number
+
+-- name: subscriber
+-- Which events an endpoint wants, if it was not removed.
+SELECT number, events, sources, delivery_order, condition, id FROM cdc_outbox.endpoint
+WHERE id = :id AND removed_at IS NULL
+
+-- name: disable_failing
+-- Stops leasing for an endpoint that has failed since then without one success.
+UPDATE cdc_outbox.endpoint SET enabled = false, disabled_reason = :reason
+WHERE id = :id AND removed_at IS NULL AND enabled AND failing_since = :failing_since
+
+-- name: disable_filtered
+-- Stops leasing for an endpoint whose filter exceeds a limit.
+UPDATE cdc_outbox.endpoint SET enabled = false, disabled_reason = :reason
+WHERE id = :id AND removed_at IS NULL AND enabled AND condition = :condition

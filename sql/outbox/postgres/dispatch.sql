@@ -1,0 +1,144 @@
+-- name: lease
+-- Takes due deliveries of enabled endpoints until :until, oldest due first; their attempts count from here.
+-- What another process is taking this moment is passed over.  :rooms: endpoint id → how many at most.
+WITH head AS MATERIALIZED (
+    SELECT head.id, head.due, endpoint.id AS endpoint_id
+    FROM cdc_outbox.endpoint
+    CROSS JOIN LATERAL (
+        SELECT delivery.id, delivery.due FROM cdc_outbox.delivery
+        WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
+        ORDER BY delivery.due, delivery.id
+        LIMIT GREATEST(0, LEAST(:limit, COALESCE((:rooms::jsonb ->> endpoint.id)::integer, :limit)))
+        FOR UPDATE SKIP LOCKED
+    ) AS head
+    WHERE endpoint.enabled AND endpoint.removed_at IS NULL
+    ORDER BY head.due, head.id
+    LIMIT :limit
+),
+taken AS (
+    UPDATE cdc_outbox.delivery SET worker = :worker, due = :until, attempts = delivery.attempts + 1
+    FROM head
+    WHERE delivery.id = head.id
+    RETURNING delivery.id, delivery.event, delivery.attempts, head.due, head.endpoint_id
+)
+SELECT taken.id, taken.endpoint_id, event.id, event.name, event.record, taken.attempts, event.payload
+FROM taken
+JOIN cdc_outbox.event ON event.sequence = taken.event
+ORDER BY taken.due, taken.id
+
+-- name: hold
+-- Locks deliveries that attempts were made for, in the order of ids: (id, endpoint, lane, worker, attempts, crowded).
+-- ("state < 2 AND state > 0" admits the index by lane only, not the one by due time, which would be read whole.)
+-- crowded: another one of the lane is active too (renamed records), or one of an older event waits (retried, replayed).
+SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.attempts,
+       delivery.state = 1 AND (
+           EXISTS (
+               SELECT FROM cdc_outbox.delivery AS other
+               WHERE other.endpoint = delivery.endpoint AND other.lane = delivery.lane
+                 AND other.state < 2 AND other.state > 0 AND other.id <> delivery.id
+               OFFSET 0
+           ) OR EXISTS (
+               SELECT FROM cdc_outbox.delivery AS older
+               WHERE older.endpoint = delivery.endpoint AND older.lane = delivery.lane
+                 AND older.state < 2 AND older.state = 0 AND older.event < delivery.event
+               OFFSET 0
+           )
+       )
+FROM cdc_outbox.delivery
+WHERE delivery.id = ANY (:ids::bigint[])
+ORDER BY delivery.id
+FOR UPDATE OF delivery
+
+-- name: insert_attempts
+-- Attempts as the log keeps them.  One that the delivery's newest repeats was recorded by a write of which only the
+-- answer was lost.
+INSERT INTO cdc_outbox.attempt (delivery, number, url, status, started_at, duration, error, answer)
+SELECT given.delivery, given.number, given.url, given.status, given.started_at, given.duration, given.error, given.answer
+FROM unnest(:deliveries::bigint[], :numbers::integer[], :urls::text[], :statuses::integer[],
+            :starts::timestamptz[], :durations::double precision[], :errors::text[], :answers::text[])
+     WITH ORDINALITY AS given (delivery, number, url, status, started_at, duration, error, answer, n)
+LEFT JOIN LATERAL (
+    SELECT attempt.number, attempt.status, attempt.started_at, attempt.duration, attempt.error FROM cdc_outbox.attempt
+    WHERE attempt.delivery = given.delivery
+    ORDER BY attempt.id DESC
+    LIMIT 1
+) AS last ON true
+WHERE (last.number, last.status, last.started_at, last.duration, last.error)
+      IS DISTINCT FROM (given.number, given.status, given.started_at, given.duration, given.error)
+ORDER BY given.n
+
+-- name: finish
+-- New states of deliveries that the worker holds; their leases end, and finished ones are counted.
+WITH given AS (
+    SELECT * FROM unnest(:ids::bigint[], :states::smallint[], :dues::timestamptz[]) AS given (id, state, due)
+),
+concluded AS (
+    UPDATE cdc_outbox.delivery
+    SET state = given.state, due = given.due, worker = NULL,
+        finished_at = CASE WHEN given.state >= 2 THEN :now::timestamptz END
+    FROM given
+    WHERE delivery.id = given.id
+    RETURNING delivery.endpoint, delivery.state
+)
+INSERT INTO cdc_outbox.finished_count (endpoint, state, shard, deliveries)
+SELECT endpoint, state, pg_backend_pid() & 15, count(*) FROM concluded WHERE state >= 2
+GROUP BY endpoint, state
+ORDER BY endpoint, state
+ON CONFLICT (endpoint, state, shard) DO UPDATE SET deliveries = finished_count.deliveries + excluded.deliveries
+
+-- name: note_health
+-- Since when endpoints fail: those that are well fail no longer; of the others the first failure counts.
+-- Locked in the order of numbers, and only where something changes.
+UPDATE cdc_outbox.endpoint SET failing_since = changed.since
+FROM (
+    SELECT endpoint.number, failing.since
+    FROM cdc_outbox.endpoint
+    LEFT JOIN unnest(:failing::bigint[], :since::timestamptz[]) AS failing (number, since)
+        ON failing.number = endpoint.number
+    WHERE (endpoint.failing_since IS NOT NULL AND endpoint.number = ANY (:well::bigint[]))
+       OR (endpoint.failing_since IS NULL AND failing.since IS NOT NULL)
+    ORDER BY endpoint.number
+    FOR UPDATE OF endpoint
+) AS changed
+WHERE endpoint.number = changed.number
+
+-- name: forget_answers
+-- Answers to attempts of deliveries whose events were expunged.
+UPDATE cdc_outbox.attempt SET answer = ''
+FROM cdc_outbox.delivery
+JOIN cdc_outbox.event ON event.sequence = delivery.event
+WHERE delivery.id = ANY (:ids::bigint[]) AND octet_length(event.payload) = 0
+  AND attempt.delivery = delivery.id AND attempt.answer <> ''
+
+-- name: give_back
+-- Gives back leases on which nothing was sent, as far as the worker still holds those that counted these attempts: they are
+-- uncounted.  (Only what is leased has a worker; a condition on the state would admit the index by due time.)
+UPDATE cdc_outbox.delivery SET worker = NULL, due = :now, attempts = delivery.attempts - 1
+FROM unnest(:id::bigint[], :number::integer[]) AS given (id, number)
+WHERE delivery.id = given.id AND delivery.worker = :worker AND delivery.attempts = given.number
+RETURNING delivery.endpoint, delivery.lane
+
+-- name: next_due
+-- The earliest moment at which a delivery of an enabled endpoint may be leased; :without: ids of endpoints that do not
+-- count.
+SELECT min(earliest.due)
+FROM cdc_outbox.endpoint
+CROSS JOIN LATERAL (
+    SELECT delivery.due FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1
+    ORDER BY delivery.due
+    LIMIT 1
+) AS earliest
+WHERE endpoint.enabled AND endpoint.removed_at IS NULL AND endpoint.id <> ALL (:without::text[])
+
+-- name: oldest_due
+-- Of each enabled endpoint with something due: since when the oldest is.  One look at the index for each.
+SELECT endpoint.id, oldest.due
+FROM cdc_outbox.endpoint
+CROSS JOIN LATERAL (
+    SELECT delivery.due FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
+    ORDER BY delivery.due
+    LIMIT 1
+) AS oldest
+WHERE endpoint.enabled AND endpoint.removed_at IS NULL

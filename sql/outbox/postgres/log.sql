@@ -1,0 +1,53 @@
+-- name: deliveries
+-- Deliveries as the log shows them, those of the newest events first; $where holds fixed terms with named parameters.
+-- Which ones is found out first: what else is shown is fetched for these alone.
+SELECT delivery.id, endpoint.id, event.id, event.name, event.record, event.source, delivery.state,
+       delivery.worker IS NOT NULL, delivery.attempts, delivery.due, delivery.created_at, delivery.finished_at,
+       last.status, last.error, octet_length(event.payload) = 0, event.sequence
+FROM (
+    SELECT delivery.id
+    FROM cdc_outbox.delivery
+    JOIN cdc_outbox.event ON event.sequence = delivery.event
+    WHERE $where
+    ORDER BY delivery.event DESC, delivery.id DESC
+    LIMIT :limit
+) AS found
+JOIN cdc_outbox.delivery ON delivery.id = found.id
+JOIN cdc_outbox.event ON event.sequence = delivery.event
+JOIN cdc_outbox.endpoint ON endpoint.number = delivery.endpoint
+LEFT JOIN LATERAL (
+    SELECT attempt.status, attempt.error FROM cdc_outbox.attempt
+    WHERE attempt.delivery = delivery.id
+    ORDER BY attempt.id DESC
+    LIMIT 1
+) AS last ON true
+ORDER BY delivery.event DESC, delivery.id DESC
+
+-- name: attempts_of
+-- The attempts of deliveries, of each the oldest first.
+SELECT delivery.id, attempt.number, event.id, event.name, attempt.url, attempt.status, attempt.started_at,
+       attempt.duration, attempt.error, attempt.answer
+FROM unnest(:ids::bigint[]) WITH ORDINALITY AS given (id, n)
+JOIN cdc_outbox.delivery ON delivery.id = given.id
+JOIN cdc_outbox.event ON event.sequence = delivery.event
+JOIN cdc_outbox.attempt ON attempt.delivery = given.id
+ORDER BY given.n, attempt.id
+
+-- name: counts
+-- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
+SELECT endpoint.id, counted.state, counted.deliveries
+FROM cdc_outbox.endpoint
+LEFT JOIN LATERAL (
+    SELECT state, count(*) AS deliveries FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = endpoint.number AND delivery.state < 2
+    GROUP BY state
+    UNION ALL
+    SELECT 5, count(*) FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND worker IS NOT NULL
+    UNION ALL
+    SELECT state, sum(deliveries)::bigint FROM cdc_outbox.finished_count
+    WHERE finished_count.endpoint = endpoint.number
+    GROUP BY state
+) AS counted ON true
+WHERE endpoint.removed_at IS NULL
+ORDER BY endpoint.created_at, endpoint.number

@@ -1,0 +1,45 @@
+-- name: store_begin
+-- What storing needs to know: the last ids, which of the events are stored already, and who may want an event.
+SELECT (SELECT COALESCE(max(sequence), 0) FROM cdc_outbox.event),
+       (SELECT COALESCE(max(id), 0) FROM cdc_outbox.delivery),
+       (SELECT COALESCE(array_agg(id), '{}') FROM cdc_outbox.event WHERE id = ANY (:ids::text[])),
+       (SELECT COALESCE(jsonb_agg(jsonb_build_array(number, events, sources, delivery_order, condition, id) ORDER BY number), '[]')
+        FROM cdc_outbox.endpoint WHERE removed_at IS NULL)
+
+-- name: insert_event
+-- Events that are not stored yet.
+INSERT INTO cdc_outbox.event (sequence, id, name, source, record, "time", payload)
+SELECT * FROM unnest(:sequence::bigint[], :id::text[], :name::text[], :source::text[],
+                     :record::text[], :time::timestamptz[], :payload::bytea[])
+
+-- name: insert_delivery
+-- Deliveries in order: active where the lane (merges followed) has nothing unfinished, else waiting.
+-- ("state < 2" admits the partial index; LIMIT keeps the look-up from being made for all lanes at once.)
+WITH given AS (
+    SELECT given.n, given.event, given.endpoint, COALESCE(alias.root, given.lane) AS lane
+    FROM unnest(:event::bigint[], :endpoint::bigint[], :lane::bigint[])
+         WITH ORDINALITY AS given (event, endpoint, lane, n)
+    LEFT JOIN LATERAL (SELECT root FROM cdc_outbox.lane_alias WHERE lane_alias.lane = given.lane LIMIT 1) AS alias ON true
+)
+INSERT INTO cdc_outbox.delivery (id, event, endpoint, lane, state, due, created_at)
+SELECT :last + given.n, given.event, given.endpoint, given.lane,
+       CASE WHEN busy.yes OR row_number() OVER (PARTITION BY given.endpoint, given.lane ORDER BY given.n) > 1
+            THEN 0 ELSE 1 END,
+       :now, :now
+FROM given
+LEFT JOIN LATERAL (
+    SELECT true AS yes FROM cdc_outbox.delivery AS other
+    WHERE other.endpoint = given.endpoint AND other.lane = given.lane AND other.state < 2
+    LIMIT 1
+) AS busy ON true
+ORDER BY given.n
+
+-- name: set_state
+-- Small states of a source.
+INSERT INTO cdc_outbox.source_state (source, name, value)
+SELECT :source, name, value FROM unnest(:name::text[], :value::text[]) AS given (name, value)
+ON CONFLICT (source, name) DO UPDATE SET value = excluded.value
+
+-- name: forget_state
+-- Small states that a source has no longer.
+DELETE FROM cdc_outbox.source_state WHERE source = :source AND name = ANY (:name::text[])

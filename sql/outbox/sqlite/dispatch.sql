@@ -1,0 +1,76 @@
+-- name: lease
+-- Takes deliveries (a JSON list of ids) until `due`; their attempts count from here.
+UPDATE delivery SET worker = ?, due = ?, attempts = attempts + 1 WHERE id IN (SELECT value FROM json_each(?))
+
+-- name: due_of_endpoint
+-- Deliveries of one endpoint that may be leased, oldest due first; read only as far as the caller needs.
+SELECT delivery.due, delivery.id, delivery.attempts, event.id, event.name, event.record, event.payload
+FROM delivery JOIN event ON event.sequence = delivery.event
+WHERE delivery.endpoint = ? AND delivery.state = 1 AND delivery.due <= ?
+ORDER BY delivery.due, delivery.id
+LIMIT ?
+
+-- name: insert_attempt
+-- Attempts as the log keeps them (a JSON list of lists, in this order).
+-- One statement for all: after each that it runs the driver waits for the interpreter, which the event loop has.
+INSERT INTO attempt (number, url, status, started_at, duration, error, answer, delivery)
+SELECT
+    json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
+    json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]')
+FROM json_each(?)
+
+-- name: insert_attempts
+-- The attempts that travelled in one request, as the log keeps them, for a JSON list of deliveries.
+INSERT INTO attempt (number, url, status, started_at, duration, error, answer, delivery)
+SELECT ?, ?, ?, ?, ?, ?, ?, value FROM json_each(?)
+
+-- name: finish
+-- The new state of deliveries (a JSON list of ids) that this worker still holds for this attempt; their leases end.
+-- (`+` keeps to the ids: the index of workers would be searched for each.)
+UPDATE delivery SET state = ?, due = ?, finished_at = ?, worker = NULL
+WHERE id IN (SELECT value FROM json_each(?)) AND +worker = ? AND attempts = ?
+
+-- name: note_failure
+-- The endpoint of a delivery whose attempt failed fails since then, unless it did before.
+UPDATE endpoint SET failing_since = ?
+WHERE failing_since IS NULL AND number = (SELECT endpoint FROM delivery WHERE id = ?)
+
+-- name: note_success
+-- The endpoints of delivered deliveries (a JSON list of ids) fail no longer.
+UPDATE endpoint SET failing_since = NULL
+WHERE failing_since IS NOT NULL
+  AND number IN (SELECT endpoint FROM delivery WHERE id IN (SELECT value FROM json_each(?)))
+
+-- name: forget_answers
+-- Answers to attempts of deliveries (a JSON list of ids) whose events were expunged.
+UPDATE attempt SET answer = ''
+WHERE answer <> '' AND delivery IN (
+    SELECT delivery.id
+    FROM json_each(:ids) AS given
+    CROSS JOIN delivery ON delivery.id = given.value
+    CROSS JOIN event ON event.sequence = delivery.event
+    WHERE length(event.payload) = 0
+)
+
+-- name: give_back
+-- Gives back a lease on which nothing was sent, if the worker still holds the one that counted this attempt: it is
+-- uncounted.
+UPDATE delivery SET worker = NULL, due = :now, attempts = attempts - 1
+WHERE id = :id AND +worker = :worker AND attempts = :number
+RETURNING endpoint, lane
+
+-- name: next_due
+-- The earliest moment at which a delivery of an enabled endpoint may be leased; ?: ids of endpoints that do not count.
+SELECT MIN((SELECT MIN(due) FROM delivery WHERE delivery.endpoint = endpoint.number AND delivery.state = 1)) AS due
+FROM endpoint
+WHERE enabled AND removed_at IS NULL AND id NOT IN (SELECT value FROM json_each(:without))
+
+-- name: oldest_due
+-- Of each enabled endpoint with something due: since when the oldest is. One look at the index for each.
+SELECT id, due
+FROM (
+    SELECT id, (SELECT MIN(due) FROM delivery WHERE delivery.endpoint = endpoint.number AND delivery.state = 1) AS due
+    FROM endpoint
+    WHERE enabled AND removed_at IS NULL
+)
+WHERE due <= :now

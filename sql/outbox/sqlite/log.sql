@@ -1,0 +1,37 @@
+-- name: deliveries
+-- Deliveries as the log shows them, those of the newest events first.  $first and $second are event and delivery, the one
+-- to begin with first; $sequence is the event's, as that one has it; $where holds fixed terms with named parameters.
+SELECT delivery.id, endpoint.id, event.id, event.name, event.record, event.source, delivery.state,
+       delivery.worker IS NOT NULL, delivery.attempts, delivery.due, delivery.created_at, delivery.finished_at,
+       attempt.status, attempt.error, length(event.payload) = 0, event.sequence
+FROM $first
+CROSS JOIN $second
+CROSS JOIN endpoint
+LEFT JOIN attempt ON attempt.id = (SELECT MAX(id) FROM attempt WHERE attempt.delivery = delivery.id)
+WHERE delivery.event = event.sequence AND endpoint.number = delivery.endpoint AND $where
+ORDER BY $sequence DESC, delivery.id DESC
+LIMIT :limit
+
+-- name: attempts_of
+-- The attempts of deliveries (a JSON list of ids), of each the oldest first.
+SELECT delivery.id, attempt.number, event.id, event.name, attempt.url, attempt.status, attempt.started_at,
+       attempt.duration, attempt.error, attempt.answer
+FROM json_each(:ids) AS given
+CROSS JOIN delivery ON delivery.id = given.value
+CROSS JOIN event ON event.sequence = delivery.event
+CROSS JOIN attempt ON attempt.delivery = delivery.id
+ORDER BY given.key, attempt.id
+
+-- name: counts
+-- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
+SELECT endpoint.id, counted.state, counted.deliveries
+FROM endpoint
+LEFT JOIN (
+    SELECT endpoint, state, COUNT(*) AS deliveries FROM delivery WHERE state < 2 GROUP BY endpoint, state
+    UNION ALL
+    SELECT endpoint, 5, COUNT(*) FROM delivery WHERE worker IS NOT NULL GROUP BY endpoint
+    UNION ALL
+    SELECT endpoint, state, deliveries FROM finished_count
+) AS counted ON counted.endpoint = endpoint.number
+WHERE endpoint.removed_at IS NULL
+ORDER BY endpoint.created_at, endpoint.number

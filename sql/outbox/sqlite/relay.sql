@@ -1,0 +1,35 @@
+-- name: known_events
+-- Which of the ids in a JSON list are stored.
+SELECT id FROM event WHERE id IN (SELECT value FROM json_each(:ids))
+
+-- name: insert_event
+-- One event that is not stored yet.
+INSERT INTO event (sequence, id, name, source, record, time, payload)
+VALUES (:sequence, :id, :name, :source, :record, :time, :payload)
+
+-- name: insert_delivery
+-- One delivery: active when its lane (merges followed) has nothing unfinished, else it waits.
+-- Parameters: event, endpoint, lane of the record, now.  (`state < 2` admits the partial index.)
+WITH
+given (event, endpoint, lane, now) AS (VALUES (:event, :endpoint, :lane, :now)),
+placed (event, endpoint, lane, now) AS (
+    SELECT event, endpoint, COALESCE((SELECT root FROM lane_alias WHERE lane_alias.lane = given.lane), given.lane), now
+    FROM given
+)
+INSERT INTO delivery (event, endpoint, lane, state, due, created_at)
+SELECT event, endpoint, lane,
+       NOT EXISTS (
+           SELECT 1 FROM delivery AS other
+           WHERE other.endpoint = placed.endpoint AND other.lane = placed.lane AND other.state < 2
+       ),
+       now, now
+FROM placed
+
+-- name: set_state
+-- One small state of a source.
+INSERT INTO source_state (source, name, value) VALUES (:source, :name, :value)
+ON CONFLICT (source, name) DO UPDATE SET value = excluded.value
+
+-- name: forget_state
+-- A small state that a source has no longer.
+DELETE FROM source_state WHERE source = :source AND name = :name

@@ -1,7 +1,0 @@
--- Up to so many of the oldest entries, as long as they were made before a moment: no hole is cut.
-DELETE FROM cdc_outbox.audit WHERE number IN (
-    SELECT number FROM cdc_outbox.audit
-    WHERE number < COALESCE((SELECT number FROM cdc_outbox.audit WHERE recorded_at >= %(until)s ORDER BY number LIMIT 1), 9223372036854775807)
-    ORDER BY number
-    LIMIT %(limit)s
-)

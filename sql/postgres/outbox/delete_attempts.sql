@@ -1,2 +1,0 @@
--- All attempts of deliveries.
-DELETE FROM cdc_outbox.attempt WHERE delivery = ANY (%(ids)s::bigint[])

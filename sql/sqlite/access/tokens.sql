@@ -1,2 +1,0 @@
--- All tokens, oldest first.
-SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed FROM access_token ORDER BY created_at, id

@@ -1,5 +1,0 @@
--- One replay.
-SELECT id, created_at, actor, selection, rate, total, state, deliveries, expunged, place, worker, leased_until,
-       finished_at, error
-FROM replay
-WHERE id = :id

@@ -1,7 +1,0 @@
--- Replays, newest first, behind the one that is named.
-SELECT id, created_at, actor, selection, rate, total, state, deliveries, expunged, place, worker, leased_until,
-       finished_at, error
-FROM replay
-WHERE :before IS NULL OR (created_at, id) < (SELECT last.created_at, last.id FROM replay AS last WHERE last.id = :before)
-ORDER BY created_at DESC, id DESC
-LIMIT :limit
