@@ -100,7 +100,7 @@ class DatabaseOutbox(ABC):
         note: Note = (),
     ) -> Stored:
         stored = await self._change(
-            noting(note, relay.store),
+            noting(note, relay.store) if note else relay.store,
             source,
             position,
             written(events),

@@ -64,7 +64,8 @@ async def store(
         await keep(db, source, kept)
     if step is not None:
         await backfills.advance(db, step, now)
-    await quarantine.add(db, source, quarantined, now)
+    if quarantined:
+        await quarantine.add(db, source, quarantined, now)
     return stored
 
 

@@ -7,13 +7,14 @@ finished as soon as it is started (`finished`), within the thread of the connect
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice, repeat
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.log_filter import DeliveryFilter, EventFilter
@@ -21,7 +22,6 @@ from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.shared import Subscriber
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search
-from cdc.outbox.sqlite.giving_way import giving_way
 from cdc.outbox.sqlite.rows import endpoint_from, endpoint_row
 from cdc.outbox.sqlite.search import SqliteLogSearch, SqliteSearch
 from cdc.outbox.sqlite.values import TIMES, stored, with_times
@@ -29,6 +29,11 @@ from cdc.outbox.statements import sqlite_statements
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Rows between two occasions, at least: about a tenth of a millisecond.
+_ROWS: Final = 8
+#: Occasions at most: on a machine that never rests, each may cost as long as the others like.
+_OCCASIONS: Final = 8
 
 
 class SqliteDatabase(Database):
@@ -115,6 +120,18 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 def _stored_all(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: stored(value) for name, value in parameters.items()}
+
+
+def giving_way(rows: Iterable[T], count: int) -> Iterator[T]:
+    """The same ``count`` rows; between some of them this thread leaves its core to another that waits for one.
+
+    The ERP's database may run on the same cores.  Each of its commits is a few wakings for some microseconds of work,
+    and a thread that is busy keeps its core for as long as the system's scheduler lets it: a millisecond or three."""
+    between = max(_ROWS, -(-count // _OCCASIONS))
+    for number, row in enumerate(rows, 1):
+        yield row
+        if not number % between:
+            os.sched_yield()
 
 
 @cache

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from cdc.outbox.sqlite.giving_way import giving_way
+from cdc.outbox.sqlite.database import giving_way
 
 
 @pytest.fixture
