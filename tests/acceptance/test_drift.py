@@ -99,9 +99,11 @@ async def _prepared(database: Database, folder: Path, more: str = "") -> Consume
 
 
 async def _checks(consumer: Consumer, *, expect: int) -> list[dict[str, Any]]:
+    """What the doctor finds of the source that is not well, besides what MySQL 9 says of each schema with cascades."""
     told = json.loads(await consumer.call("doctor", "--source", "main", "--json", expect=expect))
     source = [check for check in told["checks"] if check["about"] == "source main"]
-    return [check for check in source if check["severity"] != "ok" and "consumer" not in check["check"]]
+    found = [check for check in source if check["severity"] != "ok" and "consumer" not in check["check"]]
+    return [check for check in found if (check["check"], check["severity"]) != ("foreign keys", "warning")]
 
 
 async def test_alterations_lose_nothing_and_are_repaired(erp: Database, tmp_path: Path) -> None:
