@@ -155,8 +155,6 @@ class Run:
         more = f'capture = "{self.route.capture}"\ntables = {list(self.route.captured)}\non_purged = "reread"\n'
         more = more.replace("'", '"')
         consumer = Consumer.configure(self.folder, through, more)
-        with (consumer.folder / "cdc.toml").open("a", encoding="utf-8") as file:
-            file.write("[process]\nnice = 0\n")  # kills must come while it works, also on a busy machine
         self.clock = self.folder / "clock"
         set_shift(self.clock, 0.0)
         consumer.environment[SHIFT] = str(self.clock)
