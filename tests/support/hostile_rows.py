@@ -51,5 +51,6 @@ def plant(database: Database, table: str) -> None:
     ((shape,),) = database.execute("SELECT MAX(`id`) FROM cdc_shape WHERE `table_name` = %s", [table])
     columns = "`txn`, `at`, `shape`, `op`, `image_before`, `image_after`, `secrets`"
     database.execute("SET SESSION sql_mode = ''")
-    for values in MYSQL:
-        database.execute(f"INSERT INTO cdc_journal ({columns}) VALUES {values.replace('SHAPE', str(shape))}")
+    # by one statement: they share a transaction's token, as rows of one transaction do
+    rows = ", ".join(MYSQL).replace("SHAPE", str(shape))
+    database.execute(f"INSERT INTO cdc_journal ({columns}) VALUES {rows}")

@@ -370,7 +370,7 @@ def test_replacing_the_routine_keeps_its_grants(db: Database) -> None:
     plan = there.plan_install([Capture("item")])
     there.apply(plan, lambda _: None)
     assert db.execute(comment) == [wanted]
-    with reading._connection() as connection:
+    with reading._session() as connection:
         seen = rows(connection, comment)
     assert [bool(seen), any("EXECUTE" in note for note in plan.notes)] == (
         [False, True] if db.flavour == "mysql" else [True, False]
