@@ -32,6 +32,8 @@ _LIBRARY_LEVEL = logging.WARNING
 _WAITING_BYTES = 1 << 20
 #: Seconds that the end of the process waits for the reader.
 _LAST_LINES_SECONDS = 2.0
+#: Seconds that `say_after` waits for earlier lines.
+_EARLIER_LINES_SECONDS = 0.2
 _SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")
 
@@ -114,6 +116,15 @@ def written_aside(stream: TextIO) -> Iterator[TextIO]:
         aside.close()
 
 
+def say_after(stream: TextIO, text: str) -> None:
+    """Print to standard output, after the log's lines so far where both go to one terminal."""
+    if isinstance(stream, _Aside):
+        stream.drain(_EARLIER_LINES_SECONDS)
+    with suppress(OSError, ValueError):  # nobody reads it
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
 class _Aside:
     """Lines that wait for their thread, up to `_WAITING_BYTES`.  What was dropped is counted in the log itself."""
 
@@ -123,7 +134,7 @@ class _Aside:
         self._part = ""  # of a line that has no end yet
         self._waiting: deque[bytes] = deque()
         self._size = self._dropped = 0
-        self._closed = False
+        self._closed = self._writing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="cdc-logs", daemon=True)
         self._thread.start()
@@ -145,6 +156,11 @@ class _Aside:
     def flush(self) -> None:
         """Nothing: the thread writes as fast as the reader reads."""
 
+    def drain(self, seconds: float) -> None:
+        """Wait until the thread has written every line so far, but no longer than this."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._waiting or self._writing), seconds)
+
     def close(self) -> None:
         """Wait for the thread, but not long."""
         with self._changed:
@@ -159,7 +175,10 @@ class _Aside:
     def _next(self) -> bytes:
         """Empty when closed and all is written."""
         with self._changed:
+            self._writing = False
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._dropped or self._closed)
+            self._writing = True
             if self._waiting:
                 data = self._waiting.popleft()
                 self._size -= len(data)

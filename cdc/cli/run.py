@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import click
 import structlog
@@ -14,7 +16,7 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration, select_sources
 from cdc.config import Config
-from cdc.logs import configure_logs, written_aside
+from cdc.logs import configure_logs, say_after, written_aside
 from cdc.runtime import consumer
 from cdc.runtime.components import ProcessRole
 from cdc.runtime.process import raise_limit, stand_back
@@ -53,10 +55,11 @@ def run(session: CommandSession, role: ProcessRole) -> None:
         raise_limit()
         if role is not ProcessRole.DISPATCH:
             select_sources(config, ())
-        run_async(_until_signal(config, role, Reload(asyncio.Event(), lambda: configuration(session), log_as)))
+        reload = Reload(asyncio.Event(), lambda: configuration(session), log_as)
+        run_async(_until_signal(config, role, reload, partial(say_after, stream)))
 
 
-async def _until_signal(config: Config, role: ProcessRole, reload: Reload) -> None:
+async def _until_signal(config: Config, role: ProcessRole, reload: Reload, say: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -72,7 +75,7 @@ async def _until_signal(config: Config, role: ProcessRole, reload: Reload) -> No
         loop.add_signal_handler(each, on_signal, each)
     loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
     try:
-        await consumer.run(config, stop, role, reload=reload)
+        await consumer.run(config, stop, role, say=say, reload=reload)
     finally:
         for each in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(each)
