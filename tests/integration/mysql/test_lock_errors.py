@@ -89,7 +89,7 @@ class Sessions:
         deadline = time.monotonic() + HANG_SECONDS
         while self.database.execute(sql) == [(0,)]:
             assert time.monotonic() < deadline, "no lock is waited for"
-            threading.Event().wait(0.05)  # nothing tells when a session begins to wait
+            threading.Event().wait(0.2)  # the server renews this table only when it was not read for 0.1 s
 
 
 @contextmanager
