@@ -61,7 +61,7 @@ class Origin(StrEnum):
     """Who vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of ours.
     ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
 
-    PASSWORD = "password"  # noqa: S105 - names a sign-in method, holds no password
+    PASSWORD = "password"  # noqa: S105 - the stored name of a sign-in method; no password is compared with it
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
 

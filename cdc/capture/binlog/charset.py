@@ -5,7 +5,7 @@ A byte that a character set does not define becomes ``?`` there and here.  Bytes
 multi-byte character set (old servers let some in) become U+FFFD rather than stop the log for ever.
 """
 
-# ruff: noqa: RUF001 - the characters are those of other alphabets, no misprints
+# ruff: noqa: RUF001 - it warns of letters that resemble Latin ones; these tables map bytes to such letters
 
 from __future__ import annotations
 

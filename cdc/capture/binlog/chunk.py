@@ -199,7 +199,9 @@ class ChunkReader:
                 size += length
                 if spool is None and (len(changes) + len(part) > self.cut.huge or size > self.cut.bytes):
                     spool = stack.enter_context(Spool())
-                    part, changes = [*changes, *part], []  # noqa: PLW2901 - the loop continues with what was put together
+                    for change in changes:
+                        spool.add(change)
+                    changes = []
                 if spool is None:
                     changes += part
                     continue

@@ -102,7 +102,7 @@ class LogConnection:
         self.by_gtids = bool(position.gtids) and gtids
         self._info, self._position = info, position
         self._connection = connection
-        self._socket: socket.socket = connection._sock  # noqa: SLF001 - PyMySQL has no public access to its socket
+        self._socket: socket.socket = connection._sock  # noqa: SLF001 - events are read into our own buffer; PyMySQL gives its socket only so
         self._silence = heartbeat * _PATIENCE
         self._buffer = memoryview(bytearray(_BUFFER))
         self._lock = threading.Lock()
@@ -124,7 +124,7 @@ class LogConnection:
                 made = cls(info, connection, position, heartbeat)
                 made._ask(heartbeat, follow=follow)
         except BaseException:
-            connection._force_close()  # noqa: SLF001 - close() would send COM_QUIT, which blocks when the server does not read
+            connection._force_close()  # noqa: SLF001 - close() sends COM_QUIT first and may wait for a server that does not read
             raise
         return made
 
@@ -217,7 +217,7 @@ class LogConnection:
     def _release(self) -> None:
         """Only when nobody receives: its number may be given to another socket at once."""
         self._selector.close()
-        self._connection._force_close()  # noqa: SLF001 - close() would send COM_QUIT on a stream that is ours
+        self._connection._force_close()  # noqa: SLF001 - close() sends COM_QUIT first, on a socket that is shut down
 
 
 def log_owner(connection: Connection[Any], flavour: Flavour) -> tuple[str, bool]:

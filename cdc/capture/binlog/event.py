@@ -81,6 +81,7 @@ _QUERY = Struct("<8xBxxH")
 _XA_PREPARE = Struct("<BIII")
 _LONGEST_XID_PART = 64
 _CRC32 = 1
+_FILE_NAME, _FILE_OFFSET = 1, 2  # kinds of fields that name a place in the log
 _SCHEMA_END = 1  # a zero byte
 
 
@@ -126,9 +127,9 @@ def parse_heartbeat_2(body: bytes) -> LogPlace:
         if kind == 0:
             break
         value = EventCursor(reader.take(reader.packed()))
-        if kind == 1:
+        if kind == _FILE_NAME:
             place = LogPlace(value.text(value.left), place.offset)
-        elif kind == 2:  # noqa: PLR2004 - the protocol's number of the field
+        elif kind == _FILE_OFFSET:
             place = LogPlace(place.file, value.packed())
     return place
 

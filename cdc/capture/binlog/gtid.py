@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from functools import lru_cache
 from struct import Struct
@@ -189,6 +190,7 @@ _GTID = Struct("<x16sq17x7s")
 _GTID_WITHOUT_TIME = Struct("<x16sq")
 _TIME_BYTES = 7
 _BOTH_TIMES = 1 << 55
+_EIGHT_MORE = 0xFF  # first byte of a packed integer that eight bytes follow
 
 
 def parse_gtid(body: bytes) -> MySQLGtid:
@@ -234,7 +236,7 @@ def parse_tagged_gtid(body: bytes) -> MySQLGtid:
 def _number(reader: EventCursor) -> int:
     """MySQL's packed integers: the ones at the low end of the first byte say how many bytes follow."""
     first, more = reader.integer(1), 0
-    if first == 0xFF:  # noqa: PLR2004 - all ones: eight bytes follow
+    if first == _EIGHT_MORE:
         return reader.integer(8)
     while first >> more & 1:
         more += 1
@@ -248,6 +250,7 @@ def _signed(reader: EventCursor) -> int:
 
 _GTID_LIST_ENTRY = Struct("<IIQ")
 _GTID_LIST_FLAGS = 28  # bits that count entries
+_MARIADB_GTID = re.compile(r"(\d+)-(\d+)-(\d+)", re.ASCII)  # domain, server, number
 
 
 class DomainState:
@@ -261,12 +264,12 @@ class DomainState:
         """``0-1-5,1-2-7``.  Raises `SourceError`."""
         made = cls()
         for member in text.split(","):
-            numbers = member.strip().split("-")
-            if numbers == [""]:
+            if not member.strip():
                 continue
-            if len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):  # noqa: PLR2004 - domain, server, number
+            written = _MARIADB_GTID.fullmatch(member.strip())
+            if written is None:
                 raise SourceError("A GTID position is not written as MariaDB writes one.", "Such as 0-1-5,1-2-7.")
-            domain, server, number = map(int, numbers)
+            domain, server, number = map(int, written.groups())
             made.last[domain] = server, number
         return made
 

@@ -74,14 +74,13 @@ class _Document:
         for number in range(_MOST_LENGTH_BYTES):
             byte = self._take(start + number, 1)[0]
             length |= (byte & 0x7F) << 7 * number
-            if byte < 0x80:  # noqa: PLR2004 - the highest bit says that more follow
+            if not byte & 0x80:  # the highest bit says that more follow
                 return self._take(start + number + 1, length)
         raise MalformedEvent("A JSON document in the log holds a length that is none.")
 
     def _container(self, kind: int, start: int, depth: int) -> str:
         """Number of elements, size, then for each key where it is, for each value its type and where it is."""
-        width = 2 if kind in (_SMALL_OBJECT, _SMALL_ARRAY) else 4
-        code = "H" if width == 2 else "I"  # noqa: PLR2004 - bytes of a number
+        width, code = (2, "H") if kind in (_SMALL_OBJECT, _SMALL_ARRAY) else (4, "I")
         count = int.from_bytes(self._take(start, 2 * width)[:width], "little")
         at = start + 2 * width
         if kind in (_SMALL_ARRAY, _LARGE_ARRAY):

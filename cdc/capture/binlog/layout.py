@@ -67,8 +67,8 @@ class LogLayout:
 
     def rows(
         self,
-        body: bytes,  # noqa: ARG002 - the signature that all layouts share
-        event_type: int,  # noqa: ARG002 - the signature that all layouts share
+        body: bytes,  # noqa: ARG002 - the layout of a known table decodes it; this one refuses
+        event_type: int,  # noqa: ARG002 - likewise
     ) -> list[tuple[Image | None, Image | None]]:
         """(before, after) of each row of a WRITE, UPDATE or DELETE_ROWS event, version 1 or 2 (compressed ones
         decompressed, with the event type of the plain one).

@@ -88,7 +88,7 @@ class LibraryConnection(LogConnection):
         return connection
 
     def _tap(self, connection: Connection[Any]) -> None:
-        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - mysql-replication reads through these methods of PyMySQL
+        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - mysql-replication reads the log only through these two methods of PyMySQL
 
         def tapped_write(data: bytes) -> None:
             self._dumping = self._dumping or data[4] in _DUMP
@@ -100,7 +100,7 @@ class LibraryConnection(LogConnection):
                 self._received.append(bytes(packet.get_all_data()))
             return packet
 
-        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - the package has no hook for the bytes that it reads
+        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - replaced to copy the bytes: there is no callback for them
 
     def chunks(self) -> Iterator[bytes]:
         try:
