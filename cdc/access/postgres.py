@@ -33,7 +33,7 @@ class PostgresAccess(DatabaseAccess):
         return await self._session.write(Lock.FREELY, noting(note, records.rekey), self._box)
 
     async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """The lanes of the outbox are not locked for it, and nobody is told: nothing became due."""
+        """Run ``work`` without the locks of lanes and without NOTIFY, because no delivery becomes due."""
 
         async def transaction(db: PostgresDatabase) -> T:
             async with db.connection.transaction():

@@ -51,7 +51,7 @@ async def answer(db: Database, actor: str, key: str, claimed: Claim, given: Idem
 
 
 async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
-    """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
+    """Encrypt plain values, and with ``former`` those under a former key; return how many."""
     users = [row for row in await db.rows("totp_secrets") if box.stale(row[1], former=former)]
     answers = [row for row in await db.rows("stored_answers") if box.stale(row[2], former=former)]
     if not dry_run:

@@ -82,7 +82,7 @@ async def planned_reread(
 
 
 async def _all(source: SourceConfig, rules: Catalogue, existing_tables: ExistingTables) -> list[str]:
-    """Those whose rows can be sent; of patterns, the tables that the database has."""
+    """Return the tables whose rows can be sent; a pattern means the tables that the database has."""
     if rules.patterns.patterns:
         rules = rules.expanded(await asyncio.to_thread(existing_tables, source))
     return [entity.table for entity in rules.entities if _tells(rules, entity)]

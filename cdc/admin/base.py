@@ -1,4 +1,4 @@
-"""What the use cases work on, and what they share."""
+"""The stores and settings that the use cases share."""
 
 from __future__ import annotations
 

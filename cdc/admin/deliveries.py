@@ -14,7 +14,7 @@ from cdc.outbox.base import Replayed
 from cdc.outbox.shared import no_delivery, no_endpoint, no_replay
 from cdc.outbox.slices import SearchPage, TimeBudget
 
-#: Counting what a replay would send ends after so long (seconds): whoever asks waits for it.
+#: Time limit (seconds) of counting the deliveries of a replay, because the caller waits for it.
 COUNT_SECONDS = 5.0
 
 

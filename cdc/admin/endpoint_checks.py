@@ -1,4 +1,4 @@
-"""What an endpoint may be in this configuration."""
+"""Validate endpoints against the configuration."""
 
 from __future__ import annotations
 

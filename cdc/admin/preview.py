@@ -30,14 +30,15 @@ class Previewed(NamedTuple):
 
 
 def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previewed]:
-    """Of stored events, which would be delivered.  Raises `UsageError` for a condition that is none, or that exceeds a
-    limit with one of them.  What was expunged cannot be judged, and is left out."""
+    """Return which stored events would be delivered; expunged ones cannot be judged and are left out.
+
+    Raises `UsageError` for an invalid condition, or one that exceeds a limit with one of the events."""
     condition = Trial(subscriber.condition) if subscriber.condition else None
     return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
 
 
 def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
-    """What its condition says of the example of each event that the endpoint names."""
+    """Evaluate the endpoint's condition on the example of each event that it names."""
     if not endpoint.condition:
         return []
     condition, names = Trial(endpoint.condition), Subscriber(0, endpoint.events).names

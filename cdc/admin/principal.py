@@ -1,4 +1,4 @@
-"""Who asks, and what that principal may see and change.
+"""The caller of a use case, and the objects that it may see and change.
 
 A principal of some sources sees and manages what is of these sources, and nothing else.  An endpoint is theirs when it
 names sources, all of them theirs; an event when its source is; a delivery, and a backfill, when its event (its source)

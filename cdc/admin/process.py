@@ -1,4 +1,4 @@
-"""What the process that captures and sends knows of itself."""
+"""The state of the process that captures and sends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunningProcess:
     clock: Clock
 
     def sources(self) -> list[ReportedSource]:
-        """Those that this process captures."""
+        """Return the sources that this process captures."""
         now = self.clock.now()
         return [self._source(name, now) for name in self.monitor.reported.sources]
 

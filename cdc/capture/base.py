@@ -1,5 +1,5 @@
-"""What every source offers, whatever it reads (the journal, a log, or memory in tests), and how it becomes the only
-consumer of its database."""
+"""The interface of every source (a journal, a log, an API, or memory in tests), and the lock by which it becomes the
+only consumer of its database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the subjects of an outbox need of its database; SQLite and PostgreSQL implement it.
+"""The database of an outbox, as its subjects use it; SQLite and PostgreSQL implement it.
 
 Statements are named (`cdc.outbox.statements`), and so are their parameters.  Values are Python's in both directions:
 times are aware datetimes, lists are lists, text may hold NUL (PostgreSQL stores another sign for it).
@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What there is before storing: the last ids; the ids given that are stored; who may want an event."""
+    """The state before storing: the last ids; the given ids that are stored; the subscribers."""
 
     last_event: int
     last_delivery: int
@@ -66,17 +66,17 @@ class Database(ABC):
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]: ...
 
     async def row(self, name: str, /, **parameters: Any) -> Row | None:
-        """The first row, if any."""
+        """Return the first row, if any."""
         return next(iter(await self.rows(name, **parameters)), None)
 
     async def value(self, name: str, /, **parameters: Any) -> Any:
-        """Of a statement that gives one row with one column."""
+        """Return the value of a statement that gives one row with one column."""
         ((value,),) = await self.rows(name, **parameters)
         return value
 
     @abstractmethod
     async def write(self, name: str, /, **parameters: Any) -> int:
-        """How many rows the statement changed."""
+        """Return how many rows the statement changed."""
 
     @abstractmethod
     async def rows_each(self, name: str, columns: Mapping[str, Sequence[Any]], /, **parameters: Any) -> list[Row]:
