@@ -19,9 +19,10 @@ from aiohttp import web
 
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import Signature, new_secret, public_key, verify
+from cdc.pages.views.endpoints import snippets
 from support.http_servers import served
 from support.signed import signed_request
-from support.snippets import DOCUMENT, LANGUAGES, Case, Language, judged
+from support.snippets import DOCUMENT, LANGUAGES, Case, Language, judged, snippet
 
 Send = Callable[..., Awaitable[Case]]
 
@@ -130,3 +131,9 @@ async def test_our_own_receiver_agrees(signature: Signature) -> None:
 def test_each_language_of_the_document_is_run() -> None:
     titles = re.findall(r"^### (.*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     assert titles == [language.title for language in LANGUAGES]
+
+
+def test_the_page_shows_the_code_of_the_document() -> None:
+    titles = {"Node.js": "Node"}
+    for shown in snippets():
+        assert shown.code.strip() == snippet(titles.get(shown.title, shown.title)).strip(), shown.title

@@ -98,18 +98,24 @@ for (const { headers, body, secret } of JSON.parse(require('node:fs').readFileSy
 
 
 def _n8n(code: str, folder: Path) -> list[str]:
-    """As n8n's Code node calls it: an async function with these names around it."""
+    """As n8n's Code node calls it: an async function with these names around it.
+
+    Half of the cases have the secret in a variable of n8n, where n8n 2 and newer blocks its environment.
+    """
     driver = """
 const code = require('node:fs').readFileSync('code.js', 'utf8');
 const AsyncFunction = (async () => {}).constructor;
 (async () => {
-  for (const { headers, body, secret } of JSON.parse(require('node:fs').readFileSync(0, 'utf8'))) {
+  const cases = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
+  for (const [number, { headers, body, secret }] of cases.entries()) {
+    const blocked = new Proxy({}, { get: () => { throw new Error('access to env vars denied'); } });
+    const [$vars, $env] = number % 2 ? [{ WEBHOOK_SECRET: secret }, blocked] : [{}, { WEBHOOK_SECRET: secret }];
     const bytes = Buffer.from(body, 'base64');
     const $input = { first: () => ({ json: { headers, body: {} } }) };
     const self = { helpers: { getBinaryDataBuffer: async (item, name) => item === 0 && name === 'data' && bytes } };
-    const run = new AsyncFunction('$input', '$env', 'require', code);
+    const run = new AsyncFunction('$input', '$vars', '$env', 'require', code);
     try {
-      const [{ json }] = await run.call(self, $input, { WEBHOOK_SECRET: secret }, require);
+      const [{ json }] = await run.call(self, $input, $vars, $env, require);
       console.log(JSON.stringify(json) === JSON.stringify(JSON.parse(bytes)));
     } catch (error) {
       if (error.message !== 'This webhook is not genuine.') throw error;

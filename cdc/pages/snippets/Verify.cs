@@ -16,6 +16,10 @@ public static class Webhook
             return false;
         }
         byte[] key = Convert.FromBase64String(secret.Substring("whsec_".Length));
+        if (key.Length < 24)
+        {
+            return false; // no secret: anybody can sign with an empty key
+        }
         byte[] start = Encoding.UTF8.GetBytes($"{headers.GetValueOrDefault("webhook-id", "")}.{time}.");
         byte[] expected = Encoding.UTF8.GetBytes("v1," + Convert.ToBase64String(HMACSHA256.HashData(key, start.Concat(body).ToArray())));
         return headers.GetValueOrDefault("webhook-signature", "").Split(' ')

@@ -8,6 +8,9 @@ function webhook_is_genuine(array $headers, string $body, string $secret): bool
         return false;
     }
     $key = base64_decode(substr($secret, strpos($secret, '_') + 1));
+    if (strlen($key) < 24) {
+        return false; // no secret: anybody can sign with an empty key
+    }
     foreach (explode(' ', $headers['webhook-signature'] ?? '') as $signature) {
         [$scheme, $value] = explode(',', $signature, 2) + ['', ''];
         $value = (string) base64_decode($value);
