@@ -32,6 +32,8 @@ class Unreadable:
 
 Constants = Mapping[str, Literal | Unreadable]
 
+#: The name under which the first definition is kept whose name or end could not be understood.
+UNREAD = ""
 #: Where mysqli looks for the server's socket when the host is localhost; FacturaScripts' installer sets it.
 SOCKET_SETTING = "mysqli.default_socket"
 
@@ -67,6 +69,10 @@ _TOKEN = re.compile(
 _DOUBLE_ESCAPE = re.compile(r"\\(?:([nrtvef\\$\"])|([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|u\{([0-9A-Fa-f]+)\})")
 _INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*(?:\$[A-Za-z_{]|\{\$)")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "v": "\v", "e": "\x1b", "f": "\f", "\\": "\\", "$": "$", '"': '"'}
+_PLAIN = (
+    "Write the value there in plain text, as FacturaScripts' installer does; or leave the file and give the database "
+    'itself: url = "mysql://USER@HOST/DATABASE" (or postgresql://…) with password_file, in cdc.toml or by cdc setup.'
+)
 #: No config.php is larger (bytes).
 LARGEST = 1_000_000
 _WORD_VALUES: Mapping[str, Literal] = {"true": True, "false": False, "null": None}
@@ -105,7 +111,7 @@ def connection_from(constants: Constants, path: Path) -> ConnectionInfo:
         engine=engine,
         database=_text(constants, "FS_DB_NAME", path),
         user=_text(constants, "FS_DB_USER", path),
-        password=_text(constants, "FS_DB_PASS", path, default=""),
+        password=_text(constants, "FS_DB_PASS", path),
         host=host,
         port=_port(constants, engine, path),
         socket=socket,
@@ -114,20 +120,27 @@ def connection_from(constants: Constants, path: Path) -> ConnectionInfo:
 
 
 def parse_php(text: str) -> dict[str, Literal | Unreadable]:
-    """Constant → value, and ``mysqli.default_socket`` when an ``ini_set()`` gives it."""
+    """Constant → value, ``mysqli.default_socket`` when an ``ini_set()`` gives it, and `UNREAD` for the first statement
+    that may define a constant and cannot be understood."""
     begin = re.search(r"<\?(?:php\b|=)", text, re.IGNORECASE)
     if begin is None:
         return {}
     tokens = list(_tokens(text, begin.end()))
     constants: dict[str, Literal | Unreadable] = {}
+    branches: set[str] = set()
+    depth = 0
     for at, token in enumerate(tokens):
+        depth += _is_sign(token, "{") - _is_sign(token, "}")
         if token.kind is not _Kind.WORD:
             continue
         match str(token.value).lstrip("\\").lower():
             case "define":
-                _learn(constants, _arguments(tokens, at + 1), token.line)
+                in_branch = depth > 0 or _follows_condition(tokens[at - 1])
+                _learn(constants, _arguments(tokens, at + 1), token.line, branches if in_branch else None)
             case "const":
                 _learn(constants, _assignment(tokens, at + 1), token.line)
+            case "require" | "require_once" | "include" | "include_once":
+                constants.setdefault(UNREAD, Unreadable(token.line))
             case "ini_set":
                 arguments = _arguments(tokens, at + 1)
                 if arguments and _value(arguments[0], {}, token.line) == SOCKET_SETTING:
@@ -136,12 +149,30 @@ def parse_php(text: str) -> dict[str, Literal | Unreadable]:
     return constants
 
 
-def _learn(constants: dict[str, Literal | Unreadable], arguments: Sequence[Sequence[_Token]], line: int) -> None:
+def _follows_condition(before: _Token) -> bool:
+    """``if (…) define(…); else define(…);``"""
+    return _is_sign(before, ")") or (before.kind is _Kind.WORD and str(before.value).lower() == "else")
+
+
+def _learn(
+    constants: dict[str, Literal | Unreadable],
+    arguments: Sequence[Sequence[_Token]],
+    line: int,
+    branches: set[str] | None = None,
+) -> None:
+    """``branches``: the constants that a branch defines, when this definition is in one: with two values for one
+    constant, only PHP knows which of them it takes."""
     match arguments:
-        case [of_name, of_value, *_]:
-            name = _value(of_name, {}, line)
-            if isinstance(name, str):
-                constants.setdefault(name, _value(of_value, constants, line))
+        case [of_name, of_value, *_] if isinstance(name := _value(of_name, {}, line), str):
+            value = _value(of_value, constants, line)
+            if branches is not None and name in branches and constants[name] != value:
+                constants[name] = Unreadable(line)
+            elif name not in constants:
+                constants[name] = value
+                if branches is not None:
+                    branches.add(name)
+        case _:
+            constants.setdefault(UNREAD, Unreadable(line))
 
 
 def _arguments(tokens: Sequence[_Token], at: int) -> list[list[_Token]]:
@@ -162,12 +193,13 @@ def _arguments(tokens: Sequence[_Token], at: int) -> list[list[_Token]]:
 
 
 def _assignment(tokens: Sequence[_Token], at: int) -> list[list[_Token]]:
-    """``NAME = value ;`` as the two arguments that define() would have."""
+    """``NAME = value ;`` as the two arguments that define() would have; empty for a list of several."""
     if at + 1 >= len(tokens) or tokens[at].kind is not _Kind.WORD or not _is_sign(tokens[at + 1], "="):
         return []
     name = _Token(_Kind.STRING, tokens[at].value, tokens[at].line)
     end = next((n for n in range(at, len(tokens)) if _is_sign(tokens[n], ";")), len(tokens))
-    return [[name], list(tokens[at + 2 : end])]
+    value = list(tokens[at + 2 : end])
+    return [] if any(_is_sign(token, ",") for token in value) else [[name], value]
 
 
 def _is_sign(token: _Token, signs: str) -> bool:
@@ -260,11 +292,14 @@ def _number(text: str) -> int | float:
 def _text(constants: Constants, name: str, path: Path, default: str | None = None) -> str:
     value = constants.get(name, default)
     if isinstance(value, Unreadable):
-        raise ConfigError(
-            f"{path} line {value.line}: the value of {name} needs PHP to be worked out, and is not read here.",
-            "Write a plain text there, or give this source a `url` (mysql://… or postgresql://…) instead.",
-        )
+        raise ConfigError(f"{path} line {value.line}: the value of {name} is an expression for PHP.", _PLAIN)
     if value is None:
+        unread = constants.get(UNREAD)
+        if isinstance(unread, Unreadable):
+            raise ConfigError(
+                f"{path} line {unread.line} cannot be understood without PHP, and {name} is not defined elsewhere.",
+                _PLAIN,
+            )
         raise ConfigError(
             f"{path} does not define {name}.", "Is it the config.php that FacturaScripts' installer wrote?"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,20 @@ UNAVAILABLE = frozenset(
 )
 ACCESS_DENIED = frozenset({1045, 1049, 1698, 1820, 1862})
 NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
+_NO_SUCH_DATABASE: Final = (
+    "Check the database's name (FS_DB_NAME in config.php, the path of a url); SHOW DATABASES lists those of the server."
+)
+_WRONG_LOGIN: Final = (
+    "Check user and password (FS_DB_USER and FS_DB_PASS in config.php, or url and password_file), and that the "
+    "server accepts this user from this machine."
+)
+#: The server's words of error 1044: the account's name is in them.
+_NO_ACCESS: Final = re.compile(r"Access denied for user ('[^']*'@'[^']*') to database ")
+_WHEN_REFUSED: Final = {
+    1045: _WRONG_LOGIN,
+    1049: _NO_SUCH_DATABASE,
+    1698: _WRONG_LOGIN,
+}
 MISSING_TABLE = 1146
 BAD_COLUMN = 1054
 
@@ -114,7 +129,7 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float 
             )
             _pin(connection)
     except pymysql.err.MySQLError as error:  # locked, expired, host blocked, TLS demanded: whatever it is, not a defect
-        raise _refused(info, code_of(error)) from error
+        raise _refused(info, error) from error
     return connection
 
 
@@ -134,24 +149,35 @@ def errors_of(info: ConnectionInfo) -> Iterator[None]:
     except (pymysql.err.OperationalError, pymysql.err.InternalError) as error:
         code = code_of(error)
         if code in ACCESS_DENIED:
-            raise _refused(info, code) from error
+            raise _refused(info, error) from error
         if code in UNAVAILABLE:
-            raise _unavailable(info, code) from error
+            raise _unavailable(info, error) from error
         raise
     except (pymysql.err.InterfaceError, OSError) as error:
-        raise _unavailable(info, code_of(error)) from error
+        raise _unavailable(info, error) from error
 
 
-def _refused(info: ConnectionInfo, code: int) -> SourceError:
-    return SourceError(
-        f"The server refuses {info.describe()} (error {code}).", "Check user, password, database and grants."
-    )
+def _refused(info: ConnectionInfo, error: Exception) -> SourceError:
+    hint = _WHEN_REFUSED.get(code_of(error), "Check user, password, database and grants.")
+    if account := _NO_ACCESS.match(str(error.args[-1])):
+        grant = f"GRANT SELECT ON {quote(info.database)}.* TO {account[1]}"
+        hint = f"As an administrator of the server: {grant}; then `cdc grants` prints what else is needed."
+    return SourceError(f"The server refuses {info.describe()}: {_words(info, error)}.", hint)
 
 
-def _unavailable(info: ConnectionInfo, code: int) -> SourceUnavailable:
+def _unavailable(info: ConnectionInfo, error: Exception) -> SourceUnavailable:
     return SourceUnavailable(
-        f"No connection to {info.describe()} (error {code}).", "Check that the server runs and is reachable from here."
+        f"No connection to {info.describe()}: {_words(info, error)}.",
+        "Check that the server runs and is reachable from here.",
     )
+
+
+def _words(info: ConnectionInfo, error: Exception) -> str:
+    """Return the server's message and error number, without the password."""
+    text = " ".join(str(error.args[-1] if len(error.args) > 1 else error).split()).rstrip(".")
+    if info.password:
+        text = text.replace(info.password, "***")
+    return f"{text} (error {code_of(error)})"
 
 
 def rows(connection: Connection[Any], sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:

@@ -170,3 +170,38 @@ def test_double_quotes_round_trip(text: str) -> None:
 @given(st.text())
 def test_any_text_is_parsed_without_an_error(text: str) -> None:
     assert isinstance(parse_php("<?php " + text), dict)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "foreach ($settings as $name => $value) { define($name, $value); }",
+        "define('FS_DB_' . $suffix, 's3cret');",
+        "define(name: 'FS_DB_PASS', value: 's3cret');",
+        "require __DIR__ . '/secrets.php';",
+        "define('FS_DB_PASS', 's3cret'",
+        "const A = 1, FS_DB_PASS = 's3cret';",
+        "define('FS_DB_PASS', getenv('HIDDEN'));",
+        "define('FS_DB_PASS', SECRET);",
+        "if (DEBUG) { define('FS_DB_PASS', 'a'); } else { define('FS_DB_PASS', 's3cret'); }",
+        "if (DEBUG) define('FS_DB_PASS', 'a'); else define('FS_DB_PASS', 's3cret');",
+    ],
+)
+def test_statement_that_only_php_understands_is_an_error_and_no_empty_password(statement: str) -> None:
+    text = MYSQL.replace("define('FS_DB_PASS', 's3cret');", "") + "\n" + statement
+    line = text.count("\n") + 1
+    with pytest.raises(ConfigError, match=rf"config\.php line {line}\b.*FS_DB_PASS") as caught:
+        connection_from(parse_php(text), CONFIG)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_missing_password_is_an_error_and_an_empty_one_is_not() -> None:
+    with pytest.raises(ConfigError, match="does not define FS_DB_PASS"):
+        connection_from(parse_php(MYSQL.replace("define('FS_DB_PASS', 's3cret');", "")), CONFIG)
+    assert connection_from(parse_php(MYSQL.replace("s3cret", "")), CONFIG).password == ""
+
+
+def test_definitions_that_are_guarded_or_equal_are_read() -> None:
+    guarded = "<?php defined('A') || define('A', 1); if (!defined('B')) { define('B', 2); } define('B', 3);"
+    assert parse_php(guarded) == {"A": 1, "B": 2}
+    assert parse_php("<?php if (X) { define('A', 1); } else { define('A', 1); }") == {"A": 1}
