@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 a check or operation failed; 2 the command, its input or t
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -59,10 +60,12 @@ class Application(LazyGroup):
     def main(  # type: ignore[override]  # click's overloads tell by a flag whether it returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        session = CommandSession()
+        arguments = list(sys.argv[1:] if args is None else args)
+        # read here too: an error in the arguments keeps click from reading them to the end
+        session = CommandSession(as_json="--json" in arguments)
         extra |= {"standalone_mode": False, "obj": session}
         try:
-            code = super().main(args, prog_name, **extra)
+            code = super().main(arguments, prog_name, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read us has enough (`cdc event list | head`); what is still buffered must not raise again at exit.
@@ -71,22 +74,32 @@ class Application(LazyGroup):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
         except click.ClickException as error:
+            if session.as_json:
+                _report(session, error.format_message(), _help_hint(error), error.exit_code)
             error.show()
             sys.exit(error.exit_code)
         except CdcError as error:
-            _report(session, error.message, error.hint)
-            sys.exit(error.exit_code)
+            _report(session, error.message, error.hint, error.exit_code)
         except Exception as error:  # noqa: BLE001 - outermost frame: one sentence and exit code 1
-            _report(session, reportable_error(error).message, _defect_hint(session))
-            sys.exit(1)
+            _report(session, reportable_error(error).message, _defect_hint(session), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(session: CommandSession, message: str, hint: str) -> None:
-    """From within an except clause."""
+def _report(session: CommandSession, message: str, hint: str, exit_code: int) -> NoReturn:
+    """From within an except clause: a sentence and a hint, or with --json one line of JSON; then end."""
     lines = [traceback.format_exc().rstrip()] if session.verbose else []
-    lines += [f"Error: {message}", *([f"  {hint}"] if hint else [])]
+    if session.as_json:
+        error = {"message": message, "hint": hint or None, "exit_code": exit_code}
+        lines.append(json.dumps({"error": error}, ensure_ascii=False))
+    else:
+        lines += [f"Error: {message}", *([f"  {hint}"] if hint else [])]
     click.echo(printable("\n".join(lines)), err=True)
+    sys.exit(exit_code)
+
+
+def _help_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{context.command_path} --help" if context else ""
 
 
 def _defect_hint(session: CommandSession) -> str:

@@ -57,7 +57,7 @@ def show(session: CommandSession, as_json: bool) -> None:
 
     Passwords are replaced by ***.
     """
-    effective = configuration(session)
+    effective = configuration(session, required=False)
     if as_json:
         print_json({"file": str(effective.file) if effective.file else None, **masked(effective)})
         return

@@ -11,7 +11,7 @@ import click
 
 from cdc.admin.admin import Admin
 from cdc.cli.admin import admin_of, with_admin
-from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.asynchronous import opened, opened_outbox, run_async
 from cdc.cli.endpoint_input import changed_headers, endpoint_options, given_fields, given_headers, kept_headers
 from cdc.cli.endpoint_preview import LAST, check_filter, preview
 from cdc.cli.endpoint_show import (
@@ -36,6 +36,7 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 from cdc.model.mail_address import is_mail
+from cdc.outbox.base import StoredEvent
 from cdc.runtime import outboxes
 
 id_argument = click.argument("endpoint_id", metavar="ID")
@@ -99,12 +100,20 @@ async def _add(
 ) -> Endpoint:
     made = admin_of(config, outboxes.open_outbox(config)).endpoints.new(fields, secret, signature)
     if made.condition:
-        async with opened_outbox(config) as store:
-            check_filter(config, made, await store.events(LAST))
+        check_filter(config, made, await _last_events(config))
     if validate:
         made = replace(made, **await _agreed(config, made, fields))
     async with opened_outbox(config, create=True) as store:
         return await admin_of(config, store).endpoints.add(made)
+
+
+async def _last_events(config: Config) -> list[StoredEvent]:
+    """None before the first endpoint, whose addition creates the outbox."""
+    store = outboxes.open_outbox(config)
+    if not await store.exists():
+        return []
+    async with opened(store):
+        return await store.events(LAST)
 
 
 @endpoint.command("list")

@@ -112,7 +112,7 @@ def list_(session: CommandSession, pattern: str, as_json: bool) -> None:
 
     With your own rules, if a configuration is there.  PATTERN narrows it: 'invoice.*'.
     """
-    kinds = event_types(quiet_configuration(session))
+    kinds = event_types(quiet_configuration(session, required=False))
     chosen = [kind for kind in kinds if matches(kind.name, (check_pattern(pattern),))]
     if as_json:
         events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
@@ -134,7 +134,7 @@ def schema(session: CommandSession, name: str | None, source: str | None) -> Non
 
     Columns are those of FacturaScripts itself; --source asks the database, where plugins may have added more.
     """
-    config = quiet_configuration(session)
+    config = quiet_configuration(session, required=source is not None)
     kinds = (
         event_types(config)
         if source is None

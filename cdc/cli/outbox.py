@@ -96,7 +96,7 @@ def migrate(session: CommandSession, source: str, target: str, as_json: bool) ->
     FROM and TO are URLs as in [outbox] url; PGPASSWORD or ~/.pgpass may hold the password of one in PostgreSQL.  Stop
     every `cdc run` first, write TO into the configuration afterwards, and keep FROM as a backup that nothing uses.
     """
-    config = quiet_configuration(session)
+    config = quiet_configuration(session, required=False)
     there, here = _outbox_at(source, config), _outbox_at(target, config)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, TaskID] = {}

@@ -16,6 +16,7 @@ class CommandSession:
     config_path: Path | None = None
     verbose: bool = False
     log_format: str | None = None
+    as_json: bool = False
 
 
 pass_session = click.make_pass_decorator(CommandSession)

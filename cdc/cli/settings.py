@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -16,17 +17,27 @@ sources_option = click.option(
 )
 
 
-def configuration(session: CommandSession) -> Config:
-    """Read the configuration, with what the command line says on top."""
+def configuration(session: CommandSession, *, required: bool = True) -> Config:
+    """Read the configuration, with what the command line says on top.
+
+    ``required``: raise `ConfigError` when there is no file and no variable.  The defaults alone name an outbox in the
+    current folder: a command in the wrong folder would create one there, and find its own events nowhere.
+    """
     config = load_config(session.config_path)
+    if required and config.file is None and not config.origins:
+        raise ConfigError(
+            f"There is no configuration: no {DEFAULT_FILE} in {Path.cwd()}, no --config, and no variable CDC_….",
+            f"Run the command in the folder of your {DEFAULT_FILE}, or name the file: cdc --config PATH …, or the "
+            f"variable CDC_CONFIG.  Without one yet: cdc setup, or cdc config init > {DEFAULT_FILE}",
+        )
     changes = {"format": session.log_format, "level": "debug" if session.verbose else None}
     log = config.log.model_copy(update={name: value for name, value in changes.items() if value})
     return config.model_copy(update={"log": log})
 
 
-def quiet_configuration(session: CommandSession) -> Config:
+def quiet_configuration(session: CommandSession, *, required: bool = True) -> Config:
     """`configuration` for commands that print results: what modules log is shown only when it matters."""
-    config = configuration(session)
+    config = configuration(session, required=required)
     configure_logs(config.log.format, "debug" if session.verbose else "warning")
     return config
 

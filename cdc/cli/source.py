@@ -27,7 +27,7 @@ def source() -> None:
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
     """List the sources of the configuration, and what keeps one from being read."""
-    found = survey.described(quiet_configuration(session))
+    found = survey.described(quiet_configuration(session, required=False))
     if as_json:
         print_json({"sources": [each._asdict() for each in found]})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -98,8 +99,107 @@ def test_without_a_configuration_the_way_to_one_is_told(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "No source is configured" in done.stderr
+    assert f"There is no configuration: no cdc.toml in {tmp_path}" in done.stderr
     assert "cdc config init > cdc.toml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("endpoint", "add", "https://example.com/hook", "--events", "invoice.paid"),
+        ("endpoint", "list"),
+        ("outbox", "create"),
+        ("user", "list"),
+        ("backfill", "--list"),
+        ("event", "tail", "--no-follow"),
+        ("run",),
+    ],
+)
+def test_command_in_a_folder_without_configuration_creates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _without_variables(monkeypatch)
+    result = CliRunner().invoke(cdc, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: There is no configuration: no cdc.toml in {tmp_path}, no --config, ")
+    assert "cdc --config PATH" in result.stderr
+    assert "cdc setup" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("event", "list"),
+        ("event", "schema", "invoice.paid"),
+        ("config", "show"),
+        ("config", "init"),
+        ("source", "list"),
+        ("outbox", "sql"),
+        ("outbox", "new-key"),
+        ("endpoint", "add", "--help"),
+    ],
+)
+def test_command_that_needs_no_configuration_works_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _without_variables(monkeypatch)
+    assert CliRunner().invoke(cdc, arguments).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _without_variables(monkeypatch)
+    monkeypatch.setenv("CDC_OUTBOX_URL", f"sqlite:///{tmp_path / 'events.db'}")
+    assert CliRunner().invoke(cdc, ["outbox", "create"]).exit_code == 0
+    assert (tmp_path / "events.db").is_file()
+
+
+def _without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CDC_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["endpoint", "show", "ep_1", "--json"], "There is no endpoint ep_1.", "cdc endpoint list"),
+        (["endpoint", "add", "--json"], "Missing argument 'URL'.", "cdc endpoint add --help"),
+        (["delivery", "list", "--json", "--state", "odd"], "Invalid value for '--state': 'odd' is", "--help"),
+        (["endpint", "--json"], "No such command 'endpint'.", "cdc --help"),
+    ],
+)
+def test_error_with_json_is_one_line_of_json(folder: Path, arguments: list[str], message: str, hint: str) -> None:
+    assert folder
+    result = CliRunner().invoke(cdc, arguments, prog_name="cdc")
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    error = json.loads(line)["error"]
+    assert error.keys() == {"message", "hint", "exit_code"}
+    assert error["exit_code"] == 2
+    assert message in error["message"]
+    assert hint in error["hint"]
+
+
+def test_error_of_a_failed_operation_with_json_has_its_exit_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder
+    monkeypatch.setattr("cdc.runtime.outboxes.open_outbox", _raise(OutboxError("The outbox is full.")))
+    result = CliRunner().invoke(cdc, ["endpoint", "list", "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stderr) == {"error": {"message": "The outbox is full.", "hint": None, "exit_code": 1}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(["endpint"], "endpoint"), (["endpoint", "lst"], "list"), (["endpoint", "add", "--fitler"], "--filter")],
+)
+def test_misspelt_word_gets_a_suggestion(arguments: list[str], meant: str) -> None:
+    result = CliRunner().invoke(cdc, arguments)
+    assert result.exit_code == 2
+    assert re.search(rf"Did you mean.*'{meant}'", result.stderr)
 
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:

@@ -259,3 +259,12 @@ def test_the_doctor_names_what_the_configuration_does_not_let_through(
     assert "no proxy 'dmz'" in run_cdc("doctor", code=1).stdout
     (folder / "cdc.toml").write_text(CONFIG.replace("allow_private = true", ""))
     assert "https://127.0.0.1:9/hook gets nothing" in run_cdc("doctor", code=1).stdout
+
+
+def test_first_endpoint_may_have_a_filter(endpoint_cdc: Callable, folder: Path) -> None:
+    (folder / "cdc.db").unlink()
+    wanted = ("--events", "invoice.paid", "--filter", "data.total > 100.0")
+    assert "neither true nor false" in endpoint_cdc("add", HTTP, *wanted[:3], "data.total", code=2).stderr
+    assert not (folder / "cdc.db").exists(), "nothing is created for an endpoint that is refused"
+    assert "Created the outbox" in endpoint_cdc("add", HTTP, *wanted).stderr
+    assert [each["filter"] for each in json.loads(endpoint_cdc("list", "--json").stdout)["endpoints"]] == [wanted[3]]
