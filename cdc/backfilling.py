@@ -6,16 +6,16 @@ The outbox keeps how far each is, in the transaction that stores its events: not
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from cdc.model.backfill import EXISTING, Backfill, BackfillState
+from cdc.model.backfill import EXISTING, Backfill, BackfillState, BackfillStore
 from cdc.model.clock import Clock
 from cdc.model.endpoint import Endpoint
 from cdc.model.pattern import names_last
 from cdc.model.rate import usable_rate
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import EndpointReader
 
 #: Seconds between two looks for a new one (unless it is said), and at endpoints that have too much to get already.
 LOOK_EVERY: Final = 1.0
@@ -29,12 +29,16 @@ _ANY: Final = 1_000_000
 log = structlog.get_logger()
 
 
+class BackfillingStore(BackfillStore, EndpointReader, Protocol):
+    """The parts of the outbox that backfills need."""
+
+
 class Backfilling:
     """A `cdc.capture.base.Backfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
     one."""
 
     def __init__(
-        self, store: OutboxStore, source: str, clock: Clock, backlog: int = BACKLOG, *, look: float = LOOK_EVERY
+        self, store: BackfillingStore, source: str, clock: Clock, backlog: int = BACKLOG, *, look: float = LOOK_EVERY
     ) -> None:
         self._look = look
         self._store = store

@@ -38,7 +38,7 @@ from cdc.model.operation import source_gap
 from cdc.model.payload import event_payload
 from cdc.model.position import Position
 from cdc.model.quarantine import Defects, gap_of, quarantined
-from cdc.outbox.base import Fence, OutboxStore
+from cdc.outbox.base import Fence, IngestStore
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Relay:
 
     source: Source
     mapper: Mapper
-    store: OutboxStore
+    store: IngestStore
     clock: Clock
     stored: Callable[[], Awaitable[None]]
     observer: Observer = SILENT

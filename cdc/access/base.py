@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
-from cdc.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.audit import AuditEntry, Note, RecordedEntry
 
 
 class AccessStore(Protocol):
@@ -133,7 +133,7 @@ class AccessStore(Protocol):
     # -- secrets at rest --------------------------------------------------------------------------------------------
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
-        """As `OutboxStore.seal_secrets`."""
+        """As `EndpointStore.seal_secrets`."""
         ...
 
     async def rekey(self, note: Note) -> int:

@@ -19,7 +19,7 @@ from cdc.access.model import (
 )
 from cdc.access.shared import no_token, token_exists
 from cdc.access.users import user_from
-from cdc.audit import AuditEntry
+from cdc.model.audit import AuditEntry
 from cdc.outbox.audit import append
 from cdc.outbox.database import Database, Row
 

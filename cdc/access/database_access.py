@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from cdc.access import credentials, records, users
 from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
 from cdc.access.shared import alive, worth_noting
-from cdc.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.outbox.audit import append, noting
 from cdc.outbox.database import Database, Session
 from cdc.outbox.secret_box import SecretBox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdc.access import records
 from cdc.access.database_access import DatabaseAccess, P, T, Work
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.audit import noting
 from cdc.outbox.postgres.database import PostgresDatabase

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse
 from cdc.access.shared import claim_of
-from cdc.audit import AuditEntry, RecordedEntry
+from cdc.model.audit import AuditEntry, RecordedEntry
 from cdc.outbox import endpoints
 from cdc.outbox.database import Database
 from cdc.outbox.secret_box import SecretBox

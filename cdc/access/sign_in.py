@@ -22,7 +22,7 @@ from cdc.access.model import ApiToken, Origin, PageSession, Role, User, clean_na
 from cdc.access.password import Passwords
 from cdc.access.throttle import Throttle
 from cdc.access.totp import owner_of, step_of
-from cdc.audit import AuditEntry
+from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, SourceError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cdc.access import records
 from cdc.access.database_access import DatabaseAccess, P, T, Work
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.outbox.audit import noting
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite.file import forget_log, keep_private, migrate

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cdc.access.model import Role, User, UserChange, user_key
 from cdc.access.shared import no_user, user_exists
-from cdc.audit import AuditEntry
+from cdc.model.audit import AuditEntry
 from cdc.outbox.audit import append
 from cdc.outbox.database import Database, Row
 

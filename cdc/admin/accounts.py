@@ -25,7 +25,7 @@ from cdc.access.model import (
 )
 from cdc.access.password import Passwords, check_strength
 from cdc.access.shared import no_user
-from cdc.audit import AuditEntry
+from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
 

@@ -18,7 +18,7 @@ from cdc.model.connection import Engine
 from cdc.model.errors import UsageError
 from cdc.model.rate import check_rate
 from cdc.model.sql_condition import check_condition, check_own_columns, key_condition
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import EndpointReader
 
 #: Asks the database of a source, and may block.
 ExistingTables = Callable[[SourceConfig], Collection[str]]
@@ -106,7 +106,7 @@ def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
     return known
 
 
-async def receivers(store: OutboxStore, backfill: Backfill) -> list[str]:
+async def receivers(store: EndpointReader, backfill: Backfill) -> list[str]:
     """Ids of the endpoints that get its events.  Raises `UsageError` when the one that is named is not there."""
     endpoints = await store.endpoints()
     if backfill.endpoint and all(each.id != backfill.endpoint for each in endpoints):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cdc.admin.backfill_plan import ExistingTables
 from cdc.admin.principal import Principal
-from cdc.audit import AuditEntry, Note
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import event_types
+from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill
 from cdc.model.clock import Clock
 from cdc.model.finding import Finding

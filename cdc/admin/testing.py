@@ -7,17 +7,19 @@ import secrets
 import socket
 from datetime import datetime, timedelta
 
-from cdc.audit import Note
 from cdc.config import Config
 from cdc.config.sending import sending
+from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt
 from cdc.model.event import TESTS, Event
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import DispatchStore
 from cdc.outbox.shared import no_endpoint
 
 
-async def send_test(config: Config, store: OutboxStore, endpoint_id: str, event_name: str, note: Note = ()) -> Attempt:
+async def send_test(
+    config: Config, store: DispatchStore, endpoint_id: str, event_name: str, note: Note = ()
+) -> Attempt:
     """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
 
     A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from cdc.cli.output import say
 from cdc.config import Config
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import OutboxFile, OutboxStore
 from cdc.runtime import outboxes
 
 try:
@@ -85,7 +85,7 @@ async def opened_outbox(config: Config, *, create: bool = False) -> AsyncIterato
         yield store
 
 
-async def create_outbox(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
+async def create_outbox(config: Config, store: OutboxFile, *, anyway: bool = False) -> bool:
     """`outboxes.create`, reported."""
     created = await outboxes.create(config, store, anyway=anyway)
     if created:

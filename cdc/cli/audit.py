@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from cdc.access.model import AuditFilter
-from cdc.audit import RecordedEntry
 from cdc.cli.admin import opened_access
 from cdc.cli.asynchronous import run_async
 from cdc.cli.log_json import time_as_json
@@ -15,6 +14,7 @@ from cdc.cli.output import json_option, print_json, print_table
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
+from cdc.model.audit import RecordedEntry
 
 
 @click.group()

@@ -27,11 +27,10 @@ from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.config import Config, SourceConfig
-from cdc.model.backfill import Asked, Backfill, BackfillState
+from cdc.model.backfill import Asked, Backfill, BackfillState, BackfillStore
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.errors import UsageError
 from cdc.model.printable import printable_line
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.shared import no_backfill
 from cdc.runtime import consumer_parts
 
@@ -207,7 +206,7 @@ class _Rate(ProgressColumn):
 
 
 async def watch(
-    store: OutboxStore, ids: Sequence[str], clock: Clock, stop: asyncio.Event, *, quiet: bool
+    store: BackfillStore, ids: Sequence[str], clock: Clock, stop: asyncio.Event, *, quiet: bool
 ) -> list[Backfill]:
     """Until all have ended, or rest, or ``stop`` is set; as they are then."""
     columns = (
@@ -226,7 +225,7 @@ async def watch(
             await clock.wait(stop, LOOK_EVERY)
 
 
-async def _find(store: OutboxStore, backfill_id: str) -> Backfill:
+async def _find(store: BackfillStore, backfill_id: str) -> Backfill:
     found = await store.find_backfill(backfill_id)
     if found is None:
         raise no_backfill(backfill_id)

@@ -22,7 +22,7 @@ from cdc.model.event import TESTS
 from cdc.model.finding import Finding, Severity
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import LogStore, OutboxStore
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
 from cdc.runtime.doctor import file_findings
@@ -133,7 +133,7 @@ async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
 
 
 async def _without_old_tests(
-    store: OutboxStore, endpoint: Endpoint, counts: dict[DeliveryState, int]
+    store: LogStore, endpoint: Endpoint, counts: dict[DeliveryState, int]
 ) -> dict[DeliveryState, int]:
     """The counts without the failed test deliveries that a good one followed."""
     dead = counts.get(DeliveryState.DEAD, 0)

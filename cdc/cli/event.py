@@ -23,7 +23,7 @@ from cdc.model.errors import UsageError
 from cdc.model.log_filter import EventFilter
 from cdc.model.pattern import check_pattern, matches
 from cdc.model.payload import format_time
-from cdc.outbox.base import OutboxStore, StoredEvent
+from cdc.outbox.base import LogStore, StoredEvent
 from cdc.runtime import events as service_events
 
 #: Events that are held at once.
@@ -196,9 +196,7 @@ async def _tail(config: Config, pattern: str, last: int, stop: asyncio.Event | N
                 return
 
 
-async def _stream(
-    store: OutboxStore, pattern: str, last: int, stop: asyncio.Event | None
-) -> AsyncIterator[StoredEvent]:
+async def _stream(store: LogStore, pattern: str, last: int, stop: asyncio.Event | None) -> AsyncIterator[StoredEvent]:
     """The newest ``last`` that fit, then whatever is stored, in the order stored."""
     clock = SystemClock()
     await store.changed()  # before the first look: what comes after it is a change

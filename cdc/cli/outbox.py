@@ -19,7 +19,7 @@ from cdc.config.outbox import OutboxConfig
 from cdc.config.url import mask_url
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.finding import Finding, Severity
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import EndpointStore
 from cdc.outbox.secret_box import new_key
 from cdc.runtime import outboxes
 
@@ -146,7 +146,7 @@ def _outbox_at(url: str, config: Config) -> OutboxConfig:
     return found
 
 
-async def check_secrets(config: Config, store: OutboxStore) -> Finding:
+async def check_secrets(config: Config, store: EndpointStore) -> Finding:
     """For the doctor: whether the signing secrets are encrypted, all with the present key."""
     keys = config.outbox.secret_keys().keys
     if not keys:

@@ -22,7 +22,7 @@ from cdc.dispatch.replay import RATE, ReplayPlan, count, meant, steps
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.base import OutboxStore, Replayed
+from cdc.model.replay import Replayed, ReplayStore
 
 INTERRUPTED = 130
 
@@ -110,7 +110,7 @@ async def _replay(config: Config, plan: ReplayPlan, total: int, *, quiet: bool) 
 
 
 async def run_plan(
-    store: OutboxStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
+    store: ReplayStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
 ) -> Replayed:
     """What was done until all is due or ``stop`` is set, and where it stands then.
 

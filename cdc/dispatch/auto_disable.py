@@ -27,7 +27,7 @@ from cdc.model.event import Event
 from cdc.model.observer import Observer
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
 from cdc.model.selection import ExceededFilters, Filtered
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import DispatchStore
 
 #: Warnings come when so much (percent) of an endpoint's time has passed.
 WARNINGS: Final = (50, 70, 90)
@@ -101,7 +101,7 @@ class AutoDisable:
 
     def __init__(
         self,
-        store: OutboxStore,
+        store: DispatchStore,
         failures: Failures,
         clock: Clock,
         announced: Callable[[], None],
@@ -205,7 +205,7 @@ class FilterGuard:
     """``disabled``: called when an endpoint was, because its announcement is to be sent."""
 
     def __init__(
-        self, store: OutboxStore, filters: ExceededFilters, clock: Clock, disabled: Callable[[], None]
+        self, store: DispatchStore, filters: ExceededFilters, clock: Clock, disabled: Callable[[], None]
     ) -> None:
         self._store = store
         self._filters = filters

@@ -26,7 +26,7 @@ from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.observer import SILENT, Observer
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import DispatchStore
 
 #: A lease outlives the longest timeout by this much (seconds): time to record the outcome in.
 LEASE_MARGIN = 30.0
@@ -60,7 +60,7 @@ class DispatchSettings:
 class Dispatcher:
     def __init__(
         self,
-        store: OutboxStore,
+        store: DispatchStore,
         sender: Sender,
         clock: Clock,
         settings: DispatchSettings,

@@ -18,7 +18,7 @@ from cdc.model.errors import OutboxError, reportable_error
 from cdc.model.event import Event
 from cdc.model.observer import SILENT, Observer, requests
 from cdc.model.operation import Failing, endpoint_disabled
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import DispatchStore
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class OutcomeWriter:
 
     def __init__(
         self,
-        store: OutboxStore,
+        store: DispatchStore,
         worker: str,
         clock: Clock,
         recorded: Callable[[], None],
@@ -178,7 +178,7 @@ def _fields(outcome: Outcome, endpoint_id: str) -> dict[str, Any]:
     }
 
 
-async def disablings(store: OutboxStore, finished: Iterable[Finished], now: datetime) -> list[Event]:
+async def disablings(store: DispatchStore, finished: Iterable[Finished], now: datetime) -> list[Event]:
     """An event for each endpoint that one of these outcomes disables (410 Gone), to be stored in the same write; of
     several the first says why.
 

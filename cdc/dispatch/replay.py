@@ -14,13 +14,12 @@ from typing import Final
 
 import structlog
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError, UsageError
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.rate import usable_rate
-from cdc.model.replay import Replay, ReplayState
-from cdc.outbox.base import OutboxStore, Replayed
+from cdc.model.replay import Replay, Replayed, ReplayState, ReplayStore
 
 #: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.
 RATE: Final = 50.0
@@ -51,7 +50,7 @@ def meant(which: DeliveryFilter, now: datetime, hint: str) -> DeliveryFilter:
     return which if which.until is not None else replace(which, until=now)
 
 
-async def steps(store: OutboxStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event) -> AsyncIterator[Replayed]:
+async def steps(store: ReplayStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event) -> AsyncIterator[Replayed]:
     """What each step did, until all is due or ``stop`` is set.  The time that whoever is told takes is part of the
     pause before the next step.  Raises `UsageError` when its endpoint is gone, `OutboxError`."""
     rate = usable_rate(plan.rate)
@@ -68,7 +67,7 @@ async def steps(store: OutboxStore, plan: ReplayPlan, clock: Clock, stop: asynci
         await clock.wait(stop, max(0.0, pause - (clock.monotonic() - began)))
 
 
-async def count(store: OutboxStore, plan: ReplayPlan, clock: Clock, seconds: float | None = None) -> Replayed:
+async def count(store: ReplayStore, plan: ReplayPlan, clock: Clock, seconds: float | None = None) -> Replayed:
     """How many there are.  ``seconds``: after which counting ends; ``after`` of the answer is not None then.  Raises as
     `steps`."""
     began, counted = clock.monotonic(), Replayed(0, 0, plan.after)
@@ -89,7 +88,7 @@ log = structlog.get_logger()
 class Replaying:
     """``worker``: this process's name.  ``due``: called when something was made due."""
 
-    def __init__(self, store: OutboxStore, clock: Clock, worker: str, due: Callable[[], None]) -> None:
+    def __init__(self, store: ReplayStore, clock: Clock, worker: str, due: Callable[[], None]) -> None:
         self._store = store
         self._clock = clock
         self._worker = worker

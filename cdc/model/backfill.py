@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from cdc.model.audit import Note
 from cdc.model.change import Existing, Row
 
 #: The last part of the names of these events.
@@ -88,3 +89,28 @@ def seconds_left(backfill: Backfill, speed: float | None) -> float | None:
     if not speed or backfill.estimate is None:
         return None
     return max(backfill.estimate - backfill.rows, 0) / speed
+
+
+class BackfillStore(Protocol):
+    """The part of the outbox that stores backfills."""
+
+    async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+        """Store a backfill, which continues while its source is captured.  ``rereads``: the id of the skipped change
+        whose row it reads again, which is noted there."""
+        ...
+
+    async def backfills(self, limit: int, before: str | None = None) -> list[Backfill]:
+        """Newest first.  ``before``: the last id of the page before; nothing when there is no such backfill."""
+        ...
+
+    async def find_backfill(self, backfill_id: str) -> Backfill | None: ...
+
+    async def next_backfill(self, source: str) -> Backfill | None:
+        """The oldest of a source that runs."""
+        ...
+
+    async def set_backfill(
+        self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+    ) -> Backfill:
+        """Pause one, let it go on, or end it; as it is then.  One that has ended stays as it is.  Raises `NotFound`."""
+        ...

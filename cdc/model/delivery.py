@@ -5,10 +5,14 @@ What is made for each attempt is a named tuple: it costs a fifth of a frozen dat
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from cdc.model.audit import Note
+from cdc.model.event import Event
 
 
 class DeliveryState(StrEnum):
@@ -122,3 +126,80 @@ class DeliveryView:
     last_status: int | None
     last_error: str
     expunged: bool = False
+
+
+class QueueStore(Protocol):
+    """The part of the outbox that a dispatcher works through."""
+
+    async def become_dispatcher(self) -> bool:
+        """Whether this process may dispatch.  Where only one may, it has the part until it closes the outbox or dies,
+        and the others get False until then."""
+        ...
+
+    async def lease(
+        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+    ) -> list[LeasedDelivery]:
+        """Take up to ``limit`` due deliveries, oldest due first, of enabled endpoints.
+
+        ``room``: endpoint id → how many more it may have in flight (an endpoint that is not in it may have any number).
+        ``until``: when the lease expires.
+        """
+        ...
+
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        """Record attempts and their deliveries' new states in one write, and store ``announcements`` in it.  A delivery
+        that ``worker`` no longer leases keeps its state (someone else has it); the attempt is recorded all the same.  A
+        finished delivery lets the next one of its record go.  A failed attempt sets its endpoint's ``failing_since``
+        unless it is set; a success of the endpoint clears it."""
+        ...
+
+    async def release(self, worker: str, now: datetime) -> int:
+        """Give back every lease of ``worker`` (at a stop, or its own former life after a crash), uncounting attempts
+        that were leased but have no attempt record; how many."""
+        ...
+
+    async def bring_forward(self, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+        """Make deliveries that are due after ``latest`` (endpoint id → time) due now: a clock was wrong when they were
+        scheduled.  Leases of ``worker`` are not changed.  Return how many were.  Once there are any, those that wait
+        for others are not late either."""
+        ...
+
+    async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
+        """Give back these leases, as far as ``worker`` still holds them, for nothing was sent: their attempts are
+        uncounted, and they are due at once; how many."""
+        ...
+
+    async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
+        """When the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease expires.
+        ``without``: ids of endpoints that do not count."""
+        ...
+
+    async def disable_failing(
+        self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        """Disable an endpoint and store ``announcement`` in one write, if it is enabled and its ``failing_since`` is
+        still this one; whether that was so."""
+        ...
+
+    async def disable_filtered(
+        self, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
+    ) -> bool:
+        """Disable an endpoint and store ``announcement`` in one write, if it is enabled and has this condition;
+        whether that was so."""
+        ...
+
+    async def send_test(
+        self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
+    ) -> LeasedDelivery:
+        """Store ``event`` with one delivery, to this endpoint only, whatever its patterns, already leased by ``worker``
+        until ``until``: its first attempt is counted.  Whatever the endpoint's order, it waits for nothing, and nothing
+        but its record for it.  Raises `UsageError` when there is no such endpoint, it is disabled, or the event or its
+        record is not the test's own."""
+        ...
+
+    def on_write(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when another process made something due, where the store is told of that (it begins with
+        the first call of `changed`); where it is not, only `changed` tells."""
+        ...

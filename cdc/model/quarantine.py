@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from hashlib import blake2b
 from typing import Protocol
 
 import orjson
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.change import Gap, Quarantined, Row, RowChange, Transaction
 from cdc.model.errors import CdcError, RowUnreadable, reportable_error
 from cdc.model.image import Image
@@ -57,10 +56,6 @@ class QuarantineStore(Protocol):
 
     async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         """Return whether there was such a change."""
-        ...
-
-    async def forget_quarantined(self, before: datetime) -> int:
-        """Remove changes that were skipped before this time; how many."""
         ...
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
+from cdc.model.audit import Note
 from cdc.model.log_filter import DeliveryFilter
 
 
@@ -48,3 +50,69 @@ class Replay:
         """Whether it is to go on, and no process is at it."""
         leased = self.leased_until is not None and self.leased_until > now
         return self.state is ReplayState.RUNNING and not leased
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One step of a replay: how many deliveries it made due; how many it passed over because their event was expunged;
+    where to go on, None when there is nothing behind."""
+
+    deliveries: int
+    expunged: int
+    after: str | None
+
+    def and_then(self, step: Replayed) -> Replayed:
+        """This and the step behind it."""
+        return Replayed(self.deliveries + step.deliveries, self.expunged + step.expunged, step.after)
+
+
+class ReplayStore(Protocol):
+    """The part of the outbox that sends deliveries again."""
+
+    async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
+        """Make a finished delivery due now, with its attempts counted from zero and its record's order respected; or
+        one that waits for its next attempt.  Raises `UsageError` when there is no such delivery, it is on its way or
+        waits for an earlier one of its record, its endpoint was removed, or its event was expunged."""
+        ...
+
+    async def replay(
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
+    ) -> Replayed:
+        """`retry` up to ``limit`` finished deliveries, oldest events first, behind ``after`` (where the step before
+        ended).  Unfinished ones and those of removed endpoints are left alone.  Where an endpoint is named, and no
+        state, also make the deliveries that it never got of events that it wants now.  ``dry_run`` changes nothing, and
+        tells what would be.  Raises `UsageError` when there is no such endpoint."""
+        ...
+
+    async def add_replay(self, replay: Replay, note: Note = ()) -> None:
+        """Keep a replay that is to go on by itself."""
+        ...
+
+    async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
+        """Newest first.  ``before``: the last id of the page before; nothing when there is no such replay."""
+        ...
+
+    async def find_replay(self, replay_id: str) -> Replay | None: ...
+
+    async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
+        """Take the oldest running replay that no other process is at (any more), until then; None when there is
+        none."""
+        ...
+
+    async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
+        """Add a step (`replay`) to what was done; without a place to go on it is done.  False, and nothing is changed,
+        when ``worker`` is not at it, or it has ended."""
+        ...
+
+    async def end_replay(
+        self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
+    ) -> Replay:
+        """End one that runs; as it is then.  Raises `NotFound`."""
+        ...

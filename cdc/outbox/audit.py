@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from cdc.audit import AuditEntry, Note
+from cdc.model.audit import AuditEntry, Note
 from cdc.outbox.database import Database
 
 D = TypeVar("D", bound=Database)

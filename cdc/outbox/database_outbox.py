@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Quarantined
 from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery
@@ -19,7 +19,7 @@ from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
 from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.model.position import Position
-from cdc.model.replay import Replay, ReplayState
+from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox import (
     backfills,
@@ -34,11 +34,12 @@ from cdc.outbox import (
     retention,
 )
 from cdc.outbox.audit import noting
-from cdc.outbox.base import Fence, Replayed, Retained, Retention, Stored, StoredEvent
+from cdc.outbox.base import Fence, Stored, StoredEvent
 from cdc.outbox.database import Database, Session
 from cdc.outbox.relay import written
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.slices import SearchPage, TimeBudget
+from cdc.outbox.upkeep import Retained, Retention
 
 P = ParamSpec("P")
 T = TypeVar("T")

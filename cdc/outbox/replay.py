@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from cdc.model.endpoint import Order
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.base import Replayed, StoredEvent
+from cdc.model.replay import Replayed
+from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
 from cdc.outbox.endpoints import subscriber as subscriber_of_id
 from cdc.outbox.lanes import settle

@@ -10,8 +10,7 @@ import orjson
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.replay import Replay, ReplayState
-from cdc.outbox.base import Replayed
+from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.database import Database, Row
 from cdc.outbox.shared import no_replay
 

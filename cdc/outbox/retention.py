@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from cdc.outbox.base import Retained, Retention
 from cdc.outbox.database import Database
 from cdc.outbox.lanes import settle
 from cdc.outbox.shared import no_event
+from cdc.outbox.upkeep import Retained, Retention
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _EVER: Final = datetime.max.replace(tzinfo=UTC)

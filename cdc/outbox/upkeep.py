@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
+from cdc.model.audit import Note
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
-from cdc.outbox.base import OutboxStore, Retention
 
 #: Events of a step: it takes a few milliseconds, for which others wait.
 BATCH: Final = 200
@@ -23,6 +24,54 @@ AGAIN: Final = 60.0
 SETTLED: Final = timedelta(hours=1)
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is to go.
+
+    ``finished_before``: deliveries that were finished before (None: none), with their attempts; and events before that
+    time that have no delivery (any more).  ``most_events``: the older ones beyond so many (0: none), with all they
+    have, unless a delivery is unfinished or a dead letter, or anything is younger than ``settled_before``.
+    ``payloads_before``: payloads and answers of events before that time (None: none) of which nothing is unfinished.
+    ``now``: events with a later time have a wrong date; the time of their deliveries counts.
+    """
+
+    settled_before: datetime
+    finished_before: datetime | None = None
+    most_events: int = 0
+    payloads_before: datetime | None = None
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """One step of retention: how much it removed, how many payloads it emptied; the sequence to go on behind, None when
+    there is nothing to be done behind."""
+
+    events: int
+    deliveries: int
+    payloads: int
+    after: int | None
+
+
+class RetentionStore(Protocol):
+    """The part of the outbox that removes stored data."""
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        """Look at up to ``limit`` events, oldest first, behind sequence ``after``, and remove in one short transaction
+        what is to go.  The newest event and delivery stay whatever their age, so that no number is given twice."""
+        ...
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
+        """Empty payloads, and what endpoints answered to them, for good, and cancel the unfinished deliveries; how many
+        there were of these.  Raises `UsageError`, and changes nothing, when one of the events is not there;
+        `OutboxError` when they are emptied but the disk may still hold what they were: call it again."""
+        ...
+
+    async def forget_quarantined(self, before: datetime) -> int:
+        """Remove changes that were skipped before this time; how many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +92,7 @@ class Kept:
         )
 
 
-async def keep_tidy(store: OutboxStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
+async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
     """Until ``stop``: a round now, and one every hour."""
     if not (kept.days or kept.events or kept.payload_days):
         return
@@ -57,7 +106,7 @@ async def keep_tidy(store: OutboxStore, kept: Kept, clock: Clock, stop: asyncio.
             await clock.wait(stop, EVERY)
 
 
-async def _round(store: OutboxStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
+async def _round(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
     """All there is to be removed now, oldest first."""
     what, after = kept.at(clock.now()), 0
     events = deliveries = payloads = 0

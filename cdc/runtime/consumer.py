@@ -15,7 +15,7 @@ from cdc.config import Config
 from cdc.model.clock import Backoff, Clock, SystemClock
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
 from cdc.model.observer import Observer, Several
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import OutboxFile
 from cdc.runtime.components import Parts, ProcessRole, settled
 from cdc.runtime.consumer_parts import ConsumerParts, Say, sources_of
 from cdc.runtime.outboxes import open_outbox, require, save_lost
@@ -86,7 +86,7 @@ async def observing(config: Config, reported: Reported) -> AsyncIterator[Observe
         await asyncio.to_thread(traces.close)
 
 
-async def _open_in_time(config: Config, store: OutboxStore, stop: asyncio.Event, supervisor: Supervisor) -> bool:
+async def _open_in_time(config: Config, store: OutboxFile, stop: asyncio.Event, supervisor: Supervisor) -> bool:
     """Whether it is open before ``stop``: a server that is not there yet is waited for."""
     backoff = Backoff(first=0.5, most=10.0)
     while not stop.is_set():
@@ -168,7 +168,7 @@ class _RunningConsumer:
         return config
 
 
-async def watch_outbox(store: OutboxStore, clock: Clock, stop: asyncio.Event) -> None:
+async def watch_outbox(store: OutboxFile, clock: Clock, stop: asyncio.Event) -> None:
     """Until ``stop``.  Raises `OutboxLost`: without its outbox nothing of this process can do its work."""
     while not await clock.wait(stop, _WATCH):
         try:

@@ -18,6 +18,7 @@ from cdc.config import Config, SourceConfig
 from cdc.config.rules import mapper_of
 from cdc.config.sending import http_sender, mail_sender
 from cdc.model.clock import SystemClock
+from cdc.model.delivery import QueueStore
 from cdc.model.errors import first_error
 from cdc.model.observer import Observer, Several
 from cdc.model.position import Position
@@ -279,7 +280,7 @@ async def _stopping(dispatcher: Dispatcher, stop: asyncio.Event) -> None:
 
 
 async def _become_dispatcher(
-    dispatcher: Dispatcher, store: OutboxStore, stop: asyncio.Event, observer: Observer
+    dispatcher: Dispatcher, store: QueueStore, stop: asyncio.Event, observer: Observer
 ) -> None:
     """Dispatch, as soon as no other process does from this outbox: nothing tells when that one ends."""
     clock = SystemClock()

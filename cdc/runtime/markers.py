@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from cdc.audit import Note
 from cdc.capture.journal.position import MOVED, JournalPosition, Marker
 from cdc.capture.move.position import CaptureMode, captured, read_position
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
+from cdc.model.audit import Note
 from cdc.model.change import Gap, Operation
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap
-from cdc.outbox.base import Fence, OutboxStore
+from cdc.outbox.base import Fence, IngestStore
 from cdc.runtime.sources import journal_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def expecting(config: Config) -> str | None:
     return None
 
 
-async def finding(source: SourceConfig, store: OutboxStore) -> Finding | None:
+async def finding(source: SourceConfig, store: IngestStore) -> Finding | None:
     """Return the doctor's check whether the outbox holds what its journal does not hold any more; None where there is
     nothing to check, or another check reports why."""
     if source.capture != "triggers":
@@ -60,7 +60,7 @@ async def finding(source: SourceConfig, store: OutboxStore) -> Finding | None:
     return Finding("outbox", Severity.OK, "the journal knows it" if marker.outbox else "none has read the journal yet")
 
 
-async def adopt(source: SourceConfig, store: OutboxStore, note: Note = ()) -> list[str]:
+async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> list[str]:
     """Accept this outbox for a source whose journal was read by another one, or by a newer state of this one, and
     return the tables that are read again for that.  Raises `UsageError` when there is nothing to accept."""
     if source.capture != "triggers":
@@ -83,7 +83,7 @@ async def adopt(source: SourceConfig, store: OutboxStore, note: Note = ()) -> li
     return tables
 
 
-async def _position(source: SourceConfig, store: OutboxStore) -> JournalPosition | None:
+async def _position(source: SourceConfig, store: IngestStore) -> JournalPosition | None:
     """Return where the outbox is in the journal; None when the source was read in another way until now."""
     stored = await store.position(source.name)
     position = captured(stored)

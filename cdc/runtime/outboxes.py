@@ -12,7 +12,7 @@ from cdc.config import Config
 from cdc.config.outbox import OutboxConfig, SecretKeys
 from cdc.model.clock import SystemClock
 from cdc.model.errors import OutboxError, OutboxLost, OutboxMissing, UsageError
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import OutboxFile, OutboxStore
 
 if TYPE_CHECKING:
     from cdc.outbox.transfer import Side
@@ -27,7 +27,7 @@ def outbox_of(outbox: OutboxConfig) -> OutboxStore:
     return _outbox(outbox, outbox.secret_keys())
 
 
-async def require(config: Config, store: OutboxStore) -> None:
+async def require(config: Config, store: OutboxFile) -> None:
     """Raise `OutboxMissing` unless the configured outbox exists: nothing but an explicit step creates one, for an empty
     outbox would take changes without any endpoint."""
     if not await store.exists():
@@ -38,7 +38,7 @@ async def require(config: Config, store: OutboxStore) -> None:
         )
 
 
-async def create(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
+async def create(config: Config, store: OutboxFile, *, anyway: bool = False) -> bool:
     """Create the configured outbox unless it exists, and return whether it was created.  Raises `OutboxMissing` when a
     source was read by an outbox that is not there, unless ``anyway``."""
     if await store.exists():
@@ -62,7 +62,7 @@ async def _expecting(config: Config) -> str | None:
     return await expecting(config)
 
 
-async def save_lost(store: OutboxStore, lost: OutboxLost) -> OutboxLost:
+async def save_lost(store: OutboxFile, lost: OutboxLost) -> OutboxLost:
     """Save what a lost outbox holds, and return the error with the place of it."""
     try:
         saved = await store.save(SystemClock().now())

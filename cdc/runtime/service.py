@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from cdc.admin.base import Service
-from cdc.audit import Note
 from cdc.config import Config, SourceConfig
+from cdc.model.audit import Note
 from cdc.model.clock import Clock
 from cdc.model.finding import Finding
 from cdc.model.position import Position

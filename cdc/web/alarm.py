@@ -16,7 +16,7 @@ from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.model.operation import component_failed, source_resumed, source_stalled
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import LogStore
 from cdc.web.health import HealthLimits, Stall, failed_components, stalls
 from cdc.web.monitor import INTERVAL, Monitor
 
@@ -30,7 +30,7 @@ class Alarm:
     """``announced``: called when something is to be sent."""
 
     def __init__(
-        self, monitor: Monitor, bounds: HealthLimits, store: OutboxStore, clock: Clock, announced: Callable[[], None]
+        self, monitor: Monitor, bounds: HealthLimits, store: LogStore, clock: Clock, announced: Callable[[], None]
     ) -> None:
         self._monitor = monitor
         self._bounds = bounds

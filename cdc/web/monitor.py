@@ -19,7 +19,7 @@ from cdc.capture.probe import Backlog, Probe
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import CdcError
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import EndpointReader
 from cdc.web.reported import ComponentFailure, Reported
 
 #: Seconds between two questions.
@@ -79,7 +79,7 @@ class Watched:
 class Monitor:
     def __init__(
         self,
-        store: OutboxStore,
+        store: EndpointReader,
         sources: Mapping[str, Watched],
         reported: Reported,
         clock: Clock,

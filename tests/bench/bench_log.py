@@ -20,8 +20,8 @@ from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.model.position import Position
-from cdc.outbox.base import OutboxStore, Retention
-from cdc.outbox.upkeep import BATCH
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.upkeep import BATCH, Retention
 
 RARE = 50_000
 DAYS = 30

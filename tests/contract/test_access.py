@@ -9,7 +9,7 @@ import pytest
 
 from cdc.access.base import AccessStore
 from cdc.access.model import AuditFilter, Role, UserChange
-from cdc.audit import AuditEntry
+from cdc.model.audit import AuditEntry
 from cdc.model.errors import NotFound, UsageError
 from support.accesses import EVERYTHING, IDLE, actions, entry, recorded, session, user
 from support.outboxes import NOW, at

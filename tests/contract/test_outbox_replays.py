@@ -9,8 +9,8 @@ import pytest
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import NotFound
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.replay import Replay, ReplayState
-from cdc.outbox.base import OutboxStore, Replayed
+from cdc.model.replay import Replay, Replayed, ReplayState
+from cdc.outbox.base import OutboxStore
 from support.outboxes import EVERYTHING, at
 
 RUNNING, DONE, CANCELLED, FAILED = ReplayState

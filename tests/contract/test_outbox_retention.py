@@ -9,7 +9,8 @@ import pytest
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.base import OutboxStore, Retained, Retention
+from cdc.outbox.base import OutboxStore
+from cdc.outbox.upkeep import Retained, Retention
 from support.outboxes import (
     EVERYTHING,
     NOW,

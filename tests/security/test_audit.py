@@ -18,8 +18,8 @@ from cdc.access.model import AuditFilter, Scope
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.api.application import OPERATIONS
-from cdc.audit import AuditEntry
 from cdc.capture import estimate
+from cdc.model.audit import AuditEntry
 from cdc.model.backfill import ACTIONS, Backfill, BackfillState
 from cdc.model.change import Operation, Quarantined
 from cdc.model.connection import ConnectionInfo

@@ -7,7 +7,7 @@ from typing import Any
 
 from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken, AuditFilter, Origin, PageSession, Role, Scope, User
-from cdc.audit import AuditEntry, RecordedEntry
+from cdc.model.audit import AuditEntry, RecordedEntry
 from support.outboxes import NOW
 
 IDLE = timedelta(hours=2)

@@ -11,10 +11,10 @@ from typing import Any
 
 from cdc.admin.admin import Admin
 from cdc.admin.principal import Principal
-from cdc.audit import AuditEntry, Note
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.dispatch.outcome_writer import Finished
+from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Batch
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
@@ -22,7 +22,7 @@ from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
-from cdc.outbox.base import Replayed
+from cdc.model.replay import Replayed
 from support.managing import Managed
 from support.outboxes import outcome
 

@@ -19,7 +19,7 @@ from cdc.access.model import (
     user_key,
 )
 from cdc.access.shared import alive, claim_of, no_token, no_user, token_exists, user_exists, worth_noting
-from cdc.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from support.memory_outbox.audit import MemoryAudit
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.delivery import LeasedDelivery, Outcome
 from cdc.model.event import Event
 from cdc.outbox import endpoints

@@ -13,8 +13,7 @@ from cdc.dispatch.replay import MOST_RATE, RATE, meant
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.replay import ReplayState
-from cdc.outbox.base import Replayed
+from cdc.model.replay import Replayed, ReplayState
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.audit import AuditEntry, Note, RecordedEntry
 
 
 class MemoryAudit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep
 from cdc.outbox.shared import no_backfill

@@ -9,7 +9,7 @@ from datetime import datetime
 from heapq import nsmallest
 from pathlib import Path
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Quarantined
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome

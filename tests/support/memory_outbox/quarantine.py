@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.change import Quarantined
 from support.memory_outbox.audit import MemoryAudit
 

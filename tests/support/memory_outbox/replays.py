@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from cdc.audit import Note
-from cdc.model.replay import Replay, ReplayState
-from cdc.outbox.base import Replayed
+from cdc.model.audit import Note
+from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.shared import no_replay
 from support.memory_outbox.audit import MemoryAudit
 

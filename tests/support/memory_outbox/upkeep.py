@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from cdc.audit import Note
+from cdc.model.audit import Note
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.base import Replayed, Retained, Retention
+from cdc.model.replay import Replayed
 from cdc.outbox.retention import Looked, sort_out
 from cdc.outbox.shared import (
     endpoint_removed,
@@ -23,6 +23,7 @@ from cdc.outbox.shared import (
     subscriber_of,
     wanted_still,
 )
+from cdc.outbox.upkeep import Retained, Retention
 from support.memory_outbox.log import MemoryLog, check, fits, place_in_log
 from support.memory_outbox.tables import Delivery, lane_for, settle
 

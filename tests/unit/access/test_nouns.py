@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.access.model import Role, Scope, UserChange, check_name, clean_name, user_key
-from cdc.audit import AuditEntry
+from cdc.model.audit import AuditEntry
 from cdc.model.errors import UsageError
 from support.accesses import entry, session, user
 from support.outboxes import NOW

@@ -12,7 +12,7 @@ from cdc.access.model import AuditFilter, Scope
 from cdc.api.application import OPERATIONS
 from cdc.api.operation import ApiOperation
 from cdc.api.token_auth import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
-from cdc.audit import Note
+from cdc.model.audit import Note
 from support.managing import Managed
 from support.memory_outbox.outbox import MemoryOutbox
 

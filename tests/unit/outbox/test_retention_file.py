@@ -9,8 +9,9 @@ import pytest
 
 from cdc.model.errors import OutboxError
 from cdc.model.log_filter import DeliveryFilter
-from cdc.outbox.base import OutboxStore, Retention
+from cdc.outbox.base import OutboxStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.upkeep import Retention
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store
 
 PLANTED = "planted-personal-data"
