@@ -10,7 +10,7 @@ from typing import Any
 
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.schema import EventType, event_types, operation_event_types
-from support.events_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, OPERATIONS, ORDER, RULES, SESSIONS
+from support.events_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, OPERATIONS, ORDER, PAYMENTS, RULES, SESSIONS
 
 
 def document(catalogue: Catalogue) -> str:
@@ -20,6 +20,7 @@ def document(catalogue: Catalogue) -> str:
         INTRODUCTION,
         _overview(types),
         ORDER,
+        PAYMENTS,
         SESSIONS,
         RULES.replace("@NOISE@", _columns(catalogue.noise)).replace("@SECRET@", _columns(_secrets(catalogue))),
         MODEL_EVENTS,

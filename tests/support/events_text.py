@@ -10,34 +10,34 @@ INTRODUCTION = """
 Every change of a captured row becomes one or more named events. An event's name is `entity.what`; endpoints ask for
 names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the default format an event looks like this:
 
-| key | what it holds |
+| key | content |
 | --- | --- |
-| `id` | `evt_…`, the same on every retry, restart and replay: remember it to handle an event once |
+| `id` | `evt_…`, the same in every repetition: store it to handle an event once |
 | `event` | the name |
 | `timestamp` | when the record was changed, UTC; of several changes in one transaction, the last |
 | `source` | the name of the source in `cdc.toml` |
-| `key` | the primary key: of the row after the change, or of the row that is gone |
+| `key` | the primary key of the row after the change, or of the deleted row |
 | `data` | the whole row after the change; for `deleted`, the row as it was, or just its key |
 | `previous` | only for updates: the old values of the columns that changed |
-| `transaction` | names the database transaction: events with the same one were committed together [1] |
-| `inferred` | `true` where the event is a conclusion, not a fact (see "Logins and permissions") |
-| `observed` | `true` where two looks at a row differ ([capture by API](rest.md)); `timestamp` is the second look |
+| `transaction` | the database transaction: events with the same value were committed together [1] |
+| `inferred` | `true` if the event is a conclusion, not a fact (see "Logins and permissions") |
+| `observed` | `true` if two polls of a row differ ([capture by API](rest.md)); `timestamp` is the second poll |
 
-[1] A database server whose log was reset, or that was put back to an older copy, uses its names a second time.
+[1] A database server whose log was reset, or that was restored from an older copy, uses values a second time.
 
 Values: booleans are `true`/`false`, numbers are numbers, dates `YYYY-MM-DD`, times `HH:MM:SS`, timestamps
 `YYYY-MM-DDTHH:MM:SS` in the database's local time without a zone; zero dates are `null`. FacturaScripts stores text
-HTML-escaped; events carry what the user typed (`html = "raw"` keeps the stored form). Keys are in column order.
+HTML-escaped; events contain the text as typed (`html = "raw"` keeps the stored form). Keys are in column order.
 `cdc event schema invoice.paid` prints the JSON Schema of an event, with every column of its table.
 """
 
 ORDER = """
 ## Order and merging
 
-* What one transaction does to one record is one change. Inserted and then updated: one `created` with the last values.
-  Updated several times: one `updated`, from the first values to the last. Inserted and deleted: nothing. Deleted and
-  inserted again with the same key: `updated`. Rows that a foreign key deletes, empties or re-keys are changes like any
-  other.
+* All changes of one record in one transaction are one change. Inserted and then updated: one `created` with the last
+  values. Updated several times: one `updated`, from the first values to the last. Inserted and deleted: nothing.
+  Deleted and inserted again with the same key: `updated`. Rows that a foreign key deletes, empties or re-keys are
+  changes like any other.
 * An update that changes nothing, or only columns that the ERP keeps for itself (noise, see "Your own rules"), gives no
   `updated`. A transition can still follow from it: `user.session_changed` does.
 * `created`, `updated` or `deleted` comes first, then the transitions of the same record. A transition fires when the
@@ -46,16 +46,38 @@ ORDER = """
 * Events of one record reach one endpoint in the order of their commits. Different records do not wait for each other.
 * When a primary key is renamed, `key` holds the new one, `previous` the old one, and the record keeps its place in
   the order.
-* `TRUNCATE` gives one `truncated` with empty `key` and `data`, and swallows what the same transaction did to the table
-  before. FacturaScripts itself never does this.
+* `TRUNCATE` gives one `truncated` with empty `key` and `data`, instead of earlier changes of the table in the same
+  transaction. FacturaScripts itself never does this.
 * `read` is a row as it is now: a change could not be recorded, so the table was read again, at most 1,000 rows a
-  second. It says nothing about what changed.
-* `existing` is a row that was there before, sent by `cdc backfill` ([backfill.md](backfill.md)), to one endpoint where
-  it says so (`--endpoint`).
-* Patterns with `*` in the last place select neither `read` nor `existing`: `*`, `invoice.*`. Write them out
-  (`invoice.read`, `*.read`, `*.existing`).
-* Of documents, `approved` and `rejected` depend on the document's state; states are read from `estados_documentos` as
-  they are when the event is made. Moving from one refusing state to another gives `rejected` again.
+  second. It does not say which columns changed.
+* `existing` is a row that existed before, sent by [`cdc backfill`](backfill.md).
+* Patterns that end in `*` (`*`, `invoice.*`) select neither `read` nor `existing`: name them (`invoice.read`,
+  `*.read`, `*.existing`).
+* `approved` and `rejected` of a document depend on its state, read from `estados_documentos` when the event is
+  created. A change from one rejecting state to another gives `rejected` again.
+"""
+
+PAYMENTS = """
+## Payments
+
+FacturaScripts splits an invoice into receipts (`recibospagoscli`), one per instalment, and records a payment
+(`pagoscli`) when a receipt is paid or its payment is undone.
+
+| in FacturaScripts | events |
+| --- | --- |
+| one receipt of several is paid | `payment.recorded`, `receipt.paid`; the invoice is not paid yet |
+| the last open receipt is paid | `payment.recorded`, `receipt.paid`, then `invoice.paid` |
+| a receipt is created already paid (a payment method that counts as paid) | `receipt.created`, `receipt.paid` |
+| a payment is undone | `payment.recorded` with a negative `importe`, `receipt.unpaid`, `invoice.unpaid` |
+| it is paid again | `receipt.paid` and `invoice.paid` again, with new ids |
+
+* `invoice.paid` means that the column `pagada` became true: paid in full. Receipt and invoice are different records,
+  so their events may arrive in either order.
+* For the amount received so far, add up `data.importe` of the invoice's `payment.recorded` events, or of its paid
+  receipts (`include = ["receipts"]`).
+* Advances, paid before there is an invoice, are not part of FacturaScripts' core. A plugin stores them in a table of
+  its own: capture it ([More tables](#more-tables)).
+* Supplier invoices have the same events with the prefix `supplier_`.
 """
 
 SESSIONS = """
@@ -86,14 +108,14 @@ stream of changes has shown, not those of the moment when the event is made.
 RULES = """
 ## Your own rules
 
-A TOML file of your own (`rules = "rules.toml"` of the source in `cdc.toml`) adds to the built-in catalogue. What has
-the same name replaces the built-in rule; everything else stays. It is compared with the database: a table or column
-that does not exist is an error that names the line.
+A TOML file of your own (`rules = "rules.toml"` of the source in `cdc.toml`) adds to the built-in catalogue. A rule with
+the name of a built-in one replaces it. The file is compared with the database: a table or column that does not exist
+is an error that names the line.
 
 ### More tables
 
-Any table can be captured, plugins' tables too. Its events carry the table's name (`familias.created`, …), or one that
-you choose:
+Any table can be captured, also a plugin's. Its events have the table's name (`familias.created`, …), or one that you
+choose:
 
 ```toml
 tables = ["familias", "fabricantes"]
@@ -103,11 +125,10 @@ table = "tarifas"
 title = "price list"
 ```
 
-A name with `*` is a pattern: it means the tables that are there and those to come, and a running consumer takes new
-ones on. `exclude` names tables that no pattern means. `tables` can also stand in the source's own table of `cdc.toml`.
-With `names = "model"`, tables without a name of their own are called as FacturaScripts' class, where it is one of its
-own: `agentes` gives `agente.created`, `lineasfacturascli` `linea_factura_cliente.created`. `cdc table list` shows every
-table of a database, and by which rule it is captured, or why not.
+A name with `*` is a pattern for present and future tables; a running consumer captures new ones. `exclude` lists tables
+that no pattern matches. `tables` can also be written in the source's own table of `cdc.toml`. With `names = "model"`,
+tables of FacturaScripts' core are named by their class: `agentes` gives `agente.created`, `lineasfacturascli`
+`linea_factura_cliente.created`. `cdc table list` shows every table of a database: captured, by which rule, or why not.
 
 ```toml
 tables = ["tpvneo_*", "crm_*", "agentes"]
@@ -115,9 +136,8 @@ exclude = ["crm_log*"]
 names = "model"
 ```
 
-A plugin's table becomes an entity with transitions like one of FacturaScripts itself; a table that is not there makes
-the rule an error, so name it in the rules of those sources that have the plugin. For a plugin of support tickets, of
-subscriptions, and of a shop's orders, say, whose tables and columns are these:
+A plugin's table can have transitions like FacturaScripts' own. Because a missing table is an error, name it only in the
+rules of sources that have the plugin. Examples for support tickets, subscriptions and a shop's orders:
 
 ```toml
 [entity.ticket]
@@ -163,7 +183,7 @@ when = "an invoice reaches 10,000 euros"
 becomes = { total = { at_least = 10000 } }
 where = { coddivisa = "EUR" }
 
-# Fires when a customer is put out of business, whatever else changes.
+# Fires when a customer is deactivated.
 [[event]]
 entity = "customer"
 name = "closed"
@@ -220,7 +240,7 @@ disable = ["*.truncated", "contact.*", "invoice.overdue"]
 enabled = false
 ```
 
-A table of which no event is left is not captured at all.
+A table without any event left is not captured.
 
 ### Lines and receipts
 
@@ -230,8 +250,8 @@ include = ["lines", "receipts"]
 ```
 
 puts the rows of `lineasfacturascli` and `recibospagoscli` into `data.lines` and `data.receipts` of every event of the
-invoice, as the same transaction left them; what it did not touch is read from the database when the event is made.
-Documents other than invoices have `lines` only. The tables are then captured; run `cdc install-triggers`,
+invoice, as the same transaction left them; rows that it did not change are read from the database when the event is
+created. Documents other than invoices have `lines` only. The tables are then captured: run `cdc install-triggers`,
 `cdc install-slot` or `cdc grants` again after a change of `include`.
 
 A change of lines changes the document: one `updated` a transaction and document, with the former lines in
@@ -247,17 +267,17 @@ its lines are: `lines = { table = "…", column = "…" }`, the column being the
 
 ### Noise and secrets
 
-Noise: columns that the ERP keeps for itself. When nothing else changed there is no `updated`. A table that you name
-under `[noise]` replaces the built-in list for it.
+Noise: internal columns of the ERP. A change of these alone gives no `updated`. Your list for a table under `[noise]`
+replaces the built-in one.
 
 | table | noise |
 | --- | --- |
 @NOISE@
 
-Secret columns never leave the database: no journal, event, log or page holds their values. That one *changed* may
-be known. You can add to these; only those of "any table" can be revealed. With `*` a name is a pattern, for columns of
-plugins; `!` excepts what another pattern means. A primary key is never hidden, since it names the row: exclude a table
-whose key is secret. `cdc table list` shows what is hidden:
+Secret columns never leave the database: no journal, event, log or page has their values, at most the fact that one
+*changed*. You can add columns; only those of "any table" can be revealed. A name with `*` is a pattern, for columns of
+plugins; `!` makes an exception. A primary key is never hidden, because it names the row: exclude a table with a secret
+key. `cdc table list` shows the hidden columns:
 
 | table | secret |
 | --- | --- |
@@ -277,9 +297,9 @@ contactos = ["cifnif"]
 """
 
 MODEL_EVENTS = """
-## What FacturaScripts calls it
+## Names in FacturaScripts
 
-FacturaScripts' models and plugins speak of their own moments. A database sees what they write, not why:
+FacturaScripts' models and plugins have hooks of their own. A database shows their writes, not the reasons:
 
 | in FacturaScripts | here |
 | --- | --- |
@@ -287,7 +307,7 @@ FacturaScripts' models and plugins speak of their own moments. A database sees w
 | model changed (`saveUpdate`, `save`) | `updated`, if a column that is not noise changed; and its transitions |
 | model saved without changes | nothing, although the ERP writes the whole row |
 | model deleted (`delete`) | `deleted` |
-| rows that a foreign key deletes, empties or re-keys: no moment of a model at all | `deleted`, `updated` |
+| rows that a foreign key deletes, empties or re-keys: no hook of a model | `deleted`, `updated` |
 | primary key changed (`changeId`) | `updated`, with the old key in `previous` |
 | model loaded (`load`, `loadFromCode`, `all`) | nothing: reading leaves no trace in a database |
 | receipt saved as paid | `payment.created`, `payment.recorded`, `receipt.paid`; `invoice.paid` once all are paid |
@@ -300,10 +320,9 @@ FacturaScripts' models and plugins speak of their own moments. A database sees w
 OPERATIONS = """
 ## Operational events
 
-What the program tells of itself: an endpoint that accepts nothing, a source that stands still. They are of no database
-(`source` is `cdc`), and an endpoint gets those that it names: `endpoint.*`, `source.*`, `source.gap`; `*` alone does
-not name them. They are delivered as all others are, by webhook or [by mail](monitoring.md#operational-events). Each is
-told once, however many processes run, and `data.message` says all of it in sentences.
+Events about the program itself, such as a failing endpoint or a stalled source. `source` is `cdc`. An endpoint must
+name them (`endpoint.*`, `source.*`, `source.gap`); `*` does not select them. They are delivered like all others, by
+webhook or [by mail](monitoring.md#by-mail), once, however many processes run. `data.message` is a complete sentence.
 
 """
 
