@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdc.admin.base import UseCases
-from cdc.config.rules import event_types
+from cdc.config.rules import event_types, label
 from cdc.model.log_filter import EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage, TimeBudget
 
 if TYPE_CHECKING:
+    from cdc.mapping.entity import Label
     from cdc.mapping.schema import EventType
 
-__all__ = ["EventType", "Events"]
+__all__ = ["EventType", "Events", "Label"]
 
 #: Events that are expunged in one write.
 _BATCH = 100
@@ -25,6 +26,10 @@ class Events(UseCases):
         """By name; a principal of some sources sees no operational ones."""
         sources = self._principal.sources
         return event_types(self._config, sorted(sources)) if sources else self._service.event_types
+
+    def label(self, event: StoredEvent) -> Label:
+        """The columns by which people know the event's record."""
+        return label(self._config, event.source, event.name)
 
     async def newest(self) -> int:
         """Return the place in the log of the newest event; 0 before there is any."""

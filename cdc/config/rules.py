@@ -11,6 +11,7 @@ from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
+from cdc.mapping.entity import Label
 from cdc.mapping.mapper import Mapper
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ def catalogue(source: SourceConfig) -> Catalogue:
 def mapper_of(source: SourceConfig) -> Mapper:
     """Raises `ConfigError` naming file and line."""
     return _mapper(source.rules_text(), source.tables, source.include, source.html)
+
+
+def label(config: Config, source: str, event: str) -> Label:
+    """The columns by which people know the record of an event; none for an event of no entity that is known."""
+    rules = catalogue(config.source[source]) if source in config.source else _catalogue(None, (), (), "decode")
+    name = event.rpartition(".")[0]
+    return next((entity.label for entity in rules.entities if entity.name == name), Label())
 
 
 def catalogues(config: Config) -> list[Catalogue]:

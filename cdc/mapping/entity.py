@@ -34,6 +34,19 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """The columns by which people know a record: its code, whose it is, its amount of money; empty: there is none."""
+
+    code: str = ""
+    name: str = ""
+    total: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.code, self.name, self.total)))
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """``children``: what can be included, by name (``lines``, ``receipts``); ``include``: what is."""
 
@@ -44,6 +57,7 @@ class Entity:
     children: Mapping[str, Child] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     enabled: bool = True
+    label: Label = Label()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,14 @@ class ChildEntry(_Entry):
     column: str
 
 
+class LabelEntry(_Entry):
+    """Columns by which people know a record."""
+
+    code: str = ""
+    name: str = ""
+    total: str = ""
+
+
 class EntityEntry(_Entry):
     table: str | None = None
     title: str | None = None
@@ -49,6 +57,7 @@ class EntityEntry(_Entry):
     include: list[ChildKind] = Field(default_factory=list)
     lines: ChildEntry | None = None
     receipts: ChildEntry | None = None
+    label: LabelEntry | None = None
 
 
 class EventEntry(_Entry):
@@ -108,7 +117,7 @@ def _config_error(error: ErrorDetails, places: Places) -> ConfigError:
 
 def _known_keys(path: TomlPath) -> list[str]:
     models: dict[int, type[BaseModel]] = {1: CatalogueFile, 3: EntityEntry if path[0] == "entity" else EventEntry}
-    model = models.get(len(path), ChildEntry)
+    model = models.get(len(path), LabelEntry if path[2:3] == ("label",) else ChildEntry)
     return sorted(info.alias or name for name, info in model.model_fields.items())
 
 

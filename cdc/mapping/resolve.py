@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Reference, TablePatterns
-from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, parse
+from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Label, Reference, TablePatterns
+from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, LabelEntry, parse
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
@@ -113,6 +113,7 @@ class Resolver:
             title=entry.title or base.title,
             enabled=entry.enabled,
             children={**base.children, **self._children(entry, path, places)},
+            label=base.label if entry.label is None else self._label(entry.label, table, places.of((*path, "label"))),
             include=tuple(dict.fromkeys(entry.include)) if "include" in entry.model_fields_set else base.include,
             place=place if known is None or entry.table else known.place,
         )
@@ -148,6 +149,12 @@ class Resolver:
                 what = f"the {kind} of {path[1]}"
                 self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
         return children
+
+    def _label(self, entry: LabelEntry, table: str, place: FilePlace) -> Label:
+        label = Label(entry.code, entry.name, entry.total)
+        if place.user:  # a database that lacks a column of the packaged ones shows the key
+            self.references.append(Reference(table, label.columns, f"the label of {table}", place))
+        return label
 
     def add(self, table: str, place: FilePlace) -> None:
         """A table to be captured, or a pattern of such."""

@@ -142,6 +142,10 @@ class LogStore(Protocol):
 
     async def event(self, event_id: str) -> StoredEvent | None: ...
 
+    async def events_of(self, event_ids: Sequence[str]) -> list[StoredEvent]:
+        """The events with these ids, in no certain order; ids that are none are left out."""
+        ...
+
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         """Events in the order stored, behind sequence ``after``."""
         ...

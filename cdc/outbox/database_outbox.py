@@ -221,6 +221,9 @@ class DatabaseOutbox(ABC):
     async def event(self, event_id: str) -> StoredEvent | None:
         return await self._log.read(log.event, event_id)
 
+    async def events_of(self, event_ids: Sequence[str]) -> list[StoredEvent]:
+        return await self._log.read(log.events_of, event_ids)
+
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         return await self._log.read(log.find_events, which, limit, after)
 

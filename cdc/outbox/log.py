@@ -108,6 +108,10 @@ async def event(db: Database, event_id: str) -> StoredEvent | None:
     return None if row is None else event_from(row)
 
 
+async def events_of(db: Database, event_ids: Sequence[str]) -> list[StoredEvent]:
+    return [event_from(row) for row in await db.rows("events_of", ids=list(event_ids))]
+
+
 async def find_events(db: Database, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
     search = await db.find_events(which)
     return [event_from(row) for row in await search.behind(after).rows("find_events", limit)]

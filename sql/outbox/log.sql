@@ -51,6 +51,10 @@ ORDER BY attempt.id
 -- One event by its id.
 SELECT sequence, id, name, source, record, "time", payload FROM cdc_outbox.event WHERE id = :id
 
+-- name: events_of
+-- Events by their ids.
+SELECT sequence, id, name, source, record, "time", payload FROM cdc_outbox.event WHERE id = ANY (:ids::text[])
+
 -- name: events_newest
 -- The newest events, in the order stored.
 SELECT * FROM (

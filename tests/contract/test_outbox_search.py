@@ -161,6 +161,14 @@ async def test_a_text_is_looked_for_in_the_newest_events_only(
     assert await events_found(outbox, text="same") == ["evt_3", "evt_4"]
 
 
+async def test_events_by_their_ids(outbox: OutboxStore) -> None:
+    await store(outbox, event(1), event(2), event(3))
+    found = await outbox.events_of(["evt_3", "evt_1", "evt_none"])
+    assert sorted(each.id for each in found) == ["evt_1", "evt_3"]
+    assert found == [await outbox.event(each.id) for each in found]
+    assert await outbox.events_of([]) == []
+
+
 async def test_attempts_of_many_deliveries(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
     await store(outbox, event(1), event(2), event(3))

@@ -242,6 +242,17 @@ enabled = false
 
 A table without any event left is not captured.
 
+### Names of records
+
+```toml
+[entity.miplugin_ticket]
+table = "miplugin_tickets"
+label = { code = "codigo", name = "asunto", total = "importe" }
+```
+
+has the management page show records of this table as `T-12 · Printer · €25.00` instead of `miplugin_tickets:12`. Each
+of the three may be left out.
+
 ### Lines and receipts
 
 ```toml

@@ -23,6 +23,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Refused, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
+from cdc.pages.views.record import names, names_of
 
 _HIDDEN = "…"
 
@@ -86,6 +87,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
     return page.render(
         "deliveries.html",
         deliveries=searched.found,
+        names=await names_of(page, (each.event_id for each in searched.found)),
         endpoints=endpoints,
         given=given,
         states=list(DeliveryState),
@@ -135,6 +137,7 @@ async def delivery(page: Page) -> web.StreamResponse:
         endpoint=endpoint,
         attempts=await store.attempts(delivery_id),
         event=shown,
+        names=names(page, [event] if event else []),
         payload=pretty(event.payload) if shown and event else "",
         differences=differences(event) if shown and event else [],
         request=request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -16,10 +17,12 @@ from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.model.log_filter import DeliveryFilter
+from cdc.outbox.base import StoredEvent
 from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form
 from cdc.pages.views.deliveries import ShownRequest, request_of
 from cdc.pages.views.endpoint_form import EndpointForm
+from cdc.pages.views.record import names, names_of
 
 _LAST = 10
 _PREVIEW = 100
@@ -58,12 +61,14 @@ async def endpoint(page: Page) -> web.StreamResponse:
 
 async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = None) -> web.StreamResponse:
     store = page.site.store
+    last = await store.deliveries(DeliveryFilter(endpoint_id=found.id), _LAST)
     return page.render(
         "endpoint.html",
         endpoint=found,
         counts=(await store.counts()).get(found.id, {}),
         State=DeliveryState,
-        last=await store.deliveries(DeliveryFilter(endpoint_id=found.id), _LAST),
+        last=last,
+        names=await names_of(page, (each.event_id for each in last)),
         signature=_signature(found),
         trial=trial,
     )
@@ -122,7 +127,7 @@ def _form(
     found: Endpoint | None,
     *,
     wrong: tuple[str, ...] = (),
-    preview: object = None,
+    preview: tuple[int, Sequence[StoredEvent]] | None = None,
     status: HTTPStatus | None = None,
 ) -> web.StreamResponse:
     told, config = (*form.wrong, *wrong), page.site.service.config
@@ -133,6 +138,7 @@ def _form(
         endpoint=found,
         wrong=told,
         preview=preview,
+        names=names(page, preview[1] if preview else ()),
         groups=endpoint_form.groups(page.site.service.event_types, form.events),
         sources=list(config.source),
         formats=list(PayloadFormat),

@@ -14,6 +14,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
+from cdc.pages.views.record import names
 
 _PAGE = 50
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
@@ -30,6 +31,7 @@ async def events(page: Page) -> web.StreamResponse:
     return page.render(
         "events.html",
         events=searched.found,
+        names=names(page, searched.found),
         older=page.link("events", event=given, before=searched.further) if searched.further else "",
         looked=await looked_back_to(page, searched),
         newest=page.link("events", event=given) if before else "",
@@ -55,6 +57,7 @@ async def event(page: Page) -> web.StreamResponse:
     return page.render(
         "event.html",
         event=found,
+        names=names(page, [found]),
         deliveries=await store.deliveries(DeliveryFilter(event_id=event_id), _DELIVERIES),
         endpoints=endpoints,
         payload=pretty(found.payload) if shown else "",

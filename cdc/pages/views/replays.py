@@ -16,6 +16,7 @@ from cdc.model.log_filter import DeliveryFilter
 from cdc.model.replay import Replayed, ReplayState
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
+from cdc.pages.views.record import names_of_records
 
 _PAGE = 50
 #: What is not finished comes anyway.
@@ -46,6 +47,7 @@ async def replays(page: Page) -> web.StreamResponse:
     return page.render(
         "replays.html",
         replays=found[:_PAGE],
+        names=await names_of_records(page, (each.which.record for each in found[:_PAGE])),
         endpoints={endpoint.id: endpoint for endpoint in await store.endpoints()},
         now=page.site.clock.now(),
         older=page.link("replays", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
@@ -67,6 +69,7 @@ async def new(page: Page) -> web.StreamResponse:
         "replay_form.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
         given=given,
+        names=await names_of_records(page, [given["record"]]),
         rate=rate,
         dry_run=dry_run,
         problem=problem,

@@ -12,6 +12,7 @@ from cdc.model.errors import NotFound
 from cdc.model.finding import Finding
 from cdc.model.log_filter import EventFilter
 from cdc.pages.page import Page, Route
+from cdc.pages.views.record import names
 
 #: So many sources are shown as sheets; more of them as a table.
 _SHEETS: Final = 6
@@ -46,6 +47,7 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
         endpoints=[each for each in endpoints if not each.sources or name in each.sources],
         all_endpoints={each.id: each for each in endpoints},
         events=newest.found,
+        names=names(page, newest.found),
     )
 
 

@@ -98,6 +98,9 @@ class MemoryLog(MemoryTables):
     async def event(self, event_id: str) -> StoredEvent | None:
         return self._events.get(event_id)
 
+    async def events_of(self, event_ids: Sequence[str]) -> list[StoredEvent]:
+        return [self._events[each] for each in event_ids if each in self._events]
+
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         check(which)
         behind = max(after, self._searched(which))
