@@ -132,7 +132,7 @@ class PostgresType:
     """One type, by pg_type.typname.  ``logged``: from the log's text; None: the text is the value.  ``zoned``: the text
     has an offset, the value is local time.  ``nested``: from JSON, as a part of an array or composite value.
 
-    The JSON of a column's own value is read by its kind (`cdc.capture.journal.postgres_decode`)."""
+    The JSON of a column's own value is read by its kind (`cdc.capture.postgres_catalogue`)."""
 
     kind: ColumnKind
     logged: Convert | None = None

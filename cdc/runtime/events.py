@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.model.column import Capture, Table
-from cdc.runtime.installers import binlog_inspector, of_postgres
-from cdc.runtime.sources import journal_of
+from cdc.runtime.installers import binlog_inspector, journal_of, of_postgres
 
 if TYPE_CHECKING:
     from cdc.mapping.schema import EventType

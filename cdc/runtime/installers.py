@@ -1,4 +1,4 @@
-"""Which installer and inspector a source means."""
+"""The installer, the inspector and the journal that a source means."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from cdc.capture.triggers.base import AnyInstaller, Hiding, hide_nothing
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
+from cdc.mapping.catalogue import Catalogue
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import ConfigError
 from cdc.model.finding import Inspector
+from cdc.runtime.sharing import SourcePace
 
 if TYPE_CHECKING:
     from cdc.capture.binlog.inspector import BinlogInspector
+    from cdc.capture.journal.database import JournalDatabase
     from cdc.capture.triggers.mysql import MySQLInstaller
     from cdc.capture.triggers.postgres import PostgresInstaller
 
@@ -92,3 +95,18 @@ def of_postgres(source: SourceConfig) -> ConnectionInfo:
             'Write capture = "binlog" or "triggers".',
         )
     return info
+
+
+def journal_of(info: ConnectionInfo, rules: Catalogue, pace: SourcePace | None = None) -> JournalDatabase:
+    """The journal of a database that is read by these rules."""
+    pace = pace or SourcePace()
+    captured = rules.captures()
+    names = {capture.table for capture in captured}
+    lookups = [rules.capture_of(table) for table in rules.lookups() if table not in names]
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.capture.journal.postgres import PostgresJournal
+
+        return PostgresJournal(info, captured, lookups)
+    from cdc.capture.journal.mysql import MySQLJournal
+
+    return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)

@@ -19,7 +19,7 @@ from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap
 from cdc.outbox.base import Fence, IngestStore
-from cdc.runtime.sources import journal_of
+from cdc.runtime.installers import journal_of
 
 if TYPE_CHECKING:
     from cdc.capture.journal.database import JournalDatabase

@@ -41,9 +41,11 @@ async def require(config: Config, store: OutboxFile) -> None:
 async def create(config: Config, store: OutboxFile, *, anyway: bool = False) -> bool:
     """Create the configured outbox unless it exists, and return whether it was created.  Raises `OutboxMissing` when a
     source was read by an outbox that is not there, unless ``anyway``."""
+    from cdc.runtime.markers import expecting
+
     if await store.exists():
         return False
-    if not anyway and (source := await _expecting(config)) is not None:
+    if not anyway and (source := await expecting(config)) is not None:
         raise OutboxMissing(
             f"There is no outbox {config.outbox.describe()}, but one has read source {source!r}.",
             "Restore it from a backup: docs/operations.md.  To begin with an empty one: cdc outbox create --anyway, "
@@ -54,12 +56,6 @@ async def create(config: Config, store: OutboxFile, *, anyway: bool = False) -> 
     finally:
         await store.close()
     return True
-
-
-async def _expecting(config: Config) -> str | None:
-    from cdc.runtime.markers import expecting
-
-    return await expecting(config)
 
 
 async def save_lost(store: OutboxFile, lost: OutboxLost) -> OutboxLost:

@@ -10,20 +10,18 @@ import structlog
 
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
-from cdc.mapping.catalogue import Catalogue
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.model.finding import Repaired
 from cdc.model.snapshot_row import SnapshotStore
 from cdc.runtime.capture import captures, checked
-from cdc.runtime.installers import installer, mysql_installer, of_mysql, of_postgres, slot_installer
+from cdc.runtime.installers import installer, journal_of, mysql_installer, of_mysql, of_postgres, slot_installer
 from cdc.runtime.sharing import Share, SourcePace, alone
 
 if TYPE_CHECKING:
     from cdc.capture.base import Source
     from cdc.capture.binlog.connection import LogConnection
-    from cdc.capture.journal.database import JournalDatabase
     from cdc.capture.move.source import Bridge
     from cdc.capture.new_tables import Check, Patterns
     from cdc.capture.probe import Probe
@@ -31,21 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-def journal_of(info: ConnectionInfo, rules: Catalogue, pace: SourcePace | None = None) -> JournalDatabase:
-    """The journal of a database that is read by these rules."""
-    pace = pace or SourcePace()
-    captured = rules.captures()
-    names = {capture.table for capture in captured}
-    lookups = [rules.capture_of(table) for table in rules.lookups() if table not in names]
-    if info.engine is Engine.POSTGRESQL:
-        from cdc.capture.journal.postgres import PostgresJournal
-
-        return PostgresJournal(info, captured, lookups)
-    from cdc.capture.journal.mysql import MySQLJournal
-
-    return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)
 
 
 def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = None) -> Source:

@@ -14,7 +14,7 @@ Generated from `pyproject.toml` by `make docs`; `make check` holds the rules (im
 
 ## Which package may import which
 
-A package may import itself and the packages of this row.
+A package may import itself and the packages of this row.  Within a package, no modules import each other in a circle.
 
 | package | may import |
 | --- | --- |

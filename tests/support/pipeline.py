@@ -28,7 +28,7 @@ from cdc.model.event import Event
 from cdc.model.finding import Repaired
 from cdc.model.payload import event_payload
 from cdc.model.position import Position
-from cdc.runtime import installers, sources
+from cdc.runtime import installers
 from support.database import Database
 from support.waiting import HANG_SECONDS
 
@@ -107,7 +107,7 @@ async def pipeline(
 ) -> AsyncIterator[Pipeline]:
     """On a database whose triggers are installed."""
     catalogue = catalogue or load_catalogue()
-    journal = sources.journal_of(database.info, catalogue)
+    journal = installers.journal_of(database.info, catalogue)
 
     async def repair(names: Sequence[str]) -> Repaired:
         return await asyncio.to_thread(installers.installer_of(database.info).repair, names)

@@ -18,8 +18,8 @@ from typing import Any
 
 from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices, unreadable
 from cdc.capture.journal.position import NO_MARKER, Marker
-from cdc.capture.journal.postgres_decode import decode_unknown
 from cdc.capture.pages import PageRequest
+from cdc.capture.postgres_catalogue import decode_unknown
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
 from cdc.database.postgres_lsn import lsn_number, lsn_text

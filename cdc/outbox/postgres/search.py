@@ -7,10 +7,10 @@ unfinished deliveries, are looked up first when they are few.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from string import Template
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
@@ -20,9 +20,6 @@ from cdc.outbox.postgres.rows import storable
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.statements import postgres_statements
-
-if TYPE_CHECKING:
-    from cdc.outbox.postgres.database import PostgresDatabase
 
 #: the term for each state; literals, so that partial indexes serve
 STATE_TERMS: Final = {
@@ -62,13 +59,23 @@ _ENDPOINTS: Final = (
 _ENDPOINT: Final = "SELECT number FROM cdc_outbox.endpoint WHERE id = %(id)s"
 
 
+class Queries(Protocol):
+    """The connection that a search asks."""
+
+    async def rows(self, name: str, /, **parameters: Any) -> list[Row]: ...
+
+    async def query(self, text: str, parameters: Mapping[str, Any]) -> list[Row]: ...
+
+    async def planned(self, text: str, parameters: Mapping[str, Any]) -> list[Row]: ...
+
+
 @dataclass(slots=True)
 class PostgresSearch(LogSearch):
     """``terms``: fixed ones with named parameters, for a statement's ``$where``.  ``few``: what is looked up first
     narrows it to so little that it is found at once.  ``columns``: the sequence of an event, in each table that the
     statement may begin with.  ``place``: what is found lies before it, newest first."""
 
-    db: PostgresDatabase
+    db: Queries
     columns: tuple[str, ...] = ("delivery.event", "event.sequence")
     terms: list[str] = field(default_factory=lambda: ["true"])
     parameters: dict[str, object] = field(default_factory=dict)
@@ -114,7 +121,7 @@ class PostgresSearch(LogSearch):
         return self.narrowed(*bounds, below, place=self.place[0], behind=self.place[1])
 
 
-async def of_events(db: PostgresDatabase, which: EventFilter) -> PostgresSearch:
+async def of_events(db: Queries, which: EventFilter) -> PostgresSearch:
     """Raises `UsageError`."""
     search = PostgresSearch(db, ("event.sequence",))
     await _add_terms(db, which, search)
@@ -122,7 +129,7 @@ async def of_events(db: PostgresDatabase, which: EventFilter) -> PostgresSearch:
     return search
 
 
-async def _add_terms(db: PostgresDatabase, which: EventFilter, search: PostgresSearch) -> None:
+async def _add_terms(db: Queries, which: EventFilter, search: PostgresSearch) -> None:
     if which.event_id is not None:
         search.add("event.id = %(event)s", event=which.event_id)
     if which.event_pattern is not None and check_pattern(which.event_pattern) != "*":
@@ -140,7 +147,7 @@ async def _add_terms(db: PostgresDatabase, which: EventFilter, search: PostgresS
         search.add('event."time" < %(until)s', until=which.until)
 
 
-async def of_deliveries(db: PostgresDatabase, which: DeliveryFilter) -> PostgresSearch:
+async def of_deliveries(db: Queries, which: DeliveryFilter) -> PostgresSearch:
     """Raises `UsageError`."""
     search = PostgresSearch(db)
     await _add_terms(db, which, search)
@@ -158,7 +165,7 @@ async def of_deliveries(db: PostgresDatabase, which: DeliveryFilter) -> Postgres
     return search
 
 
-async def _look_up(db: PostgresDatabase, which: EventFilter, search: PostgresSearch, column: str) -> None:
+async def _look_up(db: Queries, which: EventFilter, search: PostgresSearch, column: str) -> None:
     """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
     if which.text is not None:
         text = text_in_payload(which.text)
@@ -178,7 +185,7 @@ async def _look_up(db: PostgresDatabase, which: EventFilter, search: PostgresSea
             return
 
 
-async def span(db: PostgresDatabase, which: EventFilter, whole: LogSlice) -> LogSlice:
+async def span(db: Queries, which: EventFilter, whole: LogSlice) -> LogSlice:
     """The part of the log where a time that has ended lies, so that nobody walks there from the newest event; all of it
     when the events of that time are too many."""
     if which.until is None:
@@ -189,12 +196,12 @@ async def span(db: PostgresDatabase, which: EventFilter, whole: LogSlice) -> Log
     return whole if found > MANY else whole.shared(first, last)
 
 
-async def _few(db: PostgresDatabase, terms: str, search: PostgresSearch) -> bool:
+async def _few(db: Queries, terms: str, search: PostgresSearch) -> bool:
     query = _COUNT.format(terms=terms)
     ((found,),) = await db.query(query, {**search.parameters, "most": FEW + 1})
     return int(found) <= FEW
 
 
-async def _names(db: PostgresDatabase, pattern: str) -> Sequence[str]:
+async def _names(db: Queries, pattern: str) -> Sequence[str]:
     """Those of stored events that fit."""
     return [name for (name,) in await db.rows("event_names") if matches(name, [pattern])]

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.journal.postgres_decode import compile_decode, decode_unknown
-from cdc.capture.postgres_catalogue import as_text, build_catalogue
+from cdc.capture.postgres_catalogue import as_text, build_catalogue, compile_decode, decode_unknown
 from cdc.database.postgres_types import members, type_of
 from cdc.model.column import Column, ColumnKind, Table
 

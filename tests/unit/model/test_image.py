@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.journal.postgres_decode import compile_decode
+from cdc.capture.postgres_catalogue import compile_decode
 from cdc.database.mysql_journal import Shape, image_reader
 from cdc.mapping.merge import merge
 from cdc.model.change import Operation, Row
