@@ -31,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
-	$(BIN)/cdc demo $(ARGS)
+	@$(BIN)/cdc demo $(ARGS)
 
 test: $(VENV)/dev-installed databases
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) || { [ $$? = 1 ] && PYTHONPATH=tests $(BIN)/python -m support.again; }
@@ -82,20 +82,29 @@ clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find cdc sql tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The names of packages as pip fetches them, in lines of 80 columns: minutes without a word look like a hang.
+pip_install = set -o pipefail; PYTHONWARNINGS=ignore $(BIN)/pip install --constraint constraints.txt $(1) | awk ' \
+  /^Collecting/ { name = $$2; sub(/[^A-Za-z0-9._-].*/, "", name); \
+    if (column + length(name) > 77) { print ""; column = 0 } \
+    printf "%s%s", column ? " " : "  ", name; column += length(name) + 1; fflush() } \
+  /^Installing collected/ { printf "%s  Installing them …\n", column ? "\n" : ""; fflush() }'
+
 # Stamps: installed again when the dependencies or their pins change.
 $(VENV)/demo-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
-	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@echo "Installing cdc and what it needs into $(VENV): 200 MB, a minute or two."
+	@$(call pip_install,--editable '.[demo]')
 	@touch $@
 
 $(VENV)/dev-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
-	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]' --group dev
+	@echo "Installing cdc and what its tests need into $(VENV): a few minutes."
+	@$(call pip_install,--editable '.[demo]' --group dev)
 	@touch $@ $(VENV)/demo-installed
 
 # Dependency groups need a pip that is newer than the one that comes with Python 3.11.
 $(BIN)/pip-upgraded: | constraints.txt
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    echo "Python environment: $(VENV) ($$($$python --version))"; \
+	    echo "Creating the Python environment $(VENV) ($$($$python --version)) …"; \
 	    $$python -m venv --clear $(VENV) && $(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip && touch $@; \
 	    exit; \
 	  fi; \

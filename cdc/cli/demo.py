@@ -21,7 +21,7 @@ def demo(session: CommandSession, once: bool) -> int:
     """Show everything at work on a PostgreSQL of its own.
 
     Nothing to configure: FacturaScripts-like tables, triggers, consumer and a receiver that verifies.  Without --once
-    it stays up after the story, and says how to change rows by hand and watch.
+    it stays up after the story, says where the page is and how to change rows by hand, and ends by Ctrl-C.
     """
     configure_logs(session.log_format or "text", "debug" if session.verbose else "error")
     code = run_async(until_terminated(play(once, echo)))

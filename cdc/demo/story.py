@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -89,15 +90,13 @@ class Inbox:
 
     def _line(self, received: Received) -> str:
         event = received.event
-        signature = "signature verified" if received.verified else f"NOT VERIFIED: {received.reason}"
+        signature = "verified" if received.verified else f"NOT VERIFIED: {received.reason}"
         commit = self.commits.get(str(event.get("transaction")).partition(".")[0])
-        after = (
-            "" if commit is None else f"{(received.received_at - commit).total_seconds() * 1000:8.1f} ms after commit"
-        )
+        after = "" if commit is None else f"{(received.received_at - commit).total_seconds() * 1000:7.1f} ms"
         taken = received.answered < HTTPStatus.MULTIPLE_CHOICES
-        answer = "" if taken else f"  answered {received.answered}: it will come again"
+        answer = "" if taken else f"  answered {received.answered}, retried"
         key = " ".join(f"{name}={value}" for name, value in dict(event.get("key", {})).items())
-        return f"    {event.get('event', '?'):24} {key:18} {signature}  {after}{answer}"
+        return f"  {event.get('event', '?'):22} {key:12} {signature} {after}{answer}"
 
     async def wait_for(self, count: int) -> None:
         """Until ``count`` events were accepted."""
@@ -117,16 +116,17 @@ async def demo(once: bool, say: Say) -> int:
     """Play the story; with ``once`` end after it, else stay until cancelled.  0 when every event arrived, verified."""
     say("Starting a private PostgreSQL with FacturaScripts' tables …")
     with demo_server() as server, _configured(server.info, page=not once) as config:
-        say(f"PostgreSQL {server.version} runs.  cdc install-triggers:")
+        say(f"PostgreSQL {server.version} is running. Triggers, as cdc install-triggers installs them:")
         await asyncio.to_thread(_install, config, say)
         inbox = Inbox(say)
         told: list[str] = []
         async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, told.append):
-            say(f"Receiver on {url}, consumer started.\n")
+            say(f"The receiver is {url}; the consumer is running.\n")
+            say("Each line: event, record, signature, time from commit to receipt.\n")
             problems = await _play(server.info, inbox)
             _sum_up(say, inbox, problems)
             if not once:
-                await _stay(say, server, told)
+                await _stay(say, server, config.web.listen, told)
     return 1 if problems else 0
 
 
@@ -235,11 +235,18 @@ def _sum_up(say: Say, inbox: Inbox, problems: list[str]) -> None:
         say(f"\n{len(inbox.accepted)} events delivered, every signature verified.")
 
 
-async def _stay(say: Say, server: DemoServer, told: Sequence[str]) -> None:
+async def _stay(say: Say, server: DemoServer, page: str, told: Sequence[str]) -> None:
+    """Until Ctrl-C, which is how the demo is meant to end.  ``told``: the consumer's lines, with the page's link."""
     for line in told:
-        say(f"\nThe management page: {line}")
-    say("\nThe ERP, the consumer and the receiver stay up.  Change a row and watch; in another terminal:")
+        say("\nThe page: open this link once and choose the first user's name and password;")
+        say(f"later sign in as that user at http://{page}")
+        say(f"    {line.rpartition(' ')[2]}")
+    say("\nDatabase, consumer and receiver keep running. To change a row and watch,")
+    say("type in another terminal:")
     say(f"    {server.psql}")
-    say("    UPDATE clientes SET nombre = 'Someone else' WHERE codcliente = '1';")
+    say("    UPDATE clientes SET nombre = 'Ada Lovelace' WHERE codcliente = '1';")
     say("End with Ctrl-C.\n")
-    await asyncio.Event().wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
+    await ended.wait()
+    say("\nEnded; the demo's database and files are removed.")

@@ -9,7 +9,7 @@ INSERT INTO contactos (idcontacto, codcliente, nombre, ciudad, codpais) VALUES (
 
 UPDATE clientes SET idcontactofact = 1 WHERE codcliente = '1';
 
--- ## An invoice with a line and two receipts: one transaction, the totals written last
+-- ## An invoice, its line and two receipts in one transaction; totals come last
 INSERT INTO facturascli (idfactura, codigo, numero, codserie, codejercicio, codcliente, nombrecliente, cifnif, coddivisa, codpago, codalmacen, idempresa, fecha, hora, idestado, editable, total) VALUES (1, 'FAC2026A1', '1', 'A', '2026', '1', 'O&#39;Brien &amp; Sons SL', 'B12345678', 'EUR', '30D', 'ALG', 1, '2026-11-24', '10:15:00', 10, true, 0);
 INSERT INTO lineasfacturascli (idlinea, idfactura, descripcion, cantidad, pvpunitario, pvpsindto, pvptotal, iva, recargo) VALUES (1, 1, 'Silla', 2, 50, 100, 100, 21, 0);
 INSERT INTO recibospagoscli (idrecibo, idfactura, codigofactura, numero, codcliente, idempresa, fecha, vencimiento, importe, codpago) VALUES (1, 1, 'FAC2026A1', 1, '1', 1, '2026-11-24', '2026-12-24', 60.5, '30D');
@@ -21,7 +21,7 @@ UPDATE facturascli SET neto = 100, totaliva = 21, total = 121 WHERE idfactura = 
 UPDATE facturascli SET idestado = 11, idestado_ant = 10, editable = false WHERE idfactura = 1;
 -- => invoice.updated invoice.status_changed invoice.approved
 
--- ## The first half is paid; the receiver refuses the news once, and gets it again
+-- ## The first half is paid; the receiver answers 503 once and gets it again
 INSERT INTO pagoscli (idpago, idrecibo, fecha, hora, importe, codpago) VALUES (1, 1, '2026-11-30', '09:00:00', 60.5, '30D');
 -- => payment.created payment.recorded
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc.config import Config
+from cdc.extras import install_hint
 from cdc.model.clock import Backoff, Clock, SystemClock
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
 from cdc.model.observer import Observer, Several
@@ -77,7 +78,7 @@ async def observing(config: Config, reported: Reported) -> AsyncIterator[Observe
     except ImportError as error:
         raise ConfigError(
             "Traces are configured ([tracing] endpoint), and OpenTelemetry is not installed.",
-            'Install it with: pip install "facturascripts-cdc[tracing]"',
+            install_hint("tracing"),
         ) from error
     traces = Traces.to_collector(config.tracing.endpoint, config.tracing.sample, SystemClock())
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from cdc.config.load import load_config
+from cdc.extras import install_hint
 from cdc.facturascripts.schema import specs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,3 +173,37 @@ def test_no_table_of_ours_has_the_name_of_a_table_of_facturascripts() -> None:
         found = re.findall(r"(?i)CREATE TABLE (?:IF NOT EXISTS )?[\"`]?(\w+)", path.read_text(encoding="utf-8"))
         ours.update(found)
     assert ours.isdisjoint(theirs)
+
+
+def test_make_names_packages_while_pip_installs_them_and_fails_as_pip_does(tmp_path: Path) -> None:
+    """``make demo`` with a pip that stands for the real one."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    pip = "echo 'Collecting aiohttp>=3 (x)'; echo 'Collecting msgspec'; echo 'Installing collected packages: a'"
+    for name, script in (("pip", pip), ("cdc", "echo played")):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (programs / name).chmod(0o700)
+    (programs / "pip-upgraded").touch()
+    make = ["make", "-C", str(ROOT), "--no-print-directory", "demo", f"VENV={tmp_path}"]
+    done = subprocess.run(make, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["  aiohttp msgspec", "  Installing them …", "played"]
+    (tmp_path / "demo-installed").unlink()
+    (programs / "pip").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    assert subprocess.run(make, capture_output=True, check=False).returncode != 0
+    assert not (tmp_path / "demo-installed").exists()
+
+
+def test_no_text_installs_the_package_from_an_index_that_does_not_have_it() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = re.compile(r"install\s(--?\S+\s)*[\"'`]*facturascripts-cdc")
+    here = Path(__file__).name
+    names = [name for name in listed.stdout.split("\0") if name and not name.endswith((here, ".gz"))]
+    texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in names if (ROOT / name).is_file()}
+    assert [name for name, text in texts.items() if told.search(text)] == []
+
+
+def test_install_hint_lists_what_the_extra_needs() -> None:
+    for extra, wanted in PROJECT["project"]["optional-dependencies"].items():
+        words = shlex.split(install_hint(extra).removeprefix("Install it with: "))
+        assert words[:4] == [sys.executable, "-m", "pip", "install"]
+        assert {_name(word) for word in words[4:]} == {_name(requirement) for requirement in wanted}
