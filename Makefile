@@ -22,7 +22,7 @@ ARGS ?=
 SECONDS ?= 600
 SEEDS ?= 1000
 # Generated documentation: each page with the module that prints it.
-PAGES := events.md=support.events_page cli.md=cdc.cli.reference api.md=cdc.api.document imports.md=support.import_rules
+PAGES := events.md=support.events_page cli.md=support.cli_page api.md=support.api_page imports.md=support.import_rules
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,14 +16,22 @@ def load(name: str) -> str:
     """The text of ``sql/<name>``, for example ``load("postgres/claim.sql")``, or the part of a file after a line
     ``-- name: drop``: ``load("postgres/slot.sql#drop")``."""
     file, _, part = name.partition("#")
-    if not part:
-        return (files("cdc.sql") / file).read_text(encoding="utf-8")
-    return _parts(file)[part].rstrip("\n") + "\n"
+    return parts(file)[part] if part else (files("cdc.sql") / file).read_text(encoding="utf-8")
 
 
-def _parts(file: str) -> dict[str, str]:
-    _, *parts = re.split(r"^-- name: (\w+)\n", load(file), flags=re.MULTILINE)
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+@cache
+def parts(file: str) -> Mapping[str, str]:
+    """The parts of a file by name, each after a line ``-- name: drop``, with its comments.  A name is used once."""
+    _, *found = re.split(r"^-- name: (\w+)\n", load(file), flags=re.MULTILINE)
+    assert len(found[::2]) == len(set(found[::2])), f"a name is used twice in {file}"
+    return {name: text.rstrip("\n") + "\n" for name, text in zip(found[::2], found[1::2], strict=True)}
+
+
+def names(folder: str) -> list[str]:
+    """The files of a folder, as `load` names them."""
+    return sorted(
+        f"{folder}/{each.name}" for each in (files("cdc.sql") / folder).iterdir() if each.name.endswith(".sql")
+    )
 
 
 def load_all() -> None:
@@ -32,17 +41,6 @@ def load_all() -> None:
         for name in names:
             if name.endswith(".sql"):
                 load(str(Path(folder, name).relative_to(str(root))))
-
-
-def load_named(folder: str) -> dict[str, str]:
-    """The statements of all files of a folder, by name.  Each begins behind a line ``-- name: NAME``; its comments are
-    for readers of the file only.  A name is used once."""
-    found: dict[str, str] = {}
-    for file in sorted(entry.name for entry in (files("cdc.sql") / folder).iterdir() if entry.name.endswith(".sql")):
-        for name, text in _parts(f"{folder}/{file}").items():
-            assert name not in found, f"two statements {name} in {folder}"
-            found[name] = re.sub(r"^--.*\n", "", text, flags=re.MULTILINE).strip()
-    return found
 
 
 def render(name: str, **identifiers: str) -> str:

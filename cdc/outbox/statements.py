@@ -10,23 +10,32 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from cdc.sqlfile import load_named
+from cdc.sqlfile import names, parts
 
 
 @cache
 def sqlite_statements() -> Mapping[str, str]:
-    return _merged({name: _for_sqlite(text) for name, text in load_named("outbox").items()}, "sqlite")
+    return _merged({name: _for_sqlite(text) for name, text in _folder("outbox").items()}, "sqlite")
 
 
 @cache
 def postgres_statements() -> Mapping[str, str]:
-    return {name: _for_psycopg(text) for name, text in _merged(load_named("outbox"), "postgres").items()}
+    return {name: _for_psycopg(text) for name, text in _merged(_folder("outbox"), "postgres").items()}
 
 
 def _merged(shared: Mapping[str, str], dialect: str) -> Mapping[str, str]:
-    own = load_named(f"outbox/{dialect}")
+    own = _folder(f"outbox/{dialect}")
     assert not shared.keys() & own.keys(), "a statement is shared, or each dialect has its own"
     return {**shared, **own}
+
+
+def _folder(folder: str) -> Mapping[str, str]:
+    """The statements of a folder, by names that are used once; their comments are for readers of the files."""
+    found: dict[str, str] = {}
+    for file in names(folder):
+        assert not found.keys() & parts(file).keys(), f"a statement is twice in {folder}"
+        found |= {name: re.sub(r"^--.*\n", "", text, flags=re.MULTILINE).strip() for name, text in parts(file).items()}
+    return found
 
 
 def _for_sqlite(text: str) -> str:

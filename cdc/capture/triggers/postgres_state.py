@@ -143,7 +143,7 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 def fetch(connection: Connection, noun: type[T], query: str, parameters: Params | None = None) -> list[T]:
     """The rows of a statement of the folder ``postgres``, as these nouns."""
-    sql = render(f"postgres/{query}", erp_schema=load("postgres/read/erp_schema.sql"))
+    sql = render(f"postgres/{query}", server=load("postgres/read/server.sql"))
     with connection.cursor(row_factory=class_row(noun)) as cursor:
         return cursor.execute(sql.encode(), parameters).fetchall()
 

@@ -4,15 +4,7 @@
 -- The server, this session, the first schema of the account that has tables, and whether the names that we need are ours,
 -- free or taken. What not all versions have is read through JSON.
 SELECT
-    current_setting('server_version_num')::integer AS version,
-    pg_is_in_recovery() AS standby,
-    current_setting('default_transaction_read_only') = 'on' AS read_only,
-    current_user::text AS role,
-    current_database()::text AS database,
-    coalesce((
-        $erp_schema
-    ), '') AS schema,
-    has_database_privilege(current_database(), 'CREATE') AS may_create,
+    $server
     EXISTS (
         SELECT FROM pg_roles r
         WHERE (r.rolname = current_user AND (r.rolreplication OR r.rolsuper))

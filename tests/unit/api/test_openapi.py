@@ -10,8 +10,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from cdc.access.model import Scope
 from cdc.api.application import OPERATIONS, PREFIX
-from cdc.api.document import text
 from cdc.api.openapi import document
+from support.api_page import text
 from support.managing import API, Managed
 
 DOCUMENT = document(OPERATIONS, PREFIX)

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from cdc import __version__
 from cdc.cli.app import COMMANDS, cdc
-from cdc.cli.reference import reference
 from cdc.model.errors import OutboxError
+from support.cli_page import reference
 
 DOCS = Path(__file__).parents[3] / "docs"
 HEAVY = ("aiohttp", "psycopg", "pymysql", "pydantic", "rich", "structlog", "asyncio")

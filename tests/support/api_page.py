@@ -1,4 +1,4 @@
-"""docs/api.md, from the operations: `python -m cdc.api.document`."""
+"""docs/api.md, from the operations: `python -m support.api_page`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_R
 _HEAD = f"""\
 # HTTP API
 
-<!-- Written by `python -m cdc.api.document` (make docs); do not edit. -->
+<!-- Written by `python -m support.api_page` (make docs); do not edit. -->
 
 `cdc run` serves it beside the management page (`[web] listen`), under `{PREFIX}`. Its OpenAPI 3.1 description is at
 `{PREFIX}/openapi.json`, for everyone. Objects have the same keys as with `--json` on the command line.

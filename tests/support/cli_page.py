@@ -1,4 +1,4 @@
-"""Makes docs/cli.md of the commands: ``python -m cdc.cli.reference`` prints it."""
+"""Makes docs/cli.md of the commands: ``python -m support.cli_page`` prints it."""
 
 from __future__ import annotations
 
