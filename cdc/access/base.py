@@ -75,8 +75,8 @@ class AccessStore(Protocol):
         ...
 
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
-        """The session unless it has ended, with its user's present role; the use is noted, at most once a minute (then
-        ``last_used_at`` is ``now``)."""
+        """Return the session unless it has ended, with its user's present role and sources.  The use is noted, at most
+        once a minute (then ``last_used_at`` is ``now``)."""
         ...
 
     async def end_session(self, digest: str) -> None: ...

@@ -70,7 +70,8 @@ class Origin(StrEnum):
 class User:
     """``key``: `user_key` of the name, by which users are told apart.  ``password_hash``: empty, nobody signs in with a
     password.  ``totp_secret``: base32; empty, no code is asked for.  ``stamp``: random, new with each change of
-    password or TOTP; a session with another one has ended."""
+    password or TOTP; a session with another one has ended.  ``sources``: those that the user sees and manages; empty:
+    all, with users, tokens and the audit log."""
 
     name: str
     role: Role
@@ -78,6 +79,7 @@ class User:
     stamp: str
     password_hash: str = field(default="", repr=False)
     totp_secret: str = field(default="", repr=False)
+    sources: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -93,6 +95,7 @@ class UserChange:
     password_hash: str | None = field(default=None, repr=False)
     totp_secret: str | None = field(default=None, repr=False)
     stamp: str | None = None
+    sources: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         assert (self.stamp is not None) == (self.password_hash is not None or self.totp_secret is not None)
@@ -104,6 +107,7 @@ class UserChange:
             password_hash=user.password_hash if self.password_hash is None else self.password_hash,
             totp_secret=user.totp_secret if self.totp_secret is None else self.totp_secret,
             stamp=user.stamp if self.stamp is None else self.stamp,
+            sources=user.sources if self.sources is None else self.sources,
         )
 
 
@@ -125,7 +129,8 @@ class ApiToken:
 @dataclass(frozen=True, slots=True)
 class PageSession:
     """Somebody who signed in, until ``expires_at``.  ``digest``: of the cookie's value.  ``stamp``: the user's at the
-    sign-in; empty for users of FacturaScripts.  ``last_used_at`` is right to the minute."""
+    sign-in; empty for users of FacturaScripts.  ``last_used_at`` is right to the minute.  ``sources``: the user's at
+    present; not stored with the session."""
 
     digest: str = field(repr=False)
     user: str
@@ -136,6 +141,7 @@ class PageSession:
     created_at: datetime
     last_used_at: datetime
     expires_at: datetime
+    sources: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

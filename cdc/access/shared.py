@@ -21,14 +21,15 @@ from cdc.model.errors import NotFound, UsageError
 
 
 def alive(session: PageSession, user: User | None, now: datetime, idle: timedelta) -> PageSession | None:
-    """The session with its user's present role, unless it has ended.  ``user``: ours of that name, if any."""
+    """Return the session with its user's present role and sources, unless it has ended.  ``user``: ours of that name,
+    if any."""
     if session.expires_at <= now or session.last_used_at + idle <= now:
         return None
     if session.origin is Origin.FACTURASCRIPTS:
         return session if user is None else None
     if user is None or user.stamp != session.stamp:
         return None
-    return replace(session, role=user.role)
+    return replace(session, role=user.role, sources=user.sources)
 
 
 def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 import pyotp
+import segno
 from pyotp.utils import strings_equal
 
 from cdc.access.credential import Random
@@ -30,6 +31,11 @@ def new_secret(random: Random) -> str:
 def uri(secret: str, name: str) -> str:
     """``otpauth://…``, which apps read from a QR code."""
     return pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=ISSUER)
+
+
+def qr_code(secret: str, name: str) -> segno.QRCode:
+    """Return the QR code of the `uri`."""
+    return segno.make_qr(uri(secret, name), error="m")
 
 
 def step_of(secret: str, code: str, now: datetime) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from cdc.access.model import Role, User, UserChange, user_key
@@ -77,9 +78,10 @@ def _columns(user: User) -> dict[str, str]:
         "password_hash": user.password_hash,
         "totp_secret": user.totp_secret,
         "stamp": user.stamp,
+        "sources": json.dumps(user.sources),
     }
 
 
 def user_from(row: Row) -> User:
-    name, role, password_hash, totp_secret, stamp, created_at = row
-    return User(name, Role(role), created_at, stamp, password_hash, totp_secret)
+    name, role, password_hash, totp_secret, stamp, sources, created_at = row
+    return User(name, Role(role), created_at, stamp, password_hash, totp_secret, tuple(json.loads(sources)))

@@ -57,10 +57,14 @@ class Accounts:
     async def users(self) -> list[User]:
         return await self._store.users()
 
-    async def add_user(self, actor: str, name: str, role: Role, password: str | None) -> User:
-        """``password``: None, the user signs in by a trusted proxy only.  Raises `UsageError`."""
-        user = await self._new_user(name, role, password)
-        await self._store.add_user(user, self._entry(actor, "user.add", user.name, {"role": role.value}))
+    async def add_user(
+        self, actor: str, name: str, role: Role, password: str | None, sources: Sequence[str] = ()
+    ) -> User:
+        """``password``: None, the user signs in by a trusted proxy only.  ``sources``: those that the user sees and
+        manages; none: all.  Raises `UsageError`."""
+        user = await self._new_user(name, role, password, tuple(sources))
+        detail = {"role": role.value} | _of_sources(sources)
+        await self._store.add_user(user, self._entry(actor, "user.add", user.name, detail))
         return user
 
     async def change_password(self, actor: str, name: str, password: str) -> None:
@@ -71,11 +75,15 @@ class Accounts:
         change = UserChange(password_hash=hashed, stamp=new_stamp(self._random))
         await self._store.change_user(name, change, self._entry(actor, "user.password", user.name))
 
-    async def change_role(self, actor: str, name: str, role: Role) -> None:
-        """At once, in sessions too.  Raises `NotFound`."""
+    async def change_role(self, actor: str, name: str, role: Role, sources: Sequence[str] | None = None) -> None:
+        """Change at once, in sessions too, what the user may do.  ``sources``: None leaves them as they are.  Raises
+        `NotFound`."""
         user = await self._known(name)
+        change = UserChange(role=role, sources=None if sources is None else tuple(sources))
         detail = {"role": role.value, "former": user.role.value}
-        await self._store.change_user(name, UserChange(role=role), self._entry(actor, "user.role", user.name, detail))
+        if change.sources not in (None, user.sources):
+            detail |= {"sources": "all"} | _of_sources(change.sources or ())
+        await self._store.change_user(name, change, self._entry(actor, "user.role", user.name, detail))
 
     async def remove_user(self, actor: str, name: str) -> None:
         """All sessions of the user end.  Raises `NotFound`."""
@@ -107,13 +115,13 @@ class Accounts:
             raise no_user(name)
         return user
 
-    async def _new_user(self, name: str, role: Role, password: str | None) -> User:
+    async def _new_user(self, name: str, role: Role, password: str | None, sources: tuple[str, ...] = ()) -> User:
         name = check_name(name, "user")
         hashed = ""
         if password is not None:
             check_strength(password, name)
             hashed = await asyncio.to_thread(self._passwords.hash, password)
-        return User(name, role, self._clock.now(), new_stamp(self._random), hashed)
+        return User(name, role, self._clock.now(), new_stamp(self._random), hashed, sources=sources)
 
     # -- the first user ---------------------------------------------------------------------------------------------
 
@@ -171,8 +179,7 @@ class Accounts:
             new_token_id(self._random), name, scope, now, expires, sources=tuple(sources), allowed=tuple(allowed)
         )
         detail: dict[str, Any] = {"id": made.id, "scope": scope.value, "expires_at": expires and expires.isoformat()}
-        if sources:
-            detail["sources"] = ", ".join(sources)[:_DETAIL]
+        detail |= _of_sources(sources)
         if allowed:
             detail["allowed"] = ", ".join(allowed)
         await self._store.add_token(made, digest, self._entry(actor, "token.add", name, detail))
@@ -189,3 +196,8 @@ class Accounts:
     def _entry(self, actor: str, action: str, name: str, detail: Mapping[str, Any] | None = None) -> AuditEntry:
         now: datetime = self._clock.now()
         return AuditEntry(now, actor, action, f"{action.partition('.')[0]}:{name}", detail or {})
+
+
+def _of_sources(sources: Sequence[str]) -> dict[str, str]:
+    """Return what the audit log says of them; nothing for all."""
+    return {"sources": ", ".join(sources)[:_DETAIL]} if sources else {}

@@ -19,7 +19,8 @@ class Backfills(UseCases):
     def tables(self) -> Mapping[str, Mapping[str, str]]:
         """Return source → table → the name of its entity, of tables whose existing rows can be sent, without those that
         a pattern means.  Only sources that can be read so."""
-        found = {name: named_tables(source) for name, source in self._config.source.items()}
+        sources = self._config.source.items()
+        found = {name: named_tables(source) for name, source in sources if self._principal.sees(name)}
         return {name: tables for name, tables in found.items() if tables}
 
     async def newest(self, limit: int, before: str | None = None) -> list[Backfill]:
@@ -46,7 +47,7 @@ class Backfills(UseCases):
         """Return one for each table; nothing is stored.  Raises `UsageError` for what cannot be read, and for a
         condition that asks about more than may be seen of a row; `SourceError`."""
         if not self._principal.sees(source):
-            raise UsageError("This token is for some sources only.", f"Name one of {self._principal.source_list}.")
+            raise UsageError("You have access to some sources only.", f"Name one of {self._principal.source_list}.")
         if self._principal.sources:
             await self._check_endpoint(asked.endpoint)
         found = await planned(
@@ -84,7 +85,9 @@ class Backfills(UseCases):
 
     async def _check_endpoint(self, endpoint_id: str) -> None:
         if not endpoint_id:
-            raise UsageError("A backfill of this token names an endpoint: the only one that gets it.")
+            raise UsageError(
+                "With access to some sources only, a backfill needs an endpoint: the only one that receives it."
+            )
         found = await self._store.endpoint(endpoint_id)
         if found is None or not self._principal.owns(found.sources):
             raise no_endpoint(endpoint_id)

@@ -27,6 +27,9 @@ class Endpoints(UseCases):
     async def all(self) -> list[Endpoint]:
         return [each for each in await self._store.endpoints() if self._principal.owns(each.sources)]
 
+    async def by_id(self) -> dict[str, Endpoint]:
+        return {each.id: each for each in await self.all()}
+
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         """Return how many deliveries each has by state; a state that has none is absent."""
         counts = await self._store.counts()

@@ -60,9 +60,9 @@ class Principal:
         if not endpoint.has_credentials or Allowance.CREDENTIALS in self.allowed or self.owns(endpoint.credentials_of):
             return
         raise UsageError(
-            "A token for some sources cannot change an endpoint whose headers, proxy or client certificate somebody "
-            "with more rights set.",
-            "Ask the operator to change it, or to allow it: cdc token add … --allow credentials",
+            "With access to some sources only, you cannot change an endpoint whose headers, proxy or certificate "
+            "somebody with more rights set.",
+            "Ask the operator to change it, or for a token with --allow credentials.",
         )
 
     def check_fields(self, fields: Mapping[str, Any]) -> None:
@@ -70,19 +70,19 @@ class Principal:
         if not self.sources:
             return
         if "sources" in fields and not self.owns(fields["sources"]):
-            raise UsageError("This token is for some sources only.", f"Name one or more of {self.source_list}.")
+            raise UsageError("You have access to some sources only.", f"Name one or more of {self.source_list}.")
         asked = Subscriber(0, tuple(fields.get("events", ())))
         if any(asked.names(kind.name, OPERATIONS) for kind in OPERATION_TYPES):
             raise UsageError(
-                "A token for some sources cannot ask for operational events, which tell of all.",
+                "With access to some sources only, you cannot select operational events, which concern all.",
                 'Name events of records, such as invoice.*; "*" is all of them.',
             )
         if is_mail(fields.get("url", "")) and Allowance.MAIL not in self.allowed:
             raise _no_mail()
         if Allowance.CREDENTIALS not in self.allowed and (fields.get("proxy") or fields.get("client_certificate")):
             raise UsageError(
-                "A token for some sources cannot use the operator's proxies and client certificates.",
-                "Ask the operator to set them, or to allow it: cdc token add … --allow credentials",
+                "With access to some sources only, you cannot use the operator's proxies and client certificates.",
+                "Ask the operator to set them, or for a token with --allow credentials.",
             )
 
     def credentials_of(self, fields: Mapping[str, Any], endpoint: Endpoint | None = None) -> Mapping[str, Any]:
@@ -96,6 +96,6 @@ class Principal:
 
 def _no_mail() -> UsageError:
     return UsageError(
-        "A token for some sources cannot have events sent by mail.",
-        "Ask the operator, or for a token that may: cdc token add … --allow mail",
+        "With access to some sources only, you cannot have events sent by mail.",
+        "Ask the operator to add it, or for a token with --allow mail.",
     )

@@ -20,6 +20,9 @@ class Sources(UseCases):
         found = [] if process is None else process.sources()
         return [each for each in found if self._principal.sees(each.name)]
 
+    def visible(self, name: str) -> bool:
+        return self._principal.sees(name)
+
     async def examine(self, name: str) -> Sequence[Finding]:
         """Return the doctor's findings.  Raises `NotFound`."""
         if name not in self._config.source or not self._principal.sees(name):

@@ -61,14 +61,11 @@ def add(
     """
     lifetime = None if expires is None else timedelta(days=expires)
     config = quiet_configuration(session)
-    for source in sources:
-        config.select_source(source)
+    only = config.known_sources(sources)
     beyond = tuple(dict.fromkeys(map(Allowance, allowed)))
     made, text = with_accounts(
         config,
-        lambda accounts: accounts.add_token(
-            actor(), name, Scope(scope), lifetime, tuple(dict.fromkeys(sources)), allowed=beyond
-        ),
+        lambda accounts: accounts.add_token(actor(), name, Scope(scope), lifetime, only, allowed=beyond),
     )
     if as_json:
         print_json(_as_json(made) | {"token": text})

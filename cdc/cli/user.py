@@ -28,6 +28,13 @@ password_option = click.option(
     help="Read the password from this file, or - for standard input, instead of asking.",
 )
 name_argument = click.argument("name")
+source_option = click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME",
+    help="The user sees and manages only this source (repeatable), not users, tokens and the audit log.",
+)
 role_option = click.option(
     "--role",
     type=click.Choice([each.value for each in Role]),
@@ -44,19 +51,28 @@ def user() -> None:
 @user.command()
 @name_argument
 @role_option
+@source_option
 @password_option
 @click.option("--no-password", is_flag=True, help="Signed in by a proxy only ([web] trusted_header).")
 @json_option
 @pass_session
 def add(
-    session: CommandSession, *, name: str, role: str, password_file: str | None, no_password: bool, as_json: bool
+    session: CommandSession,
+    *,
+    name: str,
+    role: str,
+    sources: tuple[str, ...],
+    password_file: str | None,
+    no_password: bool,
+    as_json: bool,
 ) -> None:
     """Add a user; the password is asked for."""
     if no_password and password_file is not None:
         raise UsageError("--no-password and --password-file exclude each other.", "Give one of them.")
     config = quiet_configuration(session)
+    only = config.known_sources(sources)
     password = None if no_password else read_password(password_file)
-    made = with_accounts(config, lambda accounts: accounts.add_user(actor(), name, Role(role), password))
+    made = with_accounts(config, lambda accounts: accounts.add_user(actor(), name, Role(role), password, only))
     if as_json:
         print_json(_as_json(made))
     say(f"{made.name}: Added as {made.role}.")
@@ -71,8 +87,11 @@ def list_(session: CommandSession, as_json: bool) -> None:
     if as_json:
         print_json({"users": [_as_json(each) for each in users]})
         return
-    rows = [(each.name, each.role, bool(each.password_hash), bool(each.totp_secret), each.created_at) for each in users]
-    titles = ("name", "role", "password", "second factor", "created")
+    rows = [
+        (each.name, each.role, each.sources or "all", bool(each.password_hash), bool(each.totp_secret), each.created_at)
+        for each in users
+    ]
+    titles = ("name", "role", "sources", "password", "second factor", "created")
     print_table(titles, rows, "There is no user yet: cdc user add NAME --role manager")
 
 
@@ -91,11 +110,16 @@ def password(session: CommandSession, name: str, password_file: str | None) -> N
 @user.command("role")
 @name_argument
 @role_option
+@source_option
+@click.option("--all-sources", is_flag=True, help="The user sees and manages all sources.")
 @pass_session
-def change_role(session: CommandSession, name: str, role: str) -> None:
+def change_role(session: CommandSession, *, name: str, role: str, sources: tuple[str, ...], all_sources: bool) -> None:
     """Change what a user may do, at once."""
+    if sources and all_sources:
+        raise UsageError("--source and --all-sources exclude each other.", "Give one of them.")
     config = quiet_configuration(session)
-    with_accounts(config, lambda accounts: accounts.change_role(actor(), name, Role(role)))
+    only = config.known_sources(sources) if sources or all_sources else None
+    with_accounts(config, lambda accounts: accounts.change_role(actor(), name, Role(role), only))
     say(f"{name}: Now {role}.")
 
 
@@ -131,7 +155,9 @@ def totp(session: CommandSession, name: str, off: bool, as_json: bool) -> None:
         print_json(shown)
         return
     print_fields(shown.items())
-    say("Type the secret into the app, or show it the URI as a QR code; neither is shown again.")
+    if sys.stdout.isatty():
+        codes.qr_code(secret, name).terminal(compact=True)
+    say("Scan the code with the app, or type the secret into it; neither is shown again.")
 
 
 def read_password(file: str | None) -> str:
@@ -148,6 +174,7 @@ def _as_json(each: User) -> dict[str, Any]:
     return {
         "name": each.name,
         "role": each.role,
+        "sources": list(each.sources),
         "password": bool(each.password_hash),
         "totp": bool(each.totp_secret),
         "created_at": time_as_json(each.created_at),

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -258,6 +258,10 @@ class Config(Section):
             there_are = ", ".join(sorted(self.source)) or "none at all"
             raise ConfigError(f"There is no source {name!r} in the configuration.", f"There are: {there_are}.")
         return self.source[name]
+
+    def known_sources(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the names, each once.  Raises `ConfigError` for one that is no source."""
+        return tuple(self.select_source(name).name for name in dict.fromkeys(names))
 
 
 #: Tables within the table of a source.

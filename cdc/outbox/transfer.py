@@ -65,7 +65,7 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
         "id", "found_at", "source", "table_name", "operation", "row_key", "token", "changed_at", "reason",
         "image_before", "image_after", "backfill",
     ),
-    TransferPart.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "created_at"),
+    TransferPart.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "sources", "created_at"),
     TransferPart.TOTP_STEPS: ("owner", "step"),
     TransferPart.SETUP: ("digest", "expires_at"),
     TransferPart.SESSIONS: (

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from cdc.access.model import Role
 from cdc.model.errors import CdcError, NotFound, OutboxError
 from cdc.pages.language import LANGUAGE_COOKIE, Language, language, negotiate
 from cdc.pages.page import Page, Refused, Route, View
@@ -115,8 +116,10 @@ async def _welcome(page: Page) -> web.StreamResponse:
 
 async def _check(page: Page, route: Route) -> None:
     visitor = page.visitor
-    if route.role is not None and (visitor is None or not visitor.role.scope.allows(route.role.scope)):
+    if route.role is not None and (visitor is None or not visitor.may(route.role, every_source=False)):
         raise Refused(HTTPStatus.FORBIDDEN, "For managers only.")
+    if route.every_source and visitor is not None and visitor.sources:
+        raise Refused(HTTPStatus.FORBIDDEN, "For managers of all sources only.")
     if page.request.method == "POST":
         if page.request.content_type != _FORM:
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A form is expected here.")
@@ -170,10 +173,10 @@ SECTIONS = (
     NavigationEntry("/", "Overview"),
     NavigationEntry("/endpoints", "Endpoints"),
     NavigationEntry("/deliveries", "Deliveries"),
-    NavigationEntry("/replays", "Replays", managers_only=True),
+    NavigationEntry("/replays", "Replays", Role.MANAGER),
     NavigationEntry("/events", "Events"),
     NavigationEntry("/sources", "Sources"),
-    NavigationEntry("/people", "Users and tokens", managers_only=True),
+    NavigationEntry("/people", "Users and tokens", Role.MANAGER, every_source=True),
 )
 
 

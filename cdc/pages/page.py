@@ -70,7 +70,7 @@ class Page:
     @property
     def admin(self) -> Admin:
         """The use cases, for the visitor."""
-        return Admin(self.site.service, Principal(self.actor))
+        return Admin(self.site.service, Principal(self.actor, self.visitor.sources if self.visitor else ()))
 
     @property
     def visitor_name(self) -> str:
@@ -132,9 +132,11 @@ View = Callable[[Page], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``role``: who may; None: everyone, signed in or not.  A POST must carry the visitor's CSRF token."""
+    """``role``: who may; None: everyone, signed in or not.  ``every_source``: only users of all sources.  A POST must
+    carry the visitor's CSRF token."""
 
     method: str
     path: str
     view: View
     role: Role | None = Role.VIEWER
+    every_source: bool = False

@@ -20,17 +20,23 @@ from cdc.model.errors import AccessRefused
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who signed in.  ``csrf``: what forms must carry.  ``cookie``: a new one, for the browser to remember."""
+    """Somebody who signed in.  ``csrf``: what forms must carry.  ``cookie``: a new one, for the browser to remember.
+    ``sources``: those that the visitor sees and manages; empty: all."""
 
     name: str
     role: Role
     csrf: str
     origin: Origin = Origin.PASSWORD
     cookie: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def manages(self) -> bool:
         return self.role is Role.MANAGER
+
+    def may(self, role: Role, *, every_source: bool) -> bool:
+        """Return whether the visitor may see what needs this role, or this role for all sources."""
+        return self.role.scope.allows(role.scope) and not (every_source and self.sources)
 
 
 COOKIE: Final = "cdc_session"
@@ -80,7 +86,7 @@ class SessionAuth:
 
     def _visitor(self, session: PageSession, cookie: str, *, fresh: bool) -> Visitor:
         csrf = csrf_token(cookie, self._random)
-        return Visitor(session.user, session.role, csrf, session.origin, cookie if fresh else "")
+        return Visitor(session.user, session.role, csrf, session.origin, cookie if fresh else "", session.sources)
 
     def _vouched(self, request: web.Request) -> str | None:
         if not self._proxies.header:

@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from cdc.access.model import Role
 from cdc.admin.base import Service
 from cdc.admin.process import RunningProcess
 from cdc.dispatch.address import public_url
@@ -37,11 +38,12 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class NavigationEntry:
-    """An entry of the navigation."""
+    """An entry of the navigation, for those who may see its page (`Route`)."""
 
     path: str
     title: str
-    managers_only: bool = False
+    role: Role = Role.VIEWER
+    every_source: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 -- name: insert_user
 -- A new user; nothing when the name is taken.
-INSERT INTO cdc_outbox.access_user (name_key, name, role, password_hash, totp_secret, stamp, created_at)
-VALUES (:name_key, :name, :role, :password_hash, :totp_secret, :stamp, :created_at)
+INSERT INTO cdc_outbox.access_user (name_key, name, role, password_hash, totp_secret, stamp, sources, created_at)
+VALUES (:name_key, :name, :role, :password_hash, :totp_secret, :stamp, :sources, :created_at)
 ON CONFLICT (name_key) DO NOTHING
 
 -- name: update_user
 -- What may change of a user.
-UPDATE cdc_outbox.access_user SET role = :role, password_hash = :password_hash, totp_secret = :totp_secret, stamp = :stamp
+UPDATE cdc_outbox.access_user
+SET role = :role, password_hash = :password_hash, totp_secret = :totp_secret, stamp = :stamp, sources = :sources
 WHERE name_key = :name_key
 
 -- name: replace_hash
@@ -36,7 +37,7 @@ VALUES (:digest, :user_key, :user_name, :role, :origin, :stamp, :address, :creat
 SELECT access_session.digest, access_session.user_name, access_session.role, access_session.origin, access_session.stamp,
        access_session.address, access_session.created_at, access_session.last_used_at, access_session.expires_at,
        access_user.name, access_user.role, access_user.password_hash, access_user.totp_secret, access_user.stamp,
-       access_user.created_at
+       access_user.sources, access_user.created_at
 FROM cdc_outbox.access_session
 LEFT JOIN cdc_outbox.access_user ON access_user.name_key = access_session.user_key
 WHERE access_session.digest = :digest
@@ -115,7 +116,7 @@ RETURNING number
 
 -- name: users
 -- All users, or the one of this key, by name.
-SELECT name, role, password_hash, totp_secret, stamp, created_at FROM cdc_outbox.access_user
+SELECT name, role, password_hash, totp_secret, stamp, sources, created_at FROM cdc_outbox.access_user
 WHERE :name_key::text IS NULL OR name_key = :name_key
 ORDER BY name_key COLLATE "C"
 

@@ -28,12 +28,12 @@ class RunningBackfill(NamedTuple):
 
 async def backfills(page: Page) -> web.StreamResponse:
     """Newest first."""
-    store, before = page.site.store, page.query("before")
-    found = await store.backfills(_PAGE + 1, before or None)
+    before = page.query("before")
+    found = await page.admin.backfills.newest(_PAGE + 1, before or None)
     return page.render(
         "backfills.html",
         backfills=[_going(page, each) for each in found[:_PAGE]],
-        endpoints={endpoint.id: endpoint for endpoint in await store.endpoints()},
+        endpoints=await page.admin.endpoints.by_id(),
         older=page.link("backfills", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("backfills") if before else "",
     )
@@ -84,7 +84,7 @@ async def _form(
         problem=problem,
         sources=list(tables),
         tables={table: title for each in tables.values() for table, title in each.items()},
-        endpoints={endpoint.id: endpoint for endpoint in await page.site.store.endpoints()},
+        endpoints=await page.admin.endpoints.by_id(),
     )
 
 

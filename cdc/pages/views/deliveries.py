@@ -76,19 +76,17 @@ class ColumnDifference:
 
 
 async def deliveries(page: Page) -> web.StreamResponse:
-    store = page.site.store
     given = {name: page.query(name) for name in _FILTERS}
     problem = ""
     try:
         searched = await page.admin.deliveries.search(_filter(page, given), _PAGE, page.query("before") or None)
     except UsageError as error:
         searched, problem = SearchPage([], None), str(error)
-    endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
     return page.render(
         "deliveries.html",
         deliveries=searched.found,
         names=await names_of(page, (each.event_id for each in searched.found)),
-        endpoints=endpoints,
+        endpoints=await page.admin.endpoints.by_id(),
         given=given,
         states=list(DeliveryState),
         older=page.link("deliveries", **given, before=searched.further) if searched.further else "",

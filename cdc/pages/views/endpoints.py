@@ -29,10 +29,8 @@ _PREVIEW = 100
 
 
 async def endpoints(page: Page) -> web.StreamResponse:
-    store = page.site.store
-    return page.render(
-        "endpoints.html", endpoints=await store.endpoints(), counts=await store.counts(), State=DeliveryState
-    )
+    admin = page.admin.endpoints
+    return page.render("endpoints.html", endpoints=await admin.all(), counts=await admin.counts(), State=DeliveryState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,12 @@ async def endpoint(page: Page) -> web.StreamResponse:
 
 
 async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = None) -> web.StreamResponse:
-    store = page.site.store
-    last = await store.deliveries(DeliveryFilter(endpoint_id=found.id), _LAST)
+    admin = page.admin
+    last = (await admin.deliveries.search(DeliveryFilter(endpoint_id=found.id), _LAST)).found
     return page.render(
         "endpoint.html",
         endpoint=found,
-        counts=(await store.counts()).get(found.id, {}),
+        counts=(await admin.endpoints.counts()).get(found.id, {}),
         State=DeliveryState,
         last=last,
         names=await names_of(page, (each.event_id for each in last)),
@@ -112,7 +110,7 @@ async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> we
     """The form again, with which of the last events would have come, unless something is wrong."""
     if form.wrong:
         return _form(page, form, found)
-    last = await page.site.store.events(_PREVIEW)
+    last = await page.admin.events.last(_PREVIEW)
     wanted = {name: form.fields[name] for name in ("events", "sources", "condition")}
     try:
         fitting = await page.admin.endpoints.fitting(wanted, last)
@@ -139,8 +137,8 @@ def _form(
         wrong=told,
         preview=preview,
         names=names(page, preview[1] if preview else ()),
-        groups=endpoint_form.groups(page.site.service.event_types, form.events),
-        sources=list(config.source),
+        groups=endpoint_form.groups(page.admin.events.types(), form.events),
+        sources=[name for name in config.source if page.admin.sources.visible(name)],
         formats=list(PayloadFormat),
         orders=list(Order),
         proxies=list(config.dispatch.proxies),
@@ -149,7 +147,7 @@ def _form(
 
 
 def _known(page: Page) -> frozenset[str]:
-    return frozenset(kind.name for kind in page.site.service.event_types)
+    return frozenset(kind.name for kind in page.admin.events.types())
 
 
 async def rotate(page: Page) -> web.StreamResponse:

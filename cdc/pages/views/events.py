@@ -48,18 +48,17 @@ async def _search(page: Page, given: str, before: str) -> SearchPage[StoredEvent
 
 
 async def event(page: Page) -> web.StreamResponse:
-    store, event_id = page.site.store, page.path("id")
-    found = await store.event(event_id)
+    admin, event_id = page.admin, page.path("id")
+    found = await admin.events.get(event_id)
     if found is None:
         raise NotFound(page.language.text("This event does not exist (any more)."))
-    endpoints = {endpoint.id: endpoint for endpoint in await store.endpoints()}
     shown = page.manages
     return page.render(
         "event.html",
         event=found,
         names=names(page, [found]),
-        deliveries=await store.deliveries(DeliveryFilter(event_id=event_id), _DELIVERIES),
-        endpoints=endpoints,
+        deliveries=(await admin.deliveries.search(DeliveryFilter(event_id=event_id), _DELIVERIES)).found,
+        endpoints=await admin.endpoints.by_id(),
         payload=pretty(found.payload) if shown else "",
         differences=differences(found) if shown else [],
     )
@@ -67,7 +66,7 @@ async def event(page: Page) -> web.StreamResponse:
 
 async def catalogue(page: Page) -> web.StreamResponse:
     wanted, text = page.query("q").lower(), page.language.text
-    every = page.site.service.event_types
+    every = page.admin.events.types()
     kinds = [kind for kind in every if wanted in f"{kind.name} {kind.table} {text(kind.when)}".lower()]
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     return page.render("catalogue.html", groups=groups, wanted=page.query("q"))
@@ -75,7 +74,7 @@ async def catalogue(page: Page) -> web.StreamResponse:
 
 async def kind(page: Page) -> web.StreamResponse:
     name = page.path("name")
-    found = next((each for each in page.site.service.event_types if each.name == name), None)
+    found = next((each for each in page.admin.events.types() if each.name == name), None)
     if found is None:
         raise NotFound(page.language.text("There is no such event."))
     return page.render("event_kind.html", kind=found, example=pretty(found.example), schema=pretty(found.schema))

@@ -52,7 +52,9 @@ async def _follow(page: Page, what: str, response: web.StreamResponse) -> None:
     while await page.site.door.visitor(page.request) is not None:
         now = page.site.process.progress()[what]
         if now != before or quiet >= _AT_LEAST:
-            await response.write(b"data: %s\n\n" % orjson.dumps({"number": round((now - before) / _EVERY)}))
+            # The count is of all sources, so users of some are not told it.
+            number = 0 if page.visitor is None or page.visitor.sources else round((now - before) / _EVERY)
+            await response.write(b"data: %s\n\n" % orjson.dumps({"number": number}))
             before, quiet = now, 0.0
         await page.site.clock.wait(never, _EVERY)
         quiet += _EVERY

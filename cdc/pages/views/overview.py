@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.admin.process import ActivityMinute
+from cdc.admin.process import ActivityMinute, ReportedSource
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.pages import chart
@@ -32,13 +32,13 @@ class Attention:
 
 
 async def overview(page: Page) -> web.StreamResponse:
-    store, process = page.site.store, page.site.process
-    endpoints, counts = await store.endpoints(), await store.counts()
-    minutes, sources = process.activity(_MINUTES), process.sources()
+    admin, process = page.admin, page.site.process
+    endpoints, counts = await admin.endpoints.all(), await admin.endpoints.counts()
+    minutes, sources = process.activity(_MINUTES), admin.sources.reported()
     delivered, failed = sum(each.delivered for each in minutes), sum(each.failed for each in minutes)
     return page.render(
         "overview.html",
-        attention=_attention(page, endpoints, counts),
+        attention=_attention(page, sources, endpoints, counts),
         plots=_plots(minutes, [source.name for source in sources]),
         first=minutes[0].at,
         last=minutes[-1].at,
@@ -83,9 +83,13 @@ def _unfinished(counts: Mapping[DeliveryState, int]) -> int:
     return sum(number for state, number in counts.items() if not state.final)
 
 
-def _attention(page: Page, endpoints: list[Endpoint], counts: Counts) -> list[Attention]:
+def _attention(
+    page: Page, sources: Sequence[ReportedSource], endpoints: list[Endpoint], counts: Counts
+) -> list[Attention]:
     text, link = page.language.text, page.link
-    found = [Attention("bad", reason, "/sources") for reason in page.site.process.reasons()]
+    limited = page.visitor is not None and page.visitor.sources
+    reasons = [each.error for each in sources if each.error] if limited else page.site.process.reasons()
+    found = [Attention("bad", reason, "/sources") for reason in reasons]
     for each in endpoints:
         name, here = each.description or each.id, link("endpoints", each.id)
         if not each.enabled:

@@ -42,16 +42,21 @@ async def _people(page: Page, *, wrong: str = "", token: str = "") -> web.Stream
 async def add_user(page: Page) -> web.StreamResponse:
     sent = await page.form()
     try:
-        role = _role(sent.get("role", ""))
-        await page.site.door.accounts.add_user(page.actor, sent.get("name", ""), role, sent.get("password", ""))
+        role, sources = _role(sent.get("role", "")), _sources(page, sent.get("sources", ""))
+        password = sent.get("password", "")
+        await page.site.door.accounts.add_user(page.actor, sent.get("name", ""), role, password, sources)
     except UsageError as error:
         return await _people(page, wrong=str(error))
     return page.see("/people", notice="created")
 
 
 async def change_role(page: Page) -> web.StreamResponse:
-    role = _role((await page.form()).get("role", ""))
-    await page.site.door.accounts.change_role(page.actor, page.path("name"), role)
+    sent = await page.form()
+    try:
+        role, sources = _role(sent.get("role", "")), _sources(page, sent.get("sources", ""))
+        await page.site.door.accounts.change_role(page.actor, page.path("name"), role, sources)
+    except UsageError as error:
+        return await _people(page, wrong=str(error))
     return page.see("/people", notice="saved")
 
 
@@ -86,7 +91,7 @@ async def add_token(page: Page) -> web.StreamResponse:
 
 
 def _sources(page: Page, text: str) -> tuple[str, ...]:
-    """Of a list with commas.  Raises `UsageError`: a name that is none must not give a token of all."""
+    """Of a list with commas.  Raises `UsageError`: a name that is none must not give access to all."""
     names = tuple(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
     unknown = [each for each in names if each not in list(page.site.service.config.source)]
     if unknown or (text.strip() and not names):
@@ -123,6 +128,7 @@ async def _account(page: Page, *, wrong: str = "", totp_secret: str = "") -> web
         user=user if own else None,
         totp_secret=secret,
         totp_uri=totp.uri(secret, page.visitor_name),
+        totp_qr=totp.qr_code(secret, page.visitor_name).svg_inline(scale=4, light="#fff", omitsize=False),
         wrong=wrong,
     )
 
@@ -166,13 +172,13 @@ async def totp_off(page: Page) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route("GET", "/people", people, Role.MANAGER),
-    Route("POST", "/people/users", add_user, Role.MANAGER),
-    Route("POST", "/people/users/{name}/role", change_role, Role.MANAGER),
-    Route("POST", "/people/users/{name}/remove", remove_user, Role.MANAGER),
-    Route("POST", "/people/tokens", add_token, Role.MANAGER),
-    Route("POST", "/people/tokens/{id}/remove", remove_token, Role.MANAGER),
-    Route("GET", "/audit", audit, Role.MANAGER),
+    Route("GET", "/people", people, Role.MANAGER, every_source=True),
+    Route("POST", "/people/users", add_user, Role.MANAGER, every_source=True),
+    Route("POST", "/people/users/{name}/role", change_role, Role.MANAGER, every_source=True),
+    Route("POST", "/people/users/{name}/remove", remove_user, Role.MANAGER, every_source=True),
+    Route("POST", "/people/tokens", add_token, Role.MANAGER, every_source=True),
+    Route("POST", "/people/tokens/{id}/remove", remove_token, Role.MANAGER, every_source=True),
+    Route("GET", "/audit", audit, Role.MANAGER, every_source=True),
     Route("GET", "/account", account),
     Route("POST", "/account/password", change_password),
     Route("POST", "/account/totp-on", totp_on),

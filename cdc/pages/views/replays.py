@@ -42,13 +42,13 @@ class DryRun:
 
 async def replays(page: Page) -> web.StreamResponse:
     """Newest first."""
-    store, before = page.site.store, page.query("before")
-    found = await store.replays(_PAGE + 1, before or None)
+    before = page.query("before")
+    found = await page.admin.deliveries.replays(_PAGE + 1, before or None)
     return page.render(
         "replays.html",
         replays=found[:_PAGE],
         names=await names_of_records(page, (each.which.record for each in found[:_PAGE])),
-        endpoints={endpoint.id: endpoint for endpoint in await store.endpoints()},
+        endpoints=await page.admin.endpoints.by_id(),
         now=page.site.clock.now(),
         older=page.link("replays", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("replays") if before else "",
@@ -74,7 +74,7 @@ async def new(page: Page) -> web.StreamResponse:
         dry_run=dry_run,
         problem=problem,
         states=_STATES,
-        endpoints={endpoint.id: endpoint for endpoint in await page.site.store.endpoints()},
+        endpoints=await page.admin.endpoints.by_id(),
     )
 
 

@@ -38,14 +38,14 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
     found = next((each for each in page.admin.sources.reported() if each.name == name), None)
     if found is None:
         raise NotFound(page.language.text("There is no such source here."))
-    endpoints = await page.site.store.endpoints()
+    endpoints = await page.admin.endpoints.by_id()
     newest = await page.admin.events.search(EventFilter(source=name), _NEWEST, oldest_first=False)
     return page.render(
         "source.html",
         source=found,
         findings=findings,
-        endpoints=[each for each in endpoints if not each.sources or name in each.sources],
-        all_endpoints={each.id: each for each in endpoints},
+        endpoints=[each for each in endpoints.values() if not each.sources or name in each.sources],
+        all_endpoints=endpoints,
         events=newest.found,
         names=names(page, newest.found),
     )

@@ -10,26 +10,12 @@ import pytest
 
 from cdc.access.model import Scope
 from cdc.capture import estimate
-from cdc.model.backfill import Backfill
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.replay import Replay
 from support.managing import API, Answered, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
-from support.outboxes import NOW, endpoint, event, finish, lease, store
+from support.tenants import BACKFILLS, SOURCES, shared_outbox
 
-SOURCES = {
-    name: {"url": f"postgresql://cdc@db.example.com/{name}", "tables": [f"{name}_*"]} for name in ("main", "shop")
-}
-#: Id, source, endpoint.
-BACKFILLS = (
-    ("bf_shop", "shop", "ep_shop"),
-    ("bf_main", "main", "ep_main"),
-    ("bf_theirs", "main", "ep_shop"),
-    ("bf_two", "shop", "ep_two"),
-    ("bf_all", "shop", ""),
-)
 NEW = {"url": "https://shop.example.com/hook", "events": ["*"]}
 
 
@@ -48,20 +34,7 @@ class Tenant:
 
 @pytest.fixture
 async def tenant() -> AsyncIterator[Tenant]:
-    """Each source has an endpoint of its own with a delivery that is dead and a replay; a third endpoint gets all."""
-    outbox = MemoryOutbox()
-    await outbox.open()
-    for name, sources in (("ep_main", ("main",)), ("ep_shop", ("shop",)), ("ep_all", ()), ("ep_two", ("main", "shop"))):
-        await outbox.add_endpoint(endpoint(name, sources=sources))
-    await store(outbox, event(1, "a:1", source="main"), event(2, "a:2", source="shop"), event(3, "a:3", source="shop"))
-    await finish(outbox, *await lease(outbox), state=DeliveryState.DEAD)
-    for name in ("main", "shop"):
-        which = DeliveryFilter(event_pattern="*", sources=(name,), endpoint_ids=(f"ep_{name}",))
-        await outbox.add_replay(Replay(f"rpl_{name}", "token:x", which, 1.0, 1, NOW))
-    await outbox.add_replay(Replay("rpl_all", "token:x", DeliveryFilter(event_pattern="*"), 1.0, 1, NOW))
-    for name, source, to in BACKFILLS:
-        await outbox.add_backfill(Backfill(name, source, "clientes", "cli:root", NOW, endpoint=to))
-    async with managing(outbox, source=SOURCES) as managed:
+    async with managing(await shared_outbox(), source=SOURCES) as managed:
         _, token = await managed.accounts.add_token("cli:root", "shop", Scope.MANAGE, None, ["shop"])
         yield Tenant(managed, token)
 

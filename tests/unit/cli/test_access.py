@@ -116,11 +116,29 @@ def test_a_user_from_beginning_to_end(run_cdc: Callable, folder: Path) -> None:
     assert [(each["name"], each["role"], each["password"], each["totp"]) for each in listed] == [
         ("Ann", "manager", True, False)
     ]
-    assert run_cdc("user", "list").stdout.split("\n")[1].split()[:4] == ["Ann", "manager", "yes", "no"]
+    assert run_cdc("user", "list").stdout.split("\n")[1].split()[:5] == ["Ann", "manager", "all", "yes", "no"]
     run_cdc("user", "remove", "ANN")
     assert signed_in(folder, "ann", GOOD) == "no"
     for command in (["role", "ann", "--role", "viewer"], ["remove", "ann"], ["totp", "ann"]):
         assert "no user" in run_cdc("user", *command, code=2).stderr
+
+
+def test_a_user_of_some_sources(run_cdc: Callable, folder: Path) -> None:
+    (folder / "cdc.toml").write_text('[source.shop]\nurl = "postgresql://cdc@db.example.com/shop"\n')
+    new = ("user", "add", "ann", "--role", "viewer", "--no-password")
+    assert "There are: shop." in run_cdc(*new, "--source", "nobody", code=2).stderr
+
+    def sources() -> list[str]:
+        return list(json.loads(run_cdc("user", "list", "--json").stdout)["users"][0]["sources"])
+
+    run_cdc(*new, "--source", "shop")
+    assert sources() == ["shop"]
+    run_cdc("user", "role", "ann", "--role", "manager")
+    assert sources() == ["shop"], "a new role leaves them as they are"
+    run_cdc("user", "role", "ann", "--role", "manager", "--all-sources")
+    assert sources() == []
+    both = run_cdc("user", "role", "ann", "--role", "viewer", "--all-sources", "--source", "shop", code=2)
+    assert "exclude each other" in both.stderr
 
 
 def test_a_user_without_a_password_and_what_excludes_it(run_cdc: Callable, folder: Path) -> None:
