@@ -72,14 +72,14 @@ class Components:
         await self.clock.wait(stop, delay)
 
 
-#: An event leaves no cycles behind, so the collector of garbage finds little however often it looks; by default it
-#: looks so often that a twelfth of the time is its (`bench_end_to_end`).
+#: An event leaves no cycles behind, so collections find little: with Python's thresholds dispatch spends 5.1 % of its
+#: CPU time in them, with these 1.8 % (`gc.callbacks` around `bench_dispatch`).
 _COLLECTION: Final = (20_000, 20, 100)
 
 
 def settled() -> None:
-    """What there is by now lives as long as the process: no collection of garbage looks through it any more, and there
-    are fewer of them."""
+    """Exclude the objects that exist now, which live as long as the process, from garbage collections, and collect less
+    often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTION)

@@ -7,14 +7,13 @@ finished as soon as it is started (`finished`), within the thread of the connect
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice, repeat
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.log_filter import DeliveryFilter, EventFilter
@@ -29,11 +28,6 @@ from cdc.outbox.statements import sqlite_statements
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-#: Rows between two occasions, at least: about a tenth of a millisecond.
-_ROWS: Final = 8
-#: Occasions at most: on a machine that never rests, each may cost as long as the others like.
-_OCCASIONS: Final = 8
 
 
 class SqliteDatabase(Database):
@@ -53,8 +47,7 @@ class SqliteDatabase(Database):
 
     async def write_each(self, name: str, columns: Mapping[str, Sequence[Any]], /, **parameters: Any) -> None:
         text, names = _numbered(name)
-        rows = _each(names, columns, parameters)
-        self.connection.executemany(text, giving_way(rows, len(next(iter(columns.values())))))
+        self.connection.executemany(text, _each(names, columns, parameters))
 
     async def ledger(self, ids: Sequence[str]) -> Ledger:
         """Endpoints are read in every transaction: another process may have added one."""
@@ -120,18 +113,6 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 def _stored_all(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: stored(value) for name, value in parameters.items()}
-
-
-def giving_way(rows: Iterable[T], count: int) -> Iterator[T]:
-    """The same ``count`` rows; between some of them this thread leaves its core to another that waits for one.
-
-    The ERP's database may run on the same cores.  Each of its commits is a few wakings for some microseconds of work,
-    and a thread that is busy keeps its core for as long as the system's scheduler lets it: a millisecond or three."""
-    between = max(_ROWS, -(-count // _OCCASIONS))
-    for number, row in enumerate(rows, 1):
-        yield row
-        if not number % between:
-            os.sched_yield()
 
 
 @cache
