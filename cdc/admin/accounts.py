@@ -24,7 +24,7 @@ from cdc.access.model import (
     user_key,
 )
 from cdc.access.password import Passwords, check_strength
-from cdc.access.shared import no_user
+from cdc.access.shared import no_token, no_user
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
@@ -69,7 +69,7 @@ class Accounts:
 
     async def change_password(self, actor: str, name: str, password: str) -> None:
         """All sessions of the user end.  Raises `UsageError`."""
-        user = await self._known(name)
+        user = await self.user(name)
         check_strength(password, user.name)
         hashed = await asyncio.to_thread(self._passwords.hash, password)
         change = UserChange(password_hash=hashed, stamp=new_stamp(self._random))
@@ -78,7 +78,7 @@ class Accounts:
     async def change_role(self, actor: str, name: str, role: Role, sources: Sequence[str] | None = None) -> None:
         """Change at once, in sessions too, what the user may do.  ``sources``: None leaves them as they are.  Raises
         `NotFound`."""
-        user = await self._known(name)
+        user = await self.user(name)
         change = UserChange(role=role, sources=None if sources is None else tuple(sources))
         detail = {"role": role.value, "former": user.role.value}
         if change.sources not in (None, user.sources):
@@ -87,14 +87,14 @@ class Accounts:
 
     async def remove_user(self, actor: str, name: str) -> None:
         """All sessions of the user end.  Raises `NotFound`."""
-        user = await self._known(name)
+        user = await self.user(name)
         await self._store.remove_user(name, self._entry(actor, "user.remove", user.name))
 
     async def switch_totp_on(self, actor: str, name: str, secret: str, code: str | None = None) -> None:
         """From now on a code is asked for; all sessions of the user end.  ``secret``: of `totp.new_secret`.  ``code``:
         what the user's app shows, to prove that it knows the secret; None when nobody is there to say.  Raises
         `NotFound`, and `UsageError` when the code is wrong."""
-        user = await self._known(name)
+        user = await self.user(name)
         if code is not None:
             step = totp.step_of(secret, code, self._clock.now())
             owner = totp.owner_of(Origin.PASSWORD, user.key)
@@ -105,11 +105,12 @@ class Accounts:
 
     async def switch_totp_off(self, actor: str, name: str) -> None:
         """All sessions of the user end.  Raises `NotFound`."""
-        user = await self._known(name)
+        user = await self.user(name)
         change = UserChange(totp_secret="", stamp=new_stamp(self._random))
         await self._store.change_user(name, change, self._entry(actor, "user.totp", user.name, {"on": False}))
 
-    async def _known(self, name: str) -> User:
+    async def user(self, name: str) -> User:
+        """Raises `NotFound`."""
         user = await self._store.user(name)
         if user is None:
             raise no_user(name)
@@ -152,6 +153,14 @@ class Accounts:
     async def tokens(self) -> list[ApiToken]:
         return await self._store.tokens()
 
+    async def token(self, named: str) -> ApiToken:
+        """``named``: its id or name.  Raises `NotFound`."""
+        id_, key = clean_name(named), user_key(named)
+        found = [each for each in await self._store.tokens() if each.id == id_ or user_key(each.name) == key]
+        if not found:
+            raise no_token(named)
+        return found[0]
+
     async def add_token(
         self,
         actor: str,
@@ -187,11 +196,8 @@ class Accounts:
 
     async def remove_token(self, actor: str, token: str) -> ApiToken:
         """``token``: its id or name.  Raises `NotFound`."""
-        id_, key = clean_name(token), user_key(token)
-        found = [each for each in await self._store.tokens() if each.id == id_ or user_key(each.name) == key]
-        subject = found[0].name if found else ""
-        detail = {"id": found[0].id} if found else {}
-        return await self._store.remove_token(token, self._entry(actor, "token.remove", subject, detail))
+        found = await self.token(token)
+        return await self._store.remove_token(token, self._entry(actor, "token.remove", found.name, {"id": found.id}))
 
     def _entry(self, actor: str, action: str, name: str, detail: Mapping[str, Any] | None = None) -> AuditEntry:
         now: datetime = self._clock.now()

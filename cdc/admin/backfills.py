@@ -103,6 +103,14 @@ class Quarantine(UseCases):
             raise _not_quarantined(change_id)
         return found
 
+    async def newest(self, limit: int, source: str | None = None) -> list[Quarantined]:
+        """Newest first; without ``source``: of all."""
+        return await self._store.quarantined(limit, source=source)
+
+    async def counts(self) -> dict[str, int]:
+        """Return source → how many."""
+        return await self._store.count_quarantined()
+
     async def reread(self, change_id: str, endpoint: str) -> Backfill:
         """Begin a backfill of the row of a skipped change.  Raises `UsageError`, `SourceError`."""
         found = await self.get(change_id)

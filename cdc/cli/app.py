@@ -1,6 +1,7 @@
 """The command ``cdc``: its options, its subcommands, and how every error ends.
 
-Exit codes: 0 done; 1 a check or operation failed; 2 the command, its input or the configuration is wrong; 130 Ctrl-C.
+Exit codes: 0 done; 1 a check or operation failed; 2 the command, its input or the configuration is wrong; 130 Ctrl-C or
+the answer no.
 """
 
 from __future__ import annotations

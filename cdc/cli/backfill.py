@@ -23,7 +23,8 @@ from rich.text import Text
 from cdc.admin.admin import Admin
 from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.loss import backfill_cancellation
+from cdc.cli.output import confirm_loss, json_option, print_json, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.config import Config, SourceConfig
@@ -52,6 +53,7 @@ _LISTED = 50
 @click.option("--pause", metavar="ID", multiple=True, help="Let it rest (repeatable).")
 @click.option("--resume", metavar="ID", multiple=True, help="Let it go on (repeatable).")
 @click.option("--cancel", metavar="ID", multiple=True, help="End it for good (repeatable).")
+@yes_option
 @json_option
 @pass_session
 def backfill(
@@ -68,6 +70,7 @@ def backfill(
     detach: bool,
     listed: bool,
     watched: tuple[str, ...],
+    yes: bool,
     as_json: bool,
     **changes: tuple[str, ...],
 ) -> None:
@@ -86,6 +89,10 @@ def backfill(
     elif watched:
         _look_on(config, with_admin(config, lambda admin: _found(admin, watched)), as_json=as_json)
     elif any(changes.values()):
+        if cancelled := changes["cancel"]:
+            confirm_loss(
+                lambda: backfill_cancellation(with_admin(config, lambda admin: _found(admin, cancelled))), yes=yes
+            )
         _print(with_admin(config, lambda admin: _change(admin, changes)), as_json=as_json)
     else:
         name, asked = _source(config, source).name, Asked(tables, where, endpoint, rate)

@@ -28,7 +28,8 @@ from cdc.cli.endpoint_show import (
     validate_option,
 )
 from cdc.cli.log_json import attempt_as_json
-from cdc.cli.output import echo, json_option, print_fields, print_json, print_table, say
+from cdc.cli.loss import endpoint_removal, secret_rotation
+from cdc.cli.output import confirm_loss, echo, json_option, print_fields, print_json, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -140,16 +141,19 @@ async def _all(admin: Admin) -> tuple[list[Endpoint], dict[str, Counts]]:
 @pass_session
 def show(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
     """Show one endpoint."""
-
-    async def one(admin: Admin) -> tuple[Endpoint, Counts]:
-        found = await admin.endpoints.get(endpoint_id)
-        return found, (await admin.endpoints.counts()).get(endpoint_id, {})
-
-    found, counts = with_admin(quiet_configuration(session), one)
+    found, counts = _one(quiet_configuration(session), endpoint_id)
     if as_json:
         print_json(endpoint_json(found, counts))
         return
     print_fields(endpoint_fields(found, counts))
+
+
+def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
+    async def one(admin: Admin) -> tuple[Endpoint, Counts]:
+        found = await admin.endpoints.get(endpoint_id)
+        return found, (await admin.endpoints.counts()).get(endpoint_id, {})
+
+    return with_admin(config, one)
 
 
 @endpoint.command()
@@ -245,10 +249,13 @@ def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: boo
 
 @endpoint.command()
 @id_argument
+@yes_option
 @pass_session
-def remove(session: CommandSession, endpoint_id: str) -> None:
+def remove(session: CommandSession, endpoint_id: str, yes: bool) -> None:
     """Remove an endpoint, and cancel what has not been delivered."""
-    with_admin(quiet_configuration(session), lambda admin: admin.endpoints.remove(endpoint_id))
+    config = quiet_configuration(session)
+    confirm_loss(lambda: endpoint_removal(*_one(config, endpoint_id)), yes=yes)
+    with_admin(config, lambda admin: admin.endpoints.remove(endpoint_id))
     say(f"{endpoint_id}: Removed.")
 
 
@@ -260,6 +267,7 @@ def remove(session: CommandSession, endpoint_id: str) -> None:
     "--overlap", type=click.FloatRange(0, 24 * 365), default=24.0, metavar="HOURS", show_default=True,
     help="How long the former secret signs too.",
 )  # fmt: skip
+@yes_option
 @json_option
 @pass_session
 def rotate_secret(
@@ -269,6 +277,7 @@ def rotate_secret(
     signature: str | None,
     secret: str | None,
     overlap: float,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Give an endpoint a new secret or key pair, and print the secret or the public key.
@@ -276,11 +285,9 @@ def rotate_secret(
     Requests carry signatures of both until the overlap ends: change the receiver within that time.  Without --secret
     or --signature the kind stays as it is.
     """
-    config, chosen = quiet_configuration(session), read_secret(secret)
-    rotated = with_admin(
-        config,
-        lambda admin: admin.endpoints.rotate_secret(endpoint_id, chosen, signature, timedelta(hours=overlap)),
-    )
+    config, chosen, both = quiet_configuration(session), read_secret(secret), timedelta(hours=overlap)
+    confirm_loss(lambda: secret_rotation(*_one(config, endpoint_id), both), yes=yes)
+    rotated = with_admin(config, lambda admin: admin.endpoints.rotate_secret(endpoint_id, chosen, signature, both))
     if as_json:
         print_json(endpoint_json(rotated) | secret_json(rotated))
         return

@@ -13,7 +13,8 @@ from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
-from cdc.cli.output import confirm, echo, json_option, print_json, print_json_line, print_table, say
+from cdc.cli.loss import counted
+from cdc.cli.output import confirm, echo, json_option, print_json, print_json_line, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -52,7 +53,7 @@ async def _export(config: Config, which: EventFilter) -> None:
 @click.argument("event_ids", metavar="[ID]...", nargs=-1)
 @click.option("--record", metavar="TABLE:KEY", help="All events of this record (facturascli:12).")
 @click.option("--source", metavar="NAME", help="With --record: only of this source.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 @pass_session
 def expunge(
@@ -76,7 +77,11 @@ def expunge(
         list(event_ids) if record is None else run_async(_of_record(config, EventFilter(record=record, source=source)))
     )
     if ids:
-        confirm(f"Empty the payloads of {len(ids)} events for good?", yes=yes)
+        confirm(
+            f"The payloads of {counted(len(ids), 'event')} will be emptied for good, and their waiting deliveries "
+            "cancelled.  Empty them?",
+            yes=yes,
+        )
     cancelled = with_admin(config, lambda admin: admin.events.expunge(ids))
     if as_json:
         print_json({"events": len(ids), "cancelled": cancelled})

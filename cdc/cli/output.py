@@ -8,7 +8,7 @@ are escaped on a terminal only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from cdc.model.errors import UsageError
 from cdc.model.printable import printable, printable_line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,25 @@ def _cell(value: object) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Raises `UsageError` when there is nobody to ask."""
+    """Ask before an action.  Without a terminal only ``--yes`` allows it: raises `UsageError`."""
     if yes:
         return
     if not _somebody_there():
-        raise UsageError(f"{question} Nobody is there to ask.", "Say --yes.")
-    click.confirm(printable(question), abort=True, err=True)
+        raise UsageError(f"{question} There is no terminal to ask on.", "Add --yes.")
+    _ask(question)
+
+
+def confirm_loss(question: Callable[[], str], *, yes: bool) -> None:
+    """Ask before something is removed.  ``question``: names what will be lost, counted; it is made only when it is
+    asked.  Without a terminal the command continues: scripts and cron jobs of former versions have no ``--yes``."""
+    if not yes and _somebody_there():
+        _ask(question())
+
+
+def _ask(question: str) -> None:
+    if not click.confirm(printable(question), err=True):
+        say("Nothing was changed.")
+        raise click.Abort
 
 
 def _somebody_there() -> bool:

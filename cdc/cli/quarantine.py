@@ -8,11 +8,10 @@ import click
 
 from cdc.admin.admin import Admin
 from cdc.cli.admin import with_admin
-from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.output import confirm, echo, json_option, print_json, print_table, say
+from cdc.cli.loss import quarantine_removal
+from cdc.cli.output import confirm, confirm_loss, echo, json_option, print_json, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.config import Config
 from cdc.model.change import Quarantined
 from cdc.model.errors import UsageError
 
@@ -33,7 +32,7 @@ def list_changes(session: CommandSession, source: str | None, limit: int, as_jso
     Each was reported by an event source.gap, and is kept as long as events are ([retention] days).
     """
     config = quiet_configuration(session)
-    found, counts = run_async(_newest(config, limit, source))
+    found, counts = with_admin(config, lambda admin: _newest(admin, limit, source))
     if as_json:
         print_json({"quarantined": [_as_fields(each) for each in found], "counts": counts})
         return
@@ -85,7 +84,7 @@ def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) ->
 @quarantine.command()
 @click.argument("change_ids", metavar="ID...", nargs=-1)
 @click.option("--all", "all_changes", is_flag=True, help="All of them.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @pass_session
 def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool, yes: bool) -> None:
     """Remove skipped changes that need nothing more."""
@@ -93,16 +92,17 @@ def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool
         raise UsageError("Say which changes, or --all.", "cdc quarantine list shows them.")
     config = quiet_configuration(session)
     if all_changes:
-        confirm("Remove all changes from quarantine?", yes=yes)
+        number = sum(with_admin(config, lambda admin: admin.quarantine.counts()).values())
+        confirm(quarantine_removal(number), yes=yes)
         removed = with_admin(config, lambda admin: admin.quarantine.remove_all())
     else:
+        confirm_loss(lambda: quarantine_removal(len(set(change_ids))), yes=yes)
         removed = with_admin(config, lambda admin: admin.quarantine.remove(change_ids))
     say(f"{removed} removed.")
 
 
-async def _newest(config: Config, limit: int, source: str | None) -> tuple[list[Quarantined], dict[str, int]]:
-    async with opened_outbox(config) as store:
-        return await store.quarantined(limit, source=source), await store.count_quarantined()
+async def _newest(admin: Admin, limit: int, source: str | None) -> tuple[list[Quarantined], dict[str, int]]:
+    return await admin.quarantine.newest(limit, source), await admin.quarantine.counts()
 
 
 def _record(change: Quarantined) -> str:

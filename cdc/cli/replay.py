@@ -14,7 +14,8 @@ from rich.progress import Progress
 from cdc.cli.admin import admin_of
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options
-from cdc.cli.output import confirm, json_option, print_json, say
+from cdc.cli.loss import counted
+from cdc.cli.output import confirm, json_option, print_json, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -36,7 +37,7 @@ INTERRUPTED = 130
     "--rate", type=click.FloatRange(0), default=RATE, show_default=True, help="Deliveries made due a second; 0: any."
 )
 @click.option("--after", metavar="PLACE", help="Go on where a replay said that it was stopped.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 @pass_session
 def replay(
@@ -71,7 +72,7 @@ def replay(
         else:
             say(f"{found.deliveries} deliveries would be sent again." if dry_run else "There is nothing to send again.")
         return
-    confirm(f"Send {found.deliveries} deliveries?", yes=yes)
+    confirm(f"Send {counted(found.deliveries, 'delivery', 'deliveries')} again?", yes=yes)
     done = run_async(_replay(config, plan, found.deliveries, quiet=as_json))
     if as_json:
         print_json({"deliveries": done.deliveries, "expunged": done.expunged, "dry_run": False, "after": done.after})

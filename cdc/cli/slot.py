@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from cdc.capture.triggers.base import AnyInstaller, Plan
-from cdc.cli.output import json_option
+from cdc.cli.loss import slot_removal
+from cdc.cli.output import confirm_loss, json_option, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import sources_option
 from cdc.cli.trigger import carry_out, dry_run_option
@@ -36,9 +37,12 @@ def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: boo
 @click.command("uninstall-slot")
 @sources_option
 @dry_run_option
+@yes_option
 @json_option
 @pass_session
-def uninstall_slot(session: CommandSession, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def uninstall_slot(
+    session: CommandSession, *, sources: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """Remove replication slot and publication.
 
     Each table gets back the replica identity that it had.  Changes that the consumer has not read yet are lost.
@@ -47,5 +51,9 @@ def uninstall_slot(session: CommandSession, sources: tuple[str, ...], dry_run: b
     def plan(_source: SourceConfig, installer: AnyInstaller) -> Plan:
         return installer.plan_uninstall()
 
+    def before(source: SourceConfig, found: Plan) -> None:
+        confirm_loss(lambda: slot_removal(source.name, found), yes=yes)
+
     done = "Slot and publication are removed."
-    carry_out(session, installers.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)
+    installer_of = installers.slot_installer
+    carry_out(session, installer_of, sources, plan, dry_run=dry_run, as_json=as_json, done=done, before=before)

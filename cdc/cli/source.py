@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from cdc.cli.admin import with_admin
-from cdc.cli.output import json_option, print_json, print_script, print_table, say
+from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.loss import source_adoption
+from cdc.cli.output import confirm_loss, json_option, print_json, print_script, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import DEFAULT_FILE, Config, find_config
 from cdc.config.scan import ScannedInstallation, append, as_toml, scan
-from cdc.runtime import survey
+from cdc.runtime import markers, survey
 
 
 @click.group()
@@ -74,15 +76,23 @@ def scan_(
 
 @source.command()
 @click.argument("name")
+@yes_option
 @pass_session
-def adopt(session: CommandSession, name: str) -> None:
+def adopt(session: CommandSession, name: str, yes: bool) -> None:
     """Accept this outbox for a source that another one has read, or a newer state of this one.
 
     After an outbox was lost, or restored from an older copy: what was read since is not in the journal any more.  The
     captured tables are read again, as events .read; deleted records are not reported.
     """
-    tables = with_admin(quiet_configuration(session), lambda admin: admin.sources.adopt(name))
+    config = quiet_configuration(session)
+    confirm_loss(lambda: source_adoption(name, run_async(_adopted_tables(config, name))), yes=yes)
+    tables = with_admin(config, lambda admin: admin.sources.adopt(name))
     say(f"{name}: adopted; cdc run reads {len(tables)} tables again.")
+
+
+async def _adopted_tables(config: Config, name: str) -> list[str]:
+    async with opened_outbox(config) as store:
+        return (await markers.adoption(config.select_source(name), store)).tables
 
 
 def _file(session: CommandSession) -> Path:

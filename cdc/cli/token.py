@@ -11,7 +11,8 @@ from cdc.access.model import Allowance, ApiToken, Scope
 from cdc.admin.accounts import Accounts
 from cdc.cli.admin import actor, with_accounts
 from cdc.cli.log_json import time_as_json
-from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.loss import token_removal
+from cdc.cli.output import confirm_loss, json_option, print_fields, print_json, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 
@@ -93,10 +94,13 @@ def list_(session: CommandSession, as_json: bool) -> None:
 
 @token.command()
 @click.argument("named", metavar="ID|NAME")
+@yes_option
 @pass_session
-def remove(session: CommandSession, named: str) -> None:
+def remove(session: CommandSession, named: str, yes: bool) -> None:
     """Remove a token; it works no more from this moment on."""
-    removed = with_accounts(quiet_configuration(session), lambda accounts: accounts.remove_token(actor(), named))
+    config = quiet_configuration(session)
+    confirm_loss(lambda: token_removal(with_accounts(config, lambda accounts: accounts.token(named))), yes=yes)
+    removed = with_accounts(config, lambda accounts: accounts.remove_token(actor(), named))
     say(f"{removed.id} ({removed.name}): Removed.")
 
 

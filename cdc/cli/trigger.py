@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
 
 from cdc.capture.triggers.base import AnyInstaller, Plan
-from cdc.cli.output import json_option, print_json, print_script, say
+from cdc.cli.loss import trigger_removal
+from cdc.cli.output import confirm_loss, json_option, print_json, print_script, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
 from cdc.runtime import capture, installers
 
+Before = Callable[[SourceConfig, Plan], None]
 dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: print the SQL script to run by hand.")
 
 
@@ -61,9 +64,12 @@ def install_triggers(
 @click.command("uninstall-triggers")
 @sources_option
 @dry_run_option
+@yes_option
 @json_option
 @pass_session
-def uninstall_triggers(session: CommandSession, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def uninstall_triggers(
+    session: CommandSession, *, sources: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """Remove all triggers and the journal.
 
     The database's schema is then what it was before.  Changes that the consumer has not read yet are lost.
@@ -80,6 +86,7 @@ def uninstall_triggers(session: CommandSession, sources: tuple[str, ...], dry_ru
         dry_run=dry_run,
         as_json=as_json,
         done="Triggers and journal are removed.",
+        before=lambda source, found: confirm_loss(lambda: trigger_removal(source.name, found), yes=yes),
     )
 
 
@@ -107,19 +114,28 @@ def carry_out(
     dry_run: bool,
     as_json: bool,
     done: str,
+    before: Before = lambda _source, _plan: None,
 ) -> None:
-    """Source after source: the first that fails ends it."""
+    """Source after source: the first that fails ends it.  ``before``: asks whether to apply the plan."""
     reports = []
     for source in select_sources(quiet_configuration(session), names):
         installer = installer_of(source)
         plan = plan_of(source, installer)
-        reports.append(_carry_out_one(source, installer, plan, dry_run=dry_run, as_json=as_json, done=done))
+        ask = partial(before, source, plan)
+        reports.append(_carry_out_one(source, installer, plan, ask, dry_run=dry_run, as_json=as_json, done=done))
     if as_json:
         print_json({"sources": reports})
 
 
 def _carry_out_one(
-    source: SourceConfig, installer: AnyInstaller, plan: Plan, *, dry_run: bool, as_json: bool, done: str
+    source: SourceConfig,
+    installer: AnyInstaller,
+    plan: Plan,
+    ask: Callable[[], None],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    done: str,
 ) -> dict[str, Any]:
     """Apply or print the plan of one source, telling a person how it goes; what --json says of it."""
     if plan.obstacle and not dry_run:
@@ -137,6 +153,7 @@ def _carry_out_one(
     if not plan.steps:
         say(f"{source.name}: Nothing to do.")
     elif not dry_run:
+        ask()
         installer.apply(plan, lambda line: say(f"{source.name}: {line}"))
         say(f"{source.name}: {done}")
     elif as_json:

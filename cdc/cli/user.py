@@ -14,7 +14,8 @@ from cdc.access.model import Role, User
 from cdc.admin.accounts import Accounts
 from cdc.cli.admin import actor, with_accounts
 from cdc.cli.log_json import time_as_json
-from cdc.cli.output import json_option, print_fields, print_json, print_table, say
+from cdc.cli.loss import totp_removal, user_removal
+from cdc.cli.output import confirm_loss, json_option, print_fields, print_json, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config.section import read_password as read_password_file
@@ -125,10 +126,16 @@ def change_role(session: CommandSession, *, name: str, role: str, sources: tuple
 
 @user.command()
 @name_argument
+@yes_option
 @pass_session
-def remove(session: CommandSession, name: str) -> None:
+def remove(session: CommandSession, name: str, yes: bool) -> None:
     """Remove a user; all sessions of the user end."""
     config = quiet_configuration(session)
+
+    async def found(accounts: Accounts) -> tuple[User, list[User]]:
+        return await accounts.user(name), await accounts.users()
+
+    confirm_loss(lambda: user_removal(*with_accounts(config, found)), yes=yes)
     with_accounts(config, lambda accounts: accounts.remove_user(actor(), name))
     say(f"{name}: Removed.")
 
@@ -136,14 +143,18 @@ def remove(session: CommandSession, name: str) -> None:
 @user.command()
 @name_argument
 @click.option("--off", is_flag=True, help="Ask this user for no code any more.")
+@yes_option
 @json_option
 @pass_session
-def totp(session: CommandSession, name: str, off: bool, as_json: bool) -> None:
+def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: bool) -> None:
     """Ask a user for the code of an authenticator app, and print what the app needs.
 
     It is shown this once.  All sessions of the user end.
     """
     config = quiet_configuration(session)
+    present = with_accounts(config, lambda accounts: accounts.user(name))
+    if present.totp_secret:
+        confirm_loss(lambda: totp_removal(present), yes=yes)
     if off:
         with_accounts(config, lambda accounts: accounts.switch_totp_off(actor(), name))
         say(f"{name}: No code is asked for any more.")

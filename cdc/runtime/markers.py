@@ -6,7 +6,7 @@ Only sources that are captured by triggers know their outbox; a log is read agai
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cdc.capture.journal.position import MOVED, JournalPosition, Marker
 from cdc.capture.move.position import CaptureMode, captured, read_position
@@ -18,6 +18,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap
+from cdc.model.position import Position
 from cdc.outbox.base import Fence, IngestStore
 from cdc.runtime.installers import journal_of
 
@@ -60,9 +61,16 @@ async def finding(source: SourceConfig, store: IngestStore) -> Finding | None:
     return Finding("outbox", Severity.OK, "the journal knows it" if marker.outbox else "none has read the journal yet")
 
 
-async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> list[str]:
-    """Accept this outbox for a source whose journal was read by another one, or by a newer state of this one, and
-    return the tables that are read again for that.  Raises `UsageError` when there is nothing to accept."""
+class Adoption(NamedTuple):
+    """``position``: the one to store in place of ``stored``; ``tables``: those that are read again for that."""
+
+    position: Position
+    stored: Position | None
+    tables: list[str]
+
+
+async def adoption(source: SourceConfig, store: IngestStore) -> Adoption:
+    """Return what `adopt` would do.  Raises `UsageError` when there is nothing to accept."""
     if source.capture != "triggers":
         raise UsageError(
             f"Source {source.name!r} is captured by {source.capture}: it continues from any outbox.", "Run cdc run."
@@ -76,11 +84,16 @@ async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> li
     position = await _position(source, store)
     if marker is None or position is None or not position.outdated(marker):
         raise UsageError(f"Source {source.name!r} continues from this outbox without that.", "Run cdc run.")
-    now = SystemClock().now()
-    events = [source_gap(source.name, Gap(table, Operation.READ, now)) for table in tables]
-    adopted = position.adopting(marker, tables).dump()
-    await store.store(source.name, adopted, events, {}, now, fence=Fence(stored), note=note)
-    return tables
+    return Adoption(position.adopting(marker, tables).dump(), stored, tables)
+
+
+async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> list[str]:
+    """Accept this outbox for a source whose journal was read by another one, or by a newer state of this one, and
+    return the tables that are read again for that.  Raises `UsageError` when there is nothing to accept."""
+    found, now = await adoption(source, store), SystemClock().now()
+    events = [source_gap(source.name, Gap(table, Operation.READ, now)) for table in found.tables]
+    await store.store(source.name, found.position, events, {}, now, fence=Fence(found.stored), note=note)
+    return found.tables
 
 
 async def _position(source: SourceConfig, store: IngestStore) -> JournalPosition | None:

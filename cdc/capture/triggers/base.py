@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.errors import InstallError
-from cdc.model.finding import Finding, Repaired, Severity, SurveyedTable
+from cdc.model.finding import MANY, Finding, Repaired, Severity, SurveyedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,15 @@ class Plan:
     notes: tuple[str, ...] = ()
     obstacle: InstallError | None = None
     refused: Mapping[str, InstallError] = field(default_factory=dict)
+
+
+def unread_notes(changes: int) -> tuple[str, ...]:
+    """Return the note of a plan that drops a journal with unread changes, which were counted up to `MANY`."""
+    if not changes:
+        return ()
+    count = f"More than {MANY:,}" if changes > MANY else f"{changes:,}"
+    have = "1 change in the journal has" if changes == 1 else f"{count} changes in the journal have"
+    return (f"{have} not been read and will be lost.",)
 
 
 Progress = Callable[[str], None]

@@ -14,7 +14,7 @@ from pymysql.connections import Connection
 from cdc import sqlfile
 from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, hide_nothing, within
 from cdc.capture.triggers.mysql_apply import SESSION, LockPatience, run, run_each
-from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of
+from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of, unread_changes
 from cdc.capture.triggers.mysql_plan import extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
 from cdc.capture.triggers.mysql_probe import capture_findings, prove
 from cdc.capture.triggers.mysql_rights import grants_text
@@ -69,8 +69,8 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     def _plan_install(self, found: MySQLState, captures: Sequence[Capture]) -> Plan:
         return install_plan(found, captures)
 
-    def _plan_uninstall(self, _connection: Connection[Any], found: MySQLState) -> Plan:
-        return uninstall_plan(found)
+    def _plan_uninstall(self, connection: Connection[Any], found: MySQLState) -> Plan:
+        return uninstall_plan(found, unread_changes(connection, found))
 
     def script(self, plan: Plan) -> str:
         lines = [f"-- {note}" for note in plan.notes]

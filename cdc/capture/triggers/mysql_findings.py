@@ -197,10 +197,24 @@ def _definers(found: MySQLState) -> Iterator[Finding]:
 
 
 def _backlog(connection: Connection[Any], found: MySQLState) -> Finding:
+    waiting = _waiting(connection, found)
+    if waiting is None:
+        return Finding("backlog", Severity.WARNING, "This account may not read the journal.", "Grant it SELECT on it.")
+    return backlog(*waiting)
+
+
+def unread_changes(connection: Connection[Any], found: MySQLState) -> int:
+    """Return the changes in the journal, up to a limit; 0 where there is none, or this account may not read it."""
+    waiting = _waiting(connection, found) if JOURNAL in found.own_objects else None
+    return waiting[0] if waiting else 0
+
+
+def _waiting(connection: Connection[Any], found: MySQLState) -> tuple[int, float, int, int] | None:
+    """Return changes, age (seconds), bytes of disk and gaps; None when the journal cannot be read."""
     try:
         if found.server.flavour is Flavour.MYSQL:  # else sizes may be a day old
             rows(connection, "SET SESSION information_schema_stats_expiry = 0")
         changes, age, gaps, disk = rows(connection, sqlfile.load("mysql/queries.sql#backlog"))[0]
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-        return Finding("backlog", Severity.WARNING, "This account may not read the journal.", "Grant it SELECT on it.")
-    return backlog(int(changes), float(age), int(disk), int(gaps))
+        return None
+    return int(changes), float(age), int(disk), int(gaps)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 
-from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.base import Plan, Step, unread_notes
 from cdc.capture.triggers.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.capture.triggers.mysql_probe import probe_steps, proof
 from cdc.capture.triggers.mysql_render import (
@@ -196,14 +196,15 @@ def _parents_of(found: MySQLState, captured: Collection[str], tables: Collection
     }
 
 
-def uninstall_plan(found: MySQLState) -> Plan:
-    """It must work whatever is missing: it is what helps when the ERP's writes fail because of us."""
+def uninstall_plan(found: MySQLState, waiting: int = 0) -> Plan:
+    """It must work whatever is missing: it is what helps when the ERP's writes fail because of us.  ``waiting``:
+    changes in the journal that nobody has read."""
     steps = _trigger_steps(found, [], {})
     drops = [f"DROP PROCEDURE IF EXISTS {quote(WAIT)}"] if WAIT in found.own_objects else []
     drops += [f"DROP TABLE IF EXISTS {quote(name)}" for name in TABLES if name in found.own_objects]
     if drops:
         steps.append(Step("remove the journal", "", tuple(drops)))
-    return Plan(tuple(steps))
+    return Plan(tuple(steps), unread_notes(waiting))
 
 
 def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> list[Step]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cdc.capture.triggers import postgres_render as sql
-from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.base import Plan, Step, unread_notes
 from cdc.capture.triggers.postgres_refusal import refuse_server, refuse_tables
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_journal import PROBE
@@ -99,8 +99,7 @@ def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
     tables = sorted({*found.captures, *found.functions} - {PROBE})
     forgets = "cdc_capture" in found.server.present
     steps = [_forget(table) if forgets else Step(_STOP + table, table, (sql.drop_function(table),)) for table in tables]
-    notes = (f"{waiting} changes in the journal have not been read and will be lost.",) if waiting else ()
-    return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), notes)
+    return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), unread_notes(waiting))
 
 
 def drift(found: PostgresState, capture: Capture) -> list[str]:

@@ -50,6 +50,9 @@ def test_install_twice_and_uninstall(shop: Database) -> None:
     assert schema(shop) != before
     assert there.plan_install(CAPTURES) == Plan(())
     assert {f.check for f in there.findings(CAPTURES) if f.severity is not Severity.OK} <= {"foreign keys"}  # MySQL 9
+    assert there.plan_uninstall().notes == ()
+    shop.execute("UPDATE users SET email = 'a@b.example' LIMIT 1")
+    assert there.plan_uninstall().notes == ("1 change in the journal has not been read and will be lost.",)
     uninstall(shop)
     assert schema(shop) == before
     assert there.plan_uninstall() == Plan(())

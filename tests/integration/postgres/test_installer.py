@@ -86,7 +86,7 @@ def test_uninstall_restores_the_schema(plain: Database) -> None:
     assert dump(plain) != before
     plain.execute("INSERT INTO customers VALUES ('1', 'a')")
     plan = installer.plan_uninstall()
-    assert plan.notes == ("1 changes in the journal have not been read and will be lost.",)
+    assert plan.notes == ("1 change in the journal has not been read and will be lost.",)
     assert [step.table for step in plan.steps][-1] == ""
     installer.apply(plan, silent)
     assert dump(plain) == before

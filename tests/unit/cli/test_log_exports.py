@@ -48,7 +48,7 @@ def test_deliveries_are_exported_with_their_attempts(
 def test_an_event_is_expunged(run_cdc: Callable, folder: Path) -> None:
     on_outbox(folder, fill)
     refused = run_cdc("event", "expunge", "evt_2", code=2).stderr
-    assert "Empty the payloads of 1 events for good? Nobody is there to ask." in refused
+    assert "The payloads of 1 event will be emptied for good" in refused
     assert json.loads(run_cdc("event", "expunge", "evt_2", "--yes", "--json").stdout) == {"events": 1, "cancelled": 0}
     shown = {each["id"]: each for each in lines(run_cdc("event", "export").stdout)}
     assert (shown["evt_2"]["expunged"], shown["evt_2"]["payload"]) == (True, None)

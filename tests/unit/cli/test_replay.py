@@ -91,7 +91,7 @@ def test_a_replay_makes_due(run_cdc: Callable, folder: Path) -> None:
 def test_a_replay_asks_first(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_outbox(folder, fill)
     refused = run_cdc("replay", "--event", "*", code=2).stderr
-    assert "Send 4 deliveries? Nobody is there to ask." in refused
+    assert "Send 4 deliveries again? There is no terminal to ask on." in refused
     assert "--yes" in refused
     monkeypatch.setattr(output, "_somebody_there", lambda: True)
     run_cdc("replay", "--event", "*", code=130, stdin="n\n")

@@ -1,0 +1,124 @@
+"""Commands that destroy something ask on a terminal and count what will be lost; scripts are not asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cdc.cli import output
+from cdc.model.backfill import Backfill
+from cdc.model.change import Operation, Quarantined
+from cdc.model.position import Position
+from cdc.outbox.base import OutboxStore
+from support.cli_log import NOW, fill, on_outbox
+from support.outboxes import endpoint, event, store
+
+PASSWORD = "a good enough password"
+
+
+async def _fill(outbox: OutboxStore) -> None:
+    """ep_a with two waiting and four finished deliveries, a backfill, a skipped change."""
+    await fill(outbox)
+    await store(outbox, event(5, "facturascli:5"), event(6, "facturascli:6"), now=NOW, position="q")
+    await outbox.add_endpoint(replace(endpoint("ep_b"), former_secret="whsec_" + "QUFB" * 8, former_secret_until=NOW))
+    running = Backfill("bf_1", "main", "facturascli", "cli:ann", NOW, estimate=400_000)
+    await outbox.add_backfill(replace(running, rows=120_000))
+    skipped = Quarantined("q1", "facturascli", Operation.UPDATE, {"id": 1}, "t", NOW, "it fails")
+    await outbox.store("other", Position("p"), [], {}, NOW, quarantined=[skipped])
+
+
+@pytest.fixture
+def ask(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """``ask("endpoint", "remove", "ep_a", answer="n")``, on a terminal."""
+    on_outbox(folder, _fill)
+    run_cdc("user", "add", "ann", "--role", "manager", "--password-file", "-", stdin=PASSWORD)
+    run_cdc("user", "add", "eve", "--role", "manager", "--password-file", "-", stdin=PASSWORD)
+    run_cdc("user", "totp", "eve")
+    run_cdc("token", "add", "shop", "--scope", "read")
+    monkeypatch.setattr(output, "_somebody_there", lambda: True)
+
+    def call(*arguments: str, answer: str) -> str:
+        return str(run_cdc(*arguments, stdin=answer, code=0 if answer == "y" else 130).stderr)
+
+    return call
+
+
+DESTROYING = [
+    (("endpoint", "remove", "ep_a"), ("ep_a (https://", "has 2 waiting deliveries and 4 in the log", "Remove it?")),
+    (("endpoint", "rotate-secret", "ep_a"), ("2 waiting deliveries", "present secret also signs for 24 h", "Replace")),
+    (("endpoint", "rotate-secret", "ep_b", "--overlap", "0"), ("stops signing at once", "The secret before it")),
+    (("token", "remove", "shop"), ("Token shop (tok_", "scope read, never used", "Remove it?")),
+    (("user", "remove", "ann"), ("User ann (manager)", "1 manager will remain")),
+    (("user", "totp", "eve"), ("The authenticator app of user eve will no longer work",)),
+    (("user", "totp", "eve", "--off"), ("The authenticator app of user eve will no longer work",)),
+    (("quarantine", "remove", "q1"), ("1 skipped change will be deleted",)),
+    (("quarantine", "remove", "--all"), ("1 skipped change will be deleted",)),
+    (("backfill", "--cancel", "bf_1"), ("bf_1 of facturascli has sent 0 rows of about 400,000",)),
+    (("event", "expunge", "evt_1", "evt_2"), ("The payloads of 2 events will be emptied for good",)),
+    (("replay", "--endpoint", "ep_a"), ("Send 4 deliveries again?",)),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), DESTROYING, ids=[" ".join(each[0]) for each in DESTROYING])
+def test_terminal_is_asked_with_the_loss_counted(
+    ask: Callable, folder: Path, arguments: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    before = on_outbox(folder, _state)
+    refused = ask(*arguments, answer="n")
+    for text in told:
+        assert text in refused
+    assert "[y/N]" in refused
+    assert refused.endswith("Nothing was changed.\n")
+    assert on_outbox(folder, _state) == before
+    ask(*arguments, answer="y")
+
+
+@pytest.mark.parametrize("arguments", [each[0] for each in DESTROYING], ids=" ".join)
+def test_yes_asks_nothing(ask: Callable, arguments: tuple[str, ...]) -> None:
+    assert "[y/N]" not in ask(*arguments, "--yes", answer="y")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [each[0] for each in DESTROYING if each[0][0] not in ("event", "replay") and "--all" not in each[0]],
+    ids=" ".join,
+)
+def test_script_without_a_terminal_continues_as_before(
+    ask: Callable, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(output, "_somebody_there", lambda: False)
+    assert "[y/N]" not in ask(*arguments, answer="y")
+
+
+def test_removal_of_something_that_is_not_there_is_an_error_before_the_question(ask: Callable) -> None:
+    for arguments in (["endpoint", "remove", "ep_none"], ["token", "remove", "none"], ["user", "remove", "none"]):
+        with pytest.raises(AssertionError, match="There is no"):
+            ask(*arguments, answer="y")
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_uninstalling_triggers_asks_once_for_each_source(
+    run_cdc: Callable, installer: object, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    assert installer
+    run_cdc("install-triggers")
+    monkeypatch.setattr(output, "_somebody_there", lambda: True)
+    done = run_cdc("uninstall-triggers", "--json", stdin=answer, code=0 if answer == "y" else 130)
+    assert "Source main: the triggers of 0 tables and the journal will be removed" in done.stderr
+    assert done.stderr.count("[y/N]") == 1
+    left = json.loads(run_cdc("uninstall-triggers", "--json", "--yes").stdout)["sources"][0]["applied"]
+    assert left is (answer == "n")
+
+
+async def _state(outbox: OutboxStore) -> tuple[object, ...]:
+    return (
+        await outbox.endpoints(),
+        await outbox.counts(),
+        await outbox.backfills(9),
+        await outbox.quarantined(9),
+        [each.expunged for each in await outbox.events(9)],
+    )
