@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Final
 
+from cdc.model.errors import SourceError
+
+ZSTANDARD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _PACKAGE: Final = "facturascripts-cdc"
 
 
@@ -21,3 +27,17 @@ def install_hint(extra: str) -> str:
     wanted = re.compile(rf"""\bextra\s*==\s*["']{re.escape(extra)}["']""")
     packages = [line.partition(";")[0].strip() for line in listed if wanted.search(line)]
     return f"Install it with: {shlex.join([sys.executable, '-m', 'pip', 'install', *packages])}"
+
+
+def has_zstandard() -> bool:
+    return find_spec("zstandard") is not None
+
+
+def zstandard() -> ModuleType:
+    """Return the package of that name.  Raises `SourceError` when it is not installed."""
+    try:
+        return import_module("zstandard")
+    except ImportError as error:
+        raise SourceError(
+            "MySQL compresses transactions, and the package that reads them is not installed.", install_hint("zstd")
+        ) from error

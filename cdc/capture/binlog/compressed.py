@@ -9,10 +9,9 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
-import zstandard
-
 from cdc.capture.binlog.cursor import EventCursor
 from cdc.capture.binlog.event import LogEventType
+from cdc.extras import zstandard
 from cdc.model.errors import MalformedEvent
 
 #: Compressed kinds of events → the plain ones that they become.
@@ -92,12 +91,13 @@ def payload(body: bytes) -> Iterator[bytes]:
 
 
 def _decompressed(data: bytes, length: int) -> Iterator[bytes]:
-    stream = zstandard.ZstdDecompressor().stream_reader(BytesIO(data), read_across_frames=True)
+    library = zstandard()
+    stream = library.ZstdDecompressor().stream_reader(BytesIO(data), read_across_frames=True)
     total = 0
     while True:
         try:
             plain = stream.read(_STEP)
-        except zstandard.ZstdError as error:
+        except library.ZstdError as error:
             raise MalformedEvent("A compressed transaction of the log is damaged.") from error
         if not plain:
             break

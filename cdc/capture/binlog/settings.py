@@ -10,6 +10,7 @@ from pymysql.connections import Connection
 
 from cdc import sqlfile
 from cdc.database.mysql_connection import rows
+from cdc.extras import has_zstandard, install_hint
 
 _CONFIGURATION = "and put it into the server's configuration file"
 
@@ -44,6 +45,10 @@ def refused(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
         if value != wanted:
             detail = f"{name} is {value}: {meaning}."
             yield WrongSetting(name, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
+    name = "binlog_transaction_compression"
+    if settings.get(name, "OFF") != "OFF" and not has_zstandard():
+        detail = f"{name} is {settings[name]}, and the package that reads compressed transactions is not installed."
+        yield WrongSetting(name, detail, install_hint("zstd"))
 
 
 _DAY = 86_400

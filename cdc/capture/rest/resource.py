@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,8 +12,8 @@ from hashlib import blake2b
 from typing import Any
 
 import orjson
-import zstandard
 
+from cdc.extras import ZSTANDARD_MAGIC, zstandard
 from cdc.model.change import Row, Value
 from cdc.model.column import Column, ColumnKind, SecretColumns, Table
 from cdc.model.errors import SourceError
@@ -122,11 +123,13 @@ def _decimal(column: Column, value: Any) -> str:
 def pack(row: Row) -> tuple[bytes, bytes]:
     """The row's digest, and the row compressed."""
     text = orjson.dumps(row)
-    return blake2b(text, digest_size=16).digest(), zstandard.compress(text, 3)
+    return blake2b(text, digest_size=16).digest(), zlib.compress(text, 3)
 
 
 def unpack(packed: bytes) -> Row:
-    row: Row = orjson.loads(zstandard.decompress(packed))
+    """Return the row, also of an outbox whose rows were packed by zstandard."""
+    text = zstandard().decompress(packed) if packed.startswith(ZSTANDARD_MAGIC) else zlib.decompress(packed)
+    row: Row = orjson.loads(text)
     return row
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import tracemalloc
 import zlib
 
@@ -14,9 +16,10 @@ from cdc.capture.binlog.compressed import PLAIN, payload, plain_rows, plain_stat
 from cdc.capture.binlog.item import LogTransaction, SchemaChange
 from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.settings import refused
 from cdc.capture.binlog.stream import read_log
 from cdc.database.mysql_connection import Flavour
-from cdc.model.errors import MalformedEvent
+from cdc.model.errors import MalformedEvent, SourceError
 from support.log_stream import LogStream, query, rows, table_map
 
 START = LogPosition("log.000001", 4, "")
@@ -171,3 +174,16 @@ class TestMySQL:
         log.event(40, wrapped(self.inner((40, wrapped(b"")))))
         with pytest.raises(MalformedEvent, match="within another"):
             list(read_log([log.bytes], lambda _: None, START, Flavour.MYSQL))
+
+    def test_without_the_extra_it_is_refused_with_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = {"log_bin": "ON", "binlog_transaction_compression": "ON"}
+        body = wrapped(b"abc")
+        assert list(refused(settings)) == []
+        monkeypatch.setitem(sys.modules, "zstandard", None)
+        (wrong,) = refused(settings)
+        assert re.search(r"pip install .*(zstandard|zstd)", wrong.mend)
+        assert list(refused(settings | {"binlog_transaction_compression": "OFF"})) == []
+        with pytest.raises(SourceError, match="is not installed") as caught:
+            list(payload(body))
+        assert not isinstance(caught.value, MalformedEvent)  # which would be stepped over
+        assert caught.value.hint == wrong.mend

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +73,7 @@ def test_what_is_kept_comes_back(row: dict[str, Value]) -> None:
     digest, packed = pack(row)
     assert unpack(packed) == row
     assert pack(dict(row)) == (digest, packed)
+    assert unpack(zstandard.compress(orjson.dumps(row))) == row, "as earlier versions stored it"
 
 
 def test_columns_that_only_one_row_has_do_not_differ() -> None:
