@@ -61,6 +61,11 @@ class UseCases:
         self._store = service.store
         self._clock = service.clock
 
+    def event_types(self) -> Sequence[EventType]:
+        """By name; a principal of some sources sees no operational ones."""
+        sources = self._principal.sources
+        return event_types(self._config, sorted(sources)) if sources else self._service.event_types
+
     def _note(self, action: str, *subjects: str) -> Note:
         """Return the audit log's entries of what is done to each of these, to be stored with the change."""
         now = self._clock.now()

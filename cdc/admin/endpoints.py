@@ -11,13 +11,14 @@ from typing import Any
 from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import check_endpoint, check_patterns, new_endpoint
 from cdc.admin.preview import Previewed, preview
-from cdc.admin.testing import send_test
+from cdc.admin.testing import GREETING, send_test
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.errors import UsageError
+from cdc.model.event import OPERATIONS
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import Subscriber, no_endpoint
+from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
 
 #: How long a former secret signs too, unless it is said.
 OVERLAP = timedelta(hours=24)
@@ -117,12 +118,27 @@ class Endpoints(UseCases):
 
     # -- trying one -------------------------------------------------------------------------------------------------
 
-    async def send_test(self, endpoint_id: str, event_name: str = "endpoint.test") -> Attempt:
-        """Send one event; what came of it."""
+    async def send_test(self, endpoint_id: str, event_name: str = GREETING) -> Attempt:
+        """Send an example of this event, marked as a test; what came of it.  Raises `UsageError`."""
         await self._check_touchable(endpoint_id)
-        return await send_test(
-            self._config, self._store, endpoint_id, event_name, self._note("endpoint.test", endpoint_id)
-        )
+        example = None if event_name == GREETING else self._example(event_name)
+        note = self._note("endpoint.test", endpoint_id)
+        return await send_test(self._config, self._store, endpoint_id, event_name, note, example=example)
+
+    def testable(self, endpoint: Endpoint) -> list[str]:
+        """Events of which an example can be sent: those that the endpoint selects first, the greeting last."""
+        chosen = subscriber_of(endpoint)
+        source = endpoint.sources[0] if endpoint.sources else ""
+        known = [(kind.name, source if kind.table else OPERATIONS) for kind in self.event_types()]
+        selected = [name for name, origin in known if chosen.names(name, origin)]
+        return [*dict.fromkeys([*selected, *(name for name, _ in known)]), GREETING]
+
+    def _example(self, event_name: str) -> Mapping[str, Any]:
+        for kind in self.event_types():
+            if kind.name == event_name:
+                return kind.example
+        check_patterns(self._config, (event_name,))
+        raise UsageError(f"There is no example of {event_name}.", "cdc event list shows the events.")
 
     async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> list[StoredEvent]:
         """Return those that an endpoint would get with these ``events``, ``sources`` and ``condition``.  Raises

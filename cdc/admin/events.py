@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdc.admin.base import UseCases
-from cdc.config.rules import event_types, label
+from cdc.config.rules import label
 from cdc.model.log_filter import EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -22,11 +22,6 @@ _BATCH = 100
 
 
 class Events(UseCases):
-    def types(self) -> Sequence[EventType]:
-        """By name; a principal of some sources sees no operational ones."""
-        sources = self._principal.sources
-        return event_types(self._config, sorted(sources)) if sources else self._service.event_types
-
     def label(self, event: StoredEvent) -> Label:
         """The columns by which people know the event's record."""
         return label(self._config, event.source, event.name)

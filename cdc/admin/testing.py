@@ -1,11 +1,13 @@
-"""One event to one endpoint, to see whether it works."""
+"""One event to one endpoint, to see whether it works: an example of a real one, or a short greeting."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any, Final
 
 from cdc.config import Config
 from cdc.config.sending import sending
@@ -16,14 +18,24 @@ from cdc.model.event import TESTS, Event
 from cdc.outbox.base import DispatchStore
 from cdc.outbox.shared import no_endpoint
 
+#: The event that is sent when no other is chosen: no record's.
+GREETING: Final = "endpoint.test"
+
 
 async def send_test(
-    config: Config, store: DispatchStore, endpoint_id: str, event_name: str, note: Note = ()
+    config: Config,
+    store: DispatchStore,
+    endpoint_id: str,
+    event_name: str,
+    note: Note = (),
+    *,
+    example: Mapping[str, Any] | None = None,
 ) -> Attempt:
     """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
 
-    A test that fails is dead at once.  Of one that is interrupted the lease expires: `cdc run` sends it then.  Raises
-    `UsageError` when there is no such endpoint, or it is disabled: nothing is sent to it then.
+    ``example``: a payload of this event; None for the greeting.  A test that fails is cancelled.  Of one that is
+    interrupted the lease expires: `cdc run` sends it then.  Raises `UsageError` when there is no such endpoint, or it
+    is disabled: nothing is sent to it then.
     """
     from cdc.dispatch.attempt import attempt_once
     from cdc.dispatch.dispatcher import LEASE_MARGIN
@@ -36,7 +48,9 @@ async def send_test(
         raise no_endpoint(endpoint_id)
     now = clock.now()
     until = now + timedelta(seconds=endpoint.timeout + LEASE_MARGIN)
-    delivery = await store.send_test(endpoint_id, _test_event(event_name, now), worker, now, until, note=note)
+    delivery = await store.send_test(
+        endpoint_id, _test_event(event_name, now, example or {}), worker, now, until, note=note
+    )
     async with sending(config) as sender:
         outcome = await attempt_once(sender, delivery, endpoint, clock)
     ended = clock.now()
@@ -45,18 +59,19 @@ async def send_test(
     return outcome.attempt
 
 
-def _test_event(name: str, now: datetime) -> Event:
+def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
     token = secrets.token_hex(16)
-    row = {"test": token, "message": "A test of this endpoint: no record was changed."}
+    greeting = {"test": token, "message": "A test of this endpoint: no record was changed."}
     return Event(
         id=f"evt_{token}",
         name=name,
         source=TESTS,
         table=TESTS,
         record=f"{TESTS}:{token}",
-        key={"test": token},
-        data=row,
-        previous=None,
+        key=example.get("key", {"test": token}),
+        data=example.get("data", greeting),
+        previous=example.get("previous"),
         time=now,
         transaction=token,
+        inferred=example.get("inferred", False),
     )

@@ -96,7 +96,9 @@ class Rotation(RequestModel):
 
 
 class TestEvent(RequestModel):
-    event: Annotated[Name, Field(description="Its event name.")] = "endpoint.test"
+    event: Annotated[
+        Name, Field(description="An example of this event is sent, marked as a test; `endpoint.test` is a greeting.")
+    ] = "endpoint.test"
 
 
 class PreviewWanted(RequestModel):

@@ -32,12 +32,14 @@ class EventsQuery(EventsMeant, PageQuery):
 
 
 async def _types(call: OperationCall[None, None]) -> Response:
-    return Response(EventTypeList(items=[EventTypeResource(**_summary(kind)) for kind in call.admin.events.types()]))
+    return Response(
+        EventTypeList(items=[EventTypeResource(**_summary(kind)) for kind in call.admin.events.event_types()])
+    )
 
 
 async def _type(call: OperationCall[None, None]) -> Response:
     name = call.path["name"]
-    kind = next((kind for kind in call.admin.events.types() if kind.name == name), None)
+    kind = next((kind for kind in call.admin.events.event_types() if kind.name == name), None)
     if kind is None:
         raise NotFound(f"There is no event {name!r}.", "GET /api/v1/event-types lists all.")
     return Response(EventTypeDetail(**_summary(kind), payload_schema=kind.schema, example=kind.example))

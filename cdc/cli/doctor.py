@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import click
 
@@ -18,11 +18,9 @@ from cdc.mapping.catalogue import RETIRED
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError
-from cdc.model.event import TESTS
 from cdc.model.finding import Finding, Severity
-from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
-from cdc.outbox.base import LogStore, OutboxStore
+from cdc.outbox.base import OutboxStore
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
 from cdc.runtime.doctor import file_findings
@@ -126,22 +124,10 @@ async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
         return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
     checks = []
     for each in endpoints:
-        well = await _without_old_tests(store, each, counts.get(each.id, {}))
-        findings = (_check_sending(config, each) or check_endpoint(each, well), _check_retired(each))
+        sent = _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {}))
+        findings = (sent, _check_retired(each))
         checks += [Check(f"endpoint {each.id}", finding) for finding in findings if finding is not None]
     return checks
-
-
-async def _without_old_tests(
-    store: LogStore, endpoint: Endpoint, counts: dict[DeliveryState, int]
-) -> dict[DeliveryState, int]:
-    """The counts without the failed test deliveries that a good one followed."""
-    dead = counts.get(DeliveryState.DEAD, 0)
-    tests = DeliveryFilter(source=TESTS, endpoint_id=endpoint.id)
-    if not dead or not (newest := await store.deliveries(tests, 1)) or newest[0].state is not DeliveryState.DELIVERED:
-        return counts
-    failed = await store.deliveries(replace(tests, state=DeliveryState.DEAD), dead)
-    return {**counts, DeliveryState.DEAD: dead - len(failed)}
 
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:

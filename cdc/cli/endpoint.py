@@ -297,13 +297,21 @@ def rotate_secret(
 
 @endpoint.command()
 @id_argument
-@click.option("--event", "name", default="endpoint.test", metavar="NAME", show_default=True, help="Its event name.")
+@click.option(
+    "--event",
+    "name",
+    default="endpoint.test",
+    metavar="NAME",
+    show_default=True,
+    help="Send an example of this event; endpoint.test is a greeting.",
+)
 @json_option
 @pass_session
 def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) -> int:
-    """Send one test event now, and say what came of it.
+    """Send one test event now, and report the answer.
 
-    Ends with 1 when it was not accepted; it is not tried again then, but stays in the delivery log as dead.
+    The event is marked as a test: header X-Webhook-Test, "test": true in the body. Ends with 1 when it was not
+    accepted; the delivery log keeps it as cancelled, and nothing is tried again.
     """
     attempt = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.send_test(endpoint_id, name))
     if as_json:

@@ -18,7 +18,8 @@ def outcomes(
     batch: Sequence[LeasedDelivery], url: str, answer: Answer, verdict: Verdict, started_at: datetime
 ) -> list[Outcome]:
     """An attempt of each delivery, all with the same answer and verdict; the first one's carries the reason to disable
-    the endpoint.  ``url``: without secrets."""
+    the endpoint.  A test that fails is cancelled: it is neither tried again nor a dead letter.  ``url``: without
+    secrets."""
     common = url, answer.status, started_at, answer.duration, verdict.error, answer_text(answer.body)
     alike = verdict.state, verdict.due_at, "", len(batch)
     # tuple.__new__: there is one for each event that is ever sent, and calling the classes takes three times as long
@@ -29,6 +30,13 @@ def outcomes(
         )
         for each in batch
     ]
+    if verdict.state is not DeliveryState.DELIVERED and any(each.is_test for each in batch):
+        made = [  # outcomes of one batch are alike, and these are not
+            outcome._replace(state=DeliveryState.CANCELLED, due_at=None, batch=1)
+            if each.is_test
+            else outcome._replace(batch=1)
+            for each, outcome in zip(batch, made, strict=True)
+        ]
     if verdict.disable_reason:
         made[0] = made[0]._replace(disable_reason=verdict.disable_reason)
     return made
@@ -57,11 +65,9 @@ def answer_text(body: bytes) -> str:
 
 
 async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock) -> Outcome:
-    """Send the delivery and judge the answer.  A failure is final: whoever waits sees it, and may try again."""
+    """Send a test and judge the answer.  A failure is final: it is shown at once."""
     started_at = clock.now()
     answer = await sender.send(build_request(delivery, endpoint, started_at))
     verdict = judge(answer, (), delivery.attempt, clock.now(), lambda: 0.0)
-    if verdict.state is DeliveryState.PENDING:  # after 410 Gone, for when the endpoint is enabled again
-        verdict = verdict._replace(state=DeliveryState.DEAD, due_at=None)
     (outcome,) = outcomes((delivery,), public_url(endpoint.url), answer, verdict, started_at)
     return outcome

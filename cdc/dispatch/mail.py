@@ -288,6 +288,8 @@ def _of_record(event: Payload) -> Iterator[str]:
     yield ""
     if event.get("inferred"):
         yield "A conclusion: the row alone cannot tell for certain."
+    if event.get("test"):
+        yield "A test of this endpoint: no record was changed."
     if event.get("observed"):
         yield "Found by comparing: what the row was in between is not known."
     if (previous := event.get("previous")) is not None:

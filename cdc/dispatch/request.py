@@ -71,12 +71,14 @@ def _array(elements: Sequence[bytes]) -> bytes:
 def _standard(event: dict[str, Any], *, with_id: bool = False) -> bytes:
     """As the Standard Webhooks specification words it; the id travels in ``webhook-id``, unless that is a batch's."""
     body = {"type": event["event"], "timestamp": event["timestamp"], "data": event["data"]}
+    if event.get("test"):
+        body["test"] = True
     return orjson.dumps({"id": event["id"], **body} if with_id else body)
 
 
 def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     """CloudEvents 1.0, structured mode.  ``source`` and ``id`` together are unique, as it demands; the extension
-    attributes ``transaction``, ``inferred`` and ``observed`` are there when the event has them."""
+    attributes ``transaction``, ``inferred``, ``observed`` and ``test`` are there when the event has them."""
     envelope = {
         "specversion": "1.0",
         "id": event["id"],
@@ -88,7 +90,7 @@ def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     }
     if event.get("transaction"):
         envelope["transaction"] = event["transaction"]
-    for conclusion in ("inferred", "observed"):
+    for conclusion in ("inferred", "observed", "test"):
         if event.get(conclusion):
             envelope[conclusion] = True
     return orjson.dumps({**envelope, "data": event["data"]})
@@ -99,6 +101,8 @@ USER_AGENT = f"facturascripts-cdc/{__version__}"
 ORIGIN_HEADER = "WebHook-Request-Origin"
 #: In place of an event's name where a request carries an array.
 BATCH = "batch"
+#: Marks the request of a test, in which no record changed.
+TEST_HEADER = "X-Webhook-Test"
 
 
 class WebhookRequest(NamedTuple):
@@ -119,15 +123,15 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
     An endpoint that wants batches gets an array of one: its receiver has one shape to parse."""
     if endpoint.batched:
         return build_batch((delivery,), endpoint, now)
-    return _signed(
-        render(delivery, _format(endpoint), endpoint.fields), delivery.event_id, delivery.event_name, endpoint, now
-    )
+    body = render(delivery, _format(endpoint), endpoint.fields)
+    return _signed(body, delivery.event_id, delivery.event_name, endpoint, now, test=delivery.is_test)
 
 
 def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
     """All of them in one request, signed as one; ``now`` as of `build_request`."""
     body = render_batch(deliveries, _format(endpoint), endpoint.fields)
-    return _signed(body, batch_id([each.event_id for each in deliveries]), BATCH, endpoint, now)
+    webhook_id, test = batch_id([each.event_id for each in deliveries]), all(each.is_test for each in deliveries)
+    return _signed(body, webhook_id, BATCH, endpoint, now, test=test)
 
 
 def _format(endpoint: Endpoint) -> PayloadFormat:
@@ -140,7 +144,7 @@ def batch_id(event_ids: Sequence[str]) -> str:
     return f"batch_{hashlib.sha256(' '.join(sorted(event_ids)).encode()).hexdigest()[:32]}"
 
 
-def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: datetime) -> WebhookRequest:
+def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: datetime, *, test: bool) -> WebhookRequest:
     timestamp = int(now.timestamp())
     signing = _signing(endpoint, now)
     headers = {
@@ -158,6 +162,8 @@ def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: dat
         if signature_of(secret) is Signature.V1:
             headers["X-Webhook-Signature"] = plain_signature(secret, body.content)
             break
+    if test:
+        headers[TEST_HEADER] = "true"
     if endpoint.origin:
         headers[ORIGIN_HEADER] = endpoint.origin
     if endpoint.headers:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
+from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
@@ -208,13 +209,13 @@ class Examples:
         return self._payload(rule.event, self._change(rule.table, operation, *images, secrets=secrets))
 
     def _row(self, table: str) -> Row:
-        if table in ROWS:
-            return ROWS[table]
-        known = self._tables.get(table)
+        """With every column of a table that is known."""
+        chosen, known = ROWS.get(table, {}), self._tables.get(table)
         if known is None:
-            return {"id": 1, "nombre": "Ejemplo"}
+            return chosen or {"id": 1, "nombre": "Ejemplo"}
         secrets = self._catalogue.capture_of(table).hidden.of([c.name for c in known.columns], known.key)
-        return {c.name: FORMS[c.kind].example for c in known.columns if c.name not in secrets}
+        columns = {c.name: FORMS[c.kind].example for c in known.columns if c.name not in secrets}
+        return {**columns, **chosen}
 
     def _edit(self, table: str, row: Row) -> tuple[str, Value]:
         quiet = self._catalogue.noise_of(table) | set(self._key(table))
@@ -244,7 +245,9 @@ class Examples:
     def _payload(self, name: str, change: RowChange, existing: Existing | None = None) -> dict[str, Any]:
         first = ROWS.get(change.table, {}).get(STATE_COLUMN)
         near = STATES if isinstance(first, int) else {}
-        facts = Facts(states={int(first or 0) + distance: state for distance, state in near.items()})
+        facts = Facts(
+            {int(first or 0) + distance: state for distance, state in near.items()}, children=self._children()
+        )
         token = "7301" if existing is None else backfill_token(existing)
         transaction = Transaction(token, (change,), existing=existing)
         mapped = self._mapper.map_batch("main", merged([transaction]), facts, {})
@@ -252,6 +255,15 @@ class Examples:
         event = next((event for event in (*mapped.events, *released.events) if event.name == name), None)
         payload: dict[str, Any] = json.loads(event_payload(event)) if event is not None else {}
         return payload
+
+    def _children(self) -> dict[Child, dict[Value, list[Row]]]:
+        """One row for each kind of child that is included, whichever example owns it."""
+        found: dict[Child, dict[Value, list[Row]]] = {}
+        for entity in self._catalogue.entities:
+            for child in (entity.children[kind] for kind in entity.include):
+                owner = self._row(entity.table)[child.column]
+                found[child] = {owner: [{**self._row(child.table), child.column: owner}]}
+        return found
 
 
 def _operation(rule: Rule) -> Operation:

@@ -42,6 +42,7 @@ def payload_schema(name: str, key: Schema, data: Schema, previous: Schema | None
     }
     required = list(properties)
     properties["observed"] = {"const": True, "description": "Found by comparing two looks at the row (capture by API)."}
+    properties["test"] = {"const": True, "description": "An example that tests an endpoint: no record was changed."}
     if previous is not None:
         properties["previous"] = previous | {"description": "Former values of what changed; only after an update."}
     if inferred:

@@ -9,16 +9,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+import orjson
 
 from cdc.model.audit import Note
-from cdc.model.event import Event
+from cdc.model.event import TESTS, Event
+
+_TEST_RECORD: Final = f"{TESTS}:"
 
 
 class DeliveryState(StrEnum):
     """``WAITING``: an earlier event of the same record is not finished.  ``PENDING``: may be sent once due.
-    ``LEASED``: a dispatcher has it.  ``DELIVERED``, ``DEAD`` (dead letter), ``CANCELLED`` (its endpoint was removed)
-    are final until someone retries by hand."""
+    ``LEASED``: a dispatcher has it.  ``DELIVERED``, ``DEAD`` (dead letter), ``CANCELLED`` (its endpoint was removed,
+    or it was a test that failed) are final until someone retries by hand."""
 
     WAITING = "waiting"
     PENDING = "pending"
@@ -49,6 +53,11 @@ class LeasedDelivery(NamedTuple):
     attempt: int
     lease_until: datetime
     body_event: bytes
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it tries its endpoint.  A table of a source may be called as those of tests, so the event decides."""
+        return self.record.startswith(_TEST_RECORD) and orjson.loads(self.body_event).get("test") is True
 
 
 class Attempt(NamedTuple):
@@ -126,6 +135,10 @@ class DeliveryView:
     last_status: int | None
     last_error: str
     expunged: bool = False
+
+    @property
+    def is_test(self) -> bool:
+        return self.source == TESTS and self.record.startswith(_TEST_RECORD)
 
 
 class QueueStore(Protocol):

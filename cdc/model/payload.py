@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cdc.model.event import Event
+from cdc.model.event import TESTS, Event
 
 
 @lru_cache(maxsize=64)  # events of one moment come together
@@ -34,4 +34,6 @@ def event_payload(event: Event) -> bytes:
         payload["inferred"] = True
     if event.observed:
         payload["observed"] = True
+    if event.source == TESTS:
+        payload["test"] = True
     return orjson.dumps(payload)

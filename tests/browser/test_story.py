@@ -109,7 +109,7 @@ async def _add_endpoint(tab: Tab, url: str) -> str:
 async def _send_test(tab: Tab, receiver: Receiver, secret: str) -> None:
     await tab.button("Send a test").click()
     await expect(tab.page.get_by_role("status")).to_contain_text("204")
-    await receiver.got("endpoint.test")
+    await receiver.got("invoice.paid")
     sent = receiver.inbox.received[-1]
     assert verify(secret, sent.headers, sent.body, datetime.now(UTC)).verified
     shown = tab.page.locator("#test")

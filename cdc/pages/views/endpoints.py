@@ -12,6 +12,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Role
+from cdc.admin.testing import GREETING
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint, Order, PayloadFormat
@@ -69,6 +70,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         names=await names_of(page, (each.event_id for each in last)),
         signature=_signature(found),
         trial=trial,
+        testable=page.admin.endpoints.testable(found) if page.manages else [],
     )
 
 
@@ -181,7 +183,7 @@ async def remove(page: Page) -> web.StreamResponse:
 async def test(page: Page) -> web.StreamResponse:
     """Shown at once: what was sent and what came back."""
     found = await page.admin.endpoints.get(page.path("id"))
-    attempt = await page.admin.endpoints.send_test(found.id)
+    attempt = await page.admin.endpoints.send_test(found.id, (await page.form()).get("event", GREETING))
     store = page.site.store
     view, event = await store.delivery(attempt.delivery_id), await store.event(attempt.event_id)
     sent = request_of(view, event, found, attempt.started_at) if view and event else None

@@ -8,16 +8,27 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jsonschema
+import orjson
 import pytest
 
 from cdc.admin.testing import send_test
+from cdc.cli.doctor import check_endpoint
 from cdc.config import Config
+from cdc.config.rules import event_types
 from cdc.demo.receiver import Received, receiver_app
-from cdc.dispatch.request import batch_id
+from cdc.dispatch.attempt import outcomes
+from cdc.dispatch.request import batch_id, build_request
+from cdc.dispatch.retry import Answer, Verdict
 from cdc.dispatch.signing import new_secret
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.facturascripts.schema import tables
+from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.endpoint import PayloadFormat
 from cdc.model.errors import UsageError
+from cdc.model.event import Event
+from cdc.model.finding import Severity
 from cdc.model.log_filter import DeliveryFilter
+from cdc.model.payload import event_payload
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.outboxes import open_outbox
@@ -57,6 +68,12 @@ async def send(config: Config, endpoint_id: str, event_name: str) -> Attempt:
         return await send_test(config, store, endpoint_id, event_name)
 
 
+def lease_of(made: Event) -> LeasedDelivery:
+    """The event's delivery, under way."""
+    parts = made.id, made.name, made.record, 1, datetime.now(UTC), event_payload(made)
+    return LeasedDelivery("dlv_1", "ep_1", *parts)
+
+
 async def deliveries(config: Config) -> list[DeliveryView]:
     """Newest first."""
     async with outbox(config) as store:
@@ -81,6 +98,47 @@ async def test_a_receiver_of_batches_is_tested_with_an_array(config: Config) -> 
     assert received.headers["webhook-id"] == batch_id([attempt.event_id])
 
 
+@pytest.mark.parametrize("wanted", list(PayloadFormat))
+async def test_an_example_has_every_column_and_is_marked_as_a_test(config: Config, wanted: PayloadFormat) -> None:
+    got: list[Received] = []
+
+    async def take(received: Received) -> None:
+        got.append(received)
+
+    kind = next(each for each in event_types(config) if each.name == "invoice.paid")
+    secret = new_secret()
+    async with served(receiver_app(secret, take)) as url, outbox(config) as store:
+        await store.add_endpoint(endpoint(url, secret=secret, format=wanted))
+        attempt = await send_test(config, store, "ep_1", "invoice.paid", example=kind.example)
+        stored = await store.event(attempt.event_id)
+    (received,) = got
+    assert (attempt.status, received.verified, received.headers["X-Webhook-Test"]) == (204, True, "true")
+    body = orjson.loads(received.body)
+    assert body["test"] is True
+    assert body["data"].keys() == {column.name for column in tables()["facturascli"].columns}
+    assert (body["data"]["codigo"], body["data"]["pagada"]) == ("FAC2026A12", True)
+    assert stored is not None
+    jsonschema.validate(stored.payload, kind.schema)
+
+
+async def test_a_real_event_is_not_marked_as_a_test() -> None:
+    leased = lease_of(event(1, "test:1"))
+    request = build_request(leased, endpoint("https://shop.example.com"), datetime.now(UTC))
+    assert "X-Webhook-Test" not in request.headers
+    assert "test" not in orjson.loads(request.body)
+
+
+def test_a_test_among_other_deliveries_of_a_failed_batch_ends_alone() -> None:
+    batch = [lease_of(event(1)), lease_of(event(2, "test:2")._replace(source="test"))]
+    due = datetime.now(UTC)
+    verdict = Verdict(DeliveryState.PENDING, "no", due)
+    made = outcomes(batch, "https://shop.example.com", Answer(500, 0.1), verdict, due)
+    assert [(each.state, each.due_at, each.batch) for each in made] == [
+        (DeliveryState.PENDING, due, 1),
+        (DeliveryState.CANCELLED, None, 1),
+    ]
+
+
 async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
     async with receiver(answer("204 No Content")) as port:
         await add(config, port)
@@ -95,21 +153,27 @@ async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
 
 
 @pytest.mark.parametrize("status", ["500 Internal Server Error", "429 Too Many Requests", "302 Found"])
-async def test_a_refused_test_is_dead_at_once(config: Config, status: str) -> None:
+async def test_a_refused_test_ends_without_a_dead_letter(config: Config, status: str) -> None:
     async with receiver(answer(status, "Retry-After: 60", body=b"no\0")) as port:
         await add(config, port)
         attempt = await send(config, "ep_1", "endpoint.test")
     assert attempt.error.startswith(f"The endpoint answered {status}")
     assert attempt.answer == "no\ufffd"
     test, _ = await deliveries(config)
-    assert (test.state, test.last_error) == (DeliveryState.DEAD, attempt.error)
+    assert (test.state, test.last_error, test.is_test) == (DeliveryState.CANCELLED, attempt.error, True)
+    async with outbox(config) as store:
+        (found,) = await store.endpoints()
+        counts = (await store.counts())["ep_1"]
+    assert found.failing_since is None
+    assert DeliveryState.DEAD not in counts
+    assert check_endpoint(found, counts).severity is Severity.OK
 
 
-async def test_without_an_answer_it_is_dead_as_well(config: Config) -> None:
+async def test_a_test_without_an_answer_ends_without_a_dead_letter(config: Config) -> None:
     async with receiver(resets()) as port:
         await add(config, port)
         assert (await send(config, "ep_1", "endpoint.test")).status is None
-    assert (await deliveries(config))[0].state is DeliveryState.DEAD
+    assert (await deliveries(config))[0].state is DeliveryState.CANCELLED
 
 
 async def test_gone_disables_the_endpoint_as_in_dispatch(config: Config) -> None:
@@ -117,7 +181,7 @@ async def test_gone_disables_the_endpoint_as_in_dispatch(config: Config) -> None
         await add(config, port)
         await send(config, "ep_1", "endpoint.test")
     test, other = await deliveries(config)
-    assert (test.state, other.state) == (DeliveryState.DEAD, DeliveryState.PENDING)
+    assert (test.state, other.state) == (DeliveryState.CANCELLED, DeliveryState.PENDING)
     async with outbox(config) as store:
         (found,) = await store.endpoints()
         (told,) = await store.events(10, pattern="endpoint.disabled")

@@ -132,18 +132,25 @@ def test_testing_an_endpoint_that_refuses(run_cdc: Callable) -> None:
     attempt = json.loads(run_cdc("endpoint", "test", identity, "--json", code=1).stdout)
     assert (attempt["event"], attempt["status"], attempt["number"]) == ("endpoint.test", None, 1)
     assert attempt["error"]
-    dead = json.loads(run_cdc("delivery", "list", "--state", "dead", "--json").stdout)["deliveries"]
-    assert [each["id"] for each in dead] == [attempt["delivery"]]
-    assert "did not take 1 deliveries" in run_cdc("doctor", code=1).stdout
+    assert json.loads(run_cdc("delivery", "list", "--state", "dead", "--json").stdout)["deliveries"] == []
+    ended = json.loads(run_cdc("delivery", "list", "--state", "cancelled", "--json").stdout)["deliveries"]
+    assert [each["id"] for each in ended] == [attempt["delivery"]]
+    assert f"OK       endpoint {identity}" in run_cdc("doctor", code=1).stdout
     run_cdc("delivery", "retry", attempt["delivery"])
     assert json.loads(run_cdc("delivery", "show", attempt["delivery"], "--json").stdout)["state"] == "pending"
+    assert (
+        "Did you mean invoice.paid or"
+        in run_cdc("endpoint", "test", identity, "--event", "invoice.payed", code=2).stderr
+    )
+    example = json.loads(run_cdc("endpoint", "test", identity, "--event", "invoice.paid", "--json", code=1).stdout)
+    assert example["event"] == "invoice.paid"
     run_cdc("endpoint", "disable", identity)
     assert "is disabled" in run_cdc("endpoint", "test", identity, code=2).stderr
     run_cdc("endpoint", "test", "ep_none", code=2)
 
 
 def test_testing_an_endpoint_that_accepts(run_cdc: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def accepted(*_: object) -> Attempt:
+    async def accepted(*_: object, **__: object) -> Attempt:
         return Attempt("dlv_1", 1, "evt_1", "endpoint.test", URL, 204, NOW, 0.012, "", "")
 
     monkeypatch.setattr("cdc.admin.endpoints.send_test", accepted)
