@@ -139,7 +139,7 @@ def _form(
         wrong=told,
         preview=preview,
         names=names(page, preview[1] if preview else ()),
-        groups=endpoint_form.groups(page.admin.events.types(), form.events),
+        groups=endpoint_form.groups(page.admin.events.event_types(), form.events),
         sources=[name for name in config.source if page.admin.sources.visible(name)],
         formats=list(PayloadFormat),
         orders=list(Order),
@@ -149,7 +149,7 @@ def _form(
 
 
 def _known(page: Page) -> frozenset[str]:
-    return frozenset(kind.name for kind in page.admin.events.types())
+    return frozenset(kind.name for kind in page.admin.events.event_types())
 
 
 async def rotate(page: Page) -> web.StreamResponse:

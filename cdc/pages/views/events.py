@@ -66,7 +66,7 @@ async def event(page: Page) -> web.StreamResponse:
 
 async def catalogue(page: Page) -> web.StreamResponse:
     wanted, text = page.query("q").lower(), page.language.text
-    every = page.admin.events.types()
+    every = page.admin.events.event_types()
     kinds = [kind for kind in every if wanted in f"{kind.name} {kind.table} {text(kind.when)}".lower()]
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     return page.render("catalogue.html", groups=groups, wanted=page.query("q"))
@@ -74,7 +74,7 @@ async def catalogue(page: Page) -> web.StreamResponse:
 
 async def kind(page: Page) -> web.StreamResponse:
     name = page.path("name")
-    found = next((each for each in page.admin.events.types() if each.name == name), None)
+    found = next((each for each in page.admin.events.event_types() if each.name == name), None)
     if found is None:
         raise NotFound(page.language.text("There is no such event."))
     return page.render("event_kind.html", kind=found, example=pretty(found.example), schema=pretty(found.schema))
