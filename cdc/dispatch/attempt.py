@@ -21,12 +21,16 @@ def outcomes(
     the endpoint.  A test that fails is cancelled: it is neither tried again nor a dead letter.  ``url``: without
     secrets."""
     common = url, answer.status, started_at, answer.duration, verdict.error, answer_text(answer.body)
-    alike = verdict.state, verdict.due_at, "", len(batch)
+    alike = verdict.state, verdict.due_at, "", len(batch), batch[0].endpoint_id
     # tuple.__new__: there is one for each event that is ever sent, and calling the classes takes three times as long
     made = [
         tuple.__new__(
             Outcome,
-            (tuple.__new__(Attempt, (each.id, each.attempt, each.event_id, each.event_name, *common)), *alike),
+            (
+                tuple.__new__(Attempt, (each.id, each.attempt, each.event_id, each.event_name, *common)),
+                *alike,
+                each.source,
+            ),
         )
         for each in batch
     ]

@@ -53,6 +53,7 @@ class LeasedDelivery(NamedTuple):
     attempt: int
     lease_until: datetime
     body_event: bytes
+    source: str = ""
 
     @property
     def is_test(self) -> bool:
@@ -84,13 +85,16 @@ class Outcome(NamedTuple):
     endpoint must be disabled (with the reason) in the same write.
 
     ``batch``: how many deliveries travelled in the request; their outcomes are handed on together, one behind the
-    other, and differ by the delivery alone."""
+    other, and differ by the delivery alone.  ``endpoint_id`` and ``source``: what the attempt counts for in the
+    statistics."""
 
     attempt: Attempt
     state: DeliveryState
     due_at: datetime | None = None
     disable_reason: str = ""
     batch: int = 1
+    endpoint_id: str = ""
+    source: str = ""
 
     @property
     def failed(self) -> bool:

@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from cdc.model.activity import Activity
 from cdc.model.audit import Note
 from cdc.model.backfill import BackfillStore
 from cdc.model.change import BackfillStep, Quarantined
@@ -190,6 +191,11 @@ class EndpointReader(Protocol):
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent."""
+        ...
+
+    async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
+        """Return the attempts of each period from one edge to the next, by endpoint and source, where there are any.
+        Periods that ended more than two hours ago are known by the hour only."""
         ...
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:

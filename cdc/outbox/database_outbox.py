@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from cdc.model.activity import Activity
 from cdc.model.audit import Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Quarantined
@@ -22,6 +23,7 @@ from cdc.model.position import Position
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox import (
+    activity,
     backfills,
     dispatch,
     endpoints,
@@ -214,6 +216,12 @@ class DatabaseOutbox(ABC):
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         return await self._log.read(log.counts)
+
+    async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
+        return await self._log.read(activity.activity, edges)
+
+    async def gather_activity(self, since: datetime, now: datetime) -> None:
+        await self._tidy(activity.gather, since, now)
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
         return await self._log.read(log.events, limit, after, pattern)

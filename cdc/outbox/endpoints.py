@@ -116,6 +116,7 @@ async def send_test(
         attempt=1,
         lease_until=until,
         body_event=payload,
+        source=event.source,
     )
 
 

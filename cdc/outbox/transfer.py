@@ -32,6 +32,7 @@ class TransferPart(StrEnum):
     REPLAYS = "replay"
     BACKFILLS = "backfill"
     QUARANTINE = "quarantine"
+    ACTIVITY = "activity"
     USERS = "access_user"
     TOTP_STEPS = "access_totp_step"
     SETUP = "access_setup"
@@ -65,6 +66,7 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
         "id", "found_at", "source", "table_name", "operation", "row_key", "token", "changed_at", "reason",
         "image_before", "image_after", "backfill",
     ),
+    TransferPart.ACTIVITY: ("period_start", "endpoint", "source", "shard", "delivered", "failed", "seconds"),
     TransferPart.USERS: ("name_key", "name", "role", "password_hash", "totp_secret", "stamp", "sources", "created_at"),
     TransferPart.TOTP_STEPS: ("owner", "step"),
     TransferPart.SETUP: ("digest", "expires_at"),

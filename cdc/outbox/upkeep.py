@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 import structlog
 
+from cdc.model.activity import MINUTES_KEPT
 from cdc.model.audit import Note
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
@@ -22,6 +23,8 @@ EVERY: Final = 3_600.0
 AGAIN: Final = 60.0
 #: Events of a number too great are left alone for so long: attempts at them may still be recorded.
 SETTLED: Final = timedelta(hours=1)
+
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 log = structlog.get_logger()
 
@@ -69,6 +72,11 @@ class RetentionStore(Protocol):
         `OutboxError` when they are emptied but the disk may still hold what they were: call it again."""
         ...
 
+    async def gather_activity(self, since: datetime, now: datetime) -> None:
+        """Combine the counters by minute that are later than ``since`` and older than two hours into counters by hour,
+        and remove those that are older than 400 days."""
+        ...
+
     async def forget_quarantined(self, before: datetime) -> int:
         """Remove changes that were skipped before this time; how many."""
         ...
@@ -94,11 +102,14 @@ class Kept:
 
 async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
     """Until ``stop``: a round now, and one every hour."""
-    if not (kept.days or kept.events or kept.payload_days):
-        return
+    gathered = _EVER
     while not stop.is_set():
         try:
-            await _round(store, kept, clock, stop)
+            now = clock.now()
+            await store.gather_activity(gathered, now)
+            gathered = now - MINUTES_KEPT - timedelta(seconds=EVERY)
+            if kept.days or kept.events or kept.payload_days:
+                await _round(store, kept, clock, stop)
         except OutboxError as error:
             log.warning("retention failed", error=str(error))
             await clock.wait(stop, AGAIN)

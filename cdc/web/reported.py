@@ -219,7 +219,7 @@ class Reported(Observer):
         """Attempts are counted by delivery, their durations by request."""
         self.attempted_at = self._clock.now()
         self.activity.attempted(finished, self.attempted_at)
-        for (attempt, state, _, _, batch), endpoint_id in requests(finished):
+        for (attempt, state, _, _, batch, *_), endpoint_id in requests(finished):
             status = attempt.status
             self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += batch
             durations = self.durations.get(endpoint_id)

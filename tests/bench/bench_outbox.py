@@ -58,7 +58,7 @@ def delivered(delivery: LeasedDelivery) -> Outcome:
         delivery.id, delivery.attempt, delivery.event_id, delivery.event_name, "https://example.com/hook",
         204, NOW, 0.01, "", "",
     )  # fmt: skip
-    return Outcome(attempt, DeliveryState.DELIVERED)
+    return Outcome(attempt, DeliveryState.DELIVERED, endpoint_id=delivery.endpoint_id, source=delivery.source)
 
 
 async def store(outbox: OutboxStore, first: int, last: int, size: int) -> float:

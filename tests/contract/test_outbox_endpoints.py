@@ -271,7 +271,7 @@ async def test_a_test_goes_to_one_endpoint_whatever_it_wants(outbox: OutboxStore
     await store(outbox, event(1))
     leased = await outbox.send_test("ep_a", event(2), "t", at(3), at(63))
     assert leased == LeasedDelivery(
-        leased.id, "ep_a", "evt_2", "invoice.updated", "facturascli:2", 1, at(63), event_payload(event(2))
+        leased.id, "ep_a", "evt_2", "invoice.updated", "facturascli:2", 1, at(63), event_payload(event(2)), "main"
     )
     (view,) = await outbox.deliveries(DeliveryFilter(endpoint_id="ep_a"), 10)
     assert (view.id, view.created_at, view.state, view.attempts) == (leased.id, at(3), DeliveryState.LEASED, 1)

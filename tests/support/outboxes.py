@@ -73,7 +73,7 @@ def outcome(
         "answer": "ok" if fine else "oops",
     }
     made = Attempt(delivery.id, delivery.attempt, delivery.event_id, delivery.event_name, **(defaults | attempt))
-    return Outcome(made, state, due_at, disable_reason)
+    return Outcome(made, state, due_at, disable_reason, 1, delivery.endpoint_id, delivery.source)
 
 
 async def finish(

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.activity import counted
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.event import Event
 from cdc.outbox.lanes import Lane, promote, settle
 from cdc.outbox.postgres.database import PostgresDatabase
@@ -49,8 +50,9 @@ async def lease(
             attempt=attempts,
             lease_until=until,
             body_event=payload,
+            source=source,
         )
-        for number, endpoint_id, event_id, name, record, attempts, payload in rows
+        for number, endpoint_id, event_id, name, record, attempts, payload, source in rows
     ]
 
 
@@ -69,7 +71,7 @@ async def finish(
     if announcements:  # first: it may merge lanes
         await announce(db, written(announcements), now)
     held = await _hold(db, outcomes)
-    await _record(db, [outcome.attempt for outcome in outcomes])
+    await _record(db, outcomes, now)
     ending = [(held[outcome.attempt.delivery_id], outcome) for outcome in outcomes]
     await _note_health(db, ending)
     ending = [
@@ -127,7 +129,9 @@ async def _hold(db: PostgresDatabase, outcomes: Sequence[Outcome]) -> dict[str, 
     return held
 
 
-async def _record(db: PostgresDatabase, attempts: Sequence[Attempt]) -> None:
+async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: datetime) -> None:
+    attempts = [outcome.attempt for outcome in outcomes]
+    counters = counted(outcomes, now)
     await db.write(
         "insert_attempts",
         deliveries=[delivery_number(attempt.delivery_id) for attempt in attempts],
@@ -138,4 +142,10 @@ async def _record(db: PostgresDatabase, attempts: Sequence[Attempt]) -> None:
         durations=[attempt.duration for attempt in attempts],
         errors=[attempt.error for attempt in attempts],
         answers=[attempt.answer for attempt in attempts],
+        periods=[each.since for each in counters],
+        endpoints=[each.endpoint_id for each in counters],
+        sources=[each.source for each in counters],
+        delivered=[each.delivered for each in counters],
+        failed=[each.failed for each in counters],
+        seconds=[each.seconds for each in counters],
     )

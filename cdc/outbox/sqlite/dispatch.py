@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from cdc.model.activity import counted
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.event import Event
 from cdc.outbox.lanes import settle
@@ -35,9 +36,9 @@ async def lease(
     return [
         tuple.__new__(
             LeasedDelivery,
-            (delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload),
+            (delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload, source),
         )
-        for endpoint_id, (_, number, attempts, event_id, name, record, payload) in due
+        for endpoint_id, (_, number, attempts, event_id, name, record, payload, source) in due
     ]
 
 
@@ -77,6 +78,7 @@ async def finish(
     db = database.connection
     sent = list(_requests(outcomes))
     _record(db, sent)
+    _count(db, outcomes, now)
     _note_health(db, sent)
     final = [each for each in sent if each.outcome.state.final and not each.outcome.disable_reason]
     concluded = _conclude_all(db, worker, final, now)
@@ -140,6 +142,17 @@ def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
             for outcome in each.outcomes:
                 _delivery(db, outcome)
         raise error from None
+
+
+def _count(db: sqlite3.Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Add the attempts to the statistics."""
+    db.executemany(
+        sqlite_statements()["count_attempts"],
+        [
+            (micros(minute), source, delivered, failed, seconds, endpoint_id)
+            for minute, endpoint_id, source, delivered, failed, seconds in counted(outcomes, now)
+        ],
+    )
 
 
 def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:

@@ -29,6 +29,8 @@ TIMES: Final = frozenset(
         "changed_at",
         "failing_since",
         "former_secret_until",
+        "period_start",
+        "period_end",
     }
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ taken AS (
     WHERE delivery.id = head.id
     RETURNING delivery.id, delivery.event, delivery.attempts, head.due, head.endpoint_id
 )
-SELECT taken.id, taken.endpoint_id, event.id, event.name, event.record, taken.attempts, event.payload
+SELECT taken.id, taken.endpoint_id, event.id, event.name, event.record, taken.attempts, event.payload, event.source
 FROM taken
 JOIN cdc_outbox.event ON event.sequence = taken.event
 ORDER BY taken.due, taken.id
@@ -50,22 +50,36 @@ ORDER BY delivery.id
 FOR UPDATE OF delivery
 
 -- name: insert_attempts
--- Attempts as the log keeps them.  One that the delivery's newest repeats was recorded by a write of which only the
--- answer was lost.
-INSERT INTO cdc_outbox.attempt (delivery, number, url, status, started_at, duration, error, answer)
-SELECT given.delivery, given.number, given.url, given.status, given.started_at, given.duration, given.error, given.answer
-FROM unnest(:deliveries::bigint[], :numbers::integer[], :urls::text[], :statuses::integer[],
-            :starts::timestamptz[], :durations::double precision[], :errors::text[], :answers::text[])
-     WITH ORDINALITY AS given (delivery, number, url, status, started_at, duration, error, answer, n)
-LEFT JOIN LATERAL (
-    SELECT attempt.number, attempt.status, attempt.started_at, attempt.duration, attempt.error FROM cdc_outbox.attempt
-    WHERE attempt.delivery = given.delivery
-    ORDER BY attempt.id DESC
-    LIMIT 1
-) AS last ON true
-WHERE (last.number, last.status, last.started_at, last.duration, last.error)
-      IS DISTINCT FROM (given.number, given.status, given.started_at, given.duration, given.error)
-ORDER BY given.n
+-- Attempts as the log keeps them, and counters (`counted`) for the statistics.  An attempt that the delivery's newest
+-- repeats was recorded by a write of which only the answer was lost, and so were the counters.
+WITH recorded AS (
+    INSERT INTO cdc_outbox.attempt (delivery, number, url, status, started_at, duration, error, answer)
+    SELECT given.delivery, given.number, given.url, given.status, given.started_at, given.duration, given.error, given.answer
+    FROM unnest(:deliveries::bigint[], :numbers::integer[], :urls::text[], :statuses::integer[],
+                :starts::timestamptz[], :durations::double precision[], :errors::text[], :answers::text[])
+         WITH ORDINALITY AS given (delivery, number, url, status, started_at, duration, error, answer, n)
+    LEFT JOIN LATERAL (
+        SELECT attempt.number, attempt.status, attempt.started_at, attempt.duration, attempt.error FROM cdc_outbox.attempt
+        WHERE attempt.delivery = given.delivery
+        ORDER BY attempt.id DESC
+        LIMIT 1
+    ) AS last ON true
+    WHERE (last.number, last.status, last.started_at, last.duration, last.error)
+          IS DISTINCT FROM (given.number, given.status, given.started_at, given.duration, given.error)
+    ORDER BY given.n
+    RETURNING 1
+)
+INSERT INTO cdc_outbox.activity (period_start, endpoint, source, shard, delivered, failed, seconds)
+SELECT given.period_start, endpoint.number, given.source, pg_backend_pid() & 15, given.delivered, given.failed,
+       given.seconds
+FROM unnest(:periods::timestamptz[], :endpoints::text[], :sources::text[], :delivered::bigint[], :failed::bigint[],
+            :seconds::double precision[]) AS given (period_start, endpoint, source, delivered, failed, seconds)
+JOIN cdc_outbox.endpoint ON endpoint.id = given.endpoint
+WHERE EXISTS (SELECT FROM recorded)
+ORDER BY given.period_start, endpoint.number, given.source
+ON CONFLICT (period_start, endpoint, source, shard) DO UPDATE SET
+    delivered = activity.delivered + excluded.delivered, failed = activity.failed + excluded.failed,
+    seconds = activity.seconds + excluded.seconds
 
 -- name: finish
 -- New states of deliveries that the worker holds; their leases end, and finished ones are counted.

@@ -4,7 +4,7 @@ UPDATE delivery SET worker = ?, due = ?, attempts = attempts + 1 WHERE id IN (SE
 
 -- name: due_of_endpoint
 -- Deliveries of one endpoint that may be leased, oldest due first; read only as far as the caller needs.
-SELECT delivery.due, delivery.id, delivery.attempts, event.id, event.name, event.record, event.payload
+SELECT delivery.due, delivery.id, delivery.attempts, event.id, event.name, event.record, event.payload, event.source
 FROM delivery JOIN event ON event.sequence = delivery.event
 WHERE delivery.endpoint = ? AND delivery.state = 1 AND delivery.due <= ?
 ORDER BY delivery.due, delivery.id

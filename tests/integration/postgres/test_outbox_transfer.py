@@ -58,6 +58,7 @@ async def content(outbox: OutboxStore) -> dict[str, Any]:
         "deliveries": views,
         "attempts": [await outbox.attempts(view.id) for view in views],
         "counts": await outbox.counts(),
+        "activity": await outbox.activity([NOW - timedelta(days=9999), NOW + timedelta(days=9999)]),
         "position": await outbox.position("main"),
         "states": await outbox.states("main"),
     }
@@ -73,7 +74,7 @@ async def test_all_of_it_moves_there_and_back(postgres_db: Database, tmp_path: P
     moved = json.loads(await consumer.call("outbox", "migrate", f"sqlite:///{tmp_path / 'cdc.db'}", url, "--json"))
     assert {part: number for part, number in moved.items() if number} == {
         "endpoint": 2, "event": 6, "delivery": 12, "attempt": 3, "lane_alias": 1, "source_position": 1,
-        "source_state": 1,
+        "source_state": 1, "activity": 1,
     }  # fmt: skip
     before = await content(first)
     assert {view.state for view in before["deliveries"]} == set(DeliveryState)

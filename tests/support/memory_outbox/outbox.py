@@ -9,6 +9,7 @@ from datetime import datetime
 from heapq import nsmallest
 from pathlib import Path
 
+from cdc.model.activity import counted
 from cdc.model.audit import Note
 from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Quarantined
@@ -29,6 +30,7 @@ from cdc.outbox.shared import (
     record_busy,
     subscriber_of,
 )
+from support.memory_outbox.activity import MemoryActivity
 from support.memory_outbox.backfills import MemoryBackfills
 from support.memory_outbox.quarantine import MemoryQuarantine
 from support.memory_outbox.replays import MemoryReplays
@@ -36,7 +38,7 @@ from support.memory_outbox.tables import Delivery, lane_for, sequence_of, settle
 from support.memory_outbox.upkeep import MemoryUpkeep
 
 
-class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantine):
+class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantine, MemoryActivity):
     """`OutboxStore` in dictionaries and lists."""
 
     def __init__(self) -> None:
@@ -272,6 +274,8 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
             delivery.log.append(outcome.attempt if delivery.payload else outcome.attempt._replace(answer=""))
             if (delivery.worker, delivery.attempts) == (worker, outcome.attempt.number):
                 self._conclude(delivery, outcome, now)
+        for each in counted(outcomes, now):
+            self._count(each)
         attempted: dict[str, list[Outcome]] = defaultdict(list)
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
             attempted[delivery.endpoint_id].append(outcome)
@@ -377,4 +381,5 @@ def _leased(delivery: Delivery) -> LeasedDelivery:
         attempt=delivery.attempts,
         lease_until=delivery.due,
         body_event=delivery.payload,
+        source=delivery.event.source,
     )

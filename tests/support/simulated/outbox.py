@@ -133,7 +133,7 @@ class SimulatedThread(SqliteThread):
 
     def _tell_finished(self, outcomes: list[Outcome]) -> None:
         history = self._disk.history
-        for attempt, state, due_at, _, _ in outcomes:
+        for attempt, state, due_at, *_ in outcomes:
             history.note(f"{attempt.delivery_id}.{attempt.number} {state} {due_at}")
             endpoint, due, now, worker = self._disk.database.execute(
                 "SELECT endpoint.id, due, delivery.state, worker FROM delivery "

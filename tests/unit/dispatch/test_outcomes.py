@@ -14,7 +14,8 @@ URL = "https://receiver.example/"
 
 def load(count: int) -> tuple[LeasedDelivery, ...]:
     return tuple(
-        LeasedDelivery(f"dlv_{n}", "ep_1", f"evt_{n}", f"invoice.v{n}", f"f:{n}", 2, START, b"{}") for n in range(count)
+        LeasedDelivery(f"dlv_{n}", "ep_1", f"evt_{n}", f"invoice.v{n}", f"f:{n}", 2, START, b"{}", f"s{n}")
+        for n in range(count)
     )
 
 
@@ -22,7 +23,8 @@ def test_a_success_delivers_all() -> None:
     made = outcomes(load(3), URL, Answer(204, 0.25, body=b"o\0k"), DELIVERED, START)
     assert [each.attempt[:4] for each in made] == [(f"dlv_{n}", 2, f"evt_{n}", f"invoice.v{n}") for n in range(3)]
     assert {each.attempt[4:] for each in made} == {(URL, 204, START, 0.25, "", "o\ufffdk")}
-    assert {each[1:] for each in made} == {(DeliveryState.DELIVERED, None, "", 3)}
+    assert {each[1:6] for each in made} == {(DeliveryState.DELIVERED, None, "", 3, "ep_1")}
+    assert [each.source for each in made] == ["s0", "s1", "s2"]
 
 
 def test_a_failure_is_one_for_all() -> None:

@@ -13,7 +13,7 @@ from cdc.model.errors import OutboxError
 from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, Retained, Retention, keep_tidy
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
-from support.outboxes import event, store
+from support.outboxes import endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 
 DAY = 86_400.0
@@ -94,8 +94,17 @@ async def test_an_outbox_that_fails_is_asked_again() -> None:
     assert [one.id for one in await outbox.events(9)] == ["evt_2"]
 
 
-async def test_whoever_keeps_everything_is_left_alone() -> None:
+async def test_statistics_are_gathered_every_hour_even_if_everything_is_kept() -> None:
     outbox, clock = Watched(), ManualClock()
-    async with tidying(outbox, Kept(0, 0, 0), clock) as task:
-        await asyncio.wait_for(task, HANG_SECONDS)
+    await outbox.add_endpoint(endpoint())
+    for number in range(3):
+        await store(outbox, event(number), now=START)
+        await finish(outbox, *await lease(outbox, START), now=START + timedelta(minutes=number))
+    hour = START.replace(minute=0, second=0, microsecond=0)
+    async with tidying(outbox, Kept(0, 0, 0), clock):
+        for hours in (0, 3):
+            clock.advance(hours * EVERY)
+            await until(lambda: clock.next_wake() == clock.now() + timedelta(seconds=EVERY))
+            found = await outbox.activity([hour + timedelta(minutes=number) for number in range(61)])
+            assert [each.delivered for each in found] == ([1, 1, 1] if hours == 0 else [3])
     assert outbox.steps == []

@@ -1,0 +1,28 @@
+-- name: count_attempts
+-- Adds attempts of one endpoint and source to a period.  Parameters: period, source, delivered, failed, seconds, endpoint.
+INSERT INTO activity (period_start, endpoint, source, shard, delivered, failed, seconds)
+SELECT ?, number, ?, 0, ?, ?, ? FROM endpoint WHERE id = ?
+ON CONFLICT (period_start, endpoint, source, shard) DO UPDATE SET
+    delivered = delivered + excluded.delivered, failed = failed + excluded.failed, seconds = seconds + excluded.seconds
+
+-- name: activity
+-- Attempts in a period, by endpoint and source.
+SELECT :period_start AS period_start, endpoint.id, activity.source,
+       SUM(activity.delivered), SUM(activity.failed), SUM(activity.seconds)
+FROM activity JOIN endpoint ON endpoint.number = activity.endpoint
+WHERE activity.period_start >= :period_start AND activity.period_start < :period_end
+GROUP BY activity.endpoint, activity.source
+
+-- name: gather_activity
+-- Adds the minutes of a period to their hours; `drop_minutes` removes them.
+INSERT INTO activity (period_start, endpoint, source, shard, delivered, failed, seconds)
+SELECT period_start - period_start % 3600000000 AS hour, endpoint, source, 0, SUM(delivered), SUM(failed), SUM(seconds)
+FROM activity
+WHERE period_start >= :since AND period_start < :before AND period_start % 3600000000 <> 0
+GROUP BY hour, endpoint, source
+ON CONFLICT (period_start, endpoint, source, shard) DO UPDATE SET
+    delivered = delivered + excluded.delivered, failed = failed + excluded.failed, seconds = seconds + excluded.seconds
+
+-- name: drop_minutes
+-- Removes the minutes that `gather_activity` has added to their hours.
+DELETE FROM activity WHERE period_start >= :since AND period_start < :before AND period_start % 3600000000 <> 0

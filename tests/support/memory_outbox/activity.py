@@ -1,0 +1,40 @@
+"""The outbox in memory: statistics of attempts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+
+from cdc.model.activity import HOURS_KEPT, MINUTES_KEPT, Activity
+
+
+class MemoryActivity:
+    def __init__(self) -> None:
+        super().__init__()
+        self._activity: dict[tuple[datetime, str, str], Activity] = {}
+
+    def _count(self, added: Activity) -> None:
+        key = added[:3]
+        before = self._activity.get(key, Activity(*key, 0, 0, 0.0))
+        sums = (before.delivered + added.delivered, before.failed + added.failed, before.seconds + added.seconds)
+        self._activity[key] = Activity(*key, *sums)
+
+    async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
+        found: defaultdict[tuple[datetime, str, str], list[Activity]] = defaultdict(list)
+        for since, until in pairwise(edges):
+            for each in self._activity.values():
+                if since <= each.since < until:
+                    found[since, each.endpoint_id, each.source].append(each)
+        return [
+            Activity(*key, sum(a.delivered for a in those), sum(a.failed for a in those), sum(a.seconds for a in those))
+            for key, those in found.items()
+        ]
+
+    async def gather_activity(self, since: datetime, now: datetime) -> None:
+        before = (now - MINUTES_KEPT).replace(minute=0, second=0, microsecond=0)
+        kept, self._activity = self._activity.values(), {}
+        for each in kept:
+            if each.since >= now - HOURS_KEPT:
+                self._count(each._replace(since=each.since.replace(minute=0)) if since <= each.since < before else each)
