@@ -26,6 +26,8 @@ PAGES := events.md=support.events_page cli.md=support.cli_page api.md=support.ap
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Every process of the tests would compile all modules by itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench faults chaos simulate fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:

@@ -31,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """The process that begins the run starts the keeper; workers of pytest-xdist find it in the environment."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: commands would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Test certificates have authorities of their own; reading those of the machine is most of what a connection costs.
+    os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address

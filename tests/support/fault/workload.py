@@ -350,7 +350,7 @@ def connector(flavour: str, where: dict[str, Any]) -> Connect:
         return psycopg.connect(autocommit=True, **names)
 
     def connect_mysql() -> Any:
-        return pymysql.connect(autocommit=True, charset="utf8mb4", **where)
+        return pymysql.connect(autocommit=True, charset="utf8mb4", ssl_disabled=True, **where)
 
     return connect_postgres if flavour == "postgresql" else connect_mysql
 
