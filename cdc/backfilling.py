@@ -1,4 +1,4 @@
-"""Which backfill of a source goes on now: the oldest that runs, as fast as its rate and its endpoints' backlogs allow.
+"""The backfill that a source reads now: the oldest running one, as fast as its rate and its endpoints' backlogs allow.
 
 The outbox keeps how far each is, in the transaction that stores its events: nothing here has to survive.
 """

@@ -1,4 +1,4 @@
-"""The package's extras: how to install what one of them needs, however this package itself was installed."""
+"""The package's extras: how to install one, however this package itself was installed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who may use the management page and the HTTP API: users, tokens, sessions, and the log of what they changed."""
+"""Access to page and API: users, tokens, sessions, the audit log.  Stored where the outbox is."""

@@ -1,0 +1,1 @@
+"""Reads whole transactions: the Protocol (``base``), large transactions (``spool``), look-ups per engine."""

@@ -1,4 +1,4 @@
-"""The command line: what people and scripts type.  It sees `cdc.runtime` and the nouns, no drivers and no SQL."""
+"""The command line, thin over ``cdc.admin`` and ``cdc.runtime``: no drivers and no SQL."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the installer and the source share about an engine: connections, column types, and the journal's own names."""
+"""Shared by installers and readers of an engine: connections, column types, names of the journal."""

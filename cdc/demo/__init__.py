@@ -1,0 +1,1 @@
+"""The demo: a private PostgreSQL with FacturaScripts' tables, triggers, consumer and receiver."""

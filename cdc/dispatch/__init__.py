@@ -1,0 +1,1 @@
+"""Sends deliveries: lease, choose the next, limit, sign, send, judge, record, disable failing endpoints."""

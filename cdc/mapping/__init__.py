@@ -1,0 +1,1 @@
+"""Transaction in, named events out, by the rules of ``catalogue.toml``.  Pure."""

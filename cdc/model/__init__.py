@@ -1,1 +1,1 @@
-"""What the stages share: row changes, events, deliveries, endpoints, errors.  No I/O."""
+"""Types that the stages share: row changes, events, deliveries, endpoints, errors.  No I/O."""

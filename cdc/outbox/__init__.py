@@ -1,0 +1,1 @@
+"""Events, deliveries, attempts, source positions: the Protocol (``base``) and a module per subject."""

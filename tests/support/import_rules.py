@@ -1,17 +1,24 @@
-"""docs/imports.md, from the import rules in pyproject.toml: ``python -m support.import_rules`` prints it."""
+"""docs/imports.md, from docstrings and the import rules in pyproject.toml (``python -m support.import_rules``)."""
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD = """# Import rules
+HEAD = """# Packages and import rules
 
-Generated from `pyproject.toml` by `make docs`; `make check` holds the rules (import-linter).
+Generated from docstrings and `pyproject.toml` by `make docs`; `make check` holds the rules (import-linter).
 
+## Packages
+
+| package or module | content |
+| --- | --- |
+"""
+IMPORTS = """
 ## Which package may import which
 
 A package may import itself and the packages of this row.  Within a package, no modules import each other in a circle.
@@ -19,6 +26,19 @@ A package may import itself and the packages of this row.  Within a package, no 
 | package | may import |
 | --- | --- |
 """
+
+
+def _packages() -> list[str]:
+    """Return a row for each package and each module beside them, with the first paragraph of its docstring."""
+    modules = [path for path in (ROOT / "cdc").glob("*.py") if not path.name.startswith("__")]
+    packages = [path for path in (ROOT / "cdc").rglob("__init__.py") if path.parent.name != "cdc"]
+    rows = []
+    for path in sorted([*modules, *packages], key=lambda each: str(each).removesuffix("/__init__.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        name = str(path.relative_to(ROOT)).removesuffix("__init__.py")
+        first = " ".join(text.partition("\n\n")[0].split()).replace("``", "`")
+        rows.append(f"| `{name}` | {first} |")
+    return rows
 
 
 def _allowed(package: str, below: Sequence[str], contracts: Sequence[dict[str, Any]]) -> list[str]:
@@ -66,7 +86,7 @@ def page() -> str:
     """Return the text of docs/imports.md."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
-    return HEAD + "\n".join([*_rows(contracts), *_details(contracts)])
+    return HEAD + "\n".join([*_packages(), IMPORTS + "\n".join([*_rows(contracts), *_details(contracts)])])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The log of MariaDB and MySQL: ``connection`` → ``stream`` → ``layout``, ``rows`` → ``chunk`` → ``source``."""

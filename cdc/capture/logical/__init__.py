@@ -1,0 +1,1 @@
+"""PostgreSQL's log: ``replication`` or ``peek`` → ``decode`` → ``transaction`` → ``reader`` → ``source``."""

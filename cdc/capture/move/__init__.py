@@ -1,0 +1,1 @@
+"""Moves from one capture mode to another while the ERP writes."""

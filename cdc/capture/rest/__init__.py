@@ -1,0 +1,1 @@
+"""FacturaScripts' API: ``client`` → ``reader`` → ``comparison`` with stored rows → ``difference`` → ``source``."""

@@ -1,2 +1,1 @@
-"""What a DBA installs so that changes are read from PostgreSQL's log: a publication, a replication slot, and whole rows
-in the log."""
+"""Installs what reading PostgreSQL's log needs: publication, replication slot, replica identities."""
