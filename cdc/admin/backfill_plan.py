@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Sequence
 
-from cdc.backfilling import gets
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.mapping.catalogue import Catalogue
@@ -19,6 +18,7 @@ from cdc.model.errors import UsageError
 from cdc.model.rate import check_rate
 from cdc.model.sql_condition import check_condition, check_own_columns, key_condition
 from cdc.outbox.base import EndpointReader
+from cdc.outbox.shared import subscriber_of
 
 #: Asks the database of a source, and may block.
 ExistingTables = Callable[[SourceConfig], Collection[str]]
@@ -106,9 +106,18 @@ def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
     return known
 
 
-async def receivers(store: EndpointReader, backfill: Backfill) -> list[str]:
-    """Ids of the endpoints that get its events.  Raises `UsageError` when the one that is named is not there."""
+async def receivers(store: EndpointReader, source: SourceConfig, backfill: Backfill) -> list[str]:
+    """Return the ids of the endpoints that name its events, or of the one that it is for.  Raises `UsageError` when
+    that one is not there."""
     endpoints = await store.endpoints()
     if backfill.endpoint and all(each.id != backfill.endpoint for each in endpoints):
         raise UsageError(f"There is no endpoint {backfill.endpoint}.", "cdc endpoint list shows those that there are.")
-    return [each.id for each in endpoints if gets(each, backfill)]
+    if backfill.endpoint:
+        return [backfill.endpoint]
+    rules = catalogue(source)
+    entity = next((each for each in rules.entities if each.table == backfill.table), None)
+    entity = entity or rules.matched(backfill.table)
+    if entity is None:
+        return []
+    event = f"{entity.name}.{EXISTING}"
+    return [each.id for each in endpoints if subscriber_of(each).names(event, source.name)]

@@ -50,14 +50,15 @@ class Backfills(UseCases):
             raise UsageError("You have access to some sources only.", f"Name one of {self._principal.source_list}.")
         if self._principal.sources:
             await self._check_endpoint(asked.endpoint)
+        chosen = self._config.select_source(source)
         found = await planned(
-            self._config.select_source(source),
+            chosen,
             asked,
             self._principal.name,
             self._service.existing_tables,
             own_columns=not self._principal.operator,
         )
-        return [Planned(each, await receivers(self._store, each)) for each in found]
+        return [Planned(each, await receivers(self._store, chosen, each)) for each in found]
 
     async def begin(self, source: str, asked: Asked) -> list[Planned]:
         """Store what is planned so; it continues while its source is captured.  Raises as `plan`."""
@@ -114,14 +115,15 @@ class Quarantine(UseCases):
     async def reread(self, change_id: str, endpoint: str) -> Backfill:
         """Begin a backfill of the row of a skipped change.  Raises `UsageError`, `SourceError`."""
         found = await self.get(change_id)
+        source = self._config.select_source(found.source)
         begun = await planned_reread(
-            self._config.select_source(found.source),
+            source,
             found,
             endpoint,
             self._principal.name,
             self._service.existing_tables,
         )
-        await receivers(self._store, begun)
+        await receivers(self._store, source, begun)
         await self._store.add_backfill(begun, self._note("quarantine.reread", change_id), rereads=change_id)
         return begun
 

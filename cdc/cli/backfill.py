@@ -23,12 +23,12 @@ from rich.text import Text
 from cdc.admin.admin import Admin
 from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.loss import backfill_cancellation
+from cdc.cli.loss import backfill_cancellation, counted
 from cdc.cli.output import confirm_loss, json_option, print_json, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.config import Config, SourceConfig
-from cdc.model.backfill import Asked, Backfill, BackfillState, BackfillStore
+from cdc.model.backfill import Asked, Backfill, BackfillState, BackfillStore, Planned
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.errors import UsageError
 from cdc.model.printable import printable_line
@@ -96,8 +96,13 @@ def backfill(
         _print(with_admin(config, lambda admin: _change(admin, changes)), as_json=as_json)
     else:
         name, asked = _source(config, source).name, Asked(tables, where, endpoint, rate)
-        begun = with_admin(config, lambda admin: _begin(admin, name, asked, dry_run=dry_run))
-        if dry_run or detach:
+        if dry_run:
+            _print_plan(with_admin(config, lambda admin: admin.backfills.plan(name, asked)), as_json=as_json)
+            return
+        planned = with_admin(config, lambda admin: admin.backfills.begin(name, asked))
+        begun = [each.backfill for each in planned]
+        _warn_of_nobody(planned)
+        if detach:
             _print(begun, as_json=as_json)
         else:
             _look_on(config, begun, as_json=as_json)
@@ -167,15 +172,25 @@ def as_fields(backfill: Backfill) -> dict[str, object]:
 # -- a new one --------------------------------------------------------------------------------------------------------
 
 
-async def _begin(admin: Admin, source: str, asked: Asked, *, dry_run: bool) -> list[Backfill]:
-    planned = await (admin.backfills.plan if dry_run else admin.backfills.begin)(source, asked)
-    for each, gets in planned:
-        if not gets:
-            say(
-                f"No endpoint asks for existing rows of {each.table}: their events are kept in the outbox and sent to"
-                " nobody.  --endpoint sends them to one; `cdc endpoint update ID --events` names them (*.existing)."
-            )
-    return [each for each, _ in planned]
+def _print_plan(planned: Sequence[Planned], *, as_json: bool) -> None:
+    """Show what a backfill would do; nothing is stored."""
+    if as_json:
+        plans = [as_fields(each) | {"id": None, "state": None, "receivers": list(to)} for each, to in planned]
+        print_json({"dry_run": True, "backfills": plans})
+        return
+    rows = [(each.source, each.table, each.where, each.estimate, to or "no endpoint") for each, to in planned]
+    print_table(("source", "table", "where", "about rows", "sent to"), rows, "There is no table to read.")
+    _warn_of_nobody(planned)
+    total = sum(each.estimate or 0 for each, _ in planned)
+    say(f"Dry run: about {counted(total, 'row')} of {counted(len(planned), 'table')}. Nothing was started.")
+
+
+def _warn_of_nobody(planned: Sequence[Planned]) -> None:
+    if unwanted := [each.table for each, receivers in planned if not receivers]:
+        say(
+            f"No endpoint asks for existing rows of {', '.join(unwanted)}: their events are stored and sent nowhere.\n"
+            "  --endpoint ID sends them to one endpoint; cdc endpoint update ID --events … names them (*.existing)."
+        )
 
 
 def _look_on(config: Config, backfills: Sequence[Backfill], *, as_json: bool) -> None:

@@ -229,6 +229,7 @@ def parse_retries(text: str) -> tuple[float, ...]:
 
 
 def retries_text(delays: Sequence[float]) -> str:
-    """The preset's name, if it is one, else the seconds."""
+    """The seconds, after the preset's name if they are one; ``--retries`` takes either."""
+    seconds = ",".join(f"{delay:g}" for delay in delays) or "none"
     names = [name for name, preset in SCHEDULES.items() if preset == tuple(delays)]
-    return names[0] if names else ",".join(f"{delay:g}" for delay in delays) or "none"
+    return f"{names[0]}: {seconds}" if names else seconds

@@ -87,7 +87,7 @@ def _print(looked_at: Sequence[Previewed], as_json: bool) -> None:
             }
         )
         return
-    rows = [(format_time(e.event.time), e.event.name, e.event.source, e.event.record, _word(e)) for e in named]
+    rows = [(e.event.time, e.event.name, e.event.source, e.event.record, _word(e)) for e in named]
     print_table(("time", "event", "source", "record", "delivered"), rows, "None of the events is of those named.")
     say(_counted(looked_at))
 

@@ -1,29 +1,33 @@
 """How results are printed and questions asked: data on standard output, talk on standard error.
 
-Tables are drawn with rich on a terminal, and as plain aligned text otherwise.  Everything printed passes this module,
+Tables fit the terminal; otherwise they are plain aligned text, a line a row.  Everything printed passes this module,
 so that foreign text cannot control the terminal (`cdc.model.printable`).  Text and JSON are always escaped; scripts
 are escaped on a terminal only.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
+from textwrap import TextWrapper
 from typing import Any
 
 import click
 import orjson
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cdc.model.errors import UsageError
 from cdc.model.printable import printable, printable_line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+#: Between columns; in a table; before the lines of a card, and between its values.
+_GAP, _EMPTY, _INDENT, _DOT = "  ", "-", "  ", " · "
+#: Characters of a column below which wrapped text is not readable.
+_NARROWEST = 24
+
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
@@ -77,12 +81,46 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], nothing
     if not cells:
         say(nothing)
     elif sys.stdout.isatty():
-        table = Table(*titles, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in cells:
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
-        Console(file=sys.stdout, highlight=False).print(table)
+        _print_fitting(titles, cells, shutil.get_terminal_size().columns)
     else:
         echo("\n".join(_aligned([[title.upper() for title in titles], *cells])))
+
+
+def _print_fitting(titles: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> None:
+    """Print a table; where it is too wide, its widest column is wrapped, and where that is too narrow, a card a row."""
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    wrapped = widths.index(max(widths))
+    widths[wrapped] -= max(0, sum(widths) + len(_GAP) * (len(widths) - 1) - width)
+    if widths[wrapped] < min(_NARROWEST, max(len(row[wrapped]) for row in [titles, *cells])):
+        for row in cells:
+            _print_card(titles, row, width)
+        return
+    echo(Styled(_GAP.join(title.ljust(size) for title, size in zip(titles, widths, strict=True)).rstrip()))
+    echo("─" * (sum(widths) + len(_GAP) * (len(widths) - 1)))
+    for row in cells:
+        columns = [_wrapped(cell, size) for cell, size in zip(row, widths, strict=True)]
+        for line in zip_longest(*columns, fillvalue=""):
+            echo(_GAP.join(part.ljust(size) for part, size in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_card(titles: Sequence[str], row: Sequence[str], width: int) -> None:
+    """Print one row: its first value, and below it the others that are not empty, each with its title."""
+    echo(Styled(f"{titles[0]} {row[0]}" if row[0].isdigit() else row[0]))
+    line = ""
+    for title, cell in zip(titles[1:], row[1:], strict=True):
+        if cell == _EMPTY:
+            continue
+        part = f"{title}: {cell}"
+        if line and len(_INDENT) + len(line) + len(_DOT) + len(part) > width:
+            echo(_INDENT + line)
+            line = ""
+        line += (_DOT if line else "") + part
+    for each in _wrapped(line, width - len(_INDENT)):
+        echo(_INDENT + each)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return TextWrapper(width, break_on_hyphens=False).wrap(text)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -92,12 +130,12 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _cell(value: object) -> str:
     if value is None or value == "":
-        return "-"
+        return _EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
@@ -105,7 +143,7 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple | list):
-        return ", ".join(map(_cell, value)) or "-"
+        return ", ".join(map(_cell, value)) or _EMPTY
     return printable_line(str(value))
 
 

@@ -119,5 +119,5 @@ def test_a_dry_run_begins_nothing(postgres_db: Database, tmp_path: Path) -> None
     fill(postgres_db, ROWS)
     postgres_db.execute("ANALYZE contadores")
     (planned,) = backfills(consumer.run("backfill", "--all", "--dry-run", "--json"))
-    assert (planned["table"], planned["estimate"]) == ("contadores", ROWS)
+    assert (planned["table"], planned["estimate"], planned["receivers"]) == ("contadores", ROWS, [])
     assert backfills(consumer.run("backfill", "--list", "--json")) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from cdc.capture import estimate
 from cdc.config import default_toml, load_config
+from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import Attempt
 from cdc.model.finding import Finding, Severity
 from cdc.model.position import Position
@@ -293,3 +296,38 @@ def test_listen_verifies_what_a_test_sends(run_cdc: Callable, folder: Path) -> N
         assert json.loads(receiver.stdout.readline())["verified"] is False
         receiver.send_signal(signal.SIGINT)
         assert receiver.wait(HANG_SECONDS) == 1
+
+
+def test_backfill_dry_run_shows_the_plan_once_and_starts_nothing(
+    run_cdc: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def about(_info: ConnectionInfo, _table: str, _where: str) -> int:
+        return 4310
+
+    monkeypatch.setattr(estimate, "estimate", about)
+    wanting = json.loads(run_cdc("endpoint", "add", URL, "--events", "invoice.existing", "--json").stdout)["id"]
+    shown = run_cdc("backfill", "invoice", "customer", "--dry-run")
+    heading, invoices, customers = shown.stdout.splitlines()
+    assert heading.split() == ["SOURCE", "TABLE", "WHERE", "ABOUT", "ROWS", "SENT", "TO"]
+    assert invoices.split() == ["main", "facturascli", "-", "4310", wanting]
+    assert customers.split() == ["main", "clientes", "-", "4310", "no", "endpoint"]
+    assert shown.stderr.count("No endpoint asks for existing rows of clientes") == 1
+    assert shown.stderr.endswith("Dry run: about 8,620 rows of 2 tables. Nothing was started.\n")
+    planned = json.loads(run_cdc("backfill", "invoice", "--dry-run", "--json").stdout)
+    assert planned["dry_run"] is True
+    assert [(each["id"], each["receivers"]) for each in planned["backfills"]] == [(None, [wanting])]
+    assert json.loads(run_cdc("backfill", "--list", "--json").stdout) == {"backfills": []}
+
+
+@pytest.mark.parametrize(
+    ("retries", "shown"),
+    [
+        ("facturascripts", "facturascripts: 5,25,125,625,3125"),
+        ("standard", "standard: 5,300,1800,7200,18000,36000,50400,72000,86400"),
+        ("1,2", "1,2"),
+        ("none", "none"),
+    ],
+)
+def test_endpoint_show_prints_the_seconds_of_its_retries(run_cdc: Callable, retries: str, shown: str) -> None:
+    added = json.loads(run_cdc("endpoint", "add", URL, "--events", "*", "--retries", retries, "--json").stdout)
+    assert re.search(rf"^retries +{re.escape(shown)}$", run_cdc("endpoint", "show", added["id"]).stdout, re.MULTILINE)

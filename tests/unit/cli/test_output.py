@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from click import unstyle
 
 from cdc.cli.output import print_fields, print_table
 
@@ -31,6 +32,65 @@ def test_a_terminal_gets_a_table_that_keeps_every_character(
     out = capsys.readouterr().out
     assert "─" in out
     assert "[red]http://h/" + "x" * 80 in out.replace("\n", "").replace(" ", "")
+
+
+def _terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def _printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = unstyle(capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    return lines
+
+
+def test_table_that_fits_the_terminal_has_a_line_a_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _terminal_of_80_columns(monkeypatch)
+    print_table(TITLES, ROWS, "none")
+    assert _printed(capsys) == [
+        "id     events                   enabled  seconds",
+        "─" * 48,
+        "ep_1   invoice.paid, receipt.*  yes      -",
+        "ep_22  -                        no       0.5",
+    ]
+
+
+def test_one_long_column_is_wrapped_and_the_others_stay_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _terminal_of_80_columns(monkeypatch)
+    when = "a refund (factura rectificativa) is made; data is the refund, not the invoice"
+    print_table(("event", "table", "when"), [("invoice.refunded", "facturascli", when)], "none")
+    assert _printed(capsys) == [
+        "event             table        when",
+        "─" * 80,
+        "invoice.refunded  facturascli  a refund (factura rectificativa) is made; data is",
+        "                               the refund, not the invoice",
+    ]
+
+
+def test_table_that_is_too_wide_is_a_card_a_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _terminal_of_80_columns(monkeypatch)
+    titles = ("id", "event", "record", "endpoint", "state", "attempts", "status", "due")
+    due = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
+    rows = [
+        ("dlv_12", "receipt.paid", "reciboscli:1008", "ep_4f1d2c90ab37e856", "pending", 0, None, due),
+        ("7", "customer.updated", "clientes:1004", "ep_9fcf27e44061df6e", "delivered", 1, 200, None),
+    ]
+    print_table(titles, rows, "none")
+    assert _printed(capsys) == [
+        "dlv_12",
+        "  event: receipt.paid · record: reciboscli:1008 · endpoint: ep_4f1d2c90ab37e856",
+        "  state: pending · attempts: 0 · due: 2026-11-24 21:48:00Z",
+        "id 7",
+        "  event: customer.updated · record: clientes:1004",
+        "  endpoint: ep_9fcf27e44061df6e · state: delivered · attempts: 1 · status: 200",
+    ]
 
 
 def test_nothing_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
