@@ -32,7 +32,7 @@ COMMANDS = {
     "uninstall-slot": ("cdc.cli.slot:uninstall_slot", "Remove replication slot and publication."),
     "grants": ("cdc.cli.trigger:grants", "Print the least privileges that the database accounts need."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
-    "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say what mends what is wrong."),
+    "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
     "source": ("cdc.cli.source:source", "The databases that are read."),
     "table": ("cdc.cli.table:table", "The tables of the sources' databases."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "The URLs that receive events."),

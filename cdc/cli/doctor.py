@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import click
 
@@ -15,15 +16,18 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
 from cdc.mapping.catalogue import RETIRED
+from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError
-from cdc.model.finding import Finding, Severity
+from cdc.model.finding import Finding, Severity, span
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
-from cdc.runtime.doctor import file_findings
+from cdc.runtime.doctor import disk_finding, file_findings
+from cdc.runtime.running import consumer_findings
+from cdc.web.health import overdue
 
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -41,9 +45,10 @@ class Check:
 @json_option
 @pass_session
 def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> int:
-    """Check everything, and say what mends what is wrong.
+    """Check everything, and say how to fix what is wrong.
 
-    Ends with 1 when anything is wrong.
+    Checks configuration, files, disk, outbox, endpoints and sources, and asks the running consumer what its health
+    says.  Exit codes: 0 when nothing is WRONG (there may be warnings), 1 when something is, 2 for a wrong command.
     """
     checks = []
     for check in checks_of(session, sources):
@@ -55,9 +60,17 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
         print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
     else:
         warnings = sum(check.finding.severity is Severity.WARNING for check in checks)
-        fine = f"Nothing is wrong; {warnings} warnings." if warnings else "Nothing is wrong."
-        say(f"{wrong} of {len(checks)} checks failed." if wrong else fine)
+        say(_summary(len(checks), wrong, warnings))
     return 1 if wrong else 0
+
+
+def _summary(checks: int, wrong: int, warnings: int) -> str:
+    warned = f"{warnings} warning{'' if warnings == 1 else 's'}"
+    if wrong:
+        return f"{wrong} of {checks} checks failed{f'; {warned}' if warnings else ''}."
+    return (
+        f"No check failed, but there {'is' if warnings == 1 else 'are'} {warned}." if warnings else "Nothing is wrong."
+    )
 
 
 def checks_of(session: CommandSession, names: tuple[str, ...]) -> Iterator[Check]:
@@ -75,7 +88,12 @@ def checks_of(session: CommandSession, names: tuple[str, ...]) -> Iterator[Check
         yield _check_certificates(config)
     if config.mail.host:
         yield _check_mail(config)
-    checks, positions = run_async(_check_outbox(config))
+    if (disk := disk_finding(config)) is not None:
+        yield Check("outbox", disk)
+    consumer = run_async(consumer_findings(config))
+    yield from (Check("consumer", finding) for finding in consumer)
+    answered = any(finding.check == "ready" for finding in consumer)
+    checks, positions = run_async(_check_outbox(config, answered=answered))
     yield from checks
     for source in sources:
         for finding in service_doctor.examine(source, config.outbox, positions.get(source.name)):
@@ -100,13 +118,16 @@ def _check_mail(config: Config) -> Check:
     return Check("mail", Finding("server", Severity.OK, config.mail.host))
 
 
-async def _check_outbox(config: Config) -> tuple[list[Check], dict[str, Position]]:
-    """And where the consumers stand, as far as the outbox tells."""
+async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check], dict[str, Position]]:
+    """Return the checks and the sources' positions.  ``answered``: the consumer said what is overdue."""
     try:
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
             checks += await _check_endpoints(config, store)
+            checks += await _check_quarantine(store)
+            if not answered:
+                checks += await _check_overdue(config, store)
             for source in config.source.values():
                 if (known := await markers.finding(source, store)) is not None:
                     checks.append(Check(f"source {source.name}", known))
@@ -123,11 +144,33 @@ async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
         mend = "cdc endpoint add URL --events invoice.paid"
         return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
     checks = []
+    now = SystemClock().now()
     for each in endpoints:
-        sent = _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {}))
+        sent = _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {}), now)
         findings = (sent, _check_retired(each))
         checks += [Check(f"endpoint {each.id}", finding) for finding in findings if finding is not None]
     return checks
+
+
+async def _check_quarantine(store: OutboxStore) -> list[Check]:
+    mend = "cdc quarantine list; cdc quarantine reread sends them once the cause is fixed"
+    return [
+        Check(
+            f"source {source}", Finding("quarantine", Severity.WARNING, f"{number} changes were not processed.", mend)
+        )
+        for source, number in (await store.count_quarantined()).items()
+    ]
+
+
+async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:
+    """What the consumer's health would say, if it answered."""
+    now = SystemClock().now()
+    holdable = {each.id for each in await store.endpoints() if each.rate or each.failing_since is not None}
+    return [
+        Check("deliveries", Finding("overdue", Severity.WRONG, overdue(endpoint, since, now), "cdc run"))
+        for endpoint, since in (await store.oldest_due(now)).items()
+        if endpoint not in holdable and (now - since).total_seconds() >= config.web.overdue_seconds
+    ]
 
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
@@ -145,17 +188,21 @@ def _check_retired(endpoint: Endpoint) -> Finding | None:
     return Finding("events", Severity.WARNING, " ".join(retired), mend) if retired else None
 
 
-def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> Finding:
-    """Disabled, or given up deliveries, is what somebody should know."""
+def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int], now: datetime) -> Finding:
+    """A disabled or failing endpoint, or deliveries that were given up, if there is any of these."""
     dead = counts.get(DeliveryState.DEAD, 0)
+    waiting = sum(number for state, number in counts.items() if not state.final)
     if not endpoint.enabled:
         why = endpoint.disabled_reason or "No reason is known."
-        waiting = sum(number for state, number in counts.items() if not state.final)
         detail = f"{endpoint.url} is disabled, and {waiting} deliveries wait: {why}"
         return Finding("enabled", Severity.WRONG, detail, f"cdc endpoint enable {endpoint.id}")
     if dead:
         detail = f"{endpoint.url} did not take {dead} deliveries; they were given up."
         return Finding("delivered", Severity.WRONG, detail, f"cdc delivery list --endpoint {endpoint.id} --state dead")
+    if endpoint.failing_since is not None:
+        failing = span((now - endpoint.failing_since).total_seconds())
+        detail = f"{endpoint.url} has accepted nothing for {failing}; {waiting} deliveries wait."
+        return Finding("accepting", Severity.WARNING, detail, f"cdc endpoint test {endpoint.id} shows its answer")
     return Finding("enabled", Severity.OK, endpoint.url)
 
 
@@ -166,7 +213,7 @@ def _failed(about: str, check: str, error: CdcError) -> Check:
 def _line(check: Check) -> tuple[Styled, str]:
     finding = check.finding
     word, colour = _MARKS[finding.severity]
-    mend = f"\n         mend: {finding.mend}" if finding.mend and finding.severity is not Severity.OK else ""
+    mend = f"\n         fix: {finding.mend}" if finding.mend and finding.severity is not Severity.OK else ""
     return Styled(f"{word:<8}", colour), f" {check.about}: {finding.check}: {finding.detail}{mend}"
 
 

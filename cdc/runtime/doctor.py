@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from cdc.config import Config, SourceConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError
-from cdc.model.finding import Finding, Inspector, Severity
+from cdc.model.finding import Finding, Inspector, Severity, size
 from cdc.model.position import Position
 from cdc.runtime.capture import absent, checked, readable
 from cdc.runtime.installers import (
@@ -121,6 +122,23 @@ def file_findings(config: Config) -> list[Finding]:
     findings = [finding for each in files for finding in _findings(each, _trusted(config))]
     folders = dict.fromkeys(each.path.resolve().parent for each in files)
     return findings + [finding for folder in folders for finding in _folder(folder)]
+
+
+#: Free bytes of the outbox's disk: with less than the first it can hardly be written, the second is soon used up.
+_FULL: Final = 16 << 20
+_SCARCE: Final = 512 << 20
+
+
+def disk_finding(config: Config) -> Finding | None:
+    """Return the check of the disk that the outbox's file is on; None where another server stores it."""
+    outbox = config.outbox.path
+    if outbox is None or not outbox.resolve().parent.is_dir():
+        return None
+    folder = outbox.resolve().parent
+    free = shutil.disk_usage(folder).free
+    severity = Severity.WRONG if free < _FULL else Severity.WARNING if free < _SCARCE else Severity.OK
+    mend = f"Free space on the disk of {folder}, or keep less: payload_days, events under [retention]"
+    return Finding("disk", severity, f"{size(free)} are free", mend)
 
 
 def _files(config: Config) -> Iterator[_Checked]:

@@ -169,7 +169,11 @@ def _deliveries(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterat
         earlier = before.due_since.get(endpoint)
         late = now - since >= bounds.overdue and earlier is not None and now - earlier >= bounds.overdue
         if late and not _held(monitor, last, endpoint, bounds, now):
-            yield f"A delivery to endpoint {endpoint} is overdue: it is due since {_since(since, now)} and not sent."
+            yield overdue(endpoint, since, now)
+
+
+def overdue(endpoint: str, since: datetime, now: datetime) -> str:
+    return f"A delivery to endpoint {endpoint} is overdue: it is due since {_since(since, now)} and not sent."
 
 
 def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: HealthLimits, now: datetime) -> bool:

@@ -9,12 +9,18 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 
+from cdc.config import Config
+from cdc.model.finding import Severity
+from cdc.runtime.running import consumer_findings
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
 from support.health import Health, is_ready
+from support.http_servers import served
 from support.ports import free_port
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
@@ -99,6 +105,8 @@ async def test_a_capture_that_hangs_while_its_database_moves(postgres_db: Databa
             await inbox.until_count(1)
             postgres_db.execute(INSERT, [2])
             await health.until(refused("Source main stands still: it stored nothing since "))
+            said = await consumer.call("doctor", expect=1)
+            assert "WRONG    consumer: ready: Source main stands still: it stored nothing since " in said
             told = await health.until(refused("its database has 2 transactions that wait"))
             assert told["sources"] == {"main": "reading"}
             assert (await health.metrics())["cdc_source_lag_seconds"]["main",] >= 3
@@ -148,9 +156,27 @@ async def test_an_outbox_that_fails(postgres_db: Database, tmp_path: Path) -> No
         other.execute("BEGIN EXCLUSIVE")
         postgres_db.execute(INSERT, [1])
         await health.until(refused("The outbox fails since "))
+        assert "WRONG    consumer: ready: The outbox fails since " in await consumer.call("doctor", expect=1)
         other.execute("ROLLBACK")
         other.close()
         await health.until(is_ready)
+        assert "OK       consumer: ready: cdc run works, and answers on 127.0.0.1:" in await consumer.call("doctor")
+    assert "WARNING  consumer: running: No cdc run answers on 127.0.0.1:" in await consumer.call("doctor")
+
+
+async def test_doctor_recognises_what_is_no_consumer_of_this_configuration(tmp_path: Path) -> None:
+    answers = iter(["no JSON", '{"reasons": [], "sources": {"other": "reading"}}'])
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=next(answers))
+
+    app = web.Application()
+    app.router.add_get("/health/ready", answer)
+    async with served(app) as url:
+        config = Config.model_validate({"web": {"listen": urlsplit(url).netloc}})
+        for expected in ("is no cdc run", "reads other sources"):
+            (found,) = await consumer_findings(config)
+            assert (found.severity, expected in found.detail) == (Severity.WARNING, True), found
 
 
 @pytest.mark.parametrize(("fixture", "capture"), [("postgres_log_db", "logical"), ("mariadb_binlog_db", "binlog")])

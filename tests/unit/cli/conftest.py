@@ -18,7 +18,9 @@ from cdc.model.column import Capture
 from cdc.model.finding import Finding, Severity
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 
-CONFIG = '[source.main]\nurl = "mysql://cdc:hunter2@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n'
+CONFIG = (
+    '[source.main]\nurl = "mysql://cdc:hunter2@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
+)
 Cdc = Callable[..., Result]
 
 

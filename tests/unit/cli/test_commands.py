@@ -11,15 +11,20 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cdc.capture import estimate
+from cdc.cli.asynchronous import opened
+from cdc.cli.doctor import check_endpoint
 from cdc.config import default_toml, load_config
+from cdc.model.change import Operation, Quarantined
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import Attempt
+from cdc.model.delivery import Attempt, DeliveryState
+from cdc.model.endpoint import Endpoint
 from cdc.model.finding import Finding, Severity
 from cdc.model.position import Position
 from cdc.outbox.secret_box import new_key
@@ -240,12 +245,47 @@ def test_doctor(run_cdc: Callable, installer, folder: Path, monkeypatch: pytest.
     assert f"Other accounts can read {folder / 'cdc.db'} (mode 0644)." in run_cdc("doctor").stdout
     installer.findings_given = [Finding("triggers", Severity.WRONG, "1 of 2 lost", "cdc install-triggers")]
     wrong = run_cdc("doctor", code=1).stdout
-    assert "WRONG    source main: triggers: 1 of 2 lost\n         mend: cdc install-triggers" in wrong
+    assert "WRONG    source main: triggers: 1 of 2 lost\n         fix: cdc install-triggers" in wrong
     report = json.loads(run_cdc("doctor", "--json", code=1).stdout)
     assert report["ok"] is False
     assert report["checks"][-1]["mend"] == "cdc install-triggers"
     (folder / "cdc.toml").write_text("[nonsense]\n")
     assert run_cdc("doctor", code=1).stdout.startswith("WRONG    configuration: read: ")
+
+
+def test_doctor_reports_what_waits_what_was_skipped_and_a_full_disk(
+    run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = json.loads(run_cdc("endpoint", "add", URL, "--events", "*", "--json").stdout)["id"]
+    before = datetime.now(UTC) - timedelta(hours=1)
+    skipped = Quarantined("qr_1", "facturascli", Operation.UPDATE, None, "1", before, "a defect")
+
+    async def fill() -> None:
+        async with opened(open_outbox(load_config(environment={}, folder=folder))) as outbox:
+            await outbox.store("main", Position("1"), [stored_event(1, before)], {}, before, quarantined=[skipped])
+
+    asyncio.run(fill())
+    checks = {check["check"]: check for check in json.loads(run_cdc("doctor", "--json", code=1).stdout)["checks"]}
+    assert checks["overdue"]["detail"].startswith(f"A delivery to endpoint {identity} is overdue: it is due since ")
+    assert checks["quarantine"]["detail"] == "1 changes were not processed."
+    assert checks["disk"]["severity"] == "ok"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    assert "WRONG    outbox: disk: 1.0 MB are free" in run_cdc("doctor", code=1).stdout
+
+
+def test_doctor_warns_of_an_endpoint_that_accepts_nothing() -> None:
+    failing = Endpoint("ep_1", URL, ("*",), SECRET, NOW, failing_since=NOW - timedelta(minutes=12))
+    found = check_endpoint(failing, {DeliveryState.WAITING: 2, DeliveryState.DELIVERED: 5}, NOW)
+    assert (found.severity, found.mend) == (Severity.WARNING, "cdc endpoint test ep_1 shows its answer")
+    assert found.detail == f"{URL} has accepted nothing for 12 min; 2 deliveries wait."
+
+
+@pytest.mark.usefixtures("installer")
+def test_doctor_never_says_that_nothing_is_wrong_below_a_warning(run_cdc: Callable) -> None:
+    said = run_cdc("doctor")
+    assert "WARNING" in said.stdout
+    assert "No check failed, but there " in said.stderr
+    assert "Nothing is wrong" not in said.stderr
 
 
 def test_run_stops_on_sigterm(folder: Path) -> None:
