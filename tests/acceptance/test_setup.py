@@ -150,7 +150,7 @@ async def test_without_a_database_through_the_api(tmp_path: Path, monkeypatch: p
         assert done.returncode == 0, done.stderr
         assert "is enabled, and accepts the token." in done.stderr
         assert "Capture by rest installs nothing." in done.stderr
-        assert "Nothing is wrong" in done.stdout + done.stderr
+        assert "No check failed" in done.stdout + done.stderr
         assert TOKEN not in done.stdout + done.stderr
         by_hand = await asyncio.to_thread(_cdc, flags, *shlex.split(_printed(done.stderr)[0].partition(" > ")[0])[1:])
         assert by_hand.stdout == (flags / "cdc.toml").read_text(encoding="utf-8")
