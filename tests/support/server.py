@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import pymysql
 
 from cdc.model.connection import ConnectionInfo, Engine
 from support import programs
+from support.data_folders import copy_folder, kept_folder, run_program, tls_options
 from support.ports import free_port
 
 OWNER = "cdc_owner"
@@ -42,6 +44,10 @@ MYSQL_OPTIONS = (
     "--connect-timeout=120",  # a busy machine may need more than the 10 s of the default for a handshake: error 2013
     "--net-read-timeout=120",
     "--net-write-timeout=120",
+    # memory for statistics that nothing reads: a fifth of what a start takes
+    "--loose-performance-schema-max-memory-classes=0",
+    "--loose-performance-schema-digests-size=0",
+    "--loose-performance-schema-error-size=0",
 )
 BINLOG_OPTIONS = ("--log-bin=binlog", "--binlog-format=ROW", "--server-id=1")
 #: For the shared servers, which nothing kills: no behaviour under test depends on it there.
@@ -224,16 +230,10 @@ class _Process:
         psutil.wait_procs(others, STOP_SECONDS)
 
     def save(self) -> None:
-        self._copy(self.data, self.folder / "saved")
+        copy_folder(self.data, self.folder / "saved")
 
     def restore(self) -> None:
-        self._copy(self.folder / "saved", self.data)
-
-    def _copy(self, source: Path, target: Path) -> None:
-        """With owners and times, as an administrator does it."""
-        if target.exists():
-            shutil.rmtree(target)
-        _run(["cp", "-a", source, target])
+        copy_folder(self.folder / "saved", self.data)
 
     def discard(self) -> None:
         self._end(self.end_signal)
@@ -255,8 +255,9 @@ class MySQLProcess(_Process):
         super().__init__(spec, program, folder)
         folder.mkdir()
         self.user = ["--user=root"] if os.geteuid() == 0 else []
-        # auto.cnf holds the uuid that tells a MySQL server from others: each makes its own
-        shutil.copytree(self._initialised(), self.data, ignore=shutil.ignore_patterns("auto.cnf"))
+        copy_folder(self._initialised(), self.data)
+        # it holds the uuid that tells a MySQL server from others: each makes its own
+        (self.data / "auto.cnf").unlink(missing_ok=True)
         grant = f"GRANT ALL ON *.* TO '{OWNER}'@'%' WITH GRANT OPTION"
         statements = [f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'", grant]
         (folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
@@ -276,35 +277,25 @@ class MySQLProcess(_Process):
             f"--init-file={self.folder / 'init.sql'}",
             "--bind-address=127.0.0.1",
             *(["--mysqlx=OFF"] if mysql else []),
+            *tls_options(),
             *self.spec.all_options(),
         ]
 
     def _initialised(self) -> Path:
-        """An initialised data folder of this version, kept in the cache: making one takes seconds."""
-        kept = programs.CACHE / "data" / f"{self.spec.flavour}-{programs.version_of(self.program.server)}"
-        if not kept.exists():
-            building = kept.with_name(f"{kept.name}.{os.getpid()}.{self.port}")
-            building.parent.mkdir(parents=True, exist_ok=True)
-            (self._install_mariadb if self.spec.flavour == "mariadb" else self._install_mysql)(building)
-            try:
-                building.rename(kept)
-            except OSError:
-                if not kept.exists():
-                    raise
-                shutil.rmtree(building)  # another run was quicker
-        return kept
+        name = f"{self.spec.flavour}-{programs.version_of(self.program.server)}"
+        return kept_folder(name, self._install_mariadb if self.spec.flavour == "mariadb" else self._install_mysql)
 
     def _install_mariadb(self, data: Path) -> None:
         installer = self.program.folder / "mariadb-install-db"
         options = ["--no-defaults", *self.user, f"--datadir={data}", "--skip-test-db"]
         # a temporary folder of its own: a server that starts removes what others keep in a shared one
         own = os.environ | {"TMPDIR": str(self.folder)}
-        _run([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder, env=own)
+        run_program([installer, *options, "--auth-root-authentication-method=normal"], cwd=self.folder, env=own)
 
     def _install_mysql(self, data: Path) -> None:
         defaults = [] if self.program.origin == "unpacked" else ["--no-defaults"]
         options = ["--initialize-insecure", *self.user, f"--datadir={data}", "--loose-innodb-redo-log-capacity=8M"]
-        _run([self.program.server, *defaults, *options], cwd=self.folder)
+        run_program([self.program.server, *defaults, *options], cwd=self.folder)
 
 
 class PostgresProcess(_Process):
@@ -316,14 +307,30 @@ class PostgresProcess(_Process):
     def __init__(self, spec: Spec, program: programs.Program, folder: Path) -> None:
         folder.mkdir()
         super().__init__(spec, _reachable(program, folder), folder)
-        password = folder / "password"
-        password.write_text(PASSWORD)
         account = self.identity()
         if account:
             os.chown(folder, account["user"], account["group"])
-            os.chown(password, account["user"], account["group"])
+        name = f"postgresql-{programs.version_of(self.program.server)}-{account.get('user', os.geteuid())}"
+        copy_folder(kept_folder(name, self._install), self.data)
+        self._identify()
+
+    def _install(self, data: Path) -> None:
+        """In this server's folder, where its account may write."""
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
         options = ["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password}"]
-        _run([self.program.folder / "initdb", "-D", self.data, "-U", OWNER, *options], cwd=folder, **account)
+        initdb: list[str | Path] = [self.program.folder / "initdb", "-D", self.data, "-U", OWNER, *options]
+        run_program(initdb, cwd=self.folder, **self.identity())
+        run_program(["mv", self.data, data])
+
+    def _identify(self) -> None:
+        """Give the copy the number that tells a server from others, which begins its control file.  `pg_resetwal` takes
+        what is there in spite of the checksum, and writes both again."""
+        control = self.data / "global" / "pg_control"
+        with control.open("r+b") as file:
+            file.write(secrets.token_bytes(7))
+        run_program([self.program.folder / "pg_resetwal", "-f", "-D", self.data], cwd=self.folder, **self.identity())
 
     def identity(self) -> dict[str, Any]:
         if os.geteuid() != 0:
@@ -421,14 +428,6 @@ def _container_command(spec: Spec) -> list[str]:
     if spec.flavour == "postgresql":
         return ["postgres", *(part for option in spec.all_options() for part in ("-c", option))]
     return spec.all_options()
-
-
-def _run(command: Sequence[str | Path], **popen: Any) -> None:
-    """Run a preparing program; what it said is in the error when it fails."""
-    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, **popen)
-    if done.returncode != 0:
-        message = f"{command[0]} failed ({done.returncode}): {done.stdout}{done.stderr}"
-        raise programs.NoServerError(message)
 
 
 def _reachable(program: programs.Program, folder: Path) -> programs.Program:
