@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
+from support.memory import in_memory
 from support.server import Spec
 from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
 from support.servers import own_server as start_own_server
@@ -36,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address
+        if memory := in_memory():  # outboxes are written through at each commit
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 @pytest.hookimpl(trylast=True)

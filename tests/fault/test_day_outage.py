@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +31,22 @@ STEP = 20.0  # the simulation passes over moments in which nothing is due: short
 DOWN, WELL = "http://down", "http://well"
 
 
+class AtOnce(Executor):
+    """Does in the caller's thread what is submitted: forty thousand times, two threads would mostly wait for each
+    other."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done = Future[Any]()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, as of any executor
+            done.set_exception(error)
+        return done
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
+async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteOutbox]:
+    monkeypatch.setattr("cdc.outbox.sqlite.thread.ThreadPoolExecutor", lambda *_args, **_kwargs: AtOnce())
     outbox = SqliteOutbox(tmp_path / "outbox.db")
     await outbox.open()
     await outbox.add_endpoint(endpoint(DOWN, "ep_down", rate=RATE))

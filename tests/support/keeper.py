@@ -23,11 +23,9 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+from support.memory import in_memory
 from support.programs import TITLES, NoServerError, version_of_text
 from support.server import Kept, Server, Spec, ask, make_server
-
-MEMORY = Path("/dev/shm")  # data in memory where there is room: fsync, which DDL always does, costs nothing there
-MEMORY_NEEDED = 4 << 30
 
 
 class Keeper:
@@ -126,8 +124,7 @@ def accept(keeper: Keeper, listener: Listener) -> None:
 @contextmanager
 def run_folder() -> Iterator[Path]:
     """A folder for this run, readable for the accounts that servers run as; gone afterwards."""
-    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED
-    folder = Path(tempfile.mkdtemp(prefix="cdc-tests-", dir=MEMORY if roomy else None))
+    folder = Path(tempfile.mkdtemp(prefix="cdc-tests-", dir=in_memory()))
     folder.chmod(0o755)
     try:
         yield folder
