@@ -10,6 +10,7 @@ from cdc.admin.endpoints import Endpoints
 from cdc.admin.events import Events
 from cdc.admin.principal import Principal
 from cdc.admin.sources import Sources
+from cdc.admin.statistics import Statistics
 
 
 class Admin(UseCases):
@@ -21,6 +22,7 @@ class Admin(UseCases):
         self.events = Events(service, principal)
         self.quarantine = Quarantine(service, principal)
         self.sources = Sources(service, principal)
+        self.statistics = Statistics(service, principal)
 
     async def rekey(self, access: AccessStore) -> int:
         """Encrypt all secrets with the present key, and return how many were not."""

@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cdc.capture.probe import Backlog
 from cdc.config import Config
 from cdc.model.backfill import Backfill
 from cdc.model.clock import Clock
-from cdc.web.activity import ActivityMinute
 from cdc.web.health import HealthLimits, reasons, state
-from cdc.web.monitor import Monitor
-
-__all__ = ["ActivityMinute", "ReportedSource", "RunningProcess"]
+from cdc.web.monitor import Answers, Monitor
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedSource:
     """``state``: ``reading``, ``standby``, ``failed`` or ``opening``.  ``lag``: seconds that the oldest change which is
-    not stored has waited; None while unknown.  ``server``: engine and version, empty before it was first reached."""
+    not stored has waited; None while unknown, with ``last_lag`` and ``unknown_since``, if it was ever known.
+    ``lags``: of each of the last 60 minutes.  ``server``: engine and version, empty before it was first reached."""
 
     name: str
     capture: str
@@ -30,6 +29,9 @@ class ReportedSource:
     gaps: Mapping[str, int]
     error: str | None
     position: str | None
+    last_lag: float | None
+    unknown_since: datetime | None
+    lags: Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +50,32 @@ class RunningProcess:
         report = self.monitor.reported.sources[name]
         answers = self.monitor.ahead.get(name)
         failure = report.failing(now)
+        last = answers.last.seconds if answers is not None and answers.last is not None else None
+        unknown_since = None if answers is None else self._unknown_since(name, answers, now)
         return ReportedSource(
             name=name,
             capture=self.config.source[name].capture,
             server=self.monitor.server(name),
             state=state(self.monitor, name, now),
             since=failure.since if failure else report.open_since or report.since,
-            lag=answers.last.seconds if answers is not None and answers.last is not None else None,
+            lag=last if unknown_since is None else None,
+            last_lag=last,
+            unknown_since=unknown_since,
+            lags=self.monitor.reported.lags.last(name, now),
             gaps=dict(report.gaps),
             error=failure.error.message if failure else None,
             position=report.position,
         )
 
+    def _unknown_since(self, name: str, answers: Answers[Backlog | None], now: datetime) -> datetime | None:
+        """Return since when the source's database has not answered; None: it answers."""
+        if answers.failure is not None or now - answers.answered_at > self.monitor.asked_twice(name):
+            return answers.answered_at
+        return None
+
     def reasons(self) -> Sequence[str]:
         """Return why this process is not ready, in sentences."""
         return reasons(self.monitor, self.bounds, self.clock.now())
-
-    def activity(self, minutes: int) -> Sequence[ActivityMinute]:
-        """Return what was sent in each of the last minutes."""
-        return self.monitor.reported.activity.last(minutes, self.clock.now())
 
     def progress(self) -> Mapping[str, int]:
         """Return how many ``events`` were stored and how many ``attempts`` made since the start."""

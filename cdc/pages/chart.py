@@ -1,4 +1,4 @@
-"""Plots as SVG paths: what the templates draw.  Pure."""
+"""Plots as SVG paths, which the templates draw.  Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600.0, 120.0
 _STEPS = (1, 2, 5)
+#: Height of the smallest bar: it is seen beside the greatest.
+_LEAST = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +64,26 @@ def stacked(series: Sequence[Bars]) -> tuple[list[Bar], float]:
         for number, each in enumerate(series):
             value = each.values[slot]
             if value > 0:
-                height = max(value / most * HEIGHT, 1.0)
+                height = max(value / most * HEIGHT, _LEAST)
                 bars.append(Bar(slot * width, HEIGHT - below - height, max(width - 1, 0.5), height, number))
                 below += height
     return bars, most
 
 
 def line(values: Sequence[float | None], most: float = 0.0) -> tuple[str, float]:
-    """The path of a line, with gaps where there is no value, and the value at the top of the plot: ``most``, or without
-    it a round number above all."""
+    """Return the path of a line through the middles of the slots, with gaps where there is no value, and the value at
+    the top of the plot: ``most``, or without it a round number above all.  A lone value is as wide as its slot."""
     most = most or top([value for value in values if value is not None])
-    step = WIDTH / max(len(values) - 1, 1)
-    path, pen = [], "M"
-    for place, value in enumerate(values):
-        if value is None:
-            pen = "M"
-            continue
-        path.append(f"{pen}{place * step:.1f} {_y(value, most):.1f}")
-        if pen == "M":
-            path.append("h0.1")  # a lone value is a dot
-        pen = "L"
+    step = WIDTH / max(len(values), 1)
+    path, before = [], None
+    for place, (value, after) in enumerate(zip(values, [*values[1:], None], strict=True)):
+        if value is not None:
+            lone = before is None and after is None
+            x = (place if lone else place + 0.5) * step
+            path.append(f"{'M' if before is None else 'L'}{x:.1f} {_y(value, most):.1f}")
+            if lone:
+                path.append(f"h{step:.1f}")
+        before = value
     return " ".join(path), most
 
 

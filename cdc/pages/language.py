@@ -13,7 +13,7 @@ from importlib.resources import files
 from io import BytesIO
 
 from babel import Locale, negotiate_locale
-from babel.dates import format_datetime, format_time, format_timedelta
+from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_currency, format_decimal, format_percent, is_currency
@@ -72,6 +72,10 @@ class Language:
 
     def clock(self, time: datetime) -> str:
         return format_time(time, "short", tzinfo=self.zone, locale=self.locale)
+
+    def day(self, time: datetime) -> str:
+        """Day and month."""
+        return format_skeleton("MMMd", time, tzinfo=self.zone, locale=self.locale)
 
     def span(self, seconds: float | None) -> str:
         """How long: ``20 ms``, ``3.5 s``, ``2 hours``."""

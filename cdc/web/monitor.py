@@ -155,7 +155,7 @@ class Monitor:
             report = self.reported.sources.get(source)
             ahead = await self._watched[source].probe.ask(report.position if report else None)
             if ahead is not None:
-                self.reported.activity.lagged(source, ahead.seconds, self._clock.now())
+                self.reported.lags.lagged(source, ahead.seconds, self._clock.now())
             return ahead
 
         return ask

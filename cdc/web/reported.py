@@ -19,7 +19,7 @@ from cdc.model.errors import CdcError
 from cdc.model.event import Event
 from cdc.model.observer import Observer, requests
 from cdc.model.position import Position
-from cdc.web.activity import Activity
+from cdc.web.lag_history import LagHistory
 
 #: Of so long it is told; of less than the other it is not known yet.
 WINDOW: Final = timedelta(seconds=30)
@@ -137,7 +137,7 @@ class Reported(Observer):
         self.held_back: dict[str, Held] = {}  # by endpoint id
         self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
         self.attempted_at: datetime | None = None  # when an attempt last ended
-        self.activity = Activity()
+        self.lags = LagHistory()
         self.durations: dict[str, Durations] = {}  # by endpoint id
 
     # -- relays -----------------------------------------------------------------------------------------------------
@@ -218,7 +218,6 @@ class Reported(Observer):
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         """Attempts are counted by delivery, their durations by request."""
         self.attempted_at = self._clock.now()
-        self.activity.attempted(finished, self.attempted_at)
         for (attempt, state, _, _, batch, *_), endpoint_id in requests(finished):
             status = attempt.status
             self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += batch

@@ -183,6 +183,27 @@ async def test_everything_works_by_keyboard(site: Site, browser: Browser) -> Non
     assert tab.errors == []
 
 
+async def test_a_plot_is_read_by_keyboard_and_by_pointer(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base)
+    await tab.sign_in(MANAGER, PASSWORD)
+    plot = tab.page.get_by_role("slider", name="Delivered and failed attempts, Last 24 hours")
+    readout = tab.page.locator(".readout").first
+    now = str(await plot.get_attribute("aria-valuetext"))
+    await plot.focus()
+    await expect(readout).to_have_text(now)
+    await tab.page.keyboard.press("ArrowLeft")
+    await expect(plot).not_to_have_attribute("aria-valuetext", now)
+    await expect(readout).to_have_text(str(await plot.get_attribute("aria-valuetext")))
+    await tab.page.keyboard.press("End")
+    await expect(plot).to_have_attribute("aria-valuetext", now)
+    await plot.hover(position={"x": 2, "y": 20})
+    await expect(plot).to_have_attribute("aria-valuenow", "0")
+    await tab.page.get_by_text("Values as a table").click()
+    await expect(tab.page.get_by_role("columnheader", name="Attempts delivered").first).to_be_visible()
+    assert await tab.barriers() == []
+    assert tab.errors == []
+
+
 async def test_pages_do_without_javascript(site: Site, browser: Browser) -> None:
     tab = await Tab.open(browser, site.base, script=False)
     await tab.sign_in(MANAGER, PASSWORD)

@@ -133,8 +133,8 @@ class _Hour:
             await self._managed.store.change_endpoint(STORE, change, note)
         events = [self._event(now) for _ in range(self._random.choice((0, 1, 1, 2, 3, 5)))]
         await self._managed.store.store("main", _POSITION, events, {}, now)
-        activity = self._managed.watch.reported.activity
-        activity.lagged("main", self._random.expovariate(40) + (1.8 if number == _DOWN[0] - 40 else 0.0), now)
+        lags = self._managed.watch.reported.lags
+        lags.lagged("main", self._random.expovariate(40) + (1.8 if number == _DOWN[0] - 40 else 0.0), now)
         await self._dispatch(number, now)
 
     def _event(self, now: datetime) -> Event:

@@ -75,6 +75,38 @@
     addEventListener("pagehide", () => source.close());
   });
 
+  // The values of a plot, by pointer and by the arrow keys; a screen reader reads them as those of a slider.
+  document.querySelectorAll("svg[data-plot]").forEach((plot) => {
+    const slots = [...plot.querySelectorAll(".slot")];
+    const readout = plot.parentElement.querySelector(".readout");
+    let at = slots.length - 1;
+    const show = (number) => {
+      slots[at].classList.remove("on");
+      at = Math.min(Math.max(number, 0), slots.length - 1);
+      slots[at].classList.add("on");
+      readout.textContent = slots[at].textContent;
+      plot.setAttribute("aria-valuenow", at);
+      plot.setAttribute("aria-valuetext", slots[at].textContent);
+    };
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -slots.length, End: slots.length };
+    plot.tabIndex = 0;
+    plot.setAttribute("role", "slider");
+    plot.setAttribute("aria-valuemin", 0);
+    plot.setAttribute("aria-valuemax", at);
+    plot.setAttribute("aria-valuenow", at);
+    plot.setAttribute("aria-valuetext", slots[at].textContent);
+    plot.addEventListener("focus", () => show(at));
+    plot.addEventListener("keydown", (event) => {
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      show(at + steps[event.key]);
+    });
+    plot.addEventListener("pointermove", (event) => {
+      const number = slots.indexOf(event.target.closest(".slot"));
+      if (number >= 0) show(number);
+    });
+  });
+
   // Also of forms in rows that were asked for again.
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;

@@ -24,6 +24,7 @@ from cdc.pages.views import endpoint_form
 from cdc.pages.views.deliveries import ShownRequest, request_of
 from cdc.pages.views.endpoint_form import EndpointForm
 from cdc.pages.views.record import names, names_of
+from cdc.pages.views.statistics import statistics
 
 _LAST = 10
 _PREVIEW = 100
@@ -70,6 +71,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         names=await names_of(page, (each.event_id for each in last)),
         signature=_signature(found),
         trial=trial,
+        shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),
         testable=page.admin.endpoints.testable(found) if page.manages else [],
     )
 

@@ -8,15 +8,14 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.admin.process import ActivityMinute, ReportedSource
+from cdc.admin.process import ReportedSource
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.pages import chart
-from cdc.pages.chart import Bar, Bars
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from cdc.pages.page import Page, Refused, Route
+from cdc.pages.views.statistics import lag_plot, statistics
 
-_MINUTES = 60
 _YEAR = 365 * 86_400
 
 Counts = Mapping[str, Mapping[DeliveryState, int]]
@@ -32,50 +31,18 @@ class Attention:
 
 
 async def overview(page: Page) -> web.StreamResponse:
-    admin, process = page.admin, page.site.process
+    admin = page.admin
     endpoints, counts = await admin.endpoints.all(), await admin.endpoints.counts()
-    minutes, sources = process.activity(_MINUTES), admin.sources.reported()
-    delivered, failed = sum(each.delivered for each in minutes), sum(each.failed for each in minutes)
+    sources = admin.sources.reported()
+    longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
     return page.render(
         "overview.html",
         attention=_attention(page, sources, endpoints, counts),
-        plots=_plots(minutes, [source.name for source in sources]),
-        first=minutes[0].at,
-        last=minutes[-1].at,
-        delivered=delivered,
-        failed=failed,
-        seconds=sum(each.seconds for each in minutes) / (delivered + failed) if delivered + failed else None,
+        shown=await statistics(page),
+        lags={each.name: lag_plot(page, each.lags, longest) for each in sources},
         waiting=sum(_unfinished(each) for each in counts.values()),
         sources=sources,
-        endpoints=endpoints,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Plots:
-    """Of each a path, or bars, and the value at its top.  ``lags``: by source, on one scale (seconds)."""
-
-    sent: tuple[Sequence[Bar], float]
-    success: tuple[str, float]
-    answer: tuple[str, float]
-    lags: Mapping[str, str]
-    lag: float
-
-
-def _plots(minutes: Sequence[ActivityMinute], sources: Sequence[str]) -> Plots:
-    totals = [each.delivered + each.failed for each in minutes]
-    delivered, failed = [each.delivered for each in minutes], [each.failed for each in minutes]
-    lag = chart.top([seconds for each in minutes for seconds in each.lags.values()])
-    return Plots(
-        sent=chart.stacked([Bars("delivered", delivered), Bars("failed", failed)]),
-        success=chart.line(
-            [part / total if total else None for part, total in zip(delivered, totals, strict=True)], most=1.0
-        ),
-        answer=chart.line(
-            [each.seconds / total if total else None for each, total in zip(minutes, totals, strict=True)]
-        ),
-        lags={name: chart.line([each.lags.get(name) for each in minutes], lag)[0] for name in sources},
-        lag=lag,
+        endpoints={each.id: each for each in endpoints},
     )
 
 

@@ -13,6 +13,7 @@ from cdc.model.finding import Finding
 from cdc.model.log_filter import EventFilter
 from cdc.pages.page import Page, Route
 from cdc.pages.views.record import names
+from cdc.pages.views.statistics import statistics
 
 #: So many sources are shown as sheets; more of them as a table.
 _SHEETS: Final = 6
@@ -48,6 +49,7 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
         all_endpoints=endpoints,
         events=newest.found,
         names=names(page, newest.found),
+        shown=await statistics(page, "sources", name, source=name),
     )
 
 
