@@ -32,10 +32,9 @@ from cdc.model.errors import (
     first_error,
     reportable_error,
 )
-from cdc.model.event import Event
+from cdc.model.event import Event, event_payload
 from cdc.model.observer import SILENT, Observer
 from cdc.model.operation import source_gap
-from cdc.model.payload import event_payload
 from cdc.model.position import Position
 from cdc.model.quarantine import Defects, gap_of, quarantined
 from cdc.outbox.base import Fence, IngestStore

@@ -9,8 +9,8 @@ from cdc.access.database_access import DatabaseAccess, P, T, Work
 from cdc.model.audit import Note
 from cdc.outbox.audit import noting
 from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.sqlite.database import SqliteThread
 from cdc.outbox.sqlite.file import forget_log, keep_private, migrate
-from cdc.outbox.sqlite.thread import SqliteThread
 
 
 class SqliteAccess(DatabaseAccess):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+from aiohttp import web
 
 from cdc.access.model import Scope
 from cdc.api.operation import ApiOperation, OperationCall, Response
+from cdc.api.problem import Problem
 from cdc.api.resource import (
     SHORT_PAGES,
     EventPage,
@@ -17,12 +24,95 @@ from cdc.api.resource import (
     PageQuery,
     StreamQuery,
 )
-from cdc.api.stream import sequence_of, stream
-from cdc.model.errors import NotFound
+from cdc.model.errors import NotFound, OutboxError
 from cdc.model.log_filter import EventFilter
+from cdc.model.pattern import check_pattern
+from cdc.outbox.base import StoredEvent
 
 if TYPE_CHECKING:
     from cdc.admin.events import EventType
+
+#: How often the outbox is asked for new events while somebody listens (seconds).
+LOOK_EVERY = 0.25
+#: After so many seconds without an event a line goes out, so that a connection that is gone is noticed; and the token
+#: is looked at again.
+SILENCE = 15.0
+#: Who takes longer to read what was sent (seconds) is cut off, and comes back with the id of the last event.
+SLOW_READER = 30.0
+_PAGE = 200
+_LONGEST_SEQUENCE = 18
+
+log = structlog.get_logger()
+
+
+def sequence_of(text: str | None) -> int:
+    """The place in the log that a cursor or a ``Last-Event-ID`` names; 0 for none.  Raises `Problem`."""
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_SEQUENCE:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours.")
+    return int(text)
+
+
+async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
+    """Until the client goes away, reads too slowly, or its token no longer works."""
+    pattern = None if call.query.event is None else check_pattern(call.query.event)
+    after = await _begin(call)
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    await response.prepare(call.request)
+    try:
+        await _follow(call, response, pattern, after)
+    except (ConnectionError, TimeoutError):
+        pass  # it is gone, or does not read: it knows where to go on
+    except OutboxError as error:
+        log.warning("a stream ended", error=str(error))
+    response.force_close()
+    return response
+
+
+async def _begin(call: OperationCall[StreamQuery, None]) -> int:
+    """Behind the event that a client which comes back saw last, else behind the newest."""
+    last = call.request.headers.get("Last-Event-ID", "")
+    return sequence_of(last) if last else await call.admin.events.newest()
+
+
+async def _follow(
+    call: OperationCall[StreamQuery, None], response: web.StreamResponse, pattern: str | None, after: int
+) -> None:
+    clock, never = call.clock, asyncio.Event()
+    heard = looked = clock.monotonic()
+    await _write(response, b":\n\n")  # the client sees at once that it is connected
+    while True:
+        newest = await call.admin.events.newest()
+        found = await call.admin.events.after(after, _PAGE, pattern) if newest > after else []
+        if found:
+            await _write(response, b"".join(map(_message, found)))
+            heard = clock.monotonic()
+        # what does not fit is not looked at again
+        after = found[-1].sequence if len(found) == _PAGE else max(newest, after, *(each.sequence for each in found))
+        now = clock.monotonic()
+        if now - heard >= SILENCE:
+            await _write(response, b":\n\n")
+            heard = now
+        if now - looked >= SILENCE:
+            if not await call.admitted():
+                return
+            looked = now
+        if len(found) < _PAGE:
+            await clock.wait(never, LOOK_EVERY)
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(SLOW_READER):
+        await response.write(data)
+
+
+def _message(stored: StoredEvent) -> bytes:
+    payload = orjson.dumps(EventResource.of(stored).model_dump(mode="json"))
+    return b"id: %d\nevent: event\ndata: %s\n\n" % (stored.sequence, payload)
+
 
 _TAG = "events"
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
+from cdc.model.event import format_time
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.pattern import check_pattern
-from cdc.model.payload import format_time
 from cdc.outbox.base import StoredEvent
 
 

@@ -19,7 +19,7 @@ from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
-from cdc.model.payload import format_time
+from cdc.model.event import format_time
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
 

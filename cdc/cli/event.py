@@ -21,9 +21,9 @@ from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.model.clock import SystemClock
 from cdc.model.errors import UsageError
+from cdc.model.event import format_time
 from cdc.model.log_filter import EventFilter
 from cdc.model.pattern import check_pattern, matches
-from cdc.model.payload import format_time
 from cdc.outbox.base import LogStore, StoredEvent
 from cdc.runtime import events as service_events
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cdc.api.resource import AttemptResource, DeliveryResource, EventResource
 from cdc.model.delivery import Attempt, DeliveryView
-from cdc.model.payload import format_time
+from cdc.model.event import format_time
 from cdc.outbox.base import StoredEvent
 
 

@@ -11,7 +11,7 @@ from cdc.dispatch.address import public_url
 from cdc.model.backfill import Backfill
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
-from cdc.model.payload import format_time
+from cdc.model.event import format_time
 
 
 def counted(number: int, one: str, several: str = "") -> str:

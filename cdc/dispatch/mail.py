@@ -22,9 +22,9 @@ import aiosmtplib
 import orjson
 import structlog
 
-from cdc.dispatch.deadline import Deadline
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.dispatch.sender import Deadline
 from cdc.model.event import OPERATIONS
 from cdc.model.mail_address import recipients
 

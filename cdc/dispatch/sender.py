@@ -16,12 +16,43 @@ from aiohttp.connector import Connection
 
 from cdc.dispatch.address import AddressInfo, EgressPolicy, Network
 from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarget, TunnelConnector, proxy_of
-from cdc.dispatch.deadline import Deadline
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.errors import ConfigError
 from cdc.model.mail_address import is_mail
+
+
+class Deadline:
+    """``with Deadline(seconds):`` does what ``async with asyncio.timeout(seconds)`` does, at a third of its cost.
+
+    The awaits within are cut short by cancelling the task; that comes out as `TimeoutError`.  A cancellation from
+    elsewhere passes through.
+    """
+
+    __slots__ = ("_before", "_handle", "_reached", "_task")
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "awaits happen in tasks"
+        self._task = task
+        self._before = task.cancelling()
+        self._reached = False
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._reach)
+
+    def _reach(self) -> None:
+        self._reached = True
+        self._task.cancel()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.cancel()
+        if self._reached and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
 
 #: How much of an answer's body is read and kept (bytes).
 ANSWER_BYTES = 1000

@@ -16,8 +16,8 @@ from cdc.mapping.rule import STATE_COLUMN, Rule, ValueCondition
 from cdc.model.backfill import EXISTING, backfill_token
 from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.model.column import Table
+from cdc.model.event import event_payload
 from cdc.model.normal import FORMS
-from cdc.model.payload import event_payload
 
 _DOCUMENT: dict[str, bool | int | float | str | None] = {
     "cifnif": "B03567891",

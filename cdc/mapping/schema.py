@@ -19,10 +19,9 @@ from cdc.mapping.rule import Rule
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation
 from cdc.model.column import Column, SecretColumns, Table
-from cdc.model.event import OPERATIONS, Event
+from cdc.model.event import OPERATIONS, Event, event_payload
 from cdc.model.normal import FORMS
 from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
-from cdc.model.payload import event_payload
 
 Schema = dict[str, Any]
 

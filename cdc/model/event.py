@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import orjson
+
 from cdc.model.change import Row
+
+
+@lru_cache(maxsize=64)  # events of one moment come together
+def format_time(time: datetime) -> str:
+    """``2026-11-24T21:48:00.123456Z``: UTC, always six digits."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def event_payload(event: Event) -> bytes:
+    """The event as UTF-8 JSON in the format ``facturascripts``: keys in this order, row keys in column order."""
+    payload: dict[str, Any] = {
+        "id": event.id,
+        "event": event.name,
+        "timestamp": format_time(event.time),
+        "source": event.source,
+        "key": event.key,
+        "data": event.data,
+    }
+    if event.previous is not None:
+        payload["previous"] = event.previous
+    payload["transaction"] = event.transaction
+    if event.inferred:
+        payload["inferred"] = True
+    if event.observed:
+        payload["observed"] = True
+    if event.source == TESTS:
+        payload["test"] = True
+    return orjson.dumps(payload)
+
 
 #: The source of operational events, which tell of this program itself; no database may be called so.
 OPERATIONS = "cdc"

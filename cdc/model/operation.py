@@ -14,8 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from cdc.model.change import Gap, Operation
 from cdc.model.endpoint import Endpoint
-from cdc.model.event import OPERATIONS, Event
-from cdc.model.payload import format_time
+from cdc.model.event import OPERATIONS, Event, format_time
 
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
 _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}

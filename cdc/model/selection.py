@@ -20,11 +20,10 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from cdc.model.errors import UsageError
-from cdc.model.event import Event
+from cdc.model.event import Event, format_time
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
 from cdc.model.filter.program import Program
 from cdc.model.filter.values import ERRORS, without_nulls
-from cdc.model.payload import format_time
 
 
 class Filtered(NamedTuple):

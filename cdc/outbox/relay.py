@@ -8,8 +8,7 @@ from time import monotonic
 from typing import Final
 
 from cdc.model.change import BackfillStep, Quarantined
-from cdc.model.event import Event
-from cdc.model.payload import event_payload
+from cdc.model.event import Event, event_payload
 from cdc.model.position import Position
 from cdc.model.snapshot_row import SnapshotChange
 from cdc.outbox import backfills, quarantine

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from cdc.capture.journal.position import MOVED, JournalPosition, Marker
+from cdc.capture.journal.database import MOVED, JournalPosition, Marker
 from cdc.capture.move.position import CaptureMode, captured, read_position
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue

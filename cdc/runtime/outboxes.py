@@ -136,7 +136,7 @@ def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
 async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
     """What its tables are like, and their version: no row of them.  Of one that has been opened."""
     if outbox.path is None:
-        from cdc.outbox.postgres.schema import read_schema
+        from cdc.outbox.postgres.migrate import read_schema
 
         return await read_schema(outbox.connection())
     from cdc.outbox.sqlite import schema

@@ -1,6 +1,8 @@
 """Serves over HTTP, in the process that captures and sends: health and metrics here, the rest by who adds it.
 
 It never stops that: an address that cannot be had is one sentence in the log, and the consumer works without it.
+It continues after the process had no file descriptor for a connection, which the servers of both event loops do badly:
+uvloop polls the socket without a pause, asyncio logs a hundred lines a second.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 import hmac
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -21,11 +24,69 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from cdc.model.clock import Clock
-from cdc.web.accepting import accept, listening_sockets
 from cdc.web.connections import Connection, Connections
 from cdc.web.health import HealthLimits, reasons, state
 from cdc.web.metrics import registry
 from cdc.web.monitor import Monitor
+
+#: Connections that the system holds until they are accepted.
+_BACKLOG = 128
+#: Seconds until the next try after a failure: nothing tells when a descriptor is free.
+_PAUSE = 1.0
+
+
+async def listening_sockets(listen: str) -> list[socket.socket]:
+    """Return a socket for each address of HOST:PORT.  Raises `OSError` when one of them cannot be had."""
+    host, _, port = listen.rpartition(":")
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+            sockets.append(socket.socket(family, socket.SOCK_STREAM))
+            _listen(sockets[-1], address)
+    except BaseException:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+def _listen(made: socket.socket, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> None:
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind(address)
+    made.listen(_BACKLOG)
+
+
+async def accept(listening: socket.socket, connections: Connections, make: Callable[[], Connection]) -> None:
+    """Accept connections until cancelled; then close the socket."""
+    loop = asyncio.get_running_loop()
+    failed = False
+    with listening:
+        while True:
+            try:
+                made, _ = await loop.sock_accept(listening)
+                await _connect(loop, made, make)
+                failed = False
+            except OSError as error:
+                if not failed:
+                    log.warning("connections cannot be accepted", error=str(error), retry_in=_PAUSE)
+                failed = True
+                connections.displace()
+                await asyncio.sleep(_PAUSE)
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, made: socket.socket, make: Callable[[], Connection]) -> None:
+    try:
+        await loop.connect_accepted_socket(make, made)
+    except BaseException:
+        made.close()
+        raise
+
 
 NOT_READY = 503
 

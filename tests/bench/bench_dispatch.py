@@ -45,8 +45,7 @@ from cdc.logs import configure_logs
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
 from cdc.model.endpoint import Endpoint
-from cdc.model.event import Event
-from cdc.model.payload import event_payload
+from cdc.model.event import Event, event_payload
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox

@@ -23,7 +23,7 @@ import psycopg
 import uvloop
 from measure import SERVERS, add_invoices, commits_unsynced, erp_database, paired
 
-from cdc.capture.journal.position import MOVED, JournalPosition
+from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.journal.source import JournalSource
 from cdc.database.mysql_connection import connect
 from cdc.database.mysql_journal import Tokens

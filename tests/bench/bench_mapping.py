@@ -16,7 +16,7 @@ from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
-from cdc.model.payload import event_payload
+from cdc.model.event import event_payload
 
 _START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 

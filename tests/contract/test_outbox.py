@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from cdc.model.errors import PositionMoved, UsageError
-from cdc.model.payload import event_payload
+from cdc.model.event import event_payload
 from cdc.model.position import Position
 from cdc.outbox.base import Fence, OutboxStore, Stored
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, event_ids, lease, store

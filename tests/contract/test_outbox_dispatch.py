@@ -6,7 +6,7 @@ import pytest
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
-from cdc.model.payload import event_payload
+from cdc.model.event import event_payload
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     NOW,

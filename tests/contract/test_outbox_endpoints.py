@@ -11,8 +11,8 @@ import pytest
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, Order, PayloadFormat
 from cdc.model.errors import CredentialsNotGiven, UsageError
+from cdc.model.event import event_payload
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.payload import event_payload
 from cdc.outbox.base import OutboxStore, Stored
 from support.outboxes import (
     NOW,

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from cdc.access.model import Scope
-from cdc.api import stream
+from cdc.api import events as stream
 from cdc.api.token_auth import TOKEN_STREAMS
 from cdc.config import Config, WebConfig
 from cdc.web import connections, server

@@ -15,8 +15,7 @@ from cdc.capture.binlog.library import LibraryConnection
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types
-from cdc.model.event import Event
-from cdc.model.payload import event_payload
+from cdc.model.event import Event, event_payload
 from support.actions import Action, load_actions
 from support.database import Database
 from support.logical import logical_pipeline

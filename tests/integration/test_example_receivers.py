@@ -29,7 +29,7 @@ from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint
-from cdc.model.payload import event_payload
+from cdc.model.event import event_payload
 from support.outboxes import endpoint, event
 from support.ports import free_port
 from support.waiting import HANG_SECONDS

@@ -18,9 +18,8 @@ from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, judge
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from cdc.model.endpoint import Endpoint, PayloadFormat
-from cdc.model.event import Event
+from cdc.model.event import Event, event_payload
 from cdc.model.operation import examples
-from cdc.model.payload import event_payload
 from support.dispatching import endpoint
 from support.dispatching import event as row_event
 from support.http_faults import receiver, refusing

@@ -12,8 +12,8 @@ import pytest
 from cdc.config import Config, SourceConfig
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.model.column import Capture
+from cdc.model.event import event_payload
 from cdc.model.finding import Severity
-from cdc.model.payload import event_payload
 from cdc.runtime import installers
 from cdc.runtime.survey import described_tables
 from support.consumer import database_url

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead
-from cdc.capture.journal.position import NO_MARKER, Marker
+from cdc.capture.journal.database import NO_MARKER, JournalPage, JournalRow, Marker, TransactionHead
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table

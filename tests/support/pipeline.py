@@ -24,9 +24,8 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.model.change import Batch
-from cdc.model.event import Event
+from cdc.model.event import Event, event_payload
 from cdc.model.finding import Repaired
-from cdc.model.payload import event_payload
 from cdc.model.position import Position
 from cdc.runtime import installers
 from support.database import Database

@@ -7,7 +7,7 @@ from typing import Any
 
 from cdc.dispatch.request import WebhookRequest, build_batch, build_request
 from cdc.model.delivery import LeasedDelivery
-from cdc.model.payload import event_payload
+from cdc.model.event import event_payload
 from support.dispatching import endpoint, event
 from support.manual_clock import START
 

@@ -19,7 +19,7 @@ from cdc.capture.binlog.connection import LogHistory
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.schema_history import Version
 from cdc.capture.binlog.schema_now import read_schema
-from cdc.capture.journal.position import MOVED, JournalPosition
+from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.move.source import Mark
 from cdc.capture.mysql_session import MySQLSession
 from cdc.database.mysql_connection import MISSING_TABLE, code_of, rows, server_of

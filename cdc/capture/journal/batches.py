@@ -9,8 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from cdc.capture.journal.database import JournalRow, TransactionHead
-from cdc.capture.journal.position import Marker
+from cdc.capture.journal.database import JournalRow, Marker, TransactionHead
 from cdc.capture.limits import JournalLimits
 from cdc.model.change import Gap, RowChange
 

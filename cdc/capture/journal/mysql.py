@@ -13,9 +13,16 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
-from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices
+from cdc.capture.journal.database import (
+    NO_MARKER,
+    JournalPage,
+    JournalRow,
+    Marker,
+    TransactionHead,
+    heads_of,
+    in_slices,
+)
 from cdc.capture.journal.mysql_rows import RowReader
-from cdc.capture.journal.position import NO_MARKER, Marker
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage

@@ -16,8 +16,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead, heads_of, in_slices, unreadable
-from cdc.capture.journal.position import NO_MARKER, Marker
+from cdc.capture.journal.database import (
+    NO_MARKER,
+    JournalPage,
+    JournalRow,
+    Marker,
+    TransactionHead,
+    heads_of,
+    in_slices,
+    unreadable,
+)
 from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_catalogue import decode_unknown
 from cdc.capture.postgres_lookup import PostgresLookup

@@ -22,8 +22,7 @@ from dataclasses import replace
 import structlog
 
 from cdc.capture.journal.batches import ReadAhead, RowDeletion, by_transaction, changes_of, gaps_of, marked, parts
-from cdc.capture.journal.database import JournalDatabase, JournalRow, TransactionHead
-from cdc.capture.journal.position import MOVED, JournalPosition, Marker
+from cdc.capture.journal.database import MOVED, JournalDatabase, JournalPosition, JournalRow, Marker, TransactionHead
 from cdc.capture.limits import JournalLimits
 from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import PageRequest, TablePage, Told

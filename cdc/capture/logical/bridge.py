@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from cdc.capture.journal.position import MOVED, JournalPosition
+from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.move.source import Mark
 from cdc.capture.postgres_connection import PostgresConnection

@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills, Source
-from cdc.capture.journal.position import MOVED, JournalPosition
+from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.move.position import CaptureMode, Overlap, captured, read_position
 from cdc.model.change import Batch, Row, Transaction, Value
 from cdc.model.column import Table

@@ -16,7 +16,24 @@ from cdc.outbox.migrate import Migration, migrations
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.session import connect_plainly
+from cdc.outbox.statements import postgres_statements
 from cdc.sqlfile import load
+
+
+async def read_schema(info: ConnectionInfo) -> dict[str, object]:
+    """The server's version, the newest migration, and the columns of each table.  Raises `OutboxError`."""
+    connection = await connect_plainly(info)
+    try:
+        cursor = await connection.execute("SELECT max(number) FROM cdc_outbox.migration")
+        newest = await cursor.fetchone()
+        columns = await (await connection.execute(postgres_statements()["schema"].encode())).fetchall()
+        server = connection.info.server_version
+    except psycopg.Error as error:
+        raise sentence(error, info) from error
+    finally:
+        await connection.close()
+    return {"server": server, "version": newest[0] if newest else None, "columns": columns}
+
 
 ENGINE = "postgres/outbox"
 _LOCK = "SELECT pg_advisory_xact_lock(1667523328, 3)"

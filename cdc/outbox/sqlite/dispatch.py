@@ -22,7 +22,7 @@ from cdc.outbox.retention import forget_answers
 from cdc.outbox.rows import ROW_STATE
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.database import SqliteDatabase
-from cdc.outbox.sqlite.values import micros
+from cdc.outbox.sqlite.rows import micros
 from cdc.outbox.statements import sqlite_statements
 
 

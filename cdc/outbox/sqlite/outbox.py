@@ -1,13 +1,17 @@
 """The embedded outbox: one SQLite file, several processes.
 
 Two connections, each in its own thread: one writes (and reads what the hot paths need), the other reads the log, so
-that a slow listing delays nobody.
+that a slow listing delays nobody.  Calls that an API refused are in a small file beside it (`RefusalFile`), which can
+be written before there is an outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,11 +24,58 @@ from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch, errors
 from cdc.outbox.sqlite.backup import copy
-from cdc.outbox.sqlite.database import SqliteDatabase
-from cdc.outbox.sqlite.file import forget_log, keep_private, migrate
-from cdc.outbox.sqlite.lock import ProcessLock
-from cdc.outbox.sqlite.refusals import RefusalFile
-from cdc.outbox.sqlite.thread import SqliteThread
+from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread
+from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.file import ProcessLock, forget_log, keep_private, migrate
+
+_CREATE: Final = "CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)"
+_READ: Final = "SELECT content FROM refusal WHERE api = ?"
+_WRITE: Final = "INSERT OR REPLACE INTO refusal (api, content) VALUES (?, ?)"
+#: Seconds to wait for another process, which writes a few bytes.
+_TIMEOUT: Final = 10.0
+
+
+class RefusalFile:
+    """``outbox``: the path of the outbox, which need not exist."""
+
+    def __init__(self, outbox: Path) -> None:
+        self._path = outbox.with_name(f"{outbox.name}-refusals")
+
+    async def read(self, api: str) -> str:
+        """Raises `OutboxError`, as `change` does."""
+        return await asyncio.to_thread(self._read, api) if self._path.exists() else ""
+
+    async def change(self, api: str, change: Callable[[str], str]) -> None:
+        await asyncio.to_thread(self._change, api, change)
+
+    def _read(self, api: str) -> str:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=_TIMEOUT)) as db:
+                return _content(db, api)
+        except sqlite3.Error as error:
+            raise sentence(error, self._path) from error
+
+    def _change(self, api: str, change: Callable[[str], str]) -> None:
+        new = not self._path.exists()
+        keep_private(self._path)  # an account that can open it could hold its lock
+        try:
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=_TIMEOUT)) as db:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute(_CREATE)
+                db.execute(_WRITE, (api, change(_content(db, api))))
+                db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise sentence(error, self._path) from error
+        if new and os.geteuid() == 0:  # the consumer's user, who owns the folder, writes it too
+            owner = self._path.parent.stat()
+            os.chown(self._path, owner.st_uid, owner.st_gid)
+
+
+def _content(db: sqlite3.Connection, api: str) -> str:
+    tables = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusal'").fetchone()
+    found = db.execute(_READ, (api,)).fetchone() if tables else None
+    return str(found[0]) if found else ""
+
 
 #: KiB.  The log, and kept rows, are walked once: what is needed again are the pages above the leaves.
 _READER_CACHE: Final = 4096

@@ -22,7 +22,7 @@ from cdc.model.pattern import check_pattern, matches
 from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice
-from cdc.outbox.sqlite.values import converted, micros
+from cdc.outbox.sqlite.rows import converted, micros
 from cdc.outbox.statements import sqlite_statements
 
 #: A stretch of time, or the unfinished deliveries, are begun with when they are at most so many.

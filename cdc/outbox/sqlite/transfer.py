@@ -11,9 +11,8 @@ from pathlib import Path
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import Row
 from cdc.outbox.sqlite.errors import sentence
-from cdc.outbox.sqlite.lock import ProcessLock
-from cdc.outbox.sqlite.rows import endpoint_from, endpoint_row
-from cdc.outbox.sqlite.values import converted, stored
+from cdc.outbox.sqlite.file import ProcessLock
+from cdc.outbox.sqlite.rows import converted, endpoint_from, endpoint_row, stored
 from cdc.outbox.statements import sqlite_statements
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 

@@ -15,8 +15,7 @@ from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Quarantined
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
-from cdc.model.event import Event
-from cdc.model.payload import event_payload
+from cdc.model.event import Event, event_payload
 from cdc.model.position import Position
 from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox.base import Fence, Stored

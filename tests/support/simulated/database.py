@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from cdc.capture.journal.database import JournalPage, JournalRow, TransactionHead
-from cdc.capture.journal.position import NO_MARKER, Marker
+from cdc.capture.journal.database import NO_MARKER, JournalPage, JournalRow, Marker, TransactionHead
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table

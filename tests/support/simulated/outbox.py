@@ -13,9 +13,8 @@ from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.shared import delivery_number
-from cdc.outbox.sqlite.database import SqliteDatabase, finished
+from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, Work, finished
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.sqlite.thread import SqliteThread, Work
 from support.simulated.history import History, Promise
 from support.simulated.loop import Process
 from support.simulated.network import Link

@@ -25,10 +25,9 @@ from cdc.facturascripts.schema import tables
 from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery
 from cdc.model.endpoint import PayloadFormat
 from cdc.model.errors import UsageError
-from cdc.model.event import Event
+from cdc.model.event import Event, event_payload
 from cdc.model.finding import Severity
 from cdc.model.log_filter import DeliveryFilter
-from cdc.model.payload import event_payload
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.outboxes import open_outbox

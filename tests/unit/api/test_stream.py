@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from cdc.access.model import Scope
-from cdc.api.stream import LOOK_EVERY, SILENCE
+from cdc.api.events import LOOK_EVERY, SILENCE
 from cdc.api.token_auth import TOKEN_STREAMS
 from cdc.model.errors import OutboxError
 from support.managing import API, Managed

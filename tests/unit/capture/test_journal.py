@@ -11,8 +11,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.capture.journal.database import JournalPage, JournalRow
-from cdc.capture.journal.position import JournalPosition
+from cdc.capture.journal.database import JournalPage, JournalPosition, JournalRow
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.limits import JournalLimits
 from cdc.capture.pages import PageRequest

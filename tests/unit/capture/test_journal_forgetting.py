@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cdc.capture.journal.database import TransactionHead
-from cdc.capture.journal.position import NO_MARKER, JournalPosition, Marker
+from cdc.capture.journal.database import NO_MARKER, JournalPosition, Marker, TransactionHead
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.limits import JournalLimits
 from cdc.model.change import Batch, Operation

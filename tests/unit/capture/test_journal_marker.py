@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cdc.capture.journal.position import MOVED, JournalPosition, Marker
+from cdc.capture.journal.database import MOVED, JournalPosition, Marker
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.limits import JournalLimits
 from cdc.model.change import Batch, Operation

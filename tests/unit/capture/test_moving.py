@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from cdc.capture.base import Source
-from cdc.capture.journal.position import JournalPosition
+from cdc.capture.journal.database import JournalPosition
 from cdc.capture.move.position import CaptureMode
 from cdc.capture.move.source import Bridge, Mark, MovingSource
 from cdc.model.position import Position

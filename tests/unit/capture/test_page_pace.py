@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.page_pace import GENTLE_REST, GENTLE_SECONDS, PagePace
+from cdc.capture.pages import GENTLE_REST, GENTLE_SECONDS, PagePace
 from support.manual_clock import ManualClock
 
 

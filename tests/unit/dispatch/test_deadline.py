@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cdc.dispatch.deadline import Deadline
+from cdc.dispatch.sender import Deadline
 
 
 async def test_awaits_that_end_in_time_are_left_alone() -> None:

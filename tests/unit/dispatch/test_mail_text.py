@@ -10,8 +10,8 @@ from cdc.dispatch.mail import MARK, mail_text
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import BySchemeSender
+from cdc.model.event import event_payload
 from cdc.model.operation import examples
-from cdc.model.payload import event_payload
 
 
 def payload(**changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from cdc.model.endpoint import EndpointChange, Order
 from cdc.outbox.migrate import migrate_sqlite, migrations
 from cdc.outbox.shared import lane_of
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.sqlite.values import micros
+from cdc.outbox.sqlite.rows import micros
 from support.outboxes import NOW, at, endpoint, event, event_ids, finish, lease, states_of, store
 
 #: written as the program of the time wrote it

@@ -18,9 +18,8 @@ from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
 from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
-from cdc.outbox.sqlite.database import SqliteDatabase
+from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.sqlite.thread import SqliteThread
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
 
 
@@ -168,7 +167,7 @@ class _Contested(sqlite3.Connection):
 
 async def test_who_makes_the_file_too_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = partial(sqlite3.connect, factory=_Contested)
-    monkeypatch.setattr("cdc.outbox.sqlite.thread.sqlite3.connect", connect)
+    monkeypatch.setattr("cdc.outbox.sqlite.database.sqlite3.connect", connect)
     patient = SqliteOutbox(path)
     await patient.open()
     assert await store(patient, event(1)) == Stored(1, 0)
