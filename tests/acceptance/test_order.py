@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +75,18 @@ async def test_a_given_up_event_lets_the_next_one_go(postgres_db: Database, tmp_
 
 
 async def test_a_healthy_endpoint_does_not_wait_for_sick_ones(database: Database, tmp_path: Path) -> None:
-    """One endpoint hangs, one refuses, one is not there; meanwhile the healthy one is served promptly."""
+    """One endpoint hangs, one refuses, one is not there; the healthy one has each change before the next is made, while
+    nobody else has one answered well: the sick ones would be waited for without end."""
     consumer = Consumer.of_one_table(tmp_path, database)
     file = tmp_path / "cdc.toml"
     limits = "max_timeout_seconds = 1000\nlease_seconds = 2000\n"
     file.write_text(file.read_text().replace("[dispatch]\n", f"[dispatch]\n{limits}"))
     inbox, never = Inbox(), asyncio.Event()
-    delays = []
+    hanging_requests = 0
 
     async def hang(_event: dict[str, Any]) -> int:
+        nonlocal hanging_requests
+        hanging_requests += 1
         await never.wait()
         return 204
 
@@ -99,11 +101,9 @@ async def test_a_healthy_endpoint_does_not_wait_for_sick_ones(database: Database
                 database.execute(INSERT, [record])
             await inbox.until_count(200)
             for number in range(20):
-                began = time.monotonic()
                 database.execute(COUNT, [number])
                 await inbox.until_count(201 + number)
-                delays.append(time.monotonic() - began)
+                assert inbox.received[-1].event["key"]["id"] == number
+            assert hanging_requests == 100, "as many as may be on their way to one endpoint, and none has ended"
             never.set()
             assert await consumer.stop() == 0
-    assert sorted(delays)[10] < 0.5, delays
-    assert max(delays) < 3, delays

@@ -37,7 +37,7 @@ async def test_a_second_consumer_takes_over_when_the_first_is_killed(database: D
             await first.stop(signal.SIGKILL)
             killed = time.monotonic()
             await second.logged("took over")
-            assert time.monotonic() - killed < 5
+            assert time.monotonic() - killed < 30, "the server sees the end at once; half a minute is for silence"
             before = len(inbox.received)
             await inbox.until_count(before + 50)
             enough.set()

@@ -139,16 +139,13 @@ class TestCut:
     def test_a_server_that_says_nothing_any_more_is_dead(self, db: Database, way: Proxy, mode: str) -> None:
         """Although its connection stands."""
         info = replace(db.info, port=way.port, tls=Tls(mode))
-        heartbeat = 1
-        with opened(info, head(db), heartbeat=heartbeat, follow=True) as connection:
+        with opened(info, head(db), heartbeat=1, follow=True) as connection:
             items = connection.items(tables_of(db.name))
             for _ in range(3):
                 next(items)
             way.deaf.set()
-            began = time.monotonic()
             with pytest.raises(SourceUnavailable, match=r"silent for 2\.5 seconds"):
                 list(items)
-            assert time.monotonic() - began < 3 * heartbeat
 
     def test_one_that_is_gone_is_unavailable(self, db: Database) -> None:
         info, start = db.info, head(db)
