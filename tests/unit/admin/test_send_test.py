@@ -165,7 +165,7 @@ async def test_a_refused_test_ends_without_a_dead_letter(config: Config, status:
         counts = (await store.counts())["ep_1"]
     assert found.failing_since is None
     assert DeliveryState.DEAD not in counts
-    assert check_endpoint(found, counts).severity is Severity.OK
+    assert check_endpoint(found, counts, datetime.now(UTC)).severity is Severity.OK
 
 
 async def test_a_test_without_an_answer_ends_without_a_dead_letter(config: Config) -> None:
