@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
+from cdc.admin.suggestions import matches_any, near_events
 from cdc.config import Config
 from cdc.config.rules import catalogues
 from cdc.config.sending import reach
@@ -20,7 +20,6 @@ from cdc.model.endpoint import Endpoint, check
 from cdc.model.errors import UsageError
 from cdc.model.mail_address import is_mail
 from cdc.model.operation import OPERATION_TYPES
-from cdc.model.pattern import matches
 from cdc.model.rate import check_rate
 from cdc.model.selection import Condition
 
@@ -43,11 +42,10 @@ def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]
     names += [kind.name for kind in OPERATION_TYPES]
     for pattern in patterns:
         possible = any(rules.patterns.may_name(pattern) for rules in known)
-        if not possible and not any(matches(name, (pattern,)) for name in names):
-            whole = dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in names)
+        if not possible and not matches_any(pattern, names):
             if pattern in RETIRED:
                 raise UsageError(f"There is no event {pattern} any more.", RETIRED[pattern])
-            near = get_close_matches(pattern, whole if pattern.endswith("*") else names)
+            near = near_events(pattern, names, {each.table: each.name for rules in known for each in rules.entities})
             hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
             raise UsageError(f"No event is called {pattern}.", hint)
     return patterns

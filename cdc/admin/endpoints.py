@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import check_endpoint, check_patterns, new_endpoint
 from cdc.admin.preview import Previewed, preview
 from cdc.admin.testing import GREETING, send_test
+from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint, EndpointChange
@@ -30,6 +31,14 @@ class Endpoints(UseCases):
 
     async def by_id(self) -> dict[str, Endpoint]:
         return {each.id: each for each in await self.all()}
+
+    async def removed(self, endpoint_ids: Iterable[str | None]) -> Mapping[str, str]:
+        """Id → name of those of these that were removed; a principal of some sources sees no deliveries of them."""
+        wanted = [each for each in dict.fromkeys(endpoint_ids) if each]
+        if self._principal.sources or not wanted:
+            return {}
+        found = await self._store.removed_endpoints(wanted)
+        return {each: name or public_url(url) for each, (name, url) in found.items()}
 
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         """Return how many deliveries each has by state; a state that has none is absent."""

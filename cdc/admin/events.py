@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdc.admin.base import UseCases
+from cdc.admin.suggestions import matches_any, near_events
 from cdc.config.rules import label
 from cdc.model.log_filter import EventFilter
 from cdc.outbox.base import StoredEvent
@@ -25,6 +26,14 @@ class Events(UseCases):
     def label(self, event: StoredEvent) -> Label:
         """The columns by which people know the event's record."""
         return label(self._config, event.source, event.name)
+
+    def meant(self, pattern: str) -> list[str]:
+        """Return events and patterns that were probably meant by one that no event fits."""
+        kinds = self.event_types()
+        names = [kind.name for kind in kinds]
+        if matches_any(pattern, names):
+            return []
+        return near_events(pattern, names, {kind.table: kind.entity for kind in kinds if kind.table})
 
     async def newest(self) -> int:
         """Return the place in the log of the newest event; 0 before there is any."""

@@ -189,6 +189,10 @@ class EndpointReader(Protocol):
         """All endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be opened."""
         ...
 
+    async def removed_endpoints(self, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Id → name and URL of those of these endpoints that were removed."""
+        ...
+
     async def counts(self) -> dict[str, dict[DeliveryState, int]]:
         """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent."""
         ...

@@ -165,6 +165,9 @@ class DatabaseOutbox(ABC):
     async def endpoints(self) -> list[Endpoint]:
         return [self._box.open_endpoint(each) for each in await self._due.read(endpoints.endpoints, None)]
 
+    async def removed_endpoints(self, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        return await self._log.read(endpoints.removed_endpoints, endpoint_ids)
+
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
         return await self._change(endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
 

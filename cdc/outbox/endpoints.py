@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from cdc.model.delivery import LeasedDelivery
@@ -24,6 +25,11 @@ from cdc.outbox.shared import (
 async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
     """All, or the one of this id (if any), without the removed."""
     return [db.endpoint_from(row) for row in await db.rows("endpoints", id=endpoint_id)]
+
+
+async def removed_endpoints(db: Database, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    rows = await db.rows("removed_endpoints", ids=list(endpoint_ids))
+    return {endpoint_id: (description, url) for endpoint_id, description, url in rows}
 
 
 async def subscriber(db: Database, endpoint_id: str) -> Subscriber:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -111,8 +111,13 @@ class Page:
     def problem(self, error: CdcError | Refused, status: int = HTTPStatus.UNPROCESSABLE_ENTITY) -> web.Response:
         """A page that says what is wrong and how to mend it."""
         if isinstance(error, Refused):
-            return self.render("problem.html", error.status, message=self.language.text(error.message), hint="")
-        return self.render("problem.html", status, message=error.message, hint=error.hint)
+            message = self.language.text(error.message)
+            return self.render("problem.html", error.status, message=message, hint="", suggestions=[])
+        return self.render("problem.html", status, message=error.message, hint=error.hint, suggestions=[])
+
+    def missing(self, message: str, suggestions: Sequence[tuple[str, str]]) -> web.Response:
+        """``suggestions``: what may have been meant, text and path."""
+        return self.render("problem.html", HTTPStatus.NOT_FOUND, message=message, hint="", suggestions=suggestions)
 
     def see(self, path: str, notice: str = "", **query: str) -> web.Response:
         """Go and look there: what a form that did something answers.  ``notice``: a key of `NOTICES`."""

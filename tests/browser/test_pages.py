@@ -271,3 +271,27 @@ async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser:
     ):
         await tab.go(path)
         await expect(tab.page.get_by_role("alert")).to_have_text("For managers only.")
+
+
+async def test_patterns_tick_and_free_the_boxes_that_they_select(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base)
+    await tab.sign_in(MANAGER, PASSWORD)
+    await tab.go("/endpoints/new")
+    await tab.page.get_by_text("customer invoice", exact=False).first.click()
+    paid, sent = tab.page.locator("#event-invoice\\.paid"), tab.page.locator("#event-invoice\\.sent")
+    existing = tab.page.locator("#event-invoice\\.existing")
+    await paid.check()
+    await tab.page.locator("#event-invoice-all").check()
+    await expect(sent).to_be_checked()
+    await expect(sent).to_be_disabled()
+    await expect(existing).not_to_be_checked()
+    await tab.page.locator("#event-invoice-all").uncheck()
+    await expect(sent).not_to_be_checked()
+    await expect(paid).to_be_checked()
+    await expect(paid).to_be_enabled()
+    await tab.field("Patterns").fill("*.sent")
+    await expect(sent).to_be_disabled()
+    await expect(tab.page.get_by_text("by *.sent").first).to_be_visible()
+    await tab.field("Patterns").fill("")
+    await expect(sent).not_to_be_checked()
+    assert tab.errors == []

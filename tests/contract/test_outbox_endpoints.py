@@ -325,3 +325,15 @@ async def test_a_guard_sees_the_endpoint_as_it_is_stored(outbox: OutboxStore) ->
     with pytest.raises(UsageError, match="Accounting"):
         await outbox.change_endpoint("ep_full", EndpointChange(description="x", guard=guard))
     assert await outbox.endpoint("ep_full") == FULL
+
+
+async def test_removed_endpoints_keep_their_names(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a", description="Shop"))
+    await outbox.add_endpoint(endpoint("ep_b"))
+    await outbox.add_endpoint(endpoint("ep_c", description="stays"))
+    await outbox.remove_endpoint("ep_a", NOW)
+    await outbox.remove_endpoint("ep_b", NOW)
+    assert await outbox.removed_endpoints(["ep_a", "ep_b", "ep_c", "ep_none"]) == {
+        "ep_a": ("Shop", "https://ep_a.example.com"),
+        "ep_b": ("", "https://ep_b.example.com"),
+    }

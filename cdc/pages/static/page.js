@@ -44,6 +44,40 @@
     });
   });
 
+  // Patterns show which events they select: the boxes are ticked, and locked until the pattern goes.
+  const patterns = document.getElementById("patterns");
+  if (patterns) {
+    const unchanged = ["existing", "read"];
+    const fits = (pattern, name) => {
+      const last = name.slice(name.lastIndexOf(".") + 1);
+      if (unchanged.includes(last) && !pattern.endsWith(last)) return false;
+      const parts = pattern.split("*").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+      return new RegExp(`^${parts.join(".*")}$`).test(name);
+    };
+    const boxes = [...document.querySelectorAll("#event-tree input[name=events]:not([data-pattern])")];
+    const wholes = [...document.querySelectorAll("#event-tree input[data-pattern]")];
+    const show = () => {
+      const words = patterns.value.split(/[\s,]+/).filter(Boolean);
+      const chosen = [...wholes.filter((box) => box.checked).map((box) => box.value), ...words];
+      boxes.forEach((box) => {
+        if (!("by" in box.dataset) && !box.disabled) box.toggleAttribute("data-own", box.checked);
+        const by = chosen.find((pattern) => (pattern !== "*" || "row" in box.dataset) && fits(pattern, box.value));
+        box.disabled = by !== undefined;
+        box.toggleAttribute("data-by", box.disabled);
+        box.checked = box.disabled || "own" in box.dataset;
+        const text = box.parentElement.querySelector("[data-by-text]");
+        text.textContent = box.disabled ? `${text.dataset.byText.replace("%(pattern)s", by)} · ` : "";
+      });
+      document.querySelectorAll("#event-tree details").forEach((group) => {
+        const number = group.querySelectorAll("input:not([data-pattern]):checked").length;
+        const text = group.querySelector("[data-chosen]");
+        text.textContent = number ? ` · ${text.dataset.chosen.replace("%(number)s", String(number))}` : "";
+      });
+    };
+    document.getElementById("event-tree").addEventListener("change", show);
+    patterns.addEventListener("input", show);
+  }
+
   // The newest rows, asked for again whenever the server says that there is something new.
   document.querySelectorAll("[data-live]").forEach((line) => {
     if (new URLSearchParams(location.search).has("before")) return;

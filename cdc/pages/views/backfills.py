@@ -33,6 +33,7 @@ async def backfills(page: Page) -> web.StreamResponse:
     return page.render(
         "backfills.html",
         backfills=[_going(page, each) for each in found[:_PAGE]],
+        removed=await page.admin.endpoints.removed(each.endpoint for each in found[:_PAGE]),
         endpoints=await page.admin.endpoints.by_id(),
         older=page.link("backfills", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("backfills") if before else "",

@@ -22,7 +22,7 @@ from cdc.model.mail_address import is_mail
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Refused, Route
-from cdc.pages.views.log_search import FIELDS, delivery_filter
+from cdc.pages.views.log_search import FIELDS, delivery_filter, meant
 from cdc.pages.views.record import names, names_of
 
 _HIDDEN = "…"
@@ -82,11 +82,13 @@ async def deliveries(page: Page) -> web.StreamResponse:
         searched = await page.admin.deliveries.search(_filter(page, given), _PAGE, page.query("before") or None)
     except UsageError as error:
         searched, problem = SearchPage([], None), str(error)
+    endpoints = await page.admin.endpoints.by_id()
     return page.render(
         "deliveries.html",
         deliveries=searched.found,
         names=await names_of(page, (each.event_id for each in searched.found)),
-        endpoints=await page.admin.endpoints.by_id(),
+        removed=await page.admin.endpoints.removed([given["endpoint"], *(each.endpoint_id for each in searched.found)]),
+        endpoints=endpoints,
         given=given,
         states=list(DeliveryState),
         older=page.link("deliveries", **given, before=searched.further) if searched.further else "",
@@ -95,6 +97,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
         problem=problem,
         again="" if problem else _again(page, given),
         text_events=TEXT_EVENTS,
+        suggestions=[] if searched.found else meant(page, given, endpoints),
     )
 
 
@@ -135,6 +138,7 @@ async def delivery(page: Page) -> web.StreamResponse:
         endpoint=endpoint,
         attempts=await store.attempts(delivery_id),
         event=shown,
+        removed=await page.admin.endpoints.removed([view.endpoint_id]),
         names=names(page, [event] if event else []),
         payload=pretty(event.payload) if shown and event else "",
         differences=differences(event) if shown and event else [],

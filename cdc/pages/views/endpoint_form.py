@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from multidict import MultiMapping
 
 from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
-from cdc.model.pattern import check_pattern
+from cdc.model.pattern import check_pattern, selects
 from cdc.pages.page import Page
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def empty() -> EndpointForm:
 
 
 def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> EndpointForm:
-    """``known``: the names of events that have a box."""
+    """``known``: the names and patterns that have a box."""
     values = {
         "url": endpoint.url,
         "description": endpoint.description,
@@ -167,13 +167,30 @@ def _words(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The events of one entity."""
+    """The events of one entity.  ``whole``: the pattern of all of them.  ``selected``: name → the pattern that selects
+    it, which is the name itself where its own box is ticked."""
 
     entity: str
     kinds: Sequence[EventType]
-    ticked: int
+    whole: str
+    selected: Mapping[str, str]
 
 
-def groups(kinds: Sequence[EventType], ticked: frozenset[str]) -> list[Group]:
+def groups(kinds: Sequence[EventType], form: EndpointForm) -> list[Group]:
+    patterns = (*sorted(form.events, key=lambda each: "*" not in each), *_words(form.values["patterns"]))
     grouped = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
-    return [Group(entity, each, sum(kind.name in ticked for kind in each)) for entity, each in grouped]
+    return [Group(entity, each, whole_of(entity), _selected(each, patterns)) for entity, each in grouped]
+
+
+def whole_of(entity: str) -> str:
+    return f"{entity}.*"
+
+
+def _selected(kinds: Sequence[EventType], patterns: Sequence[str]) -> dict[str, str]:
+    """An operational event is selected by those who name it: ``*`` does not."""
+    found: dict[str, str] = {}
+    for kind in kinds:
+        meant = [each for each in patterns if (each != "*" or kind.table) and selects(kind.name, (each,))]
+        if meant:
+            found[kind.name] = meant[0]
+    return found

@@ -23,6 +23,7 @@ from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form
 from cdc.pages.views.deliveries import ShownRequest, request_of
 from cdc.pages.views.endpoint_form import EndpointForm
+from cdc.pages.views.log_search import endpoints_meant
 from cdc.pages.views.record import names, names_of
 from cdc.pages.views.statistics import statistics
 
@@ -56,7 +57,11 @@ class TestDelivery:
 
 
 async def endpoint(page: Page) -> web.StreamResponse:
-    return await _endpoint(page, await page.admin.endpoints.get(page.path("id")))
+    endpoint_id, known = page.path("id"), await page.admin.endpoints.by_id()
+    if endpoint_id in known:
+        return await _endpoint(page, known[endpoint_id])
+    links = [(name, page.link("endpoints", each)) for each, name in endpoints_meant(endpoint_id, known)]
+    return page.missing(page.language.text("There is no such endpoint."), links)
 
 
 async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = None) -> web.StreamResponse:
@@ -141,7 +146,7 @@ def _form(
         wrong=told,
         preview=preview,
         names=names(page, preview[1] if preview else ()),
-        groups=endpoint_form.groups(page.admin.events.event_types(), form.events),
+        groups=endpoint_form.groups(page.admin.events.event_types(), form),
         sources=[name for name in config.source if page.admin.sources.visible(name)],
         formats=list(PayloadFormat),
         orders=list(Order),
@@ -151,7 +156,8 @@ def _form(
 
 
 def _known(page: Page) -> frozenset[str]:
-    return frozenset(kind.name for kind in page.admin.events.event_types())
+    kinds = page.admin.events.event_types()
+    return frozenset(box for kind in kinds for box in (kind.name, endpoint_form.whole_of(kind.entity)))
 
 
 async def rotate(page: Page) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
+from cdc.pages.views.log_search import events_meant
 from cdc.pages.views.record import names
 
 _PAGE = 50
@@ -37,6 +38,7 @@ async def events(page: Page) -> web.StreamResponse:
         newest=page.link("events", event=given) if before else "",
         given=given,
         problem=problem,
+        suggestions=[] if searched.found else events_meant(page, "events", {"event": given}),
     )
 
 
@@ -53,11 +55,13 @@ async def event(page: Page) -> web.StreamResponse:
     if found is None:
         raise NotFound(page.language.text("This event does not exist (any more)."))
     shown = page.manages
+    deliveries = (await admin.deliveries.search(DeliveryFilter(event_id=event_id), _DELIVERIES)).found
     return page.render(
         "event.html",
         event=found,
+        removed=await admin.endpoints.removed(each.endpoint_id for each in deliveries),
         names=names(page, [found]),
-        deliveries=(await admin.deliveries.search(DeliveryFilter(event_id=event_id), _DELIVERIES)).found,
+        deliveries=deliveries,
         endpoints=await admin.endpoints.by_id(),
         payload=pretty(found.payload) if shown else "",
         differences=differences(found) if shown else [],
@@ -76,7 +80,9 @@ async def kind(page: Page) -> web.StreamResponse:
     name = page.path("name")
     found = next((each for each in page.admin.events.event_types() if each.name == name), None)
     if found is None:
-        raise NotFound(page.language.text("There is no such event."))
+        meant = [each for each in page.admin.events.meant(name) if "*" not in each]
+        links = [(each, page.link("catalogue", each)) for each in meant]
+        return page.missing(page.language.text("There is no such event."), links)
     return page.render("event_kind.html", kind=found, example=pretty(found.example), schema=pretty(found.schema))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Final
 
+from cdc.dispatch.address import public_url
 from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.pattern import check_pattern
@@ -33,6 +36,33 @@ def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
         until=_time(page, given["until"]),
         text=given.get("text") or None,
     )
+
+
+def meant(page: Page, given: Mapping[str, str], endpoints: Mapping[str, Endpoint]) -> list[tuple[str, str]]:
+    """What a search that found nothing may have meant: text → path."""
+    wanted = given["endpoint"]
+    near = [] if wanted in endpoints else endpoints_meant(wanted, endpoints)
+    others = [(name, _search(page, "deliveries", given, endpoint=each)) for each, name in near]
+    return [*events_meant(page, "deliveries", given), *others]
+
+
+def events_meant(page: Page, section: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
+    event = given["event"]
+    if not event or event.startswith(_EVENT_ID):
+        return []
+    return [(each, _search(page, section, given, event=each)) for each in page.admin.events.meant(event)]
+
+
+def endpoints_meant(wanted: str, endpoints: Mapping[str, Endpoint]) -> list[tuple[str, str]]:
+    """Id and name of endpoints whose id or name is like this."""
+    names = {each.id: each.description or public_url(each.url) for each in endpoints.values()}
+    words = {word.lower(): each for each, name in names.items() for word in (each, name)}
+    found = dict.fromkeys(words[word] for word in get_close_matches(wanted.lower(), words))
+    return [(each, names[each]) for each in found]
+
+
+def _search(page: Page, section: str, given: Mapping[str, str], **changed: str) -> str:
+    return page.link(section, **{**given, **changed})
 
 
 def _time(page: Page, text: str) -> datetime | None:

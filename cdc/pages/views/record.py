@@ -29,7 +29,7 @@ def names(page: Page, events: Iterable[StoredEvent]) -> dict[str, str]:
         kind = event.source, event.name
         if kind not in labels:
             labels[kind] = page.admin.events.label(event)
-        name = record_name(labels[kind], event.payload.get("data") or {}, page.language)
+        name = record_name(labels[kind], event.payload.get("data") or {}, page.language, event.record)
         if name:
             found[event.id] = name
     return found
@@ -51,11 +51,13 @@ async def names_of_records(page: Page, records: Iterable[str | None]) -> dict[st
     return found
 
 
-def record_name(label: Label, data: Mapping[str, Any], language: Language) -> str:
-    """Return ``FAC2026A12 · Talleres Ruiz · 423,50 €``, or what the row has of it."""
+def record_name(label: Label, data: Mapping[str, Any], language: Language, key: str = "") -> str:
+    """Return ``FAC2026A12 · Talleres Ruiz · 423,50 €``, or what the row has.  ``key``: comes before an amount alone."""
     texts = [_text(data.get(column)) for column in (label.code, label.name)]
     total = data.get(label.total)
     money = language.money(total, _text(data.get(_CURRENCY))) if isinstance(total, int | float) else ""
+    if money and not any(texts):
+        texts = [key]
     return " · ".join(filter(None, [*texts, money]))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from aiohttp import web
 
 from cdc.access.model import Role
-from cdc.model.errors import NotFound
 from cdc.model.finding import Finding
 from cdc.model.log_filter import EventFilter
 from cdc.pages.page import Page, Route
@@ -38,7 +38,9 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
     name = page.path("name")
     found = next((each for each in page.admin.sources.reported() if each.name == name), None)
     if found is None:
-        raise NotFound(page.language.text("There is no such source here."))
+        near = get_close_matches(name, [each.name for each in page.admin.sources.reported()])
+        links = [(each, page.link("sources", each)) for each in near]
+        return page.missing(page.language.text("There is no such source here."), links)
     endpoints = await page.admin.endpoints.by_id()
     newest = await page.admin.events.search(EventFilter(source=name), _NEWEST, oldest_first=False)
     return page.render(

@@ -6,6 +6,11 @@ FROM cdc_outbox.endpoint
 WHERE removed_at IS NULL AND (:id::text IS NULL OR id = :id)
 ORDER BY created_at, number
 
+-- name: removed_endpoints
+-- What endpoints were called that were removed.
+SELECT id, settings ->> 'description', settings ->> 'url' FROM cdc_outbox.endpoint
+WHERE removed_at IS NOT NULL AND id = ANY (:ids::text[])
+
 -- name: insert_endpoint
 -- A new endpoint; nothing when the id was ever used.
 INSERT INTO cdc_outbox.endpoint (id, events, sources, enabled, disabled_reason, secret, former_secret, settings, created_at,

@@ -7,6 +7,11 @@ FROM endpoint
 WHERE removed_at IS NULL AND (:id IS NULL OR id = :id)
 ORDER BY created_at, number
 
+-- name: removed_endpoints
+-- What endpoints (a JSON list of ids) were called that were removed.
+SELECT id, description, url FROM endpoint
+WHERE removed_at IS NOT NULL AND id IN (SELECT value FROM json_each(:ids))
+
 -- name: insert_endpoint
 -- A new endpoint; nothing when the id was ever used.
 INSERT INTO endpoint (id, url, events, secret, created_at, enabled, description, sources, format, timeout,

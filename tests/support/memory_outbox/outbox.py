@@ -200,11 +200,14 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         await self._add([announcement], [payload], now)
         return True
 
+    async def removed_endpoints(self, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        return {each: self._removed[each] for each in endpoint_ids if each in self._removed}
+
     async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         self._known(endpoint_id)
         self._changes += 1
-        del self._endpoints[endpoint_id]
-        self._removed.add(endpoint_id)
+        removed = self._endpoints.pop(endpoint_id)
+        self._removed[endpoint_id] = (removed.description, removed.url)
         self.audit.note(note)
         self._drop_queues(endpoint_id)
         for delivery in self._unfinished.pop(endpoint_id, {}).values():

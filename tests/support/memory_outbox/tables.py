@@ -101,7 +101,7 @@ class MemoryTables:
         self._events: dict[str, StoredEvent] = {}  # in the order of their sequences
         self._payloads: dict[str, bytes] = {}  # of each event
         self._endpoints: dict[str, Endpoint] = {}
-        self._removed: set[str] = set()
+        self._removed: dict[str, tuple[str, str]] = {}
         self._deliveries: dict[int, Delivery] = {}  # by their numbers, in order
         self._unfinished: dict[str, dict[int, Delivery]] = defaultdict(dict)  # by endpoint, then number
         self._lanes = Lanes()

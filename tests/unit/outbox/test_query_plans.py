@@ -43,7 +43,10 @@ WALKS = {
     "stored_answers": {"idempotency"},  # of a day
     **{name: {"audit"} for name in ("audit", "forget_audit")},  # from one of its ends
     **{f"delete_{name}": {"json_each"} for name in ("attempts", "deliveries", "events")},
-    **{name: {"json_each"} for name in ("empty_answers", "empty_payloads", "sequences", "events_of", "cancel_events")},
+    **{
+        name: {"json_each"}
+        for name in ("empty_answers", "empty_payloads", "sequences", "events_of", "removed_endpoints", "cancel_events")
+    },
 }
 #: searches are looked at in test_search_plans.py
 SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}

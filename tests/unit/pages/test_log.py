@@ -91,3 +91,44 @@ async def test_a_place_that_is_none_is_told(visitor: Visitor, path: str, sentenc
     shown = await visitor.get(path)
     assert shown.status == 200
     assert sentence in unescape(shown.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "suggested"),
+    [
+        ("/deliveries?event=invoice", "/deliveries?event=invoice.%2A"),
+        ("/deliveries?event=factura.*", "/deliveries?event=invoice.%2A"),
+        ("/deliveries?event=facturascli.paid&state=dead", "/deliveries?event=invoice.paid&amp;state=dead"),
+        ("/deliveries?event=Invoce.paid", "/deliveries?event=invoice.paid"),
+        ("/events?event=recibospagoscli", "/events?event=receipt.%2A"),
+        ("/deliveries?endpoint=ep_b", "/deliveries?endpoint=ep_a"),
+        ("/sources/mian", "/sources/main"),
+        ("/endpoints/ep_b", "/endpoints/ep_a"),
+        ("/catalogue/invoice.payed", "/catalogue/invoice.paid"),
+    ],
+)
+async def test_a_misspelled_name_gets_a_suggestion(visitor: Visitor, path: str, suggested: str) -> None:
+    text = (await visitor.get(path)).text
+    assert "Did you mean" in text
+    assert f'<a href="{suggested}">' in text
+
+
+@pytest.mark.parametrize("path", ["/deliveries?event=invoice.*", "/deliveries?event=qqqq", "/events?event=order.paid"])
+async def test_a_name_that_is_known_or_like_none_gets_no_suggestion(visitor: Visitor, path: str) -> None:
+    assert "Did you mean" not in (await visitor.get(path)).text
+
+
+async def test_a_removed_endpoint_keeps_its_name_in_the_log() -> None:
+    outbox = MemoryOutbox()
+    await outbox.add_endpoint(endpoint(description="Tienda vieja", secret="whsec_" + "c2VjcmV0" * 4))
+    await store(outbox, event(1))
+    async with managing(outbox) as managed, visiting(managed, "ann") as ann:
+        await outbox.remove_endpoint("ep_a", managed.clock.now())
+        for path in (
+            "/deliveries",
+            "/deliveries?endpoint=ep_a",
+            "/deliveries/dlv_1",
+            "/events/evt_1",
+            "/replays/new?endpoint=ep_a",
+        ):
+            assert "Tienda vieja (removed)" in (await ann.get(path)).text, path

@@ -78,6 +78,7 @@ def test_every_packaged_label_names_columns_of_the_example_rows() -> None:
         ({"codigo": "F1", "nombrecliente": "Ruiz", "total": 1423.5, "coddivisa": "EUR"}, "F1 · Ruiz · 1.423,50 €"),
         ({"codigo": "F1", "nombrecliente": " ", "total": 12345, "coddivisa": "EUR"}, "F1 · 12.345,00 €"),
         ({"codigo": "F1", "total": 3.0, "coddivisa": "???"}, "F1 · 3,00"),
+        ({"total": 3.0}, "facturascli:12 · 3,00"),
         ({"codigo": None, "nombrecliente": ["x"], "total": "much"}, ""),
         ({"nombrecliente": "R" * 200}, "R" * 80 + "…"),
         ({}, ""),
@@ -85,7 +86,7 @@ def test_every_packaged_label_names_columns_of_the_example_rows() -> None:
 )
 def test_a_name_has_what_the_row_has(data: dict[str, object], shown: str) -> None:
     invoice = Label("codigo", "nombrecliente", "total")
-    assert record_name(invoice, data, language("es", UTC)).replace("\xa0", " ") == shown
+    assert record_name(invoice, data, language("es", UTC), "facturascli:12").replace("\xa0", " ") == shown
 
 
 def test_a_label_of_the_users_file_replaces_the_packaged_one() -> None:

@@ -1,0 +1,63 @@
+"""The boxes of the endpoint's form: all of an entity, and those that patterns tick."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from support.browsing import Visitor, visiting
+from support.managing import Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
+from support.outboxes import endpoint
+
+
+@pytest.fixture
+async def managed() -> AsyncIterator[Managed]:
+    async with managing(MemoryOutbox()) as managed:
+        yield managed
+
+
+@pytest.fixture
+async def visitor(managed: Managed) -> AsyncIterator[Visitor]:
+    async with visiting(managed, "ann") as visitor:
+        yield visitor
+
+
+def box(text: str, name: str) -> str:
+    """The checkbox of this event or pattern."""
+    match = re.search(rf'<input type="checkbox" [^>]*value="{re.escape(name)}"[^>]*>', text)
+    assert match, name
+    return match[0]
+
+
+async def test_patterns_show_which_boxes_they_tick(managed: Managed, visitor: Visitor) -> None:
+    await managed.store.add_endpoint(endpoint(events=("invoice.*", "*.deleted", "receipt.paid")))
+    text = (await visitor.get("/endpoints/ep_a/edit")).text
+    assert " checked" in box(text, "invoice.*")
+    assert " checked disabled" in box(text, "invoice.paid")
+    assert " checked disabled" in box(text, "customer.deleted")
+    assert re.search(r" checked(?! disabled)", box(text, "receipt.paid"))
+    assert "checked" not in box(text, "invoice.existing")
+    assert "checked" not in box(text, "customer.created")
+    assert "by invoice.*" in text
+    assert 'value="*.deleted"' in text
+    assert "4 chosen" not in text
+
+
+async def test_a_star_selects_no_operational_event(managed: Managed, visitor: Visitor) -> None:
+    await managed.store.add_endpoint(endpoint(events=("*",)))
+    text = (await visitor.get("/endpoints/ep_a/edit")).text
+    assert " checked disabled" in box(text, "invoice.paid")
+    assert "checked" not in box(text, "endpoint.disabled")
+
+
+async def test_all_of_an_entity_is_its_pattern(managed: Managed, visitor: Visitor) -> None:
+    form = {"url": "https://shop.example.com/hook", "events": "invoice.*"}
+    assert (await visitor.send("/endpoints/new", form)).status == 201
+    (made,) = await managed.store.endpoints()
+    assert made.events == ("invoice.*",)
+    again = (await visitor.get(f"/endpoints/{made.id}/edit")).text
+    assert " checked" in box(again, "invoice.*")
+    assert re.search(r'name="patterns" type="text" value=""', again)
