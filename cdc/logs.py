@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO, cast
+from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -221,7 +222,7 @@ def _closing_processors(style: str, stream: TextIO) -> list[Processor]:
         ]
     plain = structlog.dev.plain_traceback
     renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)
-    return [_escape, renderer]
+    return [_escape, _attempt_for_people, renderer]
 
 
 def _json(value: Any, **_options: Any) -> str:
@@ -234,6 +235,23 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = printable(value) if key == "exception" else printable_line(value)
+    return event
+
+
+#: State of a delivery → how the line of an attempt begins; a success has none.
+_RESULTS = {"pending": "failed", "dead": "dead letter", "cancelled": "cancelled"}
+
+
+def _attempt_for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Begin the line of an attempt with event, record and endpoint: ``delivered invoice.paid facturascli:12 →
+    shop.example 200 12 ms``.  Its ids follow."""
+    if event["event"] != "attempt" or "event_name" not in event:
+        return event
+    fields = [event.pop(name, "") for name in ("event_name", "record", "batch", "url", "status", "seconds", "error")]
+    name, record, batch, url, status, seconds, error = fields
+    words = [_RESULTS.get(event.pop("state", ""), "delivered"), name, f"of {batch}" if batch else record, "→"]
+    words += [urlsplit(url).netloc or url or event["endpoint"], str(status or ""), f"{seconds * 1000:.0f} ms"]
+    event["event"] = " ".join(filter(None, words)) + (f": {error}" if error else "")
     return event
 
 

@@ -30,6 +30,7 @@ def outcomes(
                 tuple.__new__(Attempt, (each.id, each.attempt, each.event_id, each.event_name, *common)),
                 *alike,
                 each.source,
+                each.record,
             ),
         )
         for each in batch

@@ -152,7 +152,7 @@ def log_attempts(finished: Sequence[Finished]) -> None:
         fields = _fields(outcome, endpoint_id)
         if outcome.batch > 1:
             events = [each.outcome.attempt.event_id for each in finished[place : place + outcome.batch]]
-            fields |= {"event_name": BATCH, "event_id": batch_id(events), "batch": outcome.batch}
+            fields |= {"event_name": BATCH, "event_id": batch_id(events), "record": "", "batch": outcome.batch}
         place += outcome.batch
         if outcome.state is DeliveryState.DELIVERED:
             delivered.append(fields)
@@ -170,6 +170,7 @@ def _fields(outcome: Outcome, endpoint_id: str) -> dict[str, Any]:
     return {
         "event_name": attempt.event_name,
         "event_id": attempt.event_id,
+        "record": outcome.record,
         "endpoint": endpoint_id,
         "url": attempt.url,
         "number": attempt.number,

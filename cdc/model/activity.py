@@ -28,7 +28,7 @@ class Activity(NamedTuple):
 def counted(outcomes: Iterable[Outcome], now: datetime) -> list[Activity]:
     """Return the counters of the attempts, each once.  Tests and cancelled deliveries do not count."""
     found: dict[tuple[str, str], list[float]] = {}
-    for attempt, state, _, _, _, endpoint_id, source in outcomes:
+    for attempt, state, _, _, _, endpoint_id, source, _ in outcomes:
         key = endpoint_id, source
         counter = found.get(key)
         if counter is None:

@@ -86,7 +86,7 @@ class Outcome(NamedTuple):
 
     ``batch``: how many deliveries travelled in the request; their outcomes are handed on together, one behind the
     other, and differ by the delivery alone.  ``endpoint_id`` and ``source``: what the attempt counts for in the
-    statistics."""
+    statistics.  ``record``: for the log."""
 
     attempt: Attempt
     state: DeliveryState
@@ -95,6 +95,7 @@ class Outcome(NamedTuple):
     batch: int = 1
     endpoint_id: str = ""
     source: str = ""
+    record: str = ""
 
     @property
     def failed(self) -> bool:

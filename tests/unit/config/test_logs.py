@@ -128,3 +128,44 @@ def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
 def test_file_is_written_at_once(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w", encoding="utf-8") as stream, written_aside(stream) as given:
         assert given is stream
+
+
+ATTEMPT = {
+    "event_name": "invoice.paid",
+    "event_id": "evt_9b0dd2531f4887ce",
+    "record": "facturascli:12",
+    "endpoint": "ep_4b0e7d1c92fa6380",
+    "url": "https://shop.example/hooks",
+    "number": 1,
+    "status": 200,
+    "seconds": 0.0118,
+}
+REFUSED = ATTEMPT | {"status": 500, "error": "The endpoint answered 500.", "state": "pending", "next": "21:48:05"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (ATTEMPT, "delivered invoice.paid facturascli:12 → shop.example 200 12 ms endpoint=ep_4b0e7d1c92fa6380"),
+        (REFUSED, "failed invoice.paid facturascli:12 → shop.example 500 12 ms: The endpoint answered 500. endpoint="),
+        (REFUSED | {"state": "dead"}, "dead letter invoice.paid facturascli:12 → shop.example 500 12 ms: The "),
+        (ATTEMPT | {"event_name": "batch", "record": "", "batch": 3}, "delivered batch of 3 → shop.example 200 12 ms "),
+        (ATTEMPT | {"url": "mailto:a@b.example", "status": None}, "facturascli:12 → mailto:a@b.example 12 ms endpoint"),
+        (ATTEMPT | {"url": "", "state": "cancelled", "error": "Removed."}, "→ ep_4b0e7d1c92fa6380 200 12 ms: Removed."),
+        (ATTEMPT | {"record": "x:\x1b[2J\n7"}, "delivered invoice.paid x:\\u001b[2J\\u000a7 → shop.example"),
+    ],
+)
+def test_text_line_of_an_attempt_begins_with_event_record_and_endpoint(fields: dict[str, object], line: str) -> None:
+    stream = io.StringIO()
+    configure_logs("text", "info", stream)
+    structlog.get_logger().info("attempt", **fields)
+    assert line in stream.getvalue()
+    assert stream.getvalue().rstrip().endswith("number=1") or "number=1 " in stream.getvalue()
+    assert "event_id=evt_9b0dd2531f4887ce" in stream.getvalue().partition(" ms")[2]
+
+
+def test_json_line_of_an_attempt_keeps_its_fields() -> None:
+    stream = io.StringIO()
+    configure_logs("json", "info", stream)
+    structlog.get_logger().info("attempt", **ATTEMPT)
+    assert orjson.loads(stream.getvalue()).items() >= (ATTEMPT | {"message": "attempt"}).items()
