@@ -139,9 +139,9 @@ async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
         from cdc.outbox.postgres.migrate import read_schema
 
         return await read_schema(outbox.connection())
-    from cdc.outbox.sqlite import schema
+    from cdc.outbox.sqlite.file import read_schema as read_file_schema
 
-    return schema.read_schema(outbox.path)
+    return read_file_schema(outbox.path)
 
 
 def outbox_script() -> str:
