@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from pathlib import Path
+from zoneinfo import available_timezones
 
 from cdc.config.url import DEFAULT_PORTS, tls_mode
 from cdc.files import read_regular
@@ -80,6 +81,16 @@ _WORD_VALUES: Mapping[str, Literal] = {"true": True, "false": False, "null": Non
 
 def read_config_php(path: Path) -> ConnectionInfo:
     """How FacturaScripts itself connects.  Raises `ConfigError` naming the file, the constant and the line."""
+    return connection_from(_constants(path), path)
+
+
+def read_timezone(path: Path) -> str:
+    """``FS_TIMEZONE``; empty where the file does not name a time zone that is known.  Raises `ConfigError`."""
+    zone = _constants(path).get("FS_TIMEZONE")
+    return zone if isinstance(zone, str) and zone in available_timezones() else ""
+
+
+def _constants(path: Path) -> Constants:
     try:
         content = read_regular(path, LARGEST)
     except OSError as error:
@@ -91,7 +102,7 @@ def read_config_php(path: Path) -> ConnectionInfo:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")  # old files; every byte has a meaning there
-    return connection_from(parse_php(text), path)
+    return parse_php(text)
 
 
 def connection_from(constants: Constants, path: Path) -> ConnectionInfo:

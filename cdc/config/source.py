@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 from yarl import URL
 
-from cdc.config.php import read_config_php
+from cdc.config.php import read_config_php, read_timezone
 from cdc.config.section import Section, read_password, reason, with_password
 from cdc.config.url import parse_database_url
 from cdc.model.connection import ConnectionInfo
@@ -171,6 +171,15 @@ class SourceConfig(Section):
             assert self.facturascripts is not None, "just looked at"
             info = read_config_php(self.facturascripts)
         return with_password(info, self.password_file)
+
+    def timezone(self) -> str:
+        """The time zone of FacturaScripts; empty where it is not known."""
+        if self.facturascripts is None:
+            return ""
+        try:
+            return read_timezone(self.facturascripts)
+        except ConfigError:  # reported when the source connects; the page shows times all the same
+            return ""
 
     def admin_connection(self) -> ConnectionInfo:
         """The account that installs and removes triggers: ``admin_url`` when given, else the consumer's."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, tzinfo
+from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 import structlog
 from aiohttp import web
@@ -14,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from cdc.access.model import Role
 from cdc.model.errors import CdcError, NotFound, OutboxError
-from cdc.pages.language import LANGUAGE_COOKIE, Language, language, negotiate
+from cdc.pages.language import LANGUAGE_COOKIE, ZONE_COOKIE, Language, language, negotiate
 from cdc.pages.page import Page, Refused, Route, View
 from cdc.pages.site import NavigationEntry, Site
 from cdc.pages.views import backfills, deliveries, endpoints, entrance, events, live, overview, people, replays, sources
@@ -139,7 +142,18 @@ def _status(error: CdcError) -> HTTPStatus:
 
 def _language(site: Site, request: web.Request) -> Language:
     code = negotiate(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language", ""))
-    return language(code, site.zone)
+    return language(code, site.zone or _browser_zone(request))
+
+
+@cache
+def _zones() -> Collection[str]:
+    return available_timezones()
+
+
+def _browser_zone(request: web.Request) -> tzinfo:
+    """The zone that the page's script has found; UTC where there is none."""
+    name = request.cookies.get(ZONE_COOKIE, "")
+    return ZoneInfo(name) if name in _zones() else UTC
 
 
 async def _nothing(_page: Page) -> web.StreamResponse:

@@ -24,6 +24,8 @@ LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
 #: Keeps what a visitor has chosen.
 LANGUAGE_COOKIE = "cdc_language"
+#: Keeps the browser's time zone.
+ZONE_COOKIE = "cdc_zone"
 _NOTHING = "–"  # noqa: RUF001 - an en dash is meant
 #: 100 % is all of it.
 _NEARLY_ALL = 0.9999
@@ -42,6 +44,11 @@ class Language:
     @property
     def locale(self) -> Locale:
         return Locale.parse(self.code)
+
+    @property
+    def zone_name(self) -> str:
+        """``Europe/Madrid``."""
+        return str(self.zone)
 
     def text(self, message: str, **values: object) -> str:
         """Translated; ``values`` for its ``%(name)s``."""

@@ -48,12 +48,12 @@ class NavigationEntry:
 
 @dataclass(frozen=True)
 class Site:
-    """What every request shares.  ``zone``: in which times are shown."""
+    """What every request shares.  ``zone``: in which times are shown; None: in the browser's."""
 
     service: Service
     process: RunningProcess
     door: SessionAuth
-    zone: tzinfo
+    zone: tzinfo | None
     sections: Sequence[NavigationEntry]
     templates: Environment = field(default_factory=environment)
 

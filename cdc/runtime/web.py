@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from cdc.access.base import AccessStore
 from cdc.access.proxy import client_address, is_local, network_of, trusts
@@ -97,12 +98,18 @@ def _opened_otherwise(config: Config) -> bool:
     return bool(config.web.trusted_header or config.web.facturascripts_login)
 
 
+def _zone(config: Config) -> ZoneInfo | None:
+    """The zone in which the page shows times; None for the browser's."""
+    known = (
+        {config.web.timezone} if config.web.timezone else {each.timezone() for each in config.source.values()} - {""}
+    )
+    return ZoneInfo(known.pop()) if len(known) == 1 else None
+
+
 def add_management(
     app: web.Application, service: Service, process: RunningProcess, access: AccessStore, ways_in: SignIn
 ) -> None:
     """The API and the page, after what else there is: what is none of them is a page, or nothing."""
-    from babel.dates import LOCALTZ, get_timezone
-
     from cdc.api.application import PREFIX, api_application
     from cdc.api.token_auth import TokenAuth
     from cdc.pages.application import SECTIONS, add_site
@@ -112,6 +119,5 @@ def add_management(
     web = service.config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
     door = SessionAuth(access, Accounts(access, service.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
-    zone = get_timezone(web.timezone) if web.timezone else LOCALTZ
     app.add_subapp(PREFIX, api_application(service, TokenAuth(access, ways_in, service.clock, door.address)))
-    add_site(app, Site(service, process, door, zone, SECTIONS))
+    add_site(app, Site(service, process, door, _zone(service.config), SECTIONS))

@@ -73,4 +73,4 @@ def _time(page: Page, text: str) -> datetime | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(page.language.text("That is not a time.")) from None
-    return time if time.tzinfo else time.replace(tzinfo=page.site.zone)
+    return time if time.tzinfo else time.replace(tzinfo=page.language.zone)
