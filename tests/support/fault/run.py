@@ -113,6 +113,7 @@ class Run:
         self.capture = route.capture
         self.strict_from = 1 << 60
         self.ledger = Ledger()
+        self._judged = -1  # bytes of the receiver's file when it was judged
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
@@ -288,8 +289,14 @@ class Run:
         """Until everything that was written has arrived."""
         self.start()
         self.writers.work.until_written()
-        if not self.until(lambda: not self.judged().lost):
+        self._judged = -1
+        if not self.until(self._has_everything):
             self.stuck += 1
+
+    def _has_everything(self) -> bool:
+        """Whether the receiver has everything; judged where it has more than at the last look."""
+        size, self._judged = self._judged, self.receiver.size()
+        return self._judged != size and not self.judged().lost
 
     def until_worked(self, seconds: float) -> None:
         """Until the consumer has used so much more processor time, or has nothing to do."""
