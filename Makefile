@@ -16,8 +16,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests mostly wait for databases: one more at once than there are cores.
-JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
+# Tests also wait, for databases and for time to pass: two more at once than there are cores.
+JOBS ?= $(shell echo $$(( $$(nproc) + 2 )))
 ARGS ?=
 SECONDS ?= 600
 SEEDS ?= 1000
