@@ -19,40 +19,40 @@ _HEAD = f"""\
 
 <!-- Written by `python -m support.api_page` (make docs); do not edit. -->
 
-`cdc run` serves it beside the management page (`[web] listen`), under `{PREFIX}`. Its OpenAPI 3.1 description is at
-`{PREFIX}/openapi.json`, for everyone. Objects have the same keys as with `--json` on the command line.
+`cdc run` serves the API beside the management page (`[web] listen`), under `{PREFIX}`. Its OpenAPI 3.1 description is
+at `{PREFIX}/openapi.json`, without a token. Objects have the same keys as with `--json` on the command line.
 
 ```sh
-cdc token add shop --scope manage            # prints the token, this once
+cdc token add shop --scope manage            # prints the token once
 curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8600{PREFIX}/endpoints
 ```
 
-**Tokens.** Every request carries `Authorization: Bearer cdct_…`. The scope `read` looks; `manage` changes, too. Tokens
-are kept as digests, may expire, and end at once when they are removed (`cdc token remove`). What a token changes is in
-the audit log under its name.
+**Tokens.** Every request has the header `Authorization: Bearer cdct_…`. The scope `read` reads, `manage` also changes.
+Tokens are stored as digests, may expire, and end at once when they are removed (`cdc token remove`). The audit log
+lists their changes.
 
-**Errors** are `application/problem+json` (RFC 9457): `title`, `status`, `detail` (one sentence), often `hint` (how to
-mend it) and `errors` (which value).
+**Errors** are `application/problem+json` (RFC 9457): `title`, `status`, `detail` (one sentence), often `hint` (a
+remedy) and `errors` (the wrong values).
 
-| status | why |
+| status | reason |
 | --- | --- |
-| 400 | what should be JSON is not, there is a body where none is taken, or the `Idempotency-Key` is none |
-| 401, 403 | no token that works; its scope is too small |
-| 404, 405 | nothing is there; the path does not know the method |
-| 408, 413, 415 | the body did not come in time, has more than {LARGEST_BODY // 1024} KB, is not `application/json` |
-| 409 | the `Idempotency-Key` is another request's, or its request is being made |
-| 422 | a value is wrong |
-| 429 | too often; after `Retry-After` seconds again |
+| 400 | invalid JSON, an unexpected body, or an invalid `Idempotency-Key` |
+| 401, 403 | no valid token; its scope is too small |
+| 404, 405 | not found; method not allowed |
+| 408, 413, 415 | the body is late, has more than {LARGEST_BODY // 1024} KB, or is not `application/json` |
+| 409 | the `Idempotency-Key` belongs to another request, or its request is still running |
+| 422 | an invalid value |
+| 429 | too many requests; wait `Retry-After` seconds |
 | 503 | the outbox does not answer |
 
-**Pages.** Listings give `items` and `next`: the `cursor` of the page behind, null on the last one. A page of
-deliveries or events may be short or empty and have a `next`: the search goes on from there.
+**Pages.** Listings have `items` and `next`: the `cursor` of the next page, null on the last one. A page of deliveries
+or events may be short or empty and still have a `next`: the search continues there.
 
-**Once.** With an `Idempotency-Key` (1 to 255 printable characters) a POST is done once in 24 hours, however often it is
-sent: the same request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409.
+**Idempotency.** With an `Idempotency-Key` (1 to 255 printable characters) a POST is executed once in 24 hours: the same
+request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409.
 
-**How often.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and {TOKEN_STREAMS}
-open streams; an address without a token that works {ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once.
+**Rate limits.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and
+{TOKEN_STREAMS} open streams; an address without a valid token {ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once.
 
 **Times** are RFC 3339; in answers UTC with six digits: `2026-11-24T21:48:00.123456Z`.
 """
