@@ -88,8 +88,8 @@ class Backfilling:
         return backfill, math.ceil(rate * _SHARE)
 
     async def _too_much(self, backfill: Backfill, now: float) -> bool:
-        """Whether an endpoint that gets the rows has a backlog.  Looked at once a second; disabled ones keep what is
-        theirs, and nobody waits for them."""
+        """Return whether an endpoint that gets the rows has a backlog.  Looked at once a second; disabled ones keep
+        what is theirs, and nobody waits for them."""
         if now - self._looked_at < LOOK_EVERY:
             return False
         self._looked_at = now
@@ -110,7 +110,7 @@ class Backfilling:
 
 
 def gets(endpoint: Endpoint, backfill: Backfill) -> bool:
-    """Whether the events of a backfill are for an endpoint, as far as it matters how many it has."""
+    """Return whether the events of a backfill are for an endpoint, as far as it matters how many it has."""
     if backfill.endpoint:
         return endpoint.id == backfill.endpoint
     wanted = not endpoint.sources or backfill.source in endpoint.sources

@@ -47,7 +47,7 @@ _WORKED = 60.0
 
 
 async def nobody() -> None:
-    """What ``stored`` is where nobody dispatches."""
+    """Do nothing: the callback ``stored`` where nobody dispatches."""
 
 
 @dataclass

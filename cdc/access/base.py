@@ -54,7 +54,7 @@ class AccessStore(Protocol):
         ...
 
     async def take_totp_step(self, owner: str, step: int) -> bool:
-        """Whether ``step`` is later than every one that ``owner`` (`totp.owner_of`) took."""
+        """Return whether ``step`` is later than every one that ``owner`` (`totp.owner_of`) took."""
         ...
 
     # -- the first user ---------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def csrf_token(cookie: str, random: Random) -> str:
 
 
 def is_csrf_token(token: str, cookie: str) -> bool:
-    """Whether it was made for the session with this cookie."""
+    """Return whether it was made for the session with this cookie."""
     nonce_text, dot, mac_text = token.partition(".")
     if not dot or not token.isascii():
         return False

@@ -68,7 +68,7 @@ class PhpPasswords:
 
 
 def bounded(stored: str) -> bool:
-    """Whether it is a hash of a kind that is known, and can be checked in reasonable time and memory."""
+    """Return whether it is a hash of a kind that is known, and can be checked in reasonable time and memory."""
     if match := _BCRYPT.fullmatch(stored):
         return int(match[1]) <= _HIGHEST_BCRYPT_COST
     if not _ARGON2.fullmatch(stored):

@@ -43,7 +43,7 @@ class Passwords:
             return False
 
     def outdated(self, stored: str) -> bool:
-        """Whether a hash that fits is to be made anew: the parameters are others by now."""
+        """Return whether a hash that fits is to be made anew: the parameters are others by now."""
         return self._hasher.check_needs_rehash(stored)
 
 

@@ -53,7 +53,7 @@ def vouched_name(proxies: Sequence[Network], peer: str, values: Sequence[str]) -
 
 
 def is_local(peer: str, forwarded: bool) -> bool:
-    """Whether somebody on this machine asks.  ``forwarded``: a header says that a proxy passed the request on
+    """Return whether somebody on this machine asks.  ``forwarded``: a header says that a proxy passed the request on
     (Forwarded, X-Forwarded-For, Via …): the client may then be anywhere."""
     address = _address(peer)
     return address is not None and address.is_loopback and not forwarded

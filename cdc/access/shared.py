@@ -33,7 +33,7 @@ def alive(session: PageSession, user: User | None, now: datetime, idle: timedelt
 
 
 def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:
-    """Whether a use is to be written."""
+    """Return whether a use is to be written."""
     return last_used_at is None or last_used_at + USE_NOTED <= now
 
 

@@ -98,7 +98,7 @@ class SignIn:
         return await self._begin(found, address, former_cookie)
 
     async def check_password(self, name: str, password: str, *, address: str) -> None:
-        """Whether who uses a session of this user of ours knows the password.  Raises `TooManyAttempts`,
+        """Return whether who uses a session of this user of ours knows the password.  Raises `TooManyAttempts`,
         `AccessRefused`."""
         self._throttle.begin(name, address, self._clock.monotonic())
         if await self._ours(await self._store.user(name), password) is None:

@@ -77,7 +77,7 @@ class SourceDatabase(Lookup, Protocol):
     async def disconnect(self) -> None: ...
 
     async def table_names(self) -> list[str]:
-        """Of all tables that there are now and that the account may see."""
+        """Return all tables that there are now and that the account may see."""
         ...
 
     async def installed(self) -> Collection[str]:
@@ -107,7 +107,7 @@ class Source(Lookup, Protocol):
 
     @property
     def standby(self) -> bool:
-        """Whether `open` waits, because another consumer reads this database."""
+        """Return whether `open` waits, because another consumer reads this database."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What bounds the sources of row changes, in rows and in time."""
+"""Limits of the sources of row changes, in rows and in time."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ def _names(table: MySQLTable, of: str = "") -> dict[str, str]:
 
 
 def table_names(connection: Connection[Any]) -> list[str]:
-    """Of all tables that there are now and that this account may see."""
+    """Return all tables that there are now and that this account may see."""
     return [text(name) for (name,) in rows(connection, sqlfile.load("mysql/table_names.sql"))]
 
 

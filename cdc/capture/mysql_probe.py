@@ -93,7 +93,7 @@ class BinlogProbe:
 
 
 def holds(stored: LogPosition, end: LogPosition) -> bool:
-    """Whether everything before ``end`` is stored.  A new file of the log moves its end, and holds nothing."""
+    """Return whether everything before ``end`` is stored.  A new file of the log moves its end, and holds nothing."""
     if stored.gtids and _members(stored) == _members(end):
         return True
     return stored.place() >= end.place()

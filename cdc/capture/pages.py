@@ -71,7 +71,7 @@ class PagePace:
 
     @property
     def rows(self) -> int:
-        """Of the next page."""
+        """Return the number of rows of the next page."""
         return self._size.rows
 
     @property
@@ -79,7 +79,7 @@ class PagePace:
         return self._small if self.gentle else self._large
 
     def rests(self) -> bool:
-        """Whether the ERP is left alone for a moment, after a page that has been stored by now."""
+        """Return whether the ERP is left alone for a moment, after a page that has been stored by now."""
         now = self._clock.monotonic()
         if self._begun_at is not None:
             spent = now - self._begun_at - self._waited
@@ -226,8 +226,8 @@ class PageReader:
         return self._due(rereads) is not None
 
     async def read(self, wanted: PageRequest, read: Callable[[], Awaitable[TablePage | None]]) -> bool:
-        """Whether a page is under way now.  ``read``: the page with its mark, which the caller keeps; None when it
-        cannot be read just now.  A table without a key is gone: there is nothing to read."""
+        """Return whether a page is under way now.  ``read``: the page with its mark, which the caller keeps; None when
+        it cannot be read just now.  A table without a key is gone: there is nothing to read."""
         if not wanted.table.key:
             log.error(
                 "lost",

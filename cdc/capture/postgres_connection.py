@@ -86,7 +86,8 @@ class PostgresConnection:
                 timer.cancel()
 
     async def input(self, seconds: float) -> bool:
-        """Until the server says something by itself (a NOTIFY, or good-bye), or ``seconds`` at most; whether it did."""
+        """Wait until the server sends something by itself (a NOTIFY, or its end), or ``seconds`` at most; whether it
+        did."""
         with self._translated():
             server = self._open().pgconn
             server.consume_input()
@@ -137,7 +138,7 @@ def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
 
 
 async def readable(descriptor: int, seconds: float) -> bool:
-    """Until the socket has something to read (True), or ``seconds`` at most (False)."""
+    """Wait until the socket has something to read (True), or ``seconds`` at most (False)."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(descriptor, ready.set)

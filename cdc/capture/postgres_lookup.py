@@ -87,7 +87,7 @@ class PostgresLookup:
         await self.link.close()
 
     async def table_names(self) -> list[str]:
-        """Of all tables that there are now and that this account may read."""
+        """Return all tables that there are now and that this account may read."""
         return [name for (name,) in await self.link.query(_sql("table_names"), [self._schema])]
 
     def capture(self, captures: Sequence[Capture]) -> None:

@@ -162,7 +162,7 @@ class CaptureSource(ABC, Generic[P]):
         self._pages.follow(batch.transactions)
 
     def _rereads(self) -> Sequence[Reread]:
-        """Those that may be continued now."""
+        """Return the tables that may be continued now."""
         return self._position.rereads
 
     async def _read_page(self) -> None:

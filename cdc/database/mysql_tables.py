@@ -30,7 +30,7 @@ class MySQLTable:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all columns."""
+        """The names of all columns."""
         return tuple(column.name for column in self.columns)
 
     def without(self, secrets: SecretColumns) -> MySQLTable:

@@ -66,7 +66,7 @@ def percent_due(endpoint: Endpoint, last: LastFailure | None, now: datetime) -> 
 
 
 def notice_given(endpoint: Endpoint, warned_at: datetime | None, now: datetime) -> bool:
-    """Whether the last warning is long enough ago.  ``warned_at``: when it was stored."""
+    """Return whether the last warning is long enough ago.  ``warned_at``: when it was stored."""
     return warned_at is not None and (now - warned_at).total_seconds() >= NOTICE * endpoint.disable_after
 
 
@@ -115,7 +115,7 @@ class AutoDisable:
         self._warned: dict[str, _Warned] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``."""
+        """Run until ``stop``."""
         pause = 0.0
         while not await self._clock.wait(stop, pause):
             try:
@@ -182,7 +182,7 @@ class AutoDisable:
         del self._warned[endpoint.id]
 
     async def _announce(self, event: Event, now: datetime) -> bool:
-        """Whether nobody had told of it yet."""
+        """Return whether nobody had told of it yet."""
         stored = await self._store.announce([event], now)
         if stored.deliveries:
             self._announced()
@@ -214,7 +214,7 @@ class FilterGuard:
         self._done: set[Filtered] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``."""
+        """Run until ``stop``."""
         woken = asyncio.Event()
         loop = asyncio.get_running_loop()
         ending = asyncio.create_task(_forwarded(stop, woken))

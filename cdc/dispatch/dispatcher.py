@@ -305,7 +305,7 @@ class Dispatcher:
         return outcomes(batch, flight.channel.public_url, answer, verdict, started_at)
 
     async def _url_changed(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint has another URL by now than the one that was attempted."""
+        """Return whether the endpoint has another URL by now than the one that was attempted."""
         self._endpoints_stale = True
         try:
             current = await self._store.endpoint(endpoint.id)
@@ -337,7 +337,7 @@ class Dispatcher:
             self._log.error("leases not released at stop: they expire", error=str(error))
 
     async def _within(self, seconds: float, task: asyncio.Task[Any]) -> bool:
-        """Whether the task ended by itself in this time; it is cancelled if not."""
+        """Return whether the task ended by itself in this time; it is cancelled if not."""
         ended = asyncio.Event()
         task.add_done_callback(lambda _: ended.set())
         if await self._clock.wait(ended, seconds):

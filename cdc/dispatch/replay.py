@@ -100,7 +100,7 @@ class Replaying:
         self._asked.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``."""
+        """Run until ``stop``."""
         ended = asyncio.create_task(stop.wait())
         ended.add_done_callback(lambda _: self._asked.set())
         try:
@@ -112,7 +112,7 @@ class Replaying:
             ended.cancel()
 
     async def _one(self, stop: asyncio.Event) -> bool:
-        """Whether there was one to go on with."""
+        """Return whether there was one to go on with."""
         try:
             now = self._clock.now()
             replay = await self._store.lease_replay(self._worker, now, now + LEASE)

@@ -108,8 +108,8 @@ def pause_asked(answer: Answer, now: datetime) -> float:
 
 
 def is_trouble(answer: Answer) -> bool:
-    """Whether it speaks of the endpoint (it does not answer, sends elsewhere, is overrun or broken) rather than of the
-    event that it was sent."""
+    """Return whether it speaks of the endpoint (it does not answer, sends elsewhere, is overrun or broken) rather than
+    of the event that it was sent."""
     status = answer.status
     if status is None:
         return True

@@ -46,7 +46,7 @@ class Catalogue:
         return not matches(event, self.disabled)
 
     def capture_of(self, table: str) -> Capture:
-        """What may be captured of a table."""
+        """Return the part of a table that may be captured."""
         return Capture(table, self.secrets_of(table), self.secret_patterns_of(table))
 
     def secret_patterns_of(self, table: str) -> SecretPatterns:
@@ -85,11 +85,12 @@ class Catalogue:
         return replace(self, entities=(*self.entities, *found)) if found else self
 
     def may_name(self, event: str) -> bool:
-        """Whether a pattern of event names may mean an event that there is, or that a table may have which matches."""
+        """Return whether a pattern of event names may mean an event that there is, or that a table may have which
+        matches."""
         return any(matches(name, [event]) for name in self.event_names()) or self.patterns.may_name(event)
 
     def captured_tables(self) -> Iterator[str]:
-        """Those that are captured by name."""
+        """Return the tables that are captured by name."""
         for entity in self.entities:
             yield entity.table
             yield from (entity.children[kind].table for kind in entity.include)
@@ -104,7 +105,7 @@ class Catalogue:
         return [rule for rule in self.rules if rule.entity == entity]
 
     def event_names(self) -> list[str]:
-        """Of each entity its row events, then its transitions."""
+        """Return the row events of each entity, then its transitions."""
         row_events = {entity.name: [f"{entity.name}.{event}" for event in ROW_EVENTS] for entity in self.entities}
         return [
             name

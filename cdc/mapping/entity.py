@@ -112,7 +112,7 @@ class TablePatterns:
         return ""
 
     def may_name(self, event: str) -> bool:
-        """Whether a pattern of event names may mean an event of a table that matches."""
+        """Return whether a pattern of event names may mean an event of a table that matches."""
         entity, _, what = event.rpartition(".")
         if not any(matches(name, [what or event]) for name in ROW_EVENTS):
             return False
@@ -120,7 +120,7 @@ class TablePatterns:
 
 
 def _may_both(one: str, other: str) -> bool:
-    """Whether a text may match both patterns."""
+    """Return whether a text may match both patterns."""
     seen: set[tuple[int, int]] = set()
     left = [(0, 0)]
     while left:

@@ -32,7 +32,7 @@ class LinesChanged:
 
     @property
     def again(self) -> bool:
-        """Whether nothing is known but that the lines were read again."""
+        """Return whether nothing is known but that the lines were read again."""
         return all(change.operation is Operation.READ for change in self.changes)
 
 

@@ -26,7 +26,7 @@ Identity = tuple[Value, ...]
 
 @dataclass(slots=True)
 class MergedChange:
-    """What one transaction did to one record.
+    """The changes of one transaction to one record, as one.
 
     ``ordinal`` and ``first_time`` are those of its first change (they identify it), ``time`` of its last one (the
     image that ``after`` shows).  ``former_key``: the key before, when the transaction renamed it.

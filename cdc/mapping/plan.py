@@ -105,7 +105,7 @@ class Plans:
 
     @property
     def with_lines(self) -> bool:
-        """Whether any document's events include its lines."""
+        """Return whether any document's events include its lines."""
         return bool(self._documents)
 
 

@@ -302,5 +302,5 @@ def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], p
 
 
 def _is_name(column: str) -> bool:
-    """Whether it is the name of one column, and no pattern of names."""
+    """Return whether it is the name of one column, and no pattern of names."""
     return _ANY not in column and not column.startswith("!")

@@ -16,7 +16,7 @@ EXISTING: Final = "existing"
 
 
 def backfill_token(existing: Existing) -> str:
-    """What stands for the transaction of its events."""
+    """Return the transaction token of its events."""
     return f"backfill/{existing.job}"
 
 

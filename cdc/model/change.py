@@ -19,7 +19,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Operation(StrEnum):
-    """What happened to a row; ``READ`` is a row seen by a re-read, ``TRUNCATE`` empties a whole table."""
+    """A change of a row; ``READ`` is a row seen by a re-read, ``TRUNCATE`` empties a whole table."""
 
     CREATE = "create"
     UPDATE = "update"

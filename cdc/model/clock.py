@@ -20,7 +20,7 @@ class Clock(Protocol):
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
-        """Until ``event`` is set (True) or ``seconds`` of this clock have passed (False); None waits for ever."""
+        """Wait until ``event`` is set (True) or ``seconds`` of this clock have passed (False); None waits for ever."""
         ...
 
 

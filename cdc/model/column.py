@@ -1,4 +1,4 @@
-"""What a captured table looks like, in words that every engine shares."""
+"""Captured tables and their columns, in words that every engine shares."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class SecretColumns:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What a source must capture of one table.
+    """The part of one table that a source captures.
 
     ``secrets``: columns whose values must never leave the database; that they changed may be known.  ``patterns``: what
     makes more columns secret, until they are known (`within`).

@@ -57,7 +57,8 @@ class LeasedDelivery(NamedTuple):
 
     @property
     def is_test(self) -> bool:
-        """Whether it tries its endpoint.  A table of a source may be called as those of tests, so the event decides."""
+        """Return whether it tries its endpoint.  A table of a source may be called as those of tests, so the event
+        decides."""
         return self.record.startswith(_TEST_RECORD) and orjson.loads(self.body_event).get("test") is True
 
 
@@ -150,8 +151,8 @@ class QueueStore(Protocol):
     """The part of the outbox that a dispatcher works through."""
 
     async def become_dispatcher(self) -> bool:
-        """Whether this process may dispatch.  Where only one may, it has the part until it closes the outbox or dies,
-        and the others get False until then."""
+        """Return whether this process may dispatch.  Where only one may, it has the part until it closes the outbox or
+        dies, and the others get False until then."""
         ...
 
     async def lease(

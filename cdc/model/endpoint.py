@@ -113,12 +113,12 @@ class Endpoint:
 
     @property
     def batched(self) -> bool:
-        """Whether requests carry arrays of events, of one event too."""
+        """Return whether requests carry arrays of events, of one event too."""
         return self.batch_size > 1
 
     @property
     def has_credentials(self) -> bool:
-        """Whether requests carry something that only a receiver at this origin may see or use."""
+        """Return whether requests carry something that only a receiver at this origin may see or use."""
         return any(getattr(self, name) for name in CREDENTIALS)
 
 

@@ -71,7 +71,7 @@ class ConfigError(UsageError):
 
 
 class NotFound(UsageError):
-    """What is named (an endpoint, a delivery, an event) is not there."""
+    """An endpoint, a delivery or an event of that name does not exist."""
 
 
 class CredentialsNotGiven(UsageError):

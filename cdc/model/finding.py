@@ -1,4 +1,4 @@
-"""What `cdc doctor` finds: one line a check."""
+"""Findings of `cdc doctor`: one line a check."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any], *, array
 
 
 def _is_field(column: Column) -> bool:
-    """Whether a structure may have a field of that name."""
+    """Return whether a structure may have a field of that name."""
     return column.name.isidentifier() and not column.name.startswith("__")
 
 

@@ -21,7 +21,7 @@ _HINT: Final = "Write mailto:ops@example.com or mailto:ops@example.com,other@exa
 
 @lru_cache(maxsize=1024)  # asked for each request
 def is_mail(url: str) -> bool:
-    """Whether what goes there is mail."""
+    """Return whether what goes there is mail."""
     return url[: len(SCHEME)].lower() == SCHEME
 
 

@@ -48,7 +48,7 @@ class Observer:
         """It does what ``user`` asks.  `reading` and `stored` say the same of a source."""
 
     def dispatching(self, active: bool) -> None:
-        """Whether this process dispatches, or another one does from the same outbox."""
+        """Return whether this process dispatches, or another one does from the same outbox."""
 
     def component_started(self, name: str) -> None:
         """A component of the process starts or restarts."""

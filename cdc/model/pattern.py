@@ -20,7 +20,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether an event name fits any of the patterns; ``*`` stands for any characters, dots included."""
+    """Return whether an event name fits any of the patterns; ``*`` stands for any characters, dots included."""
     return any(_compiled(pattern).fullmatch(name) is not None for pattern in patterns)
 
 

@@ -43,11 +43,11 @@ class Replay:
     error: str = ""
 
     def free(self, worker: str, now: datetime) -> bool:
-        """Whether this process may go on with it."""
+        """Return whether this process may go on with it."""
         return self.waiting(now) or (self.state is ReplayState.RUNNING and self.worker == worker)
 
     def waiting(self, now: datetime) -> bool:
-        """Whether it is to go on, and no process is at it."""
+        """Return whether it is to go on, and no process is at it."""
         leased = self.leased_until is not None and self.leased_until > now
         return self.state is ReplayState.RUNNING and not leased
 

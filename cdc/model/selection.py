@@ -220,7 +220,7 @@ class StoredCondition:
         self._told = False
 
     def holds(self, event: Event) -> bool:
-        """Whether the event is to be delivered; warns of the first that it cannot be evaluated for.
+        """Return whether the event is to be delivered; warns of the first that it cannot be evaluated for.
 
         A condition that this version does not understand, or that exceeds a limit, holds."""
         condition = _understood(self._which.filter)

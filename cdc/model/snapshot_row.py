@@ -51,8 +51,8 @@ class RefusalStore(Protocol):
 
 class SnapshotStore(RefusalStore, Protocol):
     async def become_reader(self, source: str) -> bool:
-        """Whether this process may read a source that has no lock of its own.  It has the part until `stop_reading`, or
-        until it closes the outbox or dies, and the others get False until then."""
+        """Return whether this process may read a source that has no lock of its own.  It has the part until
+        `stop_reading`, or until it closes the outbox or dies, and the others get False until then."""
         ...
 
     async def stop_reading(self, source: str) -> None:

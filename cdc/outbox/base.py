@@ -1,4 +1,4 @@
-"""What every outbox offers: events, one delivery per (event, endpoint), source positions, attempts.
+"""The outbox as its users see it: events, one delivery per (event, endpoint), source positions, attempts.
 
 Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
 
@@ -134,7 +134,7 @@ class LogStore(Protocol):
         ...
 
     async def changed(self) -> bool:
-        """Whether anyone, another process included, wrote since the last call."""
+        """Return whether anyone, another process included, wrote since the last call."""
         ...
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:

@@ -51,7 +51,7 @@ class LogSearch(Protocol):
         ...
 
     def within(self, part: LogSlice) -> LogSearch:
-        """Those of a part of the log."""
+        """Search a part of the log only."""
         ...
 
     async def rows(self, name: str, limit: int, **parameters: Any) -> list[Row]:

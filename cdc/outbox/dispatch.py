@@ -1,4 +1,4 @@
-"""What dispatch asks of an outbox beside leasing and recording, which each dialect does in its own way."""
+"""The queries of dispatch beside leasing and recording, which each dialect does in its own way."""
 
 from __future__ import annotations
 

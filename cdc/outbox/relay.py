@@ -79,7 +79,7 @@ async def announce(db: Database, events: Sequence[Written], now: datetime) -> St
 
 
 async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger) -> Mapping[int, Event]:
-    """Those that were not stored yet, by their sequences, in order."""
+    """Store the events that are new.  Return them by their sequences, in order."""
     new: dict[str, Written] = {}
     for event, payload in events:
         if event.id not in ledger.known:

@@ -40,7 +40,7 @@ class SecretBox:
         self._fernets = [Fernet(_checked(key, number, where)) for number, key in enumerate(keys, 1)]
 
     def __bool__(self) -> bool:
-        """Whether secrets are sealed at all."""
+        """Return whether secrets are sealed at all."""
         return bool(self._fernets)
 
     def seal(self, secret: str) -> str:
@@ -71,7 +71,7 @@ class SecretBox:
         )
 
     def stale(self, stored: str, *, former: bool = True) -> bool:
-        """Whether it is to be sealed anew: it is not sealed at all, or (``former``) with a former key.  Raises
+        """Return whether it is to be sealed anew: it is not sealed at all, or (``former``) with a former key.  Raises
         `OutboxError` when no key opens it."""
         self.open(stored)
         if not self._fernets or not stored:

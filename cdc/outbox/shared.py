@@ -43,9 +43,9 @@ class Subscriber:
         return self.names(event.name, event.source) and self._holds(event)
 
     def names(self, event_name: str, source: str) -> bool:
-        """Whether it wants such events, if its condition holds.  Operational events are of no source, and are for those
-        who name them: ``*`` does not.  Those of backfills are for those who write ``existing`` out: whoever wants to
-        know what happens is not to be flooded with what was there before."""
+        """Return whether it wants such events, if its condition holds.  Operational events are of no source, and are
+        for those who name them: ``*`` does not.  Those of backfills are for those who write ``existing`` out: whoever
+        wants to know what happens is not to be flooded with what was there before."""
         return _names(self.patterns, self.sources, event_name, source)
 
     def _holds(self, event: Event) -> bool:
@@ -72,8 +72,8 @@ def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:
 
 
 def wanted_still(subscriber: Subscriber, stored: StoredEvent) -> bool:
-    """Whether an endpoint that has no delivery of a stored event is to get one; of an expunged event, whether it would
-    have been.  Events that try an endpoint are for nobody else."""
+    """Return whether an endpoint that has no delivery of a stored event is to get one; of an expunged event, whether it
+    would have been.  Events that try an endpoint are for nobody else."""
     if not subscriber.names(stored.name, stored.source):
         return False
     if stored.source == TESTS and stored.record.startswith(f"{TESTS}:"):

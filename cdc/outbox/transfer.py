@@ -19,7 +19,7 @@ BATCH: Final = 1000
 
 
 class TransferPart(StrEnum):
-    """What an outbox holds, in an order in which it can be written; the values are names of tables."""
+    """A table of an outbox, in an order in which they can be written; the values are their names."""
 
     ENDPOINTS = "endpoint"
     EVENTS = "event"

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is to go.
+    """The limits of what is stored.
 
     ``finished_before``: deliveries that were finished before (None: none), with their attempts; and events before that
     time that have no delivery (any more).  ``most_events``: the older ones beyond so many (0: none), with all they
@@ -101,7 +101,7 @@ class Kept:
 
 
 async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
-    """Until ``stop``: a round now, and one every hour."""
+    """Run a round now and one every hour, until ``stop``."""
     gathered = _EVER
     while not stop.is_set():
         try:

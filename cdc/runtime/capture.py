@@ -18,7 +18,7 @@ from cdc.runtime.installers import binlog_inspector, inspector, installer, mysql
 
 
 def captures(source: SourceConfig) -> list[Capture]:
-    """What to capture of this database: what the rules need and the database has.
+    """Return the captures of this database: what the rules need and the database has.
 
     Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
     return checked(source, inspector(source))[0]

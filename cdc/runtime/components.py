@@ -101,7 +101,7 @@ class _Running:
 
 
 class Parts:
-    """Those that run now, as tasks of ``group``."""
+    """The running parts, as tasks of ``group``."""
 
     def __init__(self, group: asyncio.TaskGroup, components: Components) -> None:
         self._group = group

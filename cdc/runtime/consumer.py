@@ -69,7 +69,7 @@ async def run(
 
 @asynccontextmanager
 async def observing(config: Config, reported: Reported) -> AsyncIterator[Observer]:
-    """What relays and dispatch report to: ``reported``, and traces where they are configured."""
+    """The observers of relays and dispatch: ``reported``, and traces where they are configured."""
     if not config.tracing.endpoint:
         yield reported
         return
@@ -88,7 +88,7 @@ async def observing(config: Config, reported: Reported) -> AsyncIterator[Observe
 
 
 async def _open_in_time(config: Config, store: OutboxFile, stop: asyncio.Event, supervisor: Supervisor) -> bool:
-    """Whether it is open before ``stop``: a server that is not there yet is waited for."""
+    """Return whether it is open before ``stop``: a server that is not there yet is waited for."""
     backoff = Backoff(first=0.5, most=10.0)
     while not stop.is_set():
         try:
@@ -112,7 +112,7 @@ class _RunningConsumer:
     reload: Reload | None
 
     async def run(self, config: Config) -> None:
-        """Until ``stop``."""
+        """Run until ``stop``."""
         wanted = self.parts.of(config)
         try:
             async with asyncio.TaskGroup() as group:
@@ -170,7 +170,7 @@ class _RunningConsumer:
 
 
 async def watch_outbox(store: OutboxFile, clock: Clock, stop: asyncio.Event) -> None:
-    """Until ``stop``.  Raises `OutboxLost`: without its outbox nothing of this process can do its work."""
+    """Check the outbox until ``stop``.  Raises `OutboxLost`: nothing of this process works without it."""
     while not await clock.wait(stop, _WATCH):
         try:
             await store.check()

@@ -49,7 +49,7 @@ Say = Callable[[str], None]
 
 
 def sources_of(config: Config, role: ProcessRole) -> Mapping[str, SourceConfig]:
-    """Those that a process of this role reads."""
+    """Return the sources that a process of this role reads."""
     return {} if role is ProcessRole.DISPATCH else config.source
 
 
@@ -203,7 +203,7 @@ class ConsumerParts:
     async def _watched(
         self, config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace], stop: asyncio.Event
     ) -> None:
-        """Whether the sources stand still, for operators; health and metrics, where they are to be served."""
+        """Return whether the sources stand still, for operators; health and metrics, where they are to be served."""
         from cdc.web.alarm import Alarm
         from cdc.web.health import hangs
         from cdc.web.monitor import Monitor

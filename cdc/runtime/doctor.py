@@ -75,7 +75,7 @@ def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
 
 
 def _reading(source: SourceConfig, inspect: Inspector) -> list[Finding]:
-    """Whether the consumer's own account, if it is not the installing one, may read what events need."""
+    """Return whether the consumer's own account, if it is not the installing one, may read what events need."""
     if source.admin_connection() == source.connection():
         return []
     there = inspect.existing_tables()

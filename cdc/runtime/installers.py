@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def inspector(source: SourceConfig) -> Inspector:
-    """What tells of the source's database, by the way in which it is captured."""
+    """Return the inspector of the source's database, by its capture mode."""
     if source.capture == "binlog":
         return binlog_inspector(source)
     return slot_installer(source) if source.capture == "logical" else installer(source)

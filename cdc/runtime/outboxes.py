@@ -134,7 +134,7 @@ def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
 
 
 async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
-    """What its tables are like, and their version: no row of them.  Of one that has been opened."""
+    """Describe the tables of an opened outbox, and their version: no row of them."""
     if outbox.path is None:
         from cdc.outbox.postgres.migrate import read_schema
 
@@ -145,7 +145,7 @@ async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
 
 
 def outbox_script() -> str:
-    """What a DBA runs to make the outbox's tables in PostgreSQL."""
+    """Return the script with which a DBA creates the outbox's tables in PostgreSQL."""
     from cdc.outbox.postgres.migrate import migration_script
 
     return migration_script()

@@ -1,4 +1,4 @@
-"""What this process takes of its machine: priority, open files."""
+"""The resources of this process: priority, open files."""
 
 from __future__ import annotations
 

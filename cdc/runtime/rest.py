@@ -33,7 +33,7 @@ _PATIENCE: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RestParts:
-    """What outlives a connection to the API: how often it was asked, and refused.  ``patience``: as of `ApiClient`."""
+    """The parts that outlive a connection to the API: requests and refusals.  ``patience``: as of `ApiClient`."""
 
     source: SourceConfig
     budget: Budget
@@ -72,7 +72,7 @@ def rest_source(source: SourceConfig, kept: SnapshotStore, connect: Callable[[],
 
 
 async def api_greeting(source: SourceConfig, outbox: OutboxConfig) -> str:
-    """What the API answers first, in a sentence.  Raises `SourceError` when it lets nobody in, `ConfigError`."""
+    """Return the API's first answer, in a sentence.  Raises `SourceError` when it lets nobody in, `ConfigError`."""
     async with _refusals(outbox) as store:
         client = RestParts.of(source, store, _PATIENCE).client()
         try:

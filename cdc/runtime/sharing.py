@@ -68,7 +68,7 @@ class SourcePace:
 
 
 class Share:
-    """Of one source; several have the same ``_server``."""
+    """The share of one source; several have the same ``_server``."""
 
     def __init__(self, pace: SourcePace, server: _Server) -> None:
         self.pace = pace
@@ -105,7 +105,7 @@ def alone() -> Share:
 
 
 class Sharing:
-    """Of one process, whatever its sources come to be."""
+    """The shares of one process, whatever its sources come to be."""
 
     def __init__(self) -> None:
         self._servers: dict[tuple[str, ...], _Server] = defaultdict(_Server)

@@ -269,7 +269,7 @@ def _check(source: SourceConfig, share: Share) -> Check:
 
 
 def probe_of(source: SourceConfig, pace: SourcePace | None = None) -> Probe:
-    """What looks at the source from outside, over a connection of its own."""
+    """Return the probe of a source, which has a connection of its own."""
     from cdc.capture.probe import LateProbe
 
     return LateProbe(lambda: _told_as_source(lambda: _probe(source)), keep=(pace or SourcePace()).keep)

@@ -236,7 +236,7 @@ def _known(config: Config) -> Mapping[str, str]:
 
 
 def _connections(config: Config) -> Iterator[ConnectionInfo]:
-    """Those that can be read."""
+    """Return the connections that can be read."""
     for source in config.source.values():
         for connection in (source.connection, source.admin_connection):
             with suppress(CdcError):

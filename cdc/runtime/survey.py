@@ -1,4 +1,4 @@
-"""What there is to capture, and what is captured: for people who look at sources and tables."""
+"""Lists of the tables that can be captured and that are captured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `cdc run` serves over HTTP: health and metrics, the API, the page."""
+"""The HTTP server of `cdc run`: health and metrics, the API, the page."""
 
 from __future__ import annotations
 

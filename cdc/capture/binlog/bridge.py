@@ -109,7 +109,7 @@ def _patient(connection: Connection[Any]) -> None:
 
 
 def _unless_locked(connection: Connection[Any], sql: str, parameters: Any = None) -> bool:
-    """Whether the statement could be run by now; a journal that is not there holds nothing."""
+    """Return whether the statement could be run by now; a journal that is not there holds nothing."""
     try:
         rows(connection, sql, parameters)
     except pymysql.err.MySQLError as error:

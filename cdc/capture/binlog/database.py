@@ -191,7 +191,7 @@ class BinlogDatabase:
         return await self.session.run(lambda connection: self.lookup.all_rows(connection, table))
 
     async def tables(self) -> dict[str, Table]:
-        """Those that are captured."""
+        """Return the captured tables."""
         found = await self.session.run(self.lookup.tables)
         return {name: table.as_table for name, table in found.items() if name in self.secrets}
 

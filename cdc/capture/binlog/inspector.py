@@ -146,7 +146,7 @@ class BinlogInspector:
             next(log.items(lambda _: None), None)
 
     def _stand(self, connection: Connection[Any], position: Position) -> Finding:
-        """Whether the log still holds what comes behind the consumer's position."""
+        """Return whether the log still holds what comes behind the consumer's position."""
         loaded = BinlogPosition.load(position)
         name, _ = log_owner(connection, server_of(connection).flavour)
         stand = loaded.log if loaded.server in ("", name) else LogPosition("", FILE_START, loaded.log.gtids)
@@ -222,7 +222,8 @@ def _cascades(
 
 
 def _is_cascaded(connection: Connection[Any], table: str) -> bool:
-    """Whether a foreign key changes its rows by itself.  information_schema shows keys to those who may write only."""
+    """Return whether a foreign key changes its rows by itself.  information_schema shows keys to those who may write
+    only."""
     try:
         ((_, text, *_),) = rows(connection, f"SHOW CREATE TABLE {quote(table)}")
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):

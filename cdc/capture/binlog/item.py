@@ -1,4 +1,4 @@
-"""What reading a log yields, in the order of the log."""
+"""The items that reading a log yields, in the order of the log."""
 
 from __future__ import annotations
 

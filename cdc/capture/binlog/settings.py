@@ -83,5 +83,6 @@ def kept_seconds(settings: Mapping[str, str]) -> float | None:
 
 
 def cascades_in_log(settings: Mapping[str, str]) -> bool:
-    """Whether rows that a foreign key deletes or changes are in the log: since MySQL 9.6, unless InnoDB does it."""
+    """Return whether rows that a foreign key deletes or changes are in the log: since MySQL 9.6, unless InnoDB does
+    it."""
     return settings.get("innodb_native_foreign_keys") == "OFF"

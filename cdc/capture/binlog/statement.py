@@ -63,7 +63,7 @@ def concerned(statement: str, default_database: str, database: str, tables: Iter
 
 
 def mentioned(statement: str, default_database: str, database: str, tables: Iterable[str]) -> frozenset[str]:
-    """Those of our tables whose names stand in the statement."""
+    """Return our tables whose names are in the statement."""
     text = statement.lower()
     if default_database.lower() != database.lower() and not _may_name(text, database):
         return frozenset()

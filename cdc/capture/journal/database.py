@@ -186,7 +186,7 @@ class JournalDatabase(SourceDatabase, Protocol):
         ...
 
     async def wait(self, seconds: float) -> None:
-        """Until something new may be in the journal, or ``seconds`` at most; may return early."""
+        """Wait until something new may be in the journal, or ``seconds`` at most; may return early."""
         ...
 
     async def definitions(self) -> object:

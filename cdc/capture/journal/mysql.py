@@ -242,7 +242,7 @@ class MySQLJournal:
             rest -= self._slice
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
-        """Whether the journal has rows, within about ``seconds``."""
+        """Return whether the journal has rows, within about ``seconds``."""
         self._mark(connection)
         if self._versioned and self._history:
             self._forget_history(connection)

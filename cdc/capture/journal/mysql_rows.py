@@ -34,7 +34,7 @@ class KnownShape(NamedTuple):
 
 
 def journals_cascades(connection: Connection[Any]) -> bool:
-    """Whether triggers journal cascades and nothing else, as far as this account may know."""
+    """Return whether triggers journal cascades and nothing else, as far as this account may know."""
     try:
         return bool(rows(connection, "SELECT 1 FROM `cdc_installation` WHERE `id` = %s", (CASCADES_ROW,)))
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:

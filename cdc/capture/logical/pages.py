@@ -57,7 +57,7 @@ class Unseen:
         self._xids.update(xids)
 
     def all_in(self, snapshot: Snapshot) -> bool:
-        """Whether the snapshot shows all of them; what it shows is forgotten."""
+        """Return whether the snapshot shows all of them; what it shows is forgotten."""
         self._xids = {xid for xid in self._xids if not snapshot.shows(xid)}
         return not self._xids
 

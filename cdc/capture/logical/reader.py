@@ -27,7 +27,7 @@ class LogStream(Protocol):
         ...
 
     async def wait(self, seconds: float) -> None:
-        """Until `take` may have something again, or ``seconds`` at most."""
+        """Wait until `take` may have something again, or ``seconds`` at most."""
         ...
 
     @property

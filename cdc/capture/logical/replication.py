@@ -168,7 +168,7 @@ class ReplicationStream:
                 return  # whoever reads next meets the same error, and says so
 
     async def _confirms(self, seconds: float) -> bool:
-        """Whether anything was confirmed, within ``seconds``."""
+        """Return whether anything was confirmed, within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 await self._confirmed.wait()

@@ -95,7 +95,7 @@ class SlotDatabase(PostgresLookup):
 
 
 async def blind_tables(link: PostgresConnection, schema: str, tables: list[str]) -> list[str]:
-    """Of these tables, those whose changes are not wholly in the log."""
+    """Return the tables whose changes are not wholly in the log."""
     parameters = {"schema": schema, "tables": tables, "publication": PUBLICATION}
     return [name for (name,) in await link.query(load("postgres/slot/blind.sql"), parameters)]
 

@@ -59,7 +59,7 @@ class Assembler:
 
     @property
     def under_way(self) -> bool:
-        """Whether a transaction has begun and not ended."""
+        """Return whether a transaction has begun and not ended."""
         return self._open is not None
 
     async def add(self, message: Message, size: int) -> SlotTransaction | None:

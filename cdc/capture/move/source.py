@@ -50,7 +50,7 @@ class Bridge(Protocol):
         ...
 
     def passed(self, position: Position, mark: Position) -> bool:
-        """Whether a position of the log is behind another one, or at it."""
+        """Return whether a position of the log is behind another one, or at it."""
         ...
 
     async def waiting(self, most: int) -> list[str]:

@@ -64,7 +64,8 @@ class MissingRows:
             self._moved = self._now()
 
     def looked_up(self, table: str, *, rows: bool) -> bool:
-        """Whether to believe a table of which events look rows up: that it has ``rows``, or none although it had."""
+        """Return whether to believe a table of which events look rows up: that it has ``rows``, or none although it
+        had."""
         if rows or table not in self._lookups:
             self._lookups.update({table: None} if rows else {})
             return True

@@ -224,7 +224,7 @@ class BanGuard:
 
 
 def is_refusal(status: int) -> bool:
-    """Whether FacturaScripts counts such an answer towards a ban."""
+    """Return whether FacturaScripts counts such an answer towards a ban."""
     return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _UNCOUNTED
 
 

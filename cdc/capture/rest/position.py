@@ -13,7 +13,7 @@ from cdc.model.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of one resource.
+    """The progress of one resource.
 
     ``round``: of the comparison that was begun last; each look at a row until the next has this number, which names
     what was found.  ``known``: it was read whole once; before that there is nothing to compare with.

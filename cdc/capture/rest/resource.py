@@ -134,5 +134,6 @@ def unpack(packed: bytes) -> Row:
 
 
 def differ(before: Row, after: Row) -> bool:
-    """Whether a column that both have differs: one that is new, or gone, is a change of the table, not of the row."""
+    """Return whether a column that both have differs: one that is new, or gone, is a change of the table, not of the
+    row."""
     return any(value != after[name] for name, value in before.items() if name in after)

@@ -79,7 +79,7 @@ class Schedule:
             times.compare = min(times.compare, now + soon)
 
     def repeat(self, table: str) -> None:
-        """What was read of it last was not stored."""
+        """Note that the rows read last were not stored."""
         times = self._times[table]
         times.new = times.compare = self._now()
 

@@ -125,7 +125,7 @@ def _lag(slot: Slot, limit: int) -> Finding:
 
 
 def _bound(found: SlotInstallation, limit: int) -> Finding:
-    """Whether anything keeps an abandoned slot from filling the disk."""
+    """Return whether anything keeps an abandoned slot from filling the disk."""
     keep = found.server.keep_size
     if keep != "-1":
         return Finding("limit", Severity.OK, f"the server gives the slot up beyond max_slot_wal_keep_size = {keep}")

@@ -83,7 +83,7 @@ def plan_uninstall(found: SlotInstallation) -> Plan:
 
 
 def drift(found: SlotInstallation, table: str) -> list[str]:
-    """What is not as installed on this table, one phrase each; empty when all is well."""
+    """Return the differences of this table from its installation, a phrase each; empty when there are none."""
     wrong = []
     if not found.tables[table].published:
         wrong.append("it is not published: the rules capture it since (tables or include changed), or it was taken out")

@@ -60,17 +60,17 @@ def hide_nothing(_table: str) -> SecretPatterns:
 class InspectedTable(Protocol):
     @property
     def names(self) -> Sequence[str]:
-        """Of all columns."""
+        """The names of all columns."""
         ...
 
     @property
     def key(self) -> Sequence[str]:
-        """Of the primary key's columns."""
+        """The names of the primary key's columns."""
         ...
 
 
 class Inspected(Protocol):
-    """What an installer found in a database."""
+    """The state of a database as an installer found it."""
 
     @property
     def tables(self) -> Mapping[str, InspectedTable]: ...

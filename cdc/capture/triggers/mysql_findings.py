@@ -83,7 +83,7 @@ def _refusal(found: MySQLState, captures: Sequence[Capture]) -> InstallError | N
 
 
 def _tokens(found: MySQLState) -> Finding:
-    """Whether the way in which triggers know their transaction still works as the server is configured now."""
+    """Return whether the way in which triggers know their transaction still works as the server is configured now."""
     assert found.installation is not None
     tokens = found.installation.tokens
     again = "cdc uninstall-triggers; cdc install-triggers"

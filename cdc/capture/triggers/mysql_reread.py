@@ -38,7 +38,8 @@ def missed(
 
 
 def _may_have_missed(found: MySQLState, wanted: WantedTrigger, target: CascadeTarget, flavour: Flavour) -> bool:
-    """Whether changes of the target were not recorded, or without something, by the trigger that is there now."""
+    """Return whether changes of the target were not recorded, or without something, by the trigger that is there
+    now."""
     old = next((each for each in found.own_triggers if each.name == wanted.name), None)
     if old is None or old.table != wanted.table:
         return True

@@ -330,7 +330,7 @@ def _privileges(words: str) -> set[str]:
 
 
 def _covers(where: str, database: str) -> bool:
-    """Whether a grant's ``db.*`` (a LIKE pattern) covers the database."""
+    """Return whether a grant's ``db.*`` (a LIKE pattern) covers the database."""
     pattern, _, objects = where.rpartition(".")
     if objects != "*":
         return False

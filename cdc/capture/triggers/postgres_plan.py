@@ -103,7 +103,7 @@ def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
 
 
 def drift(found: PostgresState, capture: Capture) -> list[str]:
-    """What is not as installed on this table, one phrase each; empty when all is well."""
+    """Return the differences of this table from its installation, a phrase each; empty when there are none."""
     function = found.functions.get(capture.table)
     if function is None:
         return [f"its trigger function {MISSING}"]
@@ -174,7 +174,7 @@ def _table_step(found: PostgresState, capture: Capture) -> Step | None:
 
 
 def _was_blind(wrong: Sequence[str]) -> bool:
-    """Whether changes may have been missed, rather than recorded in another way than now."""
+    """Return whether changes may have been missed, rather than recorded in another way than now."""
     return any(phrase.endswith((MISSING, DISABLED, OTHER, SILENT)) for phrase in wrong)
 
 

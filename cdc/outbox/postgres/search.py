@@ -203,5 +203,5 @@ async def _few(db: Queries, terms: str, search: PostgresSearch) -> bool:
 
 
 async def _names(db: Queries, pattern: str) -> Sequence[str]:
-    """Those of stored events that fit."""
+    """Return the names of stored events that fit the pattern."""
     return [name for (name,) in await db.rows("event_names") if matches(name, [pattern])]

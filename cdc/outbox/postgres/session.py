@@ -116,7 +116,7 @@ class PostgresSession:
             await connection.close()
 
     def _cut(self) -> bool:
-        """Whether there was a connection to cut."""
+        """Return whether there was a connection to cut."""
         if self._connection is None or self._connection.closed:
             return False
         shut_down(self._connection.fileno())

@@ -78,7 +78,7 @@ def _endpoint(row: Row) -> Row:
 
 @contextmanager
 def postgres_side(info: ConnectionInfo) -> Iterator[PostgresSide]:
-    """Of an outbox whose schema is up to date.  Raises `OutboxError`."""
+    """Open the side of an outbox whose schema is up to date.  Raises `OutboxError`."""
     try:
         with connect(info, "cdc outbox migrate") as connection:
             connection.execute(_ALONE)

@@ -37,7 +37,7 @@ def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
 
 
 def log_in_use(path: Path) -> OutboxError:
-    """What was emptied still stands in the write-ahead log."""
+    """Return the error for emptied content that is still in the write-ahead log."""
     return OutboxError(
         f"The payloads are emptied, but another process still reads what they were from {path}-wal.",
         "Do the same again in a moment.",

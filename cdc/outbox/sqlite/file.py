@@ -40,7 +40,7 @@ class ProcessLock:
         self._connection: sqlite3.Connection | None = None
 
     def take(self) -> bool:
-        """Whether it is ours now; never waits.  Raises `OutboxError` when the file cannot be made."""
+        """Return whether it is ours now; never waits.  Raises `OutboxError` when the file cannot be made."""
         if self._connection is not None:
             return True
         keep_private(self._path)  # an account that can open it could hold the lock and stop dispatch

@@ -63,7 +63,8 @@ def _endpoint(row: Row) -> Row:
 
 @contextmanager
 def sqlite_side(path: Path) -> Iterator[SqliteSide]:
-    """Of an outbox whose schema is up to date.  Raises `OutboxError`, also when a process dispatches from it."""
+    """Open the side of an outbox whose schema is up to date.  Raises `OutboxError`, also when a process dispatches from
+    it."""
     lock = ProcessLock(path)
     if not lock.take():
         raise OutboxError(f"A process dispatches from the outbox {path}.", "Stop every cdc run first.")
