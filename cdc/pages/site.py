@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from cdc import __version__
 from cdc.access.model import Role
 from cdc.admin.base import Service
 from cdc.admin.process import RunningProcess
@@ -15,6 +17,9 @@ from cdc.dispatch.address import public_url
 from cdc.model.clock import Clock
 from cdc.outbox.base import OutboxStore
 from cdc.pages.session_auth import SessionAuth
+
+#: The documentation.
+_HELP: Final = "https://github.com/facturascripts-cdc/facturascripts-cdc/tree/main/docs"
 
 
 def environment() -> Environment:
@@ -28,6 +33,7 @@ def environment() -> Environment:
     )
     made.filters["public_url"] = public_url
     made.filters["plain"] = _plain
+    made.globals |= {"version": __version__, "help": _HELP}
     return made
 
 

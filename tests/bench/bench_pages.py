@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from cdc.access.model import Scope
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.api import token_auth as gate
+from cdc.database.postgres_connection import connect
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.event import Event
 from cdc.model.log_filter import DeliveryFilter
@@ -49,11 +51,25 @@ ENDPOINTS = {"ep_1": "invoice.*", "ep_2": "stock.*", "ep_3": "customer.*", "ep_4
 NAMES = [f"{pattern.removesuffix('.*')}.{what}" for pattern in ENDPOINTS.values() for what in ("created", "updated")]
 #: what a copy of an event has for its time: as many seconds later as it has a greater number
 LATER = {"sqlite": "time + ({shift}) * 1000000", "postgresql": "\"time\" + ({shift}) * interval '1 second'"}
+#: Attempts in each hour of 400 days, for each endpoint, as eight processes have counted them in PostgreSQL.
+ACTIVITY_SQLITE = """
+WITH RECURSIVE hour (ago) AS (SELECT 0 UNION ALL SELECT ago + 1 FROM hour WHERE ago < 9600)
+INSERT INTO activity SELECT (strftime('%s', '2026-11-24 21:00') - 3600 * ago) * 1000000, number, 'main', 0, 100, 2, 5.0
+FROM hour CROSS JOIN endpoint WHERE true ON CONFLICT DO NOTHING"""
+ACTIVITY_POSTGRES = """
+INSERT INTO cdc_outbox.activity
+SELECT '2026-11-24 21:00Z'::timestamptz - ago * interval '1 hour', number, 'main', shard, 100, 2, 5.0
+FROM generate_series(0, 9600) AS ago CROSS JOIN generate_series(0, 7) AS shard CROSS JOIN cdc_outbox.endpoint
+ON CONFLICT DO NOTHING"""
 RATE = 500
 WARM = 10
 
 PAGES = [
     "/",
+    "/?period=hour",
+    "/?period=week",
+    "/?period=month",
+    "/endpoints/ep_1?period=month",
     "/endpoints",
     "/endpoints/ep_1",
     "/endpoints/ep_1/edit",
@@ -157,6 +173,8 @@ async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore,
             await seed(outbox)
             await outbox.close()
             await asyncio.to_thread(fill_sqlite, path, deliveries)
+            with closing(sqlite3.connect(path)) as db, db:
+                db.execute(ACTIVITY_SQLITE)
             await outbox.open()
             yield outbox, SqliteAccess(path)
             await outbox.close()
@@ -165,6 +183,8 @@ async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore,
         outbox = PostgresOutbox(info)
         await seed(outbox)
         await asyncio.to_thread(fill_postgres, info, deliveries)
+        with connect(info, "bench") as db:
+            db.execute(ACTIVITY_POSTGRES)
         yield outbox, PostgresAccess(info)
         await outbox.close()
 

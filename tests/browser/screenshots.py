@@ -173,7 +173,7 @@ async def _take(browser: Browser, managed: Managed, picture: Picture, state: Sto
         width, _ = picture.size
         box = await tab.page.locator(picture.top).bounding_box()
         assert box is not None
-        length = await tab.page.evaluate("document.querySelector('main').getBoundingClientRect().bottom")
+        length = await tab.page.evaluate("document.querySelector('footer').getBoundingClientRect().bottom")
         top = max(box["y"] - 16, 0.0)
         clip: FloatRect = {"x": 0, "y": top, "width": width, "height": min(length - top, TALLEST)}
         return await tab.page.screenshot(full_page=True, clip=clip)

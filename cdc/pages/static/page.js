@@ -19,15 +19,25 @@
     });
   });
 
-  document.querySelectorAll("[data-copy]").forEach((button) => {
+  const offerCopies = (part) => part.querySelectorAll("[data-copy], [data-copy-text]").forEach((button) => {
     if (!navigator.clipboard) return;
     button.hidden = false;
     button.addEventListener("click", async () => {
       const source = document.getElementById(button.dataset.copy);
-      await navigator.clipboard.writeText(source.value ?? source.textContent);
+      await navigator.clipboard.writeText(button.dataset.copyText ?? source.value ?? source.textContent);
       button.textContent = button.dataset.copied;
     });
   });
+  offerCopies(document);
+
+  // Filters are folded in a narrow window, unless one is set.
+  document.querySelectorAll("details[data-fold]").forEach((filters) => {
+    const given = [...new URLSearchParams(location.search).values()].some(Boolean);
+    if (matchMedia("(max-width: 40rem)").matches && !given) filters.open = false;
+  });
+
+  // The section of this page is in view where the navigation is wider than the window.
+  document.querySelector("header nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
   // A field that narrows a list as one types; groups without a hit are hidden, groups with one are opened.
   document.querySelectorAll("input[data-filter]").forEach((field) => {
@@ -97,6 +107,7 @@
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const rows = page.getElementById(part.id);
         if (rows) part.replaceChildren(...rows.childNodes);
+        offerCopies(part);
       } catch {
         say(line.dataset.paused);
       } finally {

@@ -1,0 +1,105 @@
+"""What a window of a desk and of a phone shows, over an outbox in memory that lived through an hour."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from cdc import __version__
+from cdc.model.delivery import DeliveryState
+from support.browser import WIDE, Tab, browsing
+from support.busy_hour import BOOKS, live_through
+from support.managing import PASSWORD, Managed, managing
+from support.memory_outbox.outbox import MemoryOutbox
+from support.outboxes import event, lease, outcome, store
+
+PHONE = (390, 800)
+LONG = "The endpoint answered 500: https://tienda.example.com/" + "webhooks/" * 20 + " and some words behind it."
+
+
+@pytest.fixture
+async def managed() -> AsyncIterator[Managed]:
+    async with managing(MemoryOutbox(), web={"timezone": "Europe/Madrid"}) as managed:
+        await live_through(managed)
+        now = managed.clock.now()
+        await store(managed.store, event(1, name="invoice.payment_recorded_by_plugin"), now=now)
+        (leased,) = [each for each in await lease(managed.store, now) if each.endpoint_id == BOOKS]
+        await managed.store.finish("w", [outcome(leased, DeliveryState.DEAD, error=LONG, started_at=now)], now)
+        managed.clock.advance(timedelta(seconds=1).total_seconds())
+        yield managed
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with browsing() as browser:
+        yield browser
+
+
+async def signed_in(browser: Browser, managed: Managed, size: tuple[int, int], code: str = "es") -> Tab:
+    tab = await Tab.open(browser, str(managed.client.make_url("")).rstrip("/"), code, size, copies=True)
+    await tab.sign_in("ann", PASSWORD)
+    return tab
+
+
+@pytest.mark.parametrize(
+    "path", ["/deliveries?state=dead", "/", f"/endpoints/{BOOKS}?period=hour", "/events", "/audit"]
+)
+async def test_no_column_is_cut_on_a_desk(managed: Managed, browser: Browser, path: str) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    await tab.go(path)
+    cut = "all => all.filter(each => each.checkVisibility() && each.scrollWidth > each.clientWidth).length"
+    assert await tab.page.locator(".scroll").evaluate_all(cut) == 0
+    assert await tab.too_wide() <= 0
+    await tab.close()
+
+
+async def test_a_phone_shows_a_header_of_two_lines_and_folded_filters(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, PHONE)
+    await tab.go("/deliveries")
+    header = await tab.page.locator("header").bounding_box()
+    assert header is not None
+    assert header["height"] <= 90
+    await expect(tab.page.locator("header [aria-current]")).to_be_in_viewport(ratio=1)
+    await expect(tab.field("Record")).to_be_hidden()
+    await tab.page.get_by_text(tab.text("Filters"), exact=True).click()
+    await tab.field("Record").fill("facturascli:1")
+    await tab.button("Search").click()
+    await expect(tab.field("Record")).to_be_visible()  # it says what is shown
+    assert await tab.too_wide() <= 0
+    await tab.close()
+
+
+async def test_a_word_is_not_broken_on_a_phone(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, PHONE)
+    await tab.go("/events?event=invoice.updated")
+    await tab.page.locator("#rows tbody tr a").first.click()
+    boxes = await tab.page.locator(".diff code").first.evaluate("each => each.getClientRects().length")
+    assert boxes == 1
+    await tab.close()
+
+
+async def test_an_id_is_short_and_copied_whole(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    await tab.go("/events?event=invoice.updated")
+    await tab.page.locator("#rows tbody tr a").first.click()
+    shown = tab.page.locator(".id code")
+    full = str(await shown.get_attribute("title"))
+    assert full.startswith(str(await shown.text_content()).removesuffix("…"))
+    assert len(full) > 30
+    await tab.page.locator(".id button").click()
+    assert await tab.page.evaluate("navigator.clipboard.readText()") == full
+    await tab.close()
+
+
+async def test_the_footer_has_the_version_help_and_the_api(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    footer = tab.page.locator("footer")
+    await expect(footer).to_contain_text(__version__)
+    assert str(await footer.get_by_text(tab.text("Help")).get_attribute("href")).endswith("/docs/es")
+    async with tab.page.expect_navigation() as answered:
+        await footer.get_by_text(tab.text("HTTP API")).click()
+    assert (await answered.value).status == 200
+    await tab.close()
