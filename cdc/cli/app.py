@@ -26,32 +26,32 @@ INTERRUPTED = 130
 COMMANDS = {
     "demo": ("cdc.cli.demo:demo", "Show everything at work on a PostgreSQL of its own."),
     "setup": ("cdc.cli.setup:setup", "Lead from nothing to the first signed webhook."),
-    "install-triggers": ("cdc.cli.trigger:install_triggers", "Install, or bring up to date, journal and triggers."),
+    "install-triggers": ("cdc.cli.trigger:install_triggers", "Install or update the journal and the triggers."),
     "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
-    "install-slot": ("cdc.cli.slot:install_slot", "Install, or bring up to date, publication and replication slot."),
-    "uninstall-slot": ("cdc.cli.slot:uninstall_slot", "Remove replication slot and publication."),
-    "grants": ("cdc.cli.trigger:grants", "Print the least privileges that the database accounts need."),
+    "install-slot": ("cdc.cli.slot:install_slot", "Install or update publication and replication slot."),
+    "uninstall-slot": ("cdc.cli.slot:uninstall_slot", "Remove the replication slot and the publication."),
+    "grants": ("cdc.cli.trigger:grants", "Print the GRANTs that the database accounts need."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
-    "source": ("cdc.cli.source:source", "The databases that are read."),
-    "table": ("cdc.cli.table:table", "The tables of the sources' databases."),
-    "endpoint": ("cdc.cli.endpoint:endpoint", "The URLs that receive events."),
-    "delivery": ("cdc.cli.delivery:delivery", "The log of what was sent, and what came of it."),
+    "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
+    "table": ("cdc.cli.table:table", "List tables, and why each is captured or not."),
+    "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
+    "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
     "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
-    "backfill": ("cdc.cli.backfill:backfill", "Send rows that were there before, as events ….existing."),
-    "quarantine": ("cdc.cli.quarantine:quarantine", "Changes that could not be processed and were skipped."),
-    "event": ("cdc.cli.event:event", "Which events there are, and which have happened."),
-    "outbox": ("cdc.cli.outbox:outbox", "Where events, deliveries and endpoints are kept."),
-    "user": ("cdc.cli.user:user", "The users of the management page."),
-    "token": ("cdc.cli.token:token", "The tokens by which programs use the HTTP API."),
-    "audit": ("cdc.cli.audit:audit", "Who changed what, and when."),
+    "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (….existing)."),
+    "quarantine": ("cdc.cli.quarantine:quarantine", "Show, reread and remove changes that were skipped."),
+    "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
+    "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),
+    "user": ("cdc.cli.user:user", "Manage the users of the web page."),
+    "token": ("cdc.cli.token:token", "Manage the tokens for programs that call the API."),
+    "audit": ("cdc.cli.audit:audit", "Show the audit log: all changes and sign-ins."),
     "support-bundle": (
         "cdc.cli.support_bundle:support_bundle",
-        "Write a ZIP file for whoever helps, without secrets and personal data.",
+        "Write a ZIP file for support, without personal data.",
     ),
-    "listen": ("cdc.cli.listen:listen", "Receive webhooks here, verify their signatures and print them."),
-    "service": ("cdc.cli.service:service", "Run as a service of the system."),
-    "config": ("cdc.cli.config:config", "Print a default or the effective configuration."),
+    "listen": ("cdc.cli.listen:listen", "Receive webhooks here and verify their signatures."),
+    "service": ("cdc.cli.service:service", "Print a systemd unit, to run cdc as a service."),
+    "config": ("cdc.cli.config:config", "Print a new or the effective configuration."),
 }
 
 
@@ -112,10 +112,10 @@ def _defect_hint(session: CommandSession) -> str:
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration file [env CDC_CONFIG; otherwise cdc.toml in the current folder].",
+    help="Configuration file [CDC_CONFIG, else cdc.toml in the current folder].",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Tell more; errors come with their traceback.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [otherwise log.format].")
+@click.option("--verbose", "-v", is_flag=True, help="Log more, and show tracebacks of errors.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Log format [log.format].")
 @click.version_option(__version__, prog_name="cdc", message="%(prog)s %(version)s")
 @pass_session
 def cdc(session: CommandSession, config_path: Path | None, verbose: bool, log_format: str | None) -> None:

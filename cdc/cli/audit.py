@@ -19,15 +19,15 @@ from cdc.model.audit import RecordedEntry
 
 @click.group()
 def audit() -> None:
-    """Who changed what, and when."""
+    """Show the audit log: all changes and sign-ins."""
 
 
 @audit.command("list")
-@click.option("--actor", metavar="WHO", help="Only by this one (user:ann, token:shop, cli:root).")
-@click.option("--action", metavar="WHAT", help="Only this (user.add, endpoint.update).")
-@click.option("--subject", metavar="WHICH", help="Only on this (user:ann, token:shop).")
+@click.option("--actor", metavar="ACTOR", help="Only by this actor (user:ann, token:shop, cli:root).")
+@click.option("--action", metavar="ACTION", help="Only this action (user.add, endpoint.update).")
+@click.option("--subject", metavar="SUBJECT", help="Only on this subject (user:ann, token:shop).")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=click.IntRange(1), metavar="NUMBER", help="Only entries older than this one.")
+@click.option("--before", type=click.IntRange(1), metavar="NUMBER", help="Next page: only entries older than this one.")
 @json_option
 @pass_session
 def list_(session: CommandSession, /, *, limit: int, before: int | None, as_json: bool, **which: str | None) -> None:

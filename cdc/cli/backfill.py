@@ -41,18 +41,18 @@ _LISTED = 50
 
 @click.command()
 @click.argument("tables", metavar="[TABLE]...", nargs=-1)
-@click.option("--all", "all_tables", is_flag=True, help="Every table that gives events.")
-@click.option("--where", metavar="SQL", default="", help="Only rows that meet this condition of the database's SQL.")
-@click.option("--endpoint", metavar="ID", default="", help="For this endpoint alone, whatever events it names.")
-@click.option("--rate", type=click.FloatRange(0), default=0, help="Rows a second at most; 0, the default: any.")
-@click.option("--source", metavar="NAME", help="Which database, where several are configured.")
-@click.option("--dry-run", is_flag=True, help="Only say how many rows there are, about, and who gets them.")
-@click.option("--detach", is_flag=True, help="Do not wait: cdc run does it.")
-@click.option("--list", "listed", is_flag=True, help="The newest backfills, and how far they are.")
-@click.option("--watch", "watched", metavar="ID", multiple=True, help="Look on again (repeatable).")
-@click.option("--pause", metavar="ID", multiple=True, help="Let it rest (repeatable).")
-@click.option("--resume", metavar="ID", multiple=True, help="Let it go on (repeatable).")
-@click.option("--cancel", metavar="ID", multiple=True, help="End it for good (repeatable).")
+@click.option("--all", "all_tables", is_flag=True, help="All tables that have events.")
+@click.option("--where", metavar="SQL", default="", help="Only rows that match this condition, in the database's SQL.")
+@click.option("--endpoint", metavar="ID", default="", help="Send only to this endpoint, whatever its events are.")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Rows per second at most; 0: no limit [0].")
+@click.option("--source", metavar="NAME", help="Source to read, if there are several.")
+@click.option("--dry-run", is_flag=True, help="Print tables, estimated rows and receivers; start nothing.")
+@click.option("--detach", is_flag=True, help="Do not wait; `cdc run` does the work.")
+@click.option("--list", "listed", is_flag=True, help="List the newest backfills and their progress.")
+@click.option("--watch", "watched", metavar="ID", multiple=True, help="Show the progress of this one (repeatable).")
+@click.option("--pause", metavar="ID", multiple=True, help="Pause this one (repeatable).")
+@click.option("--resume", metavar="ID", multiple=True, help="Resume this one (repeatable).")
+@click.option("--cancel", metavar="ID", multiple=True, help="Cancel this one for good (repeatable).")
 @yes_option
 @json_option
 @pass_session
@@ -74,13 +74,13 @@ def backfill(
     as_json: bool,
     **changes: tuple[str, ...],
 ) -> None:
-    """Send rows that were there before, as events ….existing.
+    """Send existing rows as events (….existing).
 
-    A row's event tells its state at that place among its changes: never older than what was sent before.
+    The events go to endpoints that name them (invoice.existing or *.existing; invoice.* does not), or only to the one
+    of --endpoint.  An event never holds an older state of its row than an event sent before.
 
-    They are for endpoints that name such events (invoice.existing, *.existing; not invoice.*), or for the one of
-    --endpoint.  `cdc run` does the work beside its own; while none captures from the database, this command does, and
-    `cdc run` sends.  Killed at any moment, it goes on where it was.  Ctrl-C only ends looking on.
+    `cdc run` reads and sends the rows beside its other work.  If none is running for the source, this command reads the
+    rows, and the next `cdc run` sends them.  Ctrl-C ends only the display, and after a crash the backfill continues.
     """
     config = quiet_configuration(session)
     _one_thing(tables or all_tables, listed, watched, *changes.values())

@@ -33,16 +33,16 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def config() -> None:
-    """Print a default or the effective configuration."""
+    """Print a new or the effective configuration."""
 
 
 @config.command()
 @database_options
-@click.option("--capture", type=click.Choice(CAPTURES), help="How changes are found.")
-@click.option("--outbox", metavar="URL", help="Where events and deliveries are kept.")
+@click.option("--capture", type=click.Choice(CAPTURES), help="How to capture changes [triggers].")
+@click.option("--outbox", metavar="URL", help="URL of the outbox, which stores events and deliveries.")
 @click.option("--allow-private", is_flag=True, help="Receivers on this machine and in private networks are allowed.")
 def init(**choices: Any) -> None:
-    """Print a configuration with every option, explained.
+    """Print a new configuration with every option explained.
 
     Save it as cdc.toml: cdc config init > cdc.toml
     """
@@ -53,9 +53,9 @@ def init(**choices: Any) -> None:
 @json_option
 @pass_session
 def show(session: CommandSession, as_json: bool) -> None:
-    """Print what is in force, and where each value was set.
+    """Print the effective configuration and its origins.
 
-    Passwords are replaced by ***.
+    Passwords are shown as ***.
     """
     effective = configuration(session, required=False)
     if as_json:

@@ -25,7 +25,7 @@ id_argument = click.argument("delivery_id", metavar="ID")
 
 @click.group()
 def delivery() -> None:
-    """The log of what was sent, and what came of it."""
+    """Search the delivery log and retry single deliveries."""
 
 
 @delivery.command("list")
@@ -33,11 +33,11 @@ def delivery() -> None:
 @event_options
 @state_option
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", metavar="ID", help="The next page: those behind this one, the last of the page before.")
+@click.option("--before", metavar="ID", help="Next page: deliveries after this one, the last of the former page.")
 @json_option
 @pass_session
 def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json: bool, **which: str | None) -> None:
-    """List deliveries, those of the newest events first."""
+    """List deliveries, newest events first."""
     config = quiet_configuration(session)
     views = run_async(_list(config, delivery_filter(SystemClock().now(), **which), limit, before))
     if as_json:
@@ -98,10 +98,10 @@ def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
 @click.argument("delivery_ids", metavar="ID…", nargs=-1, required=True)
 @pass_session
 def retry(session: CommandSession, delivery_ids: tuple[str, ...]) -> None:
-    """Send finished deliveries again, their attempts counted anew.
+    """Send deliveries again, with a new count of attempts.
 
-    Meant for dead letters.  A delivered one is sent once more with the same webhook-id; one that waits for its next
-    attempt is sent now.  Many at once: cdc replay.
+    For dead letters.  A delivered one is sent again with the same webhook-id; a waiting one is sent now.  For many
+    deliveries: cdc replay.
     """
 
     async def retry_each(admin: Admin) -> None:
@@ -118,7 +118,7 @@ def retry(session: CommandSession, delivery_ids: tuple[str, ...]) -> None:
 @state_option
 @pass_session
 def export(session: CommandSession, /, **which: str | None) -> None:
-    """Print deliveries with their attempts as JSON lines, those of the newest events first."""
+    """Print deliveries with their attempts as JSON lines."""
     config = quiet_configuration(session)
     run_async(_export(config, delivery_filter(SystemClock().now(), **which)))
 

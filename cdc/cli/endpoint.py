@@ -45,7 +45,7 @@ id_argument = click.argument("endpoint_id", metavar="ID")
 
 @click.group()
 def endpoint() -> None:
-    """The URLs that receive events."""
+    """Add, change and test the URLs that receive events."""
 
 
 endpoint.add_command(preview)
@@ -53,7 +53,9 @@ endpoint.add_command(preview)
 
 @endpoint.command()
 @click.argument("url")
-@click.option("--events", required=True, metavar="PATTERN,…", help="invoice.paid,receipt.* or '*' for all.")
+@click.option(
+    "--events", required=True, metavar="PATTERN,…", help="Events to send: invoice.paid,receipt.*, or '*' for all."
+)
 @signature_option("v1")
 @secret_option
 @validate_option
@@ -73,13 +75,13 @@ def add(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Add a URL, and print its id and signing secret or public key.
+    """Add an endpoint, and print its id and signing secret.
 
-    The secret is shown this once.  From now on every event that fits is sent there.  A URL is https://…, or
-    mailto:ADDRESS,… where a mail server is configured ([mail]).
+    The secret is shown only once; with --signature v1a it is a public key.  New events that match are sent there from
+    now on.  URL is https://…, or mailto:ADDRESS,… with a mail server under [mail].
 
-    @FILE, env:NAME and - say where a secret is that the receiver wants to see: in a file, in the environment, on
-    standard input (a prompt on a terminal).
+    Secrets for the receiver come from @FILE, env:NAME (an environment variable) or - (standard input; a prompt on a
+    terminal).
     """
     config = quiet_configuration(session)
     fields = given_fields(**given)
@@ -121,7 +123,7 @@ async def _last_events(config: Config) -> list[StoredEvent]:
 @json_option
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
-    """List all endpoints and how their deliveries stand."""
+    """List all endpoints and count their deliveries."""
     endpoints, counts = with_admin(quiet_configuration(session), _all)
     if as_json:
         print_json({"endpoints": [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]})
@@ -140,7 +142,7 @@ async def _all(admin: Admin) -> tuple[list[Endpoint], dict[str, Counts]]:
 @json_option
 @pass_session
 def show(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
-    """Show one endpoint."""
+    """Show one endpoint and all its settings."""
     found, counts = _one(quiet_configuration(session), endpoint_id)
     if as_json:
         print_json(endpoint_json(found, counts))
@@ -158,13 +160,13 @@ def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
 
 @endpoint.command()
 @id_argument
-@click.option("--url", help="Send there from now on, deliveries that wait included.")
-@click.option("--events", metavar="PATTERN,…", help="Replace the events.")
-@click.option("--all-sources", is_flag=True, help="Events of every source.")
+@click.option("--url", help="New URL, also for waiting deliveries.")
+@click.option("--events", metavar="PATTERN,…", help="New events, in place of the present ones.")
+@click.option("--all-sources", is_flag=True, help="Send events of all sources.")
 @click.option(
-    "--remove-header", "removed", multiple=True, metavar="NAME", help="Send this header no more (repeatable)."
+    "--remove-header", "removed", multiple=True, metavar="NAME", help="Stop sending this header (repeatable)."
 )
-@click.option("--no-headers", is_flag=True, help="Send none of its headers but those given now.")
+@click.option("--no-headers", is_flag=True, help="Remove all headers except those given now.")
 @validate_option
 @endpoint_options
 @json_option
@@ -184,11 +186,11 @@ def update(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Change what is given, and leave the rest.
+    """Change the given settings of an endpoint.
 
-    An empty text takes a filter, fields, a proxy or a certificate away.  An endpoint that was validated is asked again
-    when its URL changes, unless --no-validate is given.  Headers, proxy and certificate belong to scheme, host and port
-    of the URL: when one of these changes, give them again, or remove them.
+    An empty text removes a filter, fields, a proxy or a certificate.  A validated endpoint is asked again when its URL
+    changes, unless --no-validate is given.  When scheme, host or port of the URL change, give headers, proxy and
+    certificate again, or remove them.
     """
     config = quiet_configuration(session)
     fields = given_fields(**given)
@@ -231,18 +233,18 @@ async def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> d
 @json_option
 @pass_session
 def enable(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
-    """Send again, beginning with what has waited."""
+    """Enable an endpoint, and send its waiting events."""
     enabled = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.enable(endpoint_id))
     _print_changed(enabled, as_json, "Enabled.")
 
 
 @endpoint.command()
 @id_argument
-@click.option("--reason", default="Disabled by hand.", show_default=True, help="For whoever looks later.")
+@click.option("--reason", default="Disabled by hand.", show_default=True, help="Reason, shown with the endpoint.")
 @json_option
 @pass_session
 def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: bool) -> None:
-    """Stop sending; events wait until it is enabled again."""
+    """Disable an endpoint: its events wait for enable."""
     disabled = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.disable(endpoint_id, reason))
     _print_changed(disabled, as_json, "Disabled: its events wait.")
 
@@ -252,7 +254,10 @@ def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: boo
 @yes_option
 @pass_session
 def remove(session: CommandSession, endpoint_id: str, yes: bool) -> None:
-    """Remove an endpoint, and cancel what has not been delivered."""
+    """Remove an endpoint and cancel its waiting deliveries.
+
+    On a terminal you are asked, with the number of deliveries.  The delivery log stays.
+    """
     config = quiet_configuration(session)
     confirm_loss(lambda: endpoint_removal(*_one(config, endpoint_id)), yes=yes)
     with_admin(config, lambda admin: admin.endpoints.remove(endpoint_id))
@@ -265,7 +270,7 @@ def remove(session: CommandSession, endpoint_id: str, yes: bool) -> None:
 @secret_option
 @click.option(
     "--overlap", type=click.FloatRange(0, 24 * 365), default=24.0, metavar="HOURS", show_default=True,
-    help="How long the former secret signs too.",
+    help="How long the former secret also signs.",
 )  # fmt: skip
 @yes_option
 @json_option
@@ -280,10 +285,10 @@ def rotate_secret(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Give an endpoint a new secret or key pair, and print the secret or the public key.
+    """Replace an endpoint's secret, and print the new one.
 
-    Requests carry signatures of both until the overlap ends: change the receiver within that time.  Without --secret
-    or --signature the kind stays as it is.
+    Requests carry the signatures of both secrets until the overlap ends: change the receiver within that time.  With
+    --signature v1a, or for an endpoint that has it, it makes a key pair and prints the public key.
     """
     config, chosen, both = quiet_configuration(session), read_secret(secret), timedelta(hours=overlap)
     confirm_loss(lambda: secret_rotation(*_one(config, endpoint_id), both), yes=yes)

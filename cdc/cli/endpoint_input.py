@@ -65,7 +65,7 @@ def header_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--header", "header_texts", multiple=True, metavar="'NAME: VALUE'",
-            help=f"Send this header too (repeatable); a secret VALUE is better {PLACES}.",
+            help=f"Add this header (repeatable); give a secret VALUE as {PLACES}.",
         ),
         click.option("--bearer", metavar=PLACES, help="Send this token as Authorization: Bearer …"),
         click.option("--basic", metavar=PLACES, help="Send this user:password as Authorization: Basic …"),
@@ -129,35 +129,46 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     what was there."""
     schedules = "|".join(SCHEDULES)
     options: list[Decorator] = [
-        click.option("--description", help="A note for people."),
-        click.option("--source", "sources", multiple=True, metavar="NAME", help="Only events of this source."),
-        click.option("--format", "payload", type=click.Choice([each.value for each in PayloadFormat]), help="Payload."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="How long one attempt may take [10]."),
+        click.option("--description", help="A name you will recognise; not sent."),
         click.option(
-            "--retries", metavar=f"{schedules}|none|SECONDS,…", help="When to try again [facturascripts: 5,25,125,…]."
+            "--source", "sources", multiple=True, metavar="NAME", help="Only events of this source (repeatable) [all]."
         ),
-        click.option("--concurrency", type=click.IntRange(1, 1000), help="Requests on their way at once [16]."),
+        click.option(
+            "--format",
+            "payload",
+            type=click.Choice([each.value for each in PayloadFormat]),
+            help="Payload format [facturascripts].",
+        ),
+        click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one attempt [10]."),
+        click.option(
+            "--retries",
+            metavar=f"{schedules}|none|SECONDS,…",
+            help="Waits before each retry [facturascripts: 5,25,125,…].",
+        ),
+        click.option("--concurrency", type=click.IntRange(1, 1000), help="Simultaneous requests at most [16]."),
         click.option(
             "--filter",
             "condition",
             metavar="EXPRESSION",
-            help="Only events for which it holds (CEL): data.total > 100.0",
+            help="Only events that match this CEL expression: data.total > 100.0",
         ),
-        click.option("--fields", metavar="COLUMN,…", help="Only these columns in data and previous."),
+        click.option("--fields", metavar="COLUMN,…", help="Only these columns in data and previous [all]."),
         click.option(
-            "--order", type=click.Choice([each.value for each in Order]), help="What waits for what [record]."
+            "--order",
+            type=click.Choice([each.value for each in Order]),
+            help="Keep the order of events per record, per endpoint, or not at all [record].",
         ),
-        click.option("--rate", type=float, metavar="PER_SECOND", help="Requests a second; 0: any [0]."),
-        click.option("--batch", type=int, metavar="EVENTS", help="Up to so many events in one request [1]."),
-        click.option("--batch-wait", type=float, metavar="SECONDS", help="The longest wait for a full batch [1]."),
+        click.option("--rate", type=float, metavar="PER_SECOND", help="Requests per second at most; 0: no limit [0]."),
+        click.option("--batch", type=int, metavar="EVENTS", help="Events in one request at most [1]."),
+        click.option("--batch-wait", type=float, metavar="SECONDS", help="Longest wait for a full batch [1]."),
         header_options,
-        click.option("--proxy", metavar="NAME", help="By this proxy of the configuration."),
-        click.option("--client-certificate", metavar="NAME", help="With this certificate of the configuration."),
+        click.option("--proxy", metavar="NAME", help="Send through this proxy of the configuration."),
+        click.option("--client-certificate", metavar="NAME", help="Use this client certificate of the configuration."),
         click.option(
             "--disable-after",
             type=float,
             metavar="HOURS",
-            help="Disable after so long without success; 0: never [120].",
+            help="Disable after this time without success; 0: never [120].",
         ),
     ]
     for option in reversed(options):

@@ -29,10 +29,16 @@ LAST = 100
 
 @click.command()
 @click.argument("endpoint_id", metavar="[ID]", required=False)
-@click.option("--events", metavar="PATTERN,…", help="As of endpoint add; instead of the endpoint's own.")
-@click.option("--source", "sources", multiple=True, metavar="NAME", help="Likewise.")
-@click.option("--filter", "condition", metavar="EXPRESSION", help="Likewise; '' for none.")
-@click.option("--last", type=click.IntRange(1, 10_000), default=LAST, show_default=True, help="How many events.")
+@click.option("--events", metavar="PATTERN,…", help="Events to try, instead of the endpoint's own.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="Source to try (repeatable).")
+@click.option("--filter", "condition", metavar="EXPRESSION", help="Filter to try; '' for none.")
+@click.option(
+    "--last",
+    type=click.IntRange(1, 10_000),
+    default=LAST,
+    show_default=True,
+    help="How many of the last events to check.",
+)
 @json_option
 @pass_session
 def preview(
@@ -48,8 +54,8 @@ def preview(
 ) -> None:
     """Show which of the last events an endpoint would get.
 
-    One that there is, with other --events, --source or --filter if you like, or one that there is not yet.  Nothing is
-    sent or changed.
+    For an existing endpoint, also with other --events, --source or --filter; or without ID for one that does not exist
+    yet.  Nothing is sent or changed.
     """
     if endpoint_id is None and events is None:
         raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")

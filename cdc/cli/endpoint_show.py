@@ -65,12 +65,14 @@ def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, An
 _STANDARD_INPUT = "-"
 
 secret_option = click.option(
-    "--secret", metavar="whsec_…|whsk_…", help="Use this secret or private key; - reads it from standard input."
+    "--secret",
+    metavar="whsec_…|whsk_…",
+    help="Secret or private key to use instead of a new one; - reads standard input.",
 )
 validate_option = click.option(
     "--validate/--no-validate",
     default=None,
-    help="Ask the endpoint whether it agrees to get events (CloudEvents webhook validation).",
+    help="Ask the endpoint for its consent first (CloudEvents webhook validation).",
 )
 
 

@@ -35,7 +35,7 @@ _PAGE: Final = 500
 @event_options
 @pass_session
 def export(session: CommandSession, /, **which: str | None) -> None:
-    """Print events as JSON lines, in the order stored."""
+    """Print stored events as JSON lines, oldest first."""
     config = quiet_configuration(session)
     run_async(_export(config, event_filter(SystemClock().now(), **which)))
 
@@ -66,9 +66,10 @@ def expunge(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Empty the payloads of events for good, and what endpoints answered to them.
+    """Delete the payloads of events for good.
 
-    The log keeps what was sent where and when.  What was not sent yet is cancelled; nothing of it can be sent again.
+    And the receivers' answers.  The log keeps which event was sent where and when.  Waiting deliveries are cancelled;
+    the events cannot be sent again.
     """
     if bool(event_ids) == (record is not None) or (source is not None and record is None):
         raise UsageError("Nothing says, or too much says, what to expunge.", "Name events by their ids, or a --record.")
@@ -105,7 +106,7 @@ _LOOK_EVERY = 0.2
 
 @click.group()
 def event() -> None:
-    """Which events there are, and which have happened."""
+    """List, follow, export and expunge events."""
 
 
 @event.command("list")
@@ -113,9 +114,9 @@ def event() -> None:
 @json_option
 @pass_session
 def list_(session: CommandSession, pattern: str, as_json: bool) -> None:
-    """List the events that there are, and when each fires.
+    """List all events, and when each is sent.
 
-    With your own rules, if a configuration is there.  PATTERN narrows it: 'invoice.*'.
+    Includes those of your own rules.  PATTERN selects some: 'invoice.*'.
     """
     kinds = event_types(quiet_configuration(session, required=False))
     chosen = [kind for kind in kinds if matches(kind.name, (check_pattern(pattern),))]
@@ -132,12 +133,12 @@ event.add_command(expunge)
 
 @event.command()
 @click.argument("name", required=False)
-@click.option("--source", metavar="NAME", help="With the columns that the tables of this source have now.")
+@click.option("--source", metavar="NAME", help="Read the columns from the tables of this source.")
 @pass_session
 def schema(session: CommandSession, name: str | None, source: str | None) -> None:
-    """Print the JSON Schema of an event's payload, or of all by name.
+    """Print the JSON Schema of an event, or of all events.
 
-    Columns are those of FacturaScripts itself; --source asks the database, where plugins may have added more.
+    The columns are those of FacturaScripts itself; --source adds those of plugins in that database.
     """
     config = quiet_configuration(session, required=source is not None)
     kinds = (
@@ -156,9 +157,15 @@ def schema(session: CommandSession, name: str | None, source: str | None) -> Non
 
 @event.command()
 @click.option("--event", "pattern", default="*", metavar="PATTERN", help="Only these events (invoice.*).")
-@click.option("--last", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Begin so many back.")
-@click.option("--count", type=click.IntRange(1), help="End after so many.")
-@click.option("--no-follow", is_flag=True, help="Print what is there, and end.")
+@click.option(
+    "--last",
+    type=click.IntRange(0, 10_000),
+    default=10,
+    show_default=True,
+    help="How many earlier events to print first.",
+)
+@click.option("--count", type=click.IntRange(1), help="End after this number of events.")
+@click.option("--no-follow", is_flag=True, help="Print the stored events and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print each payload on a line, for programs.")
 @pass_session
 def tail(

@@ -21,19 +21,21 @@ _EVERY = 2**31
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="And port; 0: any free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--secret", envvar="CDC_LISTEN_SECRET", metavar="whsec_…|whpk_…", help="Verify with this secret or public key."
+    "--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="Port to listen on; 0: any free one."
 )
-@click.option("--status", type=click.IntRange(200, 599), help="Answer this instead of 204, to see retries.")
-@click.option("--count", type=click.IntRange(1), help="End after so many requests.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs.")
+@click.option(
+    "--secret", envvar="CDC_LISTEN_SECRET", metavar="whsec_…|whpk_…", help="Secret or public key to verify with."
+)
+@click.option("--status", type=click.IntRange(200, 599), help="Answer with this status instead of 204, to see retries.")
+@click.option("--count", type=click.IntRange(1), help="End after this number of requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per request, for programs.")
 def listen(*, host: str, port: int, secret: str | None, status: int | None, count: int | None, as_json: bool) -> int:
-    """Receive webhooks here, verify their signatures and print them.
+    """Receive webhooks here and verify their signatures.
 
-    For trying things out; deliveries to this machine need allow_private = true under [dispatch].  Ends with 1 when a
-    signature was wrong.
+    Prints each request, for tests.  Deliveries to this machine need allow_private = true under [dispatch].  Exit code 1
+    after a wrong signature.
     """
     if secret is not None:
         check_verifier(secret)

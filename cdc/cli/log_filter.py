@@ -20,20 +20,20 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 _TIME: Final = "2h|3d|2026-11-24T21:48Z"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-endpoint_option = click.option("--endpoint", "endpoint_id", metavar="ID", help="Only to this endpoint.")
+endpoint_option = click.option("--endpoint", "endpoint_id", metavar="ID", help="Only deliveries to this endpoint.")
 state_option = click.option(
-    "--state", type=click.Choice([state.value for state in DeliveryState]), help="Only in this state."
+    "--state", type=click.Choice([state.value for state in DeliveryState]), help="Only deliveries in this state."
 )
 
 
 def event_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which events: what `event_filter` and `delivery_filter` take."""
     options: list[Decorator] = [
-        click.option("--event", metavar="PATTERN|ID", help="Only of these events (invoice.*), or of one (evt_…)."),
-        click.option("--record", metavar="TABLE:KEY", help="Only of this record (facturascli:12)."),
-        click.option("--source", metavar="NAME", help="Only of this source."),
-        click.option("--since", metavar=_TIME, help="Only of changes since then: a time (UTC), or so long ago."),
-        click.option("--until", metavar=_TIME, help="Only of changes before then."),
+        click.option("--event", metavar="PATTERN|ID", help="Only these events (invoice.*), or one (evt_…)."),
+        click.option("--record", metavar="TABLE:KEY", help="Only events of this record (facturascli:12)."),
+        click.option("--source", metavar="NAME", help="Only events of this source."),
+        click.option("--since", metavar=_TIME, help="Only changes since then: a time (UTC) or an age."),
+        click.option("--until", metavar=_TIME, help="Only changes before then."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -28,17 +28,17 @@ _KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that 
 
 @click.group()
 def outbox() -> None:
-    """Where events, deliveries and endpoints are kept."""
+    """Create, back up and move the store of the events."""
 
 
 @outbox.command()
-@click.option("--anyway", is_flag=True, help="Also where a source was read by an outbox that is not there any more.")
+@click.option("--anyway", is_flag=True, help="Also when a source was read by another outbox, now lost.")
 @pass_session
 def create(session: CommandSession, anyway: bool) -> None:
     """Create an empty outbox, before the first `cdc run`.
 
-    `cdc setup` and `cdc endpoint add` do so, too; `cdc run` never does: after the loss of an outbox, changes would be
-    read into one without endpoints.  Does nothing where there is an outbox.
+    `cdc setup` and `cdc endpoint add` create it, too.  `cdc run` never does, because a new outbox in place of a lost
+    one has no endpoints.  An existing outbox stays as it is.
     """
     config = quiet_configuration(session)
     if not run_async(create_outbox(config, outboxes.open_outbox(config), anyway=anyway)):
@@ -47,9 +47,9 @@ def create(session: CommandSession, anyway: bool) -> None:
 
 @outbox.command("new-key")
 def print_new_key() -> None:
-    """Print a new key that encrypts the signing secrets in the outbox.
+    """Print a new key to encrypt the signing secrets with.
 
-    Put it into a file that [outbox] secret_key_file names, or into CDC_SECRET_KEY.  It is kept nowhere else.
+    Store it in the file of [outbox] secret_key_file, or in the variable CDC_SECRET_KEY: cdc keeps no copy.
     """
     echo(new_key())
 
@@ -58,9 +58,9 @@ def print_new_key() -> None:
 @json_option
 @pass_session
 def rekey(session: CommandSession, as_json: bool) -> None:
-    """Encrypt all signing secrets with the present key, the first one.
+    """Encrypt all signing secrets with the first, current key.
 
-    To change the key: put the new one before the old one, restart `cdc run`, call this, take the old one away.
+    To change the key: add the new key before the old one, restart `cdc run`, run this command, remove the old key.
     """
     config = quiet_configuration(session)
     if not config.outbox.secret_keys().keys:
@@ -78,9 +78,9 @@ async def _rekey(config: Config) -> int:
 
 @outbox.command("sql")
 def print_sql() -> None:
-    """Print the SQL that makes the outbox's tables in PostgreSQL.
+    """Print the SQL of the outbox's tables in PostgreSQL.
 
-    For a DBA, where the account of [outbox] url may not make a schema; otherwise `cdc outbox create` makes them.
+    For a DBA, if the account of [outbox] url may not create a schema; otherwise use `cdc outbox create`.
     """
     print_script(outboxes.outbox_script() + "\n")
 
@@ -91,10 +91,10 @@ def print_sql() -> None:
 @json_option
 @pass_session
 def migrate(session: CommandSession, source: str, target: str, as_json: bool) -> None:
-    """Move everything to another outbox, which must be empty.
+    """Copy everything to another, empty outbox.
 
-    FROM and TO are URLs as in [outbox] url; PGPASSWORD or ~/.pgpass may hold the password of one in PostgreSQL.  Stop
-    every `cdc run` first, write TO into the configuration afterwards, and keep FROM as a backup that nothing uses.
+    FROM and TO are URLs as in [outbox] url; PGPASSWORD or ~/.pgpass can hold a password of PostgreSQL.  Stop every `cdc
+    run` first.  Then write TO into the configuration, and keep FROM only as a backup.
     """
     config = quiet_configuration(session, required=False)
     there, here = _outbox_at(source, config), _outbox_at(target, config)
@@ -119,10 +119,10 @@ def migrate(session: CommandSession, source: str, target: str, as_json: bool) ->
 @json_option
 @pass_session
 def backup(session: CommandSession, target: Path, as_json: bool) -> None:
-    """Copy an outbox in SQLite to FILE, as it is at this moment.
+    """Copy an SQLite outbox to FILE, also while `cdc run` works.
 
-    While `cdc run` works, which waits for nothing.  FILE must not be there; it holds what the outbox holds, signing
-    secrets and payloads: keep it as safe, and the key that encrypts the secrets apart from it.
+    FILE must not exist.  It holds payloads and signing secrets like the outbox: keep it as safe, and the key that
+    encrypts the secrets elsewhere.
     """
     size = outboxes.back_up_outbox(quiet_configuration(session).outbox, target)
     if as_json:

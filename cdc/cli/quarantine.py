@@ -18,18 +18,18 @@ from cdc.model.errors import UsageError
 
 @click.group()
 def quarantine() -> None:
-    """Changes that could not be processed and were skipped."""
+    """Show, reread and remove changes that were skipped."""
 
 
 @quarantine.command("list")
-@click.option("--source", metavar="NAME", help="Of this source only.")
+@click.option("--source", metavar="NAME", help="Only changes of this source.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @json_option
 @pass_session
 def list_changes(session: CommandSession, source: str | None, limit: int, as_json: bool) -> None:
     """List skipped changes, newest first.
 
-    Each was reported by an event source.gap, and is kept as long as events are ([retention] days).
+    Each was announced by an event source.gap.  They are stored as long as events ([retention] days).
     """
     config = quiet_configuration(session)
     found, counts = with_admin(config, lambda admin: _newest(admin, limit, source))
@@ -51,7 +51,7 @@ def list_changes(session: CommandSession, source: str | None, limit: int, as_jso
 @json_option
 @pass_session
 def show(session: CommandSession, change_id: str, as_json: bool) -> None:
-    """Show a skipped change: why it was skipped, and the row before and after it."""
+    """Show why a change was skipped, and its row."""
     found = with_admin(quiet_configuration(session), lambda admin: admin.quarantine.get(change_id))
     if as_json:
         print_json(_as_fields(found) | {"before": found.before, "after": found.after})
@@ -64,12 +64,12 @@ def show(session: CommandSession, change_id: str, as_json: bool) -> None:
 
 @quarantine.command()
 @click.argument("change_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--endpoint", metavar="ID", default="", help="For this endpoint alone, whatever events it names.")
+@click.option("--endpoint", metavar="ID", default="", help="Send only to this endpoint, whatever its events are.")
 @pass_session
 def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) -> None:
-    """Read the rows of skipped changes again, and send them as they are now (events ….existing).
+    """Send the records of skipped changes as they are now.
 
-    `cdc run` does it, as other backfills: cdc backfill --list.
+    As events ….existing.  `cdc run` reads the rows; cdc backfill --list shows the progress.
     """
     config = quiet_configuration(session)
 
@@ -83,11 +83,11 @@ def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) ->
 
 @quarantine.command()
 @click.argument("change_ids", metavar="ID...", nargs=-1)
-@click.option("--all", "all_changes", is_flag=True, help="All of them.")
+@click.option("--all", "all_changes", is_flag=True, help="Remove all skipped changes.")
 @yes_option
 @pass_session
 def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool, yes: bool) -> None:
-    """Remove skipped changes that need nothing more."""
+    """Delete skipped changes that you no longer need."""
     if bool(change_ids) == all_changes:
         raise UsageError("Say which changes, or --all.", "cdc quarantine list shows them.")
     config = quiet_configuration(session)

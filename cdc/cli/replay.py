@@ -32,11 +32,15 @@ INTERRUPTED = 130
 @endpoint_option
 @event_options
 @click.option("--dead", is_flag=True, help="Only dead letters.")
-@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@click.option("--dry-run", is_flag=True, help="Count the deliveries and send nothing.")
 @click.option(
-    "--rate", type=click.FloatRange(0), default=RATE, show_default=True, help="Deliveries made due a second; 0: any."
+    "--rate",
+    type=click.FloatRange(0),
+    default=RATE,
+    show_default=True,
+    help="Deliveries per second at most; 0: no limit.",
 )
-@click.option("--after", metavar="PLACE", help="Go on where a replay said that it was stopped.")
+@click.option("--after", metavar="PLACE", help="Continue at this place, which a stopped replay printed.")
 @yes_option
 @json_option
 @pass_session
@@ -54,12 +58,12 @@ def replay(
 ) -> None:
     """Send finished deliveries again, with the same ids.
 
-    Events of one record keep their order.  What is not finished, and removed endpoints, are left alone.
+    Events of one record keep their order.  Unfinished deliveries and removed endpoints are skipped.
 
-    With --endpoint, events that it wants and never got are sent as well: history for an endpoint that is new, or wants
-    more than before.  Dead letters alone: --dead.
+    With --endpoint it also sends matching events that the endpoint never got: history for a new endpoint, or for one
+    with more events than before.  Only dead letters: --dead.
 
-    `cdc run` sends what this makes due.  Ctrl-C stops it; what is due by then is sent.
+    This command queues the deliveries and `cdc run` sends them.  Ctrl-C stops the queueing.
     """
     config = quiet_configuration(session)
     plan = ReplayPlan(_meant(which, dead=dead), rate, after)

@@ -37,12 +37,11 @@ log = structlog.get_logger(__name__)
 def run(session: CommandSession, role: ProcessRole) -> None:
     """Run the consumer: capture changes and send webhooks.
 
-    With an outbox in PostgreSQL any number of processes may dispatch; they share the work.  Of those that capture from
-    one database, and of those that dispatch from one SQLite outbox, one works and the others wait to take its place.
+    With an outbox in PostgreSQL any number of processes can dispatch and share the work.  Of several processes that
+    capture from one database, or dispatch from one SQLite outbox, one works and the others are on standby.
 
-    Until SIGTERM or Ctrl-C, which finish what is on its way; a second one ends at once.  SIGHUP has the configuration
-    read again: what did not change goes on undisturbed; a wrong one is refused, and the present one stays in force.
-    Logs go to standard error.
+    SIGTERM or Ctrl-C finishes the requests in flight and stops; a second signal stops at once.  SIGHUP reloads the
+    configuration: unchanged parts keep running, and an invalid file is refused.  Logs go to standard error.
     """
     config = configuration(session)
     with written_aside(sys.stderr) as stream:

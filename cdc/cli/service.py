@@ -18,20 +18,20 @@ from cdc.runtime.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
 
 @click.group()
 def service() -> None:
-    """Run as a service of the system."""
+    """Print a systemd unit, to run cdc as a service."""
 
 
 @service.command()
-@click.option("--user", default="facturascripts-cdc", show_default=True, help="The account that it runs as.")
+@click.option("--user", default="facturascripts-cdc", show_default=True, help="Account of the service.")
 @click.option(
-    "--systemd", type=click.IntRange(240), metavar="VERSION", help="For this version of systemd [the one here]."
+    "--systemd", type=click.IntRange(240), metavar="VERSION", help="Version of systemd to write for [this machine's]."
 )
 @pass_session
 def unit(session: CommandSession, user: str, systemd: int | None) -> None:
     """Print a systemd unit that runs this configuration.
 
-    Save it as /etc/systemd/system/facturascripts-cdc.service.  It is hardened; files with secrets that the
-    configuration names are read by systemd and given to the service alone.
+    Save it as /etc/systemd/system/facturascripts-cdc.service.  The unit is hardened; systemd reads the files with
+    secrets and passes them to the service only.
     """
     config = quiet_configuration(session)
     select_sources(config, ())

@@ -13,7 +13,7 @@ from cdc.logs import configure_logs
 from cdc.model.errors import ConfigError
 
 sources_option = click.option(
-    "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable)."
+    "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable) [all]."
 )
 
 

@@ -20,12 +20,11 @@ from cdc.runtime import capture, installers
 @json_option
 @pass_session
 def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Install, or bring up to date, publication and replication slot.
+    """Install or update publication and replication slot.
 
-    For `capture = "logical"`, on PostgreSQL.  The captured tables get REPLICA IDENTITY FULL: the server's log then
-    holds whole rows before each change, which makes it larger where rows are changed or deleted.  From then on the
-    server keeps its log until `cdc run` has read it.  Running it again changes nothing that fits already.  The account
-    is that of `admin_url`, if there is one; it must own the tables."""
+    For `capture = "logical"` on PostgreSQL.  The captured tables get REPLICA IDENTITY FULL: updates and deletes then
+    write whole rows to the server's log, which grows.  The server keeps its log until `cdc run` has read it.  A second
+    run changes nothing.  Uses the account of `admin_url`, if it is set; it must own the tables."""
 
     def plan(source: SourceConfig, installer: AnyInstaller) -> Plan:
         return capture.plan_install(source, installer.plan_install)
@@ -43,9 +42,10 @@ def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: boo
 def uninstall_slot(
     session: CommandSession, *, sources: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Remove replication slot and publication.
+    """Remove the replication slot and the publication.
 
-    Each table gets back the replica identity that it had.  Changes that the consumer has not read yet are lost.
+    Each table gets its former replica identity back.  Changes that `cdc run` has not read are lost: their size is
+    printed, and on a terminal you are asked.
     """
 
     def plan(_source: SourceConfig, installer: AnyInstaller) -> Plan:

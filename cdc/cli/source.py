@@ -21,14 +21,14 @@ from cdc.runtime import markers, survey
 
 @click.group()
 def source() -> None:
-    """The databases that are read."""
+    """List, find and adopt the databases that cdc reads."""
 
 
 @source.command("list")
 @json_option
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
-    """List the sources of the configuration, and what keeps one from being read."""
+    """List the sources, and why one cannot be read."""
     found = survey.described(quiet_configuration(session, required=False))
     if as_json:
         print_json({"sources": [each._asdict() for each in found]})
@@ -40,20 +40,22 @@ def list_(session: CommandSession, as_json: bool) -> None:
 
 @source.command("scan")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
-@click.option("--depth", type=click.IntRange(0, 50), default=6, show_default=True, help="Folders below each PATH.")
 @click.option(
-    "--capture", type=click.Choice(["triggers", "binlog", "logical"]), help="How their changes are found [triggers]."
+    "--depth", type=click.IntRange(0, 50), default=6, show_default=True, help="How many folders deep to search."
 )
-@click.option("--dry-run", is_flag=True, help="Change nothing: print what would be written.")
+@click.option(
+    "--capture", type=click.Choice(["triggers", "binlog", "logical"]), help="How to capture their changes [triggers]."
+)
+@click.option("--dry-run", is_flag=True, help="Print the sources and change nothing.")
 @json_option
 @pass_session
 def scan_(
     session: CommandSession, *, paths: tuple[Path, ...], depth: int, capture: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Find installations of FacturaScripts, and add a source for each to the configuration.
+    """Find FacturaScripts installations and add them as sources.
 
-    Looks for config.php below each PATH.  Those that the configuration has already are left as they are, so that it can
-    be run again whenever there may be new ones; a running `cdc run` takes them on with SIGHUP.
+    Searches for config.php below each PATH.  Existing sources stay as they are, so you can run it again for new
+    installations; then send SIGHUP to `cdc run`.
     """
     present = quiet_configuration(session) if _file(session).exists() else Config()
     found = scan(paths, present, depth)
@@ -79,10 +81,10 @@ def scan_(
 @yes_option
 @pass_session
 def adopt(session: CommandSession, name: str, yes: bool) -> None:
-    """Accept this outbox for a source that another one has read, or a newer state of this one.
+    """Accept this outbox for a source that a lost one has read.
 
-    After an outbox was lost, or restored from an older copy: what was read since is not in the journal any more.  The
-    captured tables are read again, as events .read; deleted records are not reported.
+    For an outbox that was lost, or restored from an older copy: the journal no longer has the changes that were read
+    since.  All captured tables are read again and sent as events .read; deleted records are not reported.
     """
     config = quiet_configuration(session)
     confirm_loss(lambda: source_adoption(name, run_async(_adopted_tables(config, name))), yes=yes)

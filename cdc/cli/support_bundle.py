@@ -34,15 +34,19 @@ It is not encrypted: look into it before you send it.
 
 @click.command("support-bundle")
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), default="cdc-support.zip")
-@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A log in JSON.")
-@click.option("--lines", type=click.IntRange(1, 100_000), default=5000, show_default=True, help="Of the log, at most.")
+@click.option(
+    "--log", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Add the end of this log, in JSON."
+)
+@click.option(
+    "--lines", type=click.IntRange(1, 100_000), default=5000, show_default=True, help="Lines of the log at most."
+)
 @json_option
 @pass_session
 def support_bundle(session: CommandSession, target: Path, log: Path | None, lines: int, as_json: bool) -> None:
-    """Write a ZIP file for whoever helps, without secrets and personal data.
+    """Write a ZIP file for support, without personal data.
 
-    Versions, configuration, what the doctor finds, counts and lags.  Under systemd the log is had by
-    journalctl -u facturascripts-cdc -o cat > log.jsonl
+    It holds versions, configuration, the results of cdc doctor, counts and lags; no secrets.  A log for --log, under
+    systemd: journalctl -u facturascripts-cdc -o cat > log.jsonl
     """
     parts = _parts(session)
     if log is not None:

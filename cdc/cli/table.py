@@ -12,19 +12,19 @@ from cdc.runtime import survey
 
 @click.group()
 def table() -> None:
-    """The tables of the sources' databases."""
+    """List tables, and why each is captured or not."""
 
 
 @table.command("list")
 @sources_option
-@click.option("--captured/--not-captured", default=None, help="Only those that are captured, or only the others.")
+@click.option("--captured/--not-captured", default=None, help="Only captured tables, or only the others.")
 @json_option
 @pass_session
 def list_(session: CommandSession, sources: tuple[str, ...], captured: bool | None, as_json: bool) -> None:
-    """List every table of a database: whether it is captured, by which rule, or why not.
+    """List all tables, captured or not, and why.
 
-    Rows are the server's estimate.  A table is captured by its name in the source's `tables`, or by a pattern:
-    tables = ["miplugin_*"].  Hidden are its secret columns; reveal = ["TABLE.COLUMN"] in the rules has one sent.
+    "rows" is the server's estimate.  `tables = ["miplugin_*"]` of a source captures more tables, by name or pattern.
+    "hidden" are secret columns, which are not sent; `reveal = ["TABLE.COLUMN"]` in the rules sends one.
     """
     config = quiet_configuration(session)
     found = [

@@ -19,29 +19,32 @@ from cdc.cli.settings import quiet_configuration
 
 @click.group()
 def token() -> None:
-    """The tokens by which programs use the HTTP API."""
+    """Manage the tokens for programs that call the API."""
 
 
 @token.command()
 @click.argument("name")
-@click.option("--scope", type=click.Choice([each.value for each in Scope]), required=True, help="What it may do.")
 @click.option(
-    "--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="It works for so many days [until it is removed]."
+    "--scope",
+    type=click.Choice([each.value for each in Scope]),
+    required=True,
+    help="read, or manage (read and change).",
 )
+@click.option("--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="Days until it expires [never].")
 @click.option(
     "--source",
     "sources",
     multiple=True,
     metavar="NAME",
-    help="It sees and manages only what is of this source (repeatable) [of all].",
+    help="Limit it to this source (repeatable) [all sources].",
 )
 @click.option(
     "--allow",
     "allowed",
     type=click.Choice([each.value for each in Allowance]),
     multiple=True,
-    help="With --source, what it may do beyond (repeatable).  mail: send by mail.  credentials: use the proxies and "
-    "certificates of the configuration, and change endpoints whose headers, proxy or certificate you set.",
+    help="With --source, allow more (repeatable).  mail: endpoints by mail.  credentials: proxies and certificates of "
+    "the configuration, and endpoints whose headers, proxy or certificate the operator set.",
 )
 @json_option
 @pass_session
@@ -55,10 +58,9 @@ def add(
     allowed: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make a token for a program, and print it.
+    """Create a token for a program, and print it.
 
-    The token is shown this once.  Each program has one of its own, so that it can be removed alone, and the audit log
-    says by its NAME what the program changed.
+    The token is shown only once.  Give each program its own: you can remove it alone, and the audit log shows its NAME.
     """
     lifetime = None if expires is None else timedelta(days=expires)
     config = quiet_configuration(session)
@@ -79,7 +81,7 @@ def add(
 @json_option
 @pass_session
 def list_(session: CommandSession, as_json: bool) -> None:
-    """List all tokens and when they were used."""
+    """List all tokens with their last use."""
     tokens = with_accounts(quiet_configuration(session), Accounts.tokens)
     if as_json:
         print_json({"tokens": [_as_json(each) for each in tokens]})
@@ -97,7 +99,7 @@ def list_(session: CommandSession, as_json: bool) -> None:
 @yes_option
 @pass_session
 def remove(session: CommandSession, named: str, yes: bool) -> None:
-    """Remove a token; it works no more from this moment on."""
+    """Remove a token, which stops working at once."""
     config = quiet_configuration(session)
     confirm_loss(lambda: token_removal(with_accounts(config, lambda accounts: accounts.token(named))), yes=yes)
     removed = with_accounts(config, lambda accounts: accounts.remove_token(actor(), named))

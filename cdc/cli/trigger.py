@@ -18,7 +18,7 @@ from cdc.config import SourceConfig
 from cdc.runtime import capture, installers
 
 Before = Callable[[SourceConfig, Plan], None]
-dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: print the SQL script to run by hand.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL script and change nothing.")
 
 
 @click.command("install-triggers")
@@ -26,13 +26,13 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing: p
 @click.option(
     "--cascades-only",
     is_flag=True,
-    help='Only what journals the changes that foreign keys make, for capture = "binlog".',
+    help='Install only the triggers for foreign key cascades, for capture = "binlog".',
 )
 @click.option(
     "--row-tokens/--transaction-tokens",
     default=None,
-    help="MySQL: whether each row counts as a transaction of its own, for an account that may not read the "
-    "performance schema [as installed; at first by transaction].",
+    help="MySQL: treat each row as a transaction of its own, where the account may not read the performance schema "
+    "[as installed; at first --transaction-tokens].",
 )
 @dry_run_option
 @json_option
@@ -46,9 +46,9 @@ def install_triggers(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Install, or bring up to date, journal and triggers.
+    """Install or update the journal and the triggers.
 
-    Running it again changes nothing that fits already.  The account is that of `admin_url`, if there is one.
+    A second run changes nothing.  Uses the account of `admin_url`, if it is set.
     """
 
     def plan(source: SourceConfig, installer: AnyInstaller) -> Plan:
@@ -72,7 +72,8 @@ def uninstall_triggers(
 ) -> None:
     """Remove all triggers and the journal.
 
-    The database's schema is then what it was before.  Changes that the consumer has not read yet are lost.
+    The schema is then as it was before the installation.  Changes that `cdc run` has not read are lost: their number is
+    printed, and on a terminal you are asked.
     """
 
     def plan(_source: SourceConfig, installer: AnyInstaller) -> Plan:
@@ -94,10 +95,10 @@ def uninstall_triggers(
 @sources_option
 @pass_session
 def grants(session: CommandSession, sources: tuple[str, ...]) -> None:
-    """Print the least privileges that the database accounts need.
+    """Print the GRANTs that the database accounts need.
 
-    SQL statements for one account that installs and one that consumes, to adapt and run by hand.  The account is that
-    of `admin_url`, if there is one: the accounts to be created need not exist.
+    The least privileges, as SQL for two accounts: one that installs, and one for `cdc run`.  Adapt it and run it by
+    hand.  Connects with the account of `admin_url`, if it is set; the two accounts need not exist yet.
     """
     config = quiet_configuration(session)
     for source in select_sources(config, sources):

@@ -26,7 +26,7 @@ _STANDARD_INPUT = "-"
 password_option = click.option(
     "--password-file",
     metavar="FILE",
-    help="Read the password from this file, or - for standard input, instead of asking.",
+    help="File with the password, or - for standard input [asked for].",
 )
 name_argument = click.argument("name")
 source_option = click.option(
@@ -40,13 +40,13 @@ role_option = click.option(
     "--role",
     type=click.Choice([each.value for each in Role]),
     required=True,
-    help="viewer: looks; manager: changes, too.",
+    help="viewer reads; manager also changes.",
 )
 
 
 @click.group()
 def user() -> None:
-    """The users of the management page."""
+    """Manage the users of the web page."""
 
 
 @user.command()
@@ -54,7 +54,7 @@ def user() -> None:
 @role_option
 @source_option
 @password_option
-@click.option("--no-password", is_flag=True, help="Signed in by a proxy only ([web] trusted_header).")
+@click.option("--no-password", is_flag=True, help="The user signs in only by a proxy ([web] trusted_header).")
 @json_option
 @pass_session
 def add(
@@ -67,7 +67,7 @@ def add(
     no_password: bool,
     as_json: bool,
 ) -> None:
-    """Add a user; the password is asked for."""
+    """Add a user, and ask for the password."""
     if no_password and password_file is not None:
         raise UsageError("--no-password and --password-file exclude each other.", "Give one of them.")
     config = quiet_configuration(session)
@@ -101,7 +101,7 @@ def list_(session: CommandSession, as_json: bool) -> None:
 @password_option
 @pass_session
 def password(session: CommandSession, name: str, password_file: str | None) -> None:
-    """Give a user a new password; all sessions of the user end."""
+    """Change a user's password, and end all sessions."""
     config = quiet_configuration(session)
     new = read_password(password_file)
     with_accounts(config, lambda accounts: accounts.change_password(actor(), name, new))
@@ -115,7 +115,7 @@ def password(session: CommandSession, name: str, password_file: str | None) -> N
 @click.option("--all-sources", is_flag=True, help="The user sees and manages all sources.")
 @pass_session
 def change_role(session: CommandSession, *, name: str, role: str, sources: tuple[str, ...], all_sources: bool) -> None:
-    """Change what a user may do, at once."""
+    """Change the role of a user, also in open sessions."""
     if sources and all_sources:
         raise UsageError("--source and --all-sources exclude each other.", "Give one of them.")
     config = quiet_configuration(session)
@@ -129,7 +129,7 @@ def change_role(session: CommandSession, *, name: str, role: str, sources: tuple
 @yes_option
 @pass_session
 def remove(session: CommandSession, name: str, yes: bool) -> None:
-    """Remove a user; all sessions of the user end."""
+    """Remove a user and end all sessions of the user."""
     config = quiet_configuration(session)
 
     async def found(accounts: Accounts) -> tuple[User, list[User]]:
@@ -142,12 +142,12 @@ def remove(session: CommandSession, name: str, yes: bool) -> None:
 
 @user.command()
 @name_argument
-@click.option("--off", is_flag=True, help="Ask this user for no code any more.")
+@click.option("--off", is_flag=True, help="Turn two-factor sign-in off.")
 @yes_option
 @json_option
 @pass_session
 def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: bool) -> None:
-    """Ask a user for the code of an authenticator app, and print what the app needs.
+    """Turn two-factor sign-in on, and print the app's key.
 
     It is shown this once.  All sessions of the user end.
     """

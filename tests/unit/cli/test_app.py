@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click import Context
+from click import Command, Context, Group
 from click.testing import CliRunner
 
 from cdc import __version__
@@ -42,6 +43,23 @@ def test_help_says_what_the_commands_say_themselves(name: str) -> None:
     assert command is not None
     assert command.name == name
     assert command.get_short_help_str(limit=200) == COMMANDS[name][1]
+
+
+def _groups(command: Command, path: tuple[str, ...] = ("cdc",)) -> Iterator[tuple[str, Group]]:
+    if isinstance(command, Group):
+        yield " ".join(path), command
+        for name in command.list_commands(Context(command)):
+            inner = command.get_command(Context(command), name)
+            assert inner is not None
+            yield from _groups(inner, (*path, name))
+
+
+@pytest.mark.parametrize(("path", "group"), [*_groups(cdc)], ids=[path for path, _ in _groups(cdc)])
+def test_list_of_commands_has_a_whole_sentence_a_line_at_80_columns(path: str, group: Group) -> None:
+    context = Context(group, info_name=path, terminal_width=80, max_content_width=80)
+    listed = group.get_help(context).partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == group.list_commands(context), "no sentence is wrapped"
+    assert not [line for line in listed if line.endswith("...")]
 
 
 def test_the_reference_is_up_to_date() -> None:
