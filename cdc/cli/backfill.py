@@ -120,7 +120,7 @@ def _source(config: Config, name: str | None) -> SourceConfig:
     sources = select_sources(config, () if name is None else (name,))
     if len(sources) > 1:
         names = ", ".join(each.name for each in sources)
-        raise UsageError("Several databases are configured.", f"Say which with --source: {names}.")
+        raise UsageError("Several databases are configured.", f"Name one with --source: {names}.")
     return sources[0]
 
 
@@ -144,7 +144,7 @@ def _print(backfills: Sequence[Backfill], *, as_json: bool) -> None:
         (one.id, one.source, one.table, one.where, one.endpoint, one.state, one.rows, one.estimate, *_ending(one))
         for one in backfills
     ]
-    print_table(titles, rows, "There was no backfill yet.")
+    print_table(titles, rows, "There is no backfill yet.")
 
 
 def _ending(backfill: Backfill) -> tuple[object, ...]:
@@ -199,8 +199,8 @@ def _look_on(config: Config, backfills: Sequence[Backfill], *, as_json: bool) ->
     if any(not each.state.ended for each in ended):
         for each in ended:
             if not each.state.ended:
-                say(f"{each.id} goes on while `cdc run` captures from {each.source}.")
-        say("cdc backfill --watch ID looks on again, --pause ID and --cancel ID stop it, --list shows all.")
+                say(f"{each.id} continues while `cdc run` captures from {each.source}.")
+        say("cdc backfill --watch ID shows the progress again; --pause ID and --cancel ID stop it; --list shows all.")
         raise click.exceptions.Exit(INTERRUPTED)
     if any(each.state is not BackfillState.DONE for each in ended):
         raise click.exceptions.Exit(1)

@@ -107,7 +107,7 @@ def retry(session: CommandSession, delivery_ids: tuple[str, ...]) -> None:
     async def retry_each(admin: Admin) -> None:
         for delivery_id in delivery_ids:
             await admin.deliveries.retry(delivery_id)
-            say(f"{delivery_id}: Due now; `cdc run` sends it.")
+            say(f"{delivery_id}: Queued; `cdc run` sends it.")
 
     with_admin(quiet_configuration(session), retry_each)
 

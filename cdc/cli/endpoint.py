@@ -201,7 +201,7 @@ def update(
     headers = given_headers(header_texts, bearer, basic)
     about_headers = bool(headers or removed or no_headers)
     if not fields and not about_headers and validate is None:
-        raise UsageError("Nothing to change is given.", "See: cdc endpoint update --help")
+        raise UsageError("There is nothing to change.", "See: cdc endpoint update --help")
 
     async def change(admin: Admin) -> Endpoint:
         found = await admin.endpoints.get(endpoint_id)

@@ -35,9 +35,9 @@ def secret_from(place: str, what: str) -> str:
     if place.startswith("env:"):
         name = place.removeprefix("env:")
         if not os.environ.get(name):
-            raise UsageError(f"The environment has no {name}, which is to hold {what}.", _HINT)
+            raise UsageError(f"The variable {name} for {what} is not set.", _HINT)
         return os.environ[name]
-    raise UsageError(f"The command line is no place for {what}: other users see it.", _HINT)
+    raise UsageError(f"Do not write {what} on the command line: other users see it.", _HINT)
 
 
 def _asked_for(what: str) -> str:
@@ -45,7 +45,7 @@ def _asked_for(what: str) -> str:
         return str(click.prompt(what[:1].upper() + what[1:], hide_input=True, err=True))
     line = sys.stdin.readline().rstrip("\r\n")
     if not line:
-        raise UsageError(f"Standard input does not hold {what}.", _HINT)
+        raise UsageError(f"Standard input is empty: it should hold {what}.", _HINT)
     return line
 
 
@@ -54,7 +54,7 @@ def _from_file(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"The file {path}, which is to hold {what}, cannot be read: {reason}.", _HINT) from error
+        raise UsageError(f"The file {path} with {what} cannot be read: {reason}.", _HINT) from error
 
 
 AUTHORIZATION = "authorization"

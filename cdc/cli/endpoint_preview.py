@@ -94,7 +94,7 @@ def _print(looked_at: Sequence[Previewed], as_json: bool) -> None:
         )
         return
     rows = [(e.event.time, e.event.name, e.event.source, e.event.record, _word(e)) for e in named]
-    print_table(("time", "event", "source", "record", "delivered"), rows, "None of the events is of those named.")
+    print_table(("time", "event", "source", "record", "delivered"), rows, "No event matches the patterns.")
     say(_counted(looked_at))
 
 
@@ -117,7 +117,7 @@ def _as_json(each: Previewed) -> dict[str, Any]:
 def _counted(looked_at: Sequence[Previewed]) -> str:
     named, delivered = sum(each.named for each in looked_at), sum(each.delivered for each in looked_at)
     return (
-        f"Of the last {len(looked_at)} events {named} are of those named, and {delivered} would be delivered."
+        f"Of the last {len(looked_at)} events {named} match the patterns, and {delivered} would be delivered."
         if looked_at
         else "No event is stored yet."
     )
@@ -137,6 +137,6 @@ def check_filter(config: Config, endpoint: Endpoint, last: Sequence[StoredEvent]
             f"{problems[0]}"
         )
     elif judged and all(each.missing for each in judged):
-        say("The filter asks for something that none of these events has as an example: is it spelt as in the payload?")
+        say("The filter uses a field that no example of these events has: check its spelling.")
     if last:
         say(_counted(preview_events(subscriber_of(endpoint), last)))

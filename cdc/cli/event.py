@@ -72,7 +72,9 @@ def expunge(
     the events cannot be sent again.
     """
     if bool(event_ids) == (record is not None) or (source is not None and record is None):
-        raise UsageError("Nothing says, or too much says, what to expunge.", "Name events by their ids, or a --record.")
+        raise UsageError(
+            "Give the ids of the events to expunge, or a record.", "Name events by their ids, or a --record."
+        )
     config = quiet_configuration(session)
     ids = (
         list(event_ids) if record is None else run_async(_of_record(config, EventFilter(record=record, source=source)))

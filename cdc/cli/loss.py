@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cdc.access.model import ApiToken, Role, User
 from cdc.capture.triggers.base import Plan
@@ -11,7 +11,6 @@ from cdc.dispatch.address import public_url
 from cdc.model.backfill import Backfill
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
-from cdc.model.event import format_time
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -27,79 +26,104 @@ def waiting_and_logged(counts: dict[DeliveryState, int]) -> tuple[int, int]:
 
 def endpoint_removal(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> str:
     waiting, logged = waiting_and_logged(counts)
-    credentials = "secret and headers" if endpoint.headers else "secret"
-    return (
-        f"Endpoint {endpoint.id} ({public_url(endpoint.url)}) has {_waiting(waiting)} and {logged:,} in the log.\n"
-        f"The waiting ones will be cancelled and its {credentials} deleted; the log stays.  Remove it?"
+    return _question(
+        f"Endpoint {endpoint.id}, {public_url(endpoint.url)}:",
+        f"{_waiting(waiting)} will be cancelled; {logged:,} finished stay in the log.",
+        f"Its {'secret and headers' if endpoint.headers else 'secret'} will be deleted.",
+        "Remove it?",
     )
 
 
 def secret_rotation(endpoint: Endpoint, counts: dict[DeliveryState, int], overlap: timedelta) -> str:
     waiting, _ = waiting_and_logged(counts)
-    until = f"also signs for {overlap.total_seconds() / 3600:g} h" if overlap else "stops signing at once"
+    until = (
+        f"also signs for {overlap.total_seconds() / 3600:g} h, then no longer" if overlap else "stops signing at once"
+    )
     former = endpoint.former_secret_until
-    earlier = f"\nThe secret before it, valid until {format_time(former)}, stops signing at once." if former else ""
-    return (
-        f"Endpoint {endpoint.id} ({public_url(endpoint.url)}) has {_waiting(waiting)}.  Its present secret {until}; "
-        f"then a receiver that still has it refuses every request.{earlier}  Replace it?"
+    return _question(
+        f"Endpoint {endpoint.id}, {public_url(endpoint.url)}, with {_waiting(waiting)}:",
+        f"Its present secret {until}.",
+        *([f"The secret before it, valid until {_time(former)}, stops signing at once."] if former else []),
+        "Replace it?",
     )
 
 
 def token_removal(token: ApiToken) -> str:
-    used = f"last used {format_time(token.last_used_at)}" if token.last_used_at else "never used"
-    return f"Token {token.name} ({token.id}, scope {token.scope}, {used}) will stop working at once.  Remove it?"
+    used = f"last used {_time(token.last_used_at)}" if token.last_used_at else "never used"
+    return _question(
+        f"Token {token.name} ({token.id}, scope {token.scope}):",
+        f"{used[:1].upper()}{used[1:]}.  Programs that use it will be refused at once.",
+        "Remove it?",
+    )
 
 
 def user_removal(user: User, users: Sequence[User]) -> str:
     managers = sum(each.role is Role.MANAGER for each in users if each.key != user.key)
-    return (
-        f"User {user.name} ({user.role}) will be signed out and can no longer sign in; "
-        f"{counted(managers, 'manager')} will remain.  Remove the user?"
+    return _question(
+        f"User {user.name} ({user.role}):",
+        f"All sessions will end; {counted(managers, 'manager')} will remain.",
+        "Remove the user?",
     )
 
 
 def totp_removal(user: User) -> str:
-    return f"The authenticator app of user {user.name} will no longer work, and all sessions end.  Continue?"
+    return _question(
+        f"User {user.name}:", "The authenticator app in use stops working, and all sessions end.", "Continue?"
+    )
 
 
 def source_adoption(name: str, tables: Sequence[str]) -> str:
-    return (
-        f"Changes of source {name} that were read by another outbox, or by a newer state of this one, will not be sent "
-        f"as such: {counted(len(tables), 'table')} will be read again, and deleted records are not reported.  Adopt?"
+    return _question(
+        f"Source {name}:",
+        "The journal no longer has the changes that another outbox has read.",
+        f"{counted(len(tables), 'table')} will be read again; deleted records are not reported.",
+        "Adopt it?",
     )
 
 
 def quarantine_removal(number: int) -> str:
-    return (
-        f"{counted(number, 'skipped change')} will be deleted, with the rows before and after it.  "
-        "Their records can no longer be sent by cdc quarantine reread.  Remove?"
+    return _question(
+        f"{counted(number, 'skipped change')} will be deleted, with the rows before and after.",
+        "cdc quarantine reread can then no longer send their records.",
+        "Remove?",
     )
 
 
 def backfill_cancellation(backfills: Sequence[Backfill]) -> str:
-    lines = [
-        f"Backfill {each.id} of {each.table} has sent {_rows(each)}; it cannot be resumed after this."
-        for each in backfills
-    ]
-    return "\n".join([*lines, "Cancel?"])
+    lines = [f"Backfill {each.id} of {each.table} has sent {_rows(each)}." for each in backfills]
+    return _question(*lines, "A cancelled backfill cannot be resumed.", "Cancel?")
 
 
 def trigger_removal(source: str, plan: Plan) -> str:
-    return (
-        f"Source {source}: the triggers of {_tables(plan)} and the journal will be removed; "
-        "changes will no longer be captured.  Remove them?"
+    return _question(
+        f"Source {source}:",
+        f"The triggers of {_tables(plan)} and the journal will be removed.",
+        "Changes will no longer be captured.",
+        "Remove them?",
     )
 
 
 def slot_removal(source: str, plan: Plan) -> str:
-    return (
-        f"Source {source}: the replication slot and the publication of {_tables(plan)} will be removed; "
-        "changes will no longer be captured.  Remove them?"
+    return _question(
+        f"Source {source}:",
+        f"The replication slot and the publication of {_tables(plan)} will be removed.",
+        "Changes will no longer be captured.",
+        "Remove them?",
     )
+
+
+def _question(about: str, *lines: str) -> str:
+    """The facts indented below their subject, the question last."""
+    *facts, question = lines
+    return "\n".join([about, *(f"  {fact}" for fact in facts), question])
 
 
 def _tables(plan: Plan) -> str:
     return counted(len({step.table for step in plan.steps if step.table}), "table")
+
+
+def _time(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _rows(backfill: Backfill) -> str:

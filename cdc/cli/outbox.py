@@ -68,7 +68,7 @@ def rekey(session: CommandSession, as_json: bool) -> None:
     sealed = run_async(_rekey(config))
     if as_json:
         print_json({"encrypted": sealed})
-    say(f"{sealed} secrets are encrypted anew; all are with the present key now.")
+    say(f"{sealed} secrets were encrypted again; all now use the current key.")
 
 
 async def _rekey(config: Config) -> int:

@@ -76,7 +76,7 @@ def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) ->
     async def reread_each(admin: Admin) -> None:
         for change_id in change_ids:
             begun = await admin.quarantine.reread(change_id, endpoint)
-            say(f"{change_id} is read again by {begun.id}.")
+            say(f"{change_id}: the backfill {begun.id} sends its record.")
 
     with_admin(config, reread_each)
 

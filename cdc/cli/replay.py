@@ -69,7 +69,7 @@ def replay(
     plan = ReplayPlan(_meant(which, dead=dead), rate, after)
     found = run_async(_count(config, plan))
     if found.expunged:
-        say(f"{found.expunged} are left out: their events were expunged, there is nothing to send any more.")
+        say(f"{found.expunged} are skipped: their payloads were expunged.")
     if dry_run or not found.deliveries:
         if as_json:
             print_json({"deliveries": found.deliveries, "expunged": found.expunged, "dry_run": dry_run, "after": None})
@@ -80,9 +80,9 @@ def replay(
     done = run_async(_replay(config, plan, found.deliveries, quiet=as_json))
     if as_json:
         print_json({"deliveries": done.deliveries, "expunged": done.expunged, "dry_run": False, "after": done.after})
-    say(f"{done.deliveries} deliveries are due; `cdc run` sends them.")
+    say(f"{done.deliveries} deliveries are queued; `cdc run` sends them.")
     if done.after is not None:
-        say(f"Stopped; the same command goes on with --after {done.after}.")
+        say(f"Stopped.  To continue, add to the same command: --after {done.after}")
         raise click.exceptions.Exit(INTERRUPTED)
 
 
@@ -99,7 +99,7 @@ async def _count(config: Config, plan: ReplayPlan) -> Replayed:
         found = await count(store, plan, SystemClock())
         endpoint = await store.endpoint(plan.which.endpoint_id) if plan.which.endpoint_id else None
         if endpoint is not None and not endpoint.enabled:
-            say(f"The endpoint {endpoint.id} is disabled: what is replayed waits until it is enabled.")
+            say(f"The endpoint {endpoint.id} is disabled: its deliveries wait until it is enabled.")
         return found
 
 

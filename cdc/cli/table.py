@@ -51,8 +51,8 @@ def list_(session: CommandSession, sources: tuple[str, ...], captured: bool | No
         for name, each in found
     ]
     titles = ("table", "rows", "captured", "events", "why", "model", "hidden")
-    print_table((*(["source"] if several else []), *titles), rows, "There is no such table.")
+    print_table((*(["source"] if several else []), *titles), rows, "No table matches.")
     missing = {each.mend for _, each in found if each.mend}
     for command in sorted(missing):
         names = ", ".join(each.name for _, each in found if each.mend == command)
-        say(f"Not in place yet for {names}: {command}")
+        say(f"Not captured yet: {names}.  Run: {command}")

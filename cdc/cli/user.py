@@ -157,7 +157,7 @@ def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: b
         confirm_loss(lambda: totp_removal(present), yes=yes)
     if off:
         with_accounts(config, lambda accounts: accounts.switch_totp_off(actor(), name))
-        say(f"{name}: No code is asked for any more.")
+        say(f"{name}: Two-factor sign-in is off.")
         return
     secret = codes.new_secret(secrets.token_bytes)
     with_accounts(config, lambda accounts: accounts.switch_totp_on(actor(), name, secret))

@@ -56,7 +56,7 @@ def _groups(command: Command, path: tuple[str, ...] = ("cdc",)) -> Iterator[tupl
 
 @pytest.mark.parametrize(("path", "group"), [*_groups(cdc)], ids=[path for path, _ in _groups(cdc)])
 def test_list_of_commands_has_a_whole_sentence_a_line_at_80_columns(path: str, group: Group) -> None:
-    context = Context(group, info_name=path, terminal_width=80, max_content_width=80)
+    context = Context(group, info_name=path, terminal_width=80, max_content_width=80, **cdc.context_settings)
     listed = group.get_help(context).partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in listed] == group.list_commands(context), "no sentence is wrapped"
     assert not [line for line in listed if line.endswith("...")]

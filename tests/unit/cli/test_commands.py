@@ -183,7 +183,7 @@ def test_the_delivery_log(run_cdc: Callable, folder: Path) -> None:
     assert len(table) == 4
     first = table[1].split()[0]
     assert "No attempt yet." in run_cdc("delivery", "show", first).stderr
-    assert "Due now" in run_cdc("delivery", "retry", first).stderr  # it waits for its first attempt
+    assert "Queued" in run_cdc("delivery", "retry", first).stderr  # it waits for its first attempt
     run_cdc("delivery", "show", "dlv_none", code=2)
 
 

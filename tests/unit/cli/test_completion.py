@@ -60,7 +60,7 @@ def test_bash_completes_commands_options_and_values(environment: dict[str, str],
 @pytest.mark.parametrize(
     ("shell", "begins", "arguments", "offered"),
     [
-        ("zsh", "#compdef cdc", {"COMP_WORDS": "cdc en", "COMP_CWORD": "1"}, "plain\nendpoint\nThe URLs"),
+        ("zsh", "#compdef cdc", {"COMP_WORDS": "cdc en", "COMP_CWORD": "1"}, "plain\nendpoint\nAdd, change"),
         ("fish", "function _cdc_completion;", {"COMP_WORDS": "cdc en", "COMP_CWORD": "en"}, "plain,endpoint"),
     ],
 )

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cdc.cli import output
+from cdc.cli.app import cdc
 from cdc.model.backfill import Backfill
 from cdc.model.change import Operation, Quarantined
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from support.cli_log import NOW, fill, on_outbox
 from support.outboxes import endpoint, event, store
-
-PASSWORD = "a good enough password"
 
 
 async def _fill(outbox: OutboxStore) -> None:
@@ -31,14 +32,27 @@ async def _fill(outbox: OutboxStore) -> None:
     await outbox.store("other", Position("p"), [], {}, NOW, quarantined=[skipped])
 
 
-@pytest.fixture
-def ask(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """``ask("endpoint", "remove", "ep_a", answer="n")``, on a terminal."""
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An outbox with a bit of everything that can be removed."""
+    folder = tmp_path_factory.mktemp("filled")
+    (folder / "cdc.toml").write_text("", encoding="utf-8")
     on_outbox(folder, _fill)
-    run_cdc("user", "add", "ann", "--role", "manager", "--password-file", "-", stdin=PASSWORD)
-    run_cdc("user", "add", "eve", "--role", "manager", "--password-file", "-", stdin=PASSWORD)
-    run_cdc("user", "totp", "eve")
-    run_cdc("token", "add", "shop", "--scope", "read")
+    for command in (
+        ("user", "add", "ann", "--role", "manager", "--no-password"),
+        ("user", "add", "eve", "--role", "manager", "--no-password"),
+        ("user", "totp", "eve"),
+        ("token", "add", "shop", "--scope", "read"),
+    ):
+        done = CliRunner().invoke(cdc, ["--config", str(folder / "cdc.toml"), *command])
+        assert done.exit_code == 0, done.output
+    return folder / "cdc.db"
+
+
+@pytest.fixture
+def ask(filled: Path, run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """``ask("endpoint", "remove", "ep_a", answer="n")``, on a terminal."""
+    shutil.copy(filled, folder / "cdc.db")
     monkeypatch.setattr(output, "_somebody_there", lambda: True)
 
     def call(*arguments: str, answer: str) -> str:
@@ -48,16 +62,22 @@ def ask(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 DESTROYING = [
-    (("endpoint", "remove", "ep_a"), ("ep_a (https://", "has 2 waiting deliveries and 4 in the log", "Remove it?")),
-    (("endpoint", "rotate-secret", "ep_a"), ("2 waiting deliveries", "present secret also signs for 24 h", "Replace")),
+    (
+        ("endpoint", "remove", "ep_a"),
+        ("ep_a, https://", "2 waiting deliveries will be cancelled; 4 finished stay in the log.", "Remove it?"),
+    ),
+    (
+        ("endpoint", "rotate-secret", "ep_a"),
+        ("with 2 waiting deliveries", "present secret also signs for 24 h", "Replace"),
+    ),
     (("endpoint", "rotate-secret", "ep_b", "--overlap", "0"), ("stops signing at once", "The secret before it")),
-    (("token", "remove", "shop"), ("Token shop (tok_", "scope read, never used", "Remove it?")),
-    (("user", "remove", "ann"), ("User ann (manager)", "1 manager will remain")),
-    (("user", "totp", "eve"), ("The authenticator app of user eve will no longer work",)),
-    (("user", "totp", "eve", "--off"), ("The authenticator app of user eve will no longer work",)),
+    (("token", "remove", "shop"), ("Token shop (tok_", "Never used.", "Remove it?")),
+    (("user", "remove", "ann"), ("User ann (manager)", "All sessions will end; 1 manager will remain.")),
+    (("user", "totp", "eve"), ("User eve:", "authenticator app in use stops working")),
+    (("user", "totp", "eve", "--off"), ("User eve:", "authenticator app in use stops working")),
     (("quarantine", "remove", "q1"), ("1 skipped change will be deleted",)),
     (("quarantine", "remove", "--all"), ("1 skipped change will be deleted",)),
-    (("backfill", "--cancel", "bf_1"), ("bf_1 of facturascli has sent 0 rows of about 400,000",)),
+    (("backfill", "--cancel", "bf_1"), ("bf_1 of facturascli has sent 0 rows of about 400,000.",)),
     (("event", "expunge", "evt_1", "evt_2"), ("The payloads of 2 events will be emptied for good",)),
     (("replay", "--endpoint", "ep_a"), ("Send 4 deliveries again?",)),
 ]
@@ -108,7 +128,7 @@ def test_uninstalling_triggers_asks_once_for_each_source(
     run_cdc("install-triggers")
     monkeypatch.setattr(output, "_somebody_there", lambda: True)
     done = run_cdc("uninstall-triggers", "--json", stdin=answer, code=0 if answer == "y" else 130)
-    assert "Source main: the triggers of 0 tables and the journal will be removed" in done.stderr
+    assert "Source main:\n  The triggers of 0 tables and the journal will be removed.\n" in done.stderr
     assert done.stderr.count("[y/N]") == 1
     left = json.loads(run_cdc("uninstall-triggers", "--json", "--yes").stdout)["sources"][0]["applied"]
     assert left is (answer == "n")

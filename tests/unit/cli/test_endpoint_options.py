@@ -128,11 +128,11 @@ def test_secrets_come_from_elsewhere(endpoint_cdc: Callable, folder: Path, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bearer", "t0psecret"], "no place for the token for --bearer"),
-        (["--basic", "user:t0psecret"], "no place for user:password"),
-        (["--bearer", "@nowhere"], "nowhere, which is to hold the token for --bearer, cannot be read"),
-        (["--bearer", "env:NOWHERE"], "no NOWHERE, which is to hold the token"),
-        (["--bearer", "-"], "Standard input does not hold the token"),
+        (["--bearer", "t0psecret"], "Do not write the token for --bearer"),
+        (["--basic", "user:t0psecret"], "Do not write user:password"),
+        (["--bearer", "@nowhere"], "nowhere with the token for --bearer cannot be read"),
+        (["--bearer", "env:NOWHERE"], "The variable NOWHERE for the token"),
+        (["--bearer", "-"], "Standard input is empty: it should hold the token"),
         (["--basic", "@broken"], "no colon between user and password"),
         (["--bearer", "@broken", "--header", "authorization: t0psecret"], "one Authorization header"),
         (["--header", "t0psecret"], "given without a colon"),
@@ -207,7 +207,7 @@ def test_a_preview_shows_what_would_be_delivered(endpoint_cdc: Callable, folder:
     assert [line.split()[-1] for line in shown.stdout.splitlines()][:3] == ["DELIVERED", "no", "yes"]
     assert "yes: The filter compares or computes with values of different types." in shown.stdout
     assert "receipt" not in shown.stdout
-    assert "Of the last 4 events 3 are of those named, and 2 would be delivered." in shown.stderr
+    assert "Of the last 4 events 3 match the patterns, and 2 would be delivered." in shown.stderr
 
     report = json.loads(endpoint_cdc("preview", *wanted, "--json").stdout)
     counts = {name: report[name] for name in ("events", "named", "delivered", "failed")}
@@ -223,7 +223,7 @@ def test_a_preview_of_an_endpoint_and_of_a_change_to_it(endpoint_cdc: Callable, 
     store(folder, *INVOICES)
     wanted = ["--events", "invoice.paid", "--filter", "data.total > 100.0"]
     added = endpoint_cdc("add", HTTP, *wanted, "--json")
-    assert "3 are of those named, and 2 would be delivered" in added.stderr, "as told when it is saved"
+    assert "3 match the patterns, and 2 would be delivered" in added.stderr, "as told when it is saved"
     identity = json.loads(added.stdout)["id"]
 
     def delivered(*options: str) -> int:
@@ -239,7 +239,7 @@ def test_a_preview_of_an_endpoint_and_of_a_change_to_it(endpoint_cdc: Callable, 
 
 def test_a_filter_that_hardly_means_what_it_says_is_remarked_on(endpoint_cdc: Callable) -> None:
     added = endpoint_cdc("add", HTTP, "--events", "invoice.*", "--filter", "data.totl > 100.0")
-    assert "asks for something that none of these events has" in added.stderr
+    assert "uses a field that no example of these events has" in added.stderr
     added = endpoint_cdc("add", HTTP, "--events", "invoice.*", "--filter", 'data.total > "100"')
     assert "which are then delivered: The filter compares or computes with values of different types" in added.stderr
 

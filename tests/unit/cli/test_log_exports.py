@@ -59,7 +59,7 @@ def test_an_event_is_expunged(run_cdc: Callable, folder: Path) -> None:
     assert dead["expunged"] is True
     assert "its payload is gone" in run_cdc("delivery", "show", dead["id"]).stdout
     assert "evt_2 was expunged: there is nothing to send" in run_cdc("delivery", "retry", dead["id"], code=2).stderr
-    assert "1 are left out: their events were expunged" in run_cdc("replay", "--dead", "--yes").stderr
+    assert "1 are skipped: their payloads were expunged" in run_cdc("replay", "--dead", "--yes").stderr
     entries = json.loads(run_cdc("audit", "list", "--action", "event.expunge", "--json").stdout)["entries"]
     assert [entry["subject"] for entry in entries] == ["evt_2"]
 
@@ -78,6 +78,6 @@ def test_a_record_is_expunged(run_cdc: Callable, folder: Path, monkeypatch: pyte
 def test_what_to_expunge_is_said_once(run_cdc: Callable, folder: Path) -> None:
     on_outbox(folder, fill)
     for arguments in ([], ["evt_1", "--record", "a:1"], ["evt_1", "--source", "main"]):
-        assert "what to expunge" in run_cdc("event", "expunge", *arguments, "--yes", code=2).stderr
+        assert "the events to expunge, or a record" in run_cdc("event", "expunge", *arguments, "--yes", code=2).stderr
     assert "no event evt_99" in run_cdc("event", "expunge", "evt_1", "evt_99", "--yes", code=2).stderr
     assert not any(each["expunged"] for each in lines(run_cdc("event", "export").stdout))

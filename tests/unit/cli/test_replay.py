@@ -82,7 +82,7 @@ def test_a_replay_makes_due(run_cdc: Callable, folder: Path) -> None:
     told = json.loads(run_cdc("replay", "--dead", "--yes", "--json").stdout)
     assert told == {"deliveries": 1, "expunged": 0, "dry_run": False, "after": None}
     assert states(run_cdc) == {"evt_1": "delivered", "evt_2": "pending", "evt_3": "delivered", "evt_4": "delivered"}
-    assert "4 deliveries are due" in run_cdc("replay", "--endpoint", "ep_new", "--yes").stderr
+    assert "4 deliveries are queued" in run_cdc("replay", "--endpoint", "ep_new", "--yes").stderr
     assert set(states(run_cdc, "--endpoint", "ep_new").values()) == {"pending"}
     entries = json.loads(run_cdc("audit", "list", "--action", "delivery.replay", "--json").stdout)["entries"]
     assert [entry["subject"] for entry in entries] == ["ep_new", "deliveries"]
@@ -96,7 +96,7 @@ def test_a_replay_asks_first(run_cdc: Callable, folder: Path, monkeypatch: pytes
     monkeypatch.setattr(output, "_somebody_there", lambda: True)
     run_cdc("replay", "--event", "*", code=130, stdin="n\n")
     assert "pending" not in states(run_cdc).values()
-    assert "4 deliveries are due" in run_cdc("replay", "--event", "*", stdin="y\n").stderr
+    assert "4 deliveries are queued" in run_cdc("replay", "--event", "*", stdin="y\n").stderr
 
 
 def test_replays_that_cannot_be(run_cdc: Callable, folder: Path) -> None:
