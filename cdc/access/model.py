@@ -196,13 +196,13 @@ def clean_name(name: str) -> str:
     return unicodedata.normalize("NFKC", text).strip()
 
 
-def check_name(name: str, what: str) -> str:
-    """The name as it is kept.  ``what``: for the sentence.  Raises `UsageError`, which does not repeat the name: it may
+def check_name(name: str) -> str:
+    """Return the name as it is stored.  Raises `UsageError`, which does not repeat the name: it may
     be a secret in the wrong place."""
     cleaned = clean_name(name)
     if len(cleaned) > LONGEST_NAME or not _NAME.fullmatch(cleaned) or cleaned.casefold().startswith(_OURS):
         raise UsageError(
-            f"That cannot be the name of a {what}.",
+            "This name cannot be used.",
             f"Take up to {LONGEST_NAME} letters, digits and . _ @ + -, a letter or digit first, such as ann or shop-1.",
         )
     return cleaned

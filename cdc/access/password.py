@@ -58,7 +58,7 @@ def check_strength(password: str, name: str) -> None:
     rest = plain.replace(key, "") if key else plain
     if len(set(rest)) < _FEWEST_DIFFERENT:
         raise UsageError(
-            "That password would be guessed: it is little more than the user's name, or the same characters again.",
+            "That password is too easy to guess: it is close to the user's name, or repeats the same characters.",
             "Four or five words make a good one.",
         )
 

@@ -102,7 +102,7 @@ class SignIn:
         `AccessRefused`."""
         self._throttle.begin(name, address, self._clock.monotonic())
         if await self._ours(await self._store.user(name), password) is None:
-            raise AccessRefused("The present password is wrong.")
+            raise AccessRefused("The current password is wrong.")
         self._throttle.succeeded(name, address)
 
     async def with_header(self, name: str, *, address: str, cookie: str = "") -> SignedIn:
@@ -114,7 +114,7 @@ class SignIn:
         user = await self._store.user(name)
         if user is None:
             raise AccessRefused(
-                "The proxy names a user that is not known here.", "cdc user add NAME --role viewer --no-password"
+                "The proxy names a user who does not exist here.", "cdc user add NAME --role viewer --no-password"
             )
         found = _Candidate(user.name, user.role, Origin.HEADER, user.stamp)
         return await self._begin(found, address, cookie)

@@ -117,7 +117,7 @@ class Accounts:
         return user
 
     async def _new_user(self, name: str, role: Role, password: str | None, sources: tuple[str, ...] = ()) -> User:
-        name = check_name(name, "user")
+        name = check_name(name)
         hashed = ""
         if password is not None:
             check_strength(password, name)
@@ -173,11 +173,11 @@ class Accounts:
     ) -> tuple[ApiToken, str]:
         """The token's description, and the token itself, which is kept nowhere.  ``sources``: of which it sees and
         manages what there is; none: of all.  ``allowed``: what it may do beyond them.  Raises `UsageError`."""
-        name = check_name(name, "token")
+        name = check_name(name)
         if allowed and not (sources and scope is Scope.MANAGE):
             raise UsageError(
-                "Only a token that manages some sources is allowed something beyond them.",
-                "Name its sources, or leave the allowance out: a token that manages all sources needs none.",
+                "Only a token that manages some sources can have more permissions.",
+                "Name its sources, or leave the permissions out: a token that manages all sources needs none.",
             )
         text = new_token(self._random)
         digest = token_digest(text)

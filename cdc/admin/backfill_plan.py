@@ -46,7 +46,7 @@ async def planned(
             f"Source {source.name} is read through FacturaScripts' API, which a backfill cannot do.",
             'existing = "read" of its [source.….rest] table tells of rows at first sight: docs/sources.md.',
         )
-    check_rate(asked.rate, "rows")
+    check_rate(asked.rate)
     if asked.where:
         check_condition(asked.where)
     rules, now = catalogue(source), SystemClock().now()
@@ -100,7 +100,7 @@ def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
     unknown = [table for table in known if not _tells(rules, entities.get(table) or rules.matched(table))]
     if unknown:
         raise UsageError(
-            f"No event tells of existing rows of {', '.join(unknown)}.",
+            f"No event reports existing rows of {', '.join(unknown)}.",
             "cdc event list shows the events (….existing); a table of yours is named in the rules: docs/events.md.",
         )
     return known
@@ -111,7 +111,7 @@ async def receivers(store: EndpointReader, source: SourceConfig, backfill: Backf
     that one is not there."""
     endpoints = await store.endpoints()
     if backfill.endpoint and all(each.id != backfill.endpoint for each in endpoints):
-        raise UsageError(f"There is no endpoint {backfill.endpoint}.", "cdc endpoint list shows those that there are.")
+        raise UsageError(f"There is no endpoint {backfill.endpoint}.", "cdc endpoint list shows the endpoints.")
     if backfill.endpoint:
         return [backfill.endpoint]
     rules = catalogue(source)

@@ -148,4 +148,4 @@ class Quarantine(UseCases):
 
 
 def _not_quarantined(change_id: str) -> NotFound:
-    return NotFound(f"No change {change_id} is in quarantine.", "cdc quarantine list shows those that are.")
+    return NotFound(f"No change {change_id} is in quarantine.", "cdc quarantine list shows the changes.")

@@ -46,7 +46,7 @@ def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]
             if pattern in RETIRED:
                 raise UsageError(f"There is no event {pattern} any more.", RETIRED[pattern])
             near = near_events(pattern, names, {each.table: each.name for rules in known for each in rules.entities})
-            hint = f"Did you mean {' or '.join(near)}?" if near else "cdc event list shows all."
+            hint = f"Did you mean {', '.join(near)}?" if near else "cdc event list shows all."
             raise UsageError(f"No event is called {pattern}.", hint)
     return patterns
 
@@ -61,7 +61,7 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
         if given is None or name in given:
             check_field(config, endpoint)
     if endpoint.client_certificate and urlsplit(endpoint.url).scheme != "https":
-        raise UsageError("A client certificate goes with https only.", "Give the endpoint an https URL, or none.")
+        raise UsageError("A client certificate needs https.", "Give the endpoint an https URL, or no certificate.")
     check(endpoint)
 
 
@@ -78,7 +78,7 @@ def _check_condition(_: Config, endpoint: Endpoint) -> None:
 def _check_fields(_: Config, endpoint: Endpoint) -> None:
     if len(endpoint.fields) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in endpoint.fields):
         raise UsageError(
-            "The fields are not names of columns.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
+            "The columns to send are not column names.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
         )
 
 
@@ -87,12 +87,14 @@ def _check_headers(_: Config, endpoint: Endpoint) -> None:
 
 
 def _check_rate(_: Config, endpoint: Endpoint) -> None:
-    check_rate(endpoint.rate, "requests")
+    check_rate(endpoint.rate)
 
 
 def _check_disable_after(_: Config, endpoint: Endpoint) -> None:
     if not (isfinite(endpoint.disable_after) and endpoint.disable_after >= 0):
-        raise UsageError(f"{endpoint.disable_after:g} s is no time to be disabled after.", "0 is for never.")
+        raise UsageError(
+            f"{endpoint.disable_after:g} s is not a valid time to disable an endpoint after.", "0 means never."
+        )
 
 
 def _check_proxy(config: Config, endpoint: Endpoint) -> None:
@@ -129,5 +131,5 @@ def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
         for name in ("proxy", "client_certificate"):
             _CHECKS[name](config, endpoint)
     except UsageError as error:
-        return UsageError(f"{public_url(endpoint.url)} gets nothing: {error.message}", error.hint)
+        return UsageError(f"{public_url(endpoint.url)} cannot get events: {error.message}", error.hint)
     return None

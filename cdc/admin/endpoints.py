@@ -171,7 +171,7 @@ class Endpoints(UseCases):
         if "timeout" in given and not 0 < endpoint.timeout <= most:
             option = ", the max_timeout_seconds under [dispatch]" if self._principal.operator else ""
             raise UsageError(
-                f"A timeout of {endpoint.timeout:g} s is not possible.",
+                f"The timeout cannot be {endpoint.timeout:g} s.",
                 f"It is more than 0 and at most {most:g} s{option}.",
             )
 
@@ -183,7 +183,7 @@ class Endpoints(UseCases):
         if wanted is not None and signature_of(secret) is not wanted:
             or_none = "; or leave one out" if self._principal.operator else ""
             raise UsageError(
-                f"The secret given does not make the signature {wanted}.",
+                f"The secret does not fit the signature {wanted}.",
                 f"whsec_ is for v1, whsk_ for v1a{or_none}.",
             )
         return secret

@@ -245,7 +245,7 @@ def check_url(url: str, reach: EgressPolicy) -> str:
         )
     if parts.scheme == "http" and not reach.plain:
         raise UsageError(
-            f"The endpoint's URL {shown} is http: whoever is on the way can read and change what is sent.",
+            f"The endpoint's URL {shown} is http: anyone on the way can read and change what is sent.",
             "Write https, or set allow_http = true under [dispatch].",
         )
     return url

@@ -20,7 +20,7 @@ class NotConfigured(Exception):
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(kind, name)
-        self.reason = f"The configuration has no {kind} {name!r}, which the endpoint names."
+        self.reason = f"The configuration has no {kind} named {name!r}, which the endpoint names."
 
 
 class TooManyInterim(Exception):

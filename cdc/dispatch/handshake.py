@@ -40,7 +40,7 @@ async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
     agreed = judge(answered, origin)
     if agreed is None:
         raise EndpointRefused(
-            f"The endpoint {public_url(url)!r} does not agree to get events from {origin}.",
+            f"The endpoint {public_url(url)!r} does not agree to receive events from {origin}.",
             f"It must answer OPTIONS with the header {ALLOWED_ORIGIN}: {origin} (or *); or leave --validate out.",
         )
     return agreed

@@ -152,7 +152,7 @@ def describe(error: Exception, where: str, seconds: float) -> MailFailure:
     """``where``: the server.  ``seconds``: the time that it had."""
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         refused = {each.recipient: (each.code, each.message) for each in error.recipients}
-        return _answered(error.recipients[0].code, refused_some(refused), f"{where} took the mail for nobody")
+        return _answered(error.recipients[0].code, refused_some(refused), f"{where} accepted the mail for no recipient")
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
         return _answered(error.code, error.message, f"{where} refused user and password")
     if isinstance(error, aiosmtplib.SMTPResponseException):
@@ -179,10 +179,10 @@ _FAILURES = range(400, 600)
 _SENTENCES: list[tuple[type[BaseException], str]] = [
     (ssl.SSLCertVerificationError, "The TLS certificate of {where} is not valid: {detail}."),
     (ssl.SSLError, "TLS with {where} failed: {detail}."),
-    (TimeoutError, "{where} did not take the mail within {seconds:g} s."),
+    (TimeoutError, "{where} did not accept the mail within {seconds:g} s."),
     (ConnectionRefusedError, "{where} refused the connection."),
-    (ConnectionError, "{where} closed the connection before it took the mail."),
-    (aiosmtplib.SMTPException, "{where} does not take mail as it is configured: {detail}."),
+    (ConnectionError, "{where} closed the connection before it accepted the mail."),
+    (aiosmtplib.SMTPException, "{where} does not accept mail as configured: {detail}."),
     (OSError, "{where} cannot be reached: {detail}."),
     (Exception, "The mail to {where} failed: {detail}."),
 ]

@@ -46,7 +46,7 @@ def meant(which: DeliveryFilter, now: datetime, hint: str) -> DeliveryFilter:
     """What happens from ``now`` on is not part of a replay.  ``hint``: for the `UsageError` that is raised when nothing
     says what to send again."""
     if which == _NOTHING:
-        raise UsageError("Nothing says what to send again.", hint)
+        raise UsageError("Nothing selects what to send again.", hint)
     return which if which.until is not None else replace(which, until=now)
 
 

@@ -131,13 +131,13 @@ def check(endpoint: Endpoint) -> None:
         )
     if not 0 <= endpoint.batch_wait <= LONGEST_BATCH_WAIT:
         raise UsageError(
-            f"A batch cannot be waited for {endpoint.batch_wait:g} s.",
+            f"A batch cannot wait for {endpoint.batch_wait:g} s.",
             f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s.",
         )
     if endpoint.batched and endpoint.order is Order.ENDPOINT:
         raise UsageError(
-            "An endpoint that gets each event after all earlier ones gets no batches, as it gets one at a time.",
-            "Take the order record or none, or a batch of 1.",
+            "An endpoint with strict order gets one event at a time, so it cannot get batches.",
+            "Choose the order record or none, or a batch of 1.",
         )
 
 
@@ -203,7 +203,7 @@ class EndpointChange:
         missing = self._taken_over(endpoint)
         if missing:
             raise CredentialsNotGiven(
-                f"The new URL is of another origin ({origin_of(wanted)}): give again or remove {', '.join(missing)}.",
+                f"The new URL has another origin ({origin_of(wanted)}): enter again, or remove, {', '.join(missing)}.",
                 f"They were entered for {origin_of(endpoint.url) or 'the present URL'}, and are sent nowhere else.",
             )
 

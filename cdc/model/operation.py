@@ -217,7 +217,7 @@ def examples() -> dict[str, Event]:
     shop = Endpoint("ep_4f1d2c90ab37e856", "", (), "", since, description="Shop", failing_since=since)
     failing = Failing(shop, "https://shop.example.com/webhooks", since, "shop.example.com refused the connection.")
     half, now = since + timedelta(days=2.5), since + timedelta(days=5)
-    still = "Source main cannot be read since 2026-11-24 21:47:00 UTC (60 s): The database does not answer."
+    still = "Source main has not been readable since 2026-11-24 21:47:00 UTC (60 s): The database does not answer."
     events = (
         endpoint_failing(failing, 50, half),
         endpoint_disabled(failing, "It has accepted nothing for 5 days.", now),
@@ -228,7 +228,8 @@ def examples() -> dict[str, Event]:
         component_failed(
             "retention",
             now,
-            "Component retention fails since 2026-11-24 21:48:00 UTC (0 s): Unexpected KeyError in upkeep.py, line 61.",
+            "Component retention has failed since 2026-11-24 21:48:00 UTC (0 s): Unexpected KeyError in upkeep.py, "
+            "line 61.",
             now,
         ),
     )

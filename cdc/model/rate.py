@@ -11,11 +11,11 @@ SLOWEST: Final = 0.001
 FASTEST: Final = 100_000.0
 
 
-def check_rate(rate: float, what: str) -> None:
+def check_rate(rate: float) -> None:
     """Raise `UsageError` unless the rate is 0 or between the slowest and the fastest."""
     if rate != 0 and not SLOWEST <= rate <= FASTEST:  # nan compares with nothing
         raise UsageError(
-            f"A rate of {rate:g} {what} a second is not possible.",
+            f"A rate of {rate:g} a second is not possible.",
             f"Between {SLOWEST:g} and {FASTEST:g}; 0 means unlimited.",
         )
 

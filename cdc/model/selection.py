@@ -96,7 +96,7 @@ class Judgement(NamedTuple):
 
 _MISSING = Judgement(holds=False, missing=True)
 _EXCEEDED = Judgement(holds=True, problem=f"The filter takes more than {STEPS:,} steps for one event.", exceeded=True)
-_TOO_DEEP = Judgement(holds=True, problem="The filter compares values that are nested too deep.")
+_TOO_DEEP = Judgement(holds=True, problem="The filter compares values that are nested too deeply.")
 _TOO_OFTEN = f"The filter takes more than {AVERAGE:,} steps an event on average."
 
 
@@ -169,8 +169,8 @@ def _problem(error: Exception) -> str:
     if isinstance(error, TypeError):
         return "The filter compares or computes with values of different types."
     if isinstance(error, ArithmeticError):
-        return "The filter computes a number that there is not."
-    return "The filter gives a function a value that it does not take."
+        return "The filter computes a number that does not exist, such as 1 / 0."
+    return "The filter passes a value to a function that does not accept it."
 
 
 class StepAllowance:

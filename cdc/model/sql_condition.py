@@ -45,7 +45,7 @@ _BEFORE_PARENTHESIS: Final = frozenset((
 ))  # fmt: skip
 #: What begins another statement, and how a statement around the condition calls the whole row.
 _OF_STATEMENTS: Final = frozenset({"select", "table", "values", "with", "t"})
-_HINT: Final = "Give what stands behind WHERE, for instance fecha >= '2026-01-01' AND pagada."
+_HINT: Final = "Write what follows WHERE, for instance fecha >= '2026-01-01' AND pagada."
 
 
 _OWN_HINT: Final = (
@@ -61,7 +61,7 @@ def check_condition(text: str) -> str:
     if len(text) > LONGEST:
         raise UsageError(f"The condition has {len(text)} characters.", f"It has at most {LONGEST}.")
     if not text.isprintable():
-        raise UsageError("The condition has signs that cannot be printed.", "Write it on one line.")
+        raise UsageError("The condition has characters that cannot be printed.", "Write it on one line.")
     depth = 0
     for match in _TOKEN.finditer(text):
         token = match[0]

@@ -201,7 +201,7 @@ def no_endpoint(text: str) -> NotFound:
 
 
 def endpoint_exists(text: str) -> UsageError:
-    return UsageError(f"There is, or was, an endpoint {text}.", "Choose another id.")
+    return UsageError(f"There is or was an endpoint {text}.", "Choose another id.")
 
 
 def event_exists(text: str) -> UsageError:

@@ -19,6 +19,9 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_currency, format_decimal, format_percent, is_currency
 from babel.support import NullTranslations, Translations
 
+from cdc.model.errors import CdcError
+from cdc.pages.messages import messages
+
 #: By code; the first is for those who ask for none of them.
 LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
@@ -54,6 +57,14 @@ class Language:
         """Translated; ``values`` for its ``%(name)s``."""
         translated = self.translations.ugettext(message) if message else ""  # of nothing it tells its own head
         return translated % values if values else translated
+
+    def message(self, text: str) -> str:
+        """A message of the program in this language: of an error, a finding, or the result of an attempt."""
+        return messages(self.code).translate(text)
+
+    def error(self, error: CdcError) -> str:
+        """The message of an error and how to fix it."""
+        return " ".join(self.message(part) for part in (error.message, error.hint) if part)
 
     def plural(self, one: str, many: str, number: int, **values: object) -> str:
         """The form for ``number``, which is also ``%(number)s``."""

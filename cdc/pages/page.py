@@ -113,7 +113,8 @@ class Page:
         if isinstance(error, Refused):
             message = self.language.text(error.message)
             return self.render("problem.html", error.status, message=message, hint="", suggestions=[])
-        return self.render("problem.html", status, message=error.message, hint=error.hint, suggestions=[])
+        message, hint = self.language.message(error.message), self.language.message(error.hint)
+        return self.render("problem.html", status, message=message, hint=hint, suggestions=[])
 
     def missing(self, message: str, suggestions: Sequence[tuple[str, str]]) -> web.Response:
         """``suggestions``: what may have been meant, text and path."""

@@ -141,7 +141,7 @@ def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[
             return
         if incomplete:
             raise JournalMissing(
-                f"Source {source.name!r} goes on by triggers once they are all in place.", "Run cdc install-triggers."
+                f"Source {source.name!r} continues by triggers once they are all in place.", "Run cdc install-triggers."
             )
 
     return check

@@ -57,7 +57,9 @@ def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
     """Return the failed components of this process by name, until each has run for a moment."""
     failing = {name: report.failing(now) for name, report in sorted(monitor.reported.components.items())}
     return {
-        name: Stall(failure.since, f"Component {name} fails since {_since(failure.since, now)}: {_told(failure.error)}")
+        name: Stall(
+            failure.since, f"Component {name} has failed since {_since(failure.since, now)}: {_told(failure.error)}"
+        )
         for name, failure in failing.items()
         if failure is not None
     }
@@ -114,7 +116,7 @@ def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
 def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[Stall]:
     failure = report.failing(now)
     if failure:
-        why = f"Source {name} cannot be read since {_since(failure.since, now)}: {_told(failure.error)}"
+        why = f"Source {name} has not been readable since {_since(failure.since, now)}: {_told(failure.error)}"
         yield Stall(failure.since, why)
         return
     if report.open_since is None:
@@ -127,11 +129,11 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
     if now - answers.answered_at >= max(bounds.stalled, monitor.asked_twice(name)):
         why = _told(answers.failure.error) if answers.failure else "its database does not answer."
         since = answers.answered_at
-        yield Stall(since, f"Whether source {name} keeps up is not known since {_since(since, now)}: {why}")
+        yield Stall(since, f"Source {name} has not answered since {_since(since, now)}: {why}")
     elif answers.last is not None and _stands(report, answers.last, bounds, now):
         since = report.moved_at or report.since
         why = (
-            f"Source {name} stands still: it stored nothing since {_since(since, now)}, and its database has "
+            f"Source {name} is stalled: it has stored nothing since {_since(since, now)}, and its database has "
             f"{_what(answers.last)}."
         )
         yield Stall(since, why)
@@ -144,8 +146,9 @@ def _stands(report: SourceReport, ahead: Backlog, bounds: HealthLimits, now: dat
 
 
 def _what(ahead: Backlog) -> str:
-    what = "changes" if ahead.transactions is None else f"{ahead.transactions} transactions"
-    return f"{what} that wait for up to {ahead.seconds:.0f} s"
+    if ahead.transactions is None:
+        return f"changes that have waited for up to {ahead.seconds:.0f} s"
+    return f"{ahead.transactions} transactions that have waited for up to {ahead.seconds:.0f} s"
 
 
 def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[str]:
@@ -154,7 +157,7 @@ def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[s
         failures.append(monitor.queue.failure)
     if failures:
         first = min(failures, key=lambda failure: failure.since)
-        yield f"The outbox fails since {_since(first.since, now)}: {_told(first.error)}"
+        yield f"The outbox has failed since {_since(first.since, now)}: {_told(first.error)}"
     elif now - monitor.queue.answered_at >= bounds.stalled:
         yield f"The outbox has not answered since {_since(monitor.queue.answered_at, now)}."
 
@@ -173,7 +176,7 @@ def _deliveries(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterat
 
 
 def overdue(endpoint: str, since: datetime, now: datetime) -> str:
-    return f"A delivery to endpoint {endpoint} is overdue: it is due since {_since(since, now)} and not sent."
+    return f"A delivery to endpoint {endpoint} is overdue: it has been due since {_since(since, now)} and not sent."
 
 
 def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: HealthLimits, now: datetime) -> bool:

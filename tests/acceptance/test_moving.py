@@ -105,7 +105,7 @@ async def test_triggers_that_are_not_there_are_waited_for(flavour: str, own_serv
         _capture(consumer, "triggers")
         consumer.start()
         try:
-            await _said(consumer, "goes on by triggers once they are all in place")
+            await _said(consumer, "continues by triggers once they are all in place")
             consumer.run("install-triggers")
             database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 2")
             await until_quiet(database, consumer, inbox)

@@ -129,7 +129,7 @@ async def test_a_database_that_stops_is_told_of_by_mail_and_that_it_is_back(own_
             await mailbox.until(2)
     stalled, resumed = mailbox.mails
     assert stalled["Subject"] == "[facturascripts-cdc] source.stalled: source main"
-    assert stalled.get_content().startswith("Source main cannot be read since 20")
+    assert stalled.get_content().startswith("Source main has not been readable since 20")
     assert resumed["Subject"] == "[facturascripts-cdc] source.resumed: source main"
     assert mailbox.encrypted == [True, True]
     resumed_view, stalled_view = await consumer.deliveries("--endpoint", added["id"])

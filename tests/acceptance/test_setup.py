@@ -225,7 +225,7 @@ def test_the_usual_account_of_a_mysql_erp_is_told_the_grant_before_anything_is_i
         back = _cdc(tmp_path, "install-triggers", "--transaction-tokens")
         assert back.returncode == 0, back.stderr
         checks = _cdc(tmp_path, "doctor")
-        assert "OK       source main: transactions: told apart by performance-schema" in checks.stdout, checks.stdout
+        assert "OK       source main: transactions: distinguished by performance-schema" in checks.stdout, checks.stdout
     finally:
         mysql_erp.execute(f"DROP USER '{user}'@'%'")
 

@@ -56,7 +56,7 @@ def test_a_condition_narrows_it(consumer: Consumer) -> None:
     [
         ([], "Say which tables"),
         (["contadores", "--list"], "Say which tables"),
-        (["clientes2"], "No event tells of existing rows of clientes2"),
+        (["clientes2"], "No event reports existing rows of clientes2"),
         (["contadores", "--endpoint", "ep_9"], "There is no endpoint ep_9"),
         (["contadores", "--where", "nada = 1"], "does not fit the table contadores"),
         (["contadores", "--where", "id = 1; DROP TABLE contadores"], "semicolon"),

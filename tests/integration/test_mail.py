@@ -134,7 +134,7 @@ async def test_nothing_is_sent_unencrypted_when_it_should_not_be() -> None:
     async with mail_server(mailbox) as port:
         answer = await send(plain(port, tls=ssl.create_default_context(), user="cdc", password="planted"))
     assert answer.status is None
-    assert answer.error.startswith(f"127.0.0.1:{port} does not take mail as it is configured: ")
+    assert answer.error.startswith(f"127.0.0.1:{port} does not accept mail as configured: ")
     assert (mailbox.mails, mailbox.logins) == ([], [])
 
 
@@ -173,7 +173,7 @@ async def test_taken_for_some_is_delivered_and_says_for_whom_not() -> None:
     assert answer.body == b"2.0.0 taken; gone@example.com refused: 550 5.1.1 no such user"
     assert nobody.status == 550
     assert nobody.error == (
-        f"127.0.0.1:{port} took the mail for nobody: gone@example.com refused: 550 5.1.1 no such user."
+        f"127.0.0.1:{port} accepted the mail for no recipient: gone@example.com refused: 550 5.1.1 no such user."
     )
 
 
@@ -192,10 +192,10 @@ async def test_a_server_that_is_not_there_hangs_or_hangs_up() -> None:
         assert (answer.status, answer.error) == (None, f"127.0.0.1:{port} refused the connection.")
     async with receiver(hang) as port:
         answer = await send(plain(port), ops(timeout=0.2))
-        assert (answer.status, answer.error) == (None, f"127.0.0.1:{port} did not take the mail within 0.2 s.")
+        assert (answer.status, answer.error) == (None, f"127.0.0.1:{port} did not accept the mail within 0.2 s.")
     async with receiver(shut_down) as port:
         answer = await send(plain(port))
-        expected = f"127.0.0.1:{port} closed the connection before it took the mail."
+        expected = f"127.0.0.1:{port} closed the connection before it accepted the mail."
         assert (answer.status, answer.error) == (None, expected)
 
 

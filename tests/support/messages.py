@@ -66,8 +66,13 @@ def renewed(language: str) -> bytes:
     for message in sorted(used(), key=str):
         kept = known.get(message if isinstance(message, str) else message[0])
         made.add(message, kept.string if kept else None)
+    return po_bytes(made)
+
+
+def po_bytes(catalogue: Catalog) -> bytes:
+    """Without what changes with each writing."""
     buffer = BytesIO()
-    write_po(buffer, made, omit_header=False, width=120, sort_output=True, no_location=True)
+    write_po(buffer, catalogue, omit_header=False, width=120, sort_output=True, no_location=True)
     lines = buffer.getvalue().splitlines(keepends=True)
     return b"".join(
         line

@@ -64,7 +64,7 @@ def _inflated(data: bytes, start: int) -> bytes:
     except zlib.error as error:
         raise MalformedEvent("A compressed event of the log is damaged.") from error
     if len(plain) != length:
-        raise MalformedEvent("A compressed event of the log has another length than it says.")
+        raise MalformedEvent("A compressed event of the log does not have the length that it states.")
     return plain
 
 
@@ -106,4 +106,4 @@ def _decompressed(data: bytes, length: int) -> Iterator[bytes]:
             break
         yield plain
     if total != length:
-        raise MalformedEvent("A compressed transaction of the log has another length than it says.")
+        raise MalformedEvent("A compressed transaction of the log does not have the length that it states.")

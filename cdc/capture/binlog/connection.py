@@ -154,7 +154,7 @@ class LogConnection:
             with closing(connect(self._info, read_timeout=_SET_UP)) as connection, errors_of(self._info):
                 return missing(connection, self.flavour, self._position, by_gtids=self.by_gtids) or refused
         except pymysql.err.MySQLError as error:
-            detail = f"{refused.message} Why cannot be asked (error {code_of(error)})."
+            detail = f"{refused.message} The reason cannot be queried (error {code_of(error)})."
             return LogRefused(detail, "GRANT REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.* TO the account.")
 
     def chunks(self) -> Iterator[bytes]:
@@ -192,7 +192,7 @@ class LogConnection:
         else:
             said = f"broke off ({failure.strerror or failure})" if failure else "was ended by the server"
         return SourceUnavailable(
-            f"The log of {self._info.describe()} {said}.", "It is tried again; does the server run, and the way to it?"
+            f"The log of {self._info.describe()} {said}.", "cdc tries again. Is the server running and reachable?"
         )
 
     def at_end(self) -> bool:

@@ -37,7 +37,7 @@ class EventCursor:
         if first <= _LARGEST_SINGLE:
             return first
         if first not in _WIDTHS:
-            raise MalformedEvent("An event of the log holds a length that is none.")
+            raise MalformedEvent("An event of the log holds an invalid length.")
         return self.integer(_WIDTHS[first])
 
     def text(self, length: int) -> str:
@@ -45,7 +45,7 @@ class EventCursor:
         try:
             return self.take(length).decode()
         except UnicodeDecodeError as error:
-            raise MalformedEvent("An event of the log holds a name that is no text.") from error
+            raise MalformedEvent("An event of the log holds a name that is not text.") from error
 
 
 class UnreadBytes:

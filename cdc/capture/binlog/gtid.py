@@ -80,7 +80,7 @@ class GtidSet:
         try:
             self.add_interval(server, tag, start, end)
         except ValueError as error:
-            raise MalformedEvent("A GTID set in the log has an interval that is none.") from error
+            raise MalformedEvent("A GTID set in the log has an invalid interval.") from error
 
     def encode(self) -> bytes:
         """For the dump command: with tags only if there are any, which servers before 8.3 do not know."""

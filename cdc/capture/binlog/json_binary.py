@@ -76,7 +76,7 @@ class _Document:
             length |= (byte & 0x7F) << 7 * number
             if not byte & 0x80:  # the highest bit says that more follow
                 return self._take(start + number + 1, length)
-        raise MalformedEvent("A JSON document in the log holds a length that is none.")
+        raise MalformedEvent("A JSON document in the log holds an invalid length.")
 
     def _container(self, kind: int, start: int, depth: int) -> str:
         """Number of elements, size, then for each key where it is, for each value its type and where it is."""
@@ -137,7 +137,7 @@ def _opaque(kind: int, data: bytes) -> str:
     if kind == ColumnType.DECIMAL:
         digits, scale = data[0], data[1]
         if not 0 < digits <= _MOST_DIGITS or scale > digits or len(data) != 2 + values.decimal_bytes(digits, scale):
-            raise MalformedEvent("A JSON document in the log holds a decimal that is none.")
+            raise MalformedEvent("A JSON document in the log holds an invalid decimal.")
         return values.decimal(digits, scale)(data[2:])
     if kind in (ColumnType.DATE, ColumnType.OLD_DATETIME, ColumnType.OLD_TIMESTAMP, ColumnType.OLD_TIME):
         return f'"{_moment(kind, struct.unpack("<q", data)[0])}"'

@@ -156,7 +156,7 @@ class _RowLayout(LogLayout):
         if absent:
             raise LogIncomplete(
                 f"Rows of table {self.table} are in the log without column {absent[0]}.",
-                "SET GLOBAL binlog_row_image = 'FULL', which holds for new connections.",
+                "SET GLOBAL binlog_row_image = 'FULL', which applies to new connections.",
             )
         fields = [field for n, (_, field) in enumerate(columns) if present >> n & 1]
         if not fields:  # rows without bytes would have no end

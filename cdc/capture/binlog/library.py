@@ -77,7 +77,7 @@ class LibraryConnection(LogConnection):
         connect again, from where it believes to be: that is ours to do."""
         if len(self._given) > 1 or self._ended:
             raise SourceUnavailable(
-                f"The log of {self._info.describe()} broke off.", "It is tried again; does the server run?"
+                f"The log of {self._info.describe()} broke off.", "cdc tries again. Is the server running?"
             )
         connection = connect(self._info, read_timeout=self._silence)
         if "cursorclass" in settings:
@@ -144,7 +144,7 @@ class LibraryConnection(LogConnection):
             hint = "GRANT REPLICATION SLAVE ON *.* TO the account."
             return SourceError(f"The server does not let this account read its log: {words} (error {code}).", hint)
         if code in UNAVAILABLE or code == _INTERRUPTED:
-            return SourceUnavailable(f"The server ends sending its log: {words} (error {code}).", "It is tried again.")
+            return SourceUnavailable(f"The server stopped sending its log: {words} (error {code}).", "cdc tries again.")
         return LogRefused(f"The server does not give its log: {words} (error {code}).")
 
     def at_end(self) -> bool:

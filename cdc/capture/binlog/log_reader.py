@@ -302,4 +302,4 @@ def moment(micros: int) -> datetime:
     try:
         return datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
     except (OverflowError, ValueError, OSError) as error:
-        raise MalformedEvent("A transaction in the log has a time that is none.") from error
+        raise MalformedEvent("A transaction in the log has an invalid time.") from error

@@ -110,8 +110,8 @@ def _not_logged(gtid: str, its_own: bool, behind: bool) -> SourceError:
             "in a crash (sync_binlog = 1 prevents that)."
         )
     if behind:
-        return SourceUnavailable(f"The server has not got transaction {gtid} yet.", "Has its replication stopped?")
-    return _purged(f"The log of this server does not hold transaction {gtid}, behind which reading goes on.")
+        return SourceUnavailable(f"The server does not have transaction {gtid} yet.", "Has its replication stopped?")
+    return _purged(f"The log of this server does not hold transaction {gtid}, after which reading would continue.")
 
 
 def _by_server(state: str) -> dict[tuple[int, int], int]:

@@ -56,7 +56,7 @@ class MySQLReader(LogReader):
         try:
             self._set.add(server, tag, number)
         except ValueError as error:
-            raise MalformedEvent("A transaction in the log has a GTID that is none.") from error
+            raise MalformedEvent("A transaction in the log has an invalid GTID.") from error
 
     def _name(self, data: bytes, at: int) -> tuple[str, datetime]:
         micros = 0
@@ -99,7 +99,7 @@ class MySQLReader(LogReader):
         while end - at >= HEADER_BYTES:
             kind, size = _KIND_AND_SIZE.unpack_from(data, at)
             if size < HEADER_BYTES:
-                raise MalformedEvent("A compressed transaction of the log holds what is no event.")
+                raise MalformedEvent("A compressed transaction of the log holds something that is not an event.")
             if at + size > end:
                 need = size
                 break

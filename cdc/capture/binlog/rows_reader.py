@@ -183,7 +183,7 @@ class RowsReader:
     def whole(self, event: bytes) -> Iterable[Item]:
         """An event that came in parts."""
         if len(event) < HEADER_BYTES or _SIZE.unpack_from(event)[0] != len(event):
-            raise MalformedEvent("A long event of the log has another length than it says.")
+            raise MalformedEvent("A long event of the log does not have the length that it states.")
         return self.handlers[event[4]](event, 0, len(event) - self.checksum_bytes)
 
     def _nothing(self, _data: bytes, _at: int, _end: int) -> Iterable[Item]:
@@ -227,7 +227,7 @@ class RowsReader:
         if layout is not None:
             raise LogIncomplete(
                 "The log has only parts of the JSON values of a table that is captured.",
-                "SET GLOBAL binlog_row_value_options = '', which holds for new connections.",
+                "SET GLOBAL binlog_row_value_options = '', which applies to new connections.",
             )
         return ()
 

@@ -65,7 +65,7 @@ def advised(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
         yield WrongSetting("binlog_row_metadata", detail, f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}")
     kept = kept_seconds(settings)
     if kept is not None and kept < _DAY:
-        detail = f"The log is kept for {kept / 3600:.2g} hours: whoever is away for longer loses changes."
+        detail = f"The log is kept for {kept / 3600:.2g} hours: a consumer that is away for longer loses changes."
         mend = "SET GLOBAL binlog_expire_logs_seconds = 604800"
         yield WrongSetting("binlog_expire_logs_seconds", detail, f"{mend}; {_CONFIGURATION}")
     size = int(settings.get("max_binlog_total_size", "0"))

@@ -27,7 +27,7 @@ def refusal(packet: bytes) -> SourceError:
     words = packet[start:].decode("utf-8", "replace").strip().rstrip(".")
     if code in UNAVAILABLE or code == _INTERRUPTED:
         return SourceUnavailable(
-            f"The server ends sending its log: {words} (error {code}).", "It is tried again; see the server's own log."
+            f"The server stopped sending its log: {words} (error {code}).", "cdc tries again; see the server's log."
         )
     if code in NO_PRIVILEGE:
         return SourceError(
@@ -147,7 +147,7 @@ class _Packets:
             return ()
         if packet[0] == _ERROR:
             raise refusal(packet)
-        raise MalformedEvent("The server sent something that is no event of its log.")
+        raise MalformedEvent("The server sent something that is not an event of its log.")
 
     def _part(self, packet: bytes) -> Iterable[Item]:
         """Events over 16 MB come in several packets.  Of those of no interest only the beginning is kept."""

@@ -135,7 +135,7 @@ class ReplicationStream:
             server.consume_input()
         if self._silent > SILENCE_SECONDS:
             raise SourceUnavailable(
-                f"{self._info.describe()} has not said anything for {self._silent:.0f} s.", "Is the network whole?"
+                f"{self._info.describe()} has not said anything for {self._silent:.0f} s.", "Does the network work?"
             )
 
     async def confirm(self, lsn: int) -> None:

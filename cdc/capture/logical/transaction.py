@@ -138,7 +138,7 @@ class Assembler:
 
     def _layout(self, relation: int) -> SlotLayout | None:
         if relation not in self._known:
-            raise MalformedEvent("The replication slot tells of a row in a table that it has not told of.")
+            raise MalformedEvent("The replication slot sent a row of a table that it did not announce.")
         return self._known[relation]
 
     def _keep(self, change: RowChange, current: SlotTransaction) -> None:
@@ -164,4 +164,4 @@ def _operation(message: Insert | Update | Delete) -> Operation:
 
 
 def _out_of_order() -> MalformedEvent:
-    return MalformedEvent("The replication slot does not tell of transactions one after the other.")
+    return MalformedEvent("The replication slot does not send transactions one after the other.")

@@ -167,7 +167,7 @@ class ApiClient:
     def _error(self, status: int, resource: str) -> ApiError:
         match status:
             case HTTPStatus.UNAUTHORIZED:
-                message, hint = "does not accept the token", "Make a key in Control panel, API keys, that is enabled."
+                message, hint = "does not accept the token", "Create an enabled key in Control panel, API keys."
             case HTTPStatus.FORBIDDEN:
                 message, hint = "does not give it to this token", ALLOW
             case HTTPStatus.NOT_FOUND:
@@ -176,11 +176,11 @@ class ApiClient:
                 message, hint = "is switched off", "Control panel, Default settings: enable the API (enable_api)."
             case HTTPStatus.TOO_MANY_REQUESTS:
                 message, hint = (
-                    "wants no requests now (429)",
+                    "accepts no requests now (429)",
                     "It bans an address for at most ten minutes after five refused calls.",
                 )
             case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-                message, hint = f"sends elsewhere ({status})", "Write the address that it sends to as the url."
+                message, hint = f"redirects ({status})", "Write the address that it redirects to as the url."
             case _:
                 message, hint = f"answers with an error ({status})", "FacturaScripts' own log says more."
         return ApiError(status, f"{self._what(resource)} {message}.", hint)

@@ -103,7 +103,7 @@ def _tokens(found: MySQLState) -> Finding:
         detail = "Each row counts as a transaction of its own, as accepted at installation (--row-tokens)."
         mend = f"GRANT SELECT ON {TRANSACTIONS} to the definer; cdc install-triggers --transaction-tokens"
         return Finding("transactions", Severity.WARNING, detail, mend)
-    return Finding("transactions", Severity.OK, f"told apart by {tokens}")
+    return Finding("transactions", Severity.OK, f"distinguished by {tokens}")
 
 
 def _wait(found: MySQLState) -> Finding:

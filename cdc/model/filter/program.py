@@ -39,13 +39,13 @@ _CALLED: Final = tuple(dict.fromkeys((*FUNCTIONS, *PROPERTIES, *METHODS, "matche
 
 
 def unknown_name(name: str, variables: Collection[str]) -> UsageError:
-    return UsageError(f"The filter asks for {name}, which events do not have.", _near(name, variables))
+    return UsageError(f"The filter uses {name}, which events do not have.", _near(name, variables))
 
 
 def unknown_function(name: str) -> UsageError:
     if name in _CALLED:
-        return UsageError(f"The filter calls {name}() with other arguments than it takes.", _USES.get(name, ""))
-    return UsageError(f"The filter calls {name}(), which there is not.", _near(name, _CALLED))
+        return UsageError(f"The filter calls {name}() with the wrong arguments.", _USES.get(name, ""))
+    return UsageError(f"The filter calls {name}(), which does not exist.", _near(name, _CALLED))
 
 
 def _near(name: str, known: Collection[str]) -> str:
@@ -166,7 +166,7 @@ class Compiler:
                 raise RegexTooLarge  # noqa: TRY301 - one refusal for one expression and for all
         except ValueError:
             raise UsageError(
-                "The filter has a text after matches that is no regular expression.",
+                "The filter has an invalid regular expression after matches.",
                 "The syntax, without look-around and back-references: https://docs.rs/regex",
             ) from None
         except RegexTooLarge:
@@ -206,7 +206,9 @@ class Program:
             raise FilterLimit(f"The filter has {len(text)} characters.", f"It has at most {LONGEST}.")
         tree = _parsed(text, variables)
         if loops(tree) > LOOPS:
-            raise FilterLimit("The filter nests exists, all, map or filter too deep.", f"{LOOPS} levels are possible.")
+            raise FilterLimit(
+                "The filter nests exists, all, map or filter too deeply.", f"{LOOPS} levels are possible."
+            )
         compiler = Compiler(variables)
         self._run = compiler.run(tree)
         self.variables = tuple(compiler.used)
@@ -224,8 +226,8 @@ def _parsed(text: str, variables: Collection[str]) -> Node:
         before = text[: error.place]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise UsageError(
-            f"The filter is no expression: {error.what} (line {line}, character {column}).",
+            f"The filter is not a valid expression: {error.what} (line {line}, character {column}).",
             _LANGUAGE.format(", ".join(variables)),
         ) from None
     except NestedTooDeep:
-        raise FilterLimit("The filter has too many parentheses in each other.", f"{NESTED} are possible.") from None
+        raise FilterLimit("The filter nests parentheses too deeply.", f"{NESTED} are possible.") from None

@@ -55,7 +55,7 @@ async def look(page: Page) -> web.StreamResponse:
     try:
         (planned,) = await page.admin.backfills.plan(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
-        return await _form(page, given, problem=str(error))
+        return await _form(page, given, problem=page.language.error(error))
     return await _form(page, given, planned)
 
 
@@ -64,7 +64,7 @@ async def begin(page: Page) -> web.StreamResponse:
     try:
         await page.admin.backfills.begin(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
-        return await _form(page, given, problem=str(error))
+        return await _form(page, given, problem=page.language.error(error))
     return page.see("/backfills", notice="backfill-begun")
 
 

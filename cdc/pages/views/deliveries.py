@@ -81,7 +81,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
     try:
         searched = await page.admin.deliveries.search(_filter(page, given), _PAGE, page.query("before") or None)
     except UsageError as error:
-        searched, problem = SearchPage([], None), str(error)
+        searched, problem = SearchPage([], None), page.language.error(error)
     endpoints = await page.admin.endpoints.by_id()
     return page.render(
         "deliveries.html",

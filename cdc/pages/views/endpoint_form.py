@@ -129,16 +129,16 @@ class _Reader:
     """Notes what cannot be read, and goes on."""
 
     def __init__(self, page: Page) -> None:
-        self._text = page.language.text
+        self._language = page.language
         self.wrong: list[str] = []
 
     def parse(self, read: Callable[[], Any], name: str) -> Any:
         try:
             return read()
         except UsageError as error:
-            self.wrong.append(str(error))
+            self.wrong.append(self._language.error(error))
         except ValueError:
-            self.wrong.append(self._text("%(name)s: invalid value.", name=self._text(name)))
+            self.wrong.append(self._language.text("%(name)s: invalid value.", name=self._language.text(name)))
         return None
 
     def number(self, text: str, name: str) -> float:

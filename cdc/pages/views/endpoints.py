@@ -92,7 +92,7 @@ async def create(page: Page) -> web.StreamResponse:
     try:
         made = page.admin.endpoints.new(form.fields, signature=form.values["signature"])
     except UsageError as error:
-        return _form(page, form, None, wrong=(str(error),))
+        return _form(page, form, None, wrong=(page.language.error(error),))
     return _secret(page, await page.admin.endpoints.add(made), HTTPStatus.CREATED)
 
 
@@ -109,9 +109,9 @@ async def update(page: Page) -> web.StreamResponse:
     try:
         await page.admin.endpoints.change(found, form.fields)
     except CredentialsNotGiven as error:
-        return _form(page, form.asking_again(found), found, wrong=(str(error),))
+        return _form(page, form.asking_again(found), found, wrong=(page.language.error(error),))
     except UsageError as error:
-        return _form(page, form, found, wrong=(str(error),))
+        return _form(page, form, found, wrong=(page.language.error(error),))
     return page.see(page.link("endpoints", found.id), notice="saved")
 
 
@@ -124,7 +124,7 @@ async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> we
     try:
         fitting = await page.admin.endpoints.fitting(wanted, last)
     except UsageError as error:
-        return _form(page, form, found, wrong=(str(error),))
+        return _form(page, form, found, wrong=(page.language.error(error),))
     return _form(page, form, found, preview=(len(last), fitting[::-1]), status=HTTPStatus.OK)
 
 
@@ -178,7 +178,7 @@ async def switch(page: Page) -> web.StreamResponse:
     if enabled:
         await page.admin.endpoints.enable(endpoint_id)
     else:
-        reason = page.language.text("Disabled by %(name)s.", name=page.visitor_name)
+        reason = f"Disabled by {page.visitor_name}."
         await page.admin.endpoints.disable(endpoint_id, reason)
     return page.see(page.link("endpoints", endpoint_id), notice="enabled" if enabled else "disabled")
 

@@ -32,7 +32,7 @@ async def sign_in(page: Page) -> web.StreamResponse:
         )
     except CdcError as error:  # refused, or FacturaScripts' users cannot be asked
         status = HTTPStatus.UNAUTHORIZED if isinstance(error, AccessRefused) else HTTPStatus.SERVICE_UNAVAILABLE
-        return page.render("sign_in.html", status, to=to, name=name, wrong=str(error))
+        return page.render("sign_in.html", status, to=to, name=name, wrong=page.language.error(error))
     return _let_in(page, signed_in, to if own_path(to) else "/")
 
 
@@ -70,7 +70,7 @@ async def set_up(page: Page) -> web.StreamResponse:
             raise UsageError(page.language.text("The two passwords differ."))
         user = await door.accounts.set_up(page.path("link"), name, password)
     except CdcError as error:
-        return page.render("set_up.html", HTTPStatus.UNPROCESSABLE_ENTITY, name=name, wrong=str(error))
+        return page.render("set_up.html", HTTPStatus.UNPROCESSABLE_ENTITY, name=name, wrong=page.language.error(error))
     signed_in = await door.sign_in.with_password(user.name, password, address=door.address(page.request))
     return _let_in(page, signed_in, "/")
 

@@ -28,7 +28,7 @@ async def events(page: Page) -> web.StreamResponse:
     try:
         searched = await _search(page, given, before)
     except UsageError as error:
-        searched, problem = SearchPage([], None), str(error)
+        searched, problem = SearchPage([], None), page.language.error(error)
     return page.render(
         "events.html",
         events=searched.found,

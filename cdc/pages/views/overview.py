@@ -56,7 +56,7 @@ def _attention(
     text, link = page.language.text, page.link
     limited = page.visitor is not None and page.visitor.sources
     reasons = [each.error for each in sources if each.error] if limited else page.site.process.reasons()
-    found = [Attention("bad", reason, "/sources") for reason in reasons]
+    found = [Attention("bad", page.language.message(reason), "/sources") for reason in reasons]
     for each in endpoints:
         name, here = each.description or each.id, link("endpoints", each.id)
         if not each.enabled:

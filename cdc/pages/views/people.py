@@ -46,7 +46,7 @@ async def add_user(page: Page) -> web.StreamResponse:
         password = sent.get("password", "")
         await page.site.door.accounts.add_user(page.actor, sent.get("name", ""), role, password, sources)
     except UsageError as error:
-        return await _people(page, wrong=str(error))
+        return await _people(page, wrong=page.language.error(error))
     return page.see("/people", notice="created")
 
 
@@ -56,7 +56,7 @@ async def change_role(page: Page) -> web.StreamResponse:
         role, sources = _role(sent.get("role", "")), _sources(page, sent.get("sources", ""))
         await page.site.door.accounts.change_role(page.actor, page.path("name"), role, sources)
     except UsageError as error:
-        return await _people(page, wrong=str(error))
+        return await _people(page, wrong=page.language.error(error))
     return page.see("/people", notice="saved")
 
 
@@ -84,7 +84,7 @@ async def add_token(page: Page) -> web.StreamResponse:
         sources = _sources(page, sent.get("sources", ""))
         _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime, sources)
     except CdcError as error:
-        return await _people(page, wrong=str(error))
+        return await _people(page, wrong=page.language.error(error))
     except (ValueError, OverflowError):
         return await _people(page, wrong=page.language.text("A value is invalid."))
     return await _people(page, token=token)
@@ -144,7 +144,7 @@ async def change_password(page: Page) -> web.StreamResponse:
         )
         await door.accounts.change_password(page.actor, page.visitor_name, sent.get("password", ""))
     except CdcError as error:
-        return await _account(page, wrong=str(error))
+        return await _account(page, wrong=page.language.error(error))
     return page.see("/sign-in", notice="saved")
 
 
@@ -155,7 +155,7 @@ async def totp_on(page: Page) -> web.StreamResponse:
         code = sent.get("code", "")
         await page.site.door.accounts.switch_totp_on(page.actor, page.visitor_name, secret, code)
     except CdcError as error:
-        return await _account(page, wrong=str(error), totp_secret=secret)
+        return await _account(page, wrong=page.language.error(error), totp_secret=secret)
     return page.see("/sign-in", notice="saved")
 
 
@@ -167,7 +167,7 @@ async def totp_off(page: Page) -> web.StreamResponse:
         )
         await door.accounts.switch_totp_off(page.actor, page.visitor_name)
     except CdcError as error:
-        return await _account(page, wrong=str(error))
+        return await _account(page, wrong=page.language.error(error))
     return page.see("/sign-in", notice="saved")
 
 

@@ -65,7 +65,7 @@ async def new(page: Page) -> web.StreamResponse:
         try:
             dry_run = await _dry_run(page, given, rate)
         except UsageError as error:
-            problem = str(error)
+            problem = page.language.error(error)
     return page.render(
         "replay_form.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,

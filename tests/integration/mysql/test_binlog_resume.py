@@ -305,7 +305,7 @@ def test_mariadb_knows_what_it_has_not_got_yet_from_what_it_never_had(keeper: Ke
     db = made(keeper, "mariadb")
     domain, _, number = head(db).gtids.split("-")
     later, other = f"{domain}-77-{int(number) + 5}", f"{domain}-77-{int(number)}"
-    with pytest.raises(SourceUnavailable, match=f"not got transaction {later} yet"):
+    with pytest.raises(SourceUnavailable, match=f"does not have transaction {later} yet"):
         read_all(db.info, head(db)._replace(gtids=later))
     with pytest.raises(LogPurged, match=f"does not hold transaction {other}"):
         read_all(db.info, head(db)._replace(gtids=other))

@@ -47,7 +47,7 @@ async def test_a_database_that_stops_and_comes_back(own_server: Any, tmp_path: P
             await inbox.until_count(1)
             database.close()
             database.server.stop()
-            told = await health.until(refused("Source main cannot be read since "))
+            told = await health.until(refused("Source main has not been readable since "))
             assert database.info.password not in json.dumps(told)
             assert (await health.get("/health/live"))[0] == 200
             assert (await health.metrics())["cdc_source_state"]["main", "failed"] == 1
@@ -104,10 +104,10 @@ async def test_a_capture_that_hangs_while_its_database_moves(postgres_db: Databa
         async with consumer.running():
             await inbox.until_count(1)
             postgres_db.execute(INSERT, [2])
-            await health.until(refused("Source main stands still: it stored nothing since "))
+            await health.until(refused("Source main is stalled: it has stored nothing since "))
             said = await consumer.call("doctor", expect=1)
-            assert "WRONG    consumer: ready: Source main stands still: it stored nothing since " in said
-            told = await health.until(refused("its database has 2 transactions that wait"))
+            assert "WRONG    consumer: ready: Source main is stalled: it has stored nothing since " in said
+            told = await health.until(refused("its database has 2 transactions that have waited"))
             assert told["sources"] == {"main": "reading"}
             assert (await health.metrics())["cdc_source_lag_seconds"]["main",] >= 3
             forgotten.rollback()
@@ -155,8 +155,8 @@ async def test_an_outbox_that_fails(postgres_db: Database, tmp_path: Path) -> No
         other = sqlite3.connect(tmp_path / "cdc.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         postgres_db.execute(INSERT, [1])
-        await health.until(refused("The outbox fails since "))
-        assert "WRONG    consumer: ready: The outbox fails since " in await consumer.call("doctor", expect=1)
+        await health.until(refused("The outbox has failed since "))
+        assert "WRONG    consumer: ready: The outbox has failed since " in await consumer.call("doctor", expect=1)
         other.execute("ROLLBACK")
         other.close()
         await health.until(is_ready)

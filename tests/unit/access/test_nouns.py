@@ -37,7 +37,7 @@ def test_case_does_not_make_a_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ann", "Zoë", "ann@example.com", " shop-1 ", "日本", "a" * 64])
 def test_names(name: str) -> None:
-    assert check_name(name, "user") == name.strip()
+    assert check_name(name) == name.strip()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_names(name: str) -> None:
 )
 def test_what_is_no_name_is_not_repeated(name: str) -> None:
     with pytest.raises(UsageError) as refused:
-        check_name(name, "user")
+        check_name(name)
     assert "abc" not in str(refused.value)
 
 

@@ -294,7 +294,7 @@ async def test_a_proxy_vouches_for_users_of_ours_only() -> None:
     again = await door.sign_in.with_header("ann", address=ADDRESS, cookie=entered.cookie)
     assert again == entered
     assert await door.sign_in.session(entered.cookie) is None, "not without the proxy"
-    with pytest.raises(AccessRefused, match="not known here"):
+    with pytest.raises(AccessRefused, match="does not exist here"):
         await door.sign_in.with_header("nobody", address=ADDRESS)
 
 

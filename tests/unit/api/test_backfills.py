@@ -156,7 +156,7 @@ async def test_they_are_listed_in_pages(api: Managed) -> None:
     [
         ({"source": "other"}, "no source 'other'"),
         ({"source": "shop"}, "cannot do"),
-        ({"table": "facturas"}, "No event tells of existing rows of facturas"),
+        ({"table": "facturas"}, "No event reports existing rows of facturas"),
         ({"table": "agentes"}, "no table agentes"),
         ({"endpoint": "ep_none"}, "no endpoint ep_none"),
         ({"where": "TRUE; DROP TABLE clientes"}, "semicolon"),

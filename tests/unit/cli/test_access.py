@@ -153,7 +153,7 @@ def test_a_user_without_a_password_and_what_excludes_it(run_cdc: Callable, folde
     ("name", "typed", "message"),
     [
         ("ann", "short\nshort\n", "at least 10 characters"),
-        ("annabella", "annabella1\nannabella1\n", "would be guessed"),
+        ("annabella", "annabella1\nannabella1\n", "too easy to guess"),
         ("a b", f"{GOOD}\n{GOOD}\n", "cannot be the name"),
     ],
 )

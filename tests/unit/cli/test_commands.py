@@ -113,7 +113,7 @@ def test_private_addresses_need_the_configuration(run_cdc: Callable, folder: Pat
 @pytest.mark.parametrize(
     ("pattern", "hint"),
     [
-        ("invoice.payd", "Did you mean invoice.paid or"),
+        ("invoice.payd", "Did you mean invoice.paid, "),
         ("invoices.*", "Did you mean invoice.*"),
         ("familias.*", "cdc event list shows all."),
         ("invoice.paid,zzzz", "cdc event list shows all."),
@@ -266,7 +266,9 @@ def test_doctor_reports_what_waits_what_was_skipped_and_a_full_disk(
 
     asyncio.run(fill())
     checks = {check["check"]: check for check in json.loads(run_cdc("doctor", "--json", code=1).stdout)["checks"]}
-    assert checks["overdue"]["detail"].startswith(f"A delivery to endpoint {identity} is overdue: it is due since ")
+    assert checks["overdue"]["detail"].startswith(
+        f"A delivery to endpoint {identity} is overdue: it has been due since "
+    )
     assert checks["quarantine"]["detail"] == "1 changes were not processed."
     assert checks["disk"]["severity"] == "ok"
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))

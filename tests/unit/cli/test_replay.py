@@ -101,7 +101,7 @@ def test_a_replay_asks_first(run_cdc: Callable, folder: Path, monkeypatch: pytes
 
 def test_replays_that_cannot_be(run_cdc: Callable, folder: Path) -> None:
     on_outbox(folder, fill)
-    assert "Nothing says what" in run_cdc("replay", code=2).stderr
+    assert "Nothing selects what" in run_cdc("replay", code=2).stderr
     assert "no endpoint ep_none" in run_cdc("replay", "--endpoint", "ep_none", code=2).stderr
     assert "not an event pattern" in run_cdc("replay", "--event", "invoice.?", code=2).stderr
     assert "not a place" in run_cdc("replay", "--dead", "--after", "x", code=2).stderr

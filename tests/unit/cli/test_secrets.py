@@ -57,7 +57,7 @@ def test_a_private_key_of_ones_own(run_cdc: Callable) -> None:
     made = added(run_cdc, "--secret", "-", stdin=private)
     assert made["public_key"] == public_key(private)
     refused = run_cdc("endpoint", "add", URL, "--events", "*", "--signature", "v1", "--secret", private, code=2)
-    assert "does not make the signature v1" in refused.stderr
+    assert "does not fit the signature v1" in refused.stderr
     assert private not in refused.output
 
 

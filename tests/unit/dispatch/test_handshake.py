@@ -86,7 +86,7 @@ async def test_each_delivery_then_carries_the_origin() -> None:
 async def test_an_endpoint_that_knows_of_no_events_is_refused(sender: HttpSender, status: int) -> None:
     target = Target({"Allow": "POST", "Location": "/elsewhere"}, status)
     async with served(target.app()) as url:
-        with pytest.raises(EndpointRefused, match=f"does not agree to get events from {ORIGIN}"):
+        with pytest.raises(EndpointRefused, match=f"does not agree to receive events from {ORIGIN}"):
             await ask(sender, endpoint(f"{url}?token=hunter2"), ORIGIN)
     assert len(target.asked) == 1, "redirects are not followed"
 

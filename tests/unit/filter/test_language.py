@@ -122,9 +122,9 @@ def test_these_fail(text: str, error: type[Exception]) -> None:
         ("data.lines.all(1, true)", "the first argument of all() is no name"),
         ("while == 1", "unexpected while"),
         ("[1, 2", "it ends where more is needed"),
-        ("data.size(1)", "with other arguments than it takes"),
-        ("data.text.matches('(')", "no regular expression"),
-        ("data.lines.all(x, true) && x == 1", "asks for x"),
+        ("data.size(1)", "with the wrong arguments"),
+        ("data.text.matches('(')", "invalid regular expression"),
+        ("data.lines.all(x, true) && x == 1", "uses x"),
     ],
 )
 def test_these_are_no_filters(text: str, told: str) -> None:

@@ -30,10 +30,10 @@ def test_what_goes_together(fields: dict[str, Any]) -> None:
     [
         ({"batch_size": 0}, "A batch of 0 events is not possible."),
         ({"batch_size": LARGEST_BATCH + 1}, "A batch of 1001 events is not possible."),
-        ({"batch_size": 2, "batch_wait": -0.5}, "A batch cannot be waited for -0.5 s."),
-        ({"batch_size": 2, "batch_wait": 60.5}, "A batch cannot be waited for 60.5 s."),
-        ({"batch_size": 2, "batch_wait": float("nan")}, "A batch cannot be waited for nan s."),
-        ({"batch_size": 2, "order": Order.ENDPOINT}, "one at a time"),
+        ({"batch_size": 2, "batch_wait": -0.5}, "A batch cannot wait for -0.5 s."),
+        ({"batch_size": 2, "batch_wait": 60.5}, "A batch cannot wait for 60.5 s."),
+        ({"batch_size": 2, "batch_wait": float("nan")}, "A batch cannot wait for nan s."),
+        ({"batch_size": 2, "order": Order.ENDPOINT}, "one event at a time"),
     ],
 )
 def test_what_does_not(fields: dict[str, Any], sentence: str) -> None:

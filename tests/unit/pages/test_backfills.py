@@ -141,7 +141,7 @@ async def test_it_rests_goes_on_and_is_stopped(site: Managed) -> None:
     ("form", "told"),
     [
         ({"table": ""}, "Choose a table."),
-        ({"table": "nada"}, "No event tells of existing rows of nada."),
+        ({"table": "nada"}, "No event reports existing rows of nada."),
         ({"table": "supplier"}, "No connection to the database erp."),
         ({"source": "other"}, "no source"),
         ({"source": "api"}, "cannot do"),

@@ -77,7 +77,8 @@ async def test_a_source_that_cannot_be_read_is_told_of_once(bench: Bench) -> Non
     assert event.payload["data"] == {
         "source": "main",
         "since": "2026-11-24T21:48:00.000000Z",
-        "message": "Source main cannot be read since 2026-11-24 21:48:00 UTC (60 s): The database does not answer.",
+        "message": "Source main has not been readable since 2026-11-24 21:48:00 UTC (60 s): "
+        "The database does not answer.",
     }
     assert bench.woken == 1
 
@@ -106,7 +107,7 @@ async def test_one_that_opens_and_fails_at_once_has_not_resumed(bench: Bench) ->
 async def test_one_that_stores_nothing_while_its_database_has_changes(bench: Bench) -> None:
     await bench.look(minutes=1.5, ahead=1)
     (event,) = await bench.events()
-    assert event.payload["data"]["message"].startswith("Source main stands still: it stored nothing since 2026-11-24")
+    assert event.payload["data"]["message"].startswith("Source main is stalled: it has stored nothing since 2026-11-24")
     bench.watch.reported.stored("main", batch("1", change()), (), 1)
     await bench.look(minutes=1)
     assert await bench.told() == ["source.stalled", "source.resumed"]

@@ -44,7 +44,7 @@ def test_a_source_that_fails_is_named_with_the_reason_and_since_when(watch: Watc
     watch.clock.advance(10)
     watch.reported.source_failed("main", GONE)
     watch.clock.advance(5)
-    expected = "Source main cannot be read since 2026-11-24 21:48:10 UTC (5 s): The database does not answer."
+    expected = "Source main has not been readable since 2026-11-24 21:48:10 UTC (5 s): The database does not answer."
     assert watch.reasons() == [expected]
     assert state(watch.monitor, "main", watch.clock.now()) == "failed"
 
@@ -54,7 +54,7 @@ def test_component_that_broke_off_is_named_until_it_has_worked_for_a_moment(watc
     watch.pass_time(60)
     watch.reported.component_failed("retention", Defect("Unexpected KeyError in upkeep.py, line 61."))
     (why,) = watch.reasons()
-    assert why.startswith("Component retention fails since ")
+    assert why.startswith("Component retention has failed since ")
     assert why.endswith("Unexpected KeyError in upkeep.py, line 61.")
     since = why.partition("(")[0]
     watch.pass_time(10)
@@ -93,8 +93,8 @@ def test_standing_still_while_the_source_moves(watch: Watch) -> None:
     assert watch.reasons() == []
     watch.pass_time(5, ahead=56)
     expected = (
-        "Source main stands still: it stored nothing since 2026-11-24 21:48:00 UTC (60 s), and its database has "
-        "2 transactions that wait for up to 61 s."
+        "Source main is stalled: it has stored nothing since 2026-11-24 21:48:00 UTC (60 s), and its database has "
+        "2 transactions that have waited for up to 61 s."
     )
     assert watch.reasons() == [expected]
 
@@ -110,7 +110,7 @@ def test_a_position_that_does_not_move_is_not_work(watch: Watch) -> None:
     for _ in range(7):
         watch.pass_time(10, ahead=100)
         watch.reported.stored("main", batch("0"), (), 0)
-    assert "stands still" in watch.reasons()[0]
+    assert "is stalled" in watch.reasons()[0]
 
 
 def test_what_waits_for_a_moment_only_does_not_count(watch: Watch) -> None:
@@ -125,7 +125,7 @@ def test_a_database_that_does_not_answer_the_probe(watch: Watch) -> None:
     watch.queue()
     assert watch.reasons() == []
     watch.clock.advance(1)
-    said = "Whether source main keeps up is not known since 2026-11-24 21:48:00 UTC (60 s): "
+    said = "Source main has not answered since 2026-11-24 21:48:00 UTC (60 s): "
     assert watch.reasons() == [f"{said}its database does not answer."]
     watch.monitor.ahead["main"].failed(GONE, watch.clock.now())
     assert watch.reasons() == [f"{said}The database does not answer."]
@@ -149,19 +149,19 @@ def test_an_outbox_that_fails_for_anyone(watch: Watch) -> None:
     watch.reported.outbox_failed("main", FULL)
     watch.clock.advance(7)
     watch.reported.outbox_failed("recording", OutboxError("The file is locked."))
-    said = "The outbox fails since 2026-11-24 21:48:00 UTC (7 s): The disk is full."
+    said = "The outbox has failed since 2026-11-24 21:48:00 UTC (7 s): The disk is full."
     assert watch.reasons() == [said]
     watch.reported.outbox_failed("main", FULL)
     assert watch.reasons() == [said]
     watch.reported.stored("main", batch("1", change()), (), 1)
-    assert watch.reasons() == ["The outbox fails since 2026-11-24 21:48:07 UTC (0 s): The file is locked."]
+    assert watch.reasons() == ["The outbox has failed since 2026-11-24 21:48:07 UTC (0 s): The file is locked."]
     watch.reported.outbox_worked("recording")
     assert watch.reasons() == []
 
 
 def test_an_outbox_that_fails_the_monitor_or_does_not_answer(watch: Watch) -> None:
     watch.monitor.queue.failed(FULL, watch.clock.now())
-    assert watch.reasons() == ["The outbox fails since 2026-11-24 21:48:00 UTC (0 s): The disk is full."]
+    assert watch.reasons() == ["The outbox has failed since 2026-11-24 21:48:00 UTC (0 s): The disk is full."]
     watch.queue()
     watch.clock.advance(60)
     watch.answer()
@@ -176,7 +176,7 @@ def test_a_delivery_is_overdue_when_it_is_so_at_two_looks(watch: Watch) -> None:
     watch.clock.advance(5)
     watch.queue(ep_a=START, ep_b=START + timedelta(seconds=6))
     assert watch.reasons() == [
-        "A delivery to endpoint ep_a is overdue: it is due since 2026-11-24 21:48:00 UTC (305 s) and not sent."
+        "A delivery to endpoint ep_a is overdue: it has been due since 2026-11-24 21:48:00 UTC (305 s) and not sent."
     ]
     watch.clock.advance(5)
     watch.queue(ep_b=watch.clock.now())
@@ -276,7 +276,7 @@ def _hangs(watch: Watch) -> list[str]:
 def test_what_others_do_wrong_is_nothing_that_hangs(watch: Watch) -> None:
     """A database that is away, a full disk, a source that stands still, a receiver that is slow."""
     watch.pass_time(600, ahead=1)
-    assert "stands still" in watch.reasons()[0]
+    assert "is stalled" in watch.reasons()[0]
     assert _hangs(watch) == []
     for _ in range(60):
         watch.clock.advance(10)

@@ -61,7 +61,7 @@ async def failure(client: ApiClient, resource: str = "facturaclientes") -> Sourc
         (404, "has no such resource", False),
         (409, "is switched off", False),
         (429, "has banned this address", False),
-        (302, "sends elsewhere (302)", False),
+        (302, "redirects (302)", False),
         (500, "answers with an error (500)", False),
         (503, "answers with an error (503)", False),
     ],

@@ -1,0 +1,261 @@
+"""The messages of the program that the page may show: each error, finding and result, as a template.
+
+They are found in the code: what is passed to an error, to a finding or to the result of an attempt, and what is written
+in the functions and constants named here.  Values in them are ``{1}``, ``{2}``, …
+
+PYTHONPATH=tests python -m support.program_messages     adds new messages to the catalogues, untranslated
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
+
+from cdc.cli.app import cdc as application
+from cdc.pages.language import DEFAULT, LANGUAGES
+from cdc.pages.messages import sentences
+from support.messages import po_bytes
+from support.source_texts import ROOT, VALUE, Scope, SourceModule, Texts, class_of, function_of, modules, name_of
+
+#: Packages and modules whose messages only a terminal or a program sees, or that only a start without page has.
+NOT_ON_THE_PAGE: Final = (
+    "api/",
+    "cli/",
+    "demo/",
+    "__main__.py",
+    "config/environment.py",
+    "config/load.py",
+    "config/outbox.py",
+    "config/scan.py",
+    "config/sending.py",
+    "config/show.py",
+    "config/url.py",
+    "mapping/",
+    "outbox/migrate.py",
+    "outbox/postgres/migrate.py",
+    "runtime/consumer.py",
+    "runtime/outboxes.py",
+    "runtime/reload.py",
+    "outbox/sqlite/backup.py",
+    "outbox/sqlite/transfer.py",
+    "outbox/transfer.py",
+    "runtime/support.py",
+    "runtime/survey.py",
+    "runtime/unit.py",
+)
+#: Calls besides errors → which of their arguments are messages.
+_SINKS: Final[dict[str, tuple[int | str, ...]]] = {
+    "Finding": (0, 2, 3, "check", "detail", "mend"),
+    "Answer": ("error",),
+    "Attempt": ("error",),
+    "Stall": (1, "why"),
+    "Verdict": (1, 3, "error", "disable_reason"),
+    "AddressRefused": (0,),
+    "NotConfigured": (0,),
+    "NotAnExpression": (0,),
+}
+#: Modules with messages that are not passed where they are written → the functions and constants that hold them.
+_HOLDERS: Final[dict[str, tuple[str, ...]]] = {
+    "capture/binlog/settings.py": ("refused", "advised", "_CONFIGURATION"),
+    "capture/logical/slot.py": ("read_state",),
+    "capture/new_tables.py": ("problems",),
+    "capture/slot/findings.py": ("_table",),
+    "capture/slot/plan.py": ("drift",),
+    "capture/triggers/mysql_findings.py": ("_differences",),
+    "capture/triggers/postgres_plan.py": ("drift",),
+    "dispatch/address.py": ("inside", "behind", "refusal", "_REFUSED_4", "_REFUSED_6", "_METADATA"),
+    "dispatch/auto_disable.py": ("given_up", "_span"),
+    "dispatch/failure.py": ("_SENTENCES", "describe_error", "__init__"),
+    "dispatch/mail.py": ("_SENTENCES", "describe", "refused_some"),
+    "dispatch/retry.py": ("describe_status", "judge"),
+    "model/connection.py": ("describe",),
+    "model/filter/program.py": ("_USES",),
+    "pages/views/endpoints.py": ("switch",),
+    "model/selection.py": ("_EXCEEDED", "_TOO_DEEP", "_TOO_OFTEN", "_problem"),
+    "web/health.py": ("reasons", "_since", "_what", "_outbox", "_deliveries", "overdue"),
+}
+#: Words of the operating system and of OpenSSL in results of attempts, and durations.
+_OTHERS: Final = (
+    "1 day",
+    "1 hour",
+    "1 minute",
+    "Connection refused",
+    "Connection reset by peer",
+    "Connection timed out",
+    "Host is unreachable",
+    "Hostname mismatch, certificate is not valid for '{1}'",
+    "IP address mismatch, certificate is not valid for '{1}'",
+    "Name or service not known",
+    "Network is unreachable",
+    "No address associated with hostname",
+    "No route to host",
+    "No such file or directory",
+    "Permission denied",
+    "Temporary failure in name resolution",
+    "certificate has expired",
+    "certificate is not yet valid",
+    "self-signed certificate",
+    "self-signed certificate in certificate chain",
+    "unable to get local issuer certificate",
+    "wrong version number",
+    "{1} days",
+    "{1} hours",
+    "{1} minutes",
+)
+
+
+class Found(NamedTuple):
+    """``place``: of the first code that has it.  ``finding``: it is only the result of a check."""
+
+    place: str
+    finding: bool
+
+
+@cache
+def templates() -> dict[str, Found]:
+    """Each message of the program that the page may show."""
+    found: dict[str, Found] = {}
+    for path, module in modules().items():
+        if path.startswith(NOT_ON_THE_PAGE):
+            continue
+        for line, text, finding in _of_module(module):
+            for message in _sentences(text):
+                if _translatable(message, finding):
+                    known = found.get(message, Found(f"{path}:{line}", finding))
+                    found[message] = known._replace(finding=known.finding and finding)
+        for line, check in _checks(module):
+            found.setdefault(check, Found(f"{path}:{line}", finding=True))
+    return found | dict.fromkeys(_OTHERS, Found("the system", finding=False))
+
+
+def with_commands() -> set[str]:
+    """The messages that name a command, but for those of checks: these are for whoever has the command line."""
+    return {message for message, found in templates().items() if not found.finding and names_command(message)}
+
+
+def names_command(text: str) -> bool:
+    return _NAMES_COMMAND.search(text) is not None
+
+
+def _checks(module: SourceModule) -> Iterator[tuple[int, str]]:
+    """Names of checks in one word; names of settings are what they are."""
+    for call in module.calls.get("Finding", []):
+        for text in Texts().of(call.args[0], Scope(module, function_of(call))):
+            if re.fullmatch("[A-Za-z]+", text):
+                yield call.lineno, text
+
+
+@cache
+def _errors() -> frozenset[str]:
+    bases = {
+        node.name: {name_of(base) for base in node.bases}
+        for module in modules().values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    found = {"CdcError"}
+    while more := {name for name, names in bases.items() if names & found} - found:
+        found |= more
+    return frozenset(found)
+
+
+def _of_module(module: SourceModule) -> Iterator[tuple[int, str, bool]]:
+    """Line, text, and whether it is of a finding."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            for argument in _messages_of(node):
+                for text in _all_texts(argument, module):
+                    yield node.lineno, text, name_of(node.func) == "Finding"
+    for line, text in _of_holders(module):
+        yield line, re.sub(r"\{\w*(:\w+)?\}", VALUE, text), False
+
+
+def _all_texts(node: ast.AST, module: SourceModule) -> list[str]:
+    texts = Texts()
+    return texts.of(node, Scope(module, function_of(node))) + texts.phrases
+
+
+def _messages_of(call: ast.Call) -> Sequence[ast.expr]:
+    name = name_of(call.func)
+    if name in _errors() or (name == "__init__" and class_of(call) in _errors()):
+        return [*call.args, *(each.value for each in call.keywords if each.arg in ("message", "hint"))]
+    wanted = _SINKS.get(name, ())
+    found = [argument for index, argument in enumerate(call.args) if index in wanted]
+    return [*found, *(each.value for each in call.keywords if each.arg in wanted)]
+
+
+def _of_holders(module: SourceModule) -> Iterator[tuple[int, str]]:
+    """All texts within the holders of a module, but for docstrings."""
+    for name in _HOLDERS.get(module.path, ()):
+        holders = [*module.functions.get(name, []), *module.constants.get(name, [])]
+        assert holders, f"{module.path} has no {name}"
+        for holder in holders:
+            for node in _outermost_texts(holder):
+                yield from ((node.lineno, text) for text in _all_texts(node, module))
+
+
+def _outermost_texts(node: ast.AST) -> Iterator[ast.Constant | ast.JoinedStr]:
+    if isinstance(node, ast.Constant | ast.JoinedStr):
+        yield node
+    elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        for child in ast.iter_child_nodes(node):
+            yield from _outermost_texts(child)
+
+
+#: A value that is a sentence, before another sentence.
+_SENTENCE_BEFORE: Final = re.compile(rf"^{VALUE} (?=[A-Z][a-z]+ )")
+_NAMES_COMMAND: Final = re.compile(rf"\bcdc ({'|'.join(application.lazy)})\b|(^| )--[a-z]|\bopenssl\b|\bpip \b")
+#: The same in each language: commands and statements, with nothing said about them.
+_COMMAND: Final = re.compile(
+    r"(cdc [a-z][\w-]*( (--?[\w-]+|[a-z-]+|[A-Z]+|\{\d\}))*(; )?)+"
+    r"|(GRANT|ALTER|SET GLOBAL|SET TRANSACTION|START TRANSACTION|SELECT|CALL|REINDEX|CONVERT|chmod|chown) "
+    r"(?!.*(, which|, then|; then|; or|; and|, and| to the | TO the |\(beyond|replication\)|if nobody)).*"
+)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """With ``{1}``, ``{2}``, … for the values; values in a row are one."""
+    for part in sentences(_SENTENCE_BEFORE.sub("", re.sub(f"{VALUE}+", VALUE, text)).strip()):
+        words = part.split(VALUE)
+        yield "".join(f"{word}{{{number}}}" for number, word in enumerate(words[:-1], 1)) + words[-1]
+
+
+def _translatable(message: str, finding: bool) -> bool:
+    words = re.sub(r"\{\d+\}", "", message)
+    if not re.search(r"[A-Za-z]{2}", words) or " " not in message:
+        return False
+    return not _COMMAND.fullmatch(message) or (not finding and names_command(message))
+
+
+def written(language: str, wanted: Iterable[str]) -> bytes:
+    """The catalogue of a language with exactly these messages, in order."""
+    known, made = catalogue(language), Catalog(locale=language, charset="utf-8", header_comment="", fuzzy=False)
+    for message in sorted(wanted):
+        found = known.get(message)
+        made.add(message, found.string if found else None)
+    return po_bytes(made)
+
+
+def _english() -> set[str]:
+    return with_commands() | {str(message.id) for message in catalogue(DEFAULT) if message.id in templates()}
+
+
+def catalogue(language: str) -> Catalog:
+    with _path(language).open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def _path(language: str) -> Path:
+    return ROOT / "pages" / "locale" / f"program.{language}.po"
+
+
+if __name__ == "__main__":
+    for code in LANGUAGES:
+        _path(code).write_bytes(written(code, _english() if code == DEFAULT else templates()))
