@@ -154,7 +154,7 @@ def test_a_user_without_a_password_and_what_excludes_it(run_cdc: Callable, folde
     [
         ("ann", "short\nshort\n", "at least 10 characters"),
         ("annabella", "annabella1\nannabella1\n", "too easy to guess"),
-        ("a b", f"{GOOD}\n{GOOD}\n", "cannot be the name"),
+        ("a b", f"{GOOD}\n{GOOD}\n", "cannot be used"),
     ],
 )
 def test_users_that_cannot_be(run_cdc: Callable, name: str, typed: str, message: str) -> None:

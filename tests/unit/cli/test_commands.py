@@ -93,7 +93,7 @@ def test_an_endpoint_from_beginning_to_end(run_cdc: Callable) -> None:
         ([URL, "--events", ","], "No event is named"),
         ([URL, "--events", "*", "--retries", "never"], "no retry schedule"),
         ([URL, "--events", "*", "--retries", "5,-1"], "not a retry schedule"),
-        ([URL, "--events", "*", "--timeout", "31"], "timeout of 31 s"),
+        ([URL, "--events", "*", "--timeout", "31"], "timeout cannot be 31 s"),
         ([URL, "--events", "*", "--source", "other"], "no source 'other'"),
         ([URL, "--events", "*", "--secret", "hunter3"], "signing secret"),
     ],

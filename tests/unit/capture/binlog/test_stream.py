@@ -558,7 +558,7 @@ class TestWhatIsRefused:
             read(log)
 
     def test_what_is_no_event(self) -> None:
-        with pytest.raises(MalformedEvent, match="no event"):
+        with pytest.raises(MalformedEvent, match="not an event"):
             read(LogStream(Flavour.MARIADB).bytes + b"\1\0\0\0\x17")
 
     @pytest.mark.parametrize(
