@@ -104,7 +104,7 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SpoolPart:
-    """``changes`` of whole records, in order.  ``records``: the number of the last one, after which reading would continue.
+    """``changes`` of whole records, in order.  ``records``: the number of the last one, behind which reading goes on.
     ``final``: no other part follows."""
 
     records: int
