@@ -147,8 +147,7 @@ def test_testing_an_endpoint_that_refuses(run_cdc: Callable) -> None:
     run_cdc("delivery", "retry", attempt["delivery"])
     assert json.loads(run_cdc("delivery", "show", attempt["delivery"], "--json").stdout)["state"] == "pending"
     assert (
-        "Did you mean invoice.paid,"
-        in run_cdc("endpoint", "test", identity, "--event", "invoice.payed", code=2).stderr
+        "Did you mean invoice.paid," in run_cdc("endpoint", "test", identity, "--event", "invoice.payed", code=2).stderr
     )
     example = json.loads(run_cdc("endpoint", "test", identity, "--event", "invoice.paid", "--json", code=1).stdout)
     assert example["event"] == "invoice.paid"
