@@ -16,5 +16,7 @@ async def test_a_change_passes_no_more_files_than_architecture_says(postgres_erp
     assert said is not None
     passed = await traced(postgres_erp, tmp_path)
     assert {"relay.py", "dispatch/sender.py"} <= passed.keys(), "it was traced from the source to the request"
-    # One more: on a busy machine the pause of an idle source may end within each of the traced changes.
-    assert len(passed) <= int(said[1]) + 1, "\n".join(passed)
+    # On a busy machine the pauses of an idle source end within each of the traced changes: it looks for new tables, and
+    # reads its position.
+    idle = {"capture/new_tables.py", "capture/pages.py", "capture/position.py", "capture/move/position.py"}
+    assert len(passed.keys() - idle) <= int(said[1]), "\n".join(passed)
