@@ -131,7 +131,6 @@ async def _hold(db: PostgresDatabase, outcomes: Sequence[Outcome]) -> dict[str, 
 
 async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: datetime) -> None:
     attempts = [outcome.attempt for outcome in outcomes]
-    counters = counted(outcomes, now)
     await db.write(
         "insert_attempts",
         deliveries=[delivery_number(attempt.delivery_id) for attempt in attempts],
@@ -142,10 +141,17 @@ async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: dateti
         durations=[attempt.duration for attempt in attempts],
         errors=[attempt.error for attempt in attempts],
         answers=[attempt.answer for attempt in attempts],
-        periods=[each.since for each in counters],
-        endpoints=[each.endpoint_id for each in counters],
-        sources=[each.source for each in counters],
-        delivered=[each.delivered for each in counters],
-        failed=[each.failed for each in counters],
-        seconds=[each.seconds for each in counters],
+        minute=now.replace(second=0, microsecond=0),
+        counters=orjson.dumps(
+            [
+                {
+                    "endpoint": endpoint_id,
+                    "source": source,
+                    "delivered": delivered,
+                    "failed": failed,
+                    "seconds": seconds,
+                }
+                for _, endpoint_id, source, delivered, failed, seconds in counted(outcomes, now)
+            ]
+        ).decode(),
     )

@@ -70,13 +70,12 @@ WITH recorded AS (
     RETURNING 1
 )
 INSERT INTO cdc_outbox.activity (period_start, endpoint, source, shard, delivered, failed, seconds)
-SELECT given.period_start, endpoint.number, given.source, pg_backend_pid() & 15, given.delivered, given.failed,
-       given.seconds
-FROM unnest(:periods::timestamptz[], :endpoints::text[], :sources::text[], :delivered::bigint[], :failed::bigint[],
-            :seconds::double precision[]) AS given (period_start, endpoint, source, delivered, failed, seconds)
+SELECT :minute, endpoint.number, given.source, pg_backend_pid() & 15, given.delivered, given.failed, given.seconds
+FROM jsonb_to_recordset(:counters::jsonb)
+     AS given (endpoint text, source text, delivered bigint, failed bigint, seconds double precision)
 JOIN cdc_outbox.endpoint ON endpoint.id = given.endpoint
 WHERE EXISTS (SELECT FROM recorded)
-ORDER BY given.period_start, endpoint.number, given.source
+ORDER BY endpoint.number, given.source
 ON CONFLICT (period_start, endpoint, source, shard) DO UPDATE SET
     delivered = activity.delivered + excluded.delivered, failed = activity.failed + excluded.failed,
     seconds = activity.seconds + excluded.seconds
