@@ -11,6 +11,7 @@ import click
 from cdc.cli.output import json_option, print_json, print_script, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration
+from cdc.config.scan import CONFIG_PHP
 from cdc.config.show import Choices, effective_toml, initial_toml, masked
 
 CAPTURES = ("triggers", "binlog", "logical", "rest")
@@ -20,7 +21,13 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How FacturaScripts' database is reached, or its API."""
     file = click.Path(path_type=Path, dir_okay=False)
     options = [
-        click.option("--facturascripts", type=file, metavar="PATH", help="FacturaScripts' config.php."),
+        click.option(
+            "--facturascripts",
+            type=click.Path(path_type=Path),
+            callback=lambda _context, _option, path: path / CONFIG_PHP if path is not None and path.is_dir() else path,
+            metavar="PATH",
+            help="FacturaScripts' folder, or its config.php.",
+        ),
         click.option("--url", metavar="URL", help="Or the database's URL, without a password."),
         click.option("--password-file", type=file, metavar="FILE", help="A file that holds the password alone."),
         click.option("--api", metavar="URL", help="Without a database: FacturaScripts' address, whose API is asked."),

@@ -4,26 +4,56 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import click
 
 from cdc.cli.output import Styled, say
 from cdc.cli.session import CommandSession
-from cdc.model.errors import UsageError
+from cdc.model.errors import CdcError, UsageError
 from cdc.model.printable import printable
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Guide:
-    """``yes``: nobody is asked; what is not given is as recommended."""
+    """``yes``: nobody is asked; what is not given is as recommended.  ``title``: of the step that was begun last."""
 
     session: CommandSession
     yes: bool
+    title: str = ""
+
+    @property
+    def asking(self) -> bool:
+        """Somebody is there to answer."""
+        return not self.yes and sys.stdin.isatty()
 
     def heading(self, text: str) -> None:
+        self.title = text
         say("\n", Styled(text))
+
+    def checked(
+        self, question: str, option: str, default: str | None, check: Callable[[str], T], given: str | None = None
+    ) -> T:
+        """What ``check`` makes of the answer: the question comes again after one for which it raises `CdcError`.
+        ``given``: the answer, if it is known.  Raises that error when there is nobody to ask."""
+        text = self.answer(question, option, default) if given is None else given
+        while True:
+            try:
+                return check(text)
+            except CdcError as error:
+                if not self.asking:
+                    raise
+                self.problem(error)
+            text = self.answer(question, option, default)
+
+    def problem(self, error: CdcError) -> None:
+        say(Styled("  Not possible: ", "red"), error.message)
+        for line in error.hint.splitlines():
+            say(f"  {line}")
 
     def agreed(self, question: str) -> bool:
         """Raises `UsageError` when there is nobody to ask."""
@@ -49,7 +79,7 @@ class Guide:
         return among[number - 1]
 
     def _somebody(self, question: str, option: str) -> None:
-        if self.yes or not sys.stdin.isatty():
+        if not self.asking:
             raise UsageError(f"{question} Nobody is there to ask.", f"Say {option}.")
 
     def show(self, *arguments: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from ipaddress import ip_address
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -16,8 +16,11 @@ from cdc.cli.output import say
 from cdc.cli.service import program_words, systemd_here
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
-from cdc.cli.setup_config import configure
-from cdc.config import Config, SourceConfig
+from cdc.cli.setup_answers import SetupAnswers
+from cdc.cli.setup_config import choose, write
+from cdc.cli.setup_receiver import ReceiverQuestions, allow_private
+from cdc.config import DEFAULT_FILE, Config, SourceConfig
+from cdc.config.load import find_config
 from cdc.config.show import Choices
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import ConfigError, OutboxMissing
@@ -56,43 +59,116 @@ def setup(
 ) -> int:
     """Lead from nothing to the first signed webhook.
 
-    Finds FacturaScripts, writes a configuration, recommends a way to capture changes and says why, installs it, adds an
-    endpoint and sends it a test event.  Each step is printed as the plain command that does the same.  Run again, it
-    goes on where it stopped: what is there stays as it is.  Ends with 1 when something is still wrong.
+    Finds FacturaScripts, recommends a way to capture changes and says why, asks for the receiver, and checks all that
+    before it writes the configuration, installs capture, adds the endpoint and sends it a test event.  Each step is
+    printed as the plain command that does the same.  Ctrl-C leaves it: run again, it keeps the answers, and what is
+    there stays as it is.  Exit codes: 0 done, 1 something is still wrong, 2 wrong or missing input, 130 Ctrl-C.
     """
     guide = Guide(session, yes)
-    if not no_endpoint:
-        receiver = receiver or guide.answer("Where shall the first events be sent (https://…)?", "--to URL", None)
-        allow_private = allow_private or _inside_agreed(guide, receiver)
+    path = find_config(session.config_path, os.environ, Path.cwd()) or Path(DEFAULT_FILE)
+    answers = SetupAnswers.beside(path, asking=guide.asking)
     place, file, token = (
         None if each is None else each.absolute() for each in (facturascripts, password_file, token_file)
     )
-    configure(guide, Choices(place, url, file, capture, allow_private=allow_private, api=api, token_file=token))
-    config = quiet_configuration(session)
+    known = Choices(place, url, file, capture, allow_private=allow_private, api=api, token_file=token)
+    try:
+        _introduce(guide, path, answers)
+        plan = None if no_endpoint else ReceiverPlan(receiver, events)
+        code = _lead(guide, answers, path, known, plan)
+    except (click.Abort, KeyboardInterrupt):
+        say(f"\n\nStopped at: {guide.title or 'the beginning'}.")
+        say("Your answers are kept: cdc setup continues there." if answers.given else "cdc setup begins again.")
+        raise
+    _offer_unit(guide, quiet_configuration(session), unit)
+    answers.forget()
+    return code
+
+
+_INTRODUCTION = """
+This leads to the first signed webhook:
+
+  1. find FacturaScripts, and check that its changes can be captured
+  2. choose the receiver, and the events that it gets
+  3. write the configuration, {path}
+  4. install what captures changes in FacturaScripts' database
+  5. add the receiver, and send it a test event
+  6. check everything
+
+It needs FacturaScripts' config.php, or the address of its database or API,
+and a URL that receives webhooks: a program or service of yours, or for a
+first look `cdc listen` in another terminal. Before step 3 nothing is changed.
+Leave with Ctrl-C at any time: answers are kept, and cdc setup continues.
+"""
+
+
+def _introduce(guide: Guide, path: Path, answers: SetupAnswers) -> None:
+    if not guide.asking:
+        return
+    say(_INTRODUCTION.format(path=path).rstrip())
+    if answers.given:
+        say("\nFrom the setup that was interrupted:")
+        for name, value in answers.given.items():
+            say(f"  {_KEPT.get(name, name)}: {value}")
+        if not guide.agreed("Continue with these answers?"):
+            answers.forget()
+
+
+_KEPT = {"place": "FacturaScripts", "private": "private receivers allowed", "token_file": "file with the API's key"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverPlan:
+    """What the options say of the receiver; None: it is asked for."""
+
+    url: str | None
+    events: str | None
+
+
+def _lead(guide: Guide, answers: SetupAnswers, path: Path, known: Choices, wanted: ReceiverPlan | None) -> int:
+    """Do the steps up to the checks; the exit code."""
+    there = path.is_file()
+    guide.heading("Step 1 of 6: find FacturaScripts")
+    if there:
+        say(f"{path} is there, and stays as it is.")
+    else:
+        known = choose(guide, answers, known, path)
+    config = quiet_configuration(guide.session) if there else Config()
+    allowed = config.dispatch.allow_private or known.allow_private or "private" in answers.given
+    if wanted is not None:
+        guide.heading("Step 2 of 6: choose the receiver")
+        asked = ReceiverQuestions(guide, answers, config, allowed)
+        wanted = _chosen(asked, wanted, there=there)
+        allowed = asked.private
+    guide.heading("Step 3 of 6: write the configuration")
+    if not there:
+        write(guide, path, replace(known, allow_private=allowed))
+    elif allowed and not config.dispatch.allow_private:
+        allow_private(path)
+    else:
+        say(f"Nothing to do: {path} is there.")
+    config = quiet_configuration(guide.session)
     for source in select_sources(config, ()):
         _install(guide, source)
-    if no_endpoint:
-        guide.heading("Create the outbox")
+    if wanted is None:
+        guide.heading("Step 5 of 6: create the outbox")
         guide.run("outbox", "create")
-    refused = receiver is not None and _try_endpoint(guide, config, receiver, events)
-    guide.heading("Check everything")
+    refused = wanted is not None and _try_endpoint(guide, config, wanted)
+    guide.heading("Step 6 of 6: check everything")
     wrong = guide.run("doctor")
-    _offer_unit(guide, config, unit)
     return 1 if refused or wrong else 0
 
 
-def _inside_agreed(guide: Guide, receiver: str) -> bool:
-    """Whether the receiver is plainly inside, and that is wanted."""
-    host = urlsplit(receiver).hostname or ""
-    try:
-        inside = not ip_address(host).is_global
-    except ValueError:
-        inside = host == "localhost"
-    return inside and guide.agreed(f"{host} is this machine or a private network. Allow receivers there?")
+def _chosen(asked: ReceiverQuestions, wanted: ReceiverPlan, *, there: bool) -> ReceiverPlan:
+    """With what was not given: events only for an endpoint that is not there yet."""
+    url = asked.url(wanted.url)
+    if there and run_async(_endpoint(asked.config, url)) is not None:
+        say(f"An endpoint sends to {url} already.")
+        return ReceiverPlan(url, None)
+    return ReceiverPlan(url, asked.events(wanted.events))
 
 
 def _install(guide: Guide, source: SourceConfig) -> None:
-    guide.heading(f"Capture the changes of {source.name}")
+    guide.heading(f"Step 4 of 6: capture the changes of {source.name}")
     command = _INSTALLERS.get(source.capture)
     if command is None:
         say(f"Capture by {source.capture} installs nothing.")
@@ -100,26 +176,25 @@ def _install(guide: Guide, source: SourceConfig) -> None:
     say(f"The SQL, to read or to run by hand: {guide.typed(command, '--dry-run')}")
     if not guide.agreed(f"Install what capture by {source.capture} needs?"):
         raise ConfigError(
-            "Without it no change is captured.", f"When it is wanted: {guide.typed(command)}; then cdc setup again."
+            "Without it no change is captured.", f"To continue later: {guide.typed(command)}, then cdc setup again."
         )
     guide.run(command, "--source", source.name)
 
 
-def _try_endpoint(guide: Guide, config: Config, receiver: str, events: str | None) -> bool:
+def _try_endpoint(guide: Guide, config: Config, wanted: ReceiverPlan) -> bool:
     """Add it, if it is not there yet, and send it a test event; whether it refused that."""
-    guide.heading("Add an endpoint")
-    found = run_async(_endpoint(config, receiver))
+    assert wanted.url is not None, "it was asked for"
+    guide.heading("Step 5 of 6: add the receiver, and send it a test event")
+    found = run_async(_endpoint(config, wanted.url))
     if found is None:
-        wanted = events or guide.answer("Which events (invoice.paid,receipt.*; * for all)?", "--events PATTERN", "*")
-        guide.run("endpoint", "add", receiver, "--events", wanted)
-        found = run_async(_endpoint(config, receiver))
+        guide.run("endpoint", "add", wanted.url, "--events", wanted.events or "*")
+        found = run_async(_endpoint(config, wanted.url))
         assert found is not None, "it was added"
     else:
         say(f"{found.id} is there already.")
-    guide.heading("Send it a test event")
     refused = guide.run("endpoint", "test", found.id) != 0
     if refused:
-        say(f"When the receiver is mended: {guide.typed('endpoint', 'test', found.id)}")
+        say(f"When the receiver works: {guide.typed('endpoint', 'test', found.id)}")
     return refused
 
 
@@ -133,7 +208,7 @@ async def _endpoint(config: Config, url: str) -> Endpoint | None:
 
 
 def _offer_unit(guide: Guide, config: Config, unit: Path | None) -> None:
-    guide.heading("Run")
+    guide.heading("Next: run it")
     guide.show("run")
     command = guide.typed("service", "unit")
     if unit is None:

@@ -10,64 +10,86 @@ from pathlib import Path
 from cdc.cli.asynchronous import run_async
 from cdc.cli.guide import Guide
 from cdc.cli.output import say
-from cdc.config import DEFAULT_FILE, SourceConfig
-from cdc.config.load import find_config, load_config
+from cdc.cli.setup_answers import SetupAnswers
+from cdc.config import SourceConfig
+from cdc.config.load import load_config
 from cdc.config.outbox import OutboxConfig
-from cdc.config.scan import find_facturascripts
+from cdc.config.scan import CONFIG_PHP, find_facturascripts
 from cdc.config.show import Choices, check_choices, initial_toml
 from cdc.config.source import RestConfig
-from cdc.model.errors import ConfigError
+from cdc.model.errors import CdcError, ConfigError
 from cdc.runtime.capture import Recommendation, recommend
 from cdc.runtime.rest import api_greeting
 
 _ANOTHER = "another place"
-_WHERE = "Where is FacturaScripts' config.php? Without its database: FacturaScripts' address, https://…"
+_WHERE = "Where is FacturaScripts? Its folder or config.php, or its address (https://…)"
 _PLACE = "--facturascripts PATH (its config.php), --url URL of its database, or --api URL of FacturaScripts itself"
 _WHICH_KEY = "Which file holds a key of its API (Control panel, API keys) and nothing else?"
+_AGAIN = "again"
 
 
-def configure(guide: Guide, known: Choices) -> None:
-    """Write the configuration, if there is none.  ``known.capture``: None, as recommended."""
-    guide.heading("Configure")
-    path = find_config(guide.session.config_path, os.environ, Path.cwd()) or Path(DEFAULT_FILE)
-    if path.is_file():
-        say(f"{path} is there, and stays as it is.")
-        return
-    choices = _placed(guide, known)
+def choose(guide: Guide, answers: SetupAnswers, known: Choices, path: Path) -> Choices:
+    """Return the choices of a new configuration: a FacturaScripts that answers, and a way to capture that it allows.
+
+    ``known``: by options; ``capture``: None, as recommended.  ``path``: of the configuration to be written.  Raises
+    `CdcError` when nobody is there to ask, and something is wrong or missing."""
+    named = known.facturascripts or known.url or known.api
+    choices = _of_place(known, named_place(known, guide, answers)) if not named else known
+    while True:
+        try:
+            choices = _ready(guide, answers, choices, path)
+        except CdcError as error:
+            if not guide.asking:
+                raise
+            guide.problem(error)
+        else:
+            answers.keep(place=str(choices.api or choices.facturascripts or ""))
+            return choices
+        place = guide.answer("Enter: check again. Or another folder, config.php or address", _PLACE, _AGAIN)
+        if place != _AGAIN:
+            choices = _of_place(replace(known, facturascripts=None, url=None, api=None), place)
+
+
+def named_place(known: Choices, guide: Guide, answers: SetupAnswers) -> str:
+    """A path or an address, given before, found or asked for."""
+    if before := answers.given.get("place"):
+        return before
+    if known.capture == "rest":
+        return guide.answer("What is FacturaScripts' address (https://…)?", "--api URL", None)
+    return _found(guide)
+
+
+def _of_place(known: Choices, place: str) -> Choices:
+    if place.startswith(("http://", "https://")):
+        return replace(known, api=place)
+    return replace(known, facturascripts=Path(place).expanduser().absolute())
+
+
+def _ready(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) -> Choices:
     if choices.api is not None:
-        _write(guide, path, _by_api(guide, choices, path))
-        return
+        return _by_api(guide, answers, choices, path)
+    if choices.facturascripts is not None and choices.facturascripts.is_dir():
+        choices = replace(choices, facturascripts=choices.facturascripts / CONFIG_PHP)
     check_choices(choices)
     source = SourceConfig(facturascripts=choices.facturascripts, url=choices.url, password_file=choices.password_file)
     say(f"FacturaScripts' database: {source.connection().describe()}.")
     advice = recommend(source)
     _explain(advice)
-    choices = replace(choices, capture=choices.capture or _usable(advice))
-    _write(guide, path, choices)
+    return replace(choices, capture=_usable(advice, choices.capture))
 
 
-def _placed(guide: Guide, known: Choices) -> Choices:
-    """With a place to read from."""
-    if known.facturascripts or known.url or known.api:
-        return known
-    if known.capture == "rest":
-        return replace(known, api=guide.answer("What is FacturaScripts' address (https://…)?", "--api URL", None))
-    found = _found(guide)
-    if found.startswith(("http://", "https://")):
-        return replace(known, api=found)
-    return replace(known, facturascripts=Path(found).absolute())
-
-
-def _by_api(guide: Guide, choices: Choices, path: Path) -> Choices:
+def _by_api(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) -> Choices:
     """Return the choices with a token that FacturaScripts' API accepts.  ``path``: of the configuration to be written.
     Raises `SourceError` when the API does not accept it, or does not answer."""
     if choices.token_file is None:
-        choices = replace(choices, token_file=Path(guide.answer(_WHICH_KEY, "--token-file FILE", None)).absolute())
+        file = answers.given.get("token_file") or guide.answer(_WHICH_KEY, "--token-file FILE", None)
+        choices = replace(choices, token_file=Path(file).expanduser().absolute())
     check_choices(choices)
     rest = RestConfig(url=choices.api, token_file=choices.token_file)
     say(run_async(api_greeting(SourceConfig(capture="rest", rest=rest), _outbox(path))))
-    say('Chosen: capture = "rest": what differs between two looks is told, minutes later, and no more than that.')
-    say("  Where the database can be reached, triggers or its log see every change, at once: docs/sources.md.")
+    answers.keep(token_file=str(choices.token_file))
+    say('Capture = "rest": FacturaScripts is asked every few minutes, and what differs is reported.')
+    say("  Triggers or the log of its database see every change, at once: docs/sources.md.")
     return choices
 
 
@@ -90,27 +112,34 @@ def _found(guide: Guide) -> str:
 
 
 def _explain(advice: Recommendation) -> None:
-    other = advice.other
-    say(f'Recommended: capture = "{advice.route.capture}": {advice.why}.')
-    say(
-        f'  "{other.capture}" cannot be had now: {other.problem}'
-        if other.problem
-        else f'  "{other.capture}" can be had too.'
+    route, other = advice.route, advice.other
+    if route.problem:
+        return  # it is an error, which says the rest
+    say(f'Recommended: capture = "{route.capture}": {advice.why}.')
+    say(f'  "{other.capture}" is possible too.' if not other.problem else f'  "{other.capture}" is not possible now:')
+    for line in (other.problem, *other.fix.splitlines()):
+        say(*([f"    {line}"] if line else []))
+
+
+def _usable(advice: Recommendation, wanted: str | None) -> str:
+    """The recommended way, or the one that was asked for.  Raises `ConfigError` when it is not possible."""
+    routes = [advice.route, advice.other]
+    among = [route for route in routes if wanted in (None, route.capture)]
+    if not among:
+        raise ConfigError(
+            f"Capture by {wanted} is not for this database.", f"It has {' and '.join(each.capture for each in routes)}."
+        )
+    if not among[0].problem:
+        return among[0].capture
+    problems = " ".join(f"By {route.capture}: {route.problem}" for route in among)
+    fixes = [f"For {route.capture}: {route.fix}" for route in among if route.fix]
+    raise ConfigError(
+        f"Changes cannot be captured yet. {problems}",
+        "\n".join([*fixes, "Then run cdc setup again; or do without the database: cdc setup --api URL."]),
     )
 
 
-def _usable(advice: Recommendation) -> str:
-    """Raises `ConfigError` when changes cannot be captured at all."""
-    route, other = advice.route, advice.other
-    if route.problem:
-        raise ConfigError(
-            f"Changes cannot be captured yet. By {route.capture}: {route.problem} By {other.capture}: {other.problem}",
-            "Mend one of the two, then run cdc setup again; or do without the database: cdc setup --api URL.",
-        )
-    return route.capture
-
-
-def _write(guide: Guide, path: Path, choices: Choices) -> None:
+def write(guide: Guide, path: Path, choices: Choices) -> None:
     text = initial_toml(choices)
     guide.say_command(f"{shlex.join(['cdc', 'config', 'init', *_options(choices)])} > {shlex.quote(str(path))}")
     try:

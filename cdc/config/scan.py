@@ -159,18 +159,26 @@ def _text(value: str) -> str:
 
 
 def append(file: Path, text: str) -> None:
-    """Add to the configuration file, which is made if it is not there; at once, or not at all.  Raises `ConfigError`
-    when the whole would not be valid, or cannot be written."""
-    file = file.resolve()
+    """Add to the configuration file, which is made if it is not there.  Raises as `rewrite`."""
     try:
         before = file.read_text(encoding="utf-8") if file.exists() else ""
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.", "Choose another: --config PATH.") from error
+    rewrite(file, before + ("" if not before else "\n" if before.endswith("\n") else "\n\n") + text)
+
+
+def rewrite(file: Path, text: str) -> None:
+    """Replace the configuration file, at once or not at all.  Raises `ConfigError` when it is not valid, or cannot
+    be written."""
+    file = file.resolve()
+    try:
         number, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         draft = Path(name)
     except OSError as error:
         raise ConfigError(f"{file} cannot be changed: {error.strerror}.", "Choose another: --config PATH.") from error
     try:
         with os.fdopen(number, "w", encoding="utf-8") as out:
-            out.write(before + ("" if not before else "\n" if before.endswith("\n") else "\n\n") + text)
+            out.write(text)
             out.flush()
             os.fsync(out.fileno())
         load_config(draft)
@@ -187,29 +195,29 @@ _PLACES: Final = (
     "var/www/config.php",
     "var/www/*/config.php",
     "var/www/html/*/config.php",
+    "var/www/*/public/config.php",
     "var/www/*/public_html/config.php",
     "var/www/*/htdocs/config.php",
     "var/www/vhosts/*/httpdocs/config.php",
     "srv/www/*/config.php",
     "srv/http/*/config.php",
     "srv/*/config.php",
+    "srv/*/public/config.php",
+    "srv/*/public_html/config.php",
     "usr/share/nginx/html/config.php",
     "usr/share/nginx/html/*/config.php",
     "home/*/public_html/config.php",
+    "home/*/public_html/*/config.php",
     "home/*/www/config.php",
     "opt/lampp/htdocs/*/config.php",
 )
 
 
 def find_facturascripts(here: Path, root: Path = Path("/")) -> list[Path]:
-    """Those that can be read: the one in the folder ``here`` first, then by path."""
+    """Installations, also those that this account may not read: in the folder ``here`` first, then by path."""
     found = {path for place in _PLACES for path in root.glob(place)}
-    return [path for path in (here / "config.php", *sorted(found - {here / "config.php"})) if _is_one(path)]
-
-
-def _is_one(path: Path) -> bool:
-    """What cannot be read cannot be used either."""
-    try:
-        return _MARK in read_regular(path, LARGEST)
-    except OSError:
-        return False
+    return [
+        path
+        for path in (here / "config.php", *sorted(found - {here / "config.php"}))
+        if os.path.lexists(path) and _is_theirs(path)
+    ]

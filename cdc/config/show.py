@@ -145,6 +145,18 @@ def _check_api(choices: Choices, api: str) -> None:
         )
 
 
+def allowing_private(text: str) -> str:
+    """The text of a configuration, with receivers inside allowed."""
+    line = "allow_private = true"
+    table = re.search(r"^\[dispatch\][^\n]*\n", text, re.MULTILINE)
+    if table is None:
+        return f"{text.rstrip()}\n\n[dispatch]\n{line}\n"
+    head, rest = text[: table.end()], text[table.end() :]
+    inner, *following = re.split(r"^(?=\[)", rest, maxsplit=1, flags=re.MULTILINE)
+    changed, found = re.subn(r"^[ \t]*allow_private[ \t]*=.*$", line, inner, count=1, flags=re.MULTILINE)
+    return head + (changed if found else f"{line}\n{inner}") + "".join(following)
+
+
 def _set(text: str, table: str, option: str, value: str | bool) -> str:
     """The option's line in its table, whether it is a comment or not, says this."""
     head, begin, rest = text.partition(f"\n[{table}]\n")

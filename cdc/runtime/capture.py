@@ -93,10 +93,12 @@ def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], li
 
 @dataclass(frozen=True, slots=True)
 class CaptureRoute:
-    """``capture``: as `[source.…] capture` names it.  ``problem``: why it cannot be had; empty: it can."""
+    """``capture``: as `[source.…] capture` names it.  ``problem``: why it cannot be had; empty: it can.  ``fix``: the
+    statement or setting that it lacks."""
 
     capture: str
     problem: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _triggers(source: SourceConfig) -> CaptureRoute:
         obstacle: CdcError | None = installer(source).plan_install(wanted).obstacle
     except CdcError as error:
         obstacle = error
-    return CaptureRoute("triggers", str(obstacle or ""))
+    return CaptureRoute("triggers", obstacle.message, obstacle.hint) if obstacle else CaptureRoute("triggers")
 
 
 def _log(source: SourceConfig) -> CaptureRoute:
@@ -140,6 +142,6 @@ def _log(source: SourceConfig) -> CaptureRoute:
             return route
         found = binlog_inspector(by_log).findings(readable(by_log), None)
     except CdcError as error:
-        return CaptureRoute(route.capture, error.message)
-    wrong = [finding.detail for finding in found if finding.severity is Severity.WRONG]
-    return CaptureRoute(route.capture, wrong[0] if wrong else "")
+        return CaptureRoute(route.capture, error.message, error.hint)
+    wrong = [finding for finding in found if finding.severity is Severity.WRONG]
+    return CaptureRoute(route.capture, wrong[0].detail, wrong[0].mend) if wrong else route

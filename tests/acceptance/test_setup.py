@@ -8,18 +8,24 @@ import os
 import pty
 import re
 import shlex
+import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from cdc.config import load_config
 from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.facturascripts_api import TOKEN, Api, serving
+from support.waiting import HANG_SECONDS
 
+CTRL_C = "\x03"
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
 
 
@@ -107,33 +113,91 @@ async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -
     inbox = Inbox()
     async with receiving(inbox) as url:
         answers = {
-            "Where shall the first events be sent": url,
-            "Allow receivers there?": "y",
             "Use it?": "y",
-            "Install what capture by triggers needs?": "",
+            "To which URL": url,
+            "Allow receivers there?": "y",
             "Which events": "invoice.*,customer.created",
+            "Install what capture by triggers needs?": "",
         }
         code, said = await asyncio.to_thread(_typed, folder, answers)
     assert code == 0, said
+    assert said.index("This leads to the first signed webhook") < said.index("Use it?")
     assert [event["event"] for event in inbox.events] == ["endpoint.test"]
     (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
     assert endpoint["events"] == ["invoice.*", "customer.created"]
 
 
-def _typed(folder: Path, answers: dict[str, str]) -> tuple[int, str]:
-    """`cdc setup` at a terminal: each question is answered when it is asked; exit code, and all that was seen."""
+def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, str]:
+    """`cdc setup` at a terminal: each question is answered when it is asked, by a list one answer after the other;
+    exit code, and all that was seen.  `CTRL_C` interrupts."""
     leader, follower = pty.openpty()
     with closing(os.fdopen(leader, "rb+", buffering=0)) as terminal:
         command = [sys.executable, "-m", "cdc", "setup"]
         process = subprocess.Popen(command, cwd=folder, stdin=follower, stdout=follower, stderr=follower)
         os.close(follower)
-        seen, left = "", dict(answers)
+        seen, answered, left = "", 0, {q: [a] if isinstance(a, str) else list(a) for q, a in answers.items()}
         with suppress(OSError):  # it has ended: nobody holds the other side
             while part := terminal.read(4096):
                 seen += part.decode(errors="replace")
-                for question in [each for each in left if each in seen]:
-                    terminal.write(f"{left.pop(question)}\n".encode())
-        return process.wait(60), seen
+                if question := next((each for each in left if left[each] and each in seen[answered:]), None):
+                    answered, answer = len(seen), left[question].pop(0)
+                    if answer == CTRL_C:
+                        process.send_signal(signal.SIGINT)
+                    else:
+                        terminal.write(f"{answer}\n".encode())
+        return process.wait(HANG_SECONDS), seen
+
+
+async def test_wrong_answers_are_asked_again_and_nothing_is_changed_before(
+    postgres_erp: Database, tmp_path: Path
+) -> None:
+    folder, run = _facturascripts(tmp_path / "fs", postgres_erp), tmp_path / "run"
+    run.mkdir()
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        answers = {
+            "Where is FacturaScripts?": str(tmp_path / "nowhere"),
+            "Enter: check again": str(folder),
+            "To which URL": ["ftp://shop.example", url.removeprefix("http://")],
+            "Allow receivers there?": "y",
+            "Which events": ["invoice.payed", CTRL_C],
+        }
+        code, said = await asyncio.to_thread(_typed, run, answers)
+        assert code == 130, said
+        assert "nowhere cannot be read: No such file or directory." in said
+        assert "is not http or https" in said
+        assert f"Taken as {url}" in said
+        assert "Did you mean invoice.paid" in said
+        assert "Stopped at: Step 2 of 6" in said
+        assert "cdc setup continues there" in said
+        kept = run / ".cdc-setup.json"
+        assert [path.name for path in run.iterdir()] == [kept.name], "nothing else is written"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        assert postgres_erp.info.password not in kept.read_text(encoding="utf-8")
+        rest = {"Continue with these answers?": "", "Which events": "invoice.*", "Install what": ""}
+        code, said = await asyncio.to_thread(_typed, run, rest)
+        assert code == 0, said
+    assert "To which URL" not in said
+    assert not kept.exists()
+    assert [event["event"] for event in inbox.events] == ["endpoint.test"]
+    (endpoint,) = json.loads(Consumer(run).run("endpoint", "list", "--json"))["endpoints"]
+    assert (endpoint["url"], endpoint["events"]) == (url, ["invoice.*"])
+
+
+async def test_yes_to_a_private_receiver_changes_a_configuration_that_is_there(
+    postgres_erp: Database, tmp_path: Path
+) -> None:
+    folder = _facturascripts(tmp_path / "fs", postgres_erp)
+    made = _cdc(folder, "setup", "--facturascripts", ".", "--no-endpoint", "--yes")
+    assert made.returncode == 0, made.stderr
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        answers = {"To which URL": url, "Allow receivers there?": "y", "Which events": "*", "Install what": ""}
+        code, said = await asyncio.to_thread(_typed, folder, answers)
+    assert code == 0, said
+    assert "now has allow_private = true" in said
+    assert load_config(folder / "cdc.toml", environment={}).dispatch.allow_private
+    assert [event["event"] for event in inbox.events] == ["endpoint.test"]
 
 
 async def test_without_a_database_through_the_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,10 +219,10 @@ async def test_without_a_database_through_the_api(tmp_path: Path, monkeypatch: p
         by_hand = await asyncio.to_thread(_cdc, flags, *shlex.split(_printed(done.stderr)[0].partition(" > ")[0])[1:])
         assert by_hand.stdout == (flags / "cdc.toml").read_text(encoding="utf-8")
         answers = {
-            "Where shall the first events be sent": url,
-            "Allow receivers there?": "y",
-            "Without its database": api.url,
+            "Where is FacturaScripts?": api.url,
             "Which file holds a key": "token",
+            "To which URL": url,
+            "Allow receivers there?": "y",
             "Which events": "customer.*",
         }
         code, said = await asyncio.to_thread(_typed, typed, answers)
@@ -180,8 +244,9 @@ async def test_an_api_that_lets_nobody_in_leaves_nothing_half_done(tmp_path: Pat
 
 def test_with_nobody_there_it_names_what_to_say(postgres_erp: Database, tmp_path: Path) -> None:
     folder = _facturascripts(tmp_path / "fs", postgres_erp)
-    asked = _cdc(folder, "setup")
+    asked = _cdc(folder, "setup", "--facturascripts", "config.php")
     assert (asked.returncode, "Say --to URL." in asked.stderr) == (2, True), asked.stderr
+    assert not (folder / "cdc.toml").exists(), "nothing is half done"
     asked = _cdc(folder, "setup", "--no-endpoint", "--facturascripts", "config.php")
     assert (asked.returncode, "Say --yes." in asked.stderr) == (2, True), asked.stderr
     inside = postgres_erp.info
@@ -211,7 +276,10 @@ def test_the_usual_account_of_a_mysql_erp_is_told_the_grant_before_anything_is_i
         assert (done.returncode, grant in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "cdc.toml").exists(), "nothing is half done"
         done = _cdc(tmp_path, *setup, "--capture", "triggers")
-        assert (done.returncode, grant in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, grant in done.stderr) == (2, True), done.stderr
+        assert not (tmp_path / "cdc.toml").exists(), "nothing is half done"
+        initial = _cdc(tmp_path, "config", "init", *where, "--password-file", str(password), "--capture", "triggers")
+        (tmp_path / "cdc.toml").write_text(initial.stdout, encoding="utf-8")
         dry = _cdc(tmp_path, "install-triggers", "--dry-run")
         assert (dry.returncode, grant in dry.stderr, "CREATE DEFINER" in dry.stdout) == (0, True, True), dry.stderr
         assert ours() == []
