@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from cdc.model.log_filter import searched
 from cdc.model.pattern import matches
 from cdc.model.toml_lines import FilePlace
 
@@ -44,6 +45,14 @@ class Label:
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.code, self.name, self.total)))
+
+    def searched(self, data: Mapping[str, Any]) -> tuple[str, str]:
+        """Code and name as searches compare them."""
+        return _searched(data.get(self.code)), _searched(data.get(self.name))
+
+
+def _searched(value: object) -> str:
+    return searched(value) if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,7 @@ def _map_existing(plans: Plans, changes: Iterable[RowChange], existing: Existing
             Event(
                 ids[table].of(change.key, record), plan.existing, context.source, table, record,
                 plan.decode(change.key), data, None, change.time, context.token, only_to=existing.endpoint,
+                labels=plan.label.searched(data),
             )
         )  # fmt: skip
 
@@ -356,12 +357,12 @@ def _emit(
     record = record_name(table, change.key)
     former = None if change.former_key is None else record_name(table, change.former_key)
     data, previous = _shown(plan, change, images, context)
-    key = plan.decode(change.key)
+    key, labels = plan.decode(change.key), plan.label.searched(data)
     shared = event_ids(context.source, context.token, table, change.ordinal, context.named_by(change.first_time))
     context.events += [
         Event(
             event_id(shared, name, record), name, context.source, table, record, key, data, previous,
-            change.time, context.token, inferred, former, context.observed,
+            change.time, context.token, inferred, former, context.observed, "", labels,
         )
         for name, inferred in names
     ]  # fmt: skip

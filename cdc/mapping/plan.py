@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, Child, Entity
+from cdc.mapping.entity import LINES, Child, Entity, Label
 from cdc.mapping.html import as_is, decode_row
 from cdc.mapping.rule import SESSION_COLUMN, STATE_COLUMN, Rule, Test, compile_rule
 from cdc.model.backfill import EXISTING
@@ -66,6 +66,7 @@ class TablePlan:
     lines_noise: frozenset[str]
     decode: Callable[[Row], Row]
     existing: str | None
+    label: Label
 
 
 _ROW_EVENT_NAMES = {
@@ -127,6 +128,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
         decode=decode_row if catalogue.decode_html else as_is,
         existing=existing if catalogue.enabled(existing) else None,
+        label=entity.label,
     )
 
 

@@ -56,6 +56,7 @@ class Event(NamedTuple):
     lines and receipts as lists of rows; ``previous``: old values of changed columns, and of
     lines (updates only).
     ``observed``: concluded from two looks at the row: what it was in between is not known.
+    ``labels``: code and name by which people search the record, in small letters; empty where it has none.
     ``only_to``: id of the one endpoint that is to get it; empty: all that want it.
     """
 
@@ -73,3 +74,4 @@ class Event(NamedTuple):
     renamed_from: str | None = None
     observed: bool = False
     only_to: str = ""
+    labels: tuple[str, str] = ("", "")

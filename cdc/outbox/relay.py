@@ -95,6 +95,8 @@ async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger)
         "record": [event.record for event in numbered.values()],
         "time": [event.time for event in numbered.values()],
         "payload": [payload for _, payload in new.values()],
+        "label_code": [event.labels[0] or None for event in numbered.values()],
+        "label_name": [event.labels[1] or None for event in numbered.values()],
     }
     await db.write_each("insert_event", columns)
     return numbered

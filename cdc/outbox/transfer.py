@@ -45,7 +45,7 @@ class TransferPart(StrEnum):
 #: The columns of each part; by the first, or all that name a row, they are read in order.
 COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
     TransferPart.ENDPOINTS: ("number", "endpoint", "removed_at"),
-    TransferPart.EVENTS: ("sequence", "id", "name", "source", "record", "time", "payload"),
+    TransferPart.EVENTS: ("sequence", "id", "name", "source", "record", "time", "payload", "label_code", "label_name"),
     TransferPart.DELIVERIES: (
         "id", "event", "endpoint", "lane", "state", "due", "attempts", "worker", "created_at", "finished_at",
     ),

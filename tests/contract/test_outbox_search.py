@@ -161,6 +161,28 @@ async def test_a_text_is_looked_for_in_the_newest_events_only(
     assert await events_found(outbox, text="same") == ["evt_3", "evt_4"]
 
 
+async def test_a_code_or_a_name_is_found_however_old(outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (memory_log, postgres_search, sqlite_search):
+        monkeypatch.setattr(module, "TEXT_EVENTS", 1)
+    await outbox.add_endpoint(endpoint())
+    await store(
+        outbox,
+        event(1, labels=("fac2026a12", "talleres ruiz & hijos, s.l.")),
+        event(2, labels=("fac2026a123", "")),
+        event(3, labels=("fac2026b1", "ñandú")),
+        event(4, labels=("", "")),
+        event(5, data={"note": "talleres"}),
+    )
+    assert await found(outbox, text="FAC2026A12") == ["evt_2", "evt_1"]
+    assert await found(outbox, text="Talleres Ruiz", record="facturascli:1") == ["evt_1"]
+    assert await found(outbox, text="talleres") == ["evt_5", "evt_1"]
+    assert await found(outbox, text="Ñandú ") == ["evt_3"]
+    assert await events_found(outbox, text="fac2026") == ["evt_1", "evt_2", "evt_3"]
+    assert await found(outbox, text="Ruiz") == []
+    await outbox.expunge(["evt_1"], at(9))
+    assert await found(outbox, text="Talleres Ruiz") == []
+
+
 async def test_events_by_their_ids(outbox: OutboxStore) -> None:
     await store(outbox, event(1), event(2), event(3))
     found = await outbox.events_of(["evt_3", "evt_1", "evt_none"])

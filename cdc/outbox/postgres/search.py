@@ -13,7 +13,7 @@ from string import Template
 from typing import Any, Final, Protocol
 
 from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter, label_range
 from cdc.model.pattern import check_pattern, matches
 from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.postgres.rows import storable
@@ -43,6 +43,8 @@ _UNTIL: Final = 'chosen."time" < %(until)s'
 _TEXT: Final = (
     "chosen.sequence > (SELECT max(sequence) FROM cdc_outbox.event) - %(text_events)s"
     " AND position(%(text)s::bytea IN chosen.payload) > 0"
+    " UNION ALL SELECT sequence FROM cdc_outbox.event WHERE label_code >= %(label)s AND label_code < %(label_end)s"
+    " UNION ALL SELECT sequence FROM cdc_outbox.event WHERE label_name >= %(label)s AND label_name < %(label_end)s"
 )
 _SPAN: Final = (
     "SELECT count(*), min(sequence), max(sequence) FROM"
@@ -168,8 +170,9 @@ async def of_deliveries(db: Queries, which: DeliveryFilter) -> PostgresSearch:
 async def _look_up(db: Queries, which: EventFilter, search: PostgresSearch, column: str) -> None:
     """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
     if which.text is not None:
-        text = text_in_payload(which.text)
-        search.add(_LOOKED_UP.format(column=column, terms=_TEXT), text=text, text_events=TEXT_EVENTS)
+        text, (first, end) = text_in_payload(which.text), label_range(storable(which.text))
+        given = {"text": text, "text_events": TEXT_EVENTS, "label": first, "label_end": end}
+        search.add(_LOOKED_UP.format(column=column, terms=_TEXT), **given)
         search.few = True
     if which.event_id is not None:
         search.few = True

@@ -17,7 +17,7 @@ from string import Template
 from typing import Any, Final
 
 from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter, label_range
 from cdc.model.pattern import check_pattern, matches
 from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.shared import text_in_payload
@@ -35,7 +35,9 @@ _WINDOW: Final = (
 )
 _TEXT: Final = (
     "event.sequence IN (SELECT sequence FROM event WHERE sequence > (SELECT MAX(sequence) FROM event) - :text_events"
-    " AND instr(payload, :text) > 0)"
+    " AND instr(payload, :text) > 0"
+    " UNION ALL SELECT sequence FROM event WHERE label_code >= :label AND label_code < :label_end"
+    " UNION ALL SELECT sequence FROM event WHERE label_name >= :label AND label_name < :label_end)"
 )
 _IN_WINDOW: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE time >= :since AND time < :until LIMIT :most)"
 _SPAN: Final = (
@@ -166,7 +168,10 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
         terms.append("+event.time >= :since AND +event.time < :until")
         parameters |= _time(which)
     if which.text is not None:
-        parameters |= {"text": text_in_payload(which.text), "text_events": TEXT_EVENTS}
+        first, end = label_range(which.text)
+        parameters |= {
+            "text": text_in_payload(which.text), "text_events": TEXT_EVENTS, "label": first, "label_end": end,
+        }  # fmt: skip
     return terms, parameters
 
 

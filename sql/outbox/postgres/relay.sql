@@ -8,9 +8,9 @@ SELECT (SELECT COALESCE(max(sequence), 0) FROM cdc_outbox.event),
 
 -- name: insert_event
 -- Events that are not stored yet.
-INSERT INTO cdc_outbox.event (sequence, id, name, source, record, "time", payload)
+INSERT INTO cdc_outbox.event (sequence, id, name, source, record, "time", payload, label_code, label_name)
 SELECT * FROM unnest(:sequence::bigint[], :id::text[], :name::text[], :source::text[],
-                     :record::text[], :time::timestamptz[], :payload::bytea[])
+                     :record::text[], :time::timestamptz[], :payload::bytea[], :label_code::text[], :label_name::text[])
 
 -- name: insert_delivery
 -- Deliveries in order: active where the lane (merges followed) has nothing unfinished, else waiting.

@@ -46,7 +46,7 @@ WHERE delivery.event = ANY (:events::bigint[]) AND attempt.delivery = delivery.i
 
 -- name: empty_payloads
 -- Payloads of events, for good.
-UPDATE cdc_outbox.event SET payload = ''
+UPDATE cdc_outbox.event SET payload = '', label_code = NULL, label_name = NULL
 WHERE sequence = ANY (:events::bigint[]) AND octet_length(payload) > 0
 
 -- name: cancel_events

@@ -4,8 +4,8 @@ SELECT id FROM event WHERE id IN (SELECT value FROM json_each(:ids))
 
 -- name: insert_event
 -- One event that is not stored yet.
-INSERT INTO event (sequence, id, name, source, record, time, payload)
-VALUES (:sequence, :id, :name, :source, :record, :time, :payload)
+INSERT INTO event (sequence, id, name, source, record, time, payload, label_code, label_name)
+VALUES (:sequence, :id, :name, :source, :record, :time, :payload, :label_code, :label_name)
 
 -- name: insert_delivery
 -- One delivery: active when its lane (merges followed) has nothing unfinished, else it waits.

@@ -33,7 +33,8 @@ WHERE answer <> '' AND delivery IN (SELECT id FROM delivery WHERE event IN (SELE
 
 -- name: empty_payloads
 -- Payloads of events (a JSON list of sequences), for good.
-UPDATE event SET payload = x'' WHERE sequence IN (SELECT value FROM json_each(:events)) AND length(payload) > 0
+UPDATE event SET payload = x'', label_code = NULL, label_name = NULL
+WHERE sequence IN (SELECT value FROM json_each(:events)) AND length(payload) > 0
 
 -- name: cancel_events
 -- Ends every unfinished delivery of events (a JSON list of sequences); where they stood in line.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import orjson
 
 from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter, searched
 from cdc.model.pattern import check_pattern, matches
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import cursor_of, delivery_number, place_text, text_in_payload
@@ -51,23 +52,25 @@ class MemoryLog(MemoryTables):
     def _found(self, which: DeliveryFilter) -> list[Delivery]:
         """Oldest events first."""
         check(which)
-        searched = self._searched(which)
-        found = [
-            each for each in self._deliveries.values() if each.sequence > searched and self._fits_delivery(each, which)
-        ]
-        return sorted(found, key=place_in_log)
+        return sorted(
+            (each for each in self._deliveries.values() if self._fits_delivery(each, which)), key=place_in_log
+        )
 
-    def _searched(self, which: EventFilter) -> int:
-        """The sequence behind which events are looked at."""
-        newest = max((each.sequence for each in self._events.values()), default=0)
-        return 0 if which.text is None else newest - TEXT_EVENTS
+    def _fits_event(self, event: StoredEvent, which: EventFilter) -> bool:
+        if which.text is None:
+            return fits(event, which)
+        newest = next(reversed(self._events.values())).sequence
+        wanted = searched(which.text)
+        if any(wanted and label.startswith(wanted) for label in self._labels.get(event.id, ())):
+            return fits(event, replace(which, text=None))
+        return event.sequence > newest - TEXT_EVENTS and fits(event, which)
 
     def _fits_delivery(self, delivery: Delivery, which: DeliveryFilter) -> bool:
         return (
             which.endpoint_id in {None, delivery.endpoint_id}
             and (which.endpoint_ids is None or delivery.endpoint_id in which.endpoint_ids)
             and which.state in {None, delivery.state}
-            and fits(self._events[delivery.event.id], which)
+            and self._fits_event(self._events[delivery.event.id], which)
         )
 
     async def delivery(self, delivery_id: str) -> DeliveryView | None:
@@ -103,8 +106,7 @@ class MemoryLog(MemoryTables):
 
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         check(which)
-        behind = max(after, self._searched(which))
-        found = (event for event in self._events.values() if event.sequence > behind and fits(event, which))
+        found = (event for event in self._events.values() if event.sequence > after and self._fits_event(event, which))
         return list(islice(found, limit))
 
     async def search_events(

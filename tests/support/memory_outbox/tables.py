@@ -100,6 +100,7 @@ class MemoryTables:
         self._refusals: dict[str, str] = {}  # by API
         self._events: dict[str, StoredEvent] = {}  # in the order of their sequences
         self._payloads: dict[str, bytes] = {}  # of each event
+        self._labels: dict[str, tuple[str, str]] = {}  # of each event that was not expunged
         self._endpoints: dict[str, Endpoint] = {}
         self._removed: dict[str, tuple[str, str]] = {}
         self._deliveries: dict[int, Delivery] = {}  # by their numbers, in order
@@ -112,6 +113,7 @@ class MemoryTables:
         newest = next(reversed(self._events.values()), None)
         sequence = newest.sequence + 1 if newest else 1
         self._payloads[event.id] = payload
+        self._labels[event.id] = event.labels
         self._events[event.id] = StoredEvent(
             sequence, event.id, event.name, event.source, event.record, event.time, orjson.loads(payload)
         )

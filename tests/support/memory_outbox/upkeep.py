@@ -179,6 +179,7 @@ class MemoryUpkeep(MemoryLog):
     def _empty(self, event_id: str) -> None:
         self._events[event_id] = replace(self._events[event_id], payload={})
         self._payloads[event_id] = b""
+        self._labels.pop(event_id, None)
         for delivery in self._deliveries.values():
             if delivery.event.id == event_id:
                 delivery.payload = b""

@@ -31,7 +31,7 @@ def db() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate_sqlite(connection, Path("outbox.db"))
         rows = [(number, f"evt_{number}", name, "main", "a:1", number, b"{}") for number, name in enumerate(NAMES, 1)]
-        connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", rows)
         yield connection
 
 
