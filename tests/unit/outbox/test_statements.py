@@ -53,7 +53,13 @@ def test_times_and_lists_are_python_values_in_both_directions() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate_sqlite(connection, Path("outbox.db"))
     db = SqliteDatabase(connection)
-    columns = {"sequence": [1, 2], "id": ["evt_1", "evt_2"], "name": ["a.b", "a.b"], "source": ["main", "main"]}
+    columns: dict[str, list[object]] = {
+        "sequence": [1, 2],
+        "id": ["evt_1", "evt_2"],
+        "name": ["a.b", "a.b"],
+        "source": ["main", "main"],
+    }
+    columns |= {"label_code": ["f1", None], "label_name": [None, None]}
     finished(db.write_each("insert_event", {**columns, "time": [NOW, NOW], "payload": [b"{}", b""]}, record="r"))
     (first, _) = finished(db.rows("events_after", after=0, limit=9))
     assert first == (1, "evt_1", "a.b", "main", "r", NOW, b"{}")
