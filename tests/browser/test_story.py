@@ -107,9 +107,10 @@ async def _add_endpoint(tab: Tab, url: str) -> str:
 
 
 async def _send_test(tab: Tab, receiver: Receiver, secret: str) -> None:
+    await tab.field("Test event").select_option("endpoint.test")
     await tab.button("Send a test").click()
     await expect(tab.page.get_by_role("status")).to_contain_text("204")
-    await receiver.got("invoice.paid")
+    await receiver.got("endpoint.test")
     sent = receiver.inbox.received[-1]
     assert verify(secret, sent.headers, sent.body, datetime.now(UTC)).verified
     shown = tab.page.locator("#test")
