@@ -131,7 +131,7 @@ async def _see_it_live(tab: Tab, database: Database, receiver: Receiver) -> None
     await tab.page.evaluate("window.stayed = true")
     database.execute(INVOICE)
     await receiver.got("invoice.created")
-    row = tab.page.get_by_role("row").filter(has_text=RECORD)
+    row = tab.page.get_by_role("row").filter(has=tab.page.locator(f"[title='{RECORD}']"))
     await expect(row).to_contain_text("invoice.created")
     await expect(row).to_contain_text(tab.text("delivered"))
     assert await tab.page.evaluate("window.stayed"), "the page was loaded anew"
