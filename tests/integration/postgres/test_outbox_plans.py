@@ -43,7 +43,7 @@ ACCESS = set(re.findall(r"^-- name: (\w+)", load("outbox/access.sql"), re.MULTIL
 STATEMENTS = sorted(postgres_statements().keys() - SCRIPTS - ACCESS)
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "latest": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}),
-    "created_at": NOW,
+    "created_at": NOW, "minute": NOW, "counters": Jsonb([]),
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
     "row_count": 3, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
@@ -51,7 +51,7 @@ VALUES: dict[str, Any] = {
 LISTS: dict[str, Any] = {
     "payload": [b"x"], "time": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
     "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
-    "events": [1], "since": [NOW],
+    "events": [1], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
 }  # fmt: skip
 #: statements that name the endpoint by its id
 _BY_ID = ("unfinished", "insert_backfill", "bring_forward", "bring_forward_waiting")
