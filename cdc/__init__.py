@@ -4,4 +4,4 @@ A row change goes one way: ``source`` → ``mapping`` → ``outbox`` → ``dispa
 ``service`` chooses the implementations, ``cli`` is what people type.  `docs/architecture.md` draws it.
 """
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
