@@ -46,7 +46,7 @@ class AtOnce(Executor):
 
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteOutbox]:
-    monkeypatch.setattr("cdc.outbox.sqlite.thread.ThreadPoolExecutor", lambda *_args, **_kwargs: AtOnce())
+    monkeypatch.setattr("cdc.outbox.sqlite.database.ThreadPoolExecutor", lambda *_args, **_kwargs: AtOnce())
     outbox = SqliteOutbox(tmp_path / "outbox.db")
     await outbox.open()
     await outbox.add_endpoint(endpoint(DOWN, "ep_down", rate=RATE))

@@ -108,7 +108,7 @@ def test_the_same_on_uvloop(tmp_path: Path) -> None:
 async def test_a_certificate_that_the_configuration_does_not_have() -> None:
     async with HttpSender() as sender:
         answered = await sender.send(signed_request(url="https://shop.example/", client_certificate="bank"))
-    assert answered.error == "The configuration has no client certificate 'bank', which the endpoint names."
+    assert answered.error == "The configuration has no client certificate named 'bank', which the endpoint names."
 
 
 def encrypted(path: Path) -> str:

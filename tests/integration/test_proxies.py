@@ -218,7 +218,7 @@ async def test_no_inside_address_is_asked_of_a_proxy(proxy: ForwardProxy, host: 
 async def test_a_proxy_that_the_configuration_does_not_have() -> None:
     async with HttpSender() as sender:
         answered = await sender.send(signed_request(url="https://shop.example/", proxy="dmz"))
-    assert answered.error == "The configuration has no proxy 'dmz', which the endpoint names."
+    assert answered.error == "The configuration has no proxy named 'dmz', which the endpoint names."
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
