@@ -91,17 +91,19 @@ class Messages:
         for template in merge(*candidates, key=_vagueness):
             values = template.values(text)
             if values is not None:
-                return _filled(template.translated, values, [self._value(value, depth - 1) for value in values])
+                listed = self._listed(text, depth) if any("; " in value for value in values) else None
+                return listed or _filled(template.translated, values, [self._value(each, depth - 1) for each in values])
         return None
 
     def _value(self, value: str, depth: int) -> str:
         """A single word is a name or a number, never a message."""
-        if " " not in value:
-            return value
-        listed = [self._phrase(each, depth) for each in value.split("; ")] if "; " in value else [None]
-        if None in listed:
-            return self._sentences(value, depth)
-        return "; ".join(each for each in listed if each)
+        return value if " " not in value else self._listed(value, depth) or self._sentences(value, depth)
+
+    def _listed(self, text: str, depth: int) -> str | None:
+        """Return the translation of a list of phrases; None where the text is no list, or something in it no phrase."""
+        each = [self._phrase(part, depth) for part in text.split("; ")] if "; " in text else []
+        known = [phrase for phrase in each if phrase is not None]
+        return "; ".join(known) if known and len(known) == len(each) else None
 
 
 def _vagueness(template: Template) -> int:

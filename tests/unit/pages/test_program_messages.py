@@ -83,6 +83,10 @@ ES = Messages(
             "The table changed: column a was added; column b was int, is bigint.",
             "La tabla ha cambiado: se ha añadido la columna a; la columna b era int y ahora es bigint.",
         ),
+        (
+            "column a was added; column b was added",
+            "se ha añadido la columna a; se ha añadido la columna b",
+        ),
         ("server", "servidor"),
         ("There is no user server.", "No existe el usuario server."),  # a name is not a message
         ("Said by somebody else. There is no user ann.", "Said by somebody else. No existe el usuario ann."),
