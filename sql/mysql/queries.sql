@@ -1,4 +1,5 @@
--- What an installer asks.
+-- What an installer asks.  Each table of information_schema is narrowed by a constant on its own schema column (triggers:
+-- of their table); where it is compared with another table, MariaDB opens the tables of all databases of the server.
 
 -- name: inspect_tables
 -- Base tables of the database (or the one that is named; else NULL), with their engines.
@@ -25,15 +26,15 @@ ORDER BY `TABLE_NAME`, `SEQ_IN_INDEX`
 SELECT k.`CONSTRAINT_NAME`, k.`TABLE_NAME`, k.`COLUMN_NAME`, k.`REFERENCED_TABLE_NAME`, k.`REFERENCED_COLUMN_NAME`,
   r.`DELETE_RULE`, r.`UPDATE_RULE`
 FROM information_schema.KEY_COLUMN_USAGE AS k
-JOIN information_schema.REFERENTIAL_CONSTRAINTS AS r ON r.`CONSTRAINT_SCHEMA` = k.`CONSTRAINT_SCHEMA`
-  AND r.`CONSTRAINT_NAME` = k.`CONSTRAINT_NAME` AND r.`TABLE_NAME` = k.`TABLE_NAME`
-WHERE k.`TABLE_SCHEMA` = DATABASE() AND k.`REFERENCED_TABLE_SCHEMA` = DATABASE()
+JOIN information_schema.REFERENTIAL_CONSTRAINTS AS r
+  ON r.`CONSTRAINT_NAME` = k.`CONSTRAINT_NAME` AND r.`TABLE_NAME` = k.`TABLE_NAME`
+WHERE k.`TABLE_SCHEMA` = DATABASE() AND k.`REFERENCED_TABLE_SCHEMA` = DATABASE() AND r.`CONSTRAINT_SCHEMA` = DATABASE()
 ORDER BY k.`TABLE_NAME`, k.`CONSTRAINT_NAME`, k.`ORDINAL_POSITION`
 
 -- name: inspect_triggers
 -- Triggers of the database, whoever made them.
 SELECT `TRIGGER_NAME`, `EVENT_OBJECT_TABLE`, `ACTION_TIMING`, `EVENT_MANIPULATION`, `ACTION_STATEMENT`, `DEFINER`
-FROM information_schema.TRIGGERS WHERE `TRIGGER_SCHEMA` = DATABASE() ORDER BY `EVENT_OBJECT_TABLE`, `TRIGGER_NAME`
+FROM information_schema.TRIGGERS WHERE `EVENT_OBJECT_SCHEMA` = DATABASE() ORDER BY `EVENT_OBJECT_TABLE`, `TRIGGER_NAME`
 
 -- name: inspect_own_tables
 -- Tables under our names, with the comment that says whether they are ours.
@@ -60,7 +61,7 @@ SELECT COUNT(*) FROM mysql.user WHERE `User` = %s AND `Host` = %s
 SELECT t.`TABLE_NAME`, COALESCE(t.`TABLE_ROWS`, 0), COALESCE(t.`ENGINE`, ''),
   EXISTS (
     SELECT 1 FROM information_schema.STATISTICS AS s
-    WHERE s.`TABLE_SCHEMA` = t.`TABLE_SCHEMA` AND s.`TABLE_NAME` = t.`TABLE_NAME` AND s.`INDEX_NAME` = 'PRIMARY'
+    WHERE s.`TABLE_SCHEMA` = DATABASE() AND s.`TABLE_NAME` = t.`TABLE_NAME` AND s.`INDEX_NAME` = 'PRIMARY'
   )
 FROM information_schema.TABLES AS t
 WHERE t.`TABLE_SCHEMA` = DATABASE() AND t.`TABLE_TYPE` = 'BASE TABLE'

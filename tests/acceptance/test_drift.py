@@ -174,7 +174,7 @@ async def test_a_lost_trigger_is_found(erp: Database, tmp_path: Path) -> None:
 
 def _triggers_of(database: Database, table: str) -> list[str]:
     here = "CURRENT_SCHEMA()" if database.flavour == "postgresql" else "DATABASE()"
-    there = f"event_object_table = %s AND trigger_schema = {here}"
+    there = f"event_object_table = %s AND event_object_schema = {here}"
     rows = database.execute(f"SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE {there}", [table])
     return [str(name) for (name,) in rows]
 

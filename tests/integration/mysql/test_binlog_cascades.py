@@ -57,8 +57,8 @@ def install_cascades(database: Database) -> None:
 def triggers(database: Database) -> set[tuple[str, str]]:
     """(timing, event) of those that there are on tables of the ERP."""
     found = database.execute(
-        "SELECT action_timing, event_manipulation FROM information_schema.triggers WHERE trigger_schema = DATABASE() "
-        "AND event_object_table <> 'cdc_probe'"
+        "SELECT action_timing, event_manipulation FROM information_schema.triggers "
+        "WHERE event_object_schema = DATABASE() AND event_object_table <> 'cdc_probe'"
     )
     return {(str(timing), str(event)) for timing, event in found}
 

@@ -320,7 +320,9 @@ def test_uninstalling_frees_the_erp_from_a_lost_journal(db: Database, loss: str)
         db.execute(statement)
     uninstall(db)
     _write(db)
-    assert db.execute("SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()") == [(0,)]
+    assert db.execute("SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()") == [
+        (0,)
+    ]
 
 
 def test_source_creates_its_lost_journal_again_when_it_is_opened(db: Database) -> None:

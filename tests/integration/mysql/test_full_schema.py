@@ -36,7 +36,7 @@ def structure(database: Database, tables: list[str]) -> list[object]:
     created: list[object] = [database.execute(f"SHOW CREATE TABLE `{name}`") for name in tables]
     return [
         database.execute("SHOW TABLES"),
-        database.execute("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"),
+        database.execute("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()"),
         database.execute("SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()"),
         *created,
     ]

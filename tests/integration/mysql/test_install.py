@@ -38,7 +38,7 @@ def schema(database: Database) -> list[Any]:
     ]
     structure += database.execute(
         "SELECT TRIGGER_NAME, ACTION_STATEMENT, DEFINER, ACTION_ORDER FROM information_schema.TRIGGERS "
-        "WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY 1"
+        "WHERE EVENT_OBJECT_SCHEMA = DATABASE() ORDER BY 1"
     )
     structure += database.execute(ROUTINES)
     return structure
@@ -75,7 +75,7 @@ def test_fewer_captures_remove_triggers(shop: Database) -> None:
     names = [
         name
         for (name,) in shop.execute(
-            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"
+            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()"
         )
     ]
     assert not [name for name in names if name == "cdc_facturascli_ai"]
@@ -102,7 +102,7 @@ def test_other_people_s_triggers_stay_and_run_first(db: Database) -> None:
     before = schema(db)
     install(db, "item")
     order = db.execute(
-        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() "
+        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE() "
         "AND EVENT_MANIPULATION = 'INSERT' AND EVENT_OBJECT_TABLE = 'item' ORDER BY ACTION_ORDER"
     )
     assert order == [("item_log",), ("cdc_item_ai",)]
@@ -384,7 +384,7 @@ def test_a_missing_definer_is_found_and_mended(db: Database) -> None:
     db.execute(ITEM)
     other = account(db, "gone", f"ALL PRIVILEGES ON `{db.name}`.*", *_mysql_only(db))
     other.apply(other.plan_install([Capture("item")]), lambda _: None)
-    user = db.execute("SELECT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()")[0][0]
+    user = db.execute("SELECT DEFINER FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()")[0][0]
     name, host = user.rsplit("@", 1)
     db.execute(f"DROP USER '{name}'@'{host}'")
     with pytest.raises(pymysql.err.OperationalError):

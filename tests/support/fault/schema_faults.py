@@ -88,7 +88,7 @@ def swap(run: Run) -> None:
             run.admin(f"BEGIN; ALTER TABLE {ITEMS} RENAME TO {old}; ALTER TABLE {copy} RENAME TO {ITEMS}; COMMIT")
         else:
             run.admin(f"RENAME TABLE {ITEMS} TO {old}, {copy} TO {ITEMS}")
-    left = "SELECT 1 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"
+    left = "SELECT 1 FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()"
     left = f"{left} AND EVENT_OBJECT_TABLE = '{old}'"
     triggers = run.capture == "triggers" and run.route.flavour != "postgresql"
     if triggers and not run.until(lambda: not run.database.execute(left)):

@@ -1,0 +1,49 @@
+"""What is asked of information_schema concerns one database: a server of a hoster has thousands of them.
+
+MariaDB opens the tables of every database for a condition that it cannot use, waits for their locks, and shows the
+session as one of that database while it does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cdc.sqlfile import load
+from support.database import Database
+
+FOLDER = Path(__file__).resolve().parents[3] / "sql"
+_ASKS = re.compile(r"\binformation_schema\.(?!INNODB_TRX)\w+")
+
+
+def _statements() -> Iterator[str]:
+    """Yield the names of the statements that ask information_schema."""
+    for file in sorted([*FOLDER.glob("mysql/*.sql"), *FOLDER.glob("mariadb/*.sql")]):
+        name = file.relative_to(FOLDER).as_posix()
+        parts = re.findall(r"^-- name: (\w+)$", file.read_text(), re.MULTILINE)
+        for each in [f"{name}#{part}" for part in parts] or [name]:
+            if _ASKS.search(load(each)):
+                yield each
+
+
+def _explained(db: Database, name: str) -> list[str]:
+    values = load(name).replace("IN %s", "IN ('item')").replace("%s", "NULL")
+    return [str(row[-1]) for row in db.execute(f"EXPLAIN {values.rstrip().rstrip(';')}")]
+
+
+@pytest.mark.parametrize("name", list(_statements()))
+def test_no_statement_opens_the_tables_of_other_databases(name: str, mariadb_db: Database) -> None:
+    if name.endswith("#backlog"):
+        mariadb_db.execute("CREATE TABLE cdc_journal (id BIGINT PRIMARY KEY, at DATETIME(6), gap INT)")
+    steps = _explained(mariadb_db, name)
+    assert not [step for step in steps if "all databases" in step], steps
+
+
+def test_a_condition_on_another_column_would(mariadb_db: Database) -> None:
+    (row,) = mariadb_db.execute(
+        "EXPLAIN SELECT 1 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() AND 'x' <> ''"
+    )
+    assert "Scanned all databases" in str(row[-1])
