@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import signal
 import stat
@@ -132,14 +133,21 @@ def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, s
     exit code, and all that was seen.  `CTRL_C` interrupts."""
     leader, follower = pty.openpty()
     with closing(os.fdopen(leader, "rb+", buffering=0)) as terminal:
-        command = [sys.executable, "-m", "cdc", "setup"]
+        # a run in the background ignores SIGINT, and so would its children
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "cdc", "setup"]
         process = subprocess.Popen(command, cwd=folder, stdin=follower, stdout=follower, stderr=follower)
         os.close(follower)
         seen, answered, left = "", 0, {q: [a] if isinstance(a, str) else list(a) for q, a in answers.items()}
         with suppress(OSError):  # it has ended: nobody holds the other side
-            while part := terminal.read(4096):
-                seen += part.decode(errors="replace")
-                if question := next((each for each in left if left[each] and each in seen[answered:]), None):
+            while True:
+                if not select.select([terminal], [], [], HANG_SECONDS)[0]:
+                    process.kill()  # a thread that waits for it would keep the run from ending
+                    message = f"It asks nothing more, and does not end:\n{seen}"
+                    raise AssertionError(message)
+                seen += terminal.read(4096).decode(errors="replace")
+                # a text may come in parts: it is a question when nothing follows its colon
+                asked = seen[answered:] if seen.endswith(": ") else ""
+                if question := next((each for each in left if left[each] and each in asked), None):
                     answered, answer = len(seen), left[question].pop(0)
                     if answer == CTRL_C:
                         process.send_signal(signal.SIGINT)
