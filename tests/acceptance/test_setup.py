@@ -138,9 +138,15 @@ def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, s
         process = subprocess.Popen(command, cwd=folder, stdin=follower, stdout=follower, stderr=follower)
         os.close(follower)
         seen, answered, left = "", 0, {q: [a] if isinstance(a, str) else list(a) for q, a in answers.items()}
+        interrupted = False
         with suppress(OSError):  # it has ended: nobody holds the other side
             while True:
-                if not select.select([terminal], [], [], HANG_SECONDS)[0]:
+                for _ in range(int(HANG_SECONDS)):
+                    if select.select([terminal], [], [], 1)[0]:
+                        break
+                    if interrupted:  # the first one may come just before it waits for input, which then goes on
+                        process.send_signal(signal.SIGINT)
+                else:
                     process.kill()  # a thread that waits for it would keep the run from ending
                     message = f"It asks nothing more, and does not end:\n{seen}"
                     raise AssertionError(message)
@@ -149,7 +155,8 @@ def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, s
                 asked = seen[answered:] if seen.endswith(": ") else ""
                 if question := next((each for each in left if left[each] and each in asked), None):
                     answered, answer = len(seen), left[question].pop(0)
-                    if answer == CTRL_C:
+                    interrupted = answer == CTRL_C
+                    if interrupted:
                         process.send_signal(signal.SIGINT)
                     else:
                         terminal.write(f"{answer}\n".encode())
