@@ -133,7 +133,8 @@ class AccessStore(Protocol):
     # -- secrets at rest --------------------------------------------------------------------------------------------
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
-        """As `EndpointStore.seal_secrets`."""
+        """Encrypt with the present key what it has not encrypted, and return how many secrets these were, as
+        `EndpointStore.seal_secrets` does."""
         ...
 
     async def rekey(self, note: Note) -> int:

@@ -61,7 +61,7 @@ class Origin(StrEnum):
     """Who vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of ours.
     ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
 
-    PASSWORD = "password"  # noqa: S105 - the stored name of a sign-in method; no password is compared with it
+    PASSWORD = "password"  # noqa: S105 - the warning is about secrets in code; this is the stored name of a way to sign in
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
 

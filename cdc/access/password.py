@@ -43,7 +43,7 @@ class Passwords:
             return False
 
     def outdated(self, stored: str) -> bool:
-        """Return whether a hash that fits is to be made anew: the parameters are others by now."""
+        """Return whether a correct hash should be replaced because it was made with other parameters."""
         return self._hasher.check_needs_rehash(stored)
 
 

@@ -55,7 +55,7 @@ def sequence_of(text: str | None) -> int:
 
 
 async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
-    """Until the client goes away, reads too slowly, or its token no longer works."""
+    """Send events until the client disconnects, reads too slowly, or its token no longer works."""
     pattern = None if call.query.event is None else check_pattern(call.query.event)
     after = await _begin(call)
     response = web.StreamResponse(

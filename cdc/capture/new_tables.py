@@ -221,7 +221,7 @@ class TriggerCheck:
             self._not_before = -math.inf
 
     def mended(self) -> bool:
-        """Return whether anything was mended since this was last asked.  When it is time, the next look begins."""
+        """Return whether a check has repaired anything since the last call, and start the next check when it is due."""
         done = False
         if self._under_way is not None and self._under_way.done():
             done, self._under_way = self._under_way.result(), None

@@ -103,7 +103,7 @@ class PagePace:
         self._size.adapt(asked, looked, self._read_at - began)
 
     def tell(self) -> None:
-        """It is told and stored now.  While it waited for its place in the stream, it was no work to anybody."""
+        """Note that the page is emitted and stored, and how long it waited for its place in the stream."""
         self._waited = self._clock.monotonic() - self._read_at
 
 

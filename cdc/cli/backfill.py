@@ -43,7 +43,9 @@ _LISTED = 50
 @click.argument("tables", metavar="[TABLE]...", nargs=-1)
 @click.option("--all", "all_tables", is_flag=True, help="All tables that have events.")
 @click.option("--where", metavar="SQL", default="", help="Only rows that match this condition, in the database's SQL.")
-@click.option("--endpoint", metavar="ID", default="", help="Send only to this endpoint, whatever its events are.")
+@click.option(
+    "--endpoint", metavar="ID", default="", help="Send only to this endpoint, even if its events do not match."
+)
 @click.option("--rate", type=click.FloatRange(0), default=0, help="Rows per second at most; 0: no limit [0].")
 @click.option("--source", metavar="NAME", help="Source to read, if there are several.")
 @click.option("--dry-run", is_flag=True, help="Print tables, estimated rows and receivers; start nothing.")

@@ -163,7 +163,7 @@ async def _check_quarantine(store: OutboxStore) -> list[Check]:
 
 
 async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:
-    """What the consumer's health would say, if it answered."""
+    """Return what the consumer's health would report, for a consumer that does not answer."""
     now = SystemClock().now()
     holdable = {each.id for each in await store.endpoints() if each.rate or each.failing_since is not None}
     return [

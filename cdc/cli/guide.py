@@ -38,7 +38,7 @@ class Guide:
     def checked(
         self, question: str, option: str, default: str | None, check: Callable[[str], T], given: str | None = None
     ) -> T:
-        """What ``check`` makes of the answer: the question comes again after one for which it raises `CdcError`.
+        """Return what ``check`` returns for the answer; ask again while it raises `CdcError`.
         ``given``: the answer, if it is known.  Raises that error when there is nobody to ask."""
         text = self.answer(question, option, default) if given is None else given
         while True:

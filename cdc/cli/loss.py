@@ -1,4 +1,4 @@
-"""What a command would destroy, counted: the questions that `confirm_loss` asks."""
+"""The questions of `confirm_loss`: they name what a command destroys, with numbers."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def show(session: CommandSession, change_id: str, as_json: bool) -> None:
 
 @quarantine.command()
 @click.argument("change_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--endpoint", metavar="ID", default="", help="Send only to this endpoint, whatever its events are.")
+@click.option(
+    "--endpoint", metavar="ID", default="", help="Send only to this endpoint, even if its events do not match."
+)
 @pass_session
 def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) -> None:
     """Send the records of skipped changes as they are now.

@@ -118,7 +118,7 @@ _KEPT = {"place": "FacturaScripts", "private": "private receivers allowed", "tok
 
 @dataclass(frozen=True, slots=True)
 class ReceiverPlan:
-    """What the options say of the receiver; None: it is asked for."""
+    """The receiver as the options give it; a field that is None is asked for."""
 
     url: str | None
     events: str | None

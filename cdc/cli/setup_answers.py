@@ -25,7 +25,7 @@ class SetupAnswers:
 
     @classmethod
     def beside(cls, configuration: Path, *, asking: bool) -> SetupAnswers:
-        """Those of an interrupted setup of this configuration.  ``asking``: somebody is there to answer."""
+        """Return the answers of an interrupted setup of this configuration.  ``asking``: questions can be asked."""
         if not asking:
             return cls(None)
         path = configuration.absolute().with_name(NAME)

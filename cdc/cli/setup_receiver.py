@@ -72,7 +72,7 @@ class ReceiverQuestions:
 
 
 def _inside(host: str) -> bool:
-    """Whether a host is plainly inside, or its name leads to an inside address."""
+    """Return whether a host is an inside address, or a name that leads to one."""
     if host.endswith(_LOCAL):
         return True
     try:

@@ -236,7 +236,7 @@ def _sum_up(say: Say, inbox: Inbox, problems: list[str]) -> None:
 
 
 async def _stay(say: Say, server: DemoServer, page: str, told: Sequence[str]) -> None:
-    """Until Ctrl-C, which is how the demo is meant to end.  ``told``: the consumer's lines, with the page's link."""
+    """Wait for Ctrl-C, which ends the demo.  ``told``: the consumer's lines, with the link to the page."""
     for line in told:
         say("\nThe page: open this link once and choose the first user's name and password;")
         say(f"later sign in as that user at http://{page}")

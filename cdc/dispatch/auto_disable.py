@@ -182,7 +182,7 @@ class AutoDisable:
         del self._warned[endpoint.id]
 
     async def _announce(self, event: Event, now: datetime) -> bool:
-        """Return whether nobody had told of it yet."""
+        """Return whether it is reported for the first time."""
         stored = await self._store.announce([event], now)
         if stored.deliveries:
             self._announced()

@@ -71,7 +71,7 @@ class SecretBox:
         )
 
     def stale(self, stored: str, *, former: bool = True) -> bool:
-        """Return whether it is to be sealed anew: it is not sealed at all, or (``former``) with a former key.  Raises
+        """Return whether it must be encrypted: it is plain text, or (``former``) encrypted with a former key.  Raises
         `OutboxError` when no key opens it."""
         self.open(stored)
         if not self._fernets or not stored:

@@ -47,7 +47,7 @@ class Template(NamedTuple):
         return [*found, text[start:end]] if start < end else None
 
     def _is_phrase(self) -> bool:
-        """It ends with a value that is not another message: it is a part of a sentence."""
+        """Return whether it is a part of a sentence: it ends with a value that is not another message."""
         return not self.literals[-1] and not self.literals[-2].endswith(": ")
 
 

@@ -1,4 +1,4 @@
-"""What the running consumer reports of itself: the doctor asks it, so that health and doctor say the same."""
+"""The health of the running consumer, which the doctor asks for, so that both report the same."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def alone() -> Share:
 
 
 class Sharing:
-    """The shares of one process, whatever its sources come to be."""
+    """The shares of one process, also when its sources change."""
 
     def __init__(self) -> None:
         self._servers: dict[tuple[str, ...], _Server] = defaultdict(_Server)

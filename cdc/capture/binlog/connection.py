@@ -20,7 +20,7 @@ from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.missing import another_history, begins_after, missing
 from cdc.capture.binlog.stream import FIRST_UNASKABLE, read_log
-from cdc.database.mysql_connection import Flavour, code_of, connect, errors_of, rows, server_of
+from cdc.database.mysql_connection import Flavour, code_of, connect, cut, errors_of, rows, server_of, socket_of
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
 
@@ -102,7 +102,7 @@ class LogConnection:
         self.by_gtids = bool(position.gtids) and gtids
         self._info, self._position = info, position
         self._connection = connection
-        self._socket: socket.socket = connection._sock  # noqa: SLF001 - events are read into our own buffer; PyMySQL gives its socket only so
+        self._socket = socket_of(connection)
         self._silence = heartbeat * _PATIENCE
         self._buffer = memoryview(bytearray(_BUFFER))
         self._lock = threading.Lock()
@@ -124,7 +124,7 @@ class LogConnection:
                 made = cls(info, connection, position, heartbeat)
                 made._ask(heartbeat, follow=follow)
         except BaseException:
-            connection._force_close()  # noqa: SLF001 - close() sends COM_QUIT first and may wait for a server that does not read
+            cut(connection)
             raise
         return made
 
@@ -217,7 +217,7 @@ class LogConnection:
     def _release(self) -> None:
         """Only when nobody receives: its number may be given to another socket at once."""
         self._selector.close()
-        self._connection._force_close()  # noqa: SLF001 - close() sends COM_QUIT first, on a socket that is shut down
+        cut(self._connection)
 
 
 def log_owner(connection: Connection[Any], flavour: Flavour) -> tuple[str, bool]:

@@ -65,15 +65,11 @@ class LogLayout:
     def __init__(self, table: str, names: tuple[str, ...], key: tuple[str, ...]) -> None:
         self.table, self.names, self.key = table, names, key
 
-    def rows(
-        self,
-        body: bytes,  # noqa: ARG002 - the layout of a known table decodes it; this one refuses
-        event_type: int,  # noqa: ARG002 - likewise
-    ) -> list[tuple[Image | None, Image | None]]:
-        """(before, after) of each row of a WRITE, UPDATE or DELETE_ROWS event, version 1 or 2 (compressed ones
+    def rows(self, _body: bytes, _event_type: int, /) -> list[tuple[Image | None, Image | None]]:
+        """Return (before, after) of each row of a WRITE, UPDATE or DELETE_ROWS event, version 1 or 2 (compressed ones
         decompressed, with the event type of the plain one).
 
-        ``body``: the event without its header and checksum.  Raises `MalformedEvent`, or `LogIncomplete` when images
+        ``_body``: the event without its header and checksum.  Raises `MalformedEvent`, or `LogIncomplete` when images
         lack columns.
         """
         raise SchemaMismatch(f"What columns the rows of table {self.table} in the log have is not known.")
@@ -96,7 +92,7 @@ class _RowLayout(LogLayout):
         self._tolerant: _RowLayout | None = None
         self._fields()  # what cannot be read is said at once, not by the first row
 
-    def rows(self, body: bytes, event_type: int) -> list[tuple[Image | None, Image | None]]:
+    def rows(self, body: bytes, event_type: int, /) -> list[tuple[Image | None, Image | None]]:
         try:
             start = _POST_HEADER
             if event_type in _VERSION_2:  # the length counts itself

@@ -21,7 +21,16 @@ from pymysqlreplication import BinLogStreamReader
 
 from cdc.capture.binlog.connection import LogConnection, log_owner
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour, code_of, connect, server_of
+from cdc.database.mysql_connection import (
+    NO_PRIVILEGE,
+    UNAVAILABLE,
+    Flavour,
+    code_of,
+    connect,
+    cut,
+    server_of,
+    socket_of,
+)
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
 
@@ -88,7 +97,7 @@ class LibraryConnection(LogConnection):
         return connection
 
     def _tap(self, connection: Connection[Any]) -> None:
-        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - mysql-replication reads the log only through these two methods of PyMySQL
+        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - mysql-replication itself calls these two private methods of PyMySQL, and nothing else sees the log's bytes
 
         def tapped_write(data: bytes) -> None:
             self._dumping = self._dumping or data[4] in _DUMP
@@ -100,7 +109,7 @@ class LibraryConnection(LogConnection):
                 self._received.append(bytes(packet.get_all_data()))
             return packet
 
-        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - replaced to copy the bytes: there is no callback for them
+        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - neither package offers a callback that gets the bytes
 
     def chunks(self) -> Iterator[bytes]:
         try:
@@ -112,7 +121,7 @@ class LibraryConnection(LogConnection):
                     return
         finally:
             for connection in self._given:
-                connection._force_close()  # noqa: SLF001 - a word of farewell would not be heard
+                cut(connection)
 
     def _next(self) -> Any:
         """Something when a packet has arrived; None at the end."""
@@ -152,17 +161,15 @@ class LibraryConnection(LogConnection):
         if self._ended or not self._given:
             return True
         try:
-            return not select.select([self._given[0]._sock], [], [], 0)[0]  # noqa: SLF001 - it has no other way to ask
-        except (OSError, ValueError):  # closed meanwhile
+            return not select.select([socket_of(self._given[0])], [], [], 0)[0]
+        except (OSError, ValueError):  # it was closed by another thread
             return True
 
     def close(self) -> None:
         self._ended = True
         for connection in self._given:
-            broken = connection._sock  # noqa: SLF001 - a word of farewell would not be heard
-            if broken is not None:
-                with suppress(OSError):  # the other side was quicker
-                    socket.shutdown(broken, SHUT_RDWR)
+            with suppress(OSError):  # the other side was quicker
+                socket.shutdown(socket_of(connection), SHUT_RDWR)
 
 
 def _framed(packet: bytes) -> bytes:

@@ -7,6 +7,7 @@ transaction is written for speed; what is rare is not.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from struct import Struct
@@ -44,7 +45,7 @@ _SKIPPED = (
 )
 
 
-class LogReader(RowsReader):
+class LogReader(RowsReader, ABC):
     """Knows where it is, which transaction is open and which are prepared.
 
     ``unplaced``: bytes that came since the last place in the log that is certain.
@@ -80,9 +81,9 @@ class LogReader(RowsReader):
 
     # Where reading stands
 
+    @abstractmethod
     def gtids(self) -> str:
-        """Everything read so far; empty when that is not known."""
-        raise NotImplementedError
+        """Return the GTIDs of everything read so far; empty when they are not known."""
 
     def reached(self) -> LogPosition:
         if self._start is not None:
@@ -119,13 +120,13 @@ class LogReader(RowsReader):
 
     # Groups of events: each a transaction, or a statement that commits by itself
 
+    @abstractmethod
     def _name(self, data: bytes, at: int) -> tuple[str, datetime]:
-        """Token and time of the group that has just ended, or of the one that is open."""
-        raise NotImplementedError
+        """Return token and time of the group that has just ended, or of the one that is open."""
 
+    @abstractmethod
     def _count(self) -> None:
-        """The open group's GTID is among those read from now on."""
-        raise NotImplementedError
+        """Add the open group's GTID to those that have been read."""
 
     def _abandon(self) -> None:
         """A group without an end did not happen: its server fell over while it wrote it."""

@@ -197,8 +197,8 @@ def _parents_of(found: MySQLState, captured: Collection[str], tables: Collection
 
 
 def uninstall_plan(found: MySQLState, waiting: int = 0) -> Plan:
-    """It must work whatever is missing: it is what helps when the ERP's writes fail because of us.  ``waiting``:
-    changes in the journal that nobody has read."""
+    """Return the plan that removes everything of ours, also from a damaged installation: it is the way out when the
+    ERP's writes fail because of us.  ``waiting``: unread changes in the journal."""
     steps = _trigger_steps(found, [], {})
     drops = [f"DROP PROCEDURE IF EXISTS {quote(WAIT)}"] if WAIT in found.own_objects else []
     drops += [f"DROP TABLE IF EXISTS {quote(name)}" for name in TABLES if name in found.own_objects]

@@ -39,7 +39,7 @@ def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
 
 
 def meant(page: Page, given: Mapping[str, str], endpoints: Mapping[str, Endpoint]) -> list[tuple[str, str]]:
-    """What a search that found nothing may have meant: text → path."""
+    """Suggestions for a search that found nothing: text → path."""
     wanted = given["endpoint"]
     near = [] if wanted in endpoints else endpoints_meant(wanted, endpoints)
     others = [(name, _search(page, "deliveries", given, endpoint=each)) for each, name in near]

@@ -91,7 +91,8 @@ async def add_token(page: Page) -> web.StreamResponse:
 
 
 def _sources(page: Page, text: str) -> tuple[str, ...]:
-    """Of a list with commas.  Raises `UsageError`: a name that is none must not give access to all."""
+    """Return the sources of a list with commas.  Raises `UsageError` for an unknown name, which must not give access to
+    all."""
     names = tuple(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
     unknown = [each for each in names if each not in list(page.site.service.config.source)]
     if unknown or (text.strip() and not names):
