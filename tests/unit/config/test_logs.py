@@ -121,7 +121,9 @@ def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
             print("last", file=aside)
         assert log.read() == "last\n"
     dropped = int(found.pop().split()[0])
-    assert [int(line) for line in found] == [*range(lines - dropped)]
+    kept = [int(line) for line in found]
+    assert kept == sorted(set(kept))  # some lines between dropped ones are kept, when the thread made room for them
+    assert len(kept) == lines - dropped
     assert dropped > lines // 4
 
 
