@@ -94,7 +94,7 @@ pip_install = set -o pipefail; PYTHONWARNINGS=ignore $(BIN)/pip install --constr
 
 # Stamps: installed again when the dependencies or their pins change.
 $(VENV)/demo-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
-	@echo "Installing cdc and what it needs into $(VENV): 200 MB, a minute or two."
+	@echo "Installing cdc and what it needs into $(VENV): 230 MB, a minute or two."
 	@$(call pip_install,--editable '.[demo]')
 	@touch $@
 

@@ -29,6 +29,7 @@ function isGenuine(headers, body) {
 
 /** Once for each event, whatever is sent again: it is marked as seen when its work is done. */
 function handle(event) {
+  if (event.test) return; // sent by `cdc endpoint test` or the page: no record was changed
   const seen = `${folder}/seen/${named(event.id)}`;
   if (existsSync(seen)) return; // it was handled before
   const record = JSON.stringify([event.source, event.event.split('.')[0], event.key]);

@@ -34,6 +34,9 @@ function is_genuine(string $body, string $secret): bool
 /** Once for each event, whatever is sent again: it is marked as seen when its work is done. */
 function handle(array $event, string $folder): void
 {
+    if ($event['test'] ?? false) {
+        return; // sent by `cdc endpoint test` or the page: no record was changed
+    }
     $seen = $folder . '/seen/' . sha1($event['id']);
     if (file_exists($seen)) {
         return; // it was handled before

@@ -29,7 +29,7 @@ from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint
-from cdc.model.event import event_payload
+from cdc.model.event import TESTS, event_payload
 from support.outboxes import endpoint, event
 from support.ports import free_port
 from support.waiting import HANG_SECONDS
@@ -120,6 +120,8 @@ async def test_a_receiver_takes_each_genuine_event_once_and_the_newest(example: 
         sending = Sending(sender, endpoint(url=url, secret=secret), datetime.now(UTC))
         assert await sending.send(sending.request(1, earlier=60)) == 204
         assert await sending.send(sending.request(1, earlier=60)) == 204, "sent again"
+        test = _leased(9, "facturascli:9", sending.now, source=TESTS)
+        assert await sending.send(build_request(test, sending.endpoint, sending.now)) == 204, "a test changes nothing"
         assert await sending.send(sending.request(2)) == 204
         assert await sending.send(sending.request(3, earlier=30)) == 204, "older than 2 of the same record"
         assert await sending.send(sending.request(4, "facturascli:2", earlier=30)) == 204, "of another record"
