@@ -64,6 +64,10 @@ class Events(UseCases):
         narrowed, budget = self._principal.narrowed(which), TimeBudget(self._clock.monotonic)
         return await self._store.search_events(narrowed, limit, budget, place, oldest_first=oldest_first)
 
+    async def newest_of(self, records: Sequence[str]) -> list[StoredEvent]:
+        """Return the newest event of each record."""
+        return await self._store.newest_events(records, self._principal.sources or None) if records else []
+
     async def expunge(self, event_ids: Sequence[str]) -> int:
         """Empty payloads, and what endpoints answered to them, for good, and return how many deliveries that cancelled.
         Raises `UsageError`."""

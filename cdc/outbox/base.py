@@ -147,6 +147,10 @@ class LogStore(Protocol):
         """The events with these ids, in no certain order; ids that are none are left out."""
         ...
 
+    async def newest_events(self, records: Sequence[str], sources: Sequence[str] | None) -> list[StoredEvent]:
+        """The newest event of each of these records, of these sources if any are named, in no certain order."""
+        ...
+
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         """Events in the order stored, behind sequence ``after``."""
         ...

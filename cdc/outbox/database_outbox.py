@@ -235,6 +235,9 @@ class DatabaseOutbox(ABC):
     async def events_of(self, event_ids: Sequence[str]) -> list[StoredEvent]:
         return await self._log.read(log.events_of, event_ids)
 
+    async def newest_events(self, records: Sequence[str], sources: Sequence[str] | None) -> list[StoredEvent]:
+        return await self._log.read(log.newest_events, records, sources)
+
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         return await self._log.read(log.find_events, which, limit, after)
 

@@ -112,6 +112,12 @@ async def events_of(db: Database, event_ids: Sequence[str]) -> list[StoredEvent]
     return [event_from(row) for row in await db.rows("events_of", ids=list(event_ids))]
 
 
+async def newest_events(db: Database, records: Sequence[str], sources: Sequence[str] | None) -> list[StoredEvent]:
+    given = {"record": list(records)}
+    rows = await db.rows_each("newest_event", given, sources=None if sources is None else list(sources))
+    return [event_from(row) for row in rows]
+
+
 async def find_events(db: Database, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
     search = await db.find_events(which)
     return [event_from(row) for row in await search.behind(after).rows("find_events", limit)]

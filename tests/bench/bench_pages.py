@@ -1,12 +1,16 @@
 """What each page of the management page, and each listing of the API, takes with a long delivery log behind it.
 
     python tests/bench/bench_pages.py [--deliveries 1000000] [--rounds 200] [--outbox sqlite|postgresql] [--live 20]
+                                      [--only TEXT]
 
-Page, API, sessions and tokens are those of the product, served in this process; five endpoints, ten names, one
-of fifty deliveries dead.  Printed is the time from request to the end of the answer over loopback, p50 and p95,
-with the slowest marked when it misses the goal of 100 ms.  Then, for ``--live`` seconds, 500 events a second are stored
-while a page follows the log: printed is how often it was told to look, what it was told, and what a look took.  A
-million deliveries take about 1.5 GB of $TMPDIR.
+Page, API, sessions and tokens are those of the product, served in this process.  The log is a year's, of three
+sources: five endpoints, one that has been switched off (a twentieth of all deliveries waits for it) and one that was
+removed; one of fifty deliveries is dead.  Printed of each path: the time from request to the end of the answer over
+loopback, p50 and p95, marked when it misses the goal of 100 ms; the processor time that a request costs this process,
+the visitor's part included, and what of it, or in PostgreSQL, the database takes; and how many statements it sends.
+On a machine that does other work, judge by the processor time.  Then, for ``--live`` seconds, 500 events a second are
+stored while a page follows the log: printed is how often it was told to look, what it was told, and what a look took.
+A million deliveries take about 1.5 GB of $TMPDIR.
 """
 
 from __future__ import annotations
@@ -15,18 +19,20 @@ import argparse
 import asyncio
 import sqlite3
 import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import bench_growth
 import orjson
+import psutil
 from bench_growth import SEED, fill_postgres, fill_sqlite
-from bench_outbox import NOW, endpoint, event
-from measure import percentile
+from bench_outbox import DATA, NOW, endpoint, event
+from measure import percentile, process_at
 
 from cdc.access.base import AccessStore
 from cdc.access.model import Scope
@@ -34,116 +40,79 @@ from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.api import token_auth as gate
 from cdc.database.postgres_connection import connect
+from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import EndpointChange
 from cdc.model.event import Event
 from cdc.model.log_filter import DeliveryFilter
 from cdc.model.position import Position
+from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.browsing import Visitor, visiting
-from support.managing import API, Managed, managing
+from support.log_paths import LISTINGS, PAGES, TIMED
+from support.managing import API, CONFIGURATION, Managed, managing
 from support.outboxes import outcome
 from support.server import postgres_server
+from support.statements_seen import SeenStatements, postgres_seen, sqlite_seen
 
 GOAL = 0.1
 ENDPOINTS = {"ep_1": "invoice.*", "ep_2": "stock.*", "ep_3": "customer.*", "ep_4": "order.*", "ep_5": "receipt.*"}
 NAMES = [f"{pattern.removesuffix('.*')}.{what}" for pattern in ENDPOINTS.values() for what in ("created", "updated")]
-#: what a copy of an event has for its time: as many seconds later as it has a greater number
-LATER = {"sqlite": "time + ({shift}) * 1000000", "postgresql": "\"time\" + ({shift}) * interval '1 second'"}
-#: Attempts in each hour of 400 days, for each endpoint, as eight processes have counted them in PostgreSQL.
+SOURCES = ("main", "north", "south")
+#: one name of which nothing is sent any more, and one whose endpoint is gone
+DOWN, GONE = "product.updated", "supplier.updated"
+EVERY = 31  # seconds between two events: a million of them take a year
+#: what a copy of an event has for its time: later by its number
+LATER = {
+    "sqlite": f"time + ({{shift}}) * {EVERY}000000",
+    "postgresql": f"\"time\" + ({{shift}}) * interval '{EVERY} seconds'",
+}
+CODE = "'fac2026a' || (sequence + {shift})"
+#: Attempts in each hour of 400 days, for each endpoint and source, and in each minute of the last hours, as eight
+#: processes have counted them in PostgreSQL.
 ACTIVITY_SQLITE = """
-WITH RECURSIVE hour (ago) AS (SELECT 0 UNION ALL SELECT ago + 1 FROM hour WHERE ago < 9600)
-INSERT INTO activity SELECT (strftime('%s', '2026-11-24 21:00') - 3600 * ago) * 1000000, number, 'main', 0, 100, 2, 5.0
-FROM hour CROSS JOIN endpoint WHERE true ON CONFLICT DO NOTHING"""
+WITH RECURSIVE hour (ago) AS (SELECT 3 UNION ALL SELECT ago + 1 FROM hour WHERE ago < 9600),
+minute (ago) AS (SELECT 0 UNION ALL SELECT ago + 1 FROM minute WHERE ago < 170),
+period (seconds) AS (
+    SELECT strftime('%s', '2026-11-24 21:00') - 3600 * ago FROM hour
+    UNION ALL SELECT strftime('%s', '2026-11-24 21:48') - 60 * ago FROM minute
+)
+INSERT INTO activity SELECT seconds * 1000000, number, source.value, 0, 100, 2, 5.0
+FROM period CROSS JOIN endpoint CROSS JOIN json_each('["main", "north", "south"]') AS source
+WHERE true ON CONFLICT DO NOTHING"""
 ACTIVITY_POSTGRES = """
 INSERT INTO cdc_outbox.activity
-SELECT '2026-11-24 21:00Z'::timestamptz - ago * interval '1 hour', number, 'main', shard, 100, 2, 5.0
-FROM generate_series(0, 9600) AS ago CROSS JOIN generate_series(0, 7) AS shard CROSS JOIN cdc_outbox.endpoint
+SELECT period.start, number, source, shard, 100, 2, 5.0
+FROM (
+    SELECT '2026-11-24 21:00Z'::timestamptz - ago * interval '1 hour', 0 FROM generate_series(3, 9600) AS ago
+    UNION ALL
+    SELECT '2026-11-24 21:48Z'::timestamptz - ago * interval '1 minute', shard
+    FROM generate_series(0, 170) AS ago CROSS JOIN generate_series(0, 7) AS shard
+) AS period (start, shard)
+CROSS JOIN cdc_outbox.endpoint CROSS JOIN unnest(ARRAY['main', 'north', 'south']) AS source
 ON CONFLICT DO NOTHING"""
 RATE = 500
 WARM = 10
+BATCH = 500
 
-PAGES = [
-    "/",
-    "/?period=hour",
-    "/?period=week",
-    "/?period=month",
-    "/endpoints/ep_1?period=month",
-    "/endpoints",
-    "/endpoints/ep_1",
-    "/endpoints/ep_1/edit",
-    "/deliveries",
-    "/deliveries?before={delivery}",
-    "/deliveries?endpoint=ep_2",
-    "/deliveries?state=dead",
-    "/deliveries?state=pending",
-    "/deliveries?endpoint=ep_2&state=dead",
-    "/deliveries?event=stock.*",
-    "/deliveries?event=stock.*&endpoint=ep_2&state=delivered",
-    "/deliveries?event=stock.*&endpoint=ep_1",
-    "/deliveries?event=stock.*&endpoint=ep_1&before={delivery}",
-    "/deliveries?event=stock.created&endpoint=ep_1&state=dead",
-    "/deliveries?event=stock.*&state=dead",
-    "/deliveries?event=stock.*&state=cancelled",
-    "/deliveries?event=stock.*&state=pending",
-    "/deliveries?event=nothing.*&endpoint=ep_1",
-    "/deliveries?endpoint=nothing",
-    "/deliveries?record={record}",
-    "/deliveries?record={record}&endpoint=ep_1",
-    "/deliveries?record={record}&event=receipt.*",
-    "/deliveries?record=nothing:1",
-    "/deliveries?text=nothing",
-    "/deliveries?event=stock.*&endpoint=ep_1&since=2026-11-27T10:00",
-    "/deliveries?event=stock.*&state=delivered&since=2026-11-27T10:00",
-    "/deliveries?event=stock.*&endpoint=ep_1&until=2026-11-27T10:00",
-    "/deliveries?until=2026-11-27T10:00",
-    "/deliveries?until=2026-11-24T13:00",
-    "/deliveries?since=2026-11-26T10:00&until=2026-11-27T10:00&endpoint=ep_2",
-    "/deliveries?since=2026-11-26T10:00&until=2026-11-27T10:00&event=stock.*&endpoint=ep_1",
-    "/deliveries?since=2026-11-27T10:00&until=2026-11-27T12:00",
-    "/deliveries?since=2026-11-27T10:00&until=2026-11-27T12:00&state=dead",
-    "/deliveries?since=2026-11-25T10:00",
-    "/deliveries/{delivery}",
-    "/events",
-    "/events?event=stock.*",
-    "/events?event=nothing.*",
-    "/events?event=stock.*&before={sequence}",
-    "/events/{event}",
-    "/catalogue",
-    "/sources",
-    "/people",
-    "/audit",
-]
-LISTINGS = [
-    "/deliveries?limit=200",
-    "/deliveries?limit=200&cursor={delivery}",
-    "/deliveries?endpoint=ep_5&state=dead&limit=200",
-    "/deliveries?source=main&limit=200",
-    "/deliveries?source=nothing&limit=200",
-    "/deliveries?source=nothing&state=delivered",
-    "/deliveries?source=nothing&endpoint=ep_1&event=invoice.*",
-    "/deliveries?source=nothing&state=dead",
-    "/deliveries?source=nothing&since=2026-11-27T10:00:00Z",
-    "/events?limit=200",
-    "/events?limit=200&cursor={sequence}",
-    "/events?event=stock.*&limit=200",
-    "/events?since=2026-11-27T10:00:00Z&until=2026-11-27T12:00:00Z",
-    "/events?source=nothing",
-    "/events?event=stock.*&source=nothing",
-    "/events?event=stock.*&since=2026-12-05T10:00:00Z",
-    "/events?record={record}",
-    "/endpoints",
-    "/event-types",
-    "/sources",
-    "/replays",
-    "/backfills",
-]
+ROW = DATA | {"nombrecliente": "Talleres Ruiz e Hijos, S.L.", "total": 423.5, "coddivisa": "EUR"}
+#: Placeholder → the time of the event with that number.
+TIMES = {f"t{number}": f"{NOW + timedelta(seconds=EVERY * number):%Y-%m-%dT%H:%M:%SZ}" for number in TIMED}
 
 
 def made(number: int) -> Event:
-    at = NOW + timedelta(seconds=number)
-    return event(number)._replace(name=NAMES[number % len(NAMES)], time=at)
+    name = NAMES[number % len(NAMES)]
+    if number % 10 == 7:
+        name = DOWN if number % 20 == 7 else GONE
+    return event(number)._replace(
+        name=name,
+        source=SOURCES[(number - 1) // BATCH % len(SOURCES)],
+        time=NOW + timedelta(seconds=EVERY * number),
+        data=ROW | {"codigo": f"FAC2026A{number}"},
+        labels=(f"fac2026a{number}", "talleres ruiz e hijos, s.l."),
+    )
 
 
 def sent(each: LeasedDelivery, number: int) -> Outcome:
@@ -153,21 +122,34 @@ def sent(each: LeasedDelivery, number: int) -> Outcome:
 async def seed(outbox: OutboxStore) -> None:
     """`SEED` deliveries, one for each event."""
     await outbox.open()
-    for name, pattern in ENDPOINTS.items():
-        await outbox.add_endpoint(replace(endpoint(name), events=(pattern,)))
-    for first in range(1, SEED + 1, 500):
-        await outbox.store("main", Position("1"), [made(number) for number in range(first, first + 500)], {}, NOW)
-        leased = await outbox.lease("bench", NOW, NOW + timedelta(seconds=60), 500)
+    for name, pattern in (ENDPOINTS | {"ep_down": DOWN, "ep_gone": GONE}).items():
+        await outbox.add_endpoint(replace(endpoint(name), events=(pattern,), enabled=name != "ep_down"))
+    for first in range(1, SEED + 1, BATCH):
+        events = [made(number) for number in range(first, first + BATCH)]
+        await outbox.store(events[0].source, Position(str(first)), events, {}, NOW)
+        if first == SEED // BATCH // 2 * BATCH + 1:
+            await outbox.change_endpoint("ep_gone", EndpointChange(enabled=False))
+        leased = await outbox.lease("bench", NOW, NOW + timedelta(seconds=60), BATCH)
         await outbox.finish("bench", [sent(each, n) for n, each in enumerate(leased)], NOW)
+    await outbox.remove_endpoint("ep_gone", NOW)
+    for number in range(60):
+        which = DeliveryFilter(record=f"facturascli:{number}", endpoint_id="ep_1")
+        await outbox.add_replay(
+            Replay(f"rpl_{number}", "user:ann", which, 50.0, 1, NOW, ReplayState.DONE, finished_at=NOW)
+        )
+        await outbox.add_backfill(
+            Backfill(f"bfl_{number}", "main", "facturascli", "user:ann", NOW, state=BackfillState.DONE, finished_at=NOW)
+        )
 
 
 @asynccontextmanager
-async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore, AccessStore]]:
-    event_copy = {**bench_growth.COPY["event"], "time": LATER[kind]}
+async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore, AccessStore, Meter]]:
+    event_copy = {**bench_growth.COPY["event"], "time": LATER[kind], "label_code": CODE}
     bench_growth.COPY = {**bench_growth.COPY, "event": event_copy}
     outbox: OutboxStore
+    seen = SeenStatements()
     if kind == "sqlite":
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, sqlite_seen(seen):
             path = Path(folder) / "cdc.db"
             outbox = SqliteOutbox(path)
             await seed(outbox)
@@ -176,42 +158,85 @@ async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore,
             with closing(sqlite3.connect(path)) as db, db:
                 db.execute(ACTIVITY_SQLITE)
             await outbox.open()
-            yield outbox, SqliteAccess(path)
+            yield outbox, SqliteAccess(path), Meter(seen, threads_seconds)
             await outbox.close()
         return
-    with postgres_server("max_wal_size=4GB", "shared_buffers=256MB") as info:
+    with postgres_server("max_wal_size=4GB", "shared_buffers=256MB") as info, postgres_seen(seen):
         outbox = PostgresOutbox(info)
         await seed(outbox)
         await asyncio.to_thread(fill_postgres, info, deliveries)
         with connect(info, "bench") as db:
             db.execute(ACTIVITY_POSTGRES)
-        yield outbox, PostgresAccess(info)
+            db.execute("ANALYZE")
+        server = process_at(info.port)
+        yield outbox, PostgresAccess(info), Meter(seen, lambda: processes_seconds(server))
         await outbox.close()
 
 
-async def timed(visitor: Visitor, path: str, rounds: int, headers: dict[str, str]) -> list[float]:
-    seconds = []
-    for _ in range(WARM + rounds):
+def threads_seconds() -> float:
+    """Processor time of the threads that hold SQLite's connections."""
+    threads = [each for each in threading.enumerate() if each.name.startswith("outbox") and each.ident]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(each.ident or 0)) for each in threads)
+
+
+def processes_seconds(server: psutil.Process) -> float:
+    """Processor time of a server's processes, to the microsecond."""
+    paths = [Path(f"/proc/{each.pid}/schedstat") for each in server.children()]
+    return sum(int(path.read_text().split()[0]) for path in paths) / 1e9
+
+
+@dataclass(frozen=True)
+class Meter:
+    """``database``: seconds of processor that it has taken so far."""
+
+    seen: SeenStatements
+    database: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """``seconds``: of each request.  ``cpu`` and ``database``: seconds of processor of one; ``statements``: of one."""
+
+    seconds: Sequence[float]
+    cpu: float
+    database: float
+    statements: float
+
+    def line(self, path: str) -> str:
+        p50, p95 = (percentile(self.seconds, each) for each in (50, 95))
+        missed = "  MISSED" if p95 > GOAL else ""
+        figures = " ".join(f"{each * 1e3:7.1f}" for each in (p50, p95, self.cpu, self.database))
+        return f"{path:76} {figures} {self.statements:6.1f}{missed}"
+
+
+HEADS = f"{'ms':76} {'p50':>7} {'p95':>7} {'CPU':>7} {'of DB':>7} {'SQL':>6}"
+
+
+async def timed(visitor: Visitor, path: str, rounds: int, headers: dict[str, str], meter: Meter) -> Taken:
+    seconds: list[float] = []
+    for number in range(WARM + rounds):
+        if number == WARM:
+            cpu, database, before = time.process_time(), meter.database(), len(meter.seen.texts)
         start = time.perf_counter()
         shown = await visitor.get(path, headers=headers)
         seconds.append(time.perf_counter() - start)
         if shown.status != 200:
             raise SystemExit(f"{path}: {shown.status} {shown.text[:300]}")
-    return seconds[WARM:]
+    spent = time.process_time() - cpu, meter.database() - database, len(meter.seen.texts) - before
+    return Taken(seconds[WARM:], spent[0] / rounds, spent[1] / rounds, spent[2] / rounds)
 
 
-async def pages(managed: Managed, visitor: Visitor, rounds: int) -> None:
+async def pages(managed: Managed, visitor: Visitor, rounds: int, only: str, meter: Meter) -> None:
     token = {"Authorization": f"Bearer {managed.tokens[Scope.READ]}"}
     (middle,) = await managed.store.events(1, after=(await managed.store.events(1))[0].sequence // 2)
     found = await managed.store.deliveries(DeliveryFilter(event_id=middle.id), 1)
     values = {"delivery": found[0].id, "event": middle.id, "record": middle.record, "sequence": str(middle.sequence)}
-    print(f"{'ms':76} {'p50':>7} {'p95':>7}")
+    print(HEADS)
     wanted = [(path, {}) for path in PAGES] + [(API + path, token) for path in LISTINGS]
     for path, headers in wanted:
-        seconds = await timed(visitor, path.format(**values), rounds, headers)
-        p95 = percentile(seconds, 95)
-        missed = "  MISSED" if p95 > GOAL else ""
-        print(f"{path:76} {percentile(seconds, 50) * 1e3:7.1f} {p95 * 1e3:7.1f}{missed}", flush=True)
+        if only in path:
+            taken = await timed(visitor, path.format(**values, **TIMES), rounds, headers, meter)
+            print(taken.line(path), flush=True)
 
 
 async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
@@ -256,16 +281,17 @@ async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
     )
 
 
-async def main(kind: str, deliveries: int, rounds: int, live_seconds: float) -> None:
+async def main(kind: str, deliveries: int, rounds: int, live_seconds: float, only: str) -> None:
     gate.TOKEN_BURST = 1e9  # how often one may ask is not measured
     start = time.monotonic()
-    async with filled(kind, deliveries) as (outbox, access):
+    async with filled(kind, deliveries) as (outbox, access, meter):
         await access.open()
-        async with managing(outbox, access=access) as managed, visiting(managed, "ann") as visitor:
+        sources = dict.fromkeys(SOURCES, CONFIGURATION["source"]["main"])
+        async with managing(outbox, access=access, source=sources) as managed, visiting(managed, "ann") as visitor:
             managed.clock.monotonic = time.monotonic  # type: ignore[method-assign] # a search looks only so long
             total = sum(sum(each.values()) for each in (await outbox.counts()).values())
             print(f"{kind}: {total:,} deliveries, made in {time.monotonic() - start:.0f} s", flush=True)
-            await pages(managed, visitor, rounds)
+            await pages(managed, visitor, rounds, only, meter)
             if live_seconds:
                 await live(managed, visitor, live_seconds)
         await access.close()
@@ -277,5 +303,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--outbox", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--live", type=float, default=20)
-    arguments = parser.parse_args()
-    asyncio.run(main(arguments.outbox, arguments.deliveries, arguments.rounds, arguments.live))
+    parser.add_argument("--only", default="", help="paths that contain this")
+    given = parser.parse_args()
+    asyncio.run(main(given.outbox, given.deliveries, given.rounds, given.live, given.only))

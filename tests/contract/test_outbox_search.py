@@ -53,6 +53,17 @@ async def test_a_source_narrows(outbox: OutboxStore) -> None:
     assert await found(outbox, source="none") == []
 
 
+async def test_the_newest_event_of_each_record_is_found(outbox: OutboxStore) -> None:
+    await filled(outbox)
+
+    async def newest(sources: tuple[str, ...] | None = None) -> set[str]:
+        return {each.id for each in await outbox.newest_events(["a:1", "b:1", "none:1", "no\0thing"], sources)}
+
+    assert await newest() == {"evt_6", "evt_5"}
+    assert await newest(("shop", "none")) == {"evt_2"}
+    assert await newest(()) == set()
+
+
 async def test_sources_and_endpoints_narrow(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint("ep_b", sources=("shop",)))
     await filled(outbox)

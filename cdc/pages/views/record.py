@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from cdc.model.log_filter import EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.pages.language import Language
 from cdc.pages.page import Page
@@ -44,11 +43,9 @@ async def names_of(page: Page, event_ids: Iterable[str]) -> dict[str, str]:
 
 async def names_of_records(page: Page, records: Iterable[str | None]) -> dict[str, str]:
     """Record → its name, as its newest event has it."""
-    found: dict[str, str] = {}
-    for record in dict.fromkeys(filter(None, records)):
-        newest = await page.admin.events.search(EventFilter(record=record), 1, oldest_first=False)
-        found.update((record, name) for name in names(page, newest.found).values())
-    return found
+    newest = await page.admin.events.newest_of(list(dict.fromkeys(filter(None, records))))
+    named = names(page, newest)
+    return {event.record: named[event.id] for event in newest if event.id in named}
 
 
 def record_name(label: Label, data: Mapping[str, Any], language: Language, key: str = "") -> str:

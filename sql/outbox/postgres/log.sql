@@ -33,6 +33,17 @@ JOIN cdc_outbox.event ON event.sequence = delivery.event
 JOIN cdc_outbox.attempt ON attempt.delivery = given.id
 ORDER BY given.n, attempt.id
 
+-- name: newest_event
+-- The newest event of each record, of some sources if any are given.
+SELECT newest.sequence, newest.id, newest.name, newest.source, newest.record, newest."time", newest.payload
+FROM unnest(:record::text[]) AS given (record)
+CROSS JOIN LATERAL (
+    SELECT sequence, id, name, source, event.record, "time", payload FROM cdc_outbox.event
+    WHERE event.record = given.record AND (:sources::text[] IS NULL OR event.source = ANY (:sources::text[]))
+    ORDER BY sequence DESC
+    LIMIT 1
+) AS newest
+
 -- name: counts
 -- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
 SELECT endpoint.id, counted.state, counted.deliveries

@@ -22,6 +22,13 @@ CROSS JOIN event ON event.sequence = delivery.event
 CROSS JOIN attempt ON attempt.delivery = delivery.id
 ORDER BY given.key, attempt.id
 
+-- name: newest_event
+-- The newest event of a record, of some sources (a JSON list) if any are given.
+SELECT sequence, id, name, source, record, time, payload FROM event
+WHERE record = :record AND (:sources IS NULL OR +source IN (SELECT value FROM json_each(:sources)))
+ORDER BY sequence DESC
+LIMIT 1
+
 -- name: counts
 -- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
 SELECT endpoint.id, counted.state, counted.deliveries

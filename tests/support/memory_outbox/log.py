@@ -104,6 +104,10 @@ class MemoryLog(MemoryTables):
     async def events_of(self, event_ids: Sequence[str]) -> list[StoredEvent]:
         return [self._events[each] for each in event_ids if each in self._events]
 
+    async def newest_events(self, records: Sequence[str], sources: Sequence[str] | None) -> list[StoredEvent]:
+        wanted = [each for each in self._events.values() if sources is None or each.source in sources]
+        return list({each.record: each for each in wanted if each.record in records}.values())
+
     async def find_events(self, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
         check(which)
         found = (event for event in self._events.values() if event.sequence > after and self._fits_event(event, which))

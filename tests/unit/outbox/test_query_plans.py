@@ -45,7 +45,15 @@ WALKS = {
     **{f"delete_{name}": {"json_each"} for name in ("attempts", "deliveries", "events")},
     **{
         name: {"json_each"}
-        for name in ("empty_answers", "empty_payloads", "sequences", "events_of", "removed_endpoints", "cancel_events")
+        for name in (
+            "empty_answers",
+            "empty_payloads",
+            "sequences",
+            "events_of",
+            "newest_event",
+            "removed_endpoints",
+            "cancel_events",
+        )
     },
 }
 #: searches are looked at in test_search_plans.py
