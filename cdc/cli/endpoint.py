@@ -129,7 +129,7 @@ def list_(session: CommandSession, as_json: bool) -> None:
         print_json({"endpoints": [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]})
         return
     rows = [_row(each, counts.get(each.id, {})) for each in endpoints]
-    titles = ("id", "url", "events", "enabled", "unfinished", "dead", "description")
+    titles = ("id", "url", "events", "sources", "enabled", "unfinished", "dead", "description")
     print_table(titles, rows, "There is no endpoint yet: cdc endpoint add URL --events invoice.paid")
 
 
@@ -339,4 +339,4 @@ def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:
     unfinished = sum(number for state, number in counts.items() if not state.final)
     enabled = "yes" if each.enabled else f"no: {each.disabled_reason}"
     dead = counts.get(DeliveryState.DEAD, 0)
-    return each.id, each.url, each.events, enabled, unfinished, dead, each.description
+    return each.id, each.url, each.events, each.sources, enabled, unfinished, dead, each.description

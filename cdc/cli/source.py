@@ -71,7 +71,7 @@ def scan_(
     if dry_run:
         print_script(text)
     elif new:
-        say(f"{len(new)} sources added to {_file(session)}.  Next: cdc install-triggers, and SIGHUP to cdc run.")
+        say(f"{len(new)} sources added to {_file(session)}.  Next: cdc install-triggers; then start or reload cdc run.")
     else:
         say("Nothing new was found.")
 

@@ -196,7 +196,7 @@ def test_make_names_packages_while_pip_installs_them_and_fails_as_pip_does(tmp_p
 
 def test_no_text_installs_the_package_from_an_index_that_does_not_have_it() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    told = re.compile(r"install\s(--?\S+\s)*[\"'`]*facturascripts-cdc")
+    told = re.compile(r"\binstall\s(--?\S+\s)*[\"'`]*facturascripts-cdc")
     here = Path(__file__).name
     names = [name for name in listed.stdout.split("\0") if name and not name.endswith((here, ".gz"))]
     texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in names if (ROOT / name).is_file()}

@@ -72,6 +72,8 @@ def test_an_endpoint_from_beginning_to_end(run_cdc: Callable) -> None:
     shown = json.loads(run_cdc("endpoint", "show", identity, "--json").stdout)
     assert (shown["events"], shown["timeout"], shown["format"]) == (["*"], 3.0, "cloudevents")
     assert (shown["sources"], shown["concurrency"], len(shown["retries"])) == (["main"], 2, 9)
+    listed = run_cdc("endpoint", "list").stdout.splitlines()
+    assert [listed[0].split()[3], listed[1].split()[3]] == ["SOURCES", "main"]
     assert json.loads(run_cdc("endpoint", "update", identity, "--all-sources", "--json").stdout)["sources"] == []
 
     run_cdc("endpoint", "disable", identity, "--reason", "Moving house.")
