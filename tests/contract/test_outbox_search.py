@@ -172,9 +172,15 @@ async def test_a_text_is_looked_for_in_the_newest_events_only(
     assert await events_found(outbox, text="same") == ["evt_3", "evt_4"]
 
 
-async def test_a_code_or_a_name_is_found_however_old(outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [20_000, 0], ids=["few", "many"])
+async def test_a_code_or_a_name_is_found_however_old(
+    outbox: OutboxStore, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``few``: up to so many events with such a code or name are looked up."""
     for module in (memory_log, postgres_search, sqlite_search):
         monkeypatch.setattr(module, "TEXT_EVENTS", 1)
+    for module in (postgres_search, sqlite_search):
+        monkeypatch.setattr(module, "FEW", few)
     await outbox.add_endpoint(endpoint())
     await store(
         outbox,
@@ -188,6 +194,7 @@ async def test_a_code_or_a_name_is_found_however_old(outbox: OutboxStore, monkey
     assert await found(outbox, text="Talleres Ruiz", record="facturascli:1") == ["evt_1"]
     assert await found(outbox, text="talleres") == ["evt_5", "evt_1"]
     assert await found(outbox, text="Ñandú ") == ["evt_3"]
+    assert await found(outbox, text="talleres", state=DeliveryState.DEAD) == []
     assert await events_found(outbox, text="fac2026") == ["evt_1", "evt_2", "evt_3"]
     assert await found(outbox, text="Ruiz") == []
     await outbox.expunge(["evt_1"], at(9))

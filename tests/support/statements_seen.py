@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self
 from unittest.mock import patch
 
+import psycopg
 from psycopg import AsyncConnection
 
 #: What reads tables; the others begin and end transactions, ask about settings, or lock.
@@ -62,16 +63,15 @@ def sqlite_seen(seen: SeenStatements) -> Iterator[None]:
 
 
 @contextmanager
-def postgres_seen(seen: SeenStatements) -> Iterator[None]:
-    """Of all connections, while this lasts."""
+def postgres_seen(seen: SeenStatements, planner: psycopg.Connection[Any] | None = None) -> Iterator[None]:
+    """Of all connections, while this lasts.  ``planner``: plans them; it is not in a transaction of theirs."""
     execute = AsyncConnection.execute
 
     async def watched(self: Any, text: bytes, parameters: Any = None, **more: Any) -> Any:
         told = text.decode()
         seen.texts.append(told)
-        if seen.wants_plan(told):
-            cursor = await execute(self, b"EXPLAIN (FORMAT JSON) " + text, parameters, prepare=False)
-            row = await cursor.fetchone()
+        if planner is not None and seen.wants_plan(told):
+            row = planner.execute(b"EXPLAIN (FORMAT JSON) " + text, parameters, prepare=False).fetchone()
             assert row is not None
             seen.plans[told] = list(plan_steps(row[0][0]["Plan"]))
         return await execute(self, text, parameters, **more)

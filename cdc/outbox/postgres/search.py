@@ -30,7 +30,7 @@ STATE_TERMS: Final = {
     DeliveryState.DEAD: "delivery.state = 3",
     DeliveryState.CANCELLED: "delivery.state = 4",
 }
-#: Events that are looked up first, at most.
+#: Events that are looked up first, at most; with a text, besides the newest.
 FEW: Final = 20_000
 #: Of a time that has ended, so many events are looked through in its index, at most, to know where they lie.
 MANY: Final = 100_000
@@ -45,6 +45,19 @@ _TEXT: Final = (
     " AND position(%(text)s::bytea IN chosen.payload) > 0"
     " UNION ALL SELECT sequence FROM cdc_outbox.event WHERE label_code >= %(label)s AND label_code < %(label_end)s"
     " UNION ALL SELECT sequence FROM cdc_outbox.event WHERE label_name >= %(label)s AND label_name < %(label_end)s"
+)
+#: The same of an event that was found otherwise.
+_TEXT_OF: Final = (
+    "((event.label_code >= %(label)s AND event.label_code < %(label_end)s)"
+    " OR (event.label_name >= %(label)s AND event.label_name < %(label_end)s)"
+    " OR (event.sequence > (SELECT max(newest.sequence) FROM cdc_outbox.event AS newest) - %(text_events)s"
+    " AND position(%(text)s::bytea IN event.payload) > 0))"
+)
+_LABELLED: Final = (
+    "SELECT count(*) FROM ("
+    "SELECT FROM cdc_outbox.event WHERE label_code >= %(label)s AND label_code < %(label_end)s"
+    " UNION ALL SELECT FROM cdc_outbox.event WHERE label_name >= %(label)s AND label_name < %(label_end)s"
+    " LIMIT %(most)s) AS found"
 )
 _SPAN: Final = (
     "SELECT count(*), min(sequence), max(sequence) FROM"
@@ -172,8 +185,8 @@ async def _look_up(db: Queries, which: EventFilter, search: PostgresSearch, colu
     if which.text is not None:
         text, (first, end) = text_in_payload(which.text), label_range(storable(which.text))
         given = {"text": text, "text_events": TEXT_EVENTS, "label": first, "label_end": end}
-        search.add(_LOOKED_UP.format(column=column, terms=_TEXT), **given)
-        search.few = True
+        search.few = await _counted_few(db, _LABELLED, given)
+        search.add(_LOOKED_UP.format(column=column, terms=_TEXT) if search.few else _TEXT_OF, **given)
     if which.event_id is not None:
         search.few = True
         return
@@ -200,8 +213,11 @@ async def span(db: Queries, which: EventFilter, whole: LogSlice) -> LogSlice:
 
 
 async def _few(db: Queries, terms: str, search: PostgresSearch) -> bool:
-    query = _COUNT.format(terms=terms)
-    ((found,),) = await db.query(query, {**search.parameters, "most": FEW + 1})
+    return await _counted_few(db, _COUNT.format(terms=terms), search.parameters)
+
+
+async def _counted_few(db: Queries, count: str, parameters: Mapping[str, Any]) -> bool:
+    ((found,),) = await db.query(count, {**parameters, "most": FEW + 1})
     return int(found) <= FEW
 
 

@@ -1,7 +1,8 @@
 """How the SQLite outbox finds events and deliveries in a long log: by the index that narrows most, in their order.
 
 SQLite keeps no statistics here, so the way is chosen by what is asked for: an event, a record, a text, a short stretch
-of time, a rare state, a name, an endpoint, in this order.  Everything else that is asked for is looked at on the way.
+of time, a rare state, a name, an endpoint, in this order; with a text or a time only if few events have it.  Everything
+else that is asked for is looked at on the way.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite.rows import converted, micros
 from cdc.outbox.statements import sqlite_statements
 
-#: A stretch of time, or the unfinished deliveries, are begun with when they are at most so many.
+#: A stretch of time, a code or a name, or the unfinished deliveries, are begun with when they are at most so many.
 FEW: Final = 20_000
 #: Of a time that has ended, so many events are looked through in its index, at most, to know where they lie.
 MANY: Final = 100_000
@@ -38,6 +39,16 @@ _TEXT: Final = (
     " AND instr(payload, :text) > 0"
     " UNION ALL SELECT sequence FROM event WHERE label_code >= :label AND label_code < :label_end"
     " UNION ALL SELECT sequence FROM event WHERE label_name >= :label AND label_name < :label_end)"
+)
+#: The same of an event that was found otherwise.
+_TEXT_OF: Final = (
+    "((event.label_code >= :label AND event.label_code < :label_end)"
+    " OR (event.label_name >= :label AND event.label_name < :label_end)"
+    " OR (event.sequence > (SELECT MAX(sequence) FROM event) - :text_events AND instr(event.payload, :text) > 0))"
+)
+_LABELLED: Final = (
+    "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE label_code >= :label AND label_code < :label_end"
+    " UNION ALL SELECT 1 FROM event WHERE label_name >= :label AND label_name < :label_end LIMIT :most)"
 )
 _IN_WINDOW: Final = "SELECT COUNT(*) FROM (SELECT 1 FROM event WHERE time >= :since AND time < :until LIMIT :most)"
 _SPAN: Final = (
@@ -150,7 +161,7 @@ def of_deliveries(
 
 
 def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
-    """None of which an index serves: the way is chosen apart, and with it the term of a text."""
+    """None of which an index serves: the way is chosen apart."""
     terms: list[str] = []
     parameters: dict[str, object] = {}
     for name, column in (("event_id", "id"), ("record", "record"), ("source", "source")):
@@ -169,6 +180,7 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
         parameters |= _time(which)
     if which.text is not None:
         first, end = label_range(which.text)
+        terms.append(f"+{_TEXT_OF}")
         parameters |= {
             "text": text_in_payload(which.text), "text_events": TEXT_EVENTS, "label": first, "label_end": end,
         }  # fmt: skip
@@ -176,12 +188,11 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
 
 
 def _by_event(db: sqlite3.Connection, which: EventFilter, every: SqliteSearch) -> list[SqliteSearch]:
-    text = () if which.text is None else (f"+{_TEXT}",)
     if which.event_id is not None:
-        return [every.narrowed("event.id = :event_id", *text).of_few()]
+        return [every.narrowed("event.id = :event_id").of_few()]
     if which.record is not None:
-        return [every.narrowed("event.record = :record", *text)]
-    if text:
+        return [every.narrowed("event.record = :record")]
+    if which.text is not None and _few(db, _LABELLED, every.parameters):
         return [every.narrowed(_TEXT).of_few()]
     if "since" in every.parameters and _few(db, _IN_WINDOW, every.parameters):
         return [every.narrowed(_WINDOW).of_few()]
@@ -228,8 +239,7 @@ def _time(which: EventFilter) -> dict[str, int]:
 
 
 def _few(db: sqlite3.Connection, count: str, parameters: Mapping[str, object]) -> bool:
-    wanted = {name: parameters[name] for name in ("since", "until") if name in parameters}
-    return int(db.execute(count, wanted | {"most": FEW + 1}).fetchone()[0]) <= FEW
+    return int(db.execute(count, {**parameters, "most": FEW + 1}).fetchone()[0]) <= FEW
 
 
 #: statement → what it orders by, and whether backwards
