@@ -50,6 +50,18 @@ def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert wanted - names == set()
 
 
+def test_wheel_compiles_without_a_warning_on_each_python_at_hand(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    found = [shutil.which(f"python{version}") for version in ("3.11", "3.12", "3.13", "3.14")]
+    for python in {sys.executable, *filter(None, found)}:
+        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode != 0:
+            continue  # pyenv's placeholder of a version that is not chosen
+        words = [python, "-W", "error", "-m", "compileall", "-q", "-f", str(tmp_path / "cdc")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (python, done.stdout + done.stderr)
+
+
 def test_demo_and_help_of_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     _pip("install", "--no-deps", "--no-index", "--target", str(site), str(wheel))
