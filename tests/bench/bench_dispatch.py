@@ -9,6 +9,8 @@ Ours includes leasing, the attempt log, what metrics are made of, and (unless ``
 
 ``--batch N`` adds, for each outbox, the same events to an endpoint that wants N of them in a request, and says how many
 times as many it gets; ``--one-core`` keeps this process to one core, and nginx to another.
+
+``--without-http`` adds, for each outbox, the same with a sender that answers by itself: no transport can get more.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ import structlog
 import uvloop
 
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret, secret_key
 from cdc.logs import configure_logs
@@ -231,9 +235,18 @@ async def postgresql_outbox() -> AsyncIterator[OutboxStore]:
 OUTBOXES = {"memory": memory_outbox, "sqlite": sqlite_outbox, "postgresql": postgresql_outbox}
 
 
-async def ours(outbox: str, batch: int, url: str, secret: str, events: Sequence[Event]) -> Rate:
+class Answered:
+    """A sender that sends nothing: the answer is there a round of the loop later."""
+
+    async def send(self, _request: WebhookRequest) -> Answer:
+        await asyncio.sleep(0)
+        return Answer(204, 0.001)
+
+
+async def ours(outbox: str, batch: int, url: str, secret: str, events: Sequence[Event], *, http: bool = True) -> Rate:
     """From a full outbox until every outcome is recorded; ``batch`` events a request."""
-    async with OUTBOXES[outbox]() as store, HttpSender(allow_private=True) as sender:
+    async with OUTBOXES[outbox]() as store, HttpSender(allow_private=True) as real:
+        sender = real if http else Answered()
         now = datetime.now(UTC)
         await store.add_endpoint(Endpoint("ep_1", url, ("*",), secret, now, concurrency=AT_ONCE, batch_size=batch))
         await store.store("main", Position("1"), events, {}, now)
@@ -251,17 +264,18 @@ async def ours(outbox: str, batch: int, url: str, secret: str, events: Sequence[
 
 
 BATCHED = " x"
+WITHOUT_HTTP = " alone"
 Side = Callable[[str, str, Sequence[Event]], Awaitable[Rate]]
 
 
 def side(name: str) -> Side:
-    """``name``: bare, or an outbox, with `` xN`` behind it for batches of N."""
+    """``name``: bare, or an outbox, with `` xN`` after it for batches of N, or `` alone``: without HTTP."""
     if name == "bare":
         return bare
-    outbox, _, batch = name.partition(BATCHED)
+    outbox, _, batch = name.removesuffix(WITHOUT_HTTP).partition(BATCHED)
 
     async def run(url: str, secret: str, events: Sequence[Event]) -> Rate:
-        return await ours(outbox, int(batch or 1), url, secret, events)
+        return await ours(outbox, int(batch or 1), url, secret, events, http=not name.endswith(WITHOUT_HTTP))
 
     return run
 
@@ -304,6 +318,7 @@ def main() -> None:
     parser.add_argument("--profile", choices=["bare", *OUTBOXES])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--one-core", action="store_true")
+    parser.add_argument("--without-http", action="store_true")
     options: Any = parser.parse_args()
     core = _one_core() if options.one_core else None
     batched = [f"{name}{BATCHED}{options.batch}" for name in options.outbox] if options.batch > 1 else []
@@ -312,7 +327,8 @@ def main() -> None:
         if options.profile:
             profile(options.profile + (f"{BATCHED}{options.batch}" if batched else ""), options.requests)
             return
-        results = measure(["bare", *options.outbox, *batched], options.requests, options.rounds, core)
+        alone = [name + WITHOUT_HTTP for name in options.outbox] if options.without_http else []
+        results = measure(["bare", *options.outbox, *batched, *alone], options.requests, options.rounds, core)
     structlog.reset_defaults()
     report(results)
 
