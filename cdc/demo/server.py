@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psycopg
 
@@ -42,7 +44,7 @@ def demo_server() -> Iterator[DemoServer]:
             "The demo needs a PostgreSQL, which is not installed.",
             f"{install_hint('demo')}\nIn a clone, `make demo` does that by itself.",
         ) from error
-    with tempfile.TemporaryDirectory(prefix="cdc-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cdc-demo-") as folder, _ended_with_us(folder):
         server = postgres_server.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             socket = str(server.get_postmaster_info().socket_dir)
@@ -53,6 +55,34 @@ def demo_server() -> Iterator[DemoServer]:
             yield DemoServer(info, version, str(psql))
         finally:
             server.stop()
+
+
+#: Waits for a line, or for the end of the process that would write it.  Without the line it stops the server and
+#: removes the folder.
+_WATCH: Final = """
+read -r _ && exit
+pid=$(head -n 1 "$1/data/postmaster.pid") && kill -INT "$pid" && while kill -0 "$pid"; do sleep 0.2; done
+rm -rf "$1"
+"""
+
+
+@contextmanager
+def _ended_with_us(folder: str) -> Iterator[None]:
+    """Have a process of its own stop the server if this one is killed.  It is in another session: Ctrl-C of a terminal
+    does not end it."""
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(  # noqa: S603 - the script is constant, the folder our own
+        ["/bin/sh", "-c", _WATCH, "cdc-demo", folder],
+        stdin=subprocess.PIPE,
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    ) as watch:
+        try:
+            yield
+        finally:
+            with suppress(BrokenPipeError):  # somebody has ended it: there is nobody to tell
+                watch.communicate(b"done\n")
 
 
 def _script(path: Path, command: list[str]) -> Path:

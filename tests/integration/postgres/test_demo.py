@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,22 @@ def test_its_postgresql_ends_with_it(ended_by: signal.Signals, code: int) -> Non
     assert not folder.exists()
     with pytest.raises(psycopg.OperationalError):
         _ask(socket, "SELECT 1")
+
+
+def test_its_postgresql_ends_and_its_folder_goes_when_it_is_killed() -> None:
+    with _demo() as demo:
+        found = _PSQL.search(_until_it_stays(demo))
+        assert found is not None
+        folder = Path(found[1]).parent
+        server = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        demo.kill()
+        assert demo.wait(HANG_SECONDS) == -signal.SIGKILL
+    deadline = time.monotonic() + HANG_SECONDS
+    while folder.exists() and time.monotonic() < deadline:  # a process that is nobody's child removes it
+        time.sleep(0.1)
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
 
 
 @contextmanager
