@@ -11,7 +11,7 @@ import click
 from cdc.admin.endpoint_checks import sending_problem
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
-from cdc.cli.output import Styled, echo, json_option, print_json, say
+from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
@@ -29,6 +29,7 @@ from cdc.runtime.doctor import disk_finding, file_findings
 from cdc.runtime.running import consumer_findings
 from cdc.web.health import overdue
 
+_INDENT = " " * 9
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
 
@@ -54,7 +55,7 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
     for check in checks_of(session, sources):
         checks.append(check)
         if not as_json:
-            echo(*_line(check))
+            echo(*line(check))
     wrong = sum(check.finding.severity is Severity.WRONG for check in checks)
     if as_json:
         print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
@@ -210,11 +211,14 @@ def _failed(about: str, check: str, error: CdcError) -> Check:
     return Check(about, Finding(check, Severity.WRONG, error.message, error.hint))
 
 
-def _line(check: Check) -> tuple[Styled, str]:
+def line(check: Check) -> tuple[Styled, str]:
+    """Return a check for a person: its mark in colour, and the rest."""
     finding = check.finding
     word, colour = _MARKS[finding.severity]
-    mend = f"\n         fix: {finding.mend}" if finding.mend and finding.severity is not Severity.OK else ""
-    return Styled(f"{word:<8}", colour), f" {check.about}: {finding.check}: {finding.detail}{mend}"
+    shown = fitting(f"{word:<8} {check.about}: {finding.check}: {finding.detail}", _INDENT)
+    fix = finding.mend if finding.severity is not Severity.OK else ""
+    mend = "\n" + fitting(f"{_INDENT}fix: {fix}", _INDENT + "     ") if fix else ""
+    return Styled(shown[:8], colour), shown[8:] + mend
 
 
 def _as_json(check: Check) -> dict[str, str | None]:

@@ -123,6 +123,15 @@ def _wrapped(text: str, width: int) -> list[str]:
     return TextWrapper(width, break_on_hyphens=False).wrap(text)
 
 
+def fitting(text: str, indent: str, *, err: bool = False) -> str:
+    """Return a long line wrapped for the terminal, ``indent`` before its further lines; elsewhere as it is."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    wrapper = TextWrapper(width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return wrapper.fill(printable_line(text))
+
+
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """One thing, a line for each of its fields."""
     echo("\n".join(_aligned([[name, _cell(value)] for name, value in fields])))

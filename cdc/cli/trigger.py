@@ -11,7 +11,7 @@ import click
 
 from cdc.capture.triggers.base import AnyInstaller, Plan
 from cdc.cli.loss import trigger_removal
-from cdc.cli.output import confirm_loss, json_option, print_json, print_script, say, yes_option
+from cdc.cli.output import confirm_loss, fitting, json_option, print_json, print_script, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
@@ -144,7 +144,7 @@ def _carry_out_one(
     if plan.obstacle:
         plan = replace(plan, notes=(*plan.notes, f"This account may not run the script. {plan.obstacle}"))
     for note in plan.notes:
-        say(f"{source.name}: {note}")
+        say(fitting(f"{source.name}: {note}", "  ", err=True))
     report: dict[str, Any] = {
         "source": source.name,
         "steps": [{"title": step.title, "table": step.table or None} for step in plan.steps],
@@ -155,7 +155,7 @@ def _carry_out_one(
         say(f"{source.name}: Nothing to do.")
     elif not dry_run:
         ask()
-        installer.apply(plan, lambda line: say(f"{source.name}: {line}"))
+        installer.apply(plan, lambda line: say(fitting(f"{source.name}: {line}", "  ", err=True)))
         say(f"{source.name}: {done}")
     elif as_json:
         report["script"] = installer.script(plan)

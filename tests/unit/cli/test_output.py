@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from click import unstyle
 
-from cdc.cli.output import print_fields, print_table
+from cdc.cli.doctor import Check
+from cdc.cli.doctor import line as doctor_line
+from cdc.cli.output import echo, print_fields, print_table
+from cdc.model.finding import Finding, Severity
 
 ROWS = [("ep_1", ("invoice.paid", "receipt.*"), True, None), ("ep_22", (), False, 0.5)]
 TITLES = ("id", "events", "enabled", "seconds")
@@ -102,3 +105,23 @@ def test_times_are_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
     madrid = timezone(timedelta(hours=1))
     print_fields([("due", datetime(2026, 11, 24, 22, 48, tzinfo=madrid)), ("at", datetime(2026, 1, 1, tzinfo=UTC))])
     assert capsys.readouterr().out == "due  2026-11-24 21:48:00Z\nat   2026-01-01 00:00:00Z\n"
+
+
+def test_a_check_of_doctor_is_wrapped_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detail = "more than 100,000 changes wait, the oldest for 12 min; the journal takes 1.2 GB of disk"
+    check = Check("source main", Finding("backlog", Severity.WARNING, detail, "cdc run; where it runs, read its log"))
+    echo(*doctor_line(check))
+    assert len(_lines(capsys)) == 2
+    _terminal_of_80_columns(monkeypatch)
+    echo(*doctor_line(check))
+    assert _printed(capsys) == [
+        "WARNING  source main: backlog: more than 100,000 changes wait, the oldest for 12",
+        "         min; the journal takes 1.2 GB of disk",
+        "         fix: cdc run; where it runs, read its log",
+    ]
+
+
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
