@@ -188,9 +188,9 @@ SECTIONS = (
     NavigationEntry("/endpoints", "Endpoints"),
     NavigationEntry("/deliveries", "Deliveries"),
     NavigationEntry("/replays", "Replays", Role.MANAGER),
-    NavigationEntry("/events", "Events"),
-    NavigationEntry("/sources", "Sources"),
-    NavigationEntry("/people", "Users and tokens", Role.MANAGER, every_source=True),
+    NavigationEntry("/events", "Events", also="/catalogue"),
+    NavigationEntry("/sources", "Sources", also="/backfills"),
+    NavigationEntry("/people", "Users and tokens", Role.MANAGER, every_source=True, also="/audit"),
 )
 
 

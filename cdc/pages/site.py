@@ -44,12 +44,18 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class NavigationEntry:
-    """An entry of the navigation, for those who may see its page (`Route`)."""
+    """An entry of the navigation, for those who may see its page (`Route`).  ``also``: a page that it leads to."""
 
     path: str
     title: str
     role: Role = Role.VIEWER
     every_source: bool = False
+    also: str = ""
+
+    def holds(self, path: str) -> bool:
+        """Return whether the page at ``path`` is this one, or below it."""
+        above = [each for each in (self.path, self.also) if each]
+        return path in above or path.startswith(tuple(f"{each}/" for each in above if each != "/"))
 
 
 @dataclass(frozen=True)

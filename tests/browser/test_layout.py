@@ -56,8 +56,11 @@ async def test_no_column_is_cut_on_a_desk(managed: Managed, browser: Browser, pa
     await tab.close()
 
 
-async def test_a_phone_shows_a_header_of_two_lines_and_folded_filters(managed: Managed, browser: Browser) -> None:
-    tab = await signed_in(browser, managed, PHONE)
+@pytest.mark.parametrize("width", [390, 360, 320])
+async def test_a_phone_shows_a_header_of_two_lines_and_folded_filters(
+    managed: Managed, browser: Browser, width: int
+) -> None:
+    tab = await signed_in(browser, managed, (width, 800))
     await tab.go("/deliveries")
     header = await tab.page.locator("header").bounding_box()
     assert header is not None
@@ -78,6 +81,21 @@ async def test_a_word_is_not_broken_on_a_phone(managed: Managed, browser: Browse
     await tab.page.locator("#rows tbody tr a").first.click()
     boxes = await tab.page.locator(".diff code").first.evaluate("each => each.getClientRects().length")
     assert boxes == 1
+    await tab.close()
+
+
+@pytest.mark.parametrize("path", ["/endpoints", "/people", f"/endpoints/{BOOKS}", "/sources", "/audit", "/events"])
+async def test_a_phone_shows_values_beside_their_names_and_cuts_none(
+    managed: Managed, browser: Browser, path: str
+) -> None:
+    tab = await signed_in(browser, managed, PHONE)
+    await tab.go(path)
+    left_of_names = """cells => cells.flatMap(cell => [...cell.children].filter(each => each.checkVisibility()
+        && each.getBoundingClientRect().left < cell.getBoundingClientRect().left + 112).map(each => each.outerHTML))"""
+    assert await tab.page.locator("table.stack td[data-title]").evaluate_all(left_of_names) == []
+    cut = "all => all.filter(each => each.clientWidth < each.form.clientWidth / 2 - 40).map(each => each.outerHTML)"
+    assert await tab.page.locator("td select").evaluate_all(cut) == []
+    assert await tab.too_wide() <= 0
     await tab.close()
 
 

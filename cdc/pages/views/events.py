@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import groupby
 
 from aiohttp import web
 
 from cdc.model.errors import NotFound, UsageError
-from cdc.model.log_filter import DeliveryFilter, EventFilter
-from cdc.model.pattern import check_pattern
+from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
-from cdc.pages.views.log_search import events_meant
+from cdc.pages.views.log_search import EVENT_FIELDS, event_filter, events_meant
 from cdc.pages.views.record import names
 
 _PAGE = 50
+_FILTERS = (*EVENT_FIELDS, "text")
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 _DELIVERIES = 200
 
 
 async def events(page: Page) -> web.StreamResponse:
     """The newest that fit, newest first."""
-    given, before, problem = page.query("event"), page.query("before"), ""
+    given = {name: page.query(name) for name in _FILTERS}
+    before, problem = page.query("before"), ""
     try:
         searched = await _search(page, given, before)
     except UsageError as error:
@@ -33,19 +35,20 @@ async def events(page: Page) -> web.StreamResponse:
         "events.html",
         events=searched.found,
         names=names(page, searched.found),
-        older=page.link("events", event=given, before=searched.further) if searched.further else "",
+        older=page.link("events", **given, before=searched.further) if searched.further else "",
         looked=await looked_back_to(page, searched),
-        newest=page.link("events", event=given) if before else "",
+        newest=page.link("events", **given) if before else "",
         given=given,
         problem=problem,
-        suggestions=[] if searched.found else events_meant(page, "events", {"event": given}),
+        text_events=TEXT_EVENTS,
+        suggestions=[] if searched.found else events_meant(page, "events", given),
     )
 
 
-async def _search(page: Page, given: str, before: str) -> SearchPage[StoredEvent]:
+async def _search(page: Page, given: Mapping[str, str], before: str) -> SearchPage[StoredEvent]:
     if before and not _SEQUENCE.fullmatch(before):
         raise UsageError(page.language.text("There is no such place in the log."))
-    which = EventFilter(event_pattern=check_pattern(given) if given else None)
+    which = event_filter(page, given)
     return await page.admin.events.search(which, _PAGE, int(before) if before else None, oldest_first=False)
 
 

@@ -1,40 +1,55 @@
-"""Which deliveries of the log a visitor asks for: the fields that listings and replays have in common."""
+"""Which events and deliveries a visitor asks for: the fields that listings and replays have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from difflib import get_close_matches
+from http import HTTPStatus
 from typing import Final
 
 from cdc.dispatch.address import public_url
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.model.pattern import check_pattern
-from cdc.pages.page import Page
+from cdc.pages.page import Page, Refused
 
-FIELDS: Final = ("event", "record", "endpoint", "state", "since", "until")
+#: The fields of events, and those that deliveries have besides.
+EVENT_FIELDS: Final = ("event", "record", "since", "until")
+FIELDS: Final = (*EVENT_FIELDS, "endpoint", "state")
 _EVENT_ID = "evt_"
 
 
-def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
-    """``given``: each of `FIELDS`, empty where it does not narrow; ``text`` may be there.  Raises `UsageError`."""
-    event = given["event"]
+def event_filter(page: Page, given: Mapping[str, str]) -> EventFilter:
+    """``given``: each of `EVENT_FIELDS`, empty where it does not narrow; ``text`` may be there.  Raises `UsageError`,
+    and `Refused` where a viewer searches for a text."""
+    event, text = given["event"], given.get("text")
+    if text and not page.manages:  # what is found tells what payloads hold
+        raise Refused(HTTPStatus.FORBIDDEN, "For managers only.")
     is_id = event.startswith(_EVENT_ID)
-    state = given["state"]
-    if state and state not in list(DeliveryState):
-        raise UsageError(page.language.text("There is no such state."))
-    return DeliveryFilter(
-        endpoint_id=given["endpoint"] or None,
+    return EventFilter(
         event_id=event if is_id else None,
         event_pattern=check_pattern(event) if event and not is_id else None,
         record=given["record"] or None,
-        state=DeliveryState(state) if state else None,
         since=_time(page, given["since"]),
         until=_time(page, given["until"]),
-        text=given.get("text") or None,
+        text=text or None,
+    )
+
+
+def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
+    """As `event_filter`, with ``given`` for each of `FIELDS`."""
+    state = given["state"]
+    if state and state not in list(DeliveryState):
+        raise UsageError(page.language.text("There is no such state."))
+    events = event_filter(page, given)
+    return DeliveryFilter(
+        **{each.name: getattr(events, each.name) for each in fields(events)},
+        endpoint_id=given["endpoint"] or None,
+        state=DeliveryState(state) if state else None,
     )
 
 

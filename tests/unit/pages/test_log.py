@@ -132,3 +132,17 @@ async def test_a_removed_endpoint_keeps_its_name_in_the_log() -> None:
             "/replays/new?endpoint=ep_a",
         ):
             assert "Tienda vieja (removed)" in (await ann.get(path)).text, path
+
+
+async def test_events_are_found_by_code_name_record_and_time_as_deliveries_are() -> None:
+    outbox = MemoryOutbox()
+    await outbox.add_endpoint(endpoint(secret="whsec_" + "c2VjcmV0" * 4))
+    ruiz = event(1, labels=("fac2026a12", "talleres ruiz"))
+    await store(outbox, ruiz, *[event(number) for number in range(2, 9)])
+    async with managing(outbox) as managed, visiting(managed, "ann") as ann, visiting(managed, "bob") as bob:
+        for path in ("/events", "/deliveries"):
+            for query in ("text=fac2026", "text=talleres+r", "record=facturascli:1", "until=2026-11-24T12:00:02"):
+                found = re.findall(r'<span title="facturascli:(\d+)">', (await ann.get(f"{path}?{query}")).text)
+                assert found == ["1"], (path, query)
+            assert (await bob.get(f"{path}?text=talleres")).status == 403
+            assert 'name="text"' not in (await bob.get(path)).text
