@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cdc.access.base import AccessStore
@@ -11,10 +11,13 @@ from cdc.admin.base import Service, UseCases
 from cdc.admin.deliveries import Deliveries
 from cdc.admin.endpoints import Endpoints
 from cdc.admin.events import Events
+from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
 from cdc.admin.principal import Principal
 from cdc.admin.statistics import Statistics
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import NotFound
-from cdc.model.finding import Finding
+from cdc.model.finding import Finding, Severity
 
 if TYPE_CHECKING:
     from cdc.admin.process import ReportedSource
@@ -54,6 +57,23 @@ class Admin(UseCases):
         self.quarantine = Quarantine(service, principal)
         self.sources = Sources(service, principal)
         self.statistics = Statistics(service, principal)
+
+    async def attention(
+        self, endpoints: Sequence[Endpoint], counts: Mapping[str, Mapping[DeliveryState, int]]
+    ) -> list[Check]:
+        """Return what health reports of this process, and of the doctor's checks of endpoints and changes those that
+        found something; what is wrong first."""
+        found = [Check("consumer", Finding("ready", Severity.WRONG, reason)) for reason in self._reasons()]
+        found += endpoint_checks(self._config, endpoints, counts, self._clock.now())
+        skipped = await self._store.count_quarantined()
+        found += quarantine_checks({name: number for name, number in skipped.items() if self._principal.sees(name)})
+        wanted = [each for each in found if each.finding.severity is not Severity.OK]
+        return sorted(wanted, key=lambda each: each.finding.severity is not Severity.WRONG)
+
+    def _reasons(self) -> Sequence[str]:
+        if self._principal.sources:
+            return [each.error for each in self.sources.reported() if each.error]
+        return self._service.process.reasons() if self._service.process else ()
 
     async def rekey(self, access: AccessStore) -> int:
         """Encrypt all secrets with the present key, and return how many were not."""

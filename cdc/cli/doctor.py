@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 
 import click
 
-from cdc.admin.endpoint_checks import sending_problem
+from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
-from cdc.mapping.catalogue import RETIRED
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError
-from cdc.model.finding import Finding, Severity, span
+from cdc.model.finding import Finding, Severity
 from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime import doctor as service_doctor
@@ -31,14 +26,6 @@ from cdc.web.health import overdue
 
 _INDENT = " " * 9
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A finding and what it is about: ``configuration``, ``outbox``, ``endpoint ep_…`` or ``source main``."""
-
-    about: str
-    finding: Finding
 
 
 @click.command()
@@ -125,8 +112,9 @@ async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check],
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
-            checks += await _check_endpoints(config, store)
-            checks += await _check_quarantine(store)
+            now = SystemClock().now()
+            checks += endpoint_checks(config, await store.endpoints(), await store.counts(), now)
+            checks += quarantine_checks(await store.count_quarantined())
             if not answered:
                 checks += await _check_overdue(config, store)
             for source in config.source.values():
@@ -138,31 +126,6 @@ async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check],
     return checks, {name: position for name, position in found if position is not None}
 
 
-async def _check_endpoints(config: Config, store: OutboxStore) -> list[Check]:
-    counts = await store.counts()
-    endpoints = await store.endpoints()
-    if not endpoints:
-        mend = "cdc endpoint add URL --events invoice.paid"
-        return [Check("endpoints", Finding("any", Severity.WARNING, "There is none: nothing is sent.", mend))]
-    checks = []
-    now = SystemClock().now()
-    for each in endpoints:
-        sent = _check_sending(config, each) or check_endpoint(each, counts.get(each.id, {}), now)
-        findings = (sent, _check_retired(each))
-        checks += [Check(f"endpoint {each.id}", finding) for finding in findings if finding is not None]
-    return checks
-
-
-async def _check_quarantine(store: OutboxStore) -> list[Check]:
-    mend = "cdc quarantine list; cdc quarantine reread sends them once the cause is fixed"
-    return [
-        Check(
-            f"source {source}", Finding("quarantine", Severity.WARNING, f"{number} changes were not processed.", mend)
-        )
-        for source, number in (await store.count_quarantined()).items()
-    ]
-
-
 async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:
     """Return what the consumer's health would report, for a consumer that does not answer."""
     now = SystemClock().now()
@@ -172,39 +135,6 @@ async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:
         for endpoint, since in (await store.oldest_due(now)).items()
         if endpoint not in holdable and (now - since).total_seconds() >= config.web.overdue_seconds
     ]
-
-
-def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
-    """What the configuration keeps from being sent, if anything."""
-    problem = sending_problem(config, endpoint)
-    return None if problem is None else Finding("allowed", Severity.WRONG, problem.message, problem.hint)
-
-
-def _check_retired(endpoint: Endpoint) -> Finding | None:
-    """Events of former versions that the endpoint still names, if any."""
-    retired = [
-        f"{pattern} does not come any more. {RETIRED[pattern]}" for pattern in endpoint.events if pattern in RETIRED
-    ]
-    mend = f"cdc endpoint update {endpoint.id} --events …"
-    return Finding("events", Severity.WARNING, " ".join(retired), mend) if retired else None
-
-
-def check_endpoint(endpoint: Endpoint, counts: dict[DeliveryState, int], now: datetime) -> Finding:
-    """A disabled or failing endpoint, or deliveries that were given up, if there is any of these."""
-    dead = counts.get(DeliveryState.DEAD, 0)
-    waiting = sum(number for state, number in counts.items() if not state.final)
-    if not endpoint.enabled:
-        why = endpoint.disabled_reason or "No reason is known."
-        detail = f"{endpoint.url} is disabled, and {waiting} deliveries wait: {why}"
-        return Finding("enabled", Severity.WRONG, detail, f"cdc endpoint enable {endpoint.id}")
-    if dead:
-        detail = f"{endpoint.url} did not take {dead} deliveries; they were given up."
-        return Finding("delivered", Severity.WRONG, detail, f"cdc delivery list --endpoint {endpoint.id} --state dead")
-    if endpoint.failing_since is not None:
-        failing = span((now - endpoint.failing_since).total_seconds())
-        detail = f"{endpoint.url} has accepted nothing for {failing}; {waiting} deliveries wait."
-        return Finding("accepting", Severity.WARNING, detail, f"cdc endpoint test {endpoint.id} shows its answer")
-    return Finding("enabled", Severity.OK, endpoint.url)
 
 
 def _failed(about: str, check: str, error: CdcError) -> Check:

@@ -192,7 +192,7 @@ async def _disable_and_enable(tab: Tab, database: Database, receiver: Receiver) 
     await asyncio.sleep(1)  # that nothing comes is told by nothing but time
     assert receiver.accepted("invoice.paid") == []
     await tab.link("Overview").click()
-    await tab.page.get_by_role("link", name=tab.text("%(name)s is disabled; its events wait.", name="Tienda")).click()
+    await tab.page.get_by_role("link", name="Tienda").filter(has_text=tab.words.message("Disabled by ann.")).click()
     await tab.button("Enable").click()
     await receiver.got("invoice.paid")
     await expect(tab.page.get_by_role("status")).to_contain_text(

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.admin.process import ReportedSource
+from cdc.admin.findings import Check
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.finding import Severity
 from cdc.pages import chart
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from cdc.pages.page import Page, Refused, Route
 from cdc.pages.views.statistics import lag_plot, statistics
 
 _YEAR = 365 * 86_400
-
-Counts = Mapping[str, Mapping[DeliveryState, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ async def overview(page: Page) -> web.StreamResponse:
     longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
     return page.render(
         "overview.html",
-        attention=_attention(page, sources, endpoints, counts),
+        attention=[_attention(page, each) for each in await admin.attention(endpoints, counts)],
         shown=await statistics(page),
         lags={each.name: lag_plot(page, each.lags, longest) for each in sources},
         waiting=sum(_unfinished(each) for each in counts.values()),
@@ -50,28 +48,15 @@ def _unfinished(counts: Mapping[DeliveryState, int]) -> int:
     return sum(number for state, number in counts.items() if not state.final)
 
 
-def _attention(
-    page: Page, sources: Sequence[ReportedSource], endpoints: list[Endpoint], counts: Counts
-) -> list[Attention]:
-    text, link = page.language.text, page.link
-    limited = page.visitor is not None and page.visitor.sources
-    reasons = [each.error for each in sources if each.error] if limited else page.site.process.reasons()
-    found = [Attention("bad", page.language.message(reason), "/sources") for reason in reasons]
-    for each in endpoints:
-        name, here = each.description or each.id, link("endpoints", each.id)
-        if not each.enabled:
-            found.append(Attention("bad", text("%(name)s is disabled; its events wait.", name=name), here))
-        elif each.failing_since:
-            since = page.language.moment(each.failing_since)
-            told = text("%(name)s has accepted nothing since %(time)s.", name=name, time=since)
-            found.append(Attention("warn", told, here))
-        dead = counts.get(each.id, {}).get(DeliveryState.DEAD, 0)
-        if dead:
-            told = page.language.plural(
-                "%(name)s: %(number)s dead letter.", "%(name)s: %(number)s dead letters.", dead, name=name
-            )
-            found.append(Attention("warn", told, link("deliveries", endpoint=each.id, state="dead")))
-    return sorted(found, key=lambda each: each.kind != "bad")
+def _attention(page: Page, check: Check) -> Attention:
+    subject, _, name = check.about.partition(" ")
+    text = page.language.message(check.finding.detail)
+    kind = "bad" if check.finding.severity is Severity.WRONG else "warn"
+    if subject in ("endpoint", "endpoints"):
+        dead = check.finding.check == "delivered"
+        shown = page.link(*filter(None, ("endpoints", name)))
+        return Attention(kind, text, page.link("deliveries", endpoint=name, state="dead") if dead else shown)
+    return Attention(kind, f"{name}: {text}" if name else text, "/sources")
 
 
 async def change_language(page: Page) -> web.StreamResponse:

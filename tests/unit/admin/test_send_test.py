@@ -12,8 +12,8 @@ import jsonschema
 import orjson
 import pytest
 
+from cdc.admin.findings import endpoint_findings
 from cdc.admin.testing import send_test
-from cdc.cli.doctor import check_endpoint
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.demo.receiver import Received, receiver_app
@@ -165,7 +165,7 @@ async def test_a_refused_test_ends_without_a_dead_letter(config: Config, status:
         counts = (await store.counts())["ep_1"]
     assert found.failing_since is None
     assert DeliveryState.DEAD not in counts
-    assert check_endpoint(found, counts, datetime.now(UTC)).severity is Severity.OK
+    assert [each.severity for each in endpoint_findings(found, counts, datetime.now(UTC))] == [Severity.OK]
 
 
 async def test_a_test_without_an_answer_ends_without_a_dead_letter(config: Config) -> None:

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from cdc.admin.findings import endpoint_findings
 from cdc.capture import estimate
 from cdc.cli.asynchronous import opened
-from cdc.cli.doctor import check_endpoint
 from cdc.config import default_toml, load_config
 from cdc.model.change import Operation, Quarantined
 from cdc.model.connection import ConnectionInfo
@@ -278,9 +278,9 @@ def test_doctor_reports_what_waits_what_was_skipped_and_a_full_disk(
 
 def test_doctor_warns_of_an_endpoint_that_accepts_nothing() -> None:
     failing = Endpoint("ep_1", URL, ("*",), SECRET, NOW, failing_since=NOW - timedelta(minutes=12))
-    found = check_endpoint(failing, {DeliveryState.WAITING: 2, DeliveryState.DELIVERED: 5}, NOW)
+    (found,) = endpoint_findings(failing, {DeliveryState.WAITING: 2, DeliveryState.DELIVERED: 5}, NOW)
     assert (found.severity, found.mend) == (Severity.WARNING, "cdc endpoint test ep_1 shows its answer")
-    assert found.detail == f"{URL} has accepted nothing for 12 min; 2 deliveries wait."
+    assert found.detail == f"{URL} has accepted nothing for 12 min; deliveries waiting: 2."
 
 
 @pytest.mark.usefixtures("installer")

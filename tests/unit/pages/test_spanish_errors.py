@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, timedelta
 from html import unescape
 
 import pytest
 
+from cdc.admin.findings import endpoint_checks, quarantine_checks
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import SourceUnavailable
+from cdc.model.finding import Severity
+from cdc.pages.language import language
 from support.browsing import visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
@@ -117,3 +121,31 @@ async def test_source_that_fails(site: Managed) -> None:
     assert "El origen main no se puede leer desde el " in overview.text
     assert said in overview.text
     assert said in sources.text
+
+
+@pytest.mark.parametrize("code", ["en", "es"])
+async def test_the_overview_says_of_endpoints_and_skipped_changes_what_doctor_says(site: Managed, code: str) -> None:
+    ago = NOW - timedelta(minutes=12)
+    failing = endpoint("ep_b", description="Almacén", failing_since=ago, secret="whsec_" + "c2VjcmV0" * 4)
+    await site.store.add_endpoint(failing)
+    await store(site.store, event(1, name="invoice.paid"))
+    leased = [each for each in await lease(site.store) if each.endpoint_id == "ep_a"]
+    await site.store.finish("w", [outcome(each, DeliveryState.DEAD, error="No.") for each in leased], NOW)
+    endpoints, counts, now = await site.store.endpoints(), await site.store.counts(), site.clock.now()
+    said = [
+        *endpoint_checks(site.service.config, endpoints, counts, now),
+        *quarantine_checks(await site.store.count_quarantined()),
+    ]
+    async with visiting(site, "ann") as ann:
+        shown = unescape((await ann.get("/", headers={"Accept-Language": code})).text)
+    found = [each.finding for each in said if each.finding.severity is not Severity.OK]
+    assert {each.check for each in found} == {"delivered", "accepting"}
+    assert all(language(code, UTC).message(each.detail) in shown for each in found)
+    assert 'href="/deliveries?endpoint=ep_a&state=dead"' in shown
+    assert ("Almacén falla desde hace " in shown) == (code == "es")
+    assert ("Almacén has accepted nothing for " in shown) == (code == "en")
+
+
+async def test_the_overview_says_that_there_is_no_endpoint() -> None:
+    async with managing(MemoryOutbox()) as managed, visiting(managed, "ann") as ann:
+        assert "No hay ningún destino: no se envía nada." in (await ann.get("/", headers=SPANISH)).text

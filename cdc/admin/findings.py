@@ -1,0 +1,85 @@
+"""Findings about endpoints and changes that were not processed: the same for `cdc doctor` and the page's overview."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cdc.admin.endpoint_checks import sending_problem
+from cdc.config import Config
+from cdc.dispatch.address import public_url
+from cdc.mapping.catalogue import RETIRED
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
+from cdc.model.finding import Finding, Severity, span
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A finding and what it is about: ``configuration``, ``outbox``, ``endpoint ep_…`` or ``source main``."""
+
+    about: str
+    finding: Finding
+
+
+def endpoint_checks(
+    config: Config, endpoints: Sequence[Endpoint], counts: Mapping[str, Mapping[DeliveryState, int]], now: datetime
+) -> list[Check]:
+    """``counts``: of deliveries, by endpoint and state."""
+    if not endpoints:
+        mend = "cdc endpoint add URL --events invoice.paid"
+        return [Check("endpoints", Finding("any", Severity.WARNING, "There is no endpoint: nothing is sent.", mend))]
+    checks = []
+    for each in endpoints:
+        problem = _check_sending(config, each)
+        found = [problem] if problem else endpoint_findings(each, counts.get(each.id, {}), now)
+        checks += [Check(f"endpoint {each.id}", finding) for finding in (*found, *_check_retired(each))]
+    return checks
+
+
+def quarantine_checks(counts: Mapping[str, int]) -> list[Check]:
+    """``counts``: of changes that were not processed, by source."""
+    mend = "cdc quarantine list; cdc quarantine reread sends them once the cause is fixed"
+    return [
+        Check(
+            f"source {source}", Finding("quarantine", Severity.WARNING, f"{number} changes were not processed.", mend)
+        )
+        for source, number in counts.items()
+    ]
+
+
+def endpoint_findings(endpoint: Endpoint, counts: Mapping[DeliveryState, int], now: datetime) -> list[Finding]:
+    """Return whether it is disabled or fails, and its dead letters; one that is OK where there is none of these."""
+    name = endpoint.description or public_url(endpoint.url)
+    dead = counts.get(DeliveryState.DEAD, 0)
+    waiting = sum(number for state, number in counts.items() if not state.final)
+    found = []
+    if not endpoint.enabled:
+        why = endpoint.disabled_reason or "No reason is known."
+        detail = f"{name} is disabled; deliveries waiting: {waiting}. {why}"
+        found.append(Finding("enabled", Severity.WRONG, detail, f"cdc endpoint enable {endpoint.id}"))
+    elif endpoint.failing_since is not None:
+        failing = span((now - endpoint.failing_since).total_seconds())
+        detail = f"{name} has accepted nothing for {failing}; deliveries waiting: {waiting}."
+        mend = f"cdc endpoint test {endpoint.id} shows its answer"
+        found.append(Finding("accepting", Severity.WARNING, detail, mend))
+    if dead:
+        mend = f"cdc delivery list --endpoint {endpoint.id} --state dead"
+        found.append(Finding("delivered", Severity.WRONG, f"{name} has dead letters: {dead}.", mend))
+    return found or [Finding("enabled", Severity.OK, public_url(endpoint.url))]
+
+
+def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
+    """Return what the configuration keeps from being sent, if anything."""
+    problem = sending_problem(config, endpoint)
+    return None if problem is None else Finding("allowed", Severity.WRONG, problem.message, problem.hint)
+
+
+def _check_retired(endpoint: Endpoint) -> list[Finding]:
+    """Return the events of former versions that the endpoint still names, if any."""
+    retired = [
+        f"{pattern} does not come any more. {RETIRED[pattern]}" for pattern in endpoint.events if pattern in RETIRED
+    ]
+    mend = f"cdc endpoint update {endpoint.id} --events …"
+    return [Finding("events", Severity.WARNING, " ".join(retired), mend)] if retired else []
