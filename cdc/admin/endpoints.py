@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import check_endpoint, check_patterns, new_endpoint
@@ -25,6 +25,19 @@ from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
 OVERLAP = timedelta(hours=24)
 
 
+#: Unfinished deliveries of an endpoint that page and API count: a page must not wait for the rest.
+MOST_COUNTED: Final = 10_000
+
+
+def unfinished(counts: Mapping[DeliveryState, int]) -> int:
+    return sum(number for state, number in counts.items() if not state.final)
+
+
+def cut(counts: Mapping[DeliveryState, int]) -> bool:
+    """Return whether an endpoint may have more unfinished deliveries than page and API count."""
+    return unfinished(counts) >= MOST_COUNTED
+
+
 class Endpoints(UseCases):
     async def all(self) -> list[Endpoint]:
         return [each for each in await self._store.endpoints() if self._principal.owns(each.sources)]
@@ -40,9 +53,10 @@ class Endpoints(UseCases):
         found = await self._store.removed_endpoints(wanted)
         return {each: name or public_url(url) for each, (name, url) in found.items()}
 
-    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
-        """Return how many deliveries each has by state; a state that has none is absent."""
-        counts = await self._store.counts()
+    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+        """Return how many deliveries each has by state; a state that has none is absent.  ``most``: about so many
+        unfinished ones of each are counted; None: all."""
+        counts = await self._store.counts(most)
         theirs = {each.id for each in await self.all()} if self._principal.sources else counts.keys()
         return {endpoint_id: counts[endpoint_id] for endpoint_id in counts if endpoint_id in theirs}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc.admin.endpoint_checks import sending_problem
+from cdc.admin.endpoints import cut, unfinished
 from cdc.config import Config
 from cdc.dispatch.address import public_url
 from cdc.mapping.catalogue import RETIRED
@@ -26,7 +27,7 @@ class Check:
 def endpoint_checks(
     config: Config, endpoints: Sequence[Endpoint], counts: Mapping[str, Mapping[DeliveryState, int]], now: datetime
 ) -> list[Check]:
-    """``counts``: of deliveries, by endpoint and state."""
+    """``counts``: of deliveries, by endpoint and state; up to `MOST_COUNTED` unfinished ones."""
     if not endpoints:
         mend = "cdc endpoint add URL --events invoice.paid"
         return [Check("endpoints", Finding("any", Severity.WARNING, "There is no endpoint: nothing is sent.", mend))]
@@ -53,7 +54,7 @@ def endpoint_findings(endpoint: Endpoint, counts: Mapping[DeliveryState, int], n
     """Return whether it is disabled or fails, and its dead letters; one that is OK where there is none of these."""
     name = endpoint.description or public_url(endpoint.url)
     dead = counts.get(DeliveryState.DEAD, 0)
-    waiting = sum(number for state, number in counts.items() if not state.final)
+    waiting = f"{'≥ ' if cut(counts) else ''}{unfinished(counts)}"
     found = []
     if not endpoint.enabled:
         why = endpoint.disabled_reason or "No reason is known."

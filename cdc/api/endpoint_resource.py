@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr
 
 from cdc.access.model import Scope
+from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.resource import AttemptResource, EventResource, Moment, RequestModel, ResponseModel
 from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import public_key, signature_of
@@ -141,7 +142,9 @@ class EndpointResource(ResponseModel):
     origin: str | None = Field(description="The name that we gave when it was asked whether it agrees to get events.")
     former_secret_until: Moment | None = Field(description="Until then the former secret signs too.")
     created_at: Moment
-    deliveries: dict[DeliveryState, int] = Field(description="How many by state.")
+    deliveries: dict[DeliveryState, int] = Field(
+        description=f"How many by state; up to {MOST_COUNTED:,} unfinished ones are counted."
+    )
 
     @classmethod
     def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cdc.access.model import Scope
+from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.endpoint_resource import (
     Disabling,
     EndpointList,
@@ -28,7 +29,7 @@ _TAG = "endpoints"
 
 
 async def _list(call: OperationCall[None, None]) -> Response:
-    endpoints, counts = await call.admin.endpoints.all(), await call.admin.endpoints.counts()
+    endpoints, counts = await call.admin.endpoints.all(), await call.admin.endpoints.counts(MOST_COUNTED)
     return Response(
         EndpointList(
             items=[EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in endpoints]
@@ -71,7 +72,7 @@ async def _rotate(call: OperationCall[None, Rotation]) -> Response:
     body, overlap = call.body, timedelta(hours=call.body.overlap_hours)
     secret = body.secret.get_secret_value() if body.secret else None
     rotated = await call.admin.endpoints.rotate_secret(call.path["id"], secret, body.signature, overlap)
-    counts = await call.admin.endpoints.counts()
+    counts = await call.admin.endpoints.counts(MOST_COUNTED)
     return Response(EndpointWithSecret.revealing(rotated, counts.get(rotated.id, {})))
 
 
@@ -90,7 +91,7 @@ async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
 
 
 async def _resource(call: OperationCall[Any, Any], endpoint: Endpoint) -> EndpointResource:
-    counts = await call.admin.endpoints.counts()
+    counts = await call.admin.endpoints.counts(MOST_COUNTED)
     return EndpointResource.of(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.outbox import check_secrets
@@ -113,7 +114,7 @@ async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check],
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
             now = SystemClock().now()
-            checks += endpoint_checks(config, await store.endpoints(), await store.counts(), now)
+            checks += endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
             checks += quarantine_checks(await store.count_quarantined())
             if not answered:
                 checks += await _check_overdue(config, store)

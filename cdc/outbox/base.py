@@ -197,8 +197,9 @@ class EndpointReader(Protocol):
         """Id → name and URL of those of these endpoints that were removed."""
         ...
 
-    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
-        """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent."""
+    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+        """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent.
+        ``most``: about so many unfinished ones of each endpoint are counted; None: all."""
         ...
 
     async def activity(self, edges: Sequence[datetime]) -> list[Activity]:

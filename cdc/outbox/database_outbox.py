@@ -217,8 +217,8 @@ class DatabaseOutbox(ABC):
     async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
         return await self._log.read(log.attempts_of, delivery_ids)
 
-    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
-        return await self._log.read(log.counts)
+    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+        return await self._log.read(log.counts, most)
 
     async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
         return await self._log.read(activity.activity, edges)

@@ -16,6 +16,7 @@ from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
 
 #: the state with which ``counts`` reports the leased among the active
 _LEASED_AMONG_ACTIVE: Final = 5
+_ALL: Final = 2**62
 
 
 async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
@@ -70,9 +71,9 @@ async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, li
     return dict(found)
 
 
-async def counts(db: Database) -> dict[str, dict[DeliveryState, int]]:
+async def counts(db: Database, most: int | None) -> dict[str, dict[DeliveryState, int]]:
     rows: dict[str, dict[int, int]] = defaultdict(dict)
-    for endpoint_id, row_state, number in await db.rows("counts"):
+    for endpoint_id, row_state, number in await db.rows("counts", most=_ALL if most is None else most):
         of_endpoint = rows[endpoint_id]
         if row_state is not None:  # None: an endpoint without deliveries
             of_endpoint[row_state] = number
@@ -82,7 +83,7 @@ async def counts(db: Database) -> dict[str, dict[DeliveryState, int]]:
 def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
     leased = of_endpoint.pop(_LEASED_AMONG_ACTIVE, 0)
     if leased:
-        of_endpoint[ACTIVE] -= leased
+        of_endpoint[ACTIVE] = max(of_endpoint.get(ACTIVE, 0) - leased, 0)  # not all of these were looked at
     found = {STATES[row_state]: number for row_state, number in of_endpoint.items() if number}
     return found | {DeliveryState.LEASED: leased} if leased else found
 

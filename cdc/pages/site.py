@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from cdc import __version__
 from cdc.access.model import Role
 from cdc.admin.base import Service
+from cdc.admin.endpoints import cut, unfinished
 from cdc.admin.process import RunningProcess
 from cdc.dispatch.address import public_url
 from cdc.model.clock import Clock
@@ -33,6 +34,8 @@ def environment() -> Environment:
     )
     made.filters["public_url"] = public_url
     made.filters["plain"] = _plain
+    made.filters["cut"] = cut
+    made.filters["unfinished"] = unfinished
     made.globals |= {"version": __version__, "help": _HELP}
     return made
 

@@ -133,6 +133,14 @@ async def test_counts_are_by_endpoint_and_state(outbox: OutboxStore) -> None:
     assert counts[DeliveryState.PENDING] == 3
 
 
+async def test_only_so_many_unfinished_deliveries_are_counted(outbox: OutboxStore) -> None:
+    await one_of_each_state(outbox)
+    for most, least, greatest in ((1, 1, 2), (2, 2, 3), (4, 4, 4), (5, 4, 4)):  # those on their way are all counted
+        counts = (await outbox.counts(most))["ep_a"]
+        assert least <= sum(number for state, number in counts.items() if not state.final) <= greatest
+        assert counts[DeliveryState.DELIVERED] == counts[DeliveryState.DEAD] == 1
+
+
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
 async def test_a_retry_by_hand_begins_anew(outbox: OutboxStore, state: DeliveryState) -> None:
     await outbox.add_endpoint(endpoint())

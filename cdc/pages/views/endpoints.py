@@ -12,6 +12,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Role
+from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.testing import GREETING
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
@@ -33,7 +34,9 @@ _PREVIEW = 100
 
 async def endpoints(page: Page) -> web.StreamResponse:
     admin = page.admin.endpoints
-    return page.render("endpoints.html", endpoints=await admin.all(), counts=await admin.counts(), State=DeliveryState)
+    return page.render(
+        "endpoints.html", endpoints=await admin.all(), counts=await admin.counts(MOST_COUNTED), State=DeliveryState
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
     return page.render(
         "endpoint.html",
         endpoint=found,
-        counts=(await admin.endpoints.counts()).get(found.id, {}),
+        counts=(await admin.endpoints.counts(MOST_COUNTED)).get(found.id, {}),
         State=DeliveryState,
         last=last,
         names=await names_of(page, (each.event_id for each in last)),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
+from cdc.admin.endpoints import MOST_COUNTED, cut, unfinished
 from cdc.admin.findings import Check
-from cdc.model.delivery import DeliveryState
 from cdc.model.finding import Severity
 from cdc.pages import chart
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
@@ -30,7 +29,7 @@ class Attention:
 
 async def overview(page: Page) -> web.StreamResponse:
     admin = page.admin
-    endpoints, counts = await admin.endpoints.all(), await admin.endpoints.counts()
+    endpoints, counts = await admin.endpoints.all(), await admin.endpoints.counts(MOST_COUNTED)
     sources = admin.sources.reported()
     longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
     return page.render(
@@ -38,14 +37,11 @@ async def overview(page: Page) -> web.StreamResponse:
         attention=[_attention(page, each) for each in await admin.attention(endpoints, counts)],
         shown=await statistics(page),
         lags={each.name: lag_plot(page, each.lags, longest) for each in sources},
-        waiting=sum(_unfinished(each) for each in counts.values()),
+        waiting=sum(map(unfinished, counts.values())),
+        cut=any(map(cut, counts.values())),
         sources=sources,
         endpoints={each.id: each for each in endpoints},
     )
-
-
-def _unfinished(counts: Mapping[DeliveryState, int]) -> int:
-    return sum(number for state, number in counts.items() if not state.final)
 
 
 def _attention(page: Page, check: Check) -> Attention:

@@ -46,15 +46,19 @@ CROSS JOIN LATERAL (
 
 -- name: counts
 -- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
+-- Of each endpoint only :most unfinished ones are looked at.
 SELECT endpoint.id, counted.state, counted.deliveries
 FROM cdc_outbox.endpoint
 LEFT JOIN LATERAL (
-    SELECT state, count(*) AS deliveries FROM cdc_outbox.delivery
-    WHERE delivery.endpoint = endpoint.number AND delivery.state < 2
-    GROUP BY state
-    UNION ALL
-    SELECT 5, count(*) FROM cdc_outbox.delivery
-    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND worker IS NOT NULL
+    SELECT given.state, count(looked_at) AS deliveries
+    FROM (
+        SELECT delivery.state, delivery.worker FROM cdc_outbox.delivery
+        WHERE delivery.endpoint = endpoint.number AND delivery.state < 2
+        LIMIT :most
+    ) AS looked_at
+    JOIN (VALUES (0), (1), (5)) AS given (state)
+        ON given.state = looked_at.state OR (given.state = 5 AND looked_at.worker IS NOT NULL)
+    GROUP BY given.state
     UNION ALL
     SELECT state, sum(deliveries)::bigint FROM cdc_outbox.finished_count
     WHERE finished_count.endpoint = endpoint.number

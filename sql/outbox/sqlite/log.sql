@@ -31,10 +31,17 @@ LIMIT 1
 
 -- name: counts
 -- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
+-- Of each endpoint only :most unfinished ones are looked at, besides the leased.
 SELECT endpoint.id, counted.state, counted.deliveries
 FROM endpoint
 LEFT JOIN (
-    SELECT endpoint, state, COUNT(*) AS deliveries FROM delivery WHERE state < 2 GROUP BY endpoint, state
+    SELECT number AS endpoint, given.value AS state,
+           (SELECT COUNT(*)
+            FROM (SELECT delivery.state FROM delivery
+                  WHERE delivery.endpoint = unfinished.number AND delivery.state < 2 LIMIT :most) AS looked_at
+            WHERE looked_at.state = given.value) AS deliveries
+    FROM endpoint AS unfinished CROSS JOIN json_each('[0, 1]') AS given
+    WHERE unfinished.removed_at IS NULL
     UNION ALL
     SELECT endpoint, 5, COUNT(*) FROM delivery WHERE worker IS NOT NULL GROUP BY endpoint
     UNION ALL

@@ -46,7 +46,7 @@ VALUES: dict[str, Any] = {
     "created_at": NOW, "minute": NOW, "counters": Jsonb([]),
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
-    "row_count": 3, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
+    "row_count": 3, "most": 5, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payload": [b"x"], "time": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],

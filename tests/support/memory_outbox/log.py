@@ -84,12 +84,16 @@ class MemoryLog(MemoryTables):
         found = {each: self._deliveries.get(delivery_number(each) or 0) for each in delivery_ids}
         return {each: list(delivery.log) for each, delivery in found.items() if delivery and delivery.log}
 
-    async def counts(self) -> dict[str, dict[DeliveryState, int]]:
-        counted = Counter((delivery.endpoint_id, delivery.state) for delivery in self._deliveries.values())
-        return {
-            endpoint.id: {state: counted[endpoint.id, state] for state in DeliveryState if counted[endpoint.id, state]}
-            for endpoint in sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
+    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+        found: dict[str, Counter[DeliveryState]] = {
+            each.id: Counter() for each in sorted(self._endpoints.values(), key=lambda each: each.created_at)
         }
+        for delivery in self._deliveries.values():
+            if (counted := found.get(delivery.endpoint_id)) is not None:
+                unfinished = sum(number for state, number in counted.items() if not state.final)
+                if delivery.state.final or most is None or unfinished < most:
+                    counted[delivery.state] += 1
+        return {endpoint_id: dict(counted) for endpoint_id, counted in found.items()}
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
         patterns = ["*" if pattern is None else check_pattern(pattern)]

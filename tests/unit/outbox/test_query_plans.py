@@ -25,7 +25,7 @@ WALKS = {
     "backfills": {"backfill"},
     "quarantined": {"quarantine"},
     "unfinished": {"counted"},  # up to its limit
-    "counts": {"endpoint", "finished_count", "counted"},
+    "counts": {"endpoint", "unfinished", "given", "looked_at", "finished_count", "counted"},
     "insert_delivery": {"CONSTANT", "given"},  # its own parameters
     "known_events": {"json_each"},
     "note_success": {"json_each"},

@@ -10,9 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cdc.access.model import Role
+from cdc.admin import endpoints
 from cdc.admin.statistics import Period, slot_edges
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import SourceUnavailable
+from cdc.pages.views import endpoints as views
+from cdc.pages.views import overview
 from support.browsing import visiting
 from support.managing import PASSWORD, Managed, managing
 from support.manual_clock import START
@@ -51,6 +54,17 @@ async def test_the_overview_counts_what_the_outbox_holds(
         shown = (await ann.get(f"/{query}")).text
     assert f"Attempts delivered {delivered}<" in shown
     assert f"Attempts failed {failed}<" in shown
+
+
+async def test_what_waits_is_counted_up_to_a_limit(managed: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page must not wait until a million deliveries are counted; what is finished is counted as it ends."""
+    for module in (endpoints, views, overview):
+        monkeypatch.setattr(module, "MOST_COUNTED", 3)
+    await store(managed.store, *[event(number) for number in range(10, 20)])
+    async with visiting(managed, "ann") as ann:
+        for path in ("/", "/endpoints", "/endpoints/ep_a"):
+            assert "at least 3<" in (await ann.get(path)).text, path
+        assert "at least" not in (await ann.get("/endpoints/ep_b")).text
 
 
 async def test_an_endpoint_and_a_source_show_their_own_figures(managed: Managed) -> None:
