@@ -54,7 +54,7 @@ async def nobody() -> None:
 class Relay:
     """``stored`` is awaited after each commit that made deliveries: dispatch is woken, and goes first.
     ``opening``: held while the source is being opened.  ``retry``: seconds before the first new try after a failure.
-    ``backfills``: what else is to be read."""
+    ``backfills``: what else is to be read.  ``epoch``: of the source's lease, where the outbox has leases."""
 
     source: Source
     mapper: Mapper
@@ -65,6 +65,7 @@ class Relay:
     opening: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
     retry: float = 0.5
     backfills: Backfills = NO_BACKFILLS
+    epoch: int | None = None
 
     _defects: Defects = field(default_factory=Defects)
 
@@ -214,7 +215,7 @@ class Relay:
                     kept=batch.kept,
                     step=batch.step,
                     quarantined=batch.quarantined,
-                    fence=Fence(behind),
+                    fence=Fence(behind, self.epoch),
                 )
             except (PositionMoved, OutboxLost):
                 raise

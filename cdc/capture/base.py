@@ -60,6 +60,12 @@ class NoBackfills:
 NO_BACKFILLS: Final[Backfills] = NoBackfills()
 
 
+#: Seconds of silence after which the server ends the session that holds the lock.  A consumer queries every few
+#: seconds, so a standby takes over within half a minute when a host vanishes.  Where workers share the sources, another
+#: one takes a source from a worker that hangs as soon as its lease has ended, and needs the lock then.
+SILENT_SECONDS, SILENT_LEASED = 25, 10
+
+
 class SourceDatabase(Lookup, Protocol):
     """The database of one source, over a connection that holds the consumer lock: who loses it, loses both.
 
@@ -70,8 +76,9 @@ class SourceDatabase(Lookup, Protocol):
         """Connect and check the installation."""
         ...
 
-    async def try_lock(self, seconds: float) -> bool:
-        """Try for up to ``seconds`` to become the only consumer of this database."""
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
+        """Try for up to ``seconds`` to become the only consumer of this database.  ``silent``: seconds of silence after
+        which the server takes the lock away."""
         ...
 
     async def disconnect(self) -> None: ...
@@ -151,10 +158,6 @@ class Source(Lookup, Protocol):
 
 
 log = structlog.get_logger()
-
-#: Seconds of silence after which the server ends the session that holds the lock.  A consumer queries every few
-#: seconds, so a standby takes over within half a minute when a host vanishes.
-SILENT_SECONDS = 25
 
 
 class ConsumerTurn:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cdc.capture.base import SILENT_SECONDS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureLimits:
     """``batch``: rows stored together.  ``huge``: a transaction with more rows than this is stored in parts.
     ``idle``: seconds to wait at most before looking after other things.  ``standby``: seconds between two tries to
     become the consumer.  ``progress``: seconds after which a position is stored though nothing of ours was committed.
-    ``check_pause``: between two checks of what is installed.  ``reread_pause``: between two re-reads of a table."""
+    ``check_pause``: between two checks of what is installed.  ``reread_pause``: between two re-reads of a table.
+    ``silent``: seconds of silence after which the server takes the consumer lock away."""
 
     batch: int = 1000
     huge: int = 2000
@@ -20,6 +23,7 @@ class CaptureLimits:
     progress: float = 5.0
     check_pause: timedelta = timedelta(minutes=1)
     reread_pause: timedelta = timedelta(minutes=1)
+    silent: int = SILENT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,14 +86,14 @@ class MySQLSession:
         with explained(self._info):
             return work(self._connection)
 
-    async def try_lock(self, seconds: float) -> bool:
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         """Try for up to ``seconds`` to become the only consumer of this database, whichever way it reads."""
         rest = seconds
         while not await self.run(partial(_get_lock, seconds=min(rest, SLICE))):
             rest -= SLICE
             if rest <= 0 or self.closing.is_set():
                 return False
-        await self.run(partial(rows, sql=f"SET SESSION wait_timeout = {SILENT_SECONDS}"))
+        await self.run(partial(rows, sql=f"SET SESSION wait_timeout = {silent}"))
         return True
 
     async def check_lock(self) -> None:

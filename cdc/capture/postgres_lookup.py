@@ -63,12 +63,12 @@ class PostgresLookup:
         self._schema = schema
         await self.read_catalogue()
 
-    async def try_lock(self, seconds: float) -> bool:
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         """Try for up to ``seconds`` to become the only consumer of this database."""
         key = [LOCK_CLASS, LOCK_CONSUMER]
         if seconds <= 0:
             had = bool((await self.link.query("SELECT pg_try_advisory_lock(%s, %s)", key))[0][0])
-            return had and await self._hold_lock()
+            return had and await self._hold_lock(silent)
         await self.link.query("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(seconds * 1000))}ms"])
         try:
             await self.link.query("SELECT pg_advisory_lock(%s, %s)", key, seconds=seconds + STATEMENT_SECONDS)
@@ -77,10 +77,10 @@ class PostgresLookup:
                 return False
             raise
         await self.link.query("SELECT set_config('lock_timeout', '0', false)")
-        return await self._hold_lock()
+        return await self._hold_lock(silent)
 
-    async def _hold_lock(self) -> bool:
-        await self.link.query(_sql("hold_lock"), {"seconds": f"{SILENT_SECONDS}s"})
+    async def _hold_lock(self, silent: int) -> bool:
+        await self.link.query(_sql("hold_lock"), {"seconds": f"{silent}s"})
         return True
 
     async def disconnect(self) -> None:

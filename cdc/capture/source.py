@@ -95,7 +95,8 @@ class CaptureSource(ABC, Generic[P]):
     async def _become_consumer(self) -> bool:
         """Return whether there was another one to wait for."""
         self._begun = False
-        return await self._turn.take(self._database.try_lock, self._limits.standby)
+        try_lock = partial(self._database.try_lock, silent=self._limits.silent)
+        return await self._turn.take(try_lock, self._limits.standby)
 
     async def begin(self) -> Batch | None:
         if self._begun:

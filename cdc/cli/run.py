@@ -37,8 +37,8 @@ log = structlog.get_logger(__name__)
 def run(session: CommandSession, role: ProcessRole) -> None:
     """Run the consumer: capture changes and send webhooks.
 
-    With an outbox in PostgreSQL any number of processes can dispatch and share the work.  Of several processes that
-    capture from one database, or dispatch from one SQLite outbox, one works and the others are on standby.
+    With an outbox in PostgreSQL any number of processes share the sources and the deliveries.  Of several processes on
+    one SQLite outbox, or of several outboxes of one database, one works and the others are on standby.
 
     SIGTERM or Ctrl-C finishes the requests in flight and stops; a second signal stops at once.  SIGHUP reloads the
     configuration: unchanged parts keep running, and an invalid file is refused.  Logs go to standard error.

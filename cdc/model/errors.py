@@ -143,7 +143,7 @@ class OutboxError(CdcError):
 
 
 class PositionMoved(OutboxError):
-    """Another process has stored for the same source meanwhile: what was to be stored may be told already."""
+    """Another process has stored for the source, or has its lease: the batch may already have been stored."""
 
 
 class OutboxMissing(OutboxError):

@@ -36,6 +36,7 @@ from cdc.model.position import Position
 from cdc.model.quarantine import QuarantineStore
 from cdc.model.replay import ReplayStore
 from cdc.model.snapshot_row import SnapshotChange, SnapshotStore
+from cdc.model.worker import WorkerStore
 from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.outbox.upkeep import RetentionStore
 
@@ -50,9 +51,11 @@ class Stored:
 
 class Fence(NamedTuple):
     """``position``: the one that the outbox must still hold (None: none) for a new one to take its place.  Another one
-    means that another process stored for the source, or that the outbox was replaced by an older state."""
+    means that another process stored for the source, or that the outbox was replaced by an older state.  ``epoch``: of
+    the lease of the source that this process must still have; None where processes have no leases."""
 
     position: Position | None
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,8 @@ class IngestStore(Protocol):
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
         unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
-        nothing, when ``kept`` or ``fence`` is behind another position than the stored one."""
+        nothing, when ``kept`` or ``fence`` is behind another position than the stored one, or another process has the
+        lease of the source."""
         ...
 
 
@@ -258,3 +262,8 @@ class OutboxStore(
     """A whole outbox.  Its users take the part that they need.
 
     ``note``, everywhere: entries of the audit log that are stored in the same transaction as the change."""
+
+    @property
+    def workers(self) -> WorkerStore | None:
+        """The leases by which processes share the sources; None where one process reads all of them."""
+        ...

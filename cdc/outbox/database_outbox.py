@@ -22,6 +22,7 @@ from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.model.position import Position
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
+from cdc.model.worker import WorkerStore
 from cdc.outbox import (
     activity,
     backfills,
@@ -56,6 +57,8 @@ class DatabaseOutbox(ABC):
     _log: Session
     _kept: Session
     _due: Session
+
+    workers: WorkerStore | None = None
 
     def __init__(self, box: SecretBox) -> None:
         self._box = box

@@ -54,9 +54,9 @@ async def store(
     if kept is not None:
         check_fence(source, await position(db, source), kept, None)
     stored = await announce(db, events, now) if events else Stored(0, 0)
-    expected = None if fence is None else fence.position
-    fenced = fence is not None
-    if not await db.write("set_position", source=source, position=reached, fenced=fenced, expected=expected):
+    fenced, (expected, epoch) = fence is not None, fence or Fence(None)
+    place = {"position": reached, "fenced": fenced, "expected": expected, "epoch": epoch}
+    if not await db.write("set_position", source=source, **place):
         raise position_moved(source)
     await _set_states(db, source, changed_states)
     if kept is not None:

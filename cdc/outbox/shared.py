@@ -168,7 +168,7 @@ def check_fence(source: str, stored: Position | None, kept: SnapshotChange | Non
 
 def position_moved(source: str) -> PositionMoved:
     return PositionMoved(
-        f"Another process has stored for the source {source}, and this one reads on from there.",
+        f"Another process has stored for the source {source} or reads it now; what this one read is dropped.",
         "If it happens again and again, two processes read this source: stop one of them.",
     )
 

@@ -25,6 +25,7 @@ from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
 from cdc.runtime.components import Components, ProcessPart, ProcessRole, Work, settled
+from cdc.runtime.placement import Placement
 from cdc.runtime.reload import sending_key, source_key
 from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace, alone
 from cdc.runtime.sources import check_connections, probe_of, source_of
@@ -42,7 +43,7 @@ log = structlog.get_logger()
 
 #: Between two tries to become the process that dispatches from an outbox.
 STANDBY_SECONDS = 1.0
-DISPATCH, RETENTION, WATCH, FILTERS = "dispatch", "retention", "watch", "filters"
+DISPATCH, RETENTION, WATCH, FILTERS, PLACEMENT = "dispatch", "retention", "watch", "filters", "placement"
 
 #: Told to whoever started the process: a link that lets in.
 Say = Callable[[str], None]
@@ -105,14 +106,16 @@ class ConsumerParts:
     role: ProcessRole
     say: Say
     supervisor: Supervisor
-    sharing: Sharing = field(default_factory=Sharing)
+    sharing: Sharing = field(init=False)
     components: Components = field(init=False)
     _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
     _wake: Wake = field(default_factory=Wake)
     _watch: tuple[Monitor, Config] | None = None
+    _placement: Placement | None = None
 
     def __post_init__(self) -> None:
         self.components = Components(SystemClock(), self.observer)
+        self.sharing = Sharing(leased=self.store.workers is not None)
 
     def of(self, config: Config) -> dict[str, ProcessPart]:
         """By name.  Everything that can be wrong in a configuration is found here, before anything runs or ends:
@@ -121,7 +124,12 @@ class ConsumerParts:
         check_connections(sources.values())
         shares = self.sharing.shares(sources.values())
         relays = {name: self._relay(name, source, shares[name]) for name, source in sources.items()}
-        parts = {f"source {name}": ProcessPart(key, relay.run) for name, (key, relay) in relays.items()}
+        parts = {}
+        if relays and self.store.workers is not None:
+            placement = self._placement or Placement(self.store.workers, _worker(config), SystemClock(), dict)
+            self._placement = placement
+            parts[PLACEMENT] = ProcessPart((), placement.run)
+        parts |= {f"source {name}": ProcessPart(key, self._reading(relay)) for name, (key, relay) in relays.items()}
         if self.role is not ProcessRole.CAPTURE:
             parts[DISPATCH] = self._dispatch(config)
             kept = Kept(**config.retention.model_dump())
@@ -154,6 +162,18 @@ class ConsumerParts:
         if known is not None and known[0] == key:
             return known
         return key, relay_of(source, self.store, self._wake.wake_and_yield, self.observer, share)
+
+    def _reading(self, relay: Relay) -> Work:
+        """Run a relay; where processes share the sources, while this one has the lease."""
+        placement = self._placement
+        if placement is None:
+            return relay.run
+
+        async def read(stop: asyncio.Event, epoch: int) -> None:
+            relay.epoch = epoch
+            await relay.run(stop)
+
+        return lambda stop: placement.hold(relay.source.name, read, stop)
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
@@ -212,7 +232,8 @@ class ConsumerParts:
         self.reported.follow(relays)
         if self.role is ProcessRole.CAPTURE:
             self.reported.dispatching(active=False)
-        monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock)
+        reads = (lambda _source: True) if self._placement is None else self._placement.reads
+        monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock, reads)
         self._watch = monitor, config
         alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
         duties: dict[str, Work] = {

@@ -11,10 +11,11 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Self, TypeVar
 
+from cdc.capture.base import SILENT_LEASED, SILENT_SECONDS
 from cdc.config import SourceConfig
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import ConfigError
@@ -39,7 +40,7 @@ class SourcePace:
     ``idle``: after which the source looks after itself, and for backfills.  ``probe``: between two looks from outside;
     ``keep``: whether their connection stays open meanwhile.  ``check``: between two looks at all triggers; ``names``:
     at which tables there are, as a multiple of the configured time.  ``retry``: before the first new try after a
-    failure.
+    failure.  ``silent``: after which the server takes the consumer lock from a consumer that says nothing.
     """
 
     look: float = 0.03
@@ -50,6 +51,7 @@ class SourcePace:
     check: timedelta = timedelta(minutes=1)
     names: float = 1.0
     retry: float = 0.5
+    silent: int = SILENT_SECONDS
 
     @classmethod
     def among(cls, all_sources: int, of_server: int) -> Self:
@@ -105,9 +107,10 @@ def alone() -> Share:
 
 
 class Sharing:
-    """The shares of one process, also when its sources change."""
+    """The shares of one process, also when its sources change.  ``leased``: other processes share its sources."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leased: bool = False) -> None:
+        self._silent = SILENT_SECONDS if not leased else SILENT_LEASED
         self._servers: dict[tuple[str, ...], _Server] = defaultdict(_Server)
 
     def shares(self, sources: Iterable[SourceConfig]) -> dict[str, Share]:
@@ -115,7 +118,9 @@ class Sharing:
         places = {source.name: _place(source) for source in sources}
         counts = Counter(places.values())
         return {
-            name: Share(SourcePace.among(len(places), counts[place]), self._servers[place])
+            name: Share(
+                replace(SourcePace.among(len(places), counts[place]), silent=self._silent), self._servers[place]
+            )
             for name, place in places.items()
         }
 

@@ -92,7 +92,7 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
 
     journal = journal_of(source.connection(), catalogue(source), share.pace)
     check = _check(source, share) if source.repair else None
-    limits = JournalLimits(idle=share.pace.idle, check_pause=share.pace.check)
+    limits = JournalLimits(idle=share.pace.idle, silent=share.pace.silent, check_pause=share.pace.check)
     repair, patterns = _repair(source, share), _patterns(source, share)
     restore = _restore(source, share) if source.repair else None
     return JournalSource(
@@ -162,7 +162,7 @@ def _binlog_source(source: SourceConfig, share: Share) -> Source:
         connection=_log_connection(source),
         check=_check(source, share) if source.repair else None,
         patterns=_patterns(source, share),
-        limits=LogLimits(idle=share.pace.idle, check_pause=share.pace.check),
+        limits=LogLimits(idle=share.pace.idle, silent=share.pace.silent, check_pause=share.pace.check),
     )
 
 
@@ -190,7 +190,12 @@ def _logical_source(source: SourceConfig, share: Share) -> Source:
         renew=_renew(source, share),
         reread_lost=source.on_purged == "reread",
         patterns=_patterns(source, share),
-        limits=SlotLimits(idle=share.pace.idle, check_pause=share.pace.check, retained=source.slot_limit_mb << 20),
+        limits=SlotLimits(
+            idle=share.pace.idle,
+            silent=share.pace.silent,
+            check_pause=share.pace.check,
+            retained=source.slot_limit_mb << 20,
+        ),
     )
 
 

@@ -77,23 +77,27 @@ class Watched:
 
 
 class Monitor:
+    """``reads``: whether this process, not another worker, has a source."""
+
     def __init__(
         self,
         store: EndpointReader,
         sources: Mapping[str, Watched],
         reported: Reported,
         clock: Clock,
+        reads: Callable[[str], bool] = lambda _source: True,
     ) -> None:
         now = clock.now()
         self._store = store
         self._watched = sources
         self._clock = clock
+        self._reads = reads
         self.reported = reported
         self.queue: Answers[Queue] = Answers(now)
         self.ahead: dict[str, Answers[Backlog | None]] = {name: Answers(now) for name in sources}
 
     def standby(self, source: str) -> bool:
-        return source in self._watched and self._watched[source].source.standby
+        return source in self._watched and (not self._reads(source) or self._watched[source].source.standby)
 
     def problems(self, source: str) -> Sequence[str]:
         """Parts of the source's database that are not captured now though they should be, a sentence each."""
@@ -152,6 +156,8 @@ class Monitor:
 
     def _question(self, source: str) -> Callable[[], Awaitable[Backlog | None]]:
         async def ask() -> Backlog | None:
+            if not self._reads(source):
+                return None
             report = self.reported.sources.get(source)
             ahead = await self._watched[source].probe.ask(report.position if report else None)
             if ahead is not None:

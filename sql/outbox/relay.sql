@@ -1,13 +1,3 @@
--- name: set_position
--- Where a source is.  Changes no row where fenced and another position than the expected one is stored.
-INSERT INTO cdc_outbox.source_position AS stored (source, position)
-SELECT :source, :position
-WHERE NOT :fenced
-    OR :expected::text IS NULL
-    OR EXISTS (SELECT 1 FROM cdc_outbox.source_position WHERE source = :source)
-ON CONFLICT (source) DO UPDATE SET position = excluded.position
-WHERE NOT :fenced OR stored.position = :expected
-
 -- name: position
 SELECT position FROM cdc_outbox.source_position WHERE source = :source
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.journal.database import NO_MARKER, JournalPage, JournalRow, Marker, TransactionHead
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Operation, Row, RowChange, Value
@@ -64,7 +65,7 @@ class MemoryJournal:
 
     async def disconnect(self) -> None: ...
 
-    async def try_lock(self, seconds: float) -> bool:
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         if self.locked_by_other and seconds:
             self.changed.clear()
             await self.changed.wait()

@@ -11,6 +11,7 @@ from typing import Any
 
 from pymysql.connections import Connection
 
+from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.binlog.connection import LogConnection, LogHistory, log_end, log_owner
 from cdc.capture.binlog.item import SchemaChange
 from cdc.capture.binlog.journal_rows import JournalRows, journal_rows
@@ -155,8 +156,8 @@ class BinlogDatabase:
         self._server = ask_server(connection, self.info)
         self._in_log = LogTables(self.info, self._server)
 
-    async def try_lock(self, seconds: float) -> bool:
-        return await self.session.try_lock(seconds)
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
+        return await self.session.try_lock(seconds, silent)
 
     async def disconnect(self) -> None:
         await self.session.disconnect()

@@ -13,6 +13,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc import sqlfile
+from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.journal.database import (
     NO_MARKER,
     JournalPage,
@@ -113,8 +114,8 @@ class MySQLJournal:
     async def disconnect(self) -> None:
         await self._session.disconnect()
 
-    async def try_lock(self, seconds: float) -> bool:
-        return await self._session.try_lock(seconds)
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
+        return await self._session.try_lock(seconds, silent)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.journal.database import (
     NO_MARKER,
     JournalPage,
@@ -107,8 +108,8 @@ class PostgresJournal:
         await self._link.query(f"LISTEN {CHANNEL}")
         await self._lookup.use_schema(schema)
 
-    async def try_lock(self, seconds: float) -> bool:
-        return await self._lookup.try_lock(seconds)
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
+        return await self._lookup.try_lock(seconds, silent)
 
     async def disconnect(self) -> None:
         await self._lookup.disconnect()

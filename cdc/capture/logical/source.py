@@ -46,6 +46,7 @@ from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged, SourceUnavailable
 from cdc.model.position import Position
+from cdc.sqlfile import load
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0
@@ -98,6 +99,8 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         await self._database.connect()
         await self._become_consumer()
         self._state = state = await self._care.usable()
+        if state.active_pid is not None:  # of a consumer that lost the lock, and perhaps does not know it yet
+            await self._database.link.query(load("postgres/slot/disconnect_reader.sql"), [self._slot])
         self._watch = asyncio.create_task(self._care.watch(self._limits.check_pause))
         await self._database.use_schema(self._schema)
         self._unseen = await self._meet_new()

@@ -1,83 +1,32 @@
 """The outbox in a PostgreSQL database: any number of processes store, dispatch and look.
 
-Five connections and a listening one for each process, made when they are first used: one stores and changes
-(durably), one leases, one records outcomes, one reads the log, one removes what is too old, so that a slow listing
-delays nobody and a lease does not wait for a record.
+Six connections and a listening one for each process, made when they are first used: one stores and changes (durably),
+one leases, one records outcomes, one reads the log, one removes what is too old, one says that the process lives, so
+that a slow listing delays nobody and a lease does not wait for a record.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
-
-import psycopg
-from psycopg import AsyncConnection
+from typing import Final
 
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import LeasedDelivery, Outcome
-from cdc.model.errors import OutboxError, OutboxLost
+from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
 from cdc.outbox import endpoints
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import PostgresDatabase
-from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.listen import Listener
 from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
-from cdc.outbox.postgres.session import Lock, PostgresSession, connect_plainly
+from cdc.outbox.postgres.session import Lock, PostgresSession
+from cdc.outbox.postgres.workers import PostgresWorkers
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.shared import reader_lock, refusal_lock
-
-
-class ReaderLocks:
-    """Advisory locks on a connection of their own.  However the process ends, the server lets them go.  A connection
-    that breaks loses them: what is stored then beside another reader is refused (`PositionMoved`)."""
-
-    def __init__(self, info: ConnectionInfo) -> None:
-        self._info = info
-        self._connection: AsyncConnection[Any] | None = None
-        self._held: set[str] = set()
-        self._alone = asyncio.Lock()
-
-    async def take(self, source: str) -> bool:
-        """Raises `OutboxError`."""
-        async with self._alone:
-            if self._connection is None or self._connection.closed:
-                self._held.clear()
-                self._connection = await connect_plainly(self._info)
-            if source not in self._held and await self._ask("SELECT pg_try_advisory_lock(%s)", source):
-                self._held.add(source)
-            return source in self._held
-
-    async def release(self, source: str) -> None:
-        async with self._alone:
-            if source in self._held:
-                self._held.discard(source)
-                with suppress(OutboxError):  # the connection is closed then, and holds nothing
-                    await self._ask("SELECT pg_advisory_unlock(%s)", source)
-
-    async def close(self) -> None:
-        async with self._alone:
-            connection, self._connection = self._connection, None
-            self._held.clear()
-            if connection is not None:
-                await connection.close()
-
-    async def _ask(self, query: str, source: str) -> bool:
-        assert self._connection is not None, "made by `take`"
-        try:
-            cursor = await self._connection.execute(query.encode(), (reader_lock(source),))
-            row = await cursor.fetchone()
-        except psycopg.Error as error:
-            await self._connection.close()  # whether it still holds what it held is not known
-            raise sentence(error, self._info) from error
-        return row is not None and bool(row[0])
-
+from cdc.outbox.shared import refusal_lock
 
 _NAME: Final = "refusals"
 _TEXT: Final = "SELECT value FROM cdc_outbox.source_state WHERE source = %(source)s AND name = %(name)s"
@@ -114,7 +63,7 @@ class PostgresOutbox(DatabaseOutbox):
         self._log = self._reading = PostgresSession(info, token, durable=True, plain=True)
         self._upkeep = PostgresSession(info, token, durable=False)
         self._listener = Listener(info, token)
-        self._readers = ReaderLocks(info)
+        self.workers = self._readers = PostgresWorkers(info, token)
         self._own_writes = 0
         self._seen: tuple[int, int] | None = None
 
@@ -157,10 +106,10 @@ class PostgresOutbox(DatabaseOutbox):
             await session.close()
 
     async def become_reader(self, source: str) -> bool:
-        return await self._readers.take(source)
+        return await self._readers.become_reader(source)
 
     async def stop_reading(self, source: str) -> None:
-        await self._readers.release(source)
+        await self._readers.stop_reading(source)
 
     async def refusals(self, api: str) -> str:
         return await self._durable.read(_refusal_text, api)

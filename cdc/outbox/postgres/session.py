@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Work = Callable[Concatenate[PostgresDatabase, P], Coroutine[Any, Any, T]]
 
-#: Seconds that a call may take; then the connection is cut: the server is deaf, or lost.
+#: Seconds that a call may take.
 CALL_SECONDS = 90.0
 CHANNEL = "cdc_outbox"
 
@@ -42,11 +42,21 @@ class Lock(StrEnum):
 class PostgresSession:
     """``durable``: a commit waits for the server's disk; otherwise a crash of the server may undo the newest ones (each
     as a whole).  ``plain``: statements are planned as PostgreSQL sees fit.  ``token``: this process in notifications.
+    ``seconds``: that a call may take; then the connection is cut: the server is deaf, or lost.
     """
 
-    def __init__(self, info: ConnectionInfo, token: str, *, durable: bool, plain: bool = False) -> None:
+    def __init__(
+        self,
+        info: ConnectionInfo,
+        token: str,
+        *,
+        durable: bool,
+        plain: bool = False,
+        seconds: float = CALL_SECONDS,
+    ) -> None:
         self._info = info
         self._token = token
+        self._seconds = seconds
         self._settings = {"commit": "on" if durable else "off", "plain": "on" if plain else "off"}
         self._connection: AsyncConnection[Any] | None = None
         self._free = asyncio.Lock()
@@ -73,7 +83,7 @@ class PostgresSession:
     async def _alone(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
         async with self._free:
             running = asyncio.ensure_future(self._attempt(work))
-            timer = asyncio.get_running_loop().call_later(CALL_SECONDS, self._cut)
+            timer = asyncio.get_running_loop().call_later(self._seconds, self._cut)
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:

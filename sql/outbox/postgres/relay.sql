@@ -43,3 +43,19 @@ ON CONFLICT (source, name) DO UPDATE SET value = excluded.value
 -- name: forget_state
 -- Small states that a source has no longer.
 DELETE FROM cdc_outbox.source_state WHERE source = :source AND name = ANY (:name::text[])
+
+-- name: set_position
+-- Where a source is.  Changes no row where fenced and another position than the expected one is stored, or where
+-- another worker reads the source now: :epoch is that of the lease (NULL: of a process that has none).
+INSERT INTO cdc_outbox.source_position AS stored (source, position)
+SELECT :source, :position
+WHERE (
+    NOT :fenced
+    OR :expected::text IS NULL
+    OR EXISTS (SELECT 1 FROM cdc_outbox.source_position WHERE source = :source)
+) AND (
+    :epoch::bigint IS NULL
+    OR EXISTS (SELECT 1 FROM cdc_outbox.source_lease AS lease WHERE lease.source = :source AND lease.epoch = :epoch)
+)
+ON CONFLICT (source) DO UPDATE SET position = excluded.position
+WHERE NOT :fenced OR stored.position = :expected

@@ -1,3 +1,13 @@
+-- name: set_position
+-- Where a source is.  Changes no row where fenced and another position than the expected one is stored.
+INSERT INTO source_position AS stored (source, position)
+SELECT :source, :position
+WHERE NOT :fenced
+    OR :expected IS NULL
+    OR EXISTS (SELECT 1 FROM source_position WHERE source = :source)
+ON CONFLICT (source) DO UPDATE SET position = excluded.position
+WHERE NOT :fenced OR stored.position = :expected
+
 -- name: known_events
 -- Which of the ids in a JSON list are stored.
 SELECT id FROM event WHERE id IN (SELECT value FROM json_each(:ids))

@@ -38,15 +38,19 @@ NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"
 SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}
 SETUP = set(re.findall(r"^-- name: (\w+)", load("outbox/postgres/setup.sql"), re.MULTILINE))
 SCRIPTS = SETUP | SEARCHES
-#: access plans as PostgreSQL sees fit
-ACCESS = set(re.findall(r"^-- name: (\w+)", load("outbox/access.sql"), re.MULTILINE))
+#: access and workers plan as PostgreSQL sees fit
+ACCESS = {
+    name
+    for file in ("outbox/access.sql", "outbox/postgres/workers.sql")
+    for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
+}
 STATEMENTS = sorted(postgres_statements().keys() - SCRIPTS - ACCESS)
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "latest": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}),
     "created_at": NOW, "minute": NOW, "counters": Jsonb([]),
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
-    "row_count": 3, "most": 5, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
+    "row_count": 3, "most": 5, "epoch": 1, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payload": [b"x"], "time": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],

@@ -18,6 +18,7 @@ from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.event import Event, event_payload
 from cdc.model.position import Position
 from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
+from cdc.model.worker import WorkerStore
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.shared import (
     check_fence,
@@ -39,6 +40,8 @@ from support.memory_outbox.upkeep import MemoryUpkeep
 
 class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantine, MemoryActivity):
     """`OutboxStore` in dictionaries and lists."""
+
+    workers: WorkerStore | None = None
 
     def __init__(self) -> None:
         super().__init__()

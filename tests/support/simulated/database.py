@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.journal.database import NO_MARKER, JournalPage, JournalRow, Marker, TransactionHead
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Row, Value
@@ -107,7 +108,7 @@ class JournalSession:
             delay = machine.random.uniform(0.5, SILENT)
             machine.loop.call_later(delay, self._server.end, session, context=NOWHERE)
 
-    async def try_lock(self, seconds: float) -> bool:
+    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         if await self._ask("lock", self._lock):
             return True
         if not seconds:
