@@ -114,13 +114,13 @@ def recommend(source: SourceConfig) -> Recommendation:
     """Looks at the database and changes nothing.  Raises `CdcError` when it does not answer."""
     triggers, log = _triggers(source), _log(source)
     if not triggers.problem:
-        why = "nothing of the server must be set, nothing expires, and the consumer may see no more than its tables"
+        why = "it needs no server setting, nothing expires, and its account may be limited to its own tables"
         return Recommendation(triggers, why, log)
     if not log.problem:
         return Recommendation(
             log, "triggers cannot be installed, and the server's log holds all that is needed", triggers
         )
-    return Recommendation(triggers, "neither way can be had yet, and this one takes less to mend", log)
+    return Recommendation(triggers, "neither is possible yet, and this one needs less repair", log)
 
 
 def _triggers(source: SourceConfig) -> CaptureRoute:

@@ -59,7 +59,7 @@ async def test_by_flags_alone_then_the_first_event_arrives(
         done = await asyncio.to_thread(_cdc, folder, "setup", *arguments, "--unit", "cdc.service")
         assert done.returncode == 0, done.stderr
         assert erp.info.password not in done.stdout + done.stderr
-        assert 'Recommended: capture = "triggers": nothing of the server must be set' in done.stderr
+        assert 'Recommended: capture = "triggers": it needs no server setting' in done.stderr
         assert [event["event"] for event in inbox.events] == ["endpoint.test"]
         assert "WatchdogSec=" in (folder / "cdc.service").read_text(encoding="utf-8")
         consumer = Consumer(folder)

@@ -33,7 +33,9 @@ def refused(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
     """Settings with which reading the log makes no sense."""
     if settings.get("log_bin") != "ON":
         detail = "The server writes no binary log."
-        mend = "Write log_bin = binlog and binlog_format = ROW below [mysqld] in the server's configuration, restart it"
+        mend = (
+            "Write log_bin = binlog and binlog_format = ROW below [mysqld] in the server's configuration and restart it"
+        )
         yield WrongSetting("log_bin", detail, mend)
         return
     for name, wanted, meaning in (

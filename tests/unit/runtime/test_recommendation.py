@@ -14,10 +14,10 @@ SOURCE = SourceConfig(url="mysql://cdc@db/fs")
 @pytest.mark.parametrize(
     ("triggers", "log", "chosen", "why"),
     [
-        ("", "", "triggers", "nothing of the server must be set"),
-        ("", "The log is off.", "triggers", "nothing of the server must be set"),
+        ("", "", "triggers", "it needs no server setting"),
+        ("", "The log is off.", "triggers", "it needs no server setting"),
         ("No right to.", "", "binlog", "triggers cannot be installed"),
-        ("No right to.", "The log is off.", "triggers", "neither way can be had yet"),
+        ("No right to.", "The log is off.", "triggers", "neither is possible yet"),
     ],
 )
 def test_triggers_unless_they_cannot_be_had(
