@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
 
@@ -46,7 +46,7 @@ class Language:
 
     @property
     def locale(self) -> Locale:
-        return Locale.parse(self.code)
+        return _locale(self.code)
 
     @property
     def zone_name(self) -> str:
@@ -71,7 +71,7 @@ class Language:
         return self.translations.ungettext(one, many, number) % {"number": self.number(number), **values}
 
     def number(self, value: float, digits: int = 0) -> str:
-        return format_decimal(round(value, digits), locale=self.locale)
+        return _number(self.code, round(value, digits))
 
     def money(self, amount: float, currency: str) -> str:
         """``423,50 €``; without a sign where the currency is none that is known."""
@@ -104,6 +104,16 @@ class Language:
         if seconds < _LONG:
             return f"{self.number(seconds, 1)} s"
         return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=self.locale)
+
+
+@cache
+def _locale(code: str) -> Locale:
+    return Locale.parse(code)
+
+
+@lru_cache(4096)  # a page with a plot writes hundreds, most of them in its table again
+def _number(code: str, value: float) -> str:
+    return format_decimal(value, locale=_locale(code))
 
 
 def language(code: str, zone: tzinfo) -> Language:
