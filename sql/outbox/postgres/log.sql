@@ -50,15 +50,17 @@ CROSS JOIN LATERAL (
 SELECT endpoint.id, counted.state, counted.deliveries
 FROM cdc_outbox.endpoint
 LEFT JOIN LATERAL (
-    SELECT given.state, count(looked_at) AS deliveries
+    SELECT unfinished.state, unfinished.deliveries
     FROM (
-        SELECT delivery.state, delivery.worker FROM cdc_outbox.delivery
-        WHERE delivery.endpoint = endpoint.number AND delivery.state < 2
-        LIMIT :most
-    ) AS looked_at
-    JOIN (VALUES (0), (1), (5)) AS given (state)
-        ON given.state = looked_at.state OR (given.state = 5 AND looked_at.worker IS NOT NULL)
-    GROUP BY given.state
+        SELECT count(*) - sum(looked_at.state) AS waiting, sum(looked_at.state) AS active, count(looked_at.worker) AS leased
+        FROM (
+            SELECT delivery.state, delivery.worker FROM cdc_outbox.delivery
+            WHERE delivery.endpoint = endpoint.number AND delivery.state < 2
+            LIMIT :most
+        ) AS looked_at
+    ) AS found
+    CROSS JOIN LATERAL (VALUES (0, waiting), (1, active), (5, leased)) AS unfinished (state, deliveries)
+    WHERE unfinished.deliveries > 0
     UNION ALL
     SELECT state, sum(deliveries)::bigint FROM cdc_outbox.finished_count
     WHERE finished_count.endpoint = endpoint.number
