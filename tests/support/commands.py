@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import cdc
@@ -110,7 +111,18 @@ def run_command(*arguments: str, seconds: float = 120) -> subprocess.CompletedPr
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     modules = pkgutil.walk_packages(cdc.__path__, "cdc.")
-    context.set_forkserver_preload(["__main__", *(each.name for each in modules if each.name != "cdc.__main__")])
+    imported = (each.name for each in modules if each.name != "cdc.__main__")
+    context.set_forkserver_preload(["__main__", *imported, __name__, "support.frozen"])
+    before = os.environ.get("PYTHONPATH")
+    # before Python 3.14 the server does not take over `sys.path`, and passes over what it does not find
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), before)))
+    try:
+        ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
     return context
 
 

@@ -1,0 +1,10 @@
+"""The last import of the process that commands are forked from (`support.commands`).  It excludes everything that was
+imported from garbage collections: a fork then does not walk through it, which is half of what `cdc run` needs to start,
+and shares its memory."""
+
+from __future__ import annotations
+
+import gc
+
+gc.collect()
+gc.freeze()
