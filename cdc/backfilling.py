@@ -12,9 +12,8 @@ import structlog
 
 from cdc.model.backfill import EXISTING, Backfill, BackfillState, BackfillStore
 from cdc.model.clock import Clock
-from cdc.model.endpoint import Endpoint
-from cdc.model.pattern import names_last
-from cdc.model.rate import usable_rate
+from cdc.model.endpoint import Endpoint, usable_rate
+from cdc.model.event import names_last
 from cdc.outbox.base import EndpointReader
 
 #: Seconds between two looks for a new one (unless it is said), and at endpoints that have too much to get already.

@@ -208,7 +208,7 @@ class _Loggers(structlog.PrintLoggerFactory):
 
 
 def _json_stream() -> TextIO | None:
-    """Where info lines go as JSON; None when they do not, or go another way (as tests have it that capture them)."""
+    """Return the stream to which info lines go as JSON; None when they do not, or are captured by a test."""
     config = structlog.get_config()
     loggers = config["logger_factory"]
     as_json = bool(config["processors"]) and isinstance(config["processors"][-1], structlog.processors.JSONRenderer)

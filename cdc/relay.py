@@ -20,7 +20,7 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
-from cdc.model.change import Batch, Quarantined, RowChange, Transaction
+from cdc.model.change import Batch, Position, Quarantined, RowChange, Transaction
 from cdc.model.clock import Backoff, Clock
 from cdc.model.errors import (
     CdcError,
@@ -35,7 +35,6 @@ from cdc.model.errors import (
 from cdc.model.event import Event, event_payload
 from cdc.model.observer import SILENT, Observer
 from cdc.model.operation import source_gap
-from cdc.model.position import Position
 from cdc.model.quarantine import Defects, gap_of, quarantined
 from cdc.outbox.base import Fence, IngestStore
 

@@ -1,4 +1,4 @@
-"""What every store of users, tokens, sessions and the audit log offers; it is kept where the outbox is.
+"""The stores of users, tokens, sessions and the audit log, which are where the outbox is; cutting the audit log.
 
 Invariants, proved by ``tests/contract/test_access….py`` on each implementation:
 
@@ -15,11 +15,16 @@ Times are aware UTC datetimes, always passed in: the store has no clock.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
-from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
+import structlog
+
+from cdc.access.model import AUDIT_KEPT, ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.clock import Clock
+from cdc.model.errors import OutboxError
 
 
 class AccessStore(Protocol):
@@ -38,7 +43,7 @@ class AccessStore(Protocol):
     async def user(self, name: str) -> User | None: ...
 
     async def users(self) -> list[User]:
-        """By name."""
+        """Return all users by name."""
         ...
 
     async def change_user(self, name: str, change: UserChange, entry: AuditEntry) -> User:
@@ -71,7 +76,7 @@ class AccessStore(Protocol):
     # -- sessions ---------------------------------------------------------------------------------------------------
 
     async def add_session(self, session: PageSession, note: Note = ()) -> None:
-        """What has expired is removed with it.  ``note``: stored in the same write."""
+        """Add a session, and remove expired ones.  ``note``: stored in the same write."""
         ...
 
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
@@ -120,8 +125,8 @@ class AccessStore(Protocol):
     # -- idempotency ------------------------------------------------------------------------------------------------
 
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        """Of a request that ``actor`` makes with an idempotency key: whether it is to be made.  ``fingerprint``: what
-        tells this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without one for
+        """Return whether a request that ``actor`` makes with an idempotency key must be executed.  ``fingerprint``:
+        what tells this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without one for
         `REQUEST_LEASE`."""
         ...
 
@@ -141,3 +146,23 @@ class AccessStore(Protocol):
         """Seal the secrets of users and of endpoints that the present key has not sealed, and store the entries, in one
         write; how many there were.  Raises `OutboxError`, and changes nothing, when no key opens one."""
         ...
+
+
+#: Seconds.
+_EVERY: Final = 3_600.0
+_BATCH: Final = 500
+
+log = structlog.get_logger()
+
+
+async def keep_tidy(store: AccessStore, clock: Clock, stop: asyncio.Event, kept: timedelta = AUDIT_KEPT) -> None:
+    """Remove entries older than ``kept``, now and every hour, until ``stop``.  A store that fails is asked again
+    then."""
+    while not stop.is_set():
+        try:
+            removed = _BATCH
+            while removed == _BATCH and not stop.is_set():
+                removed = await store.forget_audit(clock.now() - kept, _BATCH)
+        except OutboxError as error:
+            log.warning("the audit log was not cut", error=str(error))
+        await clock.wait(stop, _EVERY)

@@ -40,22 +40,23 @@ def new_secret(random: Random) -> str:
 
 
 def new_stamp(random: Random) -> str:
-    """Of a user (`User.stamp`)."""
+    """Return a random stamp of a user (`User.stamp`)."""
     return random(_STAMP_BYTES).hex()
 
 
 def token_digest(token: str) -> str | None:
-    """Of the secret part; None when the text is no token."""
+    """Return the digest of the secret part; None when the text is no token."""
     return secret_digest(token.removeprefix(CDCT)) if token.startswith(CDCT) else None
 
 
 def secret_digest(secret: str) -> str | None:
-    """Of a cookie's value or the end of a set-up link; None when the text is neither."""
+    """Return the digest of a cookie's value or of the end of a set-up link; None when the text is neither."""
     return hashlib.sha256(secret.encode()).hexdigest() if _SECRET.fullmatch(secret) else None
 
 
 def csrf_token(cookie: str, random: Random) -> str:
-    """For the forms of the session with this cookie.  Each one is another, so that compressed pages tell nothing."""
+    """Return a token for the forms of the session with this cookie.  Each call returns another: compressed pages reveal
+    nothing."""
     nonce = random(_NONCE_BYTES)
     return f"{_text(nonce)}.{_text(_csrf_mac(cookie, nonce))}"
 

@@ -28,7 +28,7 @@ _OURS: Final = ("tok_", "cdct_", "whsec_", "whsk_")
 
 
 class Scope(StrEnum):
-    """What a caller may do: ``READ`` looks, ``MANAGE`` changes (and looks)."""
+    """The rights of a caller: ``READ`` looks, ``MANAGE`` changes (and looks)."""
 
     READ = "read"
     MANAGE = "manage"
@@ -38,7 +38,7 @@ class Scope(StrEnum):
 
 
 class Allowance(StrEnum):
-    """What a token of some sources may do beyond them.  ``MAIL``: have events sent by mail, under the operator's
+    """A right of a token of some sources beyond them.  ``MAIL``: have events sent by mail, under the operator's
     address.  ``CREDENTIALS``: change endpoints with headers, a proxy or a client certificate that the operator set, and
     use the proxies and certificates of the configuration."""
 
@@ -47,7 +47,7 @@ class Allowance(StrEnum):
 
 
 class Role(StrEnum):
-    """What a user may do."""
+    """The rights of a user."""
 
     VIEWER = "viewer"
     MANAGER = "manager"
@@ -58,8 +58,8 @@ class Role(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of ours.
-    ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
+    """The authority that vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of
+    ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
 
     PASSWORD = "password"  # noqa: S105 - the warning is about secrets in code; this is the stored name of a way to sign in
     HEADER = "header"
@@ -113,8 +113,8 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """What is known of a token: never the token itself.  ``last_used_at`` is right to the minute.  ``sources``: those
-    of which it sees and manages what there is; empty: of all.  ``allowed``: what it may do beyond them."""
+    """A stored token, without its secret.  ``last_used_at`` is right to the minute.  ``sources``: those of which it
+    sees and manages what there is; empty: of all.  ``allowed``: what it may do beyond them."""
 
     id: str
     name: str
@@ -150,7 +150,7 @@ class PageSession:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries a listing wants; empty fields do not narrow."""
+    """A filter of entries; empty fields do not narrow."""
 
     actor: str | None = None
     action: str | None = None
@@ -159,7 +159,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class IdempotentResponse:
-    """Of a request that was made with an idempotency key; the body may hold a secret, and is sealed as one."""
+    """The response to a request with an idempotency key; the body may hold a secret, and is sealed as one."""
 
     status: int
     content_type: str
@@ -186,12 +186,13 @@ class Claim:
 
 
 def user_key(name: str) -> str:
-    """What makes two names the same: case, white space around, and the ways to write a character do not count."""
+    """Return the key by which two names are the same: case, white space around, and the ways to write a character do
+    not count."""
     return unicodedata.normalize("NFKC", clean_name(name).casefold())
 
 
 def clean_name(name: str) -> str:
-    """As it may be kept, if it is a name.  What no store can hold (NUL, halves of characters) is replaced."""
+    """Return a name as it may be stored.  What no store can hold (NUL, halves of characters) is replaced."""
     text = name.replace("\0", _NO_CHARACTER).encode("utf-8", "replace").decode()
     return unicodedata.normalize("NFKC", text).strip()
 

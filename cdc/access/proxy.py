@@ -1,4 +1,4 @@
-"""Who is on the other side when a proxy stands between: its address, and the user that the proxy vouches for.
+"""The client behind a reverse proxy: its address, and the user that the proxy vouches for.
 
 Headers count only when the connection comes from a proxy that the configuration names; anybody else could write them.
 """
@@ -24,9 +24,9 @@ def trusts(proxies: Sequence[Network], peer: str) -> bool:
 
 
 def client_address(proxies: Sequence[Network], peer: str, forwarded_for: Sequence[str]) -> str:
-    """Who really asks.  ``forwarded_for``: the values of all X-Forwarded-For headers.  Each proxy appends whom it was
-    asked by, so the last that is no proxy of ours is the client; what stands before it the client itself may have
-    written."""
+    """Return the client's address.  ``forwarded_for``: the values of all X-Forwarded-For headers.  Each proxy appends
+    whom it was asked by, so the last that is no proxy of ours is the client; what stands before it the client itself
+    may have written."""
     if not trusts(proxies, peer):
         return peer
     hops = [hop.strip() for value in forwarded_for for hop in value.split(",") if hop.strip()]
@@ -60,7 +60,8 @@ def is_local(peer: str, forwarded: bool) -> bool:
 
 
 def network_of(address: str) -> str:
-    """What of an address tells customers apart: all of IPv4, the first 64 bits of IPv6; other texts as they are."""
+    """Return the part of an address that distinguishes customers: all of IPv4, the first 64 bits of IPv6; other texts
+    as they are."""
     parsed = _address(address)
     if isinstance(parsed, IPv6Address):
         return str(ip_network((parsed, _CUSTOMER_BITS), strict=False))

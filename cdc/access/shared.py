@@ -1,4 +1,4 @@
-"""What every store of access does alike: when a session has ended, what a claim is, sentences."""
+"""Rules and sentences that the stores of access share: when a session has ended, what a claim is."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def no_token(token: str) -> NotFound:
 
 
 def _shown(text: str) -> str:
-    """Not if it is a secret in the wrong place, or too long to be a name."""
+    """Return a name for a message, unless it is a secret in the wrong place or too long to be a name."""
     most = 64
     return "of that name" if text.startswith(CDCT) or len(text) > most else repr(text)

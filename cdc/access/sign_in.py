@@ -1,4 +1,4 @@
-"""Who asks: by a password (and a code), by a proxy that vouches for a user, by a session's cookie, or by a token.
+"""Authentication: by a password (and a code), by a proxy that vouches for a user, by a session's cookie, or by a token.
 
 Every attempt with a password does the same work, whoever is named: one check of a hash of ours and, where
 FacturaScripts' administrators may sign in, one look into its table and one check of a hash of PHP's.  So neither the
@@ -106,8 +106,8 @@ class SignIn:
         self._throttle.succeeded(name, address)
 
     async def with_header(self, name: str, *, address: str, cookie: str = "") -> SignedIn:
-        """For a user of ours for whom a proxy vouches (`proxy.vouched_name`): the session of ``cookie`` while it is
-        this user's, else a new one.  Raises `AccessRefused` when there is no such user."""
+        """Return the session of a user of ours for whom a proxy vouches (`proxy.vouched_name`): that of ``cookie``
+        while it is this user's, else a new one.  Raises `AccessRefused` when there is no such user."""
         present = await self._used(cookie, self._clock.now())
         if present is not None and present.origin is Origin.HEADER and present.key == user_key(name):
             return SignedIn(present, cookie)
@@ -134,7 +134,7 @@ class SignIn:
             await self._store.end_session(digest)
 
     async def token(self, token: str) -> ApiToken | None:
-        """Whose token it is, used; None when it is none, was removed or has expired."""
+        """Return the stored token and note its use; None when it is none, was removed or has expired."""
         digest = token_digest(token)
         return None if digest is None else await self._store.use_token(digest, self._clock.now())
 

@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: after some failures, growing pauses, for each user and each address.
+"""Limits of attempts to sign in: after some failures, growing pauses, for each user and each address.
 
 An attempt counts as failed from its beginning, so that many at once are no way around; a success takes that back.
 Attempts within a pause are refused without being looked at, and do not lengthen it.
@@ -77,8 +77,8 @@ class _Counter:
 
 
 class Throttle:
-    """Of one process, in memory: a restart begins anew.  Names that are one user's (`user_key`) are one here; so are
-    the addresses of one IPv6 network of 64 bits, which one customer has."""
+    """The limits of one process, in memory: a restart resets them.  Names that are one user's (`user_key`) are one
+    here; so are the addresses of one IPv6 network of 64 bits, which one customer has."""
 
     def __init__(self, user: ThrottleLimits = USER, address: ThrottleLimits = ADDRESS) -> None:
         self._users = _Counter(user)
@@ -102,7 +102,7 @@ class Throttle:
 
 
 def _keys(name: str, address: str) -> tuple[bytes, bytes]:
-    """Of a fixed size, whatever is sent as a name."""
+    """Return keys of a fixed size, whatever is sent as a name."""
     return _digest(user_key(name)), _digest(network_of(address))
 
 

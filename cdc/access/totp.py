@@ -55,5 +55,6 @@ def step_of(secret: str, code: str, now: datetime) -> int | None:
 
 
 def owner_of(origin: Origin, key: str) -> str:
-    """Whose steps are taken: our user and FacturaScripts' of one name have different secrets."""
+    """Return the name under which steps are recorded as used: our user and FacturaScripts' of one name have different
+    secrets."""
     return f"{origin}:{key}"

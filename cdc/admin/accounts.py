@@ -91,7 +91,7 @@ class Accounts:
         await self._store.remove_user(name, self._entry(actor, "user.remove", user.name))
 
     async def switch_totp_on(self, actor: str, name: str, secret: str, code: str | None = None) -> None:
-        """From now on a code is asked for; all sessions of the user end.  ``secret``: of `totp.new_secret`.  ``code``:
+        """Ask for a code from now on, and end all sessions of the user.  ``secret``: of `totp.new_secret`.  ``code``:
         what the user's app shows, to prove that it knows the secret; None when nobody is there to say.  Raises
         `NotFound`, and `UsageError` when the code is wrong."""
         user = await self.user(name)
@@ -127,7 +127,7 @@ class Accounts:
     # -- the first user ---------------------------------------------------------------------------------------------
 
     async def offer_setup(self) -> str | None:
-        """What the set-up link ends with; it works once, for `SETUP_LIFETIME`, and former ones no more.  None when
+        """Return the end of the set-up link; it works once, for `SETUP_LIFETIME`, and former ones no more.  None when
         there is a user."""
         secret = new_secret(self._random)
         digest = secret_digest(secret)

@@ -14,8 +14,8 @@ from cdc.model.backfill import EXISTING, Asked, Backfill
 from cdc.model.change import Operation, Quarantined
 from cdc.model.clock import SystemClock
 from cdc.model.connection import Engine
+from cdc.model.endpoint import check_rate
 from cdc.model.errors import UsageError
-from cdc.model.rate import check_rate
 from cdc.model.sql_condition import check_condition, check_own_columns, key_condition
 from cdc.outbox.base import EndpointReader
 from cdc.outbox.shared import subscriber_of
@@ -93,7 +93,7 @@ def _tells(rules: Catalogue, entity: Entity | None) -> bool:
 
 
 def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
-    """Also by the names that events have: ``invoice`` for ``facturascli``."""
+    """Return the table, also by the names that events have: ``invoice`` for ``facturascli``."""
     named = {entity.name: entity.table for entity in rules.entities}
     entities = {entity.table: entity for entity in rules.entities}
     known = [named.get(table, table) for table in tables]

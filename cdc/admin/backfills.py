@@ -76,7 +76,7 @@ class Backfills(UseCases):
         return await self._store.set_backfill(backfill_id, state, "", self._clock.now(), note)
 
     async def _owns(self, backfill: Backfill) -> bool:
-        """Not one that is for all who ask: others may be among them."""
+        """Return whether the backfill is the principal's; not if it is for all endpoints: others may be among them."""
         if not self._principal.sources:
             return True
         if not backfill.endpoint or not self._principal.sees(backfill.source):

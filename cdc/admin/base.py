@@ -14,9 +14,9 @@ from cdc.config import Config, SourceConfig
 from cdc.config.rules import event_types
 from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill
+from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.finding import Finding
-from cdc.model.position import Position
 from cdc.model.replay import Replay
 from cdc.outbox.base import OutboxStore
 
@@ -62,7 +62,7 @@ class UseCases:
         self._clock = service.clock
 
     def event_types(self) -> Sequence[EventType]:
-        """By name; a principal of some sources sees no operational ones."""
+        """Return the types of events by name; a principal of some sources sees no operational ones."""
         sources = self._principal.sources
         return event_types(self._config, sorted(sources)) if sources else self._service.event_types
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from cdc.admin.base import UseCases, page_of
 from cdc.dispatch.replay import ReplayPlan, count
-from cdc.model.delivery import Attempt, DeliveryView
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.shared import no_delivery, no_endpoint, no_replay
 from cdc.outbox.slices import SearchPage, TimeBudget

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from cdc.admin.suggestions import matches_any, near_events
 from cdc.config import Config
 from cdc.config.rules import catalogues
 from cdc.config.sending import reach
 from cdc.dispatch.address import check_spelling, check_url, public_url
 from cdc.dispatch.own_headers import check_headers
 from cdc.mapping.catalogue import RETIRED
-from cdc.model.endpoint import Endpoint, check
+from cdc.model.endpoint import Endpoint, check, check_rate, is_mail
 from cdc.model.errors import UsageError
-from cdc.model.mail_address import is_mail
+from cdc.model.event import matches
 from cdc.model.operation import OPERATION_TYPES
-from cdc.model.rate import check_rate
 from cdc.model.selection import Condition
 
 #: The most requests a second, and the most fields of an endpoint.
@@ -30,7 +29,8 @@ MAILS_AT_ONCE = 2
 
 
 def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpoint:
-    """With an id of its own.  One by mail gets little at once: each mail has a connection of its own."""
+    """Return an endpoint with an id of its own.  One by mail gets little at once: each mail has a connection of its
+    own."""
     chosen = {"concurrency": MAILS_AT_ONCE} | dict(fields) if is_mail(fields["url"]) else fields
     return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **chosen)
 
@@ -125,7 +125,7 @@ _CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
 
 
 def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
-    """What keeps every delivery to a stored endpoint from being sent, in this configuration."""
+    """Return the reason why no delivery to a stored endpoint can be sent in this configuration."""
     try:
         check_url(endpoint.url, reach(config))
         for name in ("proxy", "client_certificate"):
@@ -133,3 +133,31 @@ def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     except UsageError as error:
         return UsageError(f"{public_url(endpoint.url)} cannot get events: {error.message}", error.hint)
     return None
+
+
+_MOST: Final = 3
+
+
+def near_events(wanted: str, names: Sequence[str], tables: Mapping[str, str]) -> list[str]:
+    """Return names and patterns like ``wanted``, the nearest first.  ``names``: of all events.  ``tables``: table →
+    entity; an entity, or the name of its table, alone means all of its events."""
+    wanted = wanted.strip().lower()
+    entity, dot, what = wanted.rpartition(".")
+    if not dot:
+        entity, what = wanted, "*"
+    entities = {name.rpartition(".")[0] for name in names}
+    known = {**tables, **{each: each for each in entities}}
+    near = [known[entity]] if entity in known else [known[each] for each in get_close_matches(entity, known)]
+    found = [each for owner in near for each in _of_entity(owner, what, names)]
+    return list(dict.fromkeys(found or get_close_matches(wanted, names)))[:_MOST]
+
+
+def _of_entity(entity: str, what: str, names: Sequence[str]) -> list[str]:
+    own = [name for name in names if name.rpartition(".")[0] == entity]
+    if "*" in what:
+        return [f"{entity}.{what}"] if matches_any(f"{entity}.{what}", own) else [f"{entity}.*"]
+    return get_close_matches(f"{entity}.{what}", own) or [f"{entity}.*"]
+
+
+def matches_any(pattern: str, names: Sequence[str]) -> bool:
+    return any(matches(name, (pattern,)) for name in names)

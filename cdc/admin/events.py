@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdc.admin.base import UseCases
-from cdc.admin.suggestions import matches_any, near_events
+from cdc.admin.endpoint_checks import matches_any, near_events
 from cdc.config.rules import label
-from cdc.model.log_filter import EventFilter
+from cdc.model.delivery import EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage, TimeBudget
 

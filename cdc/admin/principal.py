@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from cdc.access.model import Allowance
-from cdc.model.endpoint import Endpoint
+from cdc.model.delivery import EventFilter
+from cdc.model.endpoint import Endpoint, is_mail
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS
-from cdc.model.log_filter import EventFilter
-from cdc.model.mail_address import is_mail
 from cdc.model.operation import OPERATION_TYPES
 from cdc.outbox.shared import Subscriber, no_endpoint
 
@@ -36,7 +35,7 @@ class Principal:
 
     @property
     def source_list(self) -> str:
-        """For sentences."""
+        """Return the sources as part of a sentence."""
         return ", ".join(sorted(self.sources))
 
     def sees(self, source: str) -> bool:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from cdc.admin.base import UseCases
-from cdc.model.activity import Activity
+from cdc.model.delivery import Activity
 
 
 class Period(StrEnum):

@@ -138,7 +138,7 @@ def _body(operation: ApiOperation, request: web.Request, raw: bytes) -> BaseMode
 
 
 def _storable(value: object) -> bool:
-    """Whether every outbox can keep its texts as they are: without NUL, and of whole characters."""
+    """Return whether every outbox can store its texts unchanged: without NUL, and of whole characters."""
     left = [value]  # not by recursion: it may be nested deeply
     while left:
         each = left.pop()

@@ -30,7 +30,7 @@ Headers = Annotated[
 
 
 class EndpointFields(RequestModel):
-    """What may be said of an endpoint; what is left out has its default, or stays as it is."""
+    """The fields of an endpoint; one that is absent has its default, or stays unchanged."""
 
     sources: Annotated[list[Name] | None, Field(max_length=100, description="Empty: all.")] = None
     description: Annotated[str | None, Field(max_length=1000)] = None
@@ -79,8 +79,8 @@ class NewEndpoint(EndpointFields):
 
 
 class EndpointPatch(EndpointFields):
-    """What changes.  With a URL of another scheme, host or port, headers, proxy and client certificate must be given
-    again, or removed (`{}`, an empty text)."""
+    """The fields to change.  With a URL of another scheme, host or port, headers, proxy and client certificate must be
+    given again, or removed (`{}`, an empty text)."""
 
     url: Url | None = None
     events: Annotated[list[Pattern] | None, Field(min_length=1, max_length=200)] = None

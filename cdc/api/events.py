@@ -24,9 +24,9 @@ from cdc.api.resource import (
     PageQuery,
     StreamQuery,
 )
+from cdc.model.delivery import EventFilter
 from cdc.model.errors import NotFound, OutboxError
-from cdc.model.log_filter import EventFilter
-from cdc.model.pattern import check_pattern
+from cdc.model.event import check_pattern
 from cdc.outbox.base import StoredEvent
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
 
 
 async def _begin(call: OperationCall[StreamQuery, None]) -> int:
-    """Behind the event that a client which comes back saw last, else behind the newest."""
+    """Return the event after which to begin: the one that a returning client saw last, else the newest."""
     last = call.request.headers.get("Last-Event-ID", "")
     return sequence_of(last) if last else await call.admin.events.newest()
 

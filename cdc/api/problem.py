@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one value."""
+    """A problem of one value."""
 
     where: str = Field(examples=["body.timeout"], description="The place of the value, from its kind on.")
     what: str = Field(examples=["Input should be greater than 0"])
@@ -70,7 +70,7 @@ class Problem(Exception):
 
 
 def of_error(error: CdcError) -> Problem:
-    """What a caller is told of an error on purpose: its sentence holds no secret."""
+    """Return the problem for an error raised on purpose: its sentence holds no secret."""
     if isinstance(error, NotFound):
         return Problem(HTTPStatus.NOT_FOUND, error.message, error.hint)
     if isinstance(error, UsageError):
@@ -82,7 +82,7 @@ def of_error(error: CdcError) -> Problem:
 
 @contextmanager
 def named_in_the_body() -> Iterator[None]:
-    """What is not found in here is named by the body: the path is right."""
+    """Report an object that was not found as a problem of the body, which names it: the path is right."""
     try:
         yield
     except NotFound as error:

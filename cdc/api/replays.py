@@ -13,9 +13,8 @@ from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
 from cdc.api.resource import NEXT, DeliveriesMeant, Moment, PageQuery, ResponseModel
 from cdc.dispatch.replay import MOST_RATE, RATE, meant
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.rate import SLOWEST
+from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.endpoint import SLOWEST_RATE
 from cdc.model.replay import Replay, ReplayState
 
 _TAG = "replays"
@@ -25,12 +24,12 @@ class ReplayWanted(DeliveriesMeant):
     """What to send again: at least one of these; `{"event": "*"}` is all.  Only what is finished is sent again."""
 
     def meant(self, now: datetime) -> DeliveryFilter:
-        """What happens from now on is not part of it.  Raises `UsageError`."""
+        """Return the filter of the deliveries to replay; later ones are not part of it.  Raises `UsageError`."""
         return meant(self.filter(), now, 'Name an endpoint, a record, a time …; "*" is all.')
 
 
 class NewReplay(ReplayWanted):
-    rate: Annotated[float, Field(ge=SLOWEST, le=MOST_RATE, description="Deliveries made due a second.")] = RATE
+    rate: Annotated[float, Field(ge=SLOWEST_RATE, le=MOST_RATE, description="Deliveries made due a second.")] = RATE
 
 
 class ReplayCount(ResponseModel):

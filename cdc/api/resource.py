@@ -1,4 +1,4 @@
-"""What the API shows and takes: the keys are a promise to programs (``--json`` of the command line prints these)."""
+"""Resources of the API: the keys are a promise to programs (``--json`` of the command line prints these)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.model.event import format_time
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.pattern import check_pattern
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView
+from cdc.model.event import check_pattern, format_time
 from cdc.outbox.base import StoredEvent
 
 
@@ -49,7 +47,7 @@ class ResponseModel(BaseModel):
 
 
 class RequestModel(BaseModel):
-    """From a caller: no unknown keys, and the values never in an error's text."""
+    """The body of a request: no unknown keys, and its values never in an error's text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -71,7 +69,7 @@ class EventsMeant(RequestModel):
     until: Annotated[Time | None, Field(description="Only of changes before this time.")] = None
 
     def fields(self) -> dict[str, Any]:
-        """Of `EventFilter`.  Raises `UsageError` for what is no pattern."""
+        """Return the fields of an `EventFilter`.  Raises `UsageError` for an invalid pattern."""
         is_id = self.event is not None and self.event.startswith(_EVENT_ID)
         return {
             "event_id": self.event if is_id else None,

@@ -1,4 +1,5 @@
-"""Who may use the API: tokens, how often each may ask, and requests that are made once however often they are sent."""
+"""Authentication of the API: tokens, their rate limits, and requests that are executed once however often they are
+sent."""
 
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ class TokenAuth:
         return await self._sign_in.token(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None
 
     async def admitted(self, request: web.Request) -> bool:
-        """Whether the token of a request that takes long still works."""
+        """Return whether the token of a long request is still valid."""
         return await self._token(request) is not None
 
     @contextmanager

@@ -1,18 +1,19 @@
-"""The interface of every source (a journal, a log, an API, or memory in tests), and the lock by which it becomes the
-only consumer of its database."""
+"""The interface of every source (a journal, a log, an API, or memory in tests), its limits in rows and in time, and the
+lock by which it becomes the only consumer of its database."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Protocol
 
 import structlog
 
 from cdc.model.backfill import Backfill
-from cdc.model.change import Batch, Row, Value
+from cdc.model.change import Batch, Position, Row, Value
 from cdc.model.column import Capture, Table
-from cdc.model.position import Position
 
 
 class Lookup(Protocol):
@@ -28,7 +29,7 @@ class Lookup(Protocol):
 
 
 class Backfills(Protocol):
-    """What is wanted of a source beside its changes: rows that are there."""
+    """The backfills of a source: existing rows that are wanted beside its changes."""
 
     async def next(self) -> tuple[Backfill, int] | None:
         """The one to go on with now, and the rows that may be read of it at most; None when there is none, or not
@@ -88,7 +89,7 @@ class SourceDatabase(Lookup, Protocol):
         ...
 
     async def installed(self) -> Collection[str]:
-        """Of the tables of which every change is recorded, as the installation has them now."""
+        """Return the captured tables, as the installation has them now."""
         ...
 
     def capture(self, captures: Sequence[Capture]) -> None:
@@ -181,3 +182,45 @@ class ConsumerTurn:
         finally:
             self.awaited = False
         return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureLimits:
+    """``batch``: rows stored together.  ``huge``: a transaction with more rows than this is stored in parts.
+    ``idle``: seconds to wait at most before looking after other things.  ``standby``: seconds between two tries to
+    become the consumer.  ``progress``: seconds after which a position is stored though nothing of ours was committed.
+    ``check_pause``: between two checks of what is installed.  ``reread_pause``: between two re-reads of a table.
+    ``silent``: seconds of silence after which the server takes the consumer lock away."""
+
+    batch: int = 1000
+    huge: int = 2000
+    idle: float = 1.0
+    standby: float = 5.0
+    progress: float = 5.0
+    check_pause: timedelta = timedelta(minutes=1)
+    reread_pause: timedelta = timedelta(minutes=1)
+    silent: int = SILENT_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalLimits(CaptureLimits):
+    """``heads``: transactions listed at a time."""
+
+    heads: int = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLimits(CaptureLimits):
+    """Limits of the binlog.  ``heartbeat``: seconds after which a server with nothing to say says that it lives."""
+
+    heartbeat: float = 5.0
+    reread_pause: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotLimits(CaptureLimits):
+    """Limits of PostgreSQL's log.  ``retained``: bytes of it that the server may keep for the slot; beyond them the
+    slot is dropped (0: never)."""
+
+    progress: float = 10.0
+    retained: int = 0

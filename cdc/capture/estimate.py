@@ -1,5 +1,5 @@
-"""How many rows of a table meet a condition, as the server's planner guesses: asked before they are read, it also says
-whether the condition is one."""
+"""The planner's estimate of the rows that meet a condition: asked before they are read, it also shows whether the
+condition is valid."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _key_decoder(table: MySQLTable) -> Decoder:
 
 
 def _piece_length(connection: Connection[Any]) -> int:
-    """In characters or bytes; a multiple of three, so that pieces of base64 can be put together."""
+    """Return a length in characters or bytes; a multiple of three, so that pieces of base64 can be put together."""
     ((most,),) = rows(connection, "SELECT @@SESSION.max_allowed_packet")
     return max(int(most) // _PART // 3 * 3, 3)
 
@@ -149,7 +149,7 @@ class MySQLLookup:
         self._known.clear()
 
     def tables(self, connection: Connection[Any]) -> dict[str, MySQLTable]:
-        """As they are now."""
+        """Return the tables as they are now."""
         return self._read(connection, None)
 
     def _read(self, connection: Connection[Any], name: str | None) -> dict[str, MySQLTable]:
@@ -160,7 +160,7 @@ class MySQLLookup:
         return tables
 
     def _table(self, connection: Connection[Any], name: str) -> MySQLTable:
-        """Only this one is asked for: reading all columns of a database takes a server's time from whoever writes."""
+        """Read only this table: reading all columns of a database takes a server's time from whoever writes."""
         known = self._known.get(name)
         if known is not None and time.monotonic() - known.read_at < _FRESH:
             return known.table

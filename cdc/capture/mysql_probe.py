@@ -12,13 +12,13 @@ from cdc import sqlfile
 from cdc.capture.binlog.connection import log_head
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.move.position import log_part
+from cdc.capture.moving import log_part
 from cdc.capture.mysql_session import MySQLSession
 from cdc.capture.probe import Backlog, Ends
 from cdc.database.mysql_connection import Flavour, rows, server_of
+from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError
-from cdc.model.position import Position
 
 T = TypeVar("T")
 #: Seconds that the server gets for an answer.

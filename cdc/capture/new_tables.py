@@ -1,5 +1,5 @@
-"""What is installed, looked after while a source is read: tables that the rules need and that appear are captured where
-that is allowed, and triggers that need it are repaired."""
+"""Maintenance of the installation while a source is read: new tables that the rules need are captured where that is
+allowed, and triggers are repaired."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class PageReader:
         self._ahead: asyncio.Task[None] | None = None
 
     def use(self, backfills: Backfills | None = None) -> None:
-        """From now on (None: the same); what was under way is forgotten."""
+        """Use these from now on (None: the same), and forget unfinished pages."""
         self._backfills = backfills or self._backfills
         self._wanted = self._step = None
 
@@ -194,7 +194,8 @@ class PageReader:
         return self._wanted is not None
 
     async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> PageRequest | None:
-        """What to read now.  ``rereads``: those that may be gone on with.  ``tables``: those that can be read."""
+        """Return the table to read now.  ``rereads``: those that may be gone on with.  ``tables``: those that can be
+        read."""
         reread = self._due(rereads)
         if reread is not None:
             table = tables.get(reread.table) or Table(reread.table, (), ())
@@ -266,7 +267,7 @@ class PageReader:
             self._ahead = asyncio.ensure_future(read())
 
     async def settled(self) -> None:
-        """What was begun ahead has ended."""
+        """Wait until the page that was begun ahead has ended."""
         task, self._ahead = self._ahead, None
         if task is not None:
             await task
@@ -316,7 +317,7 @@ class PageReader:
         return f"The row {row} of the table {table.name} of source {self._source} is left out: {TOO_LONG}."
 
     def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
-        """What is still to be read again.  ``last``: behind which this one goes on; None: it has ended."""
+        """Return the remaining re-reads.  ``last``: behind which this one goes on; None: it has ended."""
         if reread not in rereads:  # another gap of the table was found meanwhile: it begins anew
             return tuple(rereads)
         others = tuple(each for each in rereads if each != reread)

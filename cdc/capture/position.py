@@ -1,5 +1,5 @@
-"""What the positions of all sources hold: tables that are read again because changes of theirs could not be captured,
-and how far a huge transaction is stored."""
+"""The content that the positions of all sources share: tables that are read again because changes of theirs could not
+be captured, and how far a huge transaction is stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from cdc.model.change import Row
+from cdc.model.change import Position, Row
 from cdc.model.errors import SourceError
-from cdc.model.position import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class SourcePosition(ABC):
     huge: HugePart | None = field(default=None, kw_only=True)
 
     def with_gaps(self, gaps: Mapping[str, str]) -> Self:
-        """Also read these tables again (table → token of the gap).  A re-read that has not begun already covers its
-        table; one that has begun starts over, since it may have passed the row."""
+        """Return the position with re-reads of these tables (table → token of the gap).  A re-read that has not begun
+        already covers its table; one that has begun starts over, since it may have passed the row."""
         kept = tuple(reread for reread in self.rereads if reread.table not in gaps or reread.after is None)
         covered = {reread.table for reread in kept}
         new = (Reread(table, token) for table, token in gaps.items() if table not in covered)
@@ -62,7 +61,7 @@ class SourcePosition(ABC):
 
 
 def rereads_of(fields: Sequence[Sequence[Any]]) -> tuple[Reread, ...]:
-    """From `Reread.to_json`."""
+    """Return re-reads from `Reread.to_json`."""
     return tuple(Reread(*each) for each in fields)
 
 

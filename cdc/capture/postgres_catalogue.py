@@ -113,7 +113,7 @@ def zone_of(name: str) -> tzinfo:
 
 
 def quote(identifier: str) -> str:
-    """For statements that go to the driver, whose placeholders begin with %."""
+    """Quote a name for statements that go to the driver, whose placeholders begin with %."""
     return '"' + identifier.replace('"', '""').replace("%", "%%") + '"'
 
 
@@ -173,7 +173,7 @@ def behind(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str
 
 
 def as_text(value: Value) -> str | None:
-    """As PostgreSQL reads it."""
+    """Return the value as PostgreSQL reads it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return None if value is None else str(value)
@@ -221,7 +221,7 @@ def _exact_decode(table: Table, zone: Zone, nested: Mapping[str, ToText]) -> Dec
 
 
 def _converter(column: Column, zone: Zone) -> _Convert:
-    """From the parsed JSON value; one that does not fit (an image from before ALTER TYPE) stays."""
+    """Return the conversion of a parsed JSON value; one that does not fit (an image from before ALTER TYPE) stays."""
     if column.kind is ColumnKind.TIMESTAMP:
         return lambda value: _timestamp(value, zone)
     if column.kind is ColumnKind.BINARY:
@@ -238,7 +238,7 @@ def _converter(column: Column, zone: Zone) -> _Convert:
 
 
 def _raw_converter(column: Column, zone: Zone) -> Callable[[str], Value]:
-    """From the JSON text of the value."""
+    """Return the conversion of the value's JSON text."""
     if column.kind is ColumnKind.DECIMAL:
         return lambda raw: None if raw == "null" else raw.strip('"')
     if column.kind is ColumnKind.JSON:

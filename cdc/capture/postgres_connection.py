@@ -75,7 +75,7 @@ class PostgresConnection:
         *,
         binary: bool = True,
     ) -> list[Any]:
-        """In text form, and without parameters, several statements go at once."""
+        """Execute in text form; without parameters, several statements may be sent at once."""
         with self._translated():
             connection = self._open()
             timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, shut_down, connection.fileno())
@@ -115,7 +115,8 @@ class PostgresConnection:
 
 
 def _may_quote_values(error: psycopg.Error) -> bool:
-    """What is wrong with the text itself has a place in it; a session that ends, or may not, has met no value."""
+    """Return whether the message may quote values.  An error in the text has a place in it; a session that ends, or may
+    not, has met no value."""
     if isinstance(error, errors.InsufficientPrivilege | psycopg.OperationalError):
         return False
     return error.sqlstate is not None and error.diag.statement_position is None

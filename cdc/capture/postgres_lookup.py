@@ -21,7 +21,7 @@ from cdc.capture.postgres_catalogue import (
     select_page,
 )
 from cdc.capture.postgres_connection import STATEMENT_SECONDS, PostgresConnection
-from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
+from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_types import PgType, build_types
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Table

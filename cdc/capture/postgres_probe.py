@@ -6,13 +6,13 @@ from operator import ge
 from typing import Any
 
 from cdc.capture.logical.position import LogicalPosition
-from cdc.capture.move.position import log_part
+from cdc.capture.moving import log_part
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.capture.probe import Backlog, Ends
-from cdc.database.postgres_lsn import lsn_number
+from cdc.database.postgres_capture import lsn_number
+from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError
-from cdc.model.position import Position
 from cdc.sqlfile import load
 
 #: Seconds that the server gets for an answer.

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from yarl import URL
 
-from cdc.model.position import Position
+from cdc.model.change import Position
 
 Place = TypeVar("Place")
 
@@ -23,7 +23,7 @@ _REMEMBERED = 2000
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a source has that is not stored.  ``seconds``: age of the oldest of it (0: there is nothing).
+    """The changes of a source that are not stored.  ``seconds``: age of the oldest of it (0: there is nothing).
     ``transactions``: how many, of the first 10,000 changes; None where counting is not cheap."""
 
     seconds: float

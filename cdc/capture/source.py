@@ -1,5 +1,5 @@
-"""What every source of row changes does in the same way, whatever it reads: the order of changes and pages of tables,
-repairs of gaps, new tables, the one consumer.
+"""The behaviour that all sources of row changes share: the order of changes and pages of tables, repairs of gaps, new
+tables, the one consumer.
 
 The stream is read and stored; whenever nothing more waits in it, a page of a table that is to be read again, or of a
 backfill, is read (`cdc.capture.pages`), and emitted once the stream has emitted everything that the page shows.
@@ -16,8 +16,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, ConsumerTurn, SourceDatabase
-from cdc.capture.limits import CaptureLimits
+from cdc.capture.base import NO_BACKFILLS, Backfills, CaptureLimits, ConsumerTurn, SourceDatabase
 from cdc.capture.new_tables import NOTHING_NEW, Appeared, Check, NewTables, Patterns, TriggerCheck
 from cdc.capture.pages import SOON, PageReader, PageRequest, TablePage, Told
 from cdc.capture.position import Reread, SourcePosition
@@ -138,8 +137,8 @@ class CaptureSource(ABC, Generic[P]):
 
     @abstractmethod
     def _changes(self, seconds: float) -> AsyncIterator[Batch]:
-        """What the stream has now, once through; with nothing there, wait for ``seconds`` at most.  Look after tables,
-        triggers and the consumer lock on the way."""
+        """Yield the content of the stream, once through; with nothing there, wait for ``seconds`` at most.  Look after
+        tables, triggers and the consumer lock on the way."""
 
     def _patience(self, idle: float) -> float:
         """Seconds to wait for changes at most: a moment, where a page is to be read or emitted behind them."""
@@ -219,7 +218,7 @@ class CaptureSource(ABC, Generic[P]):
         return tuple(Gap(table, Operation.READ, time) for table in tables)
 
     def _lost(self, position: P, token: str, reason: str, **places: str | None) -> Batch:
-        """What was committed before ``position`` is lost: all captured tables are read again from there on."""
+        """Read all captured tables again: changes committed before ``position`` are lost."""
         action = "reading all captured tables again; deleted records are not reported"
         log.error("lost", source=self._name, **places, reason=reason, action=action)
         tables = sorted(self._tables)

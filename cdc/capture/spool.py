@@ -73,8 +73,9 @@ class RecordIndex:
 
 
 def record_names(table: str, key: Sequence[Value], former_key: Sequence[Value] | None) -> tuple[str, str | None]:
-    """What `RecordIndex.add` calls the record with this key, and its former name when this very change renames it
-    (``former_key``: of the before image, if there is one).  A change of no record (truncate) is its table's."""
+    """Return the name by which `RecordIndex.add` knows the record with this key, and its former name when this very
+    change renames it (``former_key``: of the before image, if there is one).  A change of no record (truncate) is its
+    table's."""
     if not key:
         return table, None
     name = f"{table}:{list(key)!r}"

@@ -56,5 +56,5 @@ class Window:
             self._ours.add(key)
 
     def rows(self) -> list[Row]:
-        """As they are at this place of the stream."""
+        """Return the rows as they are at this place of the stream."""
         return list(self._rows.values())

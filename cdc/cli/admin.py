@@ -55,7 +55,7 @@ async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
 
 
 def actor() -> str:
-    """Who is at the keyboard, for the audit log: ``cli:`` and the system's name of this account."""
+    """Return the actor for the audit log: ``cli:`` and the system's name of this account."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's account need not have a name

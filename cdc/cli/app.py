@@ -10,17 +10,48 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from cdc import __version__
-from cdc.cli.lazy import LazyGroup
 from cdc.cli.session import CommandSession, pass_session
 from cdc.model.errors import CdcError, reportable_error
 from cdc.model.printable import printable
+
+
+class LazyGroup(click.Group):
+    """``lazy``: command name → (``module:attribute``, help sentence), in the order in which help lists them."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in self.lazy:
+            return None
+        module, _, attribute = self.lazy[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{module}:{attribute} is no command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.lazy and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise click.NoSuchCommand(args[0], possibilities=self.lazy, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in self.lazy.items()])
+
 
 INTERRUPTED = 130
 COMMANDS = {
@@ -28,8 +59,8 @@ COMMANDS = {
     "setup": ("cdc.cli.setup:setup", "Lead from nothing to the first signed webhook."),
     "install-triggers": ("cdc.cli.trigger:install_triggers", "Install or update the journal and the triggers."),
     "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
-    "install-slot": ("cdc.cli.slot:install_slot", "Install or update publication and replication slot."),
-    "uninstall-slot": ("cdc.cli.slot:uninstall_slot", "Remove the replication slot and the publication."),
+    "install-slot": ("cdc.cli.trigger:install_slot", "Install or update publication and replication slot."),
+    "uninstall-slot": ("cdc.cli.trigger:uninstall_slot", "Remove the replication slot and the publication."),
     "grants": ("cdc.cli.trigger:grants", "Print the GRANTs that the database accounts need."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
@@ -50,7 +81,7 @@ COMMANDS = {
         "Write a ZIP file for support, without personal data.",
     ),
     "listen": ("cdc.cli.listen:listen", "Receive webhooks here and verify their signatures."),
-    "service": ("cdc.cli.service:service", "Print a systemd unit, to run cdc as a service."),
+    "service": ("cdc.cli.run:service", "Print a systemd unit, to run cdc as a service."),
     "config": ("cdc.cli.config:config", "Print a new or the effective configuration."),
 }
 
@@ -87,7 +118,7 @@ class Application(LazyGroup):
 
 
 def _report(session: CommandSession, message: str, hint: str, exit_code: int) -> NoReturn:
-    """From within an except clause: a sentence and a hint, or with --json one line of JSON; then end."""
+    """Print a sentence and a hint, or with --json one line of JSON, and exit; call it within an except clause."""
     lines = [traceback.format_exc().rstrip()] if session.verbose else []
     if session.as_json:
         error = {"message": message, "hint": hint or None, "exit_code": exit_code}

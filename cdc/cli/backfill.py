@@ -232,7 +232,7 @@ class _Rate(ProgressColumn):
 async def watch(
     store: BackfillStore, ids: Sequence[str], clock: Clock, stop: asyncio.Event, *, quiet: bool
 ) -> list[Backfill]:
-    """Until all have ended, or rest, or ``stop`` is set; as they are then."""
+    """Wait until all have ended, or rest, or ``stop`` is set; return them as they are then."""
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()),
         *(TimeRemainingColumn(), TextColumn("{task.fields[state]}")),

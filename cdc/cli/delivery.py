@@ -14,8 +14,7 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import Attempt, DeliveryView
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView
 
 #: Deliveries of an export that are held at once.
 _PAGE = 500

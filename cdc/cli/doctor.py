@@ -14,10 +14,10 @@ from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
+from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding, Severity
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
@@ -99,7 +99,7 @@ def _check_certificates(config: Config) -> Check:
 
 
 def _check_mail(config: Config) -> Check:
-    """What is needed to send; whether the server takes it, `cdc endpoint test` tells."""
+    """Check the settings for mail; whether the server accepts it, `cdc endpoint test` shows."""
     try:
         sending.mail_sender(config)
     except ConfigError as error:

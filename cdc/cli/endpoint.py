@@ -34,9 +34,8 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, is_mail
 from cdc.model.errors import UsageError
-from cdc.model.mail_address import is_mail
 from cdc.outbox.base import StoredEvent
 from cdc.runtime import outboxes
 

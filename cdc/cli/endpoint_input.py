@@ -1,4 +1,4 @@
-"""What users say of an endpoint, turned into its fields, with headers and the secrets that they carry."""
+"""Input of users about an endpoint, turned into its fields, with headers and the secrets that they carry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cdc.dispatch.own_headers import basic, bearer, check_headers
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.model.endpoint import Header, Order, PayloadFormat
 from cdc.model.errors import UsageError
-from cdc.model.pattern import check_pattern
+from cdc.model.event import check_pattern
 
 #: As the help writes them.
 PLACES = "@FILE|env:NAME|-"
@@ -22,7 +22,7 @@ _HINT = "Write @ and a file, env: and a variable, or - for standard input (a pro
 
 
 def is_place(text: str) -> bool:
-    """Whether it says where a secret is, and is none itself."""
+    """Return whether the text names the place of a secret, and is none itself."""
     return text == "-" or text.startswith(("@", "env:"))
 
 

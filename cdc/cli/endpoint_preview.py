@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cdc.admin.endpoint_checks import check_patterns
-from cdc.admin.preview import Previewed, tried
-from cdc.admin.preview import preview as preview_events
+from cdc.admin.endpoints import Previewed, tried
+from cdc.admin.endpoints import preview as preview_events
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_input import parse_events
 from cdc.cli.output import json_option, print_json, print_table, say

@@ -15,9 +15,8 @@ from cdc.cli.output import say
 from cdc.config import Config, sending
 from cdc.dispatch.signing import Signature, public_key, signature_of
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, is_mail
 from cdc.model.errors import UsageError
-from cdc.model.mail_address import is_mail
 
 if TYPE_CHECKING:
     from cdc.dispatch.handshake import Agreement
@@ -27,7 +26,7 @@ Counts = dict[DeliveryState, int]
 
 
 def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]:
-    """For people."""
+    """Return the fields as shown to people."""
     return [
         ("id", found.id),
         ("url", found.url),
@@ -57,7 +56,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
 
 
 def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
-    """For programs, as the HTTP API shows it."""
+    """Return the endpoint as the HTTP API shows it, for programs."""
     left_out = {"deliveries"} if counts is None else None
     return EndpointResource.of(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)
 
@@ -91,7 +90,7 @@ def read_secret(secret: str | None) -> str | None:
 
 
 def revealed(endpoint: Endpoint) -> tuple[str, str]:
-    """What the receiver needs, shown once if it is secret: a name and the text.  A private key is never shown."""
+    """Return the receiver's key, shown once if it is secret: a name and the text.  A private key is never shown."""
     public = public_key(endpoint.secret)
     return ("secret", endpoint.secret) if public is None else ("public key", public)
 
@@ -104,7 +103,7 @@ def say_revealed(endpoint: Endpoint) -> None:
 
 
 def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
-    """For people: nothing secret."""
+    """Return the fields as shown to people: nothing secret."""
     public = public_key(endpoint.secret)
     former = None if endpoint.former_secret is None else public_key(endpoint.former_secret)
     return [
@@ -117,7 +116,7 @@ def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
 
 
 def secret_json(endpoint: Endpoint) -> dict[str, str]:
-    """What is printed this once, when the secret is made."""
+    """Return the JSON that is printed once, when the secret is created."""
     return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}
 
 

@@ -20,10 +20,9 @@ from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.model.clock import SystemClock
+from cdc.model.delivery import EventFilter
 from cdc.model.errors import UsageError
-from cdc.model.event import format_time
-from cdc.model.log_filter import EventFilter
-from cdc.model.pattern import check_pattern, matches
+from cdc.model.event import check_pattern, format_time, matches
 from cdc.outbox.base import LogStore, StoredEvent
 from cdc.runtime import events as service_events
 
@@ -92,7 +91,7 @@ def expunge(
 
 
 async def _of_record(config: Config, which: EventFilter) -> list[str]:
-    """Those that have a payload."""
+    """Return the record's events that have a payload."""
     found: list[str] = []
     async with opened_outbox(config) as store:
         after = 0

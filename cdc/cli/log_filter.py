@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import click
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter, EventFilter
-from cdc.model.pattern import check_pattern
+from cdc.model.event import check_pattern
 
 _EVENT_ID: Final = "evt_"
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")

@@ -147,7 +147,7 @@ def _outbox_at(url: str, config: Config) -> OutboxConfig:
 
 
 async def check_secrets(config: Config, store: EndpointStore) -> Finding:
-    """For the doctor: whether the signing secrets are encrypted, all with the present key."""
+    """Check, for the doctor, that the signing secrets are encrypted, all with the present key."""
     keys = config.outbox.secret_keys().keys
     if not keys:
         detail = "The endpoints' signing secrets are kept as they are: no key is configured to encrypt them with."

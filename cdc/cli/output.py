@@ -1,4 +1,4 @@
-"""How results are printed and questions asked: data on standard output, talk on standard error.
+"""Output and questions: data on standard output, talk on standard error.
 
 Tables fit the terminal; otherwise they are plain aligned text, a line a row.  Everything printed passes this module,
 so that foreign text cannot control the terminal (`cdc.model.printable`).  Text and JSON are always escaped; scripts
@@ -45,7 +45,7 @@ def echo(*parts: str | Styled, err: bool = False) -> None:
 
 
 def say(*parts: str | Styled) -> None:
-    """To the person, on standard error."""
+    """Print for people, on standard error."""
     echo(*parts, err=True)
 
 

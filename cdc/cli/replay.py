@@ -21,8 +21,7 @@ from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.dispatch.replay import RATE, ReplayPlan, count, meant, steps
 from cdc.model.clock import Clock, SystemClock
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.replay import Replayed, ReplayStore
 
 INTERRUPTED = 130
@@ -117,7 +116,7 @@ async def _replay(config: Config, plan: ReplayPlan, total: int, *, quiet: bool) 
 async def run_plan(
     store: ReplayStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
 ) -> Replayed:
-    """What was done until all is due or ``stop`` is set, and where it stands then.
+    """Run the replay until all is due or ``stop`` is set; return its progress.
 
     ``progress``: is told how many each step made due."""
     done = Replayed(0, 0, plan.after)

@@ -1,4 +1,4 @@
-"""What stands before the command: ``--config``, ``--verbose``, ``--log-format``."""
+"""Options before the command: ``--config``, ``--verbose``, ``--log-format``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.config import CAPTURES, database_options
 from cdc.cli.guide import Guide
 from cdc.cli.output import say
-from cdc.cli.service import program_words, systemd_here
+from cdc.cli.run import program_words, systemd_here
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.cli.setup_answers import SetupAnswers
@@ -159,7 +159,8 @@ def _lead(guide: Guide, answers: SetupAnswers, path: Path, known: Choices, wante
 
 
 def _chosen(asked: ReceiverQuestions, wanted: ReceiverPlan, *, there: bool) -> ReceiverPlan:
-    """With what was not given: events only for an endpoint that is not there yet."""
+    """Return the receiver's plan, with answers to what was not given: events only for an endpoint that is not there
+    yet."""
     url = asked.url(wanted.url)
     if there and run_async(_endpoint(asked.config, url)) is not None:
         say(f"An endpoint sends to {url} already.")

@@ -172,8 +172,8 @@ def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: b
 
 
 def read_password(file: str | None) -> str:
-    """From a file or standard input (its first line), else asked for twice; never an argument, which other users see.
-    Raises `UsageError`."""
+    """Read a password from a file or standard input (its first line), else ask for it twice; never an argument, which
+    other users see.  Raises `UsageError`."""
     if file is None:
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     if file == _STANDARD_INPUT:

@@ -242,14 +242,14 @@ class _Draft:
 
 
 def _within(values: Any, path: tuple[str, ...]) -> Any:
-    """What is at ``path``, if there is anything."""
+    """Return the value at ``path``, if there is one."""
     for part in path:
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def _depth(path: tuple[str, ...]) -> int:
-    """How many parts of a path name tables and an option; deeper ones name members of unions and lists."""
+    """Return how many parts of a path name tables and an option; deeper ones name members of unions and lists."""
     match path:
         case ("source", _, "rest", "resources", *_):
             return 6

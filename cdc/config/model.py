@@ -18,8 +18,8 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from cdc.config.outbox import OutboxConfig, RetentionConfig
 from cdc.config.section import Networks, Section, matching, read_password
 from cdc.config.source import RestConfig, SourceConfig
+from cdc.model.endpoint import is_address
 from cdc.model.errors import ConfigError
-from cdc.model.mail_address import is_address
 from cdc.model.toml_lines import TomlPath
 
 

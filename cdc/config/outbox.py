@@ -53,15 +53,15 @@ class OutboxConfig(Section):
         return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
 
     def connection(self) -> ConnectionInfo:
-        """To PostgreSQL.  Reads the password file now; raises `ConfigError`."""
+        """Return the connection to PostgreSQL.  Reads the password file now; raises `ConfigError`."""
         return with_password(parse_database_url(self.url, "The url of [outbox]"), self.password_file)
 
     def describe(self) -> str:
-        """For people; never the password."""
+        """Return a description for people, never the password."""
         return str(self.path or self.connection().describe())
 
     def secret_keys(self) -> SecretKeys:
-        """From the environment, else from the file (read now).  Raises `ConfigError`."""
+        """Return the keys from the environment, else from the file (read now).  Raises `ConfigError`."""
         if self._secret_key:
             return SecretKeys(_words(self._secret_key), KEY_VARIABLE)
         if self.secret_key_file is None:

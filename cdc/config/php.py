@@ -80,7 +80,7 @@ _WORD_VALUES: Mapping[str, Literal] = {"true": True, "false": False, "null": Non
 
 
 def read_config_php(path: Path) -> ConnectionInfo:
-    """How FacturaScripts itself connects.  Raises `ConfigError` naming the file, the constant and the line."""
+    """Return how FacturaScripts itself connects.  Raises `ConfigError` naming the file, the constant and the line."""
     return connection_from(_constants(path), path)
 
 

@@ -1,4 +1,4 @@
-"""Which rules a source goes by.  Sources with the same rules share them: parsed and compiled once, never changed."""
+"""The rules of a source.  Sources with the same rules share them: parsed and compiled once, never changed."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _paths(root: Path, depth: int) -> Iterator[Path]:
 
 
 def _is_theirs(path: Path) -> bool:
-    """Also where it cannot be read: that is said, and not passed over."""
+    """Return whether it is FacturaScripts' file, also where it cannot be read: that is reported."""
     try:
         return _MARK in read_regular(path, LARGEST)
     except OSError:
@@ -119,7 +119,7 @@ def _found(path: Path, known: dict[object, str], names: Collection[str]) -> Scan
 
 
 def _name_of(path: Path, database: str) -> str:
-    """Of the nearest folder above that says whose it is, else of its database."""
+    """Return the name of the nearest folder above that says whose it is, else of its database."""
     folders = (each.name for each in path.parents if each.name and each.name.lower() not in _NAMELESS)
     return _slug(next(folders, "")) or _slug(database) or "main"
 

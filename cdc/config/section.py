@@ -1,4 +1,4 @@
-"""What the tables of the configuration are made of: their base, and values that several of them hold."""
+"""Parts of the configuration's tables: their base, and values that several of them hold."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def read_password(file: Path, what: str = "password") -> str:
 
 
 def reason(error: OSError | UnicodeDecodeError) -> str:
-    """Why a file cannot be read, for the end of a sentence."""
+    """Return the reason why a file cannot be read, for the end of a sentence."""
     return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,4 +1,4 @@
-"""What deliveries are sent with, as the configuration says."""
+"""The means of sending deliveries, as configured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 @asynccontextmanager
 async def sending(config: Config) -> AsyncIterator[Sender]:
-    """What every endpoint is sent to with.  Raises `ConfigError` for what is not usable."""
+    """Provide the means of sending to every endpoint.  Raises `ConfigError` for what is not usable."""
     from cdc.dispatch.sender import BySchemeSender
 
     mail = mail_sender(config)
@@ -78,7 +78,7 @@ def http_sender(config: Config) -> HttpSender:
 
 
 def reach(config: Config) -> EgressPolicy:
-    """Where deliveries may go."""
+    """Return the egress policy: the addresses to which deliveries may go."""
     from cdc.dispatch.address import EgressPolicy
 
     dispatch = config.dispatch

@@ -70,7 +70,7 @@ def _toml(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What is known of the configuration; None leaves a default.  ``facturascripts``, ``url`` and ``api`` exclude each
+    """Choices for a new configuration; None leaves a default.  ``facturascripts``, ``url`` and ``api`` exclude each
     other: a database, or the address of FacturaScripts, whose API is read with the token in ``token_file``."""
 
     facturascripts: Path | None = None

@@ -18,7 +18,7 @@ Seconds = Annotated[float, Field(ge=1.0, le=86_400.0)]
 
 
 def address_problem(text: str) -> str:
-    """Why this is no address of a FacturaScripts, without repeating it; empty: it is one."""
+    """Return the reason why this is no address of a FacturaScripts, without repeating it; empty: it is one."""
     problem = 'is not the address of a FacturaScripts such as "https://erp.example.com"'
     try:
         url = URL(text)
@@ -42,7 +42,7 @@ class RestResource(Section):
 
 
 class RestConfig(Section):
-    """Without a ``url`` it is not used."""
+    """The API of a FacturaScripts; without a ``url`` it is not used."""
 
     url: str | None = Field(default=None, repr=False)
     token: str | None = Field(default=None, repr=False)

@@ -71,18 +71,18 @@ class MySQLServer:
 
 
 def quote(identifier: str) -> str:
-    """As a quoted identifier of MariaDB and MySQL."""
+    """Return the name as a quoted identifier of MariaDB and MySQL."""
     return "`" + identifier.replace("`", "``") + "`"
 
 
 def account_literal(account: str) -> str:
-    """As statements name an account that CURRENT_USER() or DEFINER shows."""
+    """Return the account that CURRENT_USER() or DEFINER shows as statements name it."""
     user, _, host = account.rpartition("@")
     return f"{literal(user)}@{literal(host)}"
 
 
 def literal(text: str) -> str:
-    """As a string literal that reads the same whatever the session's sql_mode says about backslashes and quotes."""
+    """Return a string literal that reads the same whatever the session's sql_mode says about backslashes and quotes."""
     if text.isascii() and text.isprintable() and "\\" not in text:
         return "'" + text.replace("'", "''") + "'"
     return f"CONVERT(X'{text.encode().hex()}' USING utf8mb4)"

@@ -1,4 +1,4 @@
-"""What installer and consumer share about the journal in a MariaDB or MySQL database: names, codes, shapes.  Pure."""
+"""Definitions of the journal that installer and consumer share on MariaDB and MySQL: names, codes, shapes.  Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REREAD_ROW = 3
 
 
 class Tokens(StrEnum):
-    """How the triggers learn which transaction they run in."""
+    """The ways in which triggers learn which transaction they run in."""
 
     GTID = "gtid"  # MariaDB with a binlog: @@last_gtid moves with every commit
     ROW_START = "row-start"  # MariaDB without one: InnoDB's transaction id, in a system-versioned journal

@@ -199,7 +199,7 @@ class MySQLColumn:
 
     @property
     def unsigned(self) -> bool:
-        """Of a number."""
+        """Return whether a number has no sign."""
         return " unsigned" in self.column_type
 
     @property

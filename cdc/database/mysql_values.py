@@ -95,7 +95,7 @@ def _moment(seconds: int, offset_of: Callable[[int], int]) -> str:
 
 
 def old_timestamp(offset_of: Callable[[int], int]) -> Callable[[bytes], Value]:
-    """As tables have it that were made before MariaDB 10.1."""
+    """Return the timestamp of tables that were created before MariaDB 10.1."""
 
     def convert(data: bytes) -> Value:
         seconds = int.from_bytes(data, "little")

@@ -75,7 +75,7 @@ def _logged_boolean(text: str) -> Value:
 
 
 def _logged_json(text: str) -> Value:
-    """Without white space around it, as within a larger document; JSON's null is null."""
+    """Return the JSON without white space around it, as within a larger document; JSON's null is null."""
     text = text.strip(_SPACE)
     return None if text == "null" else text
 
@@ -101,13 +101,13 @@ def _boolean(raw: str) -> str | None:
 
 
 def _timestamp(raw: str) -> str | None:
-    """Without the T."""
+    """Return the timestamp without the T."""
     text = plain(raw)
     return text if text is None else text.replace("T", " ", 1)
 
 
 def _moment(raw: str) -> str | None:
-    """Also: the offset without its minutes where they are zero."""
+    """Return the moment without the T, and its offset without minutes where they are zero."""
     text = _timestamp(raw)
     return text if text is None else re.sub(r"([+-]\d\d):00\b", r"\1", text)
 
@@ -280,7 +280,7 @@ def items(text: str) -> Iterator[str]:
 
 
 def _skip(text: str, position: int, mark: str) -> int:
-    """Behind white space, ``mark`` (if it is there) and white space."""
+    """Return the place after white space, ``mark`` (if it is there) and white space."""
     while text[position] in _SPACE:
         position += 1
     if text[position] == mark:

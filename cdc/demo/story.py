@@ -73,7 +73,7 @@ REFUSED = "receipt.paid"
 
 @dataclass
 class Inbox:
-    """What the receiver got. ``commits``: PostgreSQL's transaction id → when its commit returned."""
+    """The events that the receiver got. ``commits``: PostgreSQL's transaction id → when its commit returned."""
 
     say: Say
     commits: dict[str, datetime] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Inbox:
         return f"  {event.get('event', '?'):22} {key:12} {signature} {after}{answer}"
 
     async def wait_for(self, count: int) -> None:
-        """Until ``count`` events were accepted."""
+        """Wait until ``count`` events were accepted."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while len(self.accepted) < count:

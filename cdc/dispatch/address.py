@@ -14,9 +14,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdc.model.endpoint import host_of
+from cdc.model.endpoint import host_of, is_mail, recipients
 from cdc.model.errors import UsageError
-from cdc.model.mail_address import is_mail, recipients
 
 Network = IPv4Network | IPv6Network
 # An address as asyncio's and aiohttp's connecting functions pass it around: family, type, protocol, name, address.

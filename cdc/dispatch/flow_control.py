@@ -11,7 +11,7 @@ from collections import deque
 
 from cdc.dispatch.retry import Random
 from cdc.model.delivery import Hold
-from cdc.model.rate import usable_rate
+from cdc.model.endpoint import usable_rate
 
 #: The breaker judges results no older than this (seconds) …
 WINDOW = 60.0

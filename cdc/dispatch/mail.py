@@ -25,8 +25,8 @@ import structlog
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Deadline
+from cdc.model.endpoint import recipients
 from cdc.model.event import OPERATIONS
-from cdc.model.mail_address import recipients
 
 #: How long the server may take to say good-bye (seconds): it has taken the mail by then.
 _GOOD_BYE: Final = 1.0

@@ -13,8 +13,7 @@ import orjson
 from cdc import __version__
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
 from cdc.model.delivery import LeasedDelivery
-from cdc.model.endpoint import Endpoint, PayloadFormat
-from cdc.model.mail_address import is_mail
+from cdc.model.endpoint import Endpoint, PayloadFormat, is_mail
 
 
 class Body(NamedTuple):

@@ -19,8 +19,8 @@ from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarge
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.model.endpoint import is_mail
 from cdc.model.errors import ConfigError
-from cdc.model.mail_address import is_mail
 
 
 class Deadline:

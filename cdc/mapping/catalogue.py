@@ -13,7 +13,7 @@ from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.errors import ConfigError
-from cdc.model.pattern import matches
+from cdc.model.event import matches
 from cdc.model.toml_lines import FilePlace
 
 #: The table of users, and those that `user.permissions_changed` needs beside it.
@@ -50,7 +50,7 @@ class Catalogue:
         return Capture(table, self.secrets_of(table), self.secret_patterns_of(table))
 
     def secret_patterns_of(self, table: str) -> SecretPatterns:
-        """What makes more columns of a table secret than those that are named."""
+        """Return the patterns that make more columns of a table secret than those that are named."""
         shown = frozenset(column for where, column in self.revealed if where in (ANY_TABLE, table))
         own = self.secret_patterns.get(table, ())
         return SecretPatterns((*own, *self.secret_patterns.get(ANY_TABLE, ())), shown)
@@ -69,7 +69,8 @@ class Catalogue:
         return self.noise.get(table, frozenset()) | self.secrets_of(table)
 
     def captures(self, existing: Collection[str] | None = None) -> list[Capture]:
-        """What a source must capture; with ``existing`` tables given, only of those, and what matches a pattern."""
+        """Return the tables that a source must capture; with ``existing`` tables given, only of those, and what matches
+        a pattern."""
         tables = dict.fromkeys((self if existing is None else self.expanded(existing)).captured_tables())
         return [self.capture_of(table) for table in tables if existing is None or table in existing]
 
@@ -80,7 +81,7 @@ class Catalogue:
         return entity if named else None
 
     def expanded(self, existing: Iterable[str]) -> Catalogue:
-        """With an entity for each of these tables that a pattern means."""
+        """Return the catalogue with an entity for each of these tables that a pattern matches."""
         found = tuple(entity for table in sorted(existing) if (entity := self.matched(table)) is not None)
         return replace(self, entities=(*self.entities, *found)) if found else self
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cdc.model.log_filter import searched
-from cdc.model.pattern import matches
+from cdc.model.delivery import searched
+from cdc.model.event import matches
 from cdc.model.toml_lines import FilePlace
 
 #: Events that every entity has, beside its transitions: name → when it fires.
@@ -107,7 +107,7 @@ class TablePatterns:
         return next((pattern for pattern in self.patterns if matches(table, [pattern])), None)
 
     def refusal(self, table: str) -> str:
-        """Why no pattern means this table, as the end of a sentence; empty: one may."""
+        """Return the reason why no pattern may match this table, as the end of a sentence; empty: one may."""
         if table in self.entities:
             return f"it is the entity {self.entities[table].name} already"
         excluded = next((pattern for pattern in self.excluded if matches(table, [pattern])), None)

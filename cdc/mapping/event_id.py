@@ -18,7 +18,7 @@ _NUMBERS: Final = 16**_NUMBER_DIGITS
 
 
 def event_ids(source: str, token: str, table: str, ordinal: int, time: datetime) -> blake2b:
-    """What all events of one merged change share; `event_id` makes the ids from it.
+    """Return the hash that all events of one merged change share; `event_id` makes the ids from it.
 
     ``ordinal`` and ``time`` are those of the record's first change in its transaction: they do not depend on how
     transactions were grouped into batches.

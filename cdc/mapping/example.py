@@ -209,7 +209,7 @@ class Examples:
         return self._payload(rule.event, self._change(rule.table, operation, *images, secrets=secrets))
 
     def _row(self, table: str) -> Row:
-        """With every column of a table that is known."""
+        """Return a row with every known column of a table."""
         chosen, known = ROWS.get(table, {}), self._tables.get(table)
         if known is None:
             return chosen or {"id": 1, "nombre": "Ejemplo"}
@@ -291,7 +291,8 @@ def _images(rule: Rule, row: Row) -> tuple[Row, Row]:
 
 
 def _move_state(rule: Rule, before: dict[str, Value], after: dict[str, Value]) -> None:
-    """From the document's first state to the one that the rule wants, or back when it wants an editable document."""
+    """Move the document from its first state to the one that the rule wants, or back when it wants an editable
+    document."""
     first = before[STATE_COLUMN]
     assert isinstance(first, int)
     distance = next((d for d, state in STATES.items() if all(c.holds(state.get(n)) for n, c in rule.state.items())), 1)

@@ -1,4 +1,4 @@
-"""What mapping must know beyond the changes themselves: rows as they are in the database now.
+"""Facts that mapping needs beyond the changes themselves: rows as they are in the database now.
 
 The request is computed from a batch (pure), gathered here, and handed to mapping (pure).  What can be read is how rows
 are now, when all transactions of the batch, and perhaps more, have happened.  `History` goes back from there to each

@@ -36,7 +36,7 @@ class _Entry(BaseModel):
 
 
 class ChildEntry(_Entry):
-    """Where an entity's lines or receipts are: ``column`` of ``table`` holds the entity's key."""
+    """The place of an entity's lines or receipts: ``column`` of ``table`` holds the entity's key."""
 
     table: str
     column: str

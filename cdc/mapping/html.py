@@ -34,5 +34,5 @@ def decode_row(row: Row) -> Row:
 
 
 def as_is(row: Row) -> Row:
-    """For ``html = "raw"``."""
+    """Return the row unchanged, for ``html = "raw"``."""
     return row

@@ -48,7 +48,7 @@ class Mapped:
 
 @dataclass(slots=True)
 class _Context:
-    """What the changes of one transaction are mapped with."""
+    """The inputs of mapping one transaction's changes."""
 
     source: str
     token: str
@@ -62,7 +62,7 @@ class _Context:
     lines: Mapping[str, LinesChanged]
 
     def named_by(self, time: datetime) -> datetime:
-        """What of the time of a change its events' ids hold: of one that was observed nothing."""
+        """Return the timestamp used in event ids; none for changes found by polling."""
         return NO_TIME if self.observed else time
 
     def children(self, child: Child, owner: Value) -> list[Row]:
@@ -94,7 +94,7 @@ class Mapper:
         self._decode = decode if catalogue.decode_html else _unchanged
 
     def facts_needed(self, batch: Sequence[MergedTransaction], states: Mapping[str, str]) -> FactsRequest:
-        """What `map_batch` will want to know about these transactions."""
+        """Return the facts that `map_batch` needs for these transactions."""
         document_states: set[Value] = set()
         children: dict[Child, set[Value]] = {}
         read_members = False
@@ -209,7 +209,8 @@ class Mapper:
 
 
 def _kept_states(permissions: PermissionEvents | None, states: Mapping[str, str]) -> dict[str, str | None]:
-    """Without events of permissions, the states for them are stale and go; so do the session states of 0.1.0."""
+    """Return the states to store.  Without events of permissions, the states for them are stale and go; so do the
+    session states of 0.1.0."""
     stale: dict[str, str | None] = {name: None for name in states if name.startswith("session:")}
     if permissions is not None:
         return stale | permissions.states_changed()
@@ -217,7 +218,7 @@ def _kept_states(permissions: PermissionEvents | None, states: Mapping[str, str]
 
 
 def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], History]:
-    """When each token's transaction happened; the parts of a huge transaction happened at once."""
+    """Return the order of the tokens' transactions; the parts of a huge transaction happened at once."""
     parts: dict[str, list[MergedChange]] = {}
     for each in batch:
         token = each.transaction.token

@@ -1,4 +1,4 @@
-"""Whose permissions a transaction changed, and the events about it.
+"""Users whose permissions a transaction changed, and the events about them.
 
 A user's permissions are its administrator flag and level, its roles (``roles_users``), and what these roles allow
 (``roles_access``).  A transaction that changes a user or its roles gives one event a user.  Changes of what roles allow

@@ -79,7 +79,7 @@ _ROW_EVENT_NAMES = {
 
 
 class Plans:
-    """Those of tables that match a pattern are made when they are first asked for."""
+    """The plans of tables.  Those of tables that match a pattern are made when they are first needed."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue

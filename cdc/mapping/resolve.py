@@ -12,7 +12,7 @@ from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
 from cdc.model.errors import ConfigError, UsageError
-from cdc.model.pattern import check_pattern
+from cdc.model.event import check_pattern
 from cdc.model.toml_lines import FilePlace, Places, TomlPath
 
 ANY_TABLE = "*"
@@ -28,7 +28,7 @@ _CONDITIONS = ("becomes", "from_", "to", "where", "state", "changed", "unless_ch
 
 @dataclass(slots=True)
 class Resolver:
-    """What the files read so far amount to; later files override earlier ones.  Dictionaries keep catalogue order.
+    """The catalogue of the files read so far; later files override earlier ones.  Dictionaries keep catalogue order.
 
     ``models``: table → name of its model, as that of an entity."""
 

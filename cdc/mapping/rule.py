@@ -56,7 +56,7 @@ class ValueCondition:
 
 
 def parse_condition(raw: Any) -> ValueCondition:
-    """From what TOML holds.  Raises ValueError."""
+    """Return the condition of a TOML value.  Raises ValueError."""
     if isinstance(raw, dict):
         return _parse_table(raw)
     values = raw if isinstance(raw, list) else [raw]
@@ -122,7 +122,7 @@ class Rule:
 
 @dataclass(slots=True)
 class RuleInput:
-    """What a rule's test looks at.  ``row``: the after image (before image of a delete).
+    """The input of a rule's test.  ``row``: the after image (before image of a delete).
 
     ``changed``: columns that differ, secret ones that are known to have changed included (empty unless an update).
     ``states``: document states by id.
@@ -246,7 +246,7 @@ def _infer(rule: Rule) -> Test:
 
 
 def _always(_: RuleInput) -> bool:
-    """For a rule that names only operations."""
+    """Return True, for a rule that names only operations."""
     return True
 
 

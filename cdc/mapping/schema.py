@@ -84,7 +84,8 @@ def _column(column: Column) -> Schema:
 
 
 def permissions_schema(name: str) -> Schema:
-    """Of ``user.permissions_changed``, which is about a user and no row (`cdc.mapping.permissions`)."""
+    """Return the schema of ``user.permissions_changed``, which is about a user and no row
+    (`cdc.mapping.permissions`)."""
     nick = {"type": "string"}
     change = {
         "type": "object",
@@ -127,7 +128,7 @@ class EventType:
 
 
 def event_types(catalogue: Catalogue, tables: Mapping[str, Table] | None = None) -> list[EventType]:
-    """In catalogue order: of each entity its row events, then its transitions."""
+    """Return the types of events in catalogue order: of each entity its row events, then its transitions."""
     examples = Examples(catalogue, tables or {})
     schemas = _Schemas(catalogue, tables or {})
     return [

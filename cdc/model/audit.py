@@ -15,8 +15,8 @@ _LONGEST_WORD: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who (``actor``: ``user:ann``, ``token:shop``, ``cli:root``) did what (``action``: ``user.add``) to what
-    (``subject``).  ``detail``: small, without secrets.  Raises `ValueError` for what cannot be kept."""
+    """An entry of the audit log: ``actor`` (``user:ann``, ``token:shop``, ``cli:root``) did ``action`` (``user.add``)
+    to ``subject``.  ``detail``: small, without secrets.  Raises `ValueError` for what cannot be kept."""
 
     at: datetime
     actor: str

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from cdc.model.pattern import matches
+from cdc.model.event import matches
 
 
 class ColumnKind(StrEnum):
-    """How a column's value is written in the normal form of a row (see `cdc.model.normal`)."""
+    """The notation of a column's value in the normal form of a row (see `cdc.model.normal`)."""
 
     BOOLEAN = "boolean"  # true / false; MySQL and MariaDB: tinyint(1)
     INTEGER = "integer"  # JSON integer of any width

@@ -1,4 +1,4 @@
-"""How to reach a FacturaScripts database; read from a URL or from its ``config.php`` (see `cdc.config`)."""
+"""The connection to a FacturaScripts database; read from a URL or from its ``config.php`` (see `cdc.config`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ConnectionInfo:
     tls: Tls = Tls()
 
     def describe(self) -> str:
-        """For people and logs; never the password."""
+        """Return a description for people and logs, never the password."""
         where = self.socket or f"{self.host}:{self.port}"
         return f"{self.engine} database {self.database} at {where} as {self.user}"
 

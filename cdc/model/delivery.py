@@ -1,13 +1,13 @@
-"""Deliveries and attempts: what dispatch works on.
+"""Deliveries and attempts: what dispatch works on; filters of their log, and statistics.
 
 What is made for each attempt is a named tuple: it costs a fifth of a frozen dataclass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -82,7 +82,7 @@ class Attempt(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an attempt means for its delivery: the new state, when it is due again (``PENDING`` only), and whether the
+    """The effect of an attempt on its delivery: the new state, when it is due again (``PENDING`` only), and whether the
     endpoint must be disabled (with the reason) in the same write.
 
     ``batch``: how many deliveries travelled in the request; their outcomes are handed on together, one behind the
@@ -108,8 +108,8 @@ _NO_FAILURE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 
 
 class Hold(StrEnum):
-    """What holds an endpoint's due deliveries back: its ``RATE``, a ``PAUSE`` that it asked for, or its ``BREAKER``,
-    which is open, for it does not work."""
+    """The reason why an endpoint's due deliveries are held back: its ``RATE``, a ``PAUSE`` that it asked for, or its
+    ``BREAKER``, which is open, for it does not work."""
 
     RATE = "rate"
     PAUSE = "pause"
@@ -191,8 +191,8 @@ class QueueStore(Protocol):
         ...
 
     async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
-        """When the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease expires.
-        ``without``: ids of endpoints that do not count."""
+        """Return when the earliest pending delivery of an enabled endpoint is (or was) due, or an earlier lease
+        expires.  ``without``: ids of endpoints that do not count."""
         ...
 
     async def disable_failing(
@@ -222,3 +222,86 @@ class QueueStore(Protocol):
         """Have ``wake`` called when another process made something due, where the store is told of that (it begins with
         the first call of `changed`); where it is not, only `changed` tells."""
         ...
+
+
+#: So many of the newest events are searched for a text.
+TEXT_EVENTS: Final = 20_000
+#: Characters of a code or a name by which a record is found.
+_LONGEST: Final = 100
+#: Behind every text that begins alike.
+_LAST: Final = chr(0x10FFFF)
+
+
+def searched(text: str) -> str:
+    """The text as searches by code and name compare it."""
+    return text.strip().casefold()[:_LONGEST]
+
+
+def label_range(text: str) -> tuple[str, str]:
+    """Codes and names that begin with ``text`` are not before the first and before the second."""
+    first = searched(text.encode(errors="replace").decode())
+    return (first, first + _LAST) if first else (_LAST, _LAST)
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """A filter of events; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
+    change, is not before the one and before the other.  ``text``: the record's code or name begins with it, or it
+    stands in the payload, letter by letter, of one of the `TEXT_EVENTS` newest events.  ``sources``: of one of these;
+    None: of any."""
+
+    event_id: str | None = None
+    event_pattern: str | None = None
+    record: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+    sources: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter(EventFilter):
+    """A filter of deliveries: of such events, to this endpoint, in this state.  ``endpoint_ids``: to one of these;
+    None: to any."""
+
+    endpoint_id: str | None = None
+    state: DeliveryState | None = None
+    endpoint_ids: tuple[str, ...] | None = None
+
+
+#: Minutes become hours at this age; hours are removed at that age.
+MINUTES_KEPT: Final = timedelta(hours=2)
+HOURS_KEPT: Final = timedelta(days=400)
+
+
+class Activity(NamedTuple):
+    """Attempts for one endpoint and source in the period that begins at ``since``.  ``seconds``: their duration."""
+
+    since: datetime
+    endpoint_id: str
+    source: str
+    delivered: int
+    failed: int
+    seconds: float
+
+
+def counted(outcomes: Iterable[Outcome], now: datetime) -> list[Activity]:
+    """Return the counters of the attempts, each once.  Tests and cancelled deliveries do not count."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for attempt, state, _, _, _, endpoint_id, source, _ in outcomes:
+        key = endpoint_id, source
+        counter = found.get(key)
+        if counter is None:
+            counter = found[key] = [0, 0, 0.0]
+        if state is DeliveryState.DELIVERED:
+            counter[0] += 1
+        elif state is not DeliveryState.CANCELLED:
+            counter[1] += 1
+        counter[2] += attempt.duration
+    minute = now.replace(second=0, microsecond=0)
+    return [
+        Activity(minute, endpoint_id, source, int(delivered), int(failed), seconds)
+        for (endpoint_id, source), (delivered, failed, seconds) in sorted(found.items())
+        if delivered + failed and source != TESTS
+    ]

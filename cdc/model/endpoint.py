@@ -1,17 +1,37 @@
-"""Endpoints: URLs that want events, and how each wants them."""
+"""Endpoints: URLs or e-mail addresses (``mailto:ops@example.com,other@example.com``) that receive events, and limits of
+their rates."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from yarl import URL
 
 from cdc.model.errors import CredentialsNotGiven, UsageError
-from cdc.model.mail_address import is_mail
+
+#: Once in about 17 minutes.  Lower rates are mistakes, and their pauses overflow.
+SLOWEST_RATE: Final = 0.001
+FASTEST_RATE: Final = 100_000.0
+
+
+def check_rate(rate: float) -> None:
+    """Raise `UsageError` unless the rate is 0 or between the slowest and the fastest."""
+    if rate != 0 and not SLOWEST_RATE <= rate <= FASTEST_RATE:  # nan compares with nothing
+        raise UsageError(
+            f"A rate of {rate:g} a second is not possible.",
+            f"Between {SLOWEST_RATE:g} and {FASTEST_RATE:g}; 0 means unlimited.",
+        )
+
+
+def usable_rate(rate: float) -> float:
+    """Return a stored rate within the limits: older versions accepted any."""
+    return min(max(rate, SLOWEST_RATE), FASTEST_RATE) if rate else 0.0
 
 
 def host_of(url: str) -> str:
@@ -40,8 +60,8 @@ class PayloadFormat(StrEnum):
 
 
 class Order(StrEnum):
-    """What waits for what at an endpoint.  ``RECORD``: an event for the earlier ones of its record.  ``ENDPOINT``: each
-    event for all earlier ones.  ``NONE``: nothing for anything."""
+    """The order of an endpoint's deliveries.  ``RECORD``: an event for the earlier ones of its record.  ``ENDPOINT``:
+    each event for all earlier ones.  ``NONE``: nothing for anything."""
 
     RECORD = "record"
     ENDPOINT = "endpoint"
@@ -220,3 +240,37 @@ class EndpointChange:
 
 #: Fields of an `EndpointChange` that are none of an endpoint.
 _ABOUT_CHANGES: Final = frozenset({"kept_headers", "guard"})
+
+
+_MAIL_SCHEME: Final = "mailto:"
+MOST_RECIPIENTS: Final = 20
+_LONGEST_ADDRESS = 254  # characters, as of SMTP
+# Neither what a header gives a meaning to (comma, angle brackets, quotes, spaces, line breaks) nor what a URL does.
+_MAIL_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9!#$&'*+=^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+=^_`{|}~-]+)*"
+    r"@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+_HINT: Final = "Write mailto:ops@example.com or mailto:ops@example.com,other@example.com."
+
+
+@lru_cache(maxsize=1024)  # asked for each request
+def is_mail(url: str) -> bool:
+    """Return whether what goes there is mail."""
+    return url[: len(_MAIL_SCHEME)].lower() == _MAIL_SCHEME
+
+
+def is_address(text: str) -> bool:
+    return len(text) <= _LONGEST_ADDRESS and _MAIL_ADDRESS.fullmatch(text) is not None
+
+
+def recipients(url: str) -> tuple[str, ...]:
+    """The addresses of a ``mailto:`` URL.  Raises `UsageError`."""
+    addresses = tuple(url[len(_MAIL_SCHEME) :].split(","))
+    for address in addresses:
+        if not is_address(address):
+            raise UsageError(f"{address!r} is not an e-mail address to send to.", _HINT)
+    if len(addresses) > MOST_RECIPIENTS:
+        raise UsageError(
+            f"{len(addresses)} addresses are too many for one endpoint.", f"It has up to {MOST_RECIPIENTS} of them."
+        )
+    return addresses

@@ -107,7 +107,7 @@ class LogRefused(SourceError):
 
 
 class LogPurged(LogRefused):
-    """What follows the position is not in the server's log: purged, reset, or written by a server that is gone."""
+    """The server's log does not continue the position: purged, reset, or written by a server that is gone."""
 
 
 class LogIncomplete(SourceError):
@@ -163,7 +163,7 @@ class EndpointRefused(CdcError):
 
 
 class AccessRefused(CdcError):
-    """Who asks is not let in; the message does not say what of name, password and code is wrong."""
+    """The caller is refused; the message does not say which of name, password and code is wrong."""
 
 
 class TooManyAttempts(AccessRefused):

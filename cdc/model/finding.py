@@ -81,7 +81,7 @@ NO_KEY, NOT_INNODB = "it has no primary key", "it is not stored in InnoDB"
 
 
 class Inspector(Protocol):
-    """What every way of capture can tell people of a database; errors as of the installers and sources."""
+    """The reports of every capture mode on a database; errors as of the installers and sources."""
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         """Table name → its column names, for all base tables of the database: rules are checked against it."""
@@ -106,7 +106,8 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair did: the titles of its steps, and the tables that it failed for, which harms no other table."""
+    """The result of a repair: the titles of its steps, and the tables that it failed for, which harms no other
+    table."""
 
     done: tuple[str, ...] = ()
     failed: Mapping[str, InstallError] = field(default_factory=dict)

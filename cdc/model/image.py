@@ -33,17 +33,17 @@ _KEY_KINDS = frozenset({ColumnKind.INTEGER, ColumnKind.TEXT})
 
 
 def object_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = TYPES) -> Reader:
-    """Of objects: column → value, in whatever order."""
+    """Return a reader of objects: column → value, in any order."""
     return _reader(columns, types, array=False)
 
 
 def array_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = TYPES) -> Reader:
-    """Of arrays: the values of these columns."""
+    """Return a reader of arrays: the values of these columns."""
     return _reader(columns, types, array=True)
 
 
 def object_key_reader(columns: Sequence[Column], key: Sequence[str]) -> Reader:
-    """Of objects that may have more columns: those of the key alone."""
+    """Return a reader of keys in objects that may have more columns."""
     return _key_reader([column for name in key for column in columns if column.name == name], key, array=False)
 
 

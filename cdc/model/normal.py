@@ -111,7 +111,7 @@ def binary(value: Any) -> Value:
 
 
 class Form(NamedTuple):
-    """How values of one kind look.  ``normal``: from an engine's value to the normal form.  ``example``: of it.
+    """The notation of one kind's values.  ``normal``: from an engine's value to the normal form.  ``example``: of it.
 
     ``json``: the JSON of the normal form, as a type to read; whole numbers become floats where it is one.  `Any`: as
     JSON has it.  ``schema``: the types of JSON Schema that it may have besides null, and ``format``."""

@@ -1,4 +1,4 @@
-"""What relays and dispatch report about themselves, to whoever measures and watches; no metric library here.
+"""Reports of relays and dispatch about themselves, for metrics and health; no metric library here.
 
 Called for each batch or each write, never for each event: an observer must cost next to nothing, not wait, not raise.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from cdc.model.change import Batch
+from cdc.model.change import Batch, Position
 from cdc.model.delivery import Held, Outcome
 from cdc.model.errors import CdcError
 from cdc.model.event import Event
-from cdc.model.position import Position
 
 Ended = TypeVar("Ended", bound="tuple[Outcome, str]")
 

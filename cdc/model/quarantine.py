@@ -8,10 +8,9 @@ from typing import Protocol
 import orjson
 
 from cdc.model.audit import Note
-from cdc.model.change import Gap, Quarantined, Row, RowChange, Transaction
+from cdc.model.change import Gap, Position, Quarantined, Row, RowChange, Transaction
 from cdc.model.errors import CdcError, RowUnreadable, reportable_error
 from cdc.model.image import Image
-from cdc.model.position import Position
 
 #: Attempts of a batch before the failing change is searched for.
 TRIES = 3
@@ -42,7 +41,7 @@ class Defects:
 
 
 class QuarantineStore(Protocol):
-    """Where skipped changes are kept: a part of the outbox."""
+    """The store of skipped changes: a part of the outbox."""
 
     async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
         """Changes that were skipped (of a source), newest first.  ``before``: the last id of the page before."""

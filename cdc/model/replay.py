@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from cdc.model.audit import Note
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter
 
 
 class ReplayState(StrEnum):

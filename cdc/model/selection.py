@@ -41,7 +41,7 @@ class ExceededFilters:
         self._listeners: list[Callable[[], object]] = []
 
     def add(self, which: Filtered, reason: str) -> None:
-        """From any thread."""
+        """Add the endpoint, from any thread."""
         self.reasons[which] = reason
         for listener in self._listeners:
             listener()

@@ -1,4 +1,4 @@
-"""Where each key of a TOML text stands: ``tomllib`` reads the values but forgets the lines."""
+"""The lines of the keys in a TOML text: ``tomllib`` reads the values but forgets the lines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TomlLines:
 
 
 def _scan(text: str) -> dict[TomlPath, int]:
-    """Of what is named more than once, such as an array of tables, the first line."""
+    """Return the lines of keys; the first one of a key that occurs more than once, such as an array of tables."""
     lines: dict[TomlPath, int] = {}
     counts: dict[TomlPath, int] = {}
     table: TomlPath = ()

@@ -65,7 +65,7 @@ async def unfinished(db: Database, endpoint_id: str, limit: int) -> int:
 
 
 def _from(row: Row) -> Backfill:
-    """From the columns of the table, in their order."""
+    """Return the backfill of the table's columns, in their order."""
     return Backfill(
         id=row[0],
         created_at=row[1],

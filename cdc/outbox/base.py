@@ -24,18 +24,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from cdc.model.activity import Activity
 from cdc.model.audit import Note
 from cdc.model.backfill import BackfillStore
-from cdc.model.change import BackfillStep, Quarantined
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, QueueStore
+from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotStore
+from cdc.model.delivery import Activity, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, QueueStore
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter, EventFilter
-from cdc.model.position import Position
 from cdc.model.quarantine import QuarantineStore
 from cdc.model.replay import ReplayStore
-from cdc.model.snapshot_row import SnapshotChange, SnapshotStore
 from cdc.model.worker import WorkerStore
 from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.outbox.upkeep import RetentionStore
@@ -43,7 +39,7 @@ from cdc.outbox.upkeep import RetentionStore
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How many of the events given were new, and how many deliveries they made."""
+    """The number of events that were new, and of deliveries that they made."""
 
     events: int
     deliveries: int
@@ -167,8 +163,8 @@ class LogStore(Protocol):
         ...
 
     async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
-        """Those of the newest events first, of one event the newest delivery first.  ``before``: the last id of the
-        page before; raises `UsageError` when there is no such delivery (any more)."""
+        """Return deliveries of the newest events first, of one event the newest delivery first.  ``before``: the last
+        id of the page before; raises `UsageError` when there is no such delivery (any more)."""
         ...
 
     async def search_deliveries(
@@ -216,7 +212,7 @@ class EndpointReader(Protocol):
         ...
 
     async def unfinished(self, endpoint_id: str, limit: int) -> int:
-        """How many deliveries an endpoint has that are not finished, counted up to ``limit``."""
+        """Return how many deliveries of an endpoint are not finished, counted up to ``limit``."""
         ...
 
 

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint
-from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.shared import Subscriber
 from cdc.outbox.slices import LogSlice
 
@@ -121,7 +121,7 @@ class Database(ABC):
         """Keep others from changing access and the audit log until the transaction ends."""
 
     def overwriting(self) -> AbstractContextManager[None]:
-        """What is deleted or replaced meanwhile is overwritten, where the database leaves it in its file."""
+        """Overwrite rows that are deleted or replaced inside the block, where the database leaves them in its file."""
         return nullcontext()
 
     def text(self, text: str) -> str:
@@ -134,11 +134,11 @@ class Database(ABC):
 
     @abstractmethod
     def endpoint_from(self, row: Row) -> Endpoint:
-        """From ``endpoints``."""
+        """Return the endpoint of a row of ``endpoints``."""
 
     @abstractmethod
     def subscriber_from(self, row: Row) -> Subscriber:
-        """From ``subscriber``."""
+        """Return the subscriber of a row of ``subscriber``."""
 
 
 class Session(Protocol):

@@ -11,24 +11,26 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from cdc.model.activity import Activity
 from cdc.model.audit import Note
 from cdc.model.backfill import Backfill, BackfillState
-from cdc.model.change import BackfillStep, Quarantined
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
+from cdc.model.delivery import (
+    Activity,
+    Attempt,
+    DeliveryFilter,
+    DeliveryState,
+    DeliveryView,
+    EventFilter,
+    LeasedDelivery,
+)
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter, EventFilter
-from cdc.model.position import Position
 from cdc.model.replay import Replay, Replayed, ReplayState
-from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.model.worker import WorkerStore
 from cdc.outbox import (
-    activity,
     backfills,
     dispatch,
     endpoints,
-    kept_rows,
     log,
     quarantine,
     relay,
@@ -127,10 +129,10 @@ class DatabaseOutbox(ABC):
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
     ) -> list[tuple[bytes, bytes]]:
-        return await self._kept.read(kept_rows.digests, source, table, limit, after=after, until=until)
+        return await self._kept.read(relay.kept_digests, source, table, limit, after=after, until=until)
 
     async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
-        return await self._kept.read(kept_rows.rows, source, table, keys)
+        return await self._kept.read(relay.kept_rows, source, table, keys)
 
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         return await self._change(relay.announce, written(events), now)
@@ -224,10 +226,10 @@ class DatabaseOutbox(ABC):
         return await self._log.read(log.counts, most)
 
     async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
-        return await self._log.read(activity.activity, edges)
+        return await self._log.read(log.activity, edges)
 
     async def gather_activity(self, since: datetime, now: datetime) -> None:
-        await self._tidy(activity.gather, since, now)
+        await self._tidy(retention.gather_activity, since, now)
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
         return await self._log.read(log.events, limit, after, pattern)

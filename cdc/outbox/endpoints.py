@@ -40,7 +40,7 @@ async def subscriber(db: Database, endpoint_id: str) -> Subscriber:
 
 
 async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
-    """Those that are not sealed, and (``former``) those that a former key sealed; how many."""
+    """Seal secrets that are not sealed, and (``former``) those that a former key sealed; return how many."""
     sealed, rows = box.reseal(await db.rows("stored_secrets"), former=former)
     if not dry_run:
         with db.overwriting():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
-from cdc.model.log_filter import DeliveryFilter, EventFilter
+from cdc.model.delivery import Activity, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
 from cdc.outbox.rows import ACTIVE, STATES, attempt_from, event_from, view_from
@@ -136,3 +136,8 @@ async def search_events(
     for part in walk:
         walk.rows += await search.within(part).rows(name, walk.wanted)
     return walk.page(event_from, lambda row: str(row[0]), str)
+
+
+async def activity(db: Database, edges: Sequence[datetime]) -> list[Activity]:
+    columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
+    return [Activity(*row) for row in await db.rows_each("activity", columns)]

@@ -51,7 +51,7 @@ async def forget(db: Database, before: datetime) -> int:
 
 
 def _from(row: Row) -> Quarantined:
-    """From the columns of the table, in their order."""
+    """Return the change of the table's columns, in their order."""
     return Quarantined(
         id=row[0],
         found_at=row[1],

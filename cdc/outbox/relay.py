@@ -7,14 +7,11 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
-from cdc.model.change import BackfillStep, Quarantined
+from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.event import Event, event_payload
-from cdc.model.position import Position
-from cdc.model.snapshot_row import SnapshotChange
 from cdc.outbox import backfills, quarantine
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.database import Database, Ledger
-from cdc.outbox.kept_rows import keep
 from cdc.outbox.lanes import merge_lanes
 from cdc.outbox.shared import check_fence, lane_for, position_moved
 
@@ -60,7 +57,7 @@ async def store(
         raise position_moved(source)
     await _set_states(db, source, changed_states)
     if kept is not None:
-        await keep(db, source, kept)
+        await keep_rows(db, source, kept)
     if step is not None:
         await backfills.advance(db, step, now)
     if quarantined:
@@ -131,3 +128,26 @@ async def _set_states(db: Database, source: str, changed: Mapping[str, str | Non
         await db.write_each("set_state", {"name": list(kept), "value": list(kept.values())}, source=source)
     if gone:
         await db.write_each("forget_state", {"name": gone}, source=source)
+
+
+async def keep_rows(db: Database, source: str, change: SnapshotChange) -> None:
+    table = change.table
+    if change.anew:
+        await db.write("forget_kept_rows", source=source, table=table)
+    if change.gone:
+        await db.write_each("forget_kept_row", {"key": list(change.gone)}, source=source, table=table)
+    if change.written:
+        columns = dict(zip(("key", "digest", "content"), map(list, zip(*change.written, strict=True)), strict=True))
+        await db.write_each("keep_row", columns, source=source, table=table)
+
+
+async def kept_digests(
+    db: Database, source: str, table: str, limit: int, *, after: bytes | None, until: bytes | None
+) -> list[tuple[bytes, bytes]]:
+    found = await db.rows("kept_digests", source=source, table=table, after=after or b"", until=until, limit=limit)
+    return [(key, digest) for key, digest in found]
+
+
+async def kept_rows(db: Database, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+    found = await db.rows_each("kept_row", {"key": list(keys)}, source=source, table=table)
+    return {row[0]: SnapshotRow(*row) for row in found}

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from cdc.model.delivery import DeliveryFilter
 from cdc.model.endpoint import Order
-from cdc.model.log_filter import DeliveryFilter
 from cdc.model.replay import Replayed
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
@@ -124,7 +124,7 @@ async def find(db: Database, which: DeliveryFilter, limit: int, after: str | Non
 
 
 def _candidate(row: Row) -> Candidate:
-    """From ``replayable_events``: also what an endpoint wants and never got."""
+    """Return the candidate of a row of ``replayable_events``: also an event that an endpoint wants and never got."""
     sequence, delivery, expunged, state, *columns = row
     event = event_from((sequence, *columns)) if delivery is None else None
     return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.database import Database, Row
 from cdc.outbox.shared import no_replay
@@ -67,7 +66,7 @@ async def end(db: Database, replay_id: str, state: ReplayState, error: str, now:
 
 
 def _from(row: Row) -> Replay:
-    """From the columns of the table, in their order."""
+    """Return the replay of the table's columns, in their order."""
     return Replay(
         id=row[0],
         created_at=row[1],

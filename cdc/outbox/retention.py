@@ -1,4 +1,4 @@
-"""What leaves the outbox: by age and number, in small steps, or expunged by hand; all of it in transactions."""
+"""Removal from the outbox: by age and number, in small steps, or expunged by hand; all in transactions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT
 from cdc.outbox.database import Database
 from cdc.outbox.lanes import settle
 from cdc.outbox.shared import no_event
@@ -121,6 +122,15 @@ async def expunge(db: Database, event_ids: Sequence[str], now: datetime) -> int:
 
 
 async def forget_answers(db: Database, deliveries: Sequence[int | None]) -> None:
-    """To what was expunged while it was being sent."""
+    """Remove the answers to deliveries that were expunged while they were being sent."""
     with db.overwriting():
         await db.write("forget_answers", ids=deliveries)
+
+
+async def gather_activity(db: Database, since: datetime, now: datetime) -> None:
+    """Turn minutes of statistics into hours, and remove old hours."""
+    before = (now - MINUTES_KEPT).replace(minute=0, second=0, microsecond=0)
+    await db.alone()  # another process that gathers the same minutes would count them twice
+    for name in ("gather_activity", "drop_minutes"):
+        await db.write(name, since=since, before=before)
+    await db.write("forget_activity", before=now - HOURS_KEPT)

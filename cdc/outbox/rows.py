@@ -31,7 +31,7 @@ STATES: Final = (
 
 
 def view_from(row: Row) -> DeliveryView:
-    """From ``deliveries``."""
+    """Return the delivery of a row of ``deliveries``."""
     number, endpoint_id, event_id, name, record, source, row_state, leased, attempts, due, created, finished = row[:12]
     state = DeliveryState.LEASED if leased else STATES[row_state]
     return DeliveryView(
@@ -53,12 +53,12 @@ def view_from(row: Row) -> DeliveryView:
 
 
 def attempt_from(row: Row) -> Attempt:
-    """From ``attempts``."""
+    """Return the attempt of a row of ``attempts``."""
     return Attempt(delivery_id(row[0]), *row[1:])
 
 
 def event_from(row: Row) -> StoredEvent:
-    """From ``event``, ``events_…`` and ``find_…``."""
+    """Return the event of a row of ``event``, ``events_…`` and ``find_…``."""
     sequence, event_id, name, source, record, time, payload = row
     parsed = orjson.loads(payload) if payload else {}  # emptied when it was expunged
     return StoredEvent(sequence, event_id, name, source, record, time, parsed)

@@ -79,7 +79,7 @@ class SecretBox:
         return not stored.startswith(SEALED) or (former and _opened(self._fernets[0], stored) is None)
 
     def reseal(self, rows: Iterable[Row], *, former: bool) -> tuple[int, list[Row]]:
-        """How many stored secrets are `stale`, and the rows that have one, with their secrets sealed anew.
+        """Return how many stored secrets are `stale`, and the rows that have one, with their secrets sealed again.
 
         Raises `OutboxError` when no key opens one, of any row: nothing must be written then."""
         number, changed = 0, []
@@ -115,7 +115,7 @@ class SecretBox:
 
 
 def _with(endpoint: Endpoint, convert: Callable[[str], str]) -> Endpoint:
-    """With every secret converted."""
+    """Return the row with every secret converted."""
     former = endpoint.former_secret
     return replace(
         endpoint,

@@ -1,4 +1,4 @@
-"""What every outbox does alike: who wants an event, a record's lane, delivery ids, sentences."""
+"""Rules that all outboxes share: subscriptions, a record's lane, delivery ids, sentences."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Final
 
 import orjson
 
+from cdc.model.change import Position, SnapshotChange
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import NotFound, PositionMoved, UsageError
-from cdc.model.event import OPERATIONS, TESTS, Event
-from cdc.model.pattern import matches, selects
-from cdc.model.position import Position
+from cdc.model.event import OPERATIONS, TESTS, Event, matches, selects
 from cdc.model.selection import stored
-from cdc.model.snapshot_row import SnapshotChange
 from cdc.outbox.base import Fence, StoredEvent
 
 #: What stands for NUL where a store cannot hold it.
@@ -27,8 +25,7 @@ _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Of an endpoint, what says which events it gets, and what waits for what; ``number`` is the store's own, ``id``
-    everybody's."""
+    """The fields of an endpoint that select and order its events; ``number`` is the store's own, ``id`` everybody's."""
 
     number: int
     patterns: tuple[str, ...]
@@ -63,7 +60,7 @@ def _names(patterns: tuple[str, ...], sources: tuple[str, ...], event_name: str,
 
 
 def text_in_payload(text: str) -> bytes:
-    """As it stands in a payload: JSON escapes some signs."""
+    """Return the text as a payload has it: JSON escapes some signs."""
     return orjson.dumps(text.encode(errors="replace").decode())[1:-1]
 
 
@@ -142,12 +139,12 @@ def delivery_number(text: str) -> int | None:
 
 
 def place_text(sequence: int, number: int) -> str:
-    """Where a replay stands: the event and the delivery that it looked at last."""
+    """Return the place of a replay as text: the event and the delivery that it read last."""
     return f"{sequence}.{number}"
 
 
 def place_of(text: str | None) -> tuple[int, int]:
-    """From `place_text`; raises `UsageError`."""
+    """Return the place from `place_text`.  Raises `UsageError`."""
     match = _PLACE.fullmatch(text or "0.0")
     if match is None:
         raise UsageError(f"{text!r} is not a place in the log.", "cdc replay says where it stands when it is stopped.")

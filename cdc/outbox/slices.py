@@ -1,4 +1,5 @@
-"""A search that ends: it looks at a stretch of the log at a time, as far as who asks has patience, and says how far.
+"""Time-bounded log search: it scans slice by slice until the page is full or the time budget is spent, and returns a
+cursor.
 
 No index serves every filter, so a search may have to look at much before something fits.  The first stretch is short;
 each next one is as long as the time left allows by what the one before took.  So where an index leaves little to look
@@ -36,7 +37,7 @@ class TimeBudget:
     events: int = field(default_factory=lambda: FIRST)
 
     def sizes(self) -> Iterator[int]:
-        """How many events the next stretch may have, asked for when the one before was looked at."""
+        """Yield the number of events of the next slice, asked for when the one before was scanned."""
         size, begun = self.events, self.monotonic()
         before = begun
         while True:
@@ -64,17 +65,17 @@ class LogSlice:
         return self.above < sequence <= self.upto
 
     def shared(self, first: int | None, last: int | None) -> LogSlice:
-        """What of it is between these two sequences, both included; nothing when there are none."""
+        """Return the part between these two sequences, both included; nothing when there are none."""
         if first is None or last is None:
             return LogSlice(self.above, self.above)
         return LogSlice(max(self.above, first - 1), min(self.upto, last))
 
     def below(self, sequence: int, delivery: int) -> LogSlice:
-        """What of it is left below a delivery of that event; 0: below all of them."""
+        """Return the part below a delivery of that event; 0: below all of them."""
         return LogSlice(self.above, min(self.upto, sequence if delivery else sequence - 1))
 
     def behind(self, sequence: int, *, oldest_first: bool) -> LogSlice:
-        """What of it is left when that one was the last: the greater sequences, or the smaller ones."""
+        """Return the part after that sequence: the greater ones, or the smaller ones."""
         if oldest_first:
             return LogSlice(max(self.above, sequence), self.upto)
         return LogSlice(self.above, min(self.upto, sequence - 1))

@@ -92,7 +92,7 @@ class Side(Protocol):
     def counts(self) -> dict[TransferPart, int]: ...
 
     def leased(self, now: datetime) -> int:
-        """How many deliveries are being sent, as far as leases tell."""
+        """Return how many deliveries are being sent, by their leases."""
         ...
 
     def read(self, part: TransferPart) -> Iterator[list[Row]]: ...
@@ -107,7 +107,7 @@ class Side(Protocol):
 def move(
     source: Side, target: Side, now: datetime, progress: Callable[[TransferPart, int, int], None]
 ) -> dict[TransferPart, int]:
-    """How many rows of each part were moved.  ``progress``: part, rows done, rows in all.
+    """Move all rows, and return how many of each part.  ``progress``: part, rows done, rows in all.
 
     Raises `UsageError` when the target is not empty, `OutboxError` when deliveries of the source are being sent."""
     if any(target.counts().values()):

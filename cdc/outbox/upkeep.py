@@ -10,9 +10,9 @@ from typing import Final, Protocol
 
 import structlog
 
-from cdc.model.activity import MINUTES_KEPT
 from cdc.model.audit import Note
 from cdc.model.clock import Clock
+from cdc.model.delivery import MINUTES_KEPT
 from cdc.model.errors import OutboxError
 
 #: Events of a step: it takes a few milliseconds, for which others wait.
@@ -84,7 +84,7 @@ class RetentionStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How long things are kept, as `[retention]` says; 0 for ever, or any number."""
+    """The time for which things are stored, as in `[retention]`; 0 for ever, or any number."""
 
     days: int
     events: int

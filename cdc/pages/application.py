@@ -18,8 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from cdc.access.model import Role
 from cdc.model.errors import CdcError, NotFound, OutboxError
 from cdc.pages.language import LANGUAGE_COOKIE, ZONE_COOKIE, Language, language, negotiate
-from cdc.pages.page import Page, Refused, Route, View
-from cdc.pages.site import NavigationEntry, Site
+from cdc.pages.page import NavigationEntry, Page, Refused, Route, Site, View
 from cdc.pages.views import backfills, deliveries, endpoints, entrance, events, live, overview, people, replays, sources
 
 #: No form of ours is larger (bytes).
@@ -111,7 +110,7 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
 
 
 async def _welcome(page: Page) -> web.StreamResponse:
-    """Where those are sent who have not signed in."""
+    """Return the page to which visitors are sent who have not signed in."""
     if not await page.site.door.open_to_others():
         return page.see("/set-up")
     return page.see("/sign-in", **({"to": page.request.path_qs} if page.request.method == "GET" else {}))
@@ -161,7 +160,7 @@ async def _nothing(_page: Page) -> web.StreamResponse:
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """To streams and to aiohttp's own refusals, too."""
+    """Add headers, also to streams and to aiohttp's own refusals."""
     response.headers.update(HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
 

@@ -96,7 +96,7 @@ class Language:
         return format_skeleton("MMMd", time, tzinfo=self.zone, locale=self.locale)
 
     def span(self, seconds: float | None) -> str:
-        """How long: ``20 ms``, ``3.5 s``, ``2 hours``."""
+        """Return a duration: ``20 ms``, ``3.5 s``, ``2 hours``."""
         if seconds is None:
             return _NOTHING
         if seconds < 1:

@@ -1,4 +1,4 @@
-"""Who visits: a session's cookie, or a proxy that vouches for a user."""
+"""Authentication of the page: a session's cookie, or a proxy that vouches for a user."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Proxies:
 
 
 class SessionAuth:
-    """Who comes in, and how a browser is told who it is."""
+    """The authentication of visitors, and the cookies of their sessions."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class SessionAuth:
         self._random = random
 
     async def visitor(self, request: web.Request) -> Visitor | None:
-        """Who sent this request, if they signed in."""
+        """Return the sender of this request, if they signed in."""
         cookie = request.cookies.get(COOKIE, "")
         vouched = self._vouched(request)
         if vouched is not None:
@@ -94,19 +94,19 @@ class SessionAuth:
         return vouched_name(self._proxies.networks, _peer(request), request.headers.getall(self._proxies.header, []))
 
     def proves(self, request: web.Request, visitor: Visitor, token: str) -> bool:
-        """Whether a form with this CSRF token is the visitor's own."""
+        """Return whether a form with this CSRF token is the visitor's own."""
         return is_csrf_token(token, visitor.cookie or request.cookies.get(COOKIE, ""))
 
     async def open_to_others(self) -> bool:
-        """Whether somebody can sign in at all; else there is nothing but the set-up."""
+        """Return whether anybody can sign in; else there is only the set-up."""
         return self._theirs or bool(self._proxies.header) or bool(await self.store.users())
 
     def local(self, request: web.Request) -> bool:
-        """Whether somebody on this machine asks."""
+        """Return whether the request comes from this machine."""
         return is_local(_peer(request), forwarded=any(name in request.headers for name in _FORWARDED))
 
     def address(self, request: web.Request) -> str:
-        """Of whoever really asks."""
+        """Return the client's address."""
         forwarded = request.headers.getall("X-Forwarded-For", [])
         return client_address(self._proxies.networks, _peer(request), forwarded)
 
@@ -118,7 +118,7 @@ class SessionAuth:
         response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", secure=self.secure(request), path="/")
 
     def secure(self, request: web.Request) -> bool:
-        """Whether the browser speaks https, to us or to a proxy that is believed."""
+        """Return whether the browser uses https, to us or to a trusted proxy."""
         by_proxy = request.headers.get("X-Forwarded-Proto", "") == "https"
         return request.secure or (by_proxy and trusts(self._proxies.networks, _peer(request)))
 

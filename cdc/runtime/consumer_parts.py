@@ -17,11 +17,11 @@ import structlog
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import mapper_of
 from cdc.config.sending import http_sender, mail_sender
+from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import QueueStore
 from cdc.model.errors import first_error
 from cdc.model.observer import Observer, Several
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
 from cdc.runtime.components import Components, ProcessPart, ProcessRole, Work, settled

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cdc.capture.move.position import captured, log_part
+from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
 from cdc.config.outbox import OutboxConfig
+from cdc.model.change import Position
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError
 from cdc.model.finding import Finding, Inspector, Severity, size
-from cdc.model.position import Position
 from cdc.runtime.capture import absent, checked, readable
 from cdc.runtime.installers import (
     binlog_inspector,

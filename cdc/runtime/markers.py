@@ -9,16 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cdc.capture.journal.database import MOVED, JournalPosition, Marker
-from cdc.capture.move.position import CaptureMode, captured, read_position
+from cdc.capture.moving import CaptureMode, captured, read_position
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.model.audit import Note
-from cdc.model.change import Gap, Operation
+from cdc.model.change import Gap, Operation, Position
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap
-from cdc.model.position import Position
 from cdc.outbox.base import Fence, IngestStore
 from cdc.runtime.installers import journal_of
 

@@ -14,11 +14,11 @@ from cdc.config.rules import catalogue
 from cdc.config.source import RestResource
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import LINES
+from cdc.model.change import RefusalStore, SnapshotStore
 from cdc.model.clock import SystemClock
 from cdc.model.column import ColumnKind
 from cdc.model.errors import ConfigError
 from cdc.model.finding import Finding
-from cdc.model.snapshot_row import RefusalStore, SnapshotStore
 from cdc.runtime.outboxes import outbox_of
 
 if TYPE_CHECKING:

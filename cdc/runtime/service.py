@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from cdc.admin.base import Service
 from cdc.config import Config, SourceConfig
 from cdc.model.audit import Note
+from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.finding import Finding
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 
 if TYPE_CHECKING:

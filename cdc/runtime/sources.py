@@ -10,11 +10,11 @@ import structlog
 
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
+from cdc.model.change import SnapshotStore
 from cdc.model.column import Capture
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.model.finding import Repaired
-from cdc.model.snapshot_row import SnapshotStore
 from cdc.runtime.capture import captures, checked
 from cdc.runtime.installers import installer, journal_of, mysql_installer, of_mysql, of_postgres, slot_installer
 from cdc.runtime.sharing import Share, SourcePace, alone
@@ -22,7 +22,7 @@ from cdc.runtime.sharing import Share, SourcePace, alone
 if TYPE_CHECKING:
     from cdc.capture.base import Source
     from cdc.capture.binlog.connection import LogConnection
-    from cdc.capture.move.source import Bridge
+    from cdc.capture.moving import Bridge
     from cdc.capture.new_tables import Check, Patterns
     from cdc.capture.probe import Probe
 
@@ -41,8 +41,7 @@ def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = N
 
         parts = RestParts.of(source, kept)
         return rest_source(source, kept, lambda: _told_as_source(parts.client))
-    from cdc.capture.move.position import CaptureMode
-    from cdc.capture.move.source import MovingSource
+    from cdc.capture.moving import CaptureMode, MovingSource
 
     shared = share or alone()
     way = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
@@ -87,8 +86,8 @@ def _is_postgres(source: SourceConfig) -> bool:
 
 
 def _journal_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.capture.base import JournalLimits
     from cdc.capture.journal.source import JournalSource
-    from cdc.capture.limits import JournalLimits
 
     journal = journal_of(source.connection(), catalogue(source), share.pace)
     check = _check(source, share) if source.repair else None
@@ -148,8 +147,8 @@ def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[
 
 
 def _binlog_source(source: SourceConfig, share: Share) -> Source:
+    from cdc.capture.base import LogLimits
     from cdc.capture.binlog.source import BinlogSource
-    from cdc.capture.limits import LogLimits
 
     rules = catalogue(source)
     lookups = [rules.capture_of(table) for table in rules.lookups()]
@@ -177,7 +176,7 @@ def _log_connection(source: SourceConfig) -> type[LogConnection]:
 
 
 def _logical_source(source: SourceConfig, share: Share) -> Source:
-    from cdc.capture.limits import SlotLimits
+    from cdc.capture.base import SlotLimits
     from cdc.capture.logical.source import LogicalSource
 
     rules = catalogue(source)

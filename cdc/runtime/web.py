@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from cdc.access.base import AccessStore
+from cdc.access.base import AccessStore, keep_tidy
 from cdc.access.proxy import client_address, is_local, network_of, trusts
 from cdc.access.sign_in import SignIn
-from cdc.access.upkeep import keep_tidy
 from cdc.admin.accounts import Accounts
 from cdc.admin.process import RunningProcess
 from cdc.config import Config
@@ -113,8 +112,8 @@ def add_management(
     from cdc.api.application import PREFIX, api_application
     from cdc.api.token_auth import TokenAuth
     from cdc.pages.application import SECTIONS, add_site
+    from cdc.pages.page import Site
     from cdc.pages.session_auth import Proxies, SessionAuth
-    from cdc.pages.site import Site
 
     web = service.config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)

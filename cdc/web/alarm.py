@@ -41,7 +41,7 @@ class Alarm:
         self._announced_failures: dict[str, datetime] = {}  # component → start of the failure announced last
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``."""
+        """Run until ``stop``."""
         while not await self._clock.wait(stop, INTERVAL):
             try:
                 await self.look()

@@ -1,4 +1,4 @@
-"""Whether the consumer does its work, and if not, why: pure rules on what was reported and what was asked."""
+"""Rules of health: whether the consumer works, and if not, why; pure, on reports and answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HealthLimits:
 
 
 def reasons(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
-    """Why this process is not ready, a sentence each; empty: it is."""
+    """Return the reasons why this process is not ready, a sentence each; empty: it is."""
     parts = [stall.why for stall in failed_components(monitor, now).values()]
     found = [*_outbox(monitor, bounds, now), *parts, *_deliveries(monitor, bounds, now)]
     for name, report in monitor.reported.sources.items():
@@ -35,14 +35,15 @@ def reasons(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
 
 
 class Stall(NamedTuple):
-    """Why a source is not read or a component does not run.  ``why``: one sentence."""
+    """The reason why a source is not read or a component does not run.  ``why``: one sentence."""
 
     since: datetime
     why: str
 
 
 def stalls(monitor: Monitor, bounds: HealthLimits, now: datetime) -> dict[str, Stall | None]:
-    """Of the sources that this process reads: None while all is well, else what is wrong, and since when.
+    """Return the stalls of the sources that this process reads: None while all is well, else the problem, and since
+    when.
 
     A source that only does not tell whether it keeps up is well as long as it stores."""
     found: dict[str, Stall | None] = {}
@@ -66,7 +67,7 @@ def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
 
 
 def hangs(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
-    """What of this process hangs, a sentence each: what a restart would mend.
+    """Return the parts of this process that hang, a sentence each, which a restart would repair.
 
     Less than `reasons`: a database that is away, a full disk or a slow receiver is not mended by a restart; a source
     that stands still may be reading one great transaction, which a restart would begin anew."""
@@ -108,7 +109,7 @@ def state(monitor: Monitor, source: str, now: datetime) -> str:
 
 
 def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
-    """How long the longest due delivery of an endpoint has been due."""
+    """Return how long the longest due delivery of an endpoint has been due."""
     since = monitor.queue.last.due_since.get(endpoint) if monitor.queue.last else None
     return max(now - since, timedelta(0)) if since else timedelta(0)
 
@@ -140,7 +141,8 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
 
 
 def _stands(report: SourceReport, ahead: Backlog, bounds: HealthLimits, now: datetime) -> bool:
-    """Whatever moves the position counts: a consumer that is far behind and at work is not one that stands still."""
+    """Return whether a source stands still.  Any move of the position counts: a consumer that is far behind and at work
+    is not one that stands still."""
     moved = report.moved_at or report.since
     return now - moved >= bounds.stalled and ahead.seconds >= bounds.stalled.total_seconds()
 
@@ -180,7 +182,7 @@ def overdue(endpoint: str, since: datetime, now: datetime) -> str:
 
 
 def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: HealthLimits, now: datetime) -> bool:
-    """Whether deliveries are held back, and the time for the next one is not long past.  Where another process
+    """Return whether deliveries are held back, and the time for the next one is not long past.  Where another process
     dispatches, which tells nothing: whether they may be."""
     if not monitor.reported.active:
         return endpoint in queue.holdable

@@ -1,5 +1,5 @@
-"""What was reported and asked, as Prometheus metrics.  Labels are ids and names of the configuration and of tables: no
-URL, no value of a row, no secret.
+"""Reports and answers as Prometheus metrics.  Labels are ids and names of the configuration and of tables: no URL, no
+value of a row, no secret.
 
 Numbers are read when they are asked for; nothing is counted twice, and what is gone (a removed endpoint) is not shown.
 """

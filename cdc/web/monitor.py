@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Of the endpoints that there are, by id.  ``due_since``: of the longest due delivery.  ``holdable``: those whose
+    """The queues of all endpoints, by id.  ``due_since``: of the longest due delivery.  ``holdable``: those whose
     deliveries whoever dispatches may hold back: they fail, or have a rate."""
 
     counts: Mapping[str, Mapping[DeliveryState, int]]
@@ -62,7 +62,7 @@ class Answers(Generic[T]):
         self.ended_at = now
 
     def silent_since(self) -> datetime:
-        """When a question last ended, or asking began."""
+        """Return when a question last ended, or asking began."""
         return self.ended_at or self.answered_at
 
 
@@ -113,7 +113,7 @@ class Monitor:
         return timedelta(seconds=0 if watched is None else 2 * watched.interval + watched.delay)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``: a question that is under way is given up."""
+        """Ask until ``stop``; a pending question is given up."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep_asking(self.queue, self._ask_outbox, INTERVAL))]
             for name, answers in self.ahead.items():

@@ -1,4 +1,4 @@
-"""What relays and dispatch reported: plain numbers in memory, which health and metrics read.
+"""Reports of relays and dispatch, and the last hour's lags: plain numbers in memory, which health and metrics read.
 
 One thread writes and reads them: no locks.  Reporting adds to dictionaries and nothing else.
 """
@@ -6,20 +6,18 @@ One thread writes and reads them: no locks.  Reporting adds to dictionaries and 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from cdc.model.change import BackfillStep, Batch, Operation
+from cdc.model.change import BackfillStep, Batch, Operation, Position
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Held, Outcome
 from cdc.model.errors import CdcError
 from cdc.model.event import Event
 from cdc.model.observer import Observer, requests
-from cdc.model.position import Position
-from cdc.web.lag_history import LagHistory
 
 #: Of so long it is told; of less than the other it is not known yet.
 WINDOW: Final = timedelta(seconds=30)
@@ -226,3 +224,28 @@ class Reported(Observer):
                 durations = self.durations[endpoint_id] = Durations()
             durations.counts[bisect_left(BOUNDS, attempt.duration)] += 1
             durations.total += attempt.duration
+
+
+#: Minutes.
+KEPT: Final = 60
+
+
+class LagHistory:
+    def __init__(self) -> None:
+        self._minutes: defaultdict[str, deque[tuple[datetime, float]]] = defaultdict(lambda: deque(maxlen=KEPT))
+
+    def lagged(self, source: str, seconds: float, now: datetime) -> None:
+        minutes, minute = self._minutes[source], _minute(now)
+        if minutes and minutes[-1][0] >= minute:
+            minutes[-1] = (minutes[-1][0], max(seconds, minutes[-1][1]))
+        else:
+            minutes.append((minute, seconds))
+
+    def last(self, source: str, now: datetime) -> Sequence[float | None]:
+        """Return the lag (seconds) in each of the last 60 minutes, this one included, oldest first; None: not known."""
+        known = dict(self._minutes.get(source, ()))
+        return [known.get(_minute(now) - timedelta(minutes=ago)) for ago in range(KEPT - 1, -1, -1)]
+
+
+def _minute(now: datetime) -> datetime:
+    return now.replace(second=0, microsecond=0)

@@ -116,7 +116,7 @@ def add_health(
 
 
 async def _live(_request: web.Request) -> web.Response:
-    """That this is answered at all is what there is to know."""
+    """Return an answer: that there is one is the information."""
     return _json({"live": True}, 200)
 
 
@@ -149,7 +149,7 @@ def _json(told: object, status: int) -> web.Response:
 async def serve(
     app: web.Application, listen: str, connections: Connections, stop: asyncio.Event, listening: Callable[[], None]
 ) -> None:
-    """Until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
+    """Serve until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
     accepting: asyncio.Future[Any] | None = None
@@ -185,7 +185,8 @@ def _maker(runner: web.AppRunner, connections: Connections) -> Callable[[], Conn
 
 
 def _said_in_http(record: logging.LogRecord) -> bool:
-    """What is no HTTP is answered, and not repeated in the log: anybody can send it, and it may hold a token."""
+    """Return whether a record belongs in the log.  Invalid HTTP is answered and not repeated there: anybody can send
+    it, and it may hold a token."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from cdc.config import load_config
-from cdc.model.change import Batch
+from cdc.model.change import Batch, Position
 from cdc.model.event import Event
 from cdc.model.observer import Observer
-from cdc.model.position import Position
 from cdc.relay import nobody
 from cdc.runtime.consumer_parts import relay_of
 from cdc.runtime.sharing import alone

@@ -21,9 +21,8 @@ from pathlib import Path
 import pytest
 
 from cdc.dispatch.signing import new_secret
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
+from cdc.model.change import Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -46,11 +46,11 @@ from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret, secret_key
 from cdc.logs import configure_logs
+from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event, event_payload
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

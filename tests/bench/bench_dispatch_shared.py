@@ -28,9 +28,9 @@ from bench_dispatch import make_events, nginx
 
 from cdc.database.postgres_connection import conninfo
 from cdc.dispatch.signing import new_secret
+from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
-from cdc.model.position import Position
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.consumer import database_url
 from support.server import postgres_server

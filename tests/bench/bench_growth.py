@@ -31,8 +31,8 @@ from bench_outbox import NOW, batches, delivered, endpoint
 from measure import percentile
 
 from cdc.database.postgres_connection import conninfo
+from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -31,11 +31,11 @@ from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
 from cdc.logs import configure_logs
+from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.web.reported import Reported
 from support.http_faults import Behaviour, answer, drips, hangs, receiver, refusing, resets, streams

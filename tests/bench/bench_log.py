@@ -15,11 +15,10 @@ from typing import Any
 
 from bench_outbox import NOW, delivered, endpoint, event, opened, say
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.change import Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter, EventFilter
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import BATCH, Retention
 

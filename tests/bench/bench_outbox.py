@@ -15,10 +15,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cdc.model.change import Position
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -41,11 +41,10 @@ from cdc.access.sqlite import SqliteAccess
 from cdc.api import token_auth as gate
 from cdc.database.postgres_connection import connect
 from cdc.model.backfill import Backfill, BackfillState
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.change import Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import EndpointChange
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox

@@ -29,8 +29,8 @@ import psycopg
 
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.database.postgres_capture import LOCK_CLASS, LOCK_IDLE
 from cdc.database.postgres_connection import conninfo
-from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
 from cdc.demo import tables
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo

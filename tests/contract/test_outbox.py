@@ -7,9 +7,9 @@ from datetime import timedelta, timezone
 import orjson
 import pytest
 
+from cdc.model.change import Position
 from cdc.model.errors import PositionMoved, UsageError
 from cdc.model.event import event_payload
-from cdc.model.position import Position
 from cdc.outbox.base import Fence, OutboxStore, Stored
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, event_ids, lease, store
 

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from cdc.model.activity import HOURS_KEPT, Activity
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import HOURS_KEPT, Activity, DeliveryState
 from cdc.outbox.base import OutboxStore
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store
 

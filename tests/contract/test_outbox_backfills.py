@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from cdc.model.backfill import Backfill, BackfillState
-from cdc.model.change import BackfillStep
+from cdc.model.change import BackfillStep, Position
 from cdc.model.errors import NotFound
 from cdc.model.event import Event
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from support.outboxes import EVERYTHING, at, endpoint, event
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cdc.model.delivery import DeliveryFilter
 from cdc.model.endpoint import EndpointChange
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.outboxes import EVERYTHING, endpoint, event, lease, store
 

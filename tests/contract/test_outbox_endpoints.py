@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from cdc.model.delivery import DeliveryState, LeasedDelivery
+from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery
 from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, Order, PayloadFormat
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.model.event import event_payload
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Stored
 from support.outboxes import (
     NOW,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cdc.dispatch.auto_disable import AutoDisable, Failures
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.manual_clock import ManualClock
 from support.outboxes import endpoint, event, event_ids, outcome, store

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.event import OPERATIONS, Event
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.outboxes import at, delivery_of, endpoint, event, event_ids, finish, lease, outcome, store
 

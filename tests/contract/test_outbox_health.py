@@ -7,11 +7,10 @@ from datetime import datetime
 import orjson
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, Event
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore, Stored
 from support.outboxes import (
     EVERYTHING,

@@ -9,9 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
+from cdc.model.change import Position, SnapshotChange, SnapshotRow
 from cdc.model.errors import PositionMoved
-from cdc.model.position import Position
-from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

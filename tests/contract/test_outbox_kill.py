@@ -15,8 +15,8 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
-from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import EVERYTHING, NOW, check_order, endpoint, event, lease, outcome
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     EVERYTHING,

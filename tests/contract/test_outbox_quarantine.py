@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from cdc.model.backfill import Backfill
-from cdc.model.change import Operation, Quarantined
+from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.errors import PositionMoved
-from cdc.model.position import Position
 from cdc.outbox.base import Fence, OutboxStore
 from cdc.outbox.upkeep import Kept
 from support.outboxes import at

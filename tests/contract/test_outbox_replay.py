@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from support.outboxes import (
     EVERYTHING,

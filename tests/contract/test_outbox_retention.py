@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Retained, Retention
 from support.outboxes import (

@@ -6,9 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.sqlite import search as sqlite_search

@@ -15,12 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cdc.model.delivery import DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.change import Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView, LeasedDelivery
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, Event
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView, EventFilter
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.base import OutboxStore, StoredEvent
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.postgres.outbox import PostgresOutbox

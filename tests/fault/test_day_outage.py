@@ -15,8 +15,7 @@ import pytest
 from cdc.dispatch.flow_control import LAST_PROBE
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.manual_clock import START

@@ -24,9 +24,8 @@ import trustme
 
 from cdc.dispatch.flow_control import FIRST_PROBE, LEAST_RESULTS
 from cdc.dispatch.sender import HttpSender
-from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView
 from cdc.model.endpoint import EndpointChange
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams

@@ -13,11 +13,10 @@ import pytest
 from aiohttp import web
 
 from cdc.dispatch.sender import HttpSender
-from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.change import Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Outcome
 from cdc.model.endpoint import PayloadFormat
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import dispatching, endpoint, event
 from support.http_servers import served

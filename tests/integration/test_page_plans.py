@@ -21,8 +21,7 @@ from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.admin.accounts import Accounts
 from cdc.database.postgres_connection import conninfo
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.postgres.outbox import PostgresOutbox

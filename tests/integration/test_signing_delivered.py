@@ -14,8 +14,8 @@ from cdc.demo.receiver import Received, receiver_app
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import PUBLIC, Signature, new_secret, public_key, signature_of, verify
+from cdc.model.change import Position
 from cdc.model.endpoint import EndpointChange
-from cdc.model.position import Position
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event

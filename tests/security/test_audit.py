@@ -21,13 +21,11 @@ from cdc.api.application import OPERATIONS
 from cdc.capture import estimate
 from cdc.model.audit import AuditEntry
 from cdc.model.backfill import ACTIONS, Backfill, BackfillState
-from cdc.model.change import Operation, Quarantined
+from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import OutboxError
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox

@@ -15,7 +15,6 @@ import pytest
 
 from cdc.access.model import Scope
 from cdc.admin import endpoints
-from cdc.admin import preview as previews
 from cdc.dispatch.auto_disable import FilterGuard
 from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
@@ -335,6 +334,7 @@ async def test_filters_are_tried_one_after_another(api: Managed, monkeypatch: py
     await store(api.store, *(rows(300, number) for number in range(1, 11)))
     running = threading.Semaphore(1)
     alone, both = [], threading.Event()
+    original = endpoints.preview
 
     def preview(*given: Any) -> Any:
         alone.append(running.acquire(blocking=False))
@@ -342,7 +342,7 @@ async def test_filters_are_tried_one_after_another(api: Managed, monkeypatch: py
             both.set()
         both.wait(timeout=0.5)  # gives another one the time to begin
         running.release()
-        return previews.preview(*given)
+        return original(*given)
 
     monkeypatch.setattr(endpoints, "preview", preview)
     body = {"events": ["invoice.*"], "filter": "data.lines.all(line, line.n >= 0)"}

@@ -17,10 +17,9 @@ from cdc.capture.base import NO_BACKFILLS, Backfills
 from cdc.capture.spool import RecordIndex, Spool
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.model.change import Batch, Operation, RowChange, Transaction
+from cdc.model.change import Batch, Operation, Position, RowChange, Transaction
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import Endpoint
-from cdc.model.position import Position
 from cdc.model.quarantine import TRIES
 from cdc.relay import Relay, nobody
 from support.memory_outbox.outbox import MemoryOutbox

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from cdc.capture.base import LogLimits
 from cdc.capture.binlog.connection import LogConnection, log_head
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.source import BinlogSource
-from cdc.capture.limits import LogLimits
 from cdc.database.mysql_connection import connect
-from cdc.model.change import Batch, Gap, RowChange
+from cdc.model.change import Batch, Gap, Position, RowChange
 from cdc.model.column import Capture
-from cdc.model.position import Position
 from support.database import Database
 from support.waiting import HANG_SECONDS
 

@@ -16,12 +16,10 @@ from cdc.config.rules import event_types
 from cdc.dispatch.outcome_writer import Finished
 from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill, BackfillState
-from cdc.model.change import BackfillStep, Batch
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.change import BackfillStep, Batch, Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.model.replay import Replayed
 from support.managing import Managed
 from support.outboxes import outcome

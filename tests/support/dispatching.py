@@ -11,11 +11,11 @@ from typing import Any
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import Sender
 from cdc.dispatch.signing import new_secret
+from cdc.model.change import Position
 from cdc.model.delivery import Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox

@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdc.capture.limits import SlotLimits
+from cdc.capture.base import SlotLimits
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.source import LogicalSource
 from cdc.capture.slot.postgres import SlotInstaller
-from cdc.database.postgres_lsn import lsn_number
+from cdc.database.postgres_capture import lsn_number
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.model.change import Batch, RowChange, Transaction
+from cdc.model.change import Batch, Position, RowChange, Transaction
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Repaired
-from cdc.model.position import Position
 from cdc.runtime import installers
 from support.database import Database
 from support.pipeline import More, Pipeline, opened

@@ -7,11 +7,10 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery, Outcome
+from cdc.model.change import Position
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.event import Event
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore, Stored
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

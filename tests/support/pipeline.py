@@ -10,23 +10,21 @@ from typing import Any
 
 import orjson
 
-from cdc.capture.base import Source
+from cdc.capture.base import JournalLimits, Source
+from cdc.capture.base import LogLimits as BinlogLimits
 from cdc.capture.binlog.connection import LogConnection, log_head
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.source import BinlogSource
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.limits import JournalLimits
-from cdc.capture.limits import LogLimits as BinlogLimits
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.database.mysql_connection import connect
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
-from cdc.model.change import Batch
+from cdc.model.change import Batch, Position
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Repaired
-from cdc.model.position import Position
 from cdc.runtime import installers
 from support.database import Database
 from support.waiting import HANG_SECONDS

@@ -27,9 +27,9 @@ from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.config import SourceConfig
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox

@@ -15,9 +15,9 @@ from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Sender
+from cdc.model.change import Position
 from cdc.model.event import Event
 from cdc.model.observer import SILENT, Observer
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from support.dispatching import no_jitter
 from support.manual_clock import START, ManualClock

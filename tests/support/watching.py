@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cdc.capture.probe import Backlog
-from cdc.model.change import Batch, Gap, Operation, RowChange, Transaction
+from cdc.model.change import Batch, Gap, Operation, Position, RowChange, Transaction
 from cdc.model.delivery import Attempt, DeliveryState, Outcome
 from cdc.model.errors import SourceUnavailable
-from cdc.model.position import Position
 from cdc.web.health import HealthLimits, reasons
 from cdc.web.monitor import Monitor, Queue, Watched
 from cdc.web.reported import Reported

@@ -7,9 +7,8 @@ from typing import Any
 
 from cdc.backfilling import LOOK_EVERY, Backfilling
 from cdc.model.backfill import Backfill, BackfillState
-from cdc.model.change import BackfillStep
+from cdc.model.change import BackfillStep, Position
 from cdc.model.endpoint import Endpoint
-from cdc.model.position import Position
 from support.manual_clock import ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import at, endpoint, event

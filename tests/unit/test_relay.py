@@ -13,14 +13,13 @@ import pytest
 from cdc.capture.base import NO_BACKFILLS, Backfills
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.model.change import Batch, Gap, Operation, Row, RowChange, Transaction, Value
+from cdc.model.change import Batch, Gap, Operation, Position, Row, RowChange, Transaction, Value
 from cdc.model.clock import SystemClock
 from cdc.model.column import Table
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, OutboxError, RowUnreadable, SourceUnavailable
 from cdc.model.event import Event
 from cdc.model.observer import Observer
-from cdc.model.position import Position
 from cdc.relay import Relay, nobody
 from support.memory_outbox.outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS

@@ -13,8 +13,8 @@ import pytest
 from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.migrate import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox

@@ -1,4 +1,4 @@
-"""Support for moving between triggers and the binlog: see `cdc.capture.move.source.Bridge`.
+"""Support for moving between triggers and the binlog: see `cdc.capture.moving.Bridge`.
 
 A transaction's rows in the journal are in the binlog too, so that the log itself tells what the journal calls it.
 """
@@ -20,13 +20,12 @@ from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.schema_history import Version
 from cdc.capture.binlog.schema_now import read_schema
 from cdc.capture.journal.database import MOVED, JournalPosition
-from cdc.capture.move.source import Mark
+from cdc.capture.moving import Mark
 from cdc.capture.mysql_session import MySQLSession
 from cdc.database.mysql_connection import MISSING_TABLE, code_of, rows, server_of
-from cdc.model.change import Transaction
+from cdc.model.change import Position, Transaction
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from cdc.model.position import Position
 
 _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds to wait for a transaction that is open; then others get a turn.

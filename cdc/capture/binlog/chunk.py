@@ -219,7 +219,7 @@ class ChunkReader:
             yield self._flush()
 
     def _parts(self, item: LogTransaction, spool: Spool, behind: int) -> Iterator[LogChunk]:
-        """What waits before it first, then the huge transaction part by part."""
+        """Yield the waiting transactions, then the huge one part by part."""
         lost, self._lost = self._lost, {}  # those of this transaction among them: with its last part
         if self._pending:
             yield self._flush()

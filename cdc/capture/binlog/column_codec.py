@@ -1,4 +1,5 @@
-"""How one column's value stands in a row image, and how it becomes a `Value`: the parts of generated readers."""
+"""The encoding of one column's value in a row image, and its conversion to a `Value`: the parts of generated
+readers."""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ class ColumnCodec:
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """What else a form depends on. ``tolerant``: bytes that are no text give U+FFFD (slower) rather than an error."""
+    """Options of a conversion. ``tolerant``: bytes that are no text give U+FFFD (slower) rather than an error."""
 
     flavour: Flavour
     offset_of: Callable[[int], int]

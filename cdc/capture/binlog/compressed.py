@@ -1,4 +1,4 @@
-"""What servers compress in their logs: MariaDB single events (zlib), MySQL whole transactions (zstandard).  Pure.
+"""Compressed parts of servers' logs: MariaDB single events (zlib), MySQL whole transactions (zstandard).  Pure.
 
 Every length that the log claims is a limit here, so that damaged bytes cannot take more memory than the event says.
 """

@@ -204,7 +204,7 @@ class LogConnection:
             return not (pending and pending()) and not self._selector.select(0)
 
     def close(self) -> None:
-        """From any thread, in any state, as often as wanted; unblocks `chunks`."""
+        """Close, from any thread, in any state, as often as wanted; this unblocks `chunks`."""
         with self._lock:
             if self._closed:
                 return
@@ -215,7 +215,7 @@ class LogConnection:
                 self._release()
 
     def _release(self) -> None:
-        """Only when nobody receives: its number may be given to another socket at once."""
+        """Close the socket, only when nobody receives: its number may be given to another socket at once."""
         self._selector.close()
         cut(self._connection)
 

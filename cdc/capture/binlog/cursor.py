@@ -68,7 +68,7 @@ class UnreadBytes:
         self._have, self._need = len(data), need
 
     def joined(self, chunk: bytes) -> bytes:
-        """What was kept and ``chunk``; nothing as long as that is not enough."""
+        """Return the stored bytes and ``chunk``; nothing as long as that is not enough."""
         if not self._pieces:
             return chunk
         self._pieces.append(chunk)

@@ -36,9 +36,9 @@ from cdc.model.errors import JournalMissing, SchemaMismatch, SourceError, Source
 
 @dataclass(frozen=True, slots=True)
 class LogServer:
-    """What is asked of the server once.  ``name``: of the server, whose log has places of its own.  ``database``: the
-    captured one.  ``folds``: names that differ in case only are the same.  ``cascades``: triggers journal what foreign
-    keys do, and nothing else.  ``in_log``: the log holds what foreign keys do."""
+    """Properties of the server, read once.  ``name``: of the server, whose log has places of its own.  ``database``:
+    the captured one.  ``folds``: names that differ in case only are the same.  ``cascades``: triggers journal what
+    foreign keys do, and nothing else.  ``in_log``: the log holds what foreign keys do."""
 
     name: str
     flavour: Flavour
@@ -177,7 +177,7 @@ class BinlogDatabase:
         self.secrets = {table: secrets for table, secrets in self.secrets.items() if table not in tables}
 
     def check_keys(self, tables: dict[str, Table]) -> None:
-        """Without a primary key, records have no names: said at once, before anything is read."""
+        """Raise for tables without a primary key, whose records have no names, before anything is read."""
         keyless = sorted(name for name, table in tables.items() if not table.key)
         if keyless:
             raise SourceError(

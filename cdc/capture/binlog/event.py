@@ -86,14 +86,16 @@ _SCHEMA_END = 1  # a zero byte
 
 
 def body_without_checksum(event: bytes) -> bytes:
-    """Of an event that the server made up for its reader: whether such a one ends in a checksum is nowhere said."""
+    """Return the body of an event that the server made up for its reader: whether such a one ends in a checksum is
+    nowhere said."""
     end = len(event) - CHECKSUM_BYTES
     has_checksum = end >= HEADER_BYTES and crc32(memoryview(event)[:end]) == int.from_bytes(event[end:], "little")
     return event[HEADER_BYTES:end] if has_checksum else event[HEADER_BYTES:]
 
 
 def has_checksums(body: bytes) -> bool:
-    """From a FORMAT_DESCRIPTION, given with its own checksum, which it always has: do the other events end in one?"""
+    """Return whether the other events end in a checksum, from a FORMAT_DESCRIPTION with its own checksum, which it
+    always has."""
     if len(body) < _FORMAT.size + CHECKSUM_BYTES + 1:
         raise MalformedEvent("The log begins with a format description that is too short.")
     version, _, header = _FORMAT.unpack_from(body)
@@ -201,7 +203,7 @@ def parse_xa_prepare(body: bytes) -> XaPrepare:
 
 
 def parse_incident(body: bytes) -> str:
-    """What the server says of it; may be empty."""
+    """Return the server's message; may be empty."""
     reader = EventCursor(body)
     reader.integer(2)
     return reader.take(reader.integer(1)).decode("utf-8", "replace") if reader.left else ""
@@ -222,7 +224,7 @@ _PREFIXED = re.compile(
 
 
 def changes_rows(statement: str) -> bool:
-    """Is it a data change in statement format?"""
+    """Return whether it is a data change in statement format."""
     word = _FIRST_WORD.match(statement)
     return word is not None and (
         word[1].upper() in _DATA_CHANGES or _PREFIXED.match(statement, word.start(1)) is not None

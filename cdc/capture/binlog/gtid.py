@@ -24,7 +24,7 @@ Intervals = list[list[int]]
 
 
 class GtidSet:
-    """Which transactions of which servers, as MySQL counts them; grows with `add`.
+    """A set of transactions by server, as MySQL counts them; grows with `add`.
 
     A key is a server's uuid (16 bytes) and a tag ("" for none); its intervals are sorted and do not touch.
     """
@@ -83,7 +83,8 @@ class GtidSet:
             raise MalformedEvent("A GTID set in the log has an invalid interval.") from error
 
     def encode(self) -> bytes:
-        """For the dump command: with tags only if there are any, which servers before 8.3 do not know."""
+        """Return the bytes for the dump command: with tags only if there are any, which servers before 8.3 do not
+        know."""
         members = [
             (server, tag, kept) for server, tags in sorted(self._intervals.items()) for tag, kept in _by_tag(tags)
         ]
@@ -138,7 +139,7 @@ class GtidSet:
         return bool(index) and number < intervals[index - 1][1]
 
     def text(self) -> str:
-        """As the server prints it, on one line."""
+        """Return the text as the server prints it, on one line."""
         if self._growing is None:
             return self._text(None)
         if self._frame is None:
@@ -147,7 +148,7 @@ class GtidSet:
         return f"{self._frame[0]}{self._growing[1] - 1}{self._frame[1]}"
 
     def _text(self, growing: list[int] | None) -> str:
-        """With a mark in the place of the end of that interval."""
+        """Return the text with a mark in the place of the end of that interval."""
         return ",".join(_member_text(*member, growing) for member in sorted(self._intervals.items()))
 
 

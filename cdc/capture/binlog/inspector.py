@@ -1,4 +1,4 @@
-"""What people are told of a database whose log is read: the doctor's checks, and the grants that reading takes."""
+"""Reports on a database whose log is read: the doctor's checks, and the grants that reading takes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from cdc.database.mysql_connection import (
 )
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
 from cdc.database.mysql_tables import UNSEEN, MySQLTable, read_tables, survey
+from cdc.model.change import Position
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged, SourceError
 from cdc.model.finding import MUCH, Finding, Severity, SurveyedTable, size
-from cdc.model.position import Position
 
 CONSUMER = "cdc_consumer"
 _CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASCADE|SET NULL)", re.MULTILINE)
@@ -94,7 +94,7 @@ class BinlogInspector:
         )
 
     def _cascade_grants(self, existing: Collection[str], to: str) -> list[str]:
-        """Where triggers journal cascades: the consumer deletes what it has read."""
+        """Return the grants where triggers journal cascades: the consumer deletes rows that it has read."""
         if JOURNAL not in existing:
             return []
         schema = quote(self._info.database)
@@ -163,7 +163,7 @@ class BinlogInspector:
 
 
 def _refusal(info: ConnectionInfo, work: Callable[[], object]) -> str:
-    """Why this cannot be done; empty when it can."""
+    """Return the reason why this cannot be done; empty when it can."""
     try:
         with explained(info):
             work()

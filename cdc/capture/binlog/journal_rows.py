@@ -1,8 +1,8 @@
 """Rows that triggers write into the journal, as the log shows them.
 
-They name the transaction for both sides (see `cdc.capture.move`).  Where the log does not hold the changes that foreign
-keys make, only these rows do.  Triggers that journal nothing else say so in each row.  Triggers that journal every
-change do not: there, a row is a foreign key's if the transaction has no row event of its own for it.
+They name the transaction for both sides (see `cdc.capture.moving`).  Where the log does not hold the changes that
+foreign keys make, only these rows do.  Triggers that journal nothing else say so in each row.  Triggers that journal
+every change do not: there, a row is a foreign key's if the transaction has no row event of its own for it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Cascade:
 
 
 class JournalRows:
-    """In the place of a layout, for the journal of this product in the captured database.  ``only``: whether the log
-    holds no changes that foreign keys make."""
+    """The journal of this product in the captured database, in the place of a layout.  ``only``: whether the log holds
+    no changes that foreign keys make."""
 
     def __init__(self, layout: LogLayout, shape_of: ShapeOf, *, only: bool) -> None:
         self._layout = layout

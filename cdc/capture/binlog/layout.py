@@ -1,4 +1,4 @@
-"""How one table's row images are read: with what names, in what normal form.  Pure."""
+"""Decoding of one table's row images: their names and normal form.  Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_IN_A_BYTE = 250
 
 @dataclass(frozen=True, slots=True)
 class KnownTable:
-    """What information_schema said of a table: its columns in order, and the primary key's columns (may be none).
+    """A table as information_schema described it: its columns in order, and the primary key's columns (may be none).
 
     ``hidden``: columns that information_schema does not show and that stand behind the others in MariaDB's log, one
     for each UNIQUE key with hashes (INDEX_TYPE is HASH) of an engine other than MEMORY.

@@ -45,7 +45,7 @@ logging.getLogger("pymysqlreplication").setLevel(logging.ERROR)
 
 
 class LibraryConnection(LogConnection):
-    """As `LogConnection`, whose bytes are those that the package receives."""
+    """A `LogConnection` whose bytes are those that the package receives."""
 
     _stream: Any
 
@@ -157,7 +157,8 @@ class LibraryConnection(LogConnection):
         return LogRefused(f"The server does not give its log: {words} (error {code}).")
 
     def at_end(self) -> bool:
-        """As far as the socket tells: PyMySQL may have more in hand, which is read all the same."""
+        """Return whether nothing waits, as far as the socket shows: PyMySQL may have more in hand, which is read all
+        the same."""
         if self._ended or not self._given:
             return True
         try:
@@ -173,6 +174,6 @@ class LibraryConnection(LogConnection):
 
 
 def _framed(packet: bytes) -> bytes:
-    """As the server sent it: long ones in parts."""
+    """Return a packet as the server sent it: long ones in parts."""
     parts = [packet[start : start + _LONGEST_PACKET] for start in range(0, len(packet) + 1, _LONGEST_PACKET)]
     return b"".join(len(part).to_bytes(3, "little") + b"\0" + part for part in parts)

@@ -1,4 +1,4 @@
-"""Where in a server's log reading stands."""
+"""A position in a server's log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ _NUMBER = re.compile(r"\.(\d+)\Z")
 
 
 class LogPosition(NamedTuple):
-    """Behind a whole transaction.  A tuple, not a dataclass: one is made for each transaction, and this is quicker.
+    """The position after a whole transaction.  A tuple, not a dataclass: one is made for each transaction, and this is
+    quicker.
 
     ``file``, ``offset``: place in this server's log, 64 bits; another server's differs.  No file: the place is not
     known on this server, only the GTIDs are.
@@ -31,6 +32,6 @@ class LogPosition(NamedTuple):
         return (int(number[1]) if number else 0, self.offset)
 
     def describe(self) -> str:
-        """For people."""
+        """Return a description for people."""
         gtids = f" ({self.gtids[:200]})" if self.gtids else ""
         return f"{self.file}:{self.offset}{gtids}"

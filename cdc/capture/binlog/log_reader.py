@@ -91,7 +91,7 @@ class LogReader(RowsReader, ABC):
         return LogPosition(self._file, self._offset, self.gtids(), self._begun)
 
     def position(self) -> LogPosition:
-        """From where reading can go on without missing anything."""
+        """Return the position from which reading can continue without a gap."""
         if not self._prepared:
             return self.reached()
         return next(iter(self._prepared.values()))[0]
@@ -107,8 +107,8 @@ class LogReader(RowsReader, ABC):
         return (Idle(self.position(), self.reached()),)
 
     def _advance(self, log_pos: int) -> None:
-        """To the end of a group of events so long that the lower 32 bits, which the log has, are not enough; or the log
-        does not say (0)."""
+        """Advance to the end of a group of events so long that the lower 32 bits, which the log has, are not enough; or
+        the log does not say (0)."""
         if log_pos:
             step = (log_pos - self._offset) % _4_GB
             self._offset += step + max(0, (self.unplaced - step + _2_GB) // _4_GB) * _4_GB
@@ -295,7 +295,7 @@ class LogReader(RowsReader, ABC):
 
 
 def _xid(text: bytes) -> str:
-    """As `parse_xa_prepare` gives it."""
+    """Return the XID as `parse_xa_prepare` gives it."""
     return text.decode("ascii", "replace").strip("\0; ").lower()
 
 

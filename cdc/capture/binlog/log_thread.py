@@ -47,7 +47,7 @@ class AlteredTablesAhead:
         return frozenset().union(*(tables for _, tables in self._found))
 
     def close(self) -> None:
-        """From any thread: ends a reading that is going on, with an error there."""
+        """End reading, from any thread; it fails there with an error."""
         self._closed = True
         if self._connection is not None:
             self._connection.close()
@@ -137,7 +137,7 @@ class LogThread:
             self._thread.shutdown(wait=False)
 
     def _finish(self) -> None:
-        """What a reading that was broken off holds is freed where it was made."""
+        """Free the resources of an interrupted reading in the thread that created them."""
         if self._chunks is not None:
             self._chunks.close()
         if self._connection is not None:

@@ -1,4 +1,4 @@
-"""What only MariaDB's logs have: GTIDs of domains, compressed statements.  Pure."""
+"""Parts of MariaDB's logs that MySQL's do not have: GTIDs of domains, compressed statements.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a column in the log is the column that information_schema shows.  Pure."""
+"""Comparison of columns in the log with the columns that information_schema shows.  Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMPRESSED = {ColumnType.BLOB: ColumnType.BLOB_COMPRESSED, ColumnType.VARCHAR: 
 
 
 def members_of(column_type: str) -> tuple[str, ...]:
-    """Of an ENUM or SET, from information_schema's COLUMN_TYPE."""
+    """Return the members of an ENUM or SET, from information_schema's COLUMN_TYPE."""
 
     def unescaped(found: re.Match[str]) -> str:
         return "'" if found[1] is None else _ESCAPES.get(found[1], found[1])
@@ -78,7 +78,7 @@ def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:
 
 
 def _charset(known: MySQLColumn) -> str:
-    """As `charset_of` names it."""
+    """Return the character set as `charset_of` names it."""
     return "utf8mb3" if known.charset == "utf8" else known.charset or "binary"
 
 

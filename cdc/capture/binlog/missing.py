@@ -1,4 +1,4 @@
-"""Why a server's log does not continue a position: what is no longer in it, or never was."""
+"""Reasons why a server's log does not continue a position: parts that are no longer in it, or never were."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only MySQL's logs have: GTIDs of servers, compressed transactions.  Pure."""
+"""Parts of MySQL's logs that MariaDB's do not have: GTIDs of servers, compressed transactions.  Pure."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class MySQLReader(LogReader):
         self.checksum_bytes, self._outer = checksum_bytes, 0
 
     def _events(self, rest: UnreadBytes, plain: bytes) -> Iterator[Item]:
-        """Without packets and checksums."""
+        """Yield events without packets and checksums."""
         data = rest.joined(plain)
         at, end, need = 0, len(data), HEADER_BYTES
         while end - at >= HEADER_BYTES:

@@ -40,7 +40,8 @@ class VisibilityCheck(NamedTuple):
 
 
 def last_witness(transactions: Sequence[Transaction]) -> VisibilityCheck | None:
-    """Of the last change that made a difference; what made none cannot be seen, nor need it be."""
+    """Return the visibility check of the last change that made a difference; what made none cannot be seen, nor need it
+    be."""
     for transaction in reversed(transactions):
         seen: set[tuple[object, ...]] = set()
         for change in reversed(transaction.changes):
@@ -54,7 +55,8 @@ def last_witness(transactions: Sequence[Transaction]) -> VisibilityCheck | None:
 
 
 def _visibility(last: RowChange, changes: Sequence[RowChange]) -> VisibilityCheck | None:
-    """Of what a transaction did to the key of its change ``last``; None when that is as before."""
+    """Return the visibility check of a transaction's effect on the key of its change ``last``; None when that is as
+    before."""
     key = last.key
     for change in changes:
         if change.table != last.table:

@@ -10,7 +10,7 @@ import orjson
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.schema_history import Version
 from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
-from cdc.model.position import Position
+from cdc.model.change import Position
 
 
 @dataclass(frozen=True, slots=True)

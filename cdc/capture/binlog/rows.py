@@ -103,7 +103,7 @@ class _Text:
 
 
 def reader(fields: Sequence[Field], nulls: int) -> Read:
-    """For the columns of an image of which those with their bit in ``nulls`` are NULL."""
+    """Return the reader of an image whose columns with their bit in ``nulls`` are NULL."""
     text = _Text()
     values = []
     for number, column in enumerate(fields):
@@ -115,7 +115,7 @@ def reader(fields: Sequence[Field], nulls: int) -> Read:
 
 
 def any_reader(fields: Sequence[Field]) -> ReadAny:
-    """For any set of NULL columns."""
+    """Return a reader for any set of NULL columns."""
     text = _Text()
     values = []
     for number, column in enumerate(fields):

@@ -106,7 +106,7 @@ class TransactionRows:
         self._savepoints.append((name, len(self)))
 
     def roll_back_to(self, name: bytes) -> None:
-        """What came behind the savepoint did not happen.  A savepoint that is not known stood before all rows."""
+        """Discard the rows after the savepoint.  A savepoint that is not known stood before all rows."""
         while self._savepoints and self._savepoints[-1][0] != name:
             self._savepoints.pop()
         count = self._savepoints[-1][1] if self._savepoints else 0
@@ -242,7 +242,8 @@ class RowsReader:
         return ()
 
     def _verify(self, data: bytes, at: int, end: int) -> None:
-        """Of events whose content is used: a log may be damaged on the server's disk, and the server does not look."""
+        """Verify the checksum of events whose content is used: a log may be damaged on the server's disk, and the
+        server does not look."""
         if self.checksum_bytes:
             stored = int.from_bytes(data[end : end + CHECKSUM_BYTES], "little")
             if crc32(data[at:end]) != stored:

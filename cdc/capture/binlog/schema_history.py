@@ -1,4 +1,4 @@
-"""What is known of the captured tables at the place where the log is being read: versions, never a guess.  Pure.
+"""Definitions of the captured tables at the place where the log is being read: versions, never a guess.  Pure.
 
 information_schema tells what tables are like now, while the log may be read far behind.  What it tells holds from a
 statement on only if the log has no further one about that table up to now.  Between two such statements a table is
@@ -34,7 +34,8 @@ class Version:
     def with_tables(
         self, names: Iterable[str], now: Mapping[str, KnownTable], altered_again: frozenset[str]
     ) -> Version:
-        """Behind a statement about ``names``, which are now as ``now`` says; ``altered_again``: between, too."""
+        """Return the version after a statement about ``names``, which are now as in ``now``; ``altered_again``:
+        between, too."""
         known = dict(self.known)
         uncertain = set(self.uncertain)
         for name in names:
@@ -53,7 +54,7 @@ class Version:
         return Version({name: each for name, each in self.known.items() if name in kept}, self.uncertain & kept)
 
     def layout(self, table_map: TableMap, name: str, offset_of: Callable[[int], int]) -> LogLayout:
-        """How the rows are read.  Raises `SchemaMismatch` when that is not certain."""
+        """Return the layout of the rows.  Raises `SchemaMismatch` when that is not certain."""
         candidates = self.known.get(name, ())
         if not candidates:
             raise SchemaMismatch(f"Nothing is known of table {name} at this place of the log.")

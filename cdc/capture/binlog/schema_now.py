@@ -1,4 +1,4 @@
-"""What the captured tables look like now, and where the log's end was while they looked like that."""
+"""The current definitions of the captured tables, and the log's end at that moment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_schema(
 
 
 def _hold(connection: Connection[Any], table: str, closing: Callable[[], bool]) -> None:
-    """Until the end of the transaction, nobody alters this table; one that is not there may be made meanwhile."""
+    """Keep this table from being altered until the end of the transaction; a missing one may still be created."""
     touch = sqlfile.render("mysql/hold_table.sql", table=quote(table))
     while True:
         began = time.monotonic()

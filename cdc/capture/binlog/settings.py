@@ -1,4 +1,4 @@
-"""What a server must be set to before its log tells all, and the statements that set it.  Pure, but for one query."""
+"""Server settings that a complete log requires, and the statements that set them.  Pure, but for one query."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def advised(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
 
 
 def kept_seconds(settings: Mapping[str, str]) -> float | None:
-    """For how long the log is kept; None: until somebody purges it."""
+    """Return for how long the server keeps its log; None: until it is purged."""
     if settings.get("binlog_expire_logs_auto_purge", "ON") != "ON":
         return None
     seconds = float(settings.get("binlog_expire_logs_seconds", "0"))

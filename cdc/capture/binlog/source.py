@@ -20,6 +20,7 @@ from functools import partial
 
 import structlog
 
+from cdc.capture.base import LogLimits
 from cdc.capture.binlog.chunk import ChunkLimits, ChunkReader, LogChunk
 from cdc.capture.binlog.connection import FILE_START, LogConnection
 from cdc.capture.binlog.database import BinlogDatabase
@@ -29,17 +30,15 @@ from cdc.capture.binlog.pages import BinlogPages
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.schema_history import SchemaHistory, Version
 from cdc.capture.binlog.schema_now import SchemaNow
-from cdc.capture.limits import LogLimits
 from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import Reread
 from cdc.capture.source import CaptureSource
-from cdc.model.change import Batch, Transaction
+from cdc.model.change import Batch, Position, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogIncomplete, LogPurged, SourceError
-from cdc.model.position import Position
 
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
@@ -170,7 +169,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         return chunks.read(connection.items(self._database.log_tables.layout))
 
     async def _start_over(self, error: SourceError) -> Batch:
-        """Behind a gap in the log: all tables are read again."""
+        """Read all tables again after a gap in the log."""
         if not self._reread_purged:
             hint = error.hint if "on_purged" in error.hint else f"{error.hint} {_WAY_OUT}".strip()
             raise type(error)(error.message, hint) from error
@@ -246,7 +245,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         return None
 
     def _of_known(self, transactions: Sequence[Transaction]) -> tuple[Transaction, ...]:
-        """Without changes of tables that are not there at this place of the log: DROP TABLE IF EXISTS."""
+        """Leave out changes of tables that do not exist at this place of the log: DROP TABLE IF EXISTS."""
         known = self._database.log_tables.history.current.known
         kept = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
         return tuple(each for each in kept if each.changes)

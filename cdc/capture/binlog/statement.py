@@ -1,4 +1,4 @@
-"""What a statement in the log may mean for a captured table.  Pure.
+"""Effects of statements in the log on captured tables.  Pure.
 
 Statements are never parsed: a table is concerned when its name stands anywhere in the text as a word, since a statement
 that alters a table must name it.  Only these are told apart by their words: statements that cannot alter any table;
@@ -50,7 +50,7 @@ _REPLACED = re.compile(
 
 
 def concerned(statement: str, default_database: str, database: str, tables: Iterable[str]) -> frozenset[str]:
-    """Those of our tables (of ``database``) whose columns the statement may have changed.
+    """Return our tables (of ``database``) whose columns the statement may have changed.
 
     ``default_database``: the one that its session used.
     """

@@ -1,5 +1,5 @@
-"""How rows of a journal are put together: transactions in order, parts that are read together, the next ones while
-those before them are mapped and stored; and how acknowledged ones are deleted beside that."""
+"""Assembly of journal rows: transactions in order, parts that are read together, the next ones while those before them
+are mapped and stored; and how acknowledged ones are deleted beside that."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.database import JournalRow, Marker, TransactionHead
-from cdc.capture.limits import JournalLimits
 from cdc.model.change import Gap, RowChange
 
 #: Transactions that are read together, by their tokens, or a huge one.
@@ -136,7 +136,7 @@ class RowDeletion:
         return () if self._task is None or _succeeded(self._task) else self._tokens
 
     async def begin(self, tokens: Sequence[str], marker: Marker) -> None:
-        """As soon as the deletion before has ended; what that one deleted need not be deleted again."""
+        """Begin as soon as the previous deletion has ended, without the rows that it deleted."""
         await self.settle()
         gone = frozenset(self._tokens)
         self._tokens = tuple(token for token in tokens if token not in gone)

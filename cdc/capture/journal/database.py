@@ -15,13 +15,12 @@ import structlog
 from cdc.capture.base import SourceDatabase
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
-from cdc.model.change import Operation, RowChange
+from cdc.model.change import Operation, Position, RowChange
 from cdc.model.errors import reportable_error
-from cdc.model.position import Position
 
 
 class Marker(NamedTuple):
-    """Which outbox reads a journal, and how far: the position in the outbox and a table beside the journal both hold
+    """The outbox that reads a journal, and how far: the position in the outbox and a table beside the journal both hold
     one.  ``outbox``: a random name; empty: no outbox has acknowledged anything.  ``batch``: grows with each position
     that the outbox stores; beside the journal, the one whose transactions were deleted last."""
 
@@ -150,12 +149,12 @@ class JournalDatabase(SourceDatabase, Protocol):
     `JournalMissing`."""
 
     async def peek(self, limit: int) -> list[JournalRow]:
-        """Up to ``limit`` visible rows.  Fewer than ``limit`` means that these are all that is visible in one snapshot,
-        hence whole transactions."""
+        """Return up to ``limit`` visible rows.  Fewer than ``limit`` means that these are all that is visible in one
+        snapshot, hence whole transactions."""
         ...
 
     async def heads(self, limit: int) -> list[TransactionHead]:
-        """Of the transactions visible in one snapshot, the first ``limit`` ordered by their greatest ordinal."""
+        """Return the first ``limit`` transactions visible in one snapshot, ordered by their greatest ordinal."""
         ...
 
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:

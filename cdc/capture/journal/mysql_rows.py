@@ -26,7 +26,7 @@ Record = tuple[list[str], str | None, str | None]
 
 
 class KnownShape(NamedTuple):
-    """How rows of the journal that name this shape are read.  ``keys``: the keys in gaps."""
+    """The reader of journal rows that name this shape.  ``keys``: the keys in gaps."""
 
     shape: Shape
     images: ImageReader
@@ -44,7 +44,7 @@ def journals_cascades(connection: Connection[Any]) -> bool:
 
 
 def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
-    """By number.  They never change."""
+    """Return shapes by number.  They never change."""
     found = {}
     for number, table, layout in rows(connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape`"):
         shape = Shape.from_json(table, layout)
@@ -96,8 +96,8 @@ class RowReader:
         self._shapes: dict[int, KnownShape] = {}
 
     def read(self, connection: Connection[Any], which: str, parameters: Sequence[Any], most: int = 0) -> list[Record]:
-        """In the connection's thread.  ``which``: of the journal's rows.  ``most``: the statement's limit; fewer rows
-        (or no limit) are whole transactions."""
+        """Read rows, in the connection's thread.  ``which``: of the journal's rows.  ``most``: the statement's limit;
+        fewer rows (or no limit) are whole transactions."""
         sql = sqlfile.render("mysql/journal_rows.sql", which=which)
         found = [(short.split("|"), before, after) for short, before, after in rows(connection, sql, parameters)]
         if not {int(short[2]) for short, _, _ in found} <= self._shapes.keys():
@@ -126,7 +126,7 @@ class RowReader:
             yield row
 
     def _of_unknown_shape(self, token: str, number: int, shape: int) -> Iterator[JournalRow]:
-        """Which table it is of is not known: any."""
+        """Yield an unreadable row for each table: whose it is, is not known."""
         error = SourceError(f"A row of the journal names shape {shape}, which is not in cdc_shape.")
         for table in sorted({known.shape.table for known in self._shapes.values()}) or ["?"]:
             yield unreadable(token, table, datetime.now(UTC), number, error)

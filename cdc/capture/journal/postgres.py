@@ -30,8 +30,7 @@ from cdc.capture.journal.database import (
 from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_catalogue import decode_unknown
 from cdc.capture.postgres_lookup import PostgresLookup
-from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE
-from cdc.database.postgres_lsn import lsn_number, lsn_text
+from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, lsn_number, lsn_text
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
@@ -255,8 +254,8 @@ def _token(xid: int, first: int) -> str:
 
 
 def _array(items: Iterable[str]) -> str:
-    """As PostgreSQL reads an array of numbers or places in the log: the driver looks at every one for what it must
-    quote."""
+    """Return an array of numbers or places in the log as PostgreSQL reads it: the driver looks at every one for what it
+    must quote."""
     return "{" + ",".join(items) + "}"
 
 

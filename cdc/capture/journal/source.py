@@ -21,19 +21,18 @@ from dataclasses import replace
 
 import structlog
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.batches import ReadAhead, RowDeletion, by_transaction, changes_of, gaps_of, marked, parts
 from cdc.capture.journal.database import MOVED, JournalDatabase, JournalPosition, JournalRow, Marker, TransactionHead
-from cdc.capture.limits import JournalLimits
 from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import PageRequest, TablePage, Told
 from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
 from cdc.capture.spool import RecordIndex, record_names
-from cdc.model.change import Batch, RowChange, Transaction
+from cdc.model.change import Batch, Position, RowChange, Transaction
 from cdc.model.clock import Clock
 from cdc.model.errors import CdcError, JournalMissing, OutboxOutdated, SourceError
 from cdc.model.image import key_of
-from cdc.model.position import Position
 
 log = structlog.get_logger()
 
@@ -158,7 +157,7 @@ class JournalSource(CaptureSource[JournalPosition]):
             self._tables = await self.tables()
 
     async def _visible(self) -> AsyncIterator[Batch]:
-        """What can be seen now, once through."""
+        """Yield the visible transactions, once through."""
         await self._ahead.drop()
         await self._forgetting.settle()
         if not self._backlog:
@@ -275,7 +274,7 @@ def outdated(source: str) -> OutboxOutdated:
 
 
 def _names(change: RowChange) -> tuple[str, str | None]:
-    """What the index calls the change's record now, and before this very change."""
+    """Return the index's names of the change's record now, and before this very change."""
     former = None
     if change.before is not None and change.after is not None:
         former = key_of(change.before, tuple(change.key))

@@ -1,4 +1,4 @@
-"""What moving between triggers and PostgreSQL's log needs: see `cdc.capture.move.source.Bridge`.
+"""Support for moving between triggers and PostgreSQL's log: see `cdc.capture.moving.Bridge`.
 
 A transaction has one number on both sides: the journal keeps all 64 bits of it, the log tells the lower 32.
 """
@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.logical.position import LogicalPosition
-from cdc.capture.move.source import Mark
+from cdc.capture.moving import Mark
 from cdc.capture.postgres_connection import PostgresConnection
-from cdc.database.postgres_lsn import lsn_number
-from cdc.model.change import Transaction
+from cdc.database.postgres_capture import lsn_number
+from cdc.model.change import Position, Transaction
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing
-from cdc.model.position import Position
 from cdc.sqlfile import load
 
 _LOWER = (1 << 32) - 1

@@ -9,11 +9,10 @@ from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.reader import holds
 from cdc.capture.logical.slot import ANOTHER_HISTORY, SlotState, lost_behind, read_state
 from cdc.capture.postgres_connection import PostgresConnection
-from cdc.database.postgres_lsn import lsn_text
-from cdc.database.postgres_slot import PUBLICATION, slot_name
+from cdc.database.postgres_capture import PUBLICATION, lsn_text, slot_name
+from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.finding import Finding, Severity
-from cdc.model.position import Position
 
 _WAIT = 0.1
 

@@ -1,5 +1,4 @@
-"""How the rows of one table are read while it looks as the log last said: their names, types, key and secrets.
-Pure."""
+"""Decoding of one table's rows, by its last definition in the log: their names, types, key and secrets.  Pure."""
 
 from __future__ import annotations
 
@@ -114,7 +113,7 @@ class SlotLayout:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What only the database knows.  ``types``: by OID.  ``zone``: its local time."""
+    """Names that only the database knows.  ``types``: by OID.  ``zone``: its local time."""
 
     types: Mapping[int, PostgresType]
     zone: Zone

@@ -16,7 +16,7 @@ from typing import Final
 from cdc.capture.logical.transaction import SlotTransaction
 from cdc.capture.pages import SOON, PageRequest, TablePage
 from cdc.capture.postgres_lookup import PostgresLookup
-from cdc.database.postgres_lsn import lsn_number
+from cdc.database.postgres_capture import lsn_number
 from cdc.model.clock import Clock
 from cdc.sqlfile import load
 
@@ -31,15 +31,15 @@ _HALF: Final = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Of a transaction id only the lower 32 bits count, as in the log.  ``next``: those from here on had not begun.
-    ``open``: those before it that had not ended."""
+    """A snapshot; only the lower 32 bits of a transaction id count, as in the log.  ``next``: those from here on had
+    not begun.  ``open``: those before it that had not ended."""
 
     next: int
     open: frozenset[int]
 
     @staticmethod
     def parse(text: str) -> Snapshot:
-        """As ``pg_current_snapshot()`` writes it: ``xmin:xmax:xip,…``."""
+        """Return the snapshot that ``pg_current_snapshot()`` writes as ``xmin:xmax:xip,…``."""
         _, end, under_way = text.split(":")
         return Snapshot(int(end) & _LOWER, frozenset(int(xid) & _LOWER for xid in under_way.split(",") if xid))
 
@@ -85,7 +85,7 @@ class SlotPages:
         self._unseen.told(int(each.token.partition(".")[0]) for each in committed)
 
     def shown(self, snapshot: str) -> None:
-        """By now the database shows this."""
+        """Note that the database shows this by now."""
         self._unseen.all_in(Snapshot.parse(snapshot))
 
     async def read(self, wanted: PageRequest) -> TablePage | None:
@@ -114,5 +114,5 @@ class SlotPages:
 
 
 def _end_of_record(insert: int) -> int:
-    """Where the next record begins may lie behind the header of a page that is not written yet: nothing ends there."""
+    """Return the end of a record: the next one may begin after the header of a page that is not written yet."""
     return insert - _LOG_HEADER if insert % _LOG_PAGE == _LOG_HEADER else insert

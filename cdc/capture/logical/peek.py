@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from cdc.capture.postgres_connection import PostgresConnection
-from cdc.database.postgres_lsn import lsn_number, lsn_text
+from cdc.database.postgres_capture import lsn_number, lsn_text
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged
 from cdc.sqlfile import load, render

@@ -10,8 +10,8 @@ import orjson
 
 from cdc.capture.logical.decode import Begin
 from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
-from cdc.database.postgres_lsn import lsn_number, lsn_text
-from cdc.model.position import Position
+from cdc.database.postgres_capture import lsn_number, lsn_text
+from cdc.model.change import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
-"""What a slot has to say now, in chunks of whole transactions, and how its messages arrive: pushed over a replication
-connection, or asked for by SQL functions."""
+"""The messages of a slot, in chunks of whole transactions, and how they arrive: pushed over a replication connection,
+or asked for by SQL functions."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class SlotReader:
         return await holds(self._stream, last, seconds, self._add)
 
     async def next(self, seconds: float) -> SlotChunk:
-        """As soon as there is something, if only that the log has been read further; else after ``seconds``."""
+        """Return as soon as there is something, if only that the log has been read further; else after ``seconds``."""
         chunk = await self._next(seconds)
         self._said = max(self._said, chunk.progress)
         return chunk

@@ -22,9 +22,8 @@ from psycopg.pq import ExecStatus
 from cdc.capture.logical.peek import PeekStream
 from cdc.capture.logical.reader import LogStream
 from cdc.capture.postgres_connection import in_our_words, readable
+from cdc.database.postgres_capture import APPLICATION, lsn_text, options
 from cdc.database.postgres_connection import connect_async
-from cdc.database.postgres_lsn import lsn_text
-from cdc.database.postgres_slot import APPLICATION, options
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import MalformedEvent, SourceError, SourceUnavailable
 from cdc.sqlfile import load
@@ -178,7 +177,8 @@ class ReplicationStream:
         return True
 
     def _tell(self, *, answer: bool) -> None:
-        """Where we stand: what is not stored counts as not received either, so that the server keeps it."""
+        """Report the stored position: messages that are not stored count as not received, so that the server keeps
+        them."""
         if self._connection is None:
             return
         server = self._connection.pgconn

@@ -1,5 +1,5 @@
-"""What a replication slot and its publication are like now, and what keeps them from being read; a slot is created
-again where it is lost, and dropped on purpose before it fills the disk."""
+"""The state of a replication slot and its publication, and the reasons why they cannot be read; a slot is created again
+where it is lost, and dropped on purpose before it fills the disk."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from psycopg.errors import ObjectInUse
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.capture.postgres_lookup import PostgresLookup
-from cdc.database.postgres_lsn import lsn_number, lsn_text
-from cdc.database.postgres_slot import PLUGIN, PUBLICATION, SlotMemory, slot_name
+from cdc.database.postgres_capture import PLUGIN, PUBLICATION, SlotMemory, lsn_number, lsn_text, slot_name
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, LogPurged, SourceError, SourceUnavailable
@@ -162,7 +161,8 @@ class SlotCare:
         return state
 
     async def watch(self, pause: timedelta) -> None:
-        """Until cancelled.  When the outbox is stuck nobody reads, and it is then that a slot fills a disk."""
+        """Watch the slot until cancelled.  When the outbox is stuck nobody reads, and it is then that a slot fills a
+        disk."""
         while self._limit:
             await asyncio.sleep(pause.total_seconds())
             try:
@@ -192,7 +192,7 @@ class SlotCare:
 
 
 def lost_behind(given: LogicalPosition, state: SlotState) -> str:
-    """What the slot does not have behind the position, as a predicate; empty when it has everything."""
+    """Return what the slot lacks after the position, as a predicate; empty when it has everything."""
     if given.system != state.system:
         return "is on another server than the one that was read so far"
     if given.lsn > state.end:

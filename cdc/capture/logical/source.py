@@ -18,7 +18,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from cdc.capture.limits import SlotLimits
+from cdc.capture.base import SlotLimits
 from cdc.capture.logical.pages import SlotPages
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.reader import LogStream, SlotChunk, SlotReader
@@ -39,13 +39,12 @@ from cdc.capture.new_tables import Patterns
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
-from cdc.database.postgres_slot import PUBLICATION, slot_name
-from cdc.model.change import Batch, Transaction
+from cdc.database.postgres_capture import PUBLICATION, slot_name
+from cdc.model.change import Batch, Position, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged, SourceUnavailable
-from cdc.model.position import Position
 from cdc.sqlfile import load
 
 #: Seconds that the connection with the lock may take to answer.
@@ -201,7 +200,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             self._alive_at = now
 
     async def _stored(self, chunk: SlotChunk) -> AsyncIterator[Batch]:
-        """What is to be stored of it: the small transactions together, a huge one in parts, else how far we are."""
+        """Yield the parts to store: the small transactions together, a huge one in parts, else how far we are."""
         self._snapshots.tells(chunk.transactions)
         if chunk.transactions:
             gaps = {gap.table: gap for each in chunk.transactions for gap in each.gaps.values()}

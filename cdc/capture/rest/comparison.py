@@ -16,10 +16,9 @@ from cdc.capture.rest.doubts import MissingRows, few
 from cdc.capture.rest.position import Progress
 from cdc.capture.rest.reader import ResourcePage, ResourceReader, SeenRow
 from cdc.capture.rest.resource import Resource
-from cdc.model.change import Gap, Operation
+from cdc.model.change import Gap, Operation, SnapshotRow, SnapshotStore
 from cdc.model.clock import Clock
 from cdc.model.errors import SourceError
-from cdc.model.snapshot_row import SnapshotRow, SnapshotStore
 
 #: Kept rows that are looked at in a step, however many of them are gone.
 _AT_ONCE: Final = 2000
@@ -47,7 +46,7 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What comparisons of one source work with.  ``existing``: whether rows at first sight are told."""
+    """The tools of one source's comparisons.  ``existing``: whether rows at first sight are told."""
 
     source: str
     reader: ResourceReader
@@ -108,8 +107,9 @@ class FirstSight:
 
 
 class Numbered:
-    """In the order of the keys, which the store knows too: a stretch of rows beside the stretch that is kept.  One that
-    continues after a stop knows nothing of the rows before, and reports no deletion: the next one does."""
+    """A comparison in the order of the keys, which the store knows too: a stretch of rows beside the stretch that is
+    kept.  One that continues after a stop knows nothing of the rows before, and reports no deletion: the next one
+    does."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
         self._tools = tools
@@ -177,8 +177,8 @@ def _cut(page: ResourcePage, until: bytes | None) -> ResourcePage:
 
 
 class Unnumbered:
-    """In an order that only the database knows: which keys were seen is remembered, and what was not seen in two whole
-    readings, one after the other, is missing."""
+    """A comparison in an order that only the database knows: which keys were seen is remembered, and what was not seen
+    in two whole readings, one after the other, is missing."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
         self._tools = tools
@@ -225,7 +225,7 @@ class Unnumbered:
         return self._deletions.after(step, missing & first, known, doubtful=doubtful)
 
     async def _unseen(self) -> tuple[set[bytes], int]:
-        """And how many rows are kept."""
+        """Return the keys that were not seen, and the number of stored rows."""
         found: set[bytes] = set()
         number, after = 0, None
         while kept := await self._tools.kept.kept_digests(self._tools.source, self._resource.table, _AT_ONCE, after):

@@ -1,4 +1,4 @@
-"""What two looks at rows tell: transactions of one change each, and what is to be kept.  Pure."""
+"""The differences between two looks at rows: transactions of one change each, and the rows to store.  Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hashlib import blake2b
 
 from cdc.capture.rest.reader import SeenRow
 from cdc.capture.rest.resource import Resource, differ, key_value, unpack
-from cdc.model.change import Operation, Row, RowChange, Transaction
-from cdc.model.snapshot_row import SnapshotRow
+from cdc.model.change import Operation, Row, RowChange, SnapshotRow, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Look:
         return RowDifference(tuple(changes), tuple(written), lost)
 
     def first_sight(self, seen: Iterable[SeenRow], *, told: bool) -> RowDifference:
-        """Of rows that there is nothing to compare with; ``told``: as rows that were read."""
+        """Return the changes for rows that there is nothing to compare with; ``told``: as rows that were read."""
         rows = tuple(seen)
         read = (self._change(Operation.READ, now.key, (None, row), (None, now)) for row, now in rows if told)
         return RowDifference(tuple(read), tuple(now for _, now in rows))

@@ -42,7 +42,7 @@ def few(missing: int, known: int) -> bool:
 
 
 class MissingRows:
-    """Of the tables of one source.  ``tables``: how many are read.  ``now``: seconds of a monotonic clock."""
+    """The missing rows of one source.  ``tables``: how many are read.  ``now``: seconds of a monotonic clock."""
 
     def __init__(self, source: str, tables: int, now: Callable[[], float]) -> None:
         self._source = source

@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from cdc.model.change import RefusalStore
 from cdc.model.clock import Clock
 from cdc.model.errors import ApiError
-from cdc.model.snapshot_row import RefusalStore
 
 #: Seconds for which a refused call counts; a minute more than in FacturaScripts, whose clock is another one.
 BAN_SECONDS: Final = 660.0
@@ -70,7 +70,8 @@ class GuardState:
 
     @classmethod
     def load(cls, text: str, now: float) -> GuardState:
-        """Without what no longer counts.  A time to come, left by a clock that was set back, counts from now on."""
+        """Return the stored state without calls that no longer count.  A time to come, left by a clock that was set
+        back, counts from now on."""
         kept = orjson.loads(text) if text else {"calls": [], "banned": None, "given": []}
         calls = [RefusedCall(*each) for each in kept["calls"]]
         calls = [each._replace(at=min(each.at, now)) for each in calls if each.at > now - BAN_SECONDS]
@@ -92,7 +93,7 @@ class GuardState:
         return None if len(self.calls) < most else self.calls[-most].at + BAN_SECONDS
 
     def answered(self, now: float) -> GuardState:
-        """Without the calls whose answer may still come."""
+        """Return the state without calls whose answer may still arrive."""
         return replace(self, calls=tuple(each for each in self.calls if each.status or each.at <= now - _LONGEST_CALL))
 
     def without(self, permit: str) -> GuardState:

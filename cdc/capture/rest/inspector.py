@@ -1,4 +1,4 @@
-"""What `cdc doctor` finds of a source that is read through the API."""
+"""Checks of `cdc doctor` for a source that is read through the API."""
 
 from __future__ import annotations
 

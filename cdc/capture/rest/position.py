@@ -1,4 +1,4 @@
-"""Where a source that compares stands: how far each resource was read."""
+"""The position of a source that compares: how far each resource was read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cdc.model.position import Position
+from cdc.model.change import Position
 
 
 @dataclass(frozen=True, slots=True)

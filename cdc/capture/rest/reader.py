@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from cdc.capture.rest.client import ApiClient, Query
 from cdc.capture.rest.doubts import MissingRows
 from cdc.capture.rest.resource import Resource, column_of, key_bytes, key_value, normal_row, pack
-from cdc.model.change import Row, Value
+from cdc.model.change import Row, SnapshotRow, Value
 from cdc.model.column import Table
 from cdc.model.errors import SourceError
-from cdc.model.snapshot_row import SnapshotRow
 
 
 class SeenRow(NamedTuple):
@@ -83,7 +82,7 @@ class ResourceReader:
         return bool(rows)
 
     async def _rows(self, resource: Resource, query: Query, limit: int) -> tuple[list[Row], bool]:
-        """And whether these are all that the query lets through."""
+        """Return the rows, and whether these are all that the query selects."""
         table = await self.table(resource)
         answer, total = await self._client.ask(resource.path, [*query, ("limit", str(limit))])
         if not isinstance(answer, list) or not all(isinstance(each, dict) for each in answer):
@@ -123,7 +122,7 @@ class ResourceReader:
 
 
 def _table(resource: Resource, schema: Any) -> Table:
-    """From ``/<resource>/schema``: column → its type and more."""
+    """Return a table from ``/<resource>/schema``: column → its type and more."""
     try:
         hidden = resource.secrets.of(schema, (resource.key,))
         columns = tuple(column_of(name, described["type"]) for name, described in schema.items() if name not in hidden)
@@ -137,7 +136,8 @@ def _table(resource: Resource, schema: Any) -> Table:
 
 
 def _from(resource: Resource, after: bytes | None) -> Query:
-    """From the row ``after`` on, which is known: an answer without any row is one of a query that failed."""
+    """Return the query from the row ``after`` on, which is known: an answer without any row is that of a failed
+    query."""
     sort = [_sort(resource)]
     return sort if after is None else [(f"filter[{resource.key}_gte]", str(key_value(after))), *sort]
 
@@ -203,7 +203,7 @@ class ApiLookup:
 
 
 def _filters(column: str, values: set[Value]) -> Iterator[list[tuple[str, str]]]:
-    """What to ask for to get all rows with these values, and perhaps some with others."""
+    """Yield filters that give all rows with these values, and perhaps some with others."""
     numbers = sorted(value for value in values if isinstance(value, int) and not isinstance(value, bool))
     starts = [
         *([0] if numbers else []),

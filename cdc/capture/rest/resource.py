@@ -1,4 +1,4 @@
-"""What of the API is read, how its keys are put in order, and its rows in normal form.  Pure."""
+"""Resources of the API: their paths, the order of their keys, and their rows in normal form.  Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Resource:
 
 
 def key_bytes(value: Value) -> bytes:
-    """In the order of numbers, and of texts by code point.  Raises `SourceError` for what is no key."""
+    """Return bytes that sort as numbers do, and as texts by code point.  Raises `SourceError` for an invalid key."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _NUMBER + struct.pack(">Q", value + _SIGNED)
     if isinstance(value, str):
@@ -51,7 +51,7 @@ def key_bytes(value: Value) -> bytes:
 
 
 def key_value(key: bytes) -> int | str:
-    """From `key_bytes`."""
+    """Return the value from `key_bytes`."""
     if key.startswith(_NUMBER):
         (number,) = struct.unpack(">Q", key[1:])
         return int(number) - _SIGNED

@@ -1,4 +1,4 @@
-"""What is to be asked next: of all that is due, what has been due for longest.  Pure.
+"""The order of requests to the API: of the due ones, the longest due first.  Pure.
 
 A comparison under way is due again as soon as it was served, so that many of them take turns, and looks for new rows
 come between their pages.
@@ -29,7 +29,7 @@ class ScheduledRead:
 
 
 class _Times:
-    """Of one resource.  ``begun``: when the comparison under way was.  ``aside``: until when, after an error;
+    """The times of one resource.  ``begun``: when the comparison under way was.  ``aside``: until when, after an error;
     ``failed``: that was a failure, which may be the whole API's, and no refusal."""
 
     def __init__(self, resource: Resource, now: float) -> None:
@@ -84,7 +84,7 @@ class Schedule:
         times.new = times.compare = self._now()
 
     def put_aside(self, table: str, *, failed: bool) -> float:
-        """For how many seconds, after an error of this resource.  ``failed``: it was not refused."""
+        """Leave the resource out after its error; return for how many seconds.  ``failed``: it was not refused."""
         times = self._times[table]
         pause = (times.failures if failed else times.refusals).next()
         times.aside, times.failed = self._now() + pause, failed

@@ -26,12 +26,10 @@ from cdc.capture.rest.position import Progress, RestPosition
 from cdc.capture.rest.reader import ApiLookup, ResourceReader
 from cdc.capture.rest.resource import Resource
 from cdc.capture.rest.schedule import Kind, Schedule, ScheduledRead
-from cdc.model.change import Batch, Gap, Row, Value
+from cdc.model.change import Batch, Gap, Position, Row, SnapshotChange, SnapshotStore, Value
 from cdc.model.clock import Clock
 from cdc.model.column import Table
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
-from cdc.model.position import Position
-from cdc.model.snapshot_row import SnapshotChange, SnapshotStore
 
 #: What the API says of all of itself, not of the resource asked for.
 _OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -56,7 +54,7 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What a connection to the API is worked with."""
+    """The tools of a connection to the API."""
 
     client: ApiClient
     tools: Tools
@@ -188,7 +186,8 @@ class RestSource:
         return None
 
     async def _put_aside(self, table: str, error: SourceError) -> None:
-        """Only the resource that failed, if the API answers otherwise; else raises the error, which is the API's."""
+        """Leave out only the resource that failed, if the API answers otherwise; else raises the error, which is the
+        API's."""
         status = error.status if isinstance(error, ApiError) else HTTPStatus.OK
         if status in _OF_ALL:
             raise error

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from cdc.capture.slot import plan
 from cdc.capture.slot.state import Slot, SlotInstallation
 from cdc.capture.triggers.postgres_refusal import unfit_server
-from cdc.database.postgres_slot import PLUGIN, PUBLICATION
+from cdc.database.postgres_capture import PLUGIN, PUBLICATION
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import MUCH, Finding, Severity, size, span

@@ -16,7 +16,7 @@ from cdc.capture.triggers.postgres_refusal import (
     refuse_version,
 )
 from cdc.capture.triggers.postgres_render import quote
-from cdc.database.postgres_slot import PLUGIN, PUBLICATION, Identity, SlotMemory
+from cdc.database.postgres_capture import PLUGIN, PUBLICATION, Identity, SlotMemory
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 
@@ -136,7 +136,7 @@ class _Planner:
         self._identities.setdefault(table, Identity(found.identity, found.identity_index))
 
     def _full(self, table: str) -> list[str]:
-        """What gives the table the replica identity FULL; the one that it had is remembered."""
+        """Return the step that gives the table the replica identity FULL; the former one is stored."""
         self._note(table)
         whole = self._found.tables[table].identity == FULL
         return [] if whole else [sql.identity(self._found.schema, table, Identity(FULL))]
@@ -201,7 +201,7 @@ def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:
 
 
 def refuse_server(found: SlotInstallation) -> None:
-    """What is wrong with the server, the role or the names, whatever the tables."""
+    """Raise for problems of the server, the role or the names, whatever the tables."""
     server = found.server
     refuse_version(server)
     if server.wal_level != "logical":
@@ -263,7 +263,7 @@ def refuse_tables(found: SlotInstallation, names: Sequence[str]) -> None:
 
 
 def refuse_table(found: SlotInstallation, name: str) -> None:
-    """What keeps an existing table from being captured, privileges and keys aside."""
+    """Raise when an existing table cannot be captured, privileges and keys aside."""
     table = found.tables[name]
     refuse_kind(table)
     if table.unlogged:

@@ -76,7 +76,7 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
         return survey(connection, found.schema, found.memory.identities if found.memory is not None else ())
 
     def _no_replication(self) -> str:
-        """Why the consumer's account gets no replication connection; empty when it does."""
+        """Return the reason why the consumer's account gets no replication connection; empty when it does."""
         try:
             connect(self._consumer, "cdc doctor", replication="database").close()
         except psycopg.OperationalError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cdc.capture.slot.state import SlotInstallation
 from cdc.capture.triggers.postgres_render import CONSUMER, INSTALLER, consumer_select, literal, qualified, quote
-from cdc.database.postgres_slot import PUBLICATION, Identity, SlotMemory
+from cdc.database.postgres_capture import PUBLICATION, Identity, SlotMemory
 from cdc.model.column import Capture
 from cdc.sqlfile import render
 

@@ -1,4 +1,4 @@
-"""What a PostgreSQL database holds now, as far as an installer of slots must know: read, never changed."""
+"""The state of a PostgreSQL database, as far as an installer of slots must know: read, never changed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cdc.capture.triggers.postgres_state import Connection, Relation, Server, fetch, snapshot
-from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
-from cdc.database.postgres_slot import PUBLICATION, SlotMemory, slot_name
+from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER, PUBLICATION, SlotMemory, slot_name
 
 _QUERIES = "slot/queries.sql"
 

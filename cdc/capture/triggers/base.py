@@ -102,8 +102,9 @@ class Installer(ABC, Generic[C, S]):
     def _inspect(self, connection: C) -> S: ...
 
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
-        """What is missing or different, with the obstacle that the account would meet (missing privilege, error 1419).
-        Raises `InstallError` for what no account can do (no primary key, name taken), naming the tables."""
+        """Return the steps for what is missing or different, with the obstacle that the account would meet (missing
+        privilege, error 1419).  Raises `InstallError` for what no account can do (no primary key, name taken), naming
+        the tables."""
         with self._session() as connection:
             found = self._inspect(connection)
             return self._plan_install(found, within(found.tables, captures))
@@ -112,7 +113,7 @@ class Installer(ABC, Generic[C, S]):
     def _plan_install(self, found: S, captures: Sequence[Capture]) -> Plan: ...
 
     def plan_uninstall(self) -> Plan:
-        """What of ours is there: triggers first, journal last."""
+        """Return the steps that remove our objects: triggers first, journal last."""
         with self._session() as connection:
             return self._plan_uninstall(connection, self._inspect(connection))
 

@@ -32,7 +32,7 @@ _ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1360, 1050, 1304, 1359})
 
 @dataclass(frozen=True, slots=True)
 class LockPatience:
-    """How long DDL may wait for a table (and make the ERP queue behind it), and how often it tries."""
+    """The time that DDL may wait for a table (and make the ERP queue behind it), and how often it tries."""
 
     seconds: int = 2
     attempts: int = 5
@@ -174,7 +174,7 @@ def _blocker(connection: Connection[Any], table: str) -> str:
 def _take_back(
     connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, cause: CdcError, table: str | None = None
 ) -> None:
-    """What cannot be taken back now is said in the error.  ``table``: only its triggers; None: everything."""
+    """Undo; the error names what cannot be undone now.  ``table``: only its triggers; None: everything."""
     try:
         _undo(connection, before, lock_wait, table)
     except pymysql.err.MySQLError as error:

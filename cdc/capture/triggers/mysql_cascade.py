@@ -1,4 +1,4 @@
-"""Which rows of captured tables a foreign key changes without any trigger, as paths from a parent table.  Pure."""
+"""Rows of captured tables that a foreign key changes without any trigger, as paths from a parent table.  Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """From the parent's row over ``keys`` (the first references the parent) to rows, and what becomes of these."""
+    """A path from the parent's row over ``keys`` (the first references the parent) to rows, and what becomes of
+    these."""
 
     keys: tuple[ForeignKey, ...]
     effect: Effect
@@ -33,12 +34,12 @@ class Path:
 
 
 def delete_paths(parent: str, keys: Sequence[ForeignKey], captured: Collection[str]) -> list[Path]:
-    """What happens to captured rows when a row of ``parent`` is deleted."""
+    """Return the paths to captured rows that change when a row of ``parent`` is deleted."""
     return _distinct(_delete_paths(parent, keys, captured, ()))
 
 
 def update_paths(parent: str, keys: Sequence[ForeignKey], captured: Collection[str]) -> list[Path]:
-    """What happens to captured rows when the referenced columns of a row of ``parent`` change."""
+    """Return the paths to captured rows that change with the referenced columns of a row of ``parent``."""
     return _distinct(_update_paths(parent, None, keys, captured, ()))
 
 

@@ -150,7 +150,7 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
 
 
 def _drift(found: MySQLState, captures: Sequence[Capture], table: str) -> str:
-    """How a table's columns differ from those that its triggers were compiled for."""
+    """Return the differences of a table's columns from those that its triggers were compiled for."""
     capture = next((capture for capture in captures if capture.table == table), None)
     compiled = [shape for _, shape in sorted(found.shapes.items()) if shape.table == table]
     if capture is None or not compiled:

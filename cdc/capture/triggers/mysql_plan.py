@@ -299,7 +299,7 @@ def _rereads(tables: Iterable[str], targets: Mapping[str, CascadeTarget], dialec
 def _reread_steps(
     found: MySQLState, targets: Mapping[str, CascadeTarget], dialect: Dialect, changes: Sequence[Step]
 ) -> list[Step]:
-    """For tables that were announced, or lose their journal, and whose triggers need nothing."""
+    """Return the steps for tables that were announced, or lose their journal, and whose triggers need no change."""
     wanted = {*found.rereads, *(targets if found.journal_lost else ())} & targets.keys()
     noted = {sql for step in changes for sql in step.statements}
     rereads = {table: reread_of(targets[table], dialect) for table in sorted(wanted)}

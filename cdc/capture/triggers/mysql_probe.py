@@ -141,7 +141,7 @@ def _denied(connection: Connection[Any]) -> Finding | None:
 
 
 def probe_grants(schema: str) -> list[str]:
-    """What a proof takes, as GRANT statements without their end."""
+    """Return the grants that a proof takes, as GRANT statements without their end."""
     return [
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)}",
         f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)}",

@@ -39,14 +39,15 @@ class WantedTrigger:
 
     @property
     def body(self) -> str:
-        """As information_schema.TRIGGERS.ACTION_STATEMENT shows it once created."""
+        """Return the body as information_schema.TRIGGERS.ACTION_STATEMENT shows it once created."""
         return _BODY.split(self.statement, maxsplit=1)[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the text depends on besides the tables; for the switches see `cdc.capture.triggers.mysql_state.Found`.
-    ``cascades_only``: see `cdc.capture.triggers.mysql_state.Installation`."""
+    """Properties of the server on which the text depends besides the tables; for the switches see
+    `cdc.capture.triggers.mysql_state.Found`.  ``cascades_only``: see
+    `cdc.capture.triggers.mysql_state.Installation`."""
 
     flavour: Flavour
     tokens: Tokens
@@ -72,14 +73,15 @@ def statement(name: str, **parts: str) -> str:
 
 
 def shape_of(table: MySQLTable, capture: Capture) -> Shape:
-    """How this table's images must be laid out now."""
+    """Return the current shape of this table's images."""
     visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
     secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
     return Shape(table.name, visible, table.key, secrets)
 
 
 def _journal_parts(target: CascadeTarget, operation: Operation, dialect: Dialect) -> dict[str, str]:
-    """What every statement that writes the journal needs; InnoDB itself gives the token in a row-start journal."""
+    """Return the parts of every statement that writes the journal; InnoDB itself gives the token in a row-start
+    journal."""
     parts = {
         "shape": str(target.shape_id),
         "op": _code(operation, dialect),
@@ -232,7 +234,7 @@ def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Diale
 
 
 def _conditions(path: Path) -> tuple[list[str], dict[str, str]]:
-    """What joins the tables of a path, and what the columns of its last table become."""
+    """Return the conditions that join the tables of a path, and the new values of its last table's columns."""
     where: list[str] = []
     old = {column: f"OLD.{quote(column)}" for column in path.keys[0].parent_columns}
     new = {column: f"NEW.{quote(column)}" for column in path.keys[0].parent_columns}

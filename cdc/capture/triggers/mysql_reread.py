@@ -61,7 +61,7 @@ def _differs(old: Shape, new: Shape, flavour: Flavour) -> bool:
 
 
 def _written(column: Column, flavour: Flavour) -> tuple[str, str, str]:
-    """How triggers write and compare the column's values."""
+    """Return how triggers write and compare the column's values."""
     known = MySQLColumn.recorded(column)
     return column.kind, value(known, "x"), same(known, flavour, "x", "y")
 
@@ -91,7 +91,7 @@ def announce(table: str) -> str:
 
 
 def _path(table: str) -> str:
-    """Of the table's member in a JSON object."""
+    """Return the path of the table's member in a JSON object."""
     return literal("$." + orjson.dumps(table).decode())
 
 

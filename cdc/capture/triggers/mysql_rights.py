@@ -1,4 +1,4 @@
-"""What an installation needs of a MariaDB or MySQL database: what keeps it from working, and the least grants.  Pure.
+"""Requirements of an installation in a MariaDB or MySQL database: obstacles, and the least grants.  Pure.
 
 What no account can change is raised; what the connected account may not do is the plan's obstacle."""
 
@@ -75,13 +75,13 @@ def _lacks(found: MySQLState, *needed: str) -> InstallError | None:
 
 
 def _refuse_blind(found: MySQLState) -> None:
-    """Without these two the account sees neither triggers nor columns, so that no plan can be made."""
+    """Raise without these two rights: the account sees neither triggers nor columns, so that no plan can be made."""
     if not (found.rights.may("TRIGGER") and found.rights.may("SELECT")):
         raise _lacks(found, "TRIGGER", "SELECT", *_TO_INSTALL) or AssertionError("one of them is missing")
 
 
 def obstacle_of(found: MySQLState) -> InstallError | None:
-    """What keeps the connected account, as whose triggers would run, from installing."""
+    """Return the obstacle that keeps the connected account, as whose triggers would run, from installing."""
     rights = found.rights
     if lacking := _lacks(found, *_TO_INSTALL):
         return lacking

@@ -1,4 +1,4 @@
-"""What a MariaDB or MySQL database holds now, as far as an installer must know: read, never changed."""
+"""The state of a MariaDB or MySQL database, as far as an installer must know: read, never changed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _COLUMN_LIST = re.compile(r"\([^)]*\)")
 
 
 class Instrumentation(StrEnum):
-    """What the connected account reads in MySQL's performance schema about the transaction it is in."""
+    """The connected account's view of its own transaction in MySQL's performance schema."""
 
     READ = "read"
     EMPTY = "empty"  # not recorded
@@ -99,7 +99,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What the connected account may do on the whole server and in this database."""
+    """The rights of the connected account on the whole server and in this database."""
 
     account: str
     everywhere: frozenset[str] = frozenset()
@@ -264,7 +264,7 @@ def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
 
 
 def _installation(connection: Connection[Any]) -> tuple[Installation | None, frozenset[str]]:
-    """What is installed, and the tables that are to be read again."""
+    """Return the installation, and the tables to read again."""
     sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - a constant name
     found = {number: rest for number, *rest in rows(connection, sql)}
     rereads = frozenset(orjson.loads(found[REREAD_ROW][2])) if REREAD_ROW in found else frozenset[str]()
@@ -311,7 +311,7 @@ def _variable(connection: Connection[Any], name: str) -> str:
 
 
 def rights_of(connection: Connection[Any]) -> Rights:
-    """What SHOW GRANTS says of the connected account, active roles included."""
+    """Return the rights of the connected account by SHOW GRANTS, active roles included."""
     account, database = rows(connection, "SELECT CURRENT_USER(), DATABASE()")[0]
     everywhere: set[str] = set()
     here: set[str] = set()

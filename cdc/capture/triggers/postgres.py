@@ -13,7 +13,7 @@ from cdc.capture.triggers.postgres_findings import capture_findings, prove
 from cdc.capture.triggers.postgres_render import grants, qualified
 from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, reason, run_patiently, survey
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
-from cdc.database.postgres_journal import LOCK_CLASS, LOCK_CONSUMER
+from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError

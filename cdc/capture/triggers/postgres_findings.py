@@ -10,7 +10,7 @@ from cdc.capture.triggers import postgres_plan
 from cdc.capture.triggers.postgres_refusal import refuse_table, unfit_server
 from cdc.capture.triggers.postgres_render import quote
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting
-from cdc.database.postgres_journal import JOURNAL_VERSION, PROBE
+from cdc.database.postgres_capture import JOURNAL_VERSION, PROBE
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity, backlog

@@ -9,7 +9,7 @@ from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.base import Plan, Step, unread_notes
 from cdc.capture.triggers.postgres_refusal import refuse_server, refuse_tables
 from cdc.capture.triggers.postgres_state import PostgresState
-from cdc.database.postgres_journal import PROBE
+from cdc.database.postgres_capture import PROBE
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 

@@ -1,4 +1,4 @@
-"""What keeps changes of a PostgreSQL database from being captured, each with the statement that mends it.  Pure.
+"""Reasons why changes of a PostgreSQL database cannot be captured, each with the statement that fixes it.  Pure.
 
 The first half holds for triggers and for slots, the second one for triggers."""
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.postgres_state import PostgresState, Relation, Server
-from cdc.database.postgres_journal import JOURNAL_VERSION
+from cdc.database.postgres_capture import JOURNAL_VERSION
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity

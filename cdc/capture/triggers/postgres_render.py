@@ -8,7 +8,7 @@ from itertools import count
 from string import Template
 
 from cdc.capture.triggers.postgres_state import PostgresState
-from cdc.database.postgres_journal import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
+from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
 from cdc.model.column import Capture
 from cdc.sqlfile import load, render
 

@@ -1,4 +1,5 @@
-"""What both installers of PostgreSQL share: a connection whose errors are ours, steps in transactions, and taking back.
+"""Parts that both installers of PostgreSQL share: a connection whose errors are ours, steps in transactions, and taking
+back.
 
 Each step is a transaction that locks one table of the ERP at most: no deadlock with the ERP is possible, and nobody
 waits behind us for longer than one lock timeout.  When a step fails, what the steps before it made is taken back.
@@ -105,7 +106,8 @@ def reason(error: psycopg.Error) -> str:
 
 
 def script(plan: Plan, lock_seconds: float) -> str:
-    """For psql: each step a transaction of its own, so that no lock is held while waiting for the next one."""
+    """Return a script for psql: each step a transaction of its own, so that no lock is held while waiting for the next
+    one."""
     head = [f"-- {note}" for note in plan.notes]
     head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
     head += ["SET client_min_messages = warning;"]  # dropping a function tells of each trigger that goes with it
@@ -159,7 +161,7 @@ class PostgresBase(Installer[Connection, S]):
             raise
 
     def _take_back(self, connection: Connection, before: S, cause: BaseException) -> None:
-        """What cannot be taken back now is said in the error."""
+        """Undo; the error names what cannot be undone now."""
         try:
             found = self._inspect(connection)
             for step in self._restoring(found, before).steps:

@@ -1,4 +1,4 @@
-"""What a PostgreSQL database holds now, as far as an installer must know: read, never changed."""
+"""The state of a PostgreSQL database, as far as an installer must know: read, never changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg.abc import Params
 from psycopg.rows import class_row, tuple_row
 
 from cdc.capture.triggers.base import within
-from cdc.database.postgres_journal import PROBE
+from cdc.database.postgres_capture import PROBE
 from cdc.model.column import Capture, SecretPatterns
 from cdc.sqlfile import load, render
 
@@ -23,7 +23,7 @@ _QUERIES = "trigger/queries.sql"
 
 
 class Waiting(NamedTuple):
-    """What waits in the journal: ``changes``, counted up to 100,001.  ``age``: of the oldest, in seconds.  ``disk``:
+    """The content of the journal: ``changes``, counted up to 100,001.  ``age``: of the oldest, in seconds.  ``disk``:
     bytes that the journal takes.  ``consumer``: whether one is at work."""
 
     changes: int
@@ -34,8 +34,8 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What both installers read.  ``version``: as in server_version_num.  ``schema``: the session's current one, empty
-    when there is none."""
+    """The server's properties that both installers read.  ``version``: as in server_version_num.  ``schema``: the
+    session's current one, empty when there is none."""
 
     version: int
     standby: bool

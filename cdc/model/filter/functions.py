@@ -34,7 +34,7 @@ _PART: Final = re.compile(r"([0-9]*\.?[0-9]+|[0-9]+\.)(h|ms|us|µs|ns|m|s)")
 
 
 def time_of(text: str) -> Time:
-    """From a text as RFC 3339 writes it.  Raises `ValueError`."""
+    """Return the time that a text in RFC 3339 format names.  Raises `ValueError`."""
     found = _TIME.fullmatch(text)
     if found is None:
         raise ValueError
@@ -60,7 +60,7 @@ def text_of_time(time: Time) -> str:
 
 
 def span_of(text: str) -> Span:
-    """From a text such as ``1h30m`` or ``-1.5s``.  Raises `ValueError`."""
+    """Return the duration that a text such as ``1h30m`` or ``-1.5s`` names.  Raises `ValueError`."""
     sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if rest == "0":
         return Span(0)
@@ -74,7 +74,7 @@ def span_of(text: str) -> Span:
 
 
 def text_of_span(length: Span) -> str:
-    """As Go writes it: ``1h0m0s``, ``1.5s``, ``20ms``."""
+    """Return a duration as Go writes it: ``1h0m0s``, ``1.5s``, ``20ms``."""
     total = abs(length.nanoseconds)
     sign = "-" if length.nanoseconds < 0 else ""
     if total < _SECOND:

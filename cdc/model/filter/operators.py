@@ -164,7 +164,7 @@ def method(apply: Method, target: Run, argument: Run) -> Run:
 
 
 def matched(text: Any, pattern: Any, meter: Meter) -> bool:
-    """For a pattern that is computed."""
+    """Return whether a text matches a computed pattern."""
     if type(text) is not str or type(pattern) is not str:
         raise ValueError
     return computed(pattern, meter).found_in(text, meter)

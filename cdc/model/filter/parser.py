@@ -1,4 +1,4 @@
-"""From the tokens of a filter to its tree."""
+"""The parser of filters: tokens → tree."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _string(text: str, start: int, inside: int, opening: str) -> tuple[str | byt
 
 
 def _escaped(text: str, place: int, *, binary: bool) -> tuple[str | bytes, int]:
-    """What an escape means, bytes where it gives one, and where it ends."""
+    """Return the meaning of an escape, bytes where it gives one, and its end."""
     found = _ESCAPE.match(text, place)
     if found is None or (binary and found["code"]):
         raise NotAnExpression(f"unknown escape {text[place : place + 2]}", place)

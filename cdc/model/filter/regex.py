@@ -105,7 +105,7 @@ class Regex(NamedTuple):
 
 
 def computed(pattern: str, meter: Meter) -> Regex:
-    """For a pattern that is not in the text of the filter.  Raises `ValueError` for what is no regular expression,
+    """Compile a pattern that is not in the text of the filter.  Raises `ValueError` for what is no regular expression,
     and `OutOfSteps`."""
     size = size_of(pattern)
     meter.spend(size.weight * _STEPS_PER_WEIGHT)

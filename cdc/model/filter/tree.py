@@ -136,7 +136,7 @@ def size(node: Node) -> int:
 
 
 def loops(node: Node) -> int:
-    """How deep the bodies of loops are nested."""
+    """Return how deep the bodies of loops are nested."""
     if isinstance(node, Loop):
         return max(loops(node.values), 1 + max(map(loops, node.body)))
     return max(map(loops, node.children()), default=0)

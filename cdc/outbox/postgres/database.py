@@ -9,8 +9,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from psycopg import AsyncConnection
 
+from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
-from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.postgres import search
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
@@ -28,7 +28,8 @@ _ALONE: Final = "SELECT pg_catalog.pg_advisory_xact_lock(1667523328, 5)"
 
 
 class Tell(StrEnum):
-    """What the other processes are told with a commit.  ``DUE``: something may be due.  ``WRITTEN``: see the log."""
+    """The notice that the other processes get with a commit.  ``DUE``: something may be due.  ``WRITTEN``: see the
+    log."""
 
     DUE = "due"
     WRITTEN = "written"

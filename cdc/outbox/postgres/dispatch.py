@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.model.activity import counted
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
 from cdc.outbox.lanes import Lane, promote, settle
 from cdc.outbox.postgres.database import PostgresDatabase

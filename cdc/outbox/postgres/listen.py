@@ -12,8 +12,7 @@ import structlog
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.database import Tell
-from cdc.outbox.postgres.errors import sentence
-from cdc.outbox.postgres.session import CHANNEL, connect
+from cdc.outbox.postgres.session import CHANNEL, connect, sentence
 
 log = structlog.get_logger()
 

@@ -48,7 +48,7 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
-    """From ``endpoints``."""
+    """Return the endpoint of a row of ``endpoints``."""
     settings, *columns = row
     values = {**settings, **dict(zip(_COLUMNS, columns, strict=True))}
     return _ENDPOINT.validate_python({**values, "headers": json.loads(values["headers"])})

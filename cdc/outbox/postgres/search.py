@@ -1,4 +1,4 @@
-"""How the PostgreSQL outbox finds events and deliveries in a long log.
+"""Search for events and deliveries in the long log of a PostgreSQL outbox.
 
 The way is the server's to choose, but for one thing: it takes for granted that what is asked for is spread evenly, and
 walks from the newest event on to what happened long ago.  So the events of a record, of a name or of a time, and the
@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from string import Template
 from typing import Any, Final, Protocol
 
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter, label_range
-from cdc.model.pattern import check_pattern, matches
+from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter, DeliveryState, EventFilter, label_range
+from cdc.model.event import check_pattern, matches
 from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.shared import text_in_payload

@@ -13,8 +13,8 @@ from psycopg import sql
 from cdc.database.postgres_connection import connect
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.database import Row
-from cdc.outbox.postgres.errors import sentence
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
+from cdc.outbox.postgres.session import sentence
 from cdc.outbox.statements import postgres_statements
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 

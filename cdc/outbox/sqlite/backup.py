@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cdc.files import replace_durably
 from cdc.model.errors import OutboxError, UsageError
-from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.database import sentence
 
 
 def back_up(path: Path, target: Path) -> int:

@@ -1,4 +1,4 @@
-"""One SQLite connection in a thread of its own, so that the event loop never waits for a disk.
+"""One SQLite connection in a thread of its own, so that the event loop never waits for a disk; its errors as sentences.
 
 Times are stored as microseconds, lists travel as JSON.  Nothing in `SqliteDatabase` waits: a coroutine that awaits
 nothing else is finished as soon as it is started (`finished`), within the thread of the connection.
@@ -17,19 +17,53 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import OutboxError, OutboxLost
-from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.shared import Subscriber
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search
-from cdc.outbox.sqlite.errors import primary_code, sentence
 from cdc.outbox.sqlite.rows import TIMES, endpoint_from, endpoint_row, stored, with_times
 from cdc.outbox.sqlite.search import SqliteLogSearch, SqliteSearch
 from cdc.outbox.statements import sqlite_statements
+
+#: primary result code → what is wrong with the file, and how to mend it
+_SENTENCES: Final[dict[int, tuple[str, str]]] = {
+    sqlite3.SQLITE_FULL: ("has no room: the disk is full", "Free space on that disk; nothing was half-written."),
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "Find the process that holds it; then try again."),
+    sqlite3.SQLITE_LOCKED: ("is locked by another connection", "Try again."),
+    sqlite3.SQLITE_NOTADB: ("is not an SQLite database", "Name another file in [outbox] url, or move this one away."),
+    sqlite3.SQLITE_CORRUPT: (
+        "is damaged",
+        "Stop the consumer and restore the file, or salvage it with `.recover` of sqlite3.",
+    ),
+    sqlite3.SQLITE_READONLY: ("cannot be written", "Give this user write permission on the file and its folder."),
+    sqlite3.SQLITE_PERM: ("may not be used by this user", "Give this user permission on the file and its folder."),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "See that its folder exists and that this user may write there."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk failed", "See the system's log about that disk."),
+}
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without what extends it; 0 of an error that is the module's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
+    """The error to raise from ``error``.  Its own text names the operation, never a value."""
+    what, hint = _SENTENCES.get(primary_code(error), (f"refused an operation: {error}", ""))
+    return OutboxError(f"The outbox {path} {what}.", hint)
+
+
+def log_in_use(path: Path) -> OutboxError:
+    """Return the error for emptied content that is still in the write-ahead log."""
+    return OutboxError(
+        f"The payloads are emptied, but another process still reads what they were from {path}-wal.",
+        "Do the same again in a moment.",
+    )
 
 
 class SqliteDatabase(Database):
@@ -170,7 +204,7 @@ class SqliteThread:
             raise
 
     async def close(self) -> None:
-        """Also after a failed `open`, and twice."""
+        """Close, also after a failed `open`, and twice."""
         if self._executor is not None:
             await self._unchecked(self._disconnect)
             self._executor.shutdown(wait=False)

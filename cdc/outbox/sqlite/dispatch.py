@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from cdc.model.activity import counted
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
 from cdc.outbox.lanes import settle
 from cdc.outbox.relay import announce, written

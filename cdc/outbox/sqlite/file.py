@@ -14,8 +14,7 @@ from pathlib import Path
 
 from cdc.model.errors import OutboxError
 from cdc.outbox.migrate import migrate_sqlite
-from cdc.outbox.sqlite.database import SqliteDatabase
-from cdc.outbox.sqlite.errors import primary_code, sentence
+from cdc.outbox.sqlite.database import SqliteDatabase, primary_code, sentence
 
 
 def read_schema(path: Path) -> dict[str, object]:

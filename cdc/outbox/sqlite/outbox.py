@@ -22,10 +22,9 @@ from cdc.model.event import Event
 from cdc.outbox import endpoints
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.sqlite import dispatch, errors
+from cdc.outbox.sqlite import dispatch
 from cdc.outbox.sqlite.backup import copy
-from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread
-from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, log_in_use, sentence
 from cdc.outbox.sqlite.file import ProcessLock, forget_log, keep_private, migrate
 
 _CREATE: Final = "CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)"
@@ -192,7 +191,7 @@ class SqliteOutbox(DatabaseOutbox):
     async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         cancelled = await super().expunge(event_ids, now, note)
         if not await self._writer.read(forget_log):
-            raise errors.log_in_use(self._path)
+            raise log_in_use(self._path)
         return cancelled
 
 

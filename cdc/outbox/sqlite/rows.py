@@ -112,7 +112,7 @@ def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
-    """From ``endpoints``."""
+    """Return the endpoint of a row of ``endpoints``."""
     return Endpoint(
         id=row[0],
         url=row[1],
@@ -139,7 +139,7 @@ def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
 
 
 def _settings(stored: dict[str, Any]) -> dict[str, Any]:
-    """Those that were written; what an older version did not know of has its default."""
+    """Return the stored settings; one that an older version did not know has its default."""
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in stored.items() if name in _SETTINGS
     }

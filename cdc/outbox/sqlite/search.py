@@ -1,4 +1,4 @@
-"""How the SQLite outbox finds events and deliveries in a long log: by the index that narrows most, in their order.
+"""Search for events and deliveries in the long log of a SQLite outbox: by the index that narrows most, in their order.
 
 SQLite keeps no statistics here, so the way is chosen by what is asked for: an event, a record, a text, a short stretch
 of time, a rare state, a name, an endpoint, in this order; with a text or a time only if few events have it.  Everything
@@ -17,9 +17,8 @@ from itertools import islice
 from string import Template
 from typing import Any, Final
 
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter, EventFilter, label_range
-from cdc.model.pattern import check_pattern, matches
+from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter, DeliveryState, EventFilter, label_range
+from cdc.model.event import check_pattern, matches
 from cdc.outbox.database import LogSearch, Row
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import Row
-from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.database import sentence
 from cdc.outbox.sqlite.file import ProcessLock
 from cdc.outbox.sqlite.rows import converted, endpoint_from, endpoint_row, stored
 from cdc.outbox.statements import sqlite_statements

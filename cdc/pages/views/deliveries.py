@@ -13,11 +13,9 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.dispatch.request import build_request
-from cdc.model.delivery import DeliveryState, DeliveryView, LeasedDelivery
-from cdc.model.endpoint import Endpoint
+from cdc.model.delivery import TEXT_EVENTS, DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.endpoint import Endpoint, is_mail
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import TEXT_EVENTS
-from cdc.model.mail_address import is_mail
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route

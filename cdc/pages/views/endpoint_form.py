@@ -11,7 +11,7 @@ from multidict import MultiMapping
 
 from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
-from cdc.model.pattern import check_pattern, selects
+from cdc.model.event import check_pattern, selects
 from cdc.pages.page import Page
 
 if TYPE_CHECKING:

@@ -15,10 +15,9 @@ from cdc.access.model import Role
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.testing import GREETING
 from cdc.dispatch.signing import public_key, signature_of
-from cdc.model.delivery import Attempt, DeliveryState
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
 from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 from cdc.model.errors import CredentialsNotGiven, UsageError
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import StoredEvent
 from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form

@@ -8,8 +8,8 @@ from itertools import groupby
 
 from aiohttp import web
 
+from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter
 from cdc.model.errors import NotFound, UsageError
-from cdc.model.log_filter import TEXT_EVENTS, DeliveryFilter
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route

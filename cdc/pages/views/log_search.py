@@ -10,11 +10,10 @@ from http import HTTPStatus
 from typing import Final
 
 from cdc.dispatch.address import public_url
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter, EventFilter
-from cdc.model.pattern import check_pattern
+from cdc.model.event import check_pattern
 from cdc.pages.page import Page, Refused
 
 #: The fields of events, and those that deliveries have besides.

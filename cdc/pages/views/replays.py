@@ -10,9 +10,8 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.dispatch.replay import MOST_RATE, RATE, meant
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter
 from cdc.model.replay import Replayed, ReplayState
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter

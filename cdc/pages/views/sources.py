@@ -9,8 +9,8 @@ from typing import Final
 from aiohttp import web
 
 from cdc.access.model import Role
+from cdc.model.delivery import EventFilter
 from cdc.model.finding import Finding
-from cdc.model.log_filter import EventFilter
 from cdc.pages.page import Page, Route
 from cdc.pages.views.record import names
 from cdc.pages.views.statistics import statistics

@@ -11,11 +11,10 @@ import pytest
 
 from cdc.capture.binlog.inspector import BinlogInspector
 from cdc.capture.binlog.position import BinlogPosition
-from cdc.model.change import Operation
+from cdc.model.change import Operation, Position
 from cdc.model.column import Capture
 from cdc.model.errors import LogPurged, SourceUnavailable
 from cdc.model.finding import Severity
-from cdc.model.position import Position
 from support.binlog_capture import QUICK, Reading, reading
 from support.database import Database
 from support.log_reading import head

@@ -15,10 +15,9 @@ from cdc.capture.binlog.connection import LogConnection
 from cdc.capture.binlog.library import LibraryConnection
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.journal.mysql import MySQLJournal
-from cdc.model.change import Operation, RowChange
+from cdc.model.change import Operation, Position, RowChange
 from cdc.model.column import Capture
 from cdc.model.errors import LogPurged, SourceError, SourceUnavailable
-from cdc.model.position import Position
 from support.binlog_capture import CONNECTION, QUICK, Reading, binlog_source, images, reading
 from support.database import Database, fresh_database
 from support.mysql_capture import install

@@ -12,11 +12,10 @@ import pytest
 
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.journal.source import JournalSource
-from cdc.model.change import Operation, RowChange, Value
+from cdc.model.change import Operation, Position, RowChange, Value
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError, LockTimeout
 from cdc.model.finding import Repaired, Severity
-from cdc.model.position import Position
 from support.database import Database
 from support.mysql_capture import brief, drain, install, installer, run, uninstall
 from support.waiting import HANG_SECONDS

@@ -13,7 +13,7 @@ from cdc.capture.journal.database import JournalRow
 from cdc.capture.journal.postgres import BUSY, PostgresJournal
 from cdc.capture.postgres_connection import GRACE_SECONDS, PostgresConnection
 from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.database.postgres_journal import LOCK_CLASS, LOCK_IDLE
+from cdc.database.postgres_capture import LOCK_CLASS, LOCK_IDLE
 from cdc.model.change import Operation
 from cdc.model.column import Capture, ColumnKind
 from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable

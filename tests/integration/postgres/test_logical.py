@@ -16,7 +16,7 @@ from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.replication import ReplicationStream
 from cdc.capture.logical.source import LogicalSource
 from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.database.postgres_lsn import lsn_text
+from cdc.database.postgres_capture import lsn_text
 from cdc.model.change import Operation, RowChange
 from cdc.model.column import Capture
 from cdc.model.errors import SourceUnavailable

@@ -17,7 +17,7 @@ from cdc.capture.logical import replication
 from cdc.capture.logical.inspector import position_findings
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.replication import ReplicationStream
-from cdc.database.postgres_lsn import lsn_number
+from cdc.database.postgres_capture import lsn_number
 from cdc.model.change import Operation, RowChange, Transaction, Value
 from cdc.model.column import Capture
 from cdc.model.errors import LogPurged, SourceUnavailable

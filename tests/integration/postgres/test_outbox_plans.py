@@ -16,9 +16,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from cdc.database.postgres_connection import conninfo
+from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
-from cdc.model.position import Position
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
 from cdc.outbox.statements import postgres_statements

@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import pytest
 
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.event import OPERATIONS, Event
-from cdc.model.position import Position
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, at, check_order, endpoint, event, lease, outcome

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Order
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.migrate import migrations
 from cdc.outbox.postgres.migrate import ENGINE

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from cdc.model.change import Position
 from cdc.model.errors import OutboxError, PositionMoved
-from cdc.model.position import Position
 from cdc.model.worker import Census, SourceLease
 from cdc.outbox.base import Fence
 from cdc.outbox.postgres.outbox import PostgresOutbox

@@ -24,8 +24,7 @@ from cdc.dispatch.outcome_writer import Finished
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.backfill import Backfill
-from cdc.model.change import Batch
-from cdc.model.position import Position
+from cdc.model.change import Batch, Position
 from support.chaos.plan import Plan
 
 #: The component that the present task belongs to.

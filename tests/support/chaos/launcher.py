@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cdc.capture.limits
+import cdc.capture.base
 import cdc.capture.spool
 import cdc.cli.run
 import cdc.dispatch.outcome_writer
@@ -85,7 +85,7 @@ def patch_dispatch(chaos: Chaos, outcomes: list[str]) -> None:
 def patch_disk(chaos: Chaos) -> None:
     """Smaller transactions than usual go through temporary files, whose disk is full at times."""
     for name in ("JournalLimits", "LogLimits", "SlotLimits"):
-        _replace(cdc.capture.limits, name, partial(getattr(cdc.capture.limits, name), huge=HUGE, batch=BATCH))
+        _replace(cdc.capture.base, name, partial(getattr(cdc.capture.base, name), huge=HUGE, batch=BATCH))
     for kept in (cdc.capture.spool.RecordIndex, cdc.capture.spool.Spool):
         _replace(kept, "add", _checked(chaos, kept.add))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from cdc.model.activity import HOURS_KEPT, MINUTES_KEPT, Activity
+from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT, Activity
 
 
 class MemoryActivity:

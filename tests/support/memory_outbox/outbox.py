@@ -9,15 +9,12 @@ from datetime import datetime
 from heapq import nsmallest
 from pathlib import Path
 
-from cdc.model.activity import counted
 from cdc.model.audit import Note
 from cdc.model.backfill import Backfill
-from cdc.model.change import BackfillStep, Quarantined
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
+from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.event import Event, event_payload
-from cdc.model.position import Position
-from cdc.model.snapshot_row import SnapshotChange, SnapshotRow
 from cdc.model.worker import WorkerStore
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.shared import (

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import orjson
 
+from cdc.model.change import Position, SnapshotRow
 from cdc.model.delivery import Attempt, DeliveryState, DeliveryView
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.event import Event
-from cdc.model.position import Position
-from cdc.model.snapshot_row import SnapshotRow
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from support.memory_outbox.audit import MemoryAudit

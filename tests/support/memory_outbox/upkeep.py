@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from cdc.model.audit import Note
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.replay import Replayed
 from cdc.outbox.retention import Looked, sort_out
 from cdc.outbox.shared import (

@@ -15,8 +15,8 @@ from unittest import mock
 
 import structlog
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.limits import JournalLimits
 from cdc.config import Config
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper

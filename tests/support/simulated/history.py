@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from cdc.model.position import Position
+from cdc.model.change import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from cdc.capture.limits import JournalLimits
+from cdc.capture.base import JournalLimits
 from cdc.config import Config
 from cdc.model.endpoint import Endpoint
 from cdc.outbox import endpoints

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cdc.model.delivery import DeliveryState, DeliveryView
+from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView
 from cdc.model.endpoint import EndpointChange, Order
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox import endpoints, log, replay
 from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from support.simulated.consumer import SOURCE, as_in_containers, without_log

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from structlog.testing import capture_logs
 
-from cdc.access import upkeep
+from cdc.access import base
 from cdc.model.errors import OutboxUnavailable
 from support.accesses import entry, recorded
 from support.manual_clock import ManualClock
@@ -36,7 +36,7 @@ async def test_old_entries_go_now_and_every_hour() -> None:
         await store.append(entry(subject=str(number), at=clock.now() - timedelta(days=400)))
     await store.append(entry(subject="young", at=clock.now() - timedelta(days=365) + timedelta(hours=1)))
     with capture_logs() as logs:
-        running = asyncio.create_task(upkeep.keep_tidy(store, clock, stop))
+        running = asyncio.create_task(base.keep_tidy(store, clock, stop))
         assert [await store.asked.get() for _ in range(3)] == [500, 500, 200]
         assert [each.entry.subject for each in await recorded(store)] == ["young"]
         store.away = True

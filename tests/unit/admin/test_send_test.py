@@ -22,13 +22,12 @@ from cdc.dispatch.request import batch_id, build_request
 from cdc.dispatch.retry import Answer, Verdict
 from cdc.dispatch.signing import new_secret
 from cdc.facturascripts.schema import tables
-from cdc.model.delivery import Attempt, DeliveryState, DeliveryView, LeasedDelivery
+from cdc.model.change import Position
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, LeasedDelivery
 from cdc.model.endpoint import PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Severity
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.outbox.base import OutboxStore
 from cdc.runtime.outboxes import open_outbox
 from support.dispatching import endpoint, event

@@ -11,9 +11,8 @@ import pytest
 from cdc.access.model import AuditFilter, Scope
 from cdc.capture import estimate
 from cdc.model.backfill import BackfillState
-from cdc.model.change import BackfillStep, Batch
+from cdc.model.change import BackfillStep, Batch, Position
 from cdc.model.connection import ConnectionInfo
-from cdc.model.position import Position
 from support.managing import API, Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint

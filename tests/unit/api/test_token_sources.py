@@ -11,8 +11,7 @@ import pytest
 from cdc.access.model import Scope
 from cdc.capture import estimate
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from support.managing import API, Answered, Managed, managing
 from support.tenants import BACKFILLS, SOURCES, shared_outbox
 

@@ -11,14 +11,13 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.database import JournalPage, JournalPosition, JournalRow
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.limits import JournalLimits
 from cdc.capture.pages import PageRequest
-from cdc.model.change import Batch, Operation, Row, RowChange
+from cdc.model.change import Batch, Operation, Position, Row, RowChange
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Repaired
-from cdc.model.position import Position
 from support.memory_journal import MemoryJournal
 from support.waiting import HANG_SECONDS
 

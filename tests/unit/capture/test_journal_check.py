@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.limits import JournalLimits
 from cdc.model.change import Operation
 from cdc.model.errors import CdcError, InstallError
 from cdc.model.finding import Repaired

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.database import NO_MARKER, JournalPosition, Marker, TransactionHead
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.limits import JournalLimits
-from cdc.model.change import Batch, Operation
+from cdc.model.change import Batch, Operation, Position
 from cdc.model.errors import SourceUnavailable
 from cdc.model.finding import Repaired
-from cdc.model.position import Position
 from support.memory_journal import MemoryJournal
 from support.waiting import HANG_SECONDS
 

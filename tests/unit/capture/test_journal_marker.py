@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.journal.database import MOVED, JournalPosition, Marker
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.limits import JournalLimits
-from cdc.model.change import Batch, Operation
+from cdc.model.change import Batch, Operation, Position
 from cdc.model.errors import OutboxOutdated
-from cdc.model.position import Position
 from support.memory_journal import MemoryJournal
 from support.waiting import HANG_SECONDS
 

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from cdc.capture.base import Source
 from cdc.capture.journal.database import JournalPosition
-from cdc.capture.move.position import CaptureMode
-from cdc.capture.move.source import Bridge, Mark, MovingSource
-from cdc.model.position import Position
+from cdc.capture.moving import Bridge, CaptureMode, Mark, MovingSource
+from cdc.model.change import Position
 
 
 class _Journal:

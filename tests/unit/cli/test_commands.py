@@ -21,12 +21,11 @@ from cdc.admin.findings import endpoint_findings
 from cdc.capture import estimate
 from cdc.cli.asynchronous import opened
 from cdc.config import default_toml, load_config
-from cdc.model.change import Operation, Quarantined
+from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.finding import Finding, Severity
-from cdc.model.position import Position
 from cdc.outbox.secret_box import new_key
 from cdc.runtime.outboxes import open_outbox
 from support.cli_events import stored_event

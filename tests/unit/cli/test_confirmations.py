@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from cdc.cli import output
 from cdc.cli.app import cdc
 from cdc.model.backfill import Backfill
-from cdc.model.change import Operation, Quarantined
-from cdc.model.position import Position
+from cdc.model.change import Operation, Position, Quarantined
 from cdc.outbox.base import OutboxStore
 from support.cli_log import NOW, fill, on_outbox
 from support.outboxes import endpoint, event, store

@@ -12,9 +12,9 @@ import pytest
 import trustme
 
 from cdc.config import load_config
+from cdc.model.change import Position
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.model.position import Position
 from cdc.runtime.outboxes import open_outbox
 from support.outboxes import NOW, event
 

@@ -14,9 +14,8 @@ from cdc.cli import output
 from cdc.cli.log_filter import moment
 from cdc.cli.replay import run_plan
 from cdc.dispatch.replay import ReplayPlan
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter
 from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox

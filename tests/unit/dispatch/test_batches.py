@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 from cdc.dispatch.request import WebhookRequest, batch_id
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.scheduler import WAITING
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange
-from cdc.model.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS

@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 from cdc.dispatch.dispatcher import YIELD, Dispatcher, DispatchSettings
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.model.delivery import DeliveryState, LeasedDelivery
+from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery
 from cdc.model.endpoint import EndpointChange, PayloadFormat
-from cdc.model.log_filter import DeliveryFilter
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS

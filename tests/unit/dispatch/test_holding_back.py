@@ -13,9 +13,8 @@ from cdc.dispatch.dispatcher import FORWARD, POLL
 from cdc.dispatch.flow_control import FIRST_PROBE, LAST_PROBE, LEAST_RESULTS
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.model.delivery import DeliveryState, DeliveryView, Held, Hold, LeasedDelivery
+from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView, Held, Hold, LeasedDelivery
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
-from cdc.model.log_filter import DeliveryFilter
 from cdc.model.observer import Observer
 from support.dispatching import endpoint, event
 from support.manual_clock import START, ManualClock

@@ -10,10 +10,9 @@ from cdc.demo.receiver import Received, receiver_app
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
+from cdc.model.change import Position
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import DeliveryState
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.http_servers import served

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.model.position import Position
+from cdc.model.change import Position
 from support.simulated.history import Change, Delivery, History, Promise, Request
 from support.simulated.judge import Rules, judge
 

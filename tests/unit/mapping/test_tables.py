@@ -14,7 +14,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from cdc.model.change import Transaction
 from cdc.model.errors import ConfigError
-from cdc.model.pattern import matches
+from cdc.model.event import matches
 from cdc.runtime.survey import coverage
 from support.row_changes import insert
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdc.dispatch.address import EgressPolicy, check_url, public_url
+from cdc.model.endpoint import MOST_RECIPIENTS, is_mail, recipients
 from cdc.model.errors import UsageError
-from cdc.model.mail_address import MOST_RECIPIENTS, is_mail, recipients
 
 MAIL = EgressPolicy(mail=True)
 

@@ -9,8 +9,8 @@ import pytest
 
 from cdc.dispatch.flow_control import TokenBucket
 from cdc.model.clock import SystemClock
+from cdc.model.endpoint import check_rate, usable_rate
 from cdc.model.errors import UsageError
-from cdc.model.rate import check_rate, usable_rate
 
 IMPOSSIBLE = [1e-300, 5e-324, 1e-4, 1e300, float("inf"), float("nan"), -1.0]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cdc.model.delivery import DeliveryFilter
 from cdc.model.errors import OutboxError
-from cdc.model.log_filter import DeliveryFilter
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.upkeep import Retention

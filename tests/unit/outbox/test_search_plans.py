@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.errors import UsageError
-from cdc.model.log_filter import DeliveryFilter, EventFilter
 from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search as sqlite_search

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.dispatch.signing import new_secret
+from cdc.model.change import Position
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.errors import ConfigError, OutboxError
-from cdc.model.position import Position
 from cdc.outbox.secret_box import PLAIN, SEALED, SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import at, endpoint, event, lease, store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc.model.errors import OutboxError
-from cdc.outbox.sqlite.errors import sentence
+from cdc.outbox.sqlite.database import sentence
 
 PATH = Path("cdc.db")
 

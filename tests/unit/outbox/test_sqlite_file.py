@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from cdc.model.change import Position
+from cdc.model.delivery import DeliveryFilter
 from cdc.model.errors import OutboxError, OutboxLost
-from cdc.model.log_filter import DeliveryFilter
-from cdc.model.position import Position
 from cdc.outbox.base import Stored
 from cdc.outbox.migrate import migrations
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread

@@ -12,10 +12,9 @@ import pytest
 from cdc.access.model import AuditFilter
 from cdc.capture import estimate
 from cdc.model.backfill import Backfill, BackfillState
-from cdc.model.change import BackfillStep, Batch
+from cdc.model.change import BackfillStep, Batch, Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceUnavailable
-from cdc.model.position import Position
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox

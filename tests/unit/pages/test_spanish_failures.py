@@ -10,7 +10,7 @@ from html import unescape
 
 import trustme
 
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter
 from support.browsing import Visitor, visiting
 from support.http_faults import Behaviour, answer, hangs, read_request, receiver, refusing, resets, says
 from support.managing import managing

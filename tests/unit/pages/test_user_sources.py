@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from cdc.access.model import AuditFilter, Role
-from cdc.model.log_filter import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter
 from cdc.pages.application import routes
 from cdc.pages.page import Route
 from support.browsing import Visitor, visiting

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from cdc.model.change import Position
 from cdc.model.errors import OutboxError, SourceUnavailable
 from cdc.model.event import Event
-from cdc.model.position import Position
 from cdc.outbox.base import StoredEvent
 from cdc.web.alarm import Alarm
 from cdc.web.monitor import INTERVAL

@@ -6,10 +6,9 @@ import pytest
 
 from cdc.capture.logical.position import HugePart, LogicalPosition
 from cdc.capture.position import Reread
-from cdc.database.postgres_lsn import lsn_number, lsn_text
-from cdc.database.postgres_slot import Identity, SlotMemory, slot_name
+from cdc.database.postgres_capture import Identity, SlotMemory, lsn_number, lsn_text, slot_name
+from cdc.model.change import Position
 from cdc.model.errors import SourceError
-from cdc.model.position import Position
 
 
 def test_a_position_comes_back_as_it_was() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.capture.rest.guard import BAN_SECONDS, BanGuard, GuardState, Withheld
-from cdc.model.snapshot_row import RefusalStore
+from cdc.model.change import RefusalStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox

@@ -12,11 +12,10 @@ from cdc.capture.rest.guard import BanGuard, Withheld
 from cdc.capture.rest.inspector import ApiInspector
 from cdc.capture.rest.resource import Resource
 from cdc.facturascripts.schema import resources as resources_of
-from cdc.model.change import Batch
+from cdc.model.change import Batch, Position
 from cdc.model.errors import ApiError, PositionMoved, SourceError
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Severity
-from cdc.model.position import Position
 from support.facturascripts_api import TOKEN, Api, serving
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import NOW

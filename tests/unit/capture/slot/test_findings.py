@@ -8,7 +8,7 @@ import pytest
 
 from cdc.capture.slot.findings import findings, size
 from cdc.capture.slot.state import PublishedTable, Slot, SlotInstallation, SlotServer
-from cdc.database.postgres_slot import Identity, SlotMemory
+from cdc.database.postgres_capture import Identity, SlotMemory
 from cdc.model.column import Capture
 from cdc.model.finding import Finding, Severity
 

@@ -20,7 +20,7 @@ from cdc.capture.triggers.postgres_state import (
     PostgresTrigger,
     Waiting,
 )
-from cdc.database.postgres_journal import JOURNAL_VERSION
+from cdc.database.postgres_capture import JOURNAL_VERSION
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity

@@ -1,5 +1,5 @@
-"""What installer and consumer share about capture from PostgreSQL's log: names, and what the installer remembers.
-Pure."""
+"""Definitions that installer and consumer share on PostgreSQL: version and locks of the journal, places in the log, and
+names and notes of capture from it.  Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+#: Of the journal's tables and functions; the consumer refuses another one.
+JOURNAL_VERSION = 1
+#: The two-part advisory lock keys: "cdc", and what for.
+LOCK_CLASS = 0x63646300
+LOCK_CONSUMER = 1
+LOCK_IDLE = 2
+#: The table of ours whose triggers prove that changes are captured.
+PROBE = "cdc_probe"
+
+
+def lsn_text(number: int) -> str:
+    """Return the text of a pg_lsn as PostgreSQL writes and reads it."""
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
+
+
+def lsn_number(text: str) -> int:
+    """Raises ValueError."""
+    high, slash, low = text.partition("/")
+    if not slash:
+        raise ValueError(text)
+    return (int(high, 16) << 32) + int(low, 16)
+
 
 #: Shown to the DBA in pg_stat_activity for whoever reads the slot.
 APPLICATION = "cdc consumer"
@@ -31,7 +54,7 @@ def slot_name(database: str) -> str:
 
 
 def options(publication: str) -> str:
-    """Of START_REPLICATION."""
+    """Return the options of START_REPLICATION."""
     return f"proto_version '1', publication_names '\"{publication}\"'"
 
 
@@ -45,8 +68,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SlotMemory:
-    """What uninstalling needs, kept as the publication's comment: the schema of the tables, and the replica identity
-    that each had before."""
+    """The data that uninstalling needs, stored as the publication's comment: the schema of the tables, and the replica
+    identity that each had before."""
 
     schema: str
     identities: Mapping[str, Identity]

@@ -1,4 +1,4 @@
-"""A source whose way to capture may be changed while the ERP writes: nothing lost, nothing told twice.
+"""A source whose capture mode may be changed while the ERP writes: nothing lost, nothing emitted twice.
 
 The position in the outbox says which way was used last.  When the configuration names the other one, the source moves:
 
@@ -16,18 +16,65 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
 
+import orjson
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills, Source
 from cdc.capture.journal.database import MOVED, JournalPosition
-from cdc.capture.move.position import CaptureMode, Overlap, captured, read_position
-from cdc.model.change import Batch, Row, Transaction, Value
+from cdc.model.change import Batch, Position, Row, Transaction, Value
 from cdc.model.column import Table
-from cdc.model.errors import SourceUnavailable
-from cdc.model.position import Position
+from cdc.model.errors import SourceError, SourceUnavailable
+
+
+class CaptureMode(Enum):
+    """The way in which changes are captured: by triggers that fill a journal, or out of the server's own log."""
+
+    JOURNAL = "journal"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The log is read from ``log`` on; up to ``until`` it may tell of transactions that the journal told of already:
+    those are the ``seen``, by name."""
+
+    log: Position
+    seen: tuple[str, ...]
+    until: Position
+
+    def dump(self) -> Position:
+        return Position(orjson.dumps({"overlap": [self.log, self.seen, self.until]}).decode())
+
+
+def captured(position: Position | None) -> Position | None:
+    """None for one that was written by a source which only compares: it names no place that these ways know."""
+    return None if position is not None and position.startswith('{"rest":') else position
+
+
+def read_position(position: Position) -> CaptureMode | Overlap:
+    """The way that wrote it.  Raises `SourceError` when none did."""
+    try:
+        fields: dict[str, Any] = orjson.loads(position)
+        if "overlap" in fields:
+            log, seen, until = fields["overlap"]
+            return Overlap(log, tuple(seen), until)
+    except (ValueError, TypeError) as error:
+        raise SourceError("The position in the outbox was not written by a source of this program.") from error
+    if "done" in fields:
+        return CaptureMode.JOURNAL
+    return CaptureMode.LOG
+
+
+def log_part(position: Position | None) -> Position | None:
+    """The position of the log; None when it is the journal that is read."""
+    stands = CaptureMode.JOURNAL if position is None else read_position(position)
+    if isinstance(stands, Overlap):
+        return stands.log
+    return position if stands is CaptureMode.LOG else None
 
 
 class Mark(NamedTuple):
@@ -46,7 +93,7 @@ class Bridge(Protocol):
         ...
 
     async def mark(self) -> Mark:
-        """Where the log ends now."""
+        """Return the end of the log."""
         ...
 
     def passed(self, position: Position, mark: Position) -> bool:
@@ -58,11 +105,11 @@ class Bridge(Protocol):
         ...
 
     def journal_names(self, position: Position) -> tuple[str, ...]:
-        """Of a batch of the journal: the names of its transactions, as `log_names` gives them."""
+        """Return the names of the transactions in a batch of the journal, as `log_names` gives them."""
         ...
 
     def log_names(self, transaction: Transaction) -> tuple[str, ...]:
-        """What triggers called a transaction that the log tells of; nothing when they did not see it."""
+        """Return the triggers' names of a transaction in the log; none when they did not see it."""
         ...
 
     async def forget(self, transactions: Sequence[Transaction]) -> None:
@@ -236,7 +283,7 @@ class MovingSource:
         yield Batch((), Overlap(begin, tuple(dict.fromkeys(seen)), until).dump())
 
     async def _left(self, mark: Mark) -> set[str] | None:
-        """What waits in the journal, once all that the log holds before the mark can be seen there."""
+        """Return the transactions in the journal, once all that the log holds before the mark can be seen there."""
         if not await mark.settled():
             return None
         waiting = await self._bridge.waiting(_MOST_SEEN)

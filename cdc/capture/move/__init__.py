@@ -1,1 +1,0 @@
-"""Moves from one capture mode to another while the ERP writes."""
