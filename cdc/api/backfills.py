@@ -121,7 +121,7 @@ OPERATIONS = (
         "POST",
         "/backfills",
         "beginBackfill",
-        "Send the rows of a table that were there before, as events `….existing`.",
+        "Send the rows of a table that were there before, as events `*.existing`.",
         Scope.MANAGE,
         _begin,
         answer=BackfillResource,
@@ -129,7 +129,7 @@ OPERATIONS = (
         status=HTTPStatus.ACCEPTED,
         tag=_TAG,
         problems=(HTTPStatus.BAD_GATEWAY,),
-        description="It goes on while its source is captured; those of one source, one after the other.",
+        description="It continues while its source is captured; those of one source run one after the other.",
     ),
     ApiOperation(
         "GET",

@@ -69,7 +69,7 @@ COMMANDS = {
     "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
     "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
     "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
-    "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (….existing)."),
+    "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (*.existing)."),
     "quarantine": ("cdc.cli.quarantine:quarantine", "Show, reread and remove changes that were skipped."),
     "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
     "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),

@@ -76,7 +76,7 @@ def backfill(
     as_json: bool,
     **changes: tuple[str, ...],
 ) -> None:
-    """Send existing rows as events (….existing).
+    """Send existing rows as events (*.existing).
 
     The events go to endpoints that name them (invoice.existing or *.existing; invoice.* does not), or only to the one
     of --endpoint.  An event never holds an older state of its row than an event sent before.

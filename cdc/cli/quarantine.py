@@ -71,7 +71,7 @@ def show(session: CommandSession, change_id: str, as_json: bool) -> None:
 def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) -> None:
     """Send the records of skipped changes as they are now.
 
-    As events ….existing.  `cdc run` reads the rows; cdc backfill --list shows the progress.
+    As events *.existing.  `cdc run` reads the rows; cdc backfill --list shows the progress.
     """
     config = quiet_configuration(session)
 

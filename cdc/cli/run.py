@@ -36,8 +36,8 @@ log = structlog.get_logger(__name__)
     "--role",
     type=click.Choice(list(ProcessRole), case_sensitive=False),
     default=ProcessRole.ALL,
-    show_default="all",
-    help="What this process does: capture changes, dispatch webhooks, or both.",
+    show_default=False,
+    help="What this process does: capture changes, dispatch webhooks, or both [all].",
 )
 @pass_session
 def run(session: CommandSession, role: ProcessRole) -> None:

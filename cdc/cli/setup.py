@@ -39,7 +39,7 @@ _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
 @click.option(
     "--unit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a systemd unit there."
 )
-@click.option("--yes", is_flag=True, help="Ask nobody: what is not given is as recommended.")
+@click.option("--yes", is_flag=True, help="Do not ask: use what is recommended.")
 @pass_session
 def setup(
     session: CommandSession,

@@ -149,7 +149,7 @@ def remove(session: CommandSession, name: str, yes: bool) -> None:
 def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: bool) -> None:
     """Turn two-factor sign-in on, and print the app's key.
 
-    It is shown this once.  All sessions of the user end.
+    The key is shown only once.  All sessions of the user end.
     """
     config = quiet_configuration(session)
     present = with_accounts(config, lambda accounts: accounts.user(name))
