@@ -5,8 +5,9 @@ On empty tables, where a planner is most tempted, and on full ones.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from string import Template
 from typing import Any
@@ -23,8 +24,10 @@ from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
 from cdc.outbox.statements import postgres_statements
 from cdc.sqlfile import load
-from support.database import Database
+from support.database import Database, fresh_database
 from support.outboxes import NOW, endpoint, event, finish, lease
+from support.server import Spec
+from support.servers import KeeperClient, shared_server
 
 #: tables with few rows, which any statement may walk
 FEW = {"endpoint", "replay", "backfill", "quarantine"}
@@ -121,21 +124,27 @@ def walked(step: dict[str, Any]) -> str | None:
     return None
 
 
-@pytest.fixture(params=["empty", "full"])
-async def planner(request: pytest.FixtureRequest, postgres_db: Database) -> AsyncIterator[Planner]:
-    outbox = PostgresOutbox(postgres_db.info)
+@pytest.fixture(scope="module", params=["empty", "full"])
+def planner(request: pytest.FixtureRequest, keeper: KeeperClient) -> Iterator[Planner]:
+    """For all tests of the module: `EXPLAIN` changes nothing."""
+    with fresh_database(shared_server(keeper, Spec("postgresql")), erp=False) as database:
+        asyncio.run(_prepare(database, full=request.param == "full"))
+        planner = Planner(database.info)
+        yield planner
+        planner.close()
+
+
+async def _prepare(database: Database, *, full: bool) -> None:
+    outbox = PostgresOutbox(database.info)
     await outbox.open()
-    if request.param == "full":
+    if full:
         await outbox.add_endpoint(endpoint())
         await outbox.store("main", Position("p"), [event(n) for n in range(1, 2001)], {}, NOW)
         for _ in range(19):
             await finish(outbox, *await lease(outbox, limit=100))
         await lease(outbox, limit=10)
-        postgres_db.execute("ANALYZE")
+        database.execute("ANALYZE")
     await outbox.close()
-    planner = Planner(postgres_db.info)
-    yield planner
-    planner.close()
 
 
 def test_no_statement_walks_a_table(planner: Planner) -> None:
