@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from cdc.database.postgres_connection import connect_async, shut_down
+from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 
@@ -124,8 +124,7 @@ def _may_quote_values(error: psycopg.Error) -> bool:
 
 def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
     where = info.describe()
-    text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    reason = text.strip().rstrip(".")
+    reason = own_words(error)
     if isinstance(error, errors.InsufficientPrivilege):
         return SourceError(f"{where}: {reason}.", "cdc grants prints what the account needs.")
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):

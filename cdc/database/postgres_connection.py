@@ -32,6 +32,14 @@ _LIVENESS: dict[str, str] = {
 }
 
 
+def own_words(error: psycopg.Error) -> str:
+    """Return the server's own sentence, or libpq's without its explanations, which are indented, and without the
+    address.  Neither ever has a password or a query's values."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+    text = error.diag.message_primary or (lines or [type(error).__name__])[-1].rpartition(" failed: ")[2]
+    return text.strip().rstrip(".")
+
+
 def connect(info: ConnectionInfo, application: str, **more: str) -> psycopg.Connection[Any]:
     """Return a connection in autocommit mode.  ``more``: further parameters of libpq.  Raises `psycopg.Error`."""
     connection = psycopg.connect(conninfo(info, application, **more), autocommit=True)

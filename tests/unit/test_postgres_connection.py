@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
+import psycopg
 import pytest
 
-from cdc.database.postgres_connection import conninfo, libpq_parameters
+from cdc.database.postgres_connection import conninfo, libpq_parameters, own_words
 from cdc.model.connection import ConnectionInfo, Engine, Tls
 
 INFO = ConnectionInfo(Engine.POSTGRESQL, "erp", "fs", "it's secret")
@@ -38,3 +41,19 @@ def test_tls_files() -> None:
 def test_sockets_win(socket: str, host: str, port: str) -> None:
     parameters = libpq_parameters(ConnectionInfo(Engine.POSTGRESQL, "erp", "fs", socket=socket), "cdc")
     assert (parameters["host"], parameters["port"]) == (host, port)
+
+
+def test_a_refused_connection_is_told_in_the_systems_words() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(psycopg.OperationalError) as refused:
+            psycopg.connect(host="127.0.0.1", port=taken.getsockname()[1], user="fs", dbname="erp")
+    assert own_words(refused.value) == "Connection refused"
+
+
+def test_explanations_of_libpq_are_left_out() -> None:
+    error = psycopg.OperationalError(
+        "consuming input failed: server closed the connection unexpectedly\n"
+        "\tThis probably means the server terminated abnormally\n\tbefore or while processing the request.\n"
+    )
+    assert own_words(error) == "server closed the connection unexpectedly"

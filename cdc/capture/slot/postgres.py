@@ -12,9 +12,9 @@ from cdc.capture.slot.findings import findings
 from cdc.capture.slot.render import grants
 from cdc.capture.slot.state import SlotInstallation, inspect
 from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, reason, run_patiently, survey
+from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_patiently, survey
 from cdc.capture.triggers.postgres_state import Connection
-from cdc.database.postgres_connection import connect
+from cdc.database.postgres_connection import connect, own_words
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LockTimeout
@@ -80,7 +80,7 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
         try:
             connect(self._consumer, "cdc doctor", replication="database").close()
         except psycopg.OperationalError as error:
-            return reason(error)
+            return own_words(error)
         return ""
 
     def _restoring(self, found: SlotInstallation, before: SlotInstallation) -> Plan:

@@ -11,9 +11,10 @@ from cdc.capture.triggers import postgres_findings, postgres_plan
 from cdc.capture.triggers.base import Hiding, Plan, Step, hide_nothing, require_proof, within
 from cdc.capture.triggers.postgres_findings import capture_findings, prove
 from cdc.capture.triggers.postgres_render import grants, qualified
-from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, reason, run_patiently, survey
+from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_patiently, survey
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
+from cdc.database.postgres_connection import own_words
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError
@@ -99,7 +100,7 @@ class PostgresInstaller(PostgresBase[PostgresState]):
                 if not step.table or connection.broken:
                     raise
                 failed[step.table] = (
-                    error if isinstance(error, InstallError) else InstallError(f"{step.title}: {reason(error)}.")
+                    error if isinstance(error, InstallError) else InstallError(f"{step.title}: {own_words(error)}.")
                 )
             else:
                 done.append(step.title)

@@ -20,7 +20,7 @@ from psycopg import errors
 from cdc.capture.triggers.base import Installer, Plan, Progress, S, Step
 from cdc.capture.triggers.postgres_render import qualified
 from cdc.capture.triggers.postgres_state import Connection
-from cdc.database.postgres_connection import connect
+from cdc.database.postgres_connection import connect, own_words
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import NO_KEY, SurveyedTable
@@ -45,7 +45,7 @@ def session(info: ConnectionInfo) -> Iterator[Connection]:
         connection = connect(info, "cdc installer")
     except psycopg.OperationalError as error:
         raise SourceUnavailable(
-            f"No connection to {info.describe()}: {reason(error)}.",
+            f"No connection to {info.describe()}: {own_words(error)}.",
             "Is the server up, are the account and address right?",
         ) from error
     try:
@@ -53,11 +53,11 @@ def session(info: ConnectionInfo) -> Iterator[Connection]:
             yield connection
     except errors.InsufficientPrivilege as error:
         raise InstallError(
-            f"{info.describe()}: {reason(error)}.", "cdc grants prints what the account needs."
+            f"{info.describe()}: {own_words(error)}.", "cdc grants prints what the account needs."
         ) from error
     except psycopg.Error as error:
         kind = SourceUnavailable if connection.broken else InstallError
-        raise kind(f"{info.describe()}: {reason(error)}.") from error
+        raise kind(f"{info.describe()}: {own_words(error)}.") from error
 
 
 def run_patiently(connection: Connection, step: Step, schema: str, lock_wait: LockWait) -> None:
@@ -97,12 +97,6 @@ def lock_timeout(connection: Connection, step: Step, schema: str, tries: int) ->
         f"{what}; connection {pid} ({holder}) has had a transaction open for {age:.0f} s.",
         f"Let it finish, or end it with SELECT pg_terminate_backend({pid}); then run the command again.",
     )
-
-
-def reason(error: psycopg.Error) -> str:
-    """The server's own sentence, or the last line of libpq's; neither ever has a password or a query's values."""
-    text = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return text.strip().rstrip(".")
 
 
 def script(plan: Plan, lock_seconds: float) -> str:

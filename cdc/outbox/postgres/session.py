@@ -15,7 +15,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from cdc.database.postgres_connection import connect_async, shut_down
+from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.postgres.database import PostgresDatabase
@@ -52,7 +52,7 @@ def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
     what = _SENTENCES.get(state) or _SENTENCES.get(state[:2])
     if what is not None:
         return OutboxError(f"{where} {what[0]}.", what[1])
-    reason = (error.diag.message_primary or _last_line(error)).strip().rstrip(".")
+    reason = own_words(error)
     if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
         if refused := _refusal(reason):
             return OutboxError(f"{where} {refused[0]}.", refused[1])
@@ -65,10 +65,6 @@ def _refusal(reason: str) -> tuple[str, str] | None:
     if "authentication failed" in reason or "no pg_hba.conf entry" in reason or "no password supplied" in reason:
         return _SENTENCES["28"]
     return _SENTENCES["3D"] if reason.endswith("does not exist") and "database" in reason else None
-
-
-def _last_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 P = ParamSpec("P")
