@@ -29,7 +29,17 @@ from cdc.cli.endpoint_show import (
 )
 from cdc.cli.log_json import attempt_as_json
 from cdc.cli.loss import endpoint_removal, secret_rotation
-from cdc.cli.output import confirm_loss, echo, json_option, print_fields, print_json, print_table, say, yes_option
+from cdc.cli.output import (
+    confirm_loss,
+    echo,
+    fitting,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    yes_option,
+)
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -92,7 +102,7 @@ def add(
         return
     mail = is_mail(made.url)  # which is not signed
     print_fields([("id", made.id), *([] if mail else [revealed(made)])])
-    say(f"Added: {', '.join(made.events)} to {made.url}.")
+    say(fitting(f"Added: {', '.join(made.events)} to {made.url}.", "  ", err=True))
     if not mail:
         say_revealed(made)
 

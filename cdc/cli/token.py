@@ -74,7 +74,7 @@ def add(
         print_json(_as_json(made) | {"token": text})
         return
     print_fields([("id", made.id), ("token", text)])
-    say("Keep the token: it is not shown again.  Programs send it as  Authorization: Bearer cdct_…")
+    say("Keep the token: it is not shown again.  Programs send it in a header:\nAuthorization: Bearer cdct_…")
 
 
 @token.command("list")
