@@ -74,7 +74,9 @@ async def event(page: Page) -> web.StreamResponse:
 async def catalogue(page: Page) -> web.StreamResponse:
     wanted, text = page.query("q").lower(), page.language.text
     every = page.admin.events.event_types()
-    kinds = [kind for kind in every if wanted in f"{kind.name} {kind.table} {text(kind.when)}".lower()]
+    kinds = [
+        each for each in every if wanted in f"{each.name} {each.table} {text(each.title)} {text(each.when)}".lower()
+    ]
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     return page.render("catalogue.html", groups=groups, wanted=page.query("q"))
 

@@ -146,3 +146,9 @@ async def test_events_are_found_by_code_name_record_and_time_as_deliveries_are()
                 assert found == ["1"], (path, query)
             assert (await bob.get(f"{path}?text=talleres")).status == 403
             assert 'name="text"' not in (await bob.get(path)).text
+
+
+async def test_the_catalogue_is_searched_by_what_people_call_a_record(visitor: Visitor) -> None:
+    found = (await visitor.get("/catalogue?q=albarán", headers={"Accept-Language": "es"})).text
+    assert 'href="/catalogue/delivery_note.created"' in found
+    assert "invoice.created" not in found
