@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -33,7 +34,9 @@ from cdc.pages.session_auth import SessionAuth, Visitor
 _HELP: Final = "https://github.com/facturascripts-cdc/facturascripts-cdc/tree/main/docs"
 
 
+@cache
 def environment() -> Environment:
+    """Return the templates: one set in a process, each compiled when it is first shown."""
     loader = PackageLoader("cdc.pages", "templates")
     made = Environment(
         loader=loader,

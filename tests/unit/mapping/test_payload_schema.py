@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from cdc.facturascripts.schema import specs, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.schema import EventType, event_types
+from cdc.model import column
 from cdc.model.column import Column, ColumnKind, Table
 
 _CATALOGUE = load_catalogue()
@@ -109,3 +110,14 @@ def test_every_table_of_facturascripts_has_columns_and_a_key() -> None:
     assert all(table.columns and table.key for table in tables().values())
     assert all(table.column(name) for table in tables().values() for name in table.key)
     assert set(tables()) >= {capture.table for capture in _CATALOGUE.captures()}
+
+
+def test_patterns_of_secret_columns_are_matched_once_for_each_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of event types is made by each start of the page and by many commands."""
+    _by_name()
+
+    def matched_again(*_arguments: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(column, "matches", matched_again)
+    assert _by_name().keys() == _TYPES.keys()
