@@ -53,6 +53,14 @@ def test_proof_succeeds_and_leaves_no_row(db: Database) -> None:
     assert len(drain(db)) == 1
 
 
+def test_proof_on_mysql_takes_a_connection_for_each_table_cache(own_server: Callable[..., Database]) -> None:
+    """The tests' servers have two of them; this is MySQL's default."""
+    db = own_server("mysql", "--table-open-cache-instances=16")
+    db.execute(ITEM)
+    (finding,) = proved(install(db, "item"))
+    assert (finding.severity, "on 17 connections" in finding.detail) == (Severity.OK, True)
+
+
 def test_uninstalling_removes_the_probe(db: Database) -> None:
     db.execute(ITEM)
     there = install(db, "item")
