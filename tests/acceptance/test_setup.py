@@ -151,6 +151,7 @@ def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, s
                     message = f"It asks nothing more, and does not end:\n{seen}"
                     raise AssertionError(message)
                 seen += terminal.read(4096).decode(errors="replace")
+                interrupted = interrupted and "Stopped at" not in seen[answered:]  # another would end its exit
                 # a text may come in parts: it is a question when nothing follows its colon
                 asked = seen[answered:] if seen.endswith(": ") else ""
                 if question := next((each for each in left if left[each] and each in asked), None):
