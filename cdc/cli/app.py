@@ -64,6 +64,7 @@ COMMANDS = {
     "grants": ("cdc.cli.trigger:grants", "Print the GRANTs that the database accounts need."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
+    "worker": ("cdc.cli.worker:worker", "Show which process reads which source, and empty one."),
     "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
     "table": ("cdc.cli.table:table", "List tables, and why each is captured or not."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),

@@ -64,6 +64,14 @@ class WorkerStore(Protocol):
         """Hand sources over to the workers that asked for them, or to any."""
         ...
 
+    async def workers(self) -> list[WorkerView]:
+        """All workers of the last hour, by name."""
+        ...
+
+    async def drain(self, name: str, *, draining: bool) -> None:
+        """Have a worker give its sources away, or take its share again.  Raises `NotFound`."""
+        ...
+
     async def leave(self, name: str) -> None:
         """Release all sources of a worker that ends, and forget it."""
         ...

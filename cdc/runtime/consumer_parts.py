@@ -126,7 +126,7 @@ class ConsumerParts:
         relays = {name: self._relay(name, source, shares[name]) for name, source in sources.items()}
         parts = {}
         if relays and self.store.workers is not None:
-            placement = self._placement or Placement(self.store.workers, _worker(config), SystemClock(), dict)
+            placement = self._placement or Placement(self.store.workers, _worker(config), SystemClock(), self._lags)
             self._placement = placement
             parts[PLACEMENT] = ProcessPart((), placement.run)
         parts |= {f"source {name}": ProcessPart(key, self._reading(relay)) for name, (key, relay) in relays.items()}
@@ -162,6 +162,13 @@ class ConsumerParts:
         if known is not None and known[0] == key:
             return known
         return key, relay_of(source, self.store, self._wake.wake_and_yield, self.observer, share)
+
+    def _lags(self) -> dict[str, float]:
+        """Seconds that the oldest unread change of a source waits, as the monitor's last question found."""
+        if self._watch is None:
+            return {}
+        ahead = self._watch[0].ahead.items()
+        return {source: answers.last.seconds for source, answers in ahead if answers.last and answers.last.seconds}
 
     def _reading(self, relay: Relay) -> Work:
         """Run a relay; where processes share the sources, while this one has the lease."""

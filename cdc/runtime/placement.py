@@ -247,4 +247,4 @@ class Placement:
         now = self._clock.monotonic()
         free = [source for source in sources if census.leases[source].worker is None]
         self._free_since = {source: self._free_since.get(source, now) for source in free}
-        return [source for source, since in self._free_since.items() if now - since > 2 * SIGN_SECONDS]
+        return {source for source, since in self._free_since.items() if now - since > 2 * SIGN_SECONDS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -232,6 +233,11 @@ async def test_a_worker_that_ends_hands_its_sources_over(
 ) -> None:
     async with team(postgres_db, mariadb_db, tmp_path, {"w1": {}, "w2": {}}) as made:
         with made.writing():
+            await made.workers["w2"].call("worker", "drain", "w1")
+            await made.spread("w2")
+            drained, reads = json.loads(await made.workers["w2"].call("worker", "list", "--json"))["workers"]
+            assert (drained["state"], drained["sources"]) == ("draining", {})
+            assert set(reads["sources"]) == set(made.databases)
             assert await made.workers["w1"].stop() == 0
             await made.spread("w2")
             await made.arrives(set(made.databases))

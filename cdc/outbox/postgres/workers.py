@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -16,8 +17,8 @@ from psycopg import AsyncConnection
 
 from cdc import __version__
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import OutboxError
-from cdc.model.worker import Census, SourceLease
+from cdc.model.errors import NotFound, OutboxError
+from cdc.model.worker import Census, SourceLease, WorkerView
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.session import PostgresSession
 from cdc.outbox.shared import reader_lock
@@ -79,6 +80,13 @@ class PostgresWorkers:
         await self._session.read(_write, "release_leases", name=name, sources=None)
         await self._session.read(_write, "forget_worker", name=name)
 
+    async def workers(self) -> list[WorkerView]:
+        return [_view(row) for row in await self._session.read(_rows, "workers")]
+
+    async def drain(self, name: str, *, draining: bool) -> None:
+        if not await self._session.read(_write, "drain_worker", name=name, draining=draining):
+            raise NotFound(f"There is no worker {name}.", "`cdc worker list` shows the workers.")
+
     def _meet(self, db: PostgresDatabase) -> None:
         """A new connection holds no lock."""
         if db.connection is not self._connection:
@@ -123,6 +131,12 @@ class PostgresWorkers:
         self._joined = self._begun = True
 
 
+def _view(row: tuple[Any, ...]) -> WorkerView:
+    name, version, started_at, seen_at, alive, draining, sources, lags = row
+    reads = {source: datetime.fromisoformat(since) for source, since in sources.items()}
+    return WorkerView(name, version, started_at, seen_at, alive, draining, reads, lags)
+
+
 async def _unlock(db: PostgresDatabase, source: str) -> None:
     await db.rows("unlock_reader", lock=reader_lock(source))
 
@@ -131,5 +145,5 @@ async def _rows(db: PostgresDatabase, statement: str, /, **parameters: Any) -> l
     return await db.rows(statement, **parameters)
 
 
-async def _write(db: PostgresDatabase, statement: str, /, **parameters: Any) -> None:
-    await db.write(statement, **parameters)
+async def _write(db: PostgresDatabase, statement: str, /, **parameters: Any) -> int:
+    return await db.write(statement, **parameters)

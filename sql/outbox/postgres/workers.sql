@@ -80,3 +80,17 @@ SELECT pg_try_advisory_lock(:lock::bigint)
 -- name: unlock_reader
 -- Let another session read it.
 SELECT pg_advisory_unlock(:lock::bigint)
+
+-- name: workers
+-- Workers of the last hour, with what each reads, since when, and how far behind.
+SELECT worker.name, worker.version, worker.started_at, worker.seen_at, live.name IS NOT NULL, worker.draining,
+       (SELECT COALESCE(jsonb_object_agg(source, since), '{}') FROM cdc_outbox.source_lease AS lease
+        WHERE lease.worker = worker.name),
+       worker.lags
+FROM cdc_outbox.worker
+LEFT JOIN cdc_outbox.live_worker AS live ON live.name = worker.name
+ORDER BY worker.name
+
+-- name: drain_worker
+-- A worker that is to give its sources away, or may take some again.
+UPDATE cdc_outbox.worker SET draining = :draining WHERE name = :name

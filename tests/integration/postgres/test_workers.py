@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from cdc.model.change import Position
-from cdc.model.errors import OutboxError, PositionMoved
+from cdc.model.errors import NotFound, OutboxError, PositionMoved
 from cdc.model.worker import Census, SourceLease
 from cdc.outbox.base import Fence
 from cdc.outbox.postgres.outbox import PostgresOutbox
@@ -176,3 +176,27 @@ async def test_a_process_without_leases_is_fenced_by_positions_only(processes: P
     with pytest.raises(PositionMoved):
         await store(two, 2, None, 1)
     await store(two, 2, Position("1"), 1)
+
+
+async def test_workers_are_listed_with_their_sources_and_lags(processes: Processes) -> None:
+    one, two = await processes(2)
+    await one.workers.sign("a", SOURCES, {"main": 2.5})
+    await one.workers.take("a", SOURCES)
+    await two.workers.sign("b", SOURCES, {})
+    await one.close()
+    await until(two, "b", lambda census: "a" not in census.draining)
+    a, b = await two.workers.workers()
+    assert (a.name, a.alive, set(a.sources), a.lags) == ("a", False, set(SOURCES), {"main": 2.5})
+    assert (b.name, b.alive, b.draining, b.sources) == ("b", True, False, {})
+    assert a.sources["main"].tzinfo is not None
+
+
+async def test_a_worker_is_drained_until_it_is_told_otherwise_or_starts_again(processes: Processes) -> None:
+    one, two = await processes(2)
+    await one.workers.sign("a", SOURCES, {})
+    await two.workers.drain("a", draining=True)
+    assert (await one.workers.sign("a", SOURCES, {})).draining == {"a": True}
+    await two.workers.drain("a", draining=False)
+    assert (await one.workers.sign("a", SOURCES, {})).draining == {"a": False}
+    with pytest.raises(NotFound):
+        await two.workers.drain("nobody", draining=True)
