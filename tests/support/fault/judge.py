@@ -149,6 +149,8 @@ class _Court:
             self.verdict.derived += 1
         elif delivery.kind == "read":
             self._read(delivery)
+        elif delivery.kind == "deleted" and len(delivery.data) == 1 and delivery.table in self.allowed.gaps:
+            self._end(delivery)
         elif delivery.kind in CHANGES:
             self._change(delivery)
         else:
@@ -242,6 +244,24 @@ class _Court:
         self.bodies[delivery.id] = (delivery.body, place)
         self.possible[record] = max(shown)
         self._cover(record, place)
+
+    def _end(self, delivery: Delivery) -> None:
+        """A deletion within a gap carries the key only: a deletion, or a change of the key, that is not shown yet."""
+        self.verdict.read += 1
+        record = (delivery.table, delivery.key)
+        ends = [place for place in self.chains.get(record, []) if self._ends(place, delivery.key)]
+        place = min((place for place in ends if place > self.latest.get(record, -1)), default=None)
+        if not ends:
+            self.verdict.note("invented", delivery.body)
+        elif place is None:
+            self.verdict.note("reordered", f"arrived after a later state of its record: {delivery.body}")
+        else:
+            self.bodies[delivery.id] = (delivery.body, place)
+            self._cover(record, place)
+
+    def _ends(self, place: int, key: Any) -> bool:
+        version = self.versions[place]
+        return place not in self.arrived and version.old == key != version.new
 
     def _shows(self, place: int, delivery: Delivery) -> bool:
         version = self.versions[place]

@@ -181,6 +181,11 @@ def read(key: str, data: Row, number: int) -> Delivery:
 GAPS = Allowed(gaps=frozenset({TABLE}))
 
 
+def deleted(key: str, number: int) -> Delivery:
+    """A deletion of which only the key could be recorded."""
+    return delivery(Version(number, "T90", TABLE, key, None, {KEY: key}, None))
+
+
 def test_read_covers_missing_changes_only_where_gaps_are_allowed(history: History) -> None:
     found = history.deliveries()
     found[1:5] = [found[1], read("A", row("A", "3", debaja=True), 90), found[4]]
@@ -198,6 +203,19 @@ def test_deletion_within_a_gap_cannot_be_read(history: History) -> None:
     found = history.deliveries()[:-1]
     assert judge(history.versions, found, GAPS).faults == {}
     assert judge(history.versions, found).faults == {"lost": 1}
+
+
+def test_deletion_with_the_key_only_shows_within_a_gap_that_the_record_ended(history: History) -> None:
+    found = [*history.deliveries()[:5], deleted("A", 90), deleted("B", 91)]
+    assert judge(history.versions, found, GAPS).faults == {}
+    assert judge(history.versions, found).faults == {"lost": 2, "invented": 2}
+    assert judge(history.versions, [*found, deleted("B", 92)], GAPS).faults == {"reordered": 1}
+
+
+def test_deletion_with_the_key_only_of_a_record_that_did_not_end_is_invented(history: History) -> None:
+    for key in ("C", "A", "Z"):  # the change of the key A has arrived as such
+        found = [*history.deliveries()[:6], deleted(key, 90), *history.deliveries()[6:]]
+        assert judge(history.versions, found, GAPS).faults == {"invented": 1}
 
 
 def test_read_of_a_state_that_was_never_committed_is_wrong(history: History) -> None:
