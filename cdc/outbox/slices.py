@@ -21,6 +21,8 @@ FIRST = 10_000
 SECONDS = 0.04
 #: A stretch is at most so many times as long as the one before: what lies there may be of another kind.
 GROWTH: Final = 8
+#: Events of a stretch at most.  For a longer one PostgreSQL's planner leaves the narrow index and reads all events.
+MOST: Final = 100_000
 #: So much of the time left is planned for: what lies there may take longer.
 CAUTION: Final = 0.5
 #: With so much of the time left it ends: another stretch would be hardly worth its statement.
@@ -46,7 +48,8 @@ class TimeBudget:
             took, left = now - before, begun + self.seconds - now
             if left <= self.seconds * REST:
                 return
-            size = max(1, int(size * min(GROWTH, CAUTION * left / took))) if took > 0 else size * GROWTH
+            grown = size * (min(GROWTH, CAUTION * left / took) if took > 0 else GROWTH)
+            size = max(1, min(MOST, int(grown)))
             before = now
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from cdc.outbox.slices import GROWTH, LogScan, LogSlice, SearchPage, TimeBudget
+from cdc.outbox.slices import GROWTH, MOST, LogScan, LogSlice, SearchPage, TimeBudget
 from support.manual_clock import ManualClock
 
 
@@ -37,6 +37,12 @@ def test_what_is_looked_at_quickly_is_looked_at_in_few_steps() -> None:
     assert (stretches[0].upto, stretches[-1].above) == (10_000, 0)
     assert all(above.above == below.upto for above, below in itertools.pairwise(stretches))
     assert page_of(walk) == SearchPage([], None)
+
+
+def test_a_stretch_has_no_more_events_than_a_narrow_index_is_used_for() -> None:
+    clock = ManualClock()
+    stretches = looked_at(LogScan(LogSlice(0, 10**6), 2, TimeBudget(clock.monotonic, 1.0, 10_000)), clock, *[0] * 20)
+    assert [each.upto - each.above for each in stretches] == [10_000, 80_000, *[MOST] * 9, 10_000]
 
 
 def test_the_next_stretch_is_as_long_as_the_time_left_allows() -> None:
