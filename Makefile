@@ -16,8 +16,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests also wait, for databases and for time to pass: two more at once than there are cores.
-JOBS ?= $(shell echo $$(( $$(nproc) + 2 )))
+# Tests also wait, for databases and for time to pass: four more at once than there are cores.
+JOBS ?= $(shell echo $$(( $$(nproc) + 4 )))
 ARGS ?=
 SECONDS ?= 600
 SEEDS ?= 1000
