@@ -25,8 +25,8 @@ def trusts(proxies: Sequence[Network], peer: str) -> bool:
 
 def client_address(proxies: Sequence[Network], peer: str, forwarded_for: Sequence[str]) -> str:
     """Return the client's address.  ``forwarded_for``: the values of all X-Forwarded-For headers.  Each proxy appends
-    whom it was asked by, so the last that is no proxy of ours is the client; what stands before it the client itself
-    may have written."""
+    the address of its peer: the last address that is not a trusted proxy is the client.  The client may have forged
+    all addresses before it."""
     if not trusts(proxies, peer):
         return peer
     hops = [hop.strip() for value in forwarded_for for hop in value.split(",") if hop.strip()]

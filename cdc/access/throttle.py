@@ -102,7 +102,7 @@ class Throttle:
 
 
 def _keys(name: str, address: str) -> tuple[bytes, bytes]:
-    """Return keys of a fixed size, whatever is sent as a name."""
+    """Return the keys of a user and of a network: digests, so that a long name takes no more memory."""
     return _digest(user_key(name)), _digest(network_of(address))
 
 

@@ -29,8 +29,8 @@ def endpoint_checks(
 ) -> list[Check]:
     """``counts``: of deliveries, by endpoint and state; up to `MOST_COUNTED` unfinished ones."""
     if not endpoints:
-        mend = "cdc endpoint add URL --events invoice.paid"
-        return [Check("endpoints", Finding("any", Severity.WARNING, "There is no endpoint: nothing is sent.", mend))]
+        remedy = "cdc endpoint add URL --events invoice.paid"
+        return [Check("endpoints", Finding("any", Severity.WARNING, "There is no endpoint: nothing is sent.", remedy))]
     checks = []
     for each in endpoints:
         problem = _check_sending(config, each)
@@ -41,10 +41,10 @@ def endpoint_checks(
 
 def quarantine_checks(counts: Mapping[str, int]) -> list[Check]:
     """``counts``: of changes that were not processed, by source."""
-    mend = "cdc quarantine list; cdc quarantine reread sends them once the cause is fixed"
+    remedy = "cdc quarantine list; cdc quarantine reread sends them once the cause is fixed"
     return [
         Check(
-            f"source {source}", Finding("quarantine", Severity.WARNING, f"{number} changes were not processed.", mend)
+            f"source {source}", Finding("quarantine", Severity.WARNING, f"{number} changes were not processed.", remedy)
         )
         for source, number in counts.items()
     ]
@@ -63,11 +63,11 @@ def endpoint_findings(endpoint: Endpoint, counts: Mapping[DeliveryState, int], n
     elif endpoint.failing_since is not None:
         failing = span((now - endpoint.failing_since).total_seconds())
         detail = f"{name} has accepted nothing for {failing}; deliveries waiting: {waiting}."
-        mend = f"cdc endpoint test {endpoint.id} shows its answer"
-        found.append(Finding("accepting", Severity.WARNING, detail, mend))
+        remedy = f"cdc endpoint test {endpoint.id} shows its answer"
+        found.append(Finding("accepting", Severity.WARNING, detail, remedy))
     if dead:
-        mend = f"cdc delivery list --endpoint {endpoint.id} --state dead"
-        found.append(Finding("delivered", Severity.WRONG, f"{name} has dead letters: {dead}.", mend))
+        remedy = f"cdc delivery list --endpoint {endpoint.id} --state dead"
+        found.append(Finding("delivered", Severity.WRONG, f"{name} has dead letters: {dead}.", remedy))
     return found or [Finding("enabled", Severity.OK, public_url(endpoint.url))]
 
 
@@ -82,5 +82,5 @@ def _check_retired(endpoint: Endpoint) -> list[Finding]:
     retired = [
         f"{pattern} does not come any more. {RETIRED[pattern]}" for pattern in endpoint.events if pattern in RETIRED
     ]
-    mend = f"cdc endpoint update {endpoint.id} --events …"
-    return [Finding("events", Severity.WARNING, " ".join(retired), mend)] if retired else []
+    remedy = f"cdc endpoint update {endpoint.id} --events …"
+    return [Finding("events", Severity.WARNING, " ".join(retired), remedy)] if retired else []

@@ -63,7 +63,7 @@ class MySQLJournalProbe:
     def server(self) -> str:
         return self._session.server
 
-    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - the protocol's; what is stored is not there
+    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
         sql = sqlfile.load("mysql/journal_waiting.sql")
         ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
         return Backlog(max(float(seconds), 0.0), transactions)

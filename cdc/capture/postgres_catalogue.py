@@ -232,7 +232,7 @@ def _converter(column: Column, zone: Zone) -> _Convert:
         try:
             return convert(value)
         except ValueError:
-            return value  # type: ignore[no-any-return]  # JSON gives nothing but a Value for a scalar
+            return value  # type: ignore[no-any-return]  # a scalar of decoded JSON is always a Value
 
     return lenient
 

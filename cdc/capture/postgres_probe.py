@@ -55,7 +55,7 @@ class PostgresJournalProbe:
     def server(self) -> str:
         return self._link.server
 
-    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - the protocol's; what is stored is not there
+    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
         ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
         return Backlog(max(seconds, 0.0), transactions)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,10 @@ from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryV
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.event import Event
 from cdc.outbox.base import OutboxStore, Stored
+from cdc.outbox.postgres.outbox import PostgresOutbox
 
+#: So many open outboxes of one database, each as a process of its own has it.
+Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 EVERYTHING = DeliveryFilter()
 UNFINISHED = (DeliveryState.WAITING, DeliveryState.PENDING, DeliveryState.LEASED)

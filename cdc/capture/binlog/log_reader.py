@@ -215,7 +215,7 @@ class LogReader(RowsReader, ABC):
                 return self._commit(data, at, at)
             case [b"ROLLBACK"]:
                 self._roll_back(data, at)
-            case [b"XA", verb] if len(words) > 2:  # noqa: PLR2004 - two words and the transaction's name
+            case [b"XA", verb] if words[2:]:
                 return self._xa(verb, _xid(words[2]), data, at)
             case [b"ROLLBACK", b"TO"] | [b"SAVEPOINT", _] | [b"RELEASE", b"SAVEPOINT"]:
                 self._savepoint(words)

@@ -16,6 +16,8 @@ _ESCAPED = re.compile(r"''|\\(.)", re.DOTALL)
 _ESCAPES = {"0": "\0", "n": "\n", "r": "\r"}
 _OLD_FORMAT = "/* mariadb-5.3 */"
 _MOST_SHORT_ENUM = 255
+#: Bytes of a SET: as many as its members need up to this, else 8.
+_MOST_SHORT_SET = 4
 
 _COMPRESSED = {ColumnType.BLOB: ColumnType.BLOB_COMPRESSED, ColumnType.VARCHAR: ColumnType.VARCHAR_COMPRESSED}
 
@@ -62,7 +64,7 @@ def _list(of_type: ColumnType, count: int) -> tuple[int, int]:
     if of_type is ColumnType.ENUM:
         return of_type, 1 if count <= _MOST_SHORT_ENUM else 2
     size = (count + 7) // 8
-    return of_type, size if size <= 4 else 8  # noqa: PLR2004 - bytes of a number
+    return of_type, size if size <= _MOST_SHORT_SET else 8
 
 
 def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:

@@ -27,7 +27,7 @@ class SpilledRows(Collection[LogRows]):
     """On disk, in order.  The file goes when this does."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - closed by the line below
+        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - it lives as long as this object; the finalizer closes it
         finalize(self, self._file.close)
         self._layouts: list[LogLayout | UnreadableTable | JournalRows] = []
         self._numbers: dict[int, int] = {}

@@ -102,7 +102,7 @@ class SlotLayout:
         self._count(cells)
         if Unchanged.UNCHANGED in cells:
             raise UnknownRow
-        return cells  # type: ignore[return-value]  # just checked
+        return cells  # type: ignore[return-value]  # mypy does not see that the lines above exclude UNCHANGED
 
     def _count(self, cells: Cells) -> None:
         if len(cells) != len(self.names):

@@ -10,7 +10,9 @@ import pytest_asyncio
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.capture.triggers.postgres_session import LockWait
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
+from support.outboxes import Processes
 from support.postgres_capture import CAPTURES, SCHEMA, Shop
 
 
@@ -36,3 +38,19 @@ async def journal(shop: Shop) -> AsyncIterator[PostgresJournal]:
     assert await journal.try_lock(0)
     yield journal
     await journal.disconnect()
+
+
+@pytest.fixture
+async def processes(postgres_db: Database) -> AsyncIterator[Processes]:
+    """``await processes(2)``: that many open outboxes on one database."""
+    made: list[PostgresOutbox] = []
+
+    async def make(count: int) -> list[PostgresOutbox]:
+        for _ in range(count):
+            made.append(PostgresOutbox(postgres_db.info))
+            await made[-1].open()
+        return made
+
+    yield make
+    for each in made:
+        await each.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -16,29 +15,10 @@ from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.event import OPERATIONS, Event
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
-from support.outboxes import EVERYTHING, NOW, UNFINISHED, at, check_order, endpoint, event, lease, outcome
+from support.outboxes import EVERYTHING, NOW, UNFINISHED, Processes, at, check_order, endpoint, event, lease, outcome
 from support.waiting import HANG_SECONDS
 
 OUTCOMES = (DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
-
-
-Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]
-
-
-@pytest.fixture
-async def processes(postgres_db: Database) -> AsyncIterator[Processes]:
-    """``await processes(2)``: that many open outboxes on one database."""
-    made: list[PostgresOutbox] = []
-
-    async def make(count: int) -> list[PostgresOutbox]:
-        for _ in range(count):
-            made.append(PostgresOutbox(postgres_db.info))
-            await made[-1].open()
-        return made
-
-    yield make
-    for each in made:
-        await each.close()
 
 
 class Work:

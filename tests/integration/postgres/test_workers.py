@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -13,26 +13,10 @@ from cdc.model.worker import Census, SourceLease
 from cdc.outbox.base import Fence
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
-from support.outboxes import NOW, endpoint, event
+from support.outboxes import NOW, Processes, endpoint, event
 from support.waiting import HANG_SECONDS
 
-Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]
 SOURCES = ["main", "shop"]
-
-
-@pytest.fixture
-async def processes(postgres_db: Database) -> AsyncIterator[Processes]:
-    made: list[PostgresOutbox] = []
-
-    async def make(count: int) -> list[PostgresOutbox]:
-        for _ in range(count):
-            made.append(PostgresOutbox(postgres_db.info))
-            await made[-1].open()
-        return made
-
-    yield make
-    for each in made:
-        await each.close()
 
 
 async def until(outbox: PostgresOutbox, name: str, wanted: Callable[[Census], bool]) -> Census:

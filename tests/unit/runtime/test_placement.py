@@ -99,13 +99,11 @@ class OneCensus:
 
     def __init__(self) -> None:
         self.census: Census | None = None
-        self.signed = asyncio.Event()
         self.released: list[str] = []
 
     async def sign(self, _name: str, _sources: object, _lags: object) -> Census:
         while self.census is None:
             await asyncio.Event().wait()
-        self.signed.set()
         return self.census
 
     async def take(self, _name: str, _sources: object) -> dict[str, int]:
@@ -121,49 +119,52 @@ class OneCensus:
         self.released.append("*")
 
 
-async def test_a_source_is_read_no_longer_when_the_lease_may_have_ended(monkeypatch: object) -> None:
+class Reading:
+    """Reads a source until it has to end."""
+
+    def __init__(self) -> None:
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+        self.epochs: list[int] = []
+
+    async def __call__(self, end: asyncio.Event, epoch: int) -> None:
+        self.epochs.append(epoch)
+        self.began.set()
+        await end.wait()
+        self.ended.set()
+
+
+async def test_a_source_is_read_no_longer_when_the_lease_may_have_ended() -> None:
     """The outbox does not answer: another worker may read the source, and this one cannot know."""
-    store, stop, began, ended = OneCensus(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    store, stop = OneCensus(), asyncio.Event()
     store.census = census({"s0": "a"}, {"a": False})
     one = Placement(store, "a", SystemClock(), dict)
-    epochs: list[int] = []
-
-    async def read(end: asyncio.Event, epoch: int) -> None:
-        epochs.append(epoch)
-        began.set()
-        await end.wait()
-        ended.set()
+    reading = Reading()
 
     async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(one.run(stop))
-        group.create_task(one.hold("s0", read, stop))
-        await began.wait()
+        group.create_task(one.hold("s0", reading, stop))
+        await reading.began.wait()
         assert one.reads("s0")
         store.census = None
-        await ended.wait()
+        await reading.ended.wait()
         assert not stop.is_set()
-        began.clear()
         stop.set()
-    assert epochs == [1]
+    assert reading.epochs == [1]
     assert store.released == ["*"], "the lease is its own still, if nobody took it"
 
 
 async def test_a_source_with_another_holder_is_left_and_not_released() -> None:
-    store, stop, began, ended = OneCensus(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    store, stop = OneCensus(), asyncio.Event()
     store.census = census({"s0": "a"}, {"a": False, "b": False})
     one = Placement(store, "a", SystemClock(), dict)
-
-    async def read(end: asyncio.Event, _epoch: int) -> None:
-        began.set()
-        await end.wait()
-        ended.set()
+    reading = Reading()
 
     async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(one.run(stop))
-        group.create_task(one.hold("s0", read, stop))
-        await began.wait()
+        group.create_task(one.hold("s0", reading, stop))
+        await reading.began.wait()
         store.census = Census({"a": False, "b": False}, {"s0": SourceLease("b", 2, None)})
-        await ended.wait()
+        await reading.ended.wait()
         stop.set()
     assert store.released == ["*"]
 
