@@ -85,6 +85,7 @@ async def test_open_transaction_delays_no_change_read_in_the_log(
             await inbox.until(lambda inbox: OPEN in _ids(inbox))
     values = [event["data"]["valor"] for event in inbox.events if event["key"]["id"] == 1]
     assert values == list(range(ROUNDS + 1))
+    assert not [line for line in consumer.messages() if line["message"] == "source failed"]
 
 
 def _write(database: Database, count: int, first: int = 1000) -> None:

@@ -52,7 +52,7 @@ class Ends(Enum):
 @dataclass(frozen=True)
 class Bad:
     """``behaviour``: what it does with a connection; None: it is not reached at all.  ``sees``: whether a request gets
-    as far as that it can be counted; ``answers``: whether its answer, or the connection, ends by itself."""
+    as far as that it can be counted; ``answers``: whether the attempt ends before its time is up."""
 
     name: str
     behaviour: Callable[[ManualClock], Behaviour] | None
@@ -99,7 +99,7 @@ BAD = [
     of("drips its head", drips(b"HTTP/1.1 200 O"), answers=False),
     of("drips its body", drips(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nstart"), Ends.DELIVERED, answers=False),
     of("endless body", streams(b"HTTP/1.1 200 OK\r\n\r\n"), Ends.DELIVERED, answers=False),
-    of("endless body of an error", streams(b"HTTP/1.1 500 Oh\r\n\r\n"), answers=False),
+    of("endless body of an error", streams(b"HTTP/1.1 500 Oh\r\n\r\n")),
     of("garbage", says(b"SSH-2.0-OpenSSH_9.9\r\n")),
     of("200 and a garbled head", says(b"HTTP/1.1 200 OK\r\n:\r\n\r\n")),
     of("200 and a garbled body", says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\xff\x00!"), Ends.DELIVERED),
@@ -157,16 +157,20 @@ class Case:
         return {view.state for view in await self.views()}
 
     async def assert_attempts_are_exact(self) -> None:
-        """As many as the bad one saw, where it sees them, each with its record."""
+        """As many as the bad one saw, where it sees them, each with its record.  The same event loop serves it: an
+        attempt whose time was up long before the loop noticed may not have reached it."""
+        limit = 1.5 * _patience(self.bad)
         views = await self.views()
         logged = await self.steps.store.attempts_of([view.id for view in views])
         for view in views:
             attempts = logged.get(view.id, [])
             assert [attempt.number for attempt in attempts] == list(range(1, view.attempts + 1))
-            to_bad = sum(attempt.url == self.url for attempt in attempts)
+            to_bad = [attempt for attempt in attempts if attempt.url == self.url]
             if self.bad.sees:
-                assert to_bad == self.seen[view.event_id]
-            assert view.attempts - to_bad == (view.state is DeliveryState.DELIVERED and attempts[-1].url == self.well)
+                late = sum(attempt.status is None and attempt.duration > limit for attempt in to_bad)
+                assert len(to_bad) - late <= self.seen[view.event_id] <= len(to_bad)
+            to_well = view.state is DeliveryState.DELIVERED and attempts[-1].url == self.well
+            assert view.attempts - len(to_bad) == to_well
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing
 from cdc.sqlfile import load
 
-_LOWER = (1 << 32) - 1
+_LOWER, _HALF = (1 << 32) - 1, 1 << 31
 #: Seconds between two looks whether a commit that the log told of can be seen: a moment, as a rule.
 _SOON = 0.002
 
@@ -106,6 +106,6 @@ def _name(journal_token: str) -> str:
 
 
 def _whole(number: int, newest: int) -> int:
-    """All 64 bits of a transaction's number that is not far from the ``newest``."""
-    whole = newest & ~_LOWER | number
-    return whole if whole <= newest else whole - _LOWER - 1
+    """Return all 64 bits of a transaction's ``number``.  It is near the ``newest`` that has ended, and may be behind
+    it: the log tells of a commit a moment before it has."""
+    return newest + ((number - newest + _HALF) & _LOWER) - _HALF

@@ -44,7 +44,7 @@ from cdc.model.change import Batch, Position, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import LogPurged, SourceUnavailable
+from cdc.model.errors import LogPurged
 from cdc.sqlfile import load
 
 #: Seconds that the connection with the lock may take to answer.
@@ -169,9 +169,8 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         await self._end_log()
 
     async def acknowledge(self, position: Position) -> None:
-        if self._stream is None:
-            raise SourceUnavailable(f"The source {self._name} is not open.")
-        await self._stream.confirm(LogicalPosition.load(position).lsn)
+        if self._stream is not None:  # else nothing was read since it was opened: the next position is confirmed
+            await self._stream.confirm(LogicalPosition.load(position).lsn)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
