@@ -26,6 +26,7 @@ from cdc.database.mysql_connection import (
     connect,
     errors_of,
     rows,
+    shut_down,
 )
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
@@ -33,6 +34,8 @@ from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 T = TypeVar("T")
 #: Seconds of one round trip of waiting: what `disconnect` may have to wait for.
 SLICE = 0.25
+#: Seconds that the server has to answer the last statement when its connection is to be closed.
+_ANSWER_SECONDS = 2.0
 
 
 class MySQLSession:
@@ -57,17 +60,25 @@ class MySQLSession:
             raise
 
     def _open(self, prepare: Callable[[Connection[Any]], None]) -> None:
-        self._connection = connect(self._info, read_timeout=self._read_timeout)
+        connection = connect(self._info, read_timeout=self._read_timeout, made=self._made)
         with explained(self._info):
-            prepare(self._connection)
+            prepare(connection)
+
+    def _made(self, connection: Connection[Any]) -> None:
+        self._connection = connection
 
     async def disconnect(self) -> None:
-        """Ends a wait that is going on within its current round trip."""
+        """End a wait that is going on within its current round trip, and that for a server that does not answer."""
         self.closing.set()
         thread, self._thread = self._thread, None
-        if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(thread, self._close)
-            thread.shutdown(wait=False)
+        if thread is None:
+            return
+        closed = asyncio.get_running_loop().run_in_executor(thread, self._close)
+        thread.shutdown(wait=False)
+        await asyncio.wait({closed}, timeout=_ANSWER_SECONDS)
+        if not closed.done() and (connection := self._connection) is not None:
+            shut_down(connection)
+        await closed
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

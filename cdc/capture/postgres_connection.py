@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -17,6 +17,8 @@ from cdc.model.errors import CdcError, JournalMissing, LogPurged, SourceError, S
 #: Seconds that the server gives a statement, and that we then still wait for its answer.
 STATEMENT_SECONDS = 60.0
 GRACE_SECONDS = 5.0
+#: Seconds for the server to take note that a statement is given up, and then to end it.
+_CANCEL_SECONDS = 1.0
 
 
 class PostgresConnection:
@@ -80,7 +82,12 @@ class PostgresConnection:
             connection = self._open()
             timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, shut_down, connection.fileno())
             try:
-                cursor = await connection.execute(sql.encode(), parameters, binary=binary)
+                running = asyncio.ensure_future(connection.execute(sql.encode(), parameters, binary=binary))
+                try:
+                    cursor = await asyncio.shield(running)
+                except asyncio.CancelledError:
+                    await _give_up(connection, running)
+                    raise
                 return [] if cursor.rownumber is None else await cursor.fetchall()
             finally:
                 timer.cancel()
@@ -112,6 +119,17 @@ class PostgresConnection:
             yield
         except psycopg.Error as error:
             raise in_our_words(self._info, error) from error
+
+
+async def _give_up(connection: psycopg.AsyncConnection[Any], running: asyncio.Future[Any]) -> None:
+    """Cancel the statement that is ``running``; of a server that does not answer, close the connection.  (psycopg's own
+    cancellation waits for ten seconds.)"""
+    with suppress(psycopg.Error):  # the server does not answer
+        await connection.cancel_safe(timeout=_CANCEL_SECONDS)
+    await asyncio.wait({running}, timeout=_CANCEL_SECONDS)
+    if not running.done():
+        shut_down(connection.fileno())
+    await asyncio.gather(running, return_exceptions=True)  # how it ended matters to nobody
 
 
 def _may_quote_values(error: psycopg.Error) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -107,9 +107,16 @@ def tls_arguments(tls: Tls) -> dict[str, Any]:
     return {"ssl": context}
 
 
-def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float | None = None) -> Connection[Any]:
-    """An autocommitting connection in utf8mb4 under READ COMMITTED, in the server's own time zone.
+def connect(
+    info: ConnectionInfo,
+    *,
+    timeout: float = 10.0,
+    read_timeout: float | None = None,
+    made: Callable[[Connection[Any]], None] = lambda _: None,
+) -> Connection[Any]:
+    """Return an autocommitting connection in utf8mb4 under READ COMMITTED, in the server's own time zone.
 
+    ``made``: receives the connection before the server is asked for anything; it may be `shut_down` from then on.
     Raises `SourceUnavailable` when the server does not answer, `SourceError` when it refuses the account.
     """
     where = {"unix_socket": info.socket} if info.socket else {"host": info.host, "port": info.port or 3306}
@@ -117,6 +124,7 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float 
         with errors_of(info):
             connection: Connection[Any] = pymysql.connect(
                 **where,
+                defer_connect=True,
                 user=info.user,
                 password=info.password,
                 database=info.database,
@@ -128,6 +136,8 @@ def connect(info: ConnectionInfo, *, timeout: float = 10.0, read_timeout: float 
                 init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
                 **tls_arguments(info.tls),
             )
+            made(connection)
+            connection.connect()
             _pin(connection)
     except pymysql.err.MySQLError as error:  # locked, expired, host blocked, TLS demanded: whatever it is, not a defect
         raise _refused(info, error) from error
@@ -153,6 +163,12 @@ def socket_of(connection: Connection[Any]) -> socket.socket:
 def cut(connection: Connection[Any]) -> None:
     """Close a connection at once.  `close` would first send COM_QUIT, and wait for a server that does not read."""
     connection._force_close()  # noqa: SLF001 - PyMySQL has no public method that closes without sending COM_QUIT
+
+
+def shut_down(connection: Connection[Any]) -> None:
+    """Wake the thread that waits for the server with an error."""
+    with suppress(OSError):  # not connected, or not any more
+        socket.socket.shutdown(socket_of(connection), socket.SHUT_RDWR)  # TLS's own would wait for an answer
 
 
 @contextmanager

@@ -20,7 +20,9 @@ class Clock(Protocol):
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
-        """Wait until ``event`` is set (True) or ``seconds`` of this clock have passed (False); None waits for ever."""
+        """Wait until ``event`` is set (True) or ``seconds`` of this clock have passed (False); None waits for ever.
+
+        True also when both happen at once: who clears the event then must not miss it."""
         ...
 
 
@@ -37,7 +39,7 @@ class SystemClock:
             async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
-            return False
+            return event.is_set()
         return True
 
 

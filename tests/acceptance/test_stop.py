@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
+from support.tcp_proxy import proxy
 from support.waiting import HANG_SECONDS
 
 WITHIN = 10  # seconds
@@ -129,6 +132,33 @@ async def test_it_stops_while_it_waits_for_a_database(own_server: Any, tmp_path:
         await asyncio.to_thread(database.server.stop)
         await consumer.logged("source failed")
         assert await _ended(consumer, signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("fixture", "capture"),
+    [
+        ("postgres_db", "triggers"),
+        ("postgres_log_db", "logical"),
+        ("mariadb_db", "triggers"),
+        ("mariadb_binlog_db", "binlog"),
+        ("mysql_db", "triggers"),
+    ],
+)
+async def test_a_database_that_does_not_answer_does_not_keep_it(
+    request: pytest.FixtureRequest, fixture: str, capture: str, tmp_path: Path
+) -> None:
+    """Its connections stay open: a disk or a network that hangs."""
+    database: Database = request.getfixturevalue(fixture)
+    consumer = Consumer.of_one_table(tmp_path, database, capture=capture)
+    if capture == "logical":
+        await consumer.call("install-slot")
+    file = consumer.folder / "cdc.toml"
+    with proxy(database.info.port) as between:
+        file.write_text(file.read_text().replace(f":{database.info.port}/", f":{between.port}/"))
+        async with consumer.running():
+            between.deaf.set()
+            assert await asyncio.to_thread(between.kept.wait, HANG_SECONDS)
+            assert await _ended(consumer, signal.SIGTERM) == 0
 
 
 @contextmanager

@@ -14,7 +14,8 @@ _HEAD = 4
 class Proxy:
     """``limit``: bytes of the log that each new connection lets through before it is cut; None: all of them.
 
-    ``deaf``: set it, and nothing comes through any more, while connections stay.  Without TLS only.
+    ``deaf``: set it, and no answer comes through any more, while connections stay; ``kept``: one did not.  The limit
+    is for connections without TLS.
     """
 
     def __init__(self, port: int) -> None:
@@ -22,7 +23,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.limit: int | None = None
-        self.deaf = threading.Event()
+        self.deaf, self.kept = threading.Event(), threading.Event()
         self._ended = threading.Event()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -80,6 +81,7 @@ class Proxy:
         with suppress(OSError):
             while (left is None or left > 0) and (data := server.recv(65536)):
                 if self.deaf.is_set():
+                    self.kept.set()
                     self._ended.wait()
                     break
                 if asked.is_set() and left is not None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import secrets
 import selectors
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from struct import Struct
 from typing import Any, Self
 
@@ -20,7 +19,17 @@ from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.missing import another_history, begins_after, missing
 from cdc.capture.binlog.stream import FIRST_UNASKABLE, read_log
-from cdc.database.mysql_connection import Flavour, code_of, connect, cut, errors_of, rows, server_of, socket_of
+from cdc.database.mysql_connection import (
+    Flavour,
+    code_of,
+    connect,
+    cut,
+    errors_of,
+    rows,
+    server_of,
+    shut_down,
+    socket_of,
+)
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
 
@@ -209,8 +218,7 @@ class LogConnection:
             if self._closed:
                 return
             self._closed = True
-            with suppress(OSError):  # the other side was quicker
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own would wait for an answer
+            shut_down(self._connection)
             if not self._receiving:
                 self._release()
 

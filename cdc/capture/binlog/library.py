@@ -11,8 +11,7 @@ import logging
 import secrets
 import select
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from socket import SHUT_RDWR, socket
+from contextlib import closing
 from typing import Any, Self
 
 import pymysql
@@ -29,6 +28,7 @@ from cdc.database.mysql_connection import (
     connect,
     cut,
     server_of,
+    shut_down,
     socket_of,
 )
 from cdc.model.connection import ConnectionInfo
@@ -169,8 +169,7 @@ class LibraryConnection(LogConnection):
     def close(self) -> None:
         self._ended = True
         for connection in self._given:
-            with suppress(OSError):  # the other side was quicker
-                socket.shutdown(socket_of(connection), SHUT_RDWR)
+            shut_down(connection)
 
 
 def _framed(packet: bytes) -> bytes:
