@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
@@ -47,6 +47,7 @@ def environment() -> Environment:
     )
     made.filters["public_url"] = public_url
     made.filters["plain"] = _plain
+    made.filters["moment"] = datetime.fromisoformat
     made.filters["cut"] = cut
     made.filters["unfinished"] = unfinished
     made.globals |= {"version": __version__, "help": _HELP}

@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import UTC, timedelta
+from html import unescape
 from pathlib import Path
 
 import cdc
+from cdc.access import totp
+from cdc.access.model import Allowance, Role, Scope
 from cdc.model.backfill import ACTIONS
+from cdc.pages.language import language
 from support.browsing import visiting
-from support.managing import managing
+from support.managing import PASSWORD, managing
 from support.memory_outbox.outbox import MemoryOutbox
 
 PRODUCT = Path(cdc.__file__).parent
@@ -34,7 +39,7 @@ def test_each_action_that_is_recorded_has_a_title() -> None:
     recorded = {action for path in modules for action in noted(ast.parse(path.read_text(encoding="utf-8")))}
     recorded |= {action for _, action in ACTIONS.values()}
     page = (PRODUCT / "pages/templates/audit.html").read_text(encoding="utf-8")
-    assert set(re.findall(r'^"([a-z.-]+)": _\(', page, re.MULTILINE)) == recorded
+    assert set(re.findall(r'^"([a-z]+[.][a-z-]+)": _\(', page, re.MULTILINE)) == recorded
 
 
 async def test_actions_are_in_the_readers_language() -> None:
@@ -44,3 +49,40 @@ async def test_actions_are_in_the_readers_language() -> None:
     assert "Signed in" in english.text
     assert "Inicio de sesión" in spanish.text
     assert "session.begin" not in english.text + spanish.text
+
+
+def details(page: str) -> list[str]:
+    """Return the details of the entries, newest first, as text."""
+    cells = re.findall(r"<td data-title=\"(?:Details|Detalles)\">(.*?)</td>", page, re.DOTALL)
+    return [" ".join(unescape(re.sub(r"<[^>]*>", "", cell)).split()) for cell in cells]
+
+
+async def test_details_are_in_the_readers_language() -> None:
+    async with managing(MemoryOutbox()) as managed, visiting(managed, "ann") as ann:
+        accounts, some = managed.accounts, ("main", "tienda")
+        await accounts.add_user("cli:root", "eva", Role.VIEWER, PASSWORD, some)
+        await accounts.change_role("cli:root", "eva", Role.MANAGER, ())
+        await accounts.switch_totp_on("cli:root", "eva", totp.new_secret(bytes))
+        await accounts.switch_totp_off("cli:root", "eva")
+        lifetime, allowed = timedelta(days=1), (Allowance.MAIL, Allowance.CREDENTIALS)
+        made, _ = await accounts.add_token("cli:root", "erp", Scope.MANAGE, lifetime, some, allowed=allowed)
+        other, _ = await accounts.add_token("cli:root", "look", Scope.READ)
+        await accounts.remove_token("cli:root", other.id)
+        english = details((await ann.get("/audit")).text)
+        spanish = details((await ann.get("/audit", headers={"Accept-Language": "es"})).text)
+    assert [english[0], english[7]] == [f"Id: {other.id}", "with a password; IP address: 127.0.0.1"]
+    assert "Role: Manager; Before: Viewer; Sources: all" in english
+    expires = language("es", UTC).moment(made.expires_at)
+    assert spanish[:8] == [
+        f"Identificador: {other.id}",
+        f"Identificador: {other.id}; Permiso: Lectura; Caducidad: nunca",
+        (
+            f"Identificador: {made.id}; Permiso: Lectura y gestión; Caducidad: {expires}; Orígenes: main, tienda; "
+            "puede enviar correo, puede usar las credenciales del operador"
+        ),
+        "desactivada",
+        "activada",
+        "Rol: Administrador; Antes: Solo lectura; Orígenes: todos",
+        "Rol: Solo lectura; Orígenes: main, tienda",
+        "con contraseña; Dirección IP: 127.0.0.1",
+    ]
