@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cdc.capture.position_parts import PositionPart, position_parts
 from cdc.capture.probe import Backlog
 from cdc.config import Config
 from cdc.model.backfill import Backfill
+from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.web.health import HealthLimits, reasons, state
 from cdc.web.monitor import Answers, Monitor
@@ -28,10 +30,14 @@ class ReportedSource:
     lag: float | None
     gaps: Mapping[str, int]
     error: str | None
-    position: str | None
+    position: Position | None
     last_lag: float | None
     unknown_since: datetime | None
     lags: Sequence[float | None]
+
+    @property
+    def position_parts(self) -> Sequence[PositionPart]:
+        return () if self.position is None else position_parts(self.position)
 
 
 @dataclass(frozen=True, slots=True)
