@@ -1,4 +1,4 @@
-"""Where a delivery may go: the guard against requests to inside addresses (SSRF).
+"""Guard against requests to inside addresses (SSRF).
 
 Three layers, of which the last decides: `check_url` when an endpoint is added, `CheckedResolver` on the answer of the
 name service (a clear error before any connection), and `EgressPolicy.guarded_socket` on the address to which a socket
@@ -95,7 +95,7 @@ class AddressRefused(OSError):
 
     @classmethod
     def behind(cls, host: str) -> AddressRefused:
-        """Of a name.  Its address is not said: it describes the inside network to people who cannot look it up."""
+        """Return the refusal of a name.  It leaves out the address, which describes the inside network to outsiders."""
         return cls(
             f"{host} leads to an inside address, and deliveries to such addresses are not allowed (allow_private, "
             "allow_networks)."
@@ -104,7 +104,7 @@ class AddressRefused(OSError):
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
-    """Where deliveries may go besides public addresses by https.
+    """The addresses where deliveries may go besides public ones by https.
 
     ``private``: to every inside address; ``networks``: to those in them; ``plain``: by http; ``mail``: by e-mail.
     """
@@ -115,7 +115,7 @@ class EgressPolicy:
     mail: bool = False
 
     def refusal(self, address: str) -> str | None:
-        """What kind of inside address this IP literal is (for a sentence), or None when deliveries may go there."""
+        """Return the kind of inside address of this IP literal (for a sentence), None when deliveries may go there."""
         kind = refusal(address)
         if self.private and kind != _METADATA:  # allow_private is meant for receivers, not for metadata
             return None
@@ -135,8 +135,8 @@ class EgressPolicy:
         return socket.socket(family=family, type=kind, proto=protocol)
 
     def check_target(self, url: str) -> None:
-        """What can be told of a URL without a name look-up: raises `AddressRefused`.  Where a proxy looks names up and
-        connects, nothing else can."""
+        """Raise `AddressRefused` where the URL alone is reason enough; names are not looked up.  Where a proxy looks
+        names up and connects, this is the only check."""
         parts = urlsplit(url)
         if parts.scheme == "http" and not self.plain:
             raise AddressRefused(f"{parts.netloc} is reached by http, and only https is allowed (allow_http).")
@@ -166,7 +166,7 @@ class EgressPolicy:
 
 
 def refusal(address: str) -> str | None:
-    """What kind of inside address this IP literal is (for a sentence), or None when deliveries may go there."""
+    """Return the kind of inside address of this IP literal (for a sentence), None when it is a public address."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return next((kind for network, kind in _REFUSED_4 if ip in network), None)

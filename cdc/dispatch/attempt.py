@@ -48,7 +48,7 @@ def outcomes(
 
 
 def removed(delivery: LeasedDelivery, now: datetime) -> Outcome:
-    """Of a delivery whose endpoint was gone before a request was made."""
+    """Return the outcome of a delivery whose endpoint was removed before a request was made."""
     attempt = Attempt(
         delivery_id=delivery.id,
         number=delivery.attempt,

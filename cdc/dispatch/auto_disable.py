@@ -1,12 +1,12 @@
 """Disables endpoints that fail for long, after warnings, and endpoints whose filters exceed a limit.
 
-Invariants: nobody is disabled who accepted something since, nor without having been warned a good while before; nobody
-is warned or disabled for one old failure, but only while attempts go on to fail, as this process has seen itself.  So
-neither a time in which nothing ran, nor one in which nothing was to be sent, disables anybody by surprise.  What is
-announced has an id that several processes share: each thing is told once.
+Invariants: no endpoint is disabled that accepted something since, nor without a warning a good while before; none is
+warned about or disabled for one old failure, but only while attempts continue to fail, as this process has seen itself.
+So neither a time in which nothing ran, nor one in which nothing was to be sent, disables an endpoint by surprise.
+An announcement has an id that several processes share: each is made once.
 
-An event for which a filter took too long is delivered (its delivery is made, and waits): nothing is lost.  Whoever
-enables the endpoint again has the filter tried anew."""
+An event for which a filter took too long is delivered (its delivery is created, and waits): nothing is lost.  The
+filter is tried again when the endpoint is enabled."""
 
 from __future__ import annotations
 
@@ -53,9 +53,11 @@ class LastFailure(NamedTuple):
 
 
 def percent_due(endpoint: Endpoint, last: LastFailure | None, now: datetime) -> int:
-    """How far an endpoint is on its way: the highest of `WARNINGS` and `END` that is reached, or 0.
+    """Return the highest of `WARNINGS` and `END` (percent of the time until it is disabled) that an endpoint has
+    reached, or 0.
 
-    ``last``: the last failure seen."""
+    ``last``: the last failure seen.
+    """
     if not endpoint.enabled or not endpoint.disable_after or endpoint.failing_since is None or last is None:
         return 0
     longest = max(endpoint.retry_schedule, default=0.0) * (1 + JITTER)
@@ -76,7 +78,7 @@ def given_up(endpoint: Endpoint) -> str:
 
 
 class _Warned(NamedTuple):
-    """What was told of an endpoint last."""
+    """The last warning about an endpoint."""
 
     failing: Failing
     event_id: str
@@ -125,7 +127,7 @@ class AutoDisable:
                 log.error("endpoints not looked at", error=str(error), retry_in=pause)
 
     async def look(self) -> float:
-        """Once at all endpoints; seconds to the next look.  Raises `OutboxError`."""
+        """Check all endpoints once; return the seconds until the next check.  Raises `OutboxError`."""
         endpoints = await self._store.endpoints()
         self._forget(endpoints)
         for endpoint in endpoints:
@@ -140,7 +142,7 @@ class AutoDisable:
         return max(min(INTERVAL, NOTICE * shortest), SHORTEST)
 
     def _forget(self, endpoints: Sequence[Endpoint]) -> None:
-        """Those that are gone; and of those that are disabled what was seen, for enabling begins anew."""
+        """Forget removed endpoints, and disabled ones: enabling starts from zero."""
         kept = {endpoint.id for endpoint in endpoints if endpoint.enabled}
         for seen in (self._failures, self._warned):
             for endpoint_id in seen.keys() - kept:
@@ -148,8 +150,8 @@ class AutoDisable:
 
     async def _judge(self, failing: Failing, percent: int, now: datetime) -> None:
         warning = endpoint_failing(failing, min(percent, WARNINGS[-1]), now)
-        told = await self._store.event(warning.id) if percent == END else None
-        if percent < END or not notice_given(failing.endpoint, told.time if told else None, now):
+        warned = await self._store.event(warning.id) if percent == END else None
+        if percent < END or not notice_given(failing.endpoint, warned.time if warned else None, now):
             await self._warn(failing, warning, now)
             return
         reason = given_up(failing.endpoint)
@@ -173,7 +175,7 @@ class AutoDisable:
         self._warned[endpoint_id] = _Warned(failing, event.id)
 
     async def _recover(self, endpoint: Endpoint, now: datetime) -> None:
-        """Tell that it fails no longer, if it was told that it does."""
+        """Announce that a failing endpoint works again, if its failing was announced."""
         warned = self._warned.get(endpoint.id)
         if warned is None or warned.failing.since == endpoint.failing_since:
             return

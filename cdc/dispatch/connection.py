@@ -1,8 +1,9 @@
-"""How requests connect: what is the same for each request to a URL, checked look-ups of names, and tunnels.
+"""Connections of requests: the part that all requests to a URL share, checked look-ups of names, and tunnels.
 
 A proxy that is not trusted with names gets addresses: they are looked up and checked here, and the proxy is asked for a
 tunnel (CONNECT) to the checked address.  TLS is verified by the name, and the request inside the tunnel names it as its
-host, also over plain http."""
+host, also over plain http.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class CheckedResolver(AbstractResolver):
         return [_resolved(host, info) for info in allowed]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 def _resolved(host: str, info: AddressInfo) -> ResolveResult:
@@ -62,7 +63,7 @@ async def _in_daemon_thread(call: Callable[[], list[Any]]) -> list[Any]:
     result: asyncio.Future[list[Any]] = loop.create_future()
 
     def settle(value: list[Any] | None, error: Exception | None) -> None:
-        if result.done():  # whoever waited was cancelled
+        if result.done():  # the waiting task was cancelled
             return
         if error is not None:
             result.set_exception(error)
@@ -93,7 +94,7 @@ class Proxy(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str] | None:
-        """With the CONNECT of a tunnel."""
+        """The headers that go with the CONNECT of a tunnel."""
         return None if self.authorization is None else {"Proxy-Authorization": self.authorization}
 
 
@@ -105,7 +106,7 @@ def proxy_of(url: str) -> Proxy:
 
 
 class ConnectRequest(aiohttp.ClientRequest):
-    """What the connector asks about where to connect; the key into its pool is worked out once."""
+    """The connector's view of a request; the key into its pool is computed once."""
 
     @cached_property
     def connection_key(self) -> ConnectionKey:
@@ -113,7 +114,7 @@ class ConnectRequest(aiohttp.ClientRequest):
 
 
 class RequestTarget:
-    """Of a URL, what is the same for each request: how to connect, and the head's first lines.
+    """The part that all requests to a URL share: connection and first lines of the head.
 
     Through a proxy, requests go by a tunnel (CONNECT), of which the connector takes care; where the proxy resolves
     names (not ``tunnelled``), it reads the head of http itself, which names the whole URL then.
@@ -166,7 +167,8 @@ class _Aimed(aiohttp.ClientRequest):
 
 
 class TunnelConnector(aiohttp.TCPConnector):
-    """Its own resolver and socket factory are for the proxy; ``targets`` looks up where tunnels lead.
+    """Connector through a proxy that is given addresses.  Its own resolver and socket factory are for the proxy;
+    ``targets`` looks up the receivers.
 
     The pool keeps connections by name, so that one that was verified for a name is used for no other one.
     """
@@ -191,7 +193,7 @@ class TunnelConnector(aiohttp.TCPConnector):
         return await super()._create_proxy_connection(_aimed(req, addresses[-1]), traces, timeout)
 
     async def _addresses(self, req: aiohttp.ClientRequest) -> list[str]:
-        """Those of the receiver that may be connected to, IPv4 first: few proxies have no way to it.  Raises
+        """Return the receiver's addresses that are allowed, IPv4 first: few proxies cannot reach those.  Raises
         `AddressRefused`, `TargetNameError`."""
         host = req.url.raw_host or ""
         try:
@@ -205,7 +207,7 @@ class TunnelConnector(aiohttp.TCPConnector):
     async def _start_tls_connection(
         self, underlying_transport: asyncio.Transport, req: aiohttp.ClientRequest, *args: Any, **options: Any
     ) -> tuple[asyncio.BaseTransport, ResponseHandler]:
-        """What follows the proxy's consent: TLS, or a fresh protocol on the same transport for plain http."""
+        """Start TLS once the proxy has agreed, or a fresh protocol on the same transport for plain http."""
         if not (isinstance(req, _Aimed) and req.plain):
             return await super()._start_tls_connection(underlying_transport, req, *args, **options)
         protocol = self._factory()

@@ -188,14 +188,15 @@ class Dispatcher:
         return set() if filled else underfilled
 
     async def _next_due(self, underfilled: set[str]) -> datetime | None:
-        """When the next delivery to one of these is due.  Asked after what was leased, which need not wait for it."""
+        """Return when the next delivery to the endpoints with room left is due; None without any.  Called after
+        leasing: leased deliveries need not wait for it."""
         if not underfilled:
             return None
         return await self._store.next_due(self._clock.now(), self._scheduler.channels.keys() - underfilled)
 
     def _lease_time(self) -> timedelta:
-        """Enough for the longest timeout twice: a delivery leased ahead may wait for a request that hangs; and for the
-        longest wait for company."""
+        """Return how long a lease lasts: twice the longest timeout, since a delivery leased ahead may wait for a
+        request that hangs, and the longest ``batch_wait``."""
         endpoints = [channel.endpoint for channel in self._scheduler.channels.values()]
         longest = max((endpoint.timeout for endpoint in endpoints), default=0.0)
         wait = max((endpoint.batch_wait for endpoint in endpoints if endpoint.batched), default=0.0)
@@ -300,7 +301,7 @@ class Dispatcher:
         now = self._clock.now()
         verdict = judge(answer, endpoint.retry_schedule, batch[0].attempt, now, self._rand, doubt=doubt)
         if verdict.disable_reason and await self._url_changed(endpoint):
-            verdict = verdict._replace(disable_reason="")  # somebody mended it while the old URL was answering
+            verdict = verdict._replace(disable_reason="")  # its URL was changed while the old one was answering
         flight.channel.quick = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
         return outcomes(batch, flight.channel.public_url, answer, verdict, started_at)
 

@@ -1,4 +1,4 @@
-"""What kept an answer from arriving, as one sentence for the attempt log."""
+"""The reason why no answer arrived, as one sentence for the attempt log."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _OF_THE_PROXY = (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSE
 
 
 def _cause(error: Exception) -> BaseException:
-    """The operating system's error within aiohttp's, which keeps only its number once a connection stands."""
+    """Return the operating system's error within aiohttp's, which keeps only its number once a connection is open."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error
     if isinstance(error, aiohttp.ClientOSError) and error.errno is not None:
@@ -93,6 +93,6 @@ def _system_detail(cause: OSError) -> str:
 
 
 def _as_text(message: str) -> str:
-    """What a proxy wrote behind its status, without what no outbox takes: bytes that are not UTF-8, which aiohttp hands
-    on as lone surrogates, and NUL."""
+    """Return a proxy's reason phrase without characters that the outbox cannot store: NUL, and bytes that are not
+    UTF-8, which aiohttp passes on as lone surrogates."""
     return message.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -1,7 +1,7 @@
-"""What one endpoint lets through, and when: its rate, the pauses that it asks for, and a circuit breaker.
+"""Flow control of one endpoint: its rate, the pauses that it asks for, and a circuit breaker.
 
-Pure: time (``now``: monotonic seconds) and randomness are passed in.  A valve is this process's own: where several
-dispatch from one outbox, each keeps to an endpoint's rate and finds out by itself that an endpoint is down.
+Pure: time (``now``: monotonic seconds) and randomness are passed in.  Each process has its own: where several dispatch
+from one outbox, each keeps to an endpoint's rate and detects by itself that an endpoint is down.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from cdc.model.endpoint import usable_rate
 WINDOW = 60.0
 #: … of these the newest …
 MOST_RESULTS = 20
-#: … and not fewer than these; it opens when half of them speak of trouble.  It also opens when so many in a row do,
-#: however old they are: with few events a day they are all that tells.
+#: … and not fewer than these; it opens when half of them are faults.  It also opens after so many faults in a row,
+#: however old they are: with few events a day there is nothing else to judge by.
 LEAST_RESULTS = 10
 #: Seconds until the first probe; each that fails doubles them …
 FIRST_PROBE = 5.0
@@ -123,8 +123,8 @@ class Breaker:
             self.turn += 1
 
     def doubt(self, now: float) -> float | None:
-        """None where a failure speaks of its event.  Else it may speak of the endpoint: seconds until that is looked
-        into again; infinite when the breaker has not been closed again for long enough to tell."""
+        """Return None where a failure is due to its event.  Else the endpoint may be the cause: the seconds until the
+        next probe, infinite when the breaker has not been closed for long enough to decide."""
         if self._probe_at is not None:
             return _time(self._probe_at - now)
         return math.inf if now < self._sure_at else None
@@ -162,8 +162,8 @@ class FlowControl:
     def change_rate(self, rate: float) -> None:
         self._pace = TokenBucket(rate) if rate else None
 
-    def mended(self) -> None:
-        """Somebody changed or enabled the endpoint: what held it back is looked at anew, but for its rate."""
+    def reset(self) -> None:
+        """Send at once to an endpoint that was changed or enabled: end its pause and probe.  The rate stays."""
         self._paused_until = -math.inf
         self._breaker.probe_at_once()
 
@@ -175,7 +175,7 @@ class FlowControl:
         return max(seconds, self._pace.wait(now)) if self._pace else seconds
 
     def room(self, now: float) -> int:
-        """How many requests may start now."""
+        """Return the number of requests that may start now."""
         if self.wait(now):
             return 0
         if not self._breaker.closed:
@@ -198,7 +198,8 @@ class FlowControl:
         return self._breaker.doubt(now) if trouble else None
 
     def hold(self, now: float) -> Hold | None:
-        """What holds back now; an open breaker also while it waits for something to probe with."""
+        """Return the reason why requests are held back, None without any.  An open breaker is one also while it waits
+        for a delivery to probe with."""
         if not self._breaker.closed:
             return Hold.BREAKER
         if self._paused_until > now:

@@ -28,8 +28,8 @@ class Agreement(NamedTuple):
 
 
 async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
-    """``origin``: the host name that stands for this sender.  It is asked with the endpoint's headers, by its way and
-    within its timeout.  Raises `EndpointRefused` when it does not agree or does not answer."""
+    """Ask the endpoint whether it agrees to deliveries from ``origin``, the host name of this sender, with its headers,
+    its connection and its timeout.  Raises `EndpointRefused` when it does not agree or does not answer."""
     headers = {"User-Agent": USER_AGENT, ORIGIN_HEADER: origin, **dict(endpoint.headers)}
     url, way = endpoint.url, (endpoint.proxy, endpoint.client_certificate)
     request = WebhookRequest(url, headers, b"", endpoint.timeout, *way)
@@ -47,7 +47,8 @@ async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
 
 
 def judge(answered: Mapping[str, str], origin: str) -> Agreement | None:
-    """What the headers of the answer say; its status says nothing, for hosts answer OPTIONS that know of no events."""
+    """Return the agreement in the headers of the answer, None without any.  Its status does not count: hosts that know
+    nothing of events answer OPTIONS too."""
     allowed = answered.get(ALLOWED_ORIGIN, "").strip()
     if allowed != "*" and allowed.lower() != origin.lower():
         return None

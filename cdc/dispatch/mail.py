@@ -1,6 +1,6 @@
 """Sends what goes to ``mailto:`` endpoints: a plain-text mail for each request, by SMTP.
 
-A mail has the same id whenever the same events are sent: who gets it twice can tell."""
+A mail has the same id whenever the same events are sent, so that a receiver recognises a repetition."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MailServer:
         return f"{self.host}:{self.port}"
 
     def client(self) -> aiosmtplib.SMTP:
-        """Of one connection."""
+        """Return a client for one connection."""
         return aiosmtplib.SMTP(
             hostname=self.host,
             port=self.port,
@@ -129,7 +129,7 @@ async def _say_good_bye(client: aiosmtplib.SMTP) -> None:
 
 
 def _own_name() -> str:
-    """How this machine calls itself to the server; looking up its full name could take seconds."""
+    """Return this machine's name for the greeting; looking up its full name could take seconds."""
     name = socket.gethostname()
     return name if re.fullmatch(r"[A-Za-z0-9.-]+", name) else "localhost"
 
@@ -219,7 +219,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _words(text: str) -> str:
-    """On one line, cut."""
+    """Return the text on one line, cut to `_LONGEST` characters."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
@@ -275,7 +275,7 @@ def _event(event: Payload) -> Iterator[str]:
 
 
 def _operational(event: Payload) -> Iterator[str]:
-    """The message says it all; the other fields follow for whoever looks for one."""
+    """Yield the message, which is complete, and then the other fields."""
     data = dict(event["data"])
     yield _line(data.pop("message", event["event"]))
     yield ""
@@ -305,12 +305,12 @@ class _Changed(NamedTuple):
 
 
 def _values(values: Mapping[str, Any]) -> Iterator[str]:
-    """A line each; what is empty is left out."""
-    told = [(name, value) for name, value in values.items() if value is not None and value not in ("", [])]
-    for name, value in told[:_MOST_VALUES]:
+    """Yield a line for each value that is not empty."""
+    shown = [(name, value) for name, value in values.items() if value is not None and value not in ("", [])]
+    for name, value in shown[:_MOST_VALUES]:
         yield f"{name}: {_value(value)}"
-    if len(told) > _MOST_VALUES:
-        yield f"… and {len(told) - _MOST_VALUES} more"
+    if len(shown) > _MOST_VALUES:
+        yield f"… and {len(shown) - _MOST_VALUES} more"
 
 
 def _value(value: Any) -> str:
@@ -326,7 +326,7 @@ def _key(event: Payload) -> str:
 
 
 def _line(text: str) -> str:
-    """On one line, with nothing in it that moves a cursor or begins a header."""
+    """Return the text on one line, without characters that move a cursor or begin a header."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 

@@ -71,7 +71,7 @@ class OutcomeWriter:
         self._wake.set()
 
     def close(self) -> None:
-        """Nothing more is added: `run` ends when everything is recorded."""
+        """Accept nothing more: `run` ends when everything is recorded."""
         self._closed.set()
         self._wake.set()
 

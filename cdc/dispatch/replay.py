@@ -43,16 +43,16 @@ class ReplayPlan:
 
 
 def meant(which: DeliveryFilter, now: datetime, hint: str) -> DeliveryFilter:
-    """What happens from ``now`` on is not part of a replay.  ``hint``: for the `UsageError` that is raised when nothing
-    says what to send again."""
+    """Return the filter of a replay; it ends at ``now`` at the latest.  Raises `UsageError` with ``hint`` when it
+    selects nothing."""
     if which == _NOTHING:
         raise UsageError("Nothing selects what to send again.", hint)
     return which if which.until is not None else replace(which, until=now)
 
 
 async def steps(store: ReplayStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event) -> AsyncIterator[Replayed]:
-    """What each step did, until all is due or ``stop`` is set.  The time that whoever is told takes is part of the
-    pause before the next step.  Raises `UsageError` when its endpoint is gone, `OutboxError`."""
+    """Yield the result of each step, until all is due or ``stop`` is set.  The caller's time between two steps is part
+    of the pause before the next one.  Raises `UsageError` when its endpoint is gone, `OutboxError`."""
     rate = usable_rate(plan.rate)
     limit = _MOST if rate == 0 else max(1, min(_MOST, math.ceil(rate)))
     after = plan.after
@@ -68,8 +68,8 @@ async def steps(store: ReplayStore, plan: ReplayPlan, clock: Clock, stop: asynci
 
 
 async def count(store: ReplayStore, plan: ReplayPlan, clock: Clock, seconds: float | None = None) -> Replayed:
-    """How many there are.  ``seconds``: after which counting ends; ``after`` of the answer is not None then.  Raises as
-    `steps`."""
+    """Return the numbers that a replay would send.  Counting ends after ``seconds``; ``after`` of the answer is not
+    None then.  Raises as `steps`."""
     began, counted = clock.monotonic(), Replayed(0, 0, plan.after)
     while True:
         counted = counted.and_then(await store.replay(plan.which, _COUNTED, clock.now(), counted.after, dry_run=True))
@@ -96,7 +96,7 @@ class Replaying:
         self._asked = asyncio.Event()
 
     def asked(self) -> None:
-        """There is a new one."""
+        """Announce a new replay."""
         self._asked.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -112,7 +112,7 @@ class Replaying:
             ended.cancel()
 
     async def _one(self, stop: asyncio.Event) -> bool:
-        """Return whether there was one to go on with."""
+        """Continue one replay.  Return whether there was any."""
         try:
             now = self._clock.now()
             replay = await self._store.lease_replay(self._worker, now, now + LEASE)
@@ -125,7 +125,8 @@ class Replaying:
         return True
 
     async def _go_on(self, replay: Replay, stop: asyncio.Event) -> None:
-        """Until it is done or was ended, or ``stop``; then the next process, or this one's next life, goes on."""
+        """Continue the replay until it is done or ended, or until ``stop``: then another process, or this one after its
+        restart, continues."""
         plan = ReplayPlan(replay.which, replay.rate, replay.after)
         try:
             async for step in steps(self._store, plan, self._clock, stop):

@@ -68,7 +68,7 @@ def _array(elements: Sequence[bytes]) -> bytes:
 
 
 def _standard(event: dict[str, Any], *, with_id: bool = False) -> bytes:
-    """As the Standard Webhooks specification words it; the id travels in ``webhook-id``, unless that is a batch's."""
+    """Return the body of the Standard Webhooks specification; the id is in ``webhook-id``, except in a batch."""
     body = {"type": event["event"], "timestamp": event["timestamp"], "data": event["data"]}
     if event.get("test"):
         body["test"] = True

@@ -1,4 +1,5 @@
-"""What an answer, or its absence, means for a delivery: delivered, due again at a time, dead, or endpoint disabled.
+"""The verdict on a delivery from its answer or the lack of one: delivered, due again at a time, dead, or endpoint
+disabled.
 
 Pure: time and randomness are passed in.
 """
@@ -49,8 +50,8 @@ Random = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
 class Answer(NamedTuple):
-    """What came of one request.  ``status`` is None when no answer's head arrived.  ``error`` then says why, in one
-    sentence; beside a status it is there when the status alone says too little.  ``body``: its first bytes.
+    """The result of one request.  ``status`` is None when no answer's head arrived; ``error`` then gives the reason in
+    one sentence.  Beside a status it is set when the status alone says too little.  ``body``: its first bytes.
     ``duration``: seconds from the request on."""
 
     status: int | None
@@ -88,7 +89,7 @@ def next_delay(delays: Sequence[float], attempt: int, random: Random) -> float |
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float:
-    """How long a ``Retry-After`` header (seconds or an HTTP date) asks to wait; 0 for none, past or unreadable."""
+    """Return the seconds of a ``Retry-After`` header (seconds or an HTTP date); 0 for none, past or unreadable."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         # Digits without bound are legal; more than nine of them are beyond the longest wait in any case.
@@ -103,7 +104,7 @@ def retry_after_seconds(value: str | None, now: datetime) -> float:
 
 
 def pause_asked(answer: Answer, now: datetime) -> float:
-    """For how long (seconds) the endpoint asks to be left alone; 0: it does not."""
+    """Return the seconds of pause that the endpoint asks for; 0 for none."""
     return retry_after_seconds(answer.retry_after, now) if answer.status in _BUSY else 0.0
 
 
@@ -128,11 +129,11 @@ def judge(
     *,
     doubt: float | None = None,
 ) -> Verdict:
-    """``attempt``: number of the attempt that ended ``now`` with ``answer``; ``delays``: the endpoint's schedule.
+    """Judge an attempt.  ``attempt``: number of the one that ended ``now``; ``delays``: the endpoint's schedule.
 
-    ``doubt``: the endpoint is in trouble, so that a failure tells nothing of the event: a delivery that has a schedule
-    is then tried again also after its last attempt, and as soon as the endpoint is (in so many seconds).  None: it
-    works, as far as is known.
+    ``doubt``: seconds until the endpoint, which seems to be faulty, is tried again; None when it seems to work.  A
+    failure then says nothing about the event: a delivery that has a schedule is tried again with the endpoint, also
+    after its last attempt.
     """
     status = answer.status
     if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:

@@ -65,10 +65,10 @@ class Channel:
         if endpoint.url != before.url:
             self.public_url = public_url(endpoint.url)
         if endpoint.url != before.url or (endpoint.enabled and not before.enabled):
-            self.flow.mended()
+            self.flow.reset()
 
     def room(self) -> int:
-        """How many more requests its concurrency allows; negative after it was lowered."""
+        """Return how many more requests its concurrency allows; negative after it was lowered."""
         return self.endpoint.concurrency - self.in_flight
 
 
@@ -85,8 +85,7 @@ class Flight:
         self.turn = channel.flow.start(now)
 
     def answered(self, answer: Answer, clock: Clock) -> float | None:
-        """Tell the endpoint's flow control.  Return its doubt that the event itself was refused: as
-        `cdc.dispatch.flow_control.Breaker.doubt`."""
+        """Report the answer to the endpoint's flow control.  Return `cdc.dispatch.flow_control.Breaker.doubt`."""
         trouble = is_trouble(answer)
         pause = pause_asked(answer, clock.now()) if trouble else 0.0
         return self.channel.flow.ended(self.turn, clock.monotonic(), trouble=trouble, retry_after=pause)
@@ -120,8 +119,8 @@ class Scheduler:
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
-        """These are the endpoints from now on.  One that had no success for longer than a breaker looks back begins
-        with a probe: perhaps its breaker was open in a process that ended."""
+        """Take over the list of endpoints.  One that had no success for longer than a breaker remembers begins with a
+        probe: its breaker may have been open in a process that ended."""
         before, self.channels = self.channels, {}
         for endpoint in endpoints:
             channel = before.pop(endpoint.id, None)
@@ -153,8 +152,8 @@ class Scheduler:
         return found
 
     def opens_at(self) -> float:
-        """When (monotonic seconds) the first endpoint that is shut lets something through; infinite when time opens
-        none."""
+        """Return when (monotonic seconds) the first endpoint that is held back may send again; infinite when waiting
+        changes nothing."""
         now = self._clock.monotonic()
         waits = (each.flow.wait(now) for each in self.channels.values() if each.endpoint.enabled)
         return now + min((wait for wait in waits if wait), default=math.inf)
@@ -162,8 +161,8 @@ class Scheduler:
     # -- how much to lease ------------------------------------------------------------------------------------------
 
     def room(self) -> list[tuple[int, dict[str, int]]]:
-        """How many deliveries to lease in all, and endpoint id → its most: for those that go out one a request, and for
-        batches, of which memory is the bound."""
+        """Return the deliveries to lease: how many in all, and endpoint id → its most; once for those that are sent
+        alone, and once for batches, which memory limits."""
         free, ready = self._free(), len(self._queue)
         if not free and ready > self._limit // 2:
             return []
@@ -180,17 +179,18 @@ class Scheduler:
         return wanted
 
     def _requests(self, channel: Channel) -> int:
-        """How many requests to have deliveries for beside those that are: what may start now, and for an endpoint that
-        answers quickly as many again, if its rate admits them."""
+        """Return how many more requests to lease deliveries for: those that may start now, and as many again for an
+        endpoint that answers quickly, if its rate admits them."""
         ahead = channel.endpoint.concurrency if channel.quick else 0
         return max(min(channel.room() + ahead, channel.flow.room(self._clock.monotonic())) - channel.ready, 0)
 
     def _deliveries(self, channel: Channel) -> int:
-        """How many deliveries to have beside those that are: full batches for each request, or, where deliveries come
-        that travel alone, one.
+        """Return how many more deliveries to lease: full batches for each request, or one where deliveries come that
+        are sent alone.
 
-        Of the memory an endpoint gets half of what it leaves to the others, but enough for one batch where a request
-        may start: so one that stops answering never has it all."""
+        An endpoint gets half of the memory that it leaves to the others, but enough for one batch where a request may
+        start: one that stops answering never holds all of it.
+        """
         requests, size = self._requests(channel), channel.endpoint.batch_size
         if not channel.together:
             return max(requests - channel.gathered, 0)
@@ -227,7 +227,7 @@ class Scheduler:
             self._append(key[0], self._gathered(key))
 
     def next_complete(self) -> float | None:
-        """When (monotonic seconds) the time of the first batch that gathers will have come."""
+        """Return when (monotonic seconds) the first batch that gathers is complete by time."""
         return min((batch.goes_at for batch in self._batches.values()), default=None)
 
     def release_held(self) -> None:
@@ -321,7 +321,7 @@ class Scheduler:
         return None
 
     def _free(self) -> int:
-        """How many more requests may start now, in all."""
+        """Return how many more requests may start now, in all."""
         count = counted = len(self.in_flight)
         if count >= self._limit:
             before = self._clock.monotonic() - STALLED_AFTER

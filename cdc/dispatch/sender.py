@@ -72,7 +72,7 @@ CONNECTIONS_PER_HOST = 256
 
 class Sender(Protocol):
     async def send(self, request: WebhookRequest) -> Answer:
-        """Never raises for what a receiver or the network does."""
+        """Send the request.  Failures of the receiver or the network are part of the answer, never raised."""
         ...
 
 
@@ -119,7 +119,8 @@ class HttpSender:
         return aiohttp.TCPConnector(**self._options(reach))
 
     def _proxy_connector(self) -> aiohttp.TCPConnector:
-        """Where proxies are is the operator's own choice: what they connect to is all that there is to guard."""
+        """Return the connector to the proxies.  Their addresses are the operator's choice and not guarded; the
+        receivers' addresses are, where a tunnel is asked for."""
         anywhere = EgressPolicy(private=True)
         if not self._tunnelled:
             return self._connector(anywhere)
@@ -222,7 +223,7 @@ class _Exchange:
         self.headers: Mapping[str, str] = {}
 
     async def run(self, target: RequestTarget, request: WebhookRequest) -> None:
-        """Until the head of the answer has arrived.  Raises `TooManyInterim`."""
+        """Send the request and wait for the head of the answer.  Raises `TooManyInterim`."""
         protocol = await self._connect(target)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         assert protocol.transport is not None, "checked by the pool, and not awaited since"
@@ -252,7 +253,7 @@ class _Exchange:
         return self._content is None or self._content.at_eof()
 
     async def first_bytes(self, seconds: float) -> bytes:
-        """Up to `ANSWER_BYTES` of the body, as far as it comes in time."""
+        """Return up to `ANSWER_BYTES` of the body, as far as it arrives in time."""
         content = self._content
         assert content is not None, "an answer that is not empty has a body"
         body = b""
@@ -327,5 +328,5 @@ class _Encrypted(Exception):
 
 
 def _no_password() -> str:
-    """Asked for by an encrypted key; without it OpenSSL would ask on the terminal."""
+    """Refuse an encrypted key; without this callback OpenSSL would ask on the terminal."""
     raise _Encrypted

@@ -34,7 +34,7 @@ _KEY_BYTES = 32  # of a private (its seed) and of a public ed25519 key
 
 
 class Signature(StrEnum):
-    """The scheme, by the identifier that stands before its signatures."""
+    """The scheme, by the identifier before its signatures."""
 
     V1 = "v1"
     V1A = "v1a"
@@ -52,7 +52,7 @@ def new_secret(signature: Signature = Signature.V1) -> str:
 
 
 def signature_of(secret: str) -> Signature:
-    """Which signature a secret makes."""
+    """Return the kind of signature that a secret makes."""
     return Signature.V1A if secret.startswith(PRIVATE) else Signature.V1
 
 
@@ -62,7 +62,7 @@ def check_secret(secret: str) -> None:
 
 
 def public_key(secret: str) -> str | None:
-    """What the receiver verifies ``v1a`` with: ``whpk_…``; None for a symmetric secret."""
+    """Return the key with which the receiver verifies ``v1a`` (``whpk_…``); None for a symmetric secret."""
     if signature_of(secret) is Signature.V1:
         return None
     return PUBLIC + _base64(private_key(secret).public_key().public_bytes_raw())
@@ -197,7 +197,7 @@ def verify(
         return Verification(False, f"The request is {abs(age):.0f} s {'old' if age > 0 else 'ahead of this clock'}.")
     signed = _signed(event_id, int(timestamp), body)
     fits = _v1(secret, signed) if symmetric else _v1a(secret, signed)
-    # Every signature of the list is looked at, so that the time taken does not tell which one fits.
+    # Every signature of the list is compared, so that the time taken does not reveal which one fits.
     if not any([fits(given) for given in standard.split(" ")]):  # noqa: C419 - a generator would stop at the first that fits
         what = "secret" if symmetric else "public key"
         return Verification(False, f"No signature in webhook-signature fits id, time, body and {what}.")

@@ -247,7 +247,7 @@ def test_what_is_known_to_fail_begins_with_a_probe() -> None:
 def test_a_mended_endpoint_is_probed_at_once() -> None:
     one = tripped()
     old_probe = one.start(5.0)
-    one.mended()
+    one.reset()
     assert one.room(5.0) == 1
     one.ended(old_probe, 5.0, trouble=True)  # went to the old URL
     assert one.room(5.0) == 1
@@ -258,7 +258,7 @@ def test_a_mended_endpoint_is_probed_at_once() -> None:
 def test_mending_ends_a_pause_but_not_the_rate() -> None:
     one = flow(1)
     one.ended(one.start(0.0), 0.0, trouble=True, retry_after=60)
-    one.mended()
+    one.reset()
     assert (one.wait(0.0), one.hold(0.0)) == (1.0, Hold.RATE)
 
 
