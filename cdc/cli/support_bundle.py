@@ -50,7 +50,7 @@ def support_bundle(session: CommandSession, target: Path, log: Path | None, line
     """
     parts = _parts(session)
     if log is not None:
-        parts["log.jsonl"] = support.told_log(log, lines)
+        parts["log.jsonl"] = support.open_log(log, lines)
     _write(target, parts)
     if as_json:
         print_json({"file": str(target), "parts": {name: len(content) for name, content in parts.items()}})
@@ -67,7 +67,7 @@ def _parts(session: CommandSession) -> dict[str, bytes]:
         return parts
     parts["configuration.json"] = support.packed(support.configuration(config))
     checks = [(check.about, check.finding) for check in checks_of(session, ())]
-    parts["doctor.json"] = support.packed(support.told_findings(config, checks))
+    parts["doctor.json"] = support.packed(support.open_findings(config, checks))
     parts["outbox.json"] = support.packed(run_async(_outbox(config)))
     return parts
 
@@ -75,7 +75,7 @@ def _parts(session: CommandSession) -> dict[str, bytes]:
 async def _outbox(config: Config) -> dict[str, Any]:
     try:
         async with opened_outbox(config) as store:
-            return await support.told_outbox(config, store, SystemClock().now())
+            return await support.outbox_facts(config, store, SystemClock().now())
     except CdcError as error:
         return {"error": type(error).__name__}
 

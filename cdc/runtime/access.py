@@ -1,4 +1,4 @@
-"""Where users, tokens and the audit log are kept, and who else may sign in, as a configuration says."""
+"""The store of users, tokens and the audit log, and the other ways to sign in, by the configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_access(config: Config) -> AccessStore:
-    """In the configured outbox's database; not opened yet."""
+    """Return the access store in the configured outbox's database, not opened yet."""
     from cdc.outbox.secret_box import SecretBox
 
     box = SecretBox(*config.outbox.secret_keys())

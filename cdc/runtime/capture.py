@@ -1,4 +1,5 @@
-"""What is to be captured of a database (what the rules need and the database has), and which capture mode suits it."""
+"""The tables and columns to capture of a database (those that the rules need and the database has), and a capture mode
+that suits it."""
 
 from __future__ import annotations
 

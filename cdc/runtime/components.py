@@ -65,10 +65,10 @@ class Components:
                 self._started.add(name)
 
     async def _failed(self, name: str, error: Exception, delay: float, stop: asyncio.Event) -> None:
-        told = reportable_error(error)
-        self.observer.component_failed(name, told)
+        reported = reportable_error(error)
+        self.observer.component_failed(name, reported)
         trace = None if isinstance(error, CdcError) else error
-        log.error("component failed", component=name, error=str(told), retry_in=round(delay, 1), exc_info=trace)
+        log.error("component failed", component=name, error=str(reported), retry_in=round(delay, 1), exc_info=trace)
         await self.clock.wait(stop, delay)
 
 
@@ -87,7 +87,7 @@ def settled() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPart:
-    """``key``: a part of the same name with an equal key is the same part, and goes on undisturbed."""
+    """A part of a process.  ``key``: after a reload, a part of the same name and key continues undisturbed."""
 
     key: object = field(repr=False)  # may hold passwords
     work: Work

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Added to what the service manager is told of a pause: no pause is kept to the second.
+#: Added to the pause that is reported to the service manager: no pause lasts exactly as long as planned.
 _MARGIN = 20.0
 #: Seconds between two looks whether the outbox is still in its place.
 _WATCH = 2.0
@@ -44,8 +44,8 @@ async def run(
 ) -> None:
     """Relay every source and dispatch, or one of both, until ``stop`` is set, then end within ten seconds.
 
-    ``say``: what is for whoever started the process, and not for the log.  ``reload``: another configuration, when it
-    is asked for; None: never."""
+    ``say``: prints for the person who started the process, not for the log.  ``reload``: returns another configuration
+    when it is asked for; None: never."""
     from cdc.web.reported import Reported
 
     if not config.source and role is not ProcessRole.DISPATCH:

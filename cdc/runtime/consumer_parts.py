@@ -45,7 +45,7 @@ log = structlog.get_logger()
 STANDBY_SECONDS = 1.0
 DISPATCH, RETENTION, WATCH, FILTERS, PLACEMENT = "dispatch", "retention", "watch", "filters", "placement"
 
-#: Told to whoever started the process: a link that lets in.
+#: Prints for the person who started the process: the set-up link.
 Say = Callable[[str], None]
 
 
@@ -56,7 +56,7 @@ def sources_of(config: Config, role: ProcessRole) -> Mapping[str, SourceConfig]:
 
 @dataclass
 class Wake:
-    """Wakes whoever dispatches now; called when something is due."""
+    """Wakes the dispatcher, if it runs here; called when something is due."""
 
     dispatcher: Dispatcher | None = None
 
@@ -65,13 +65,13 @@ class Wake:
             self.dispatcher.notify()
 
     def endpoint_disabled(self) -> None:
-        """So that its enabling, however soon, is seen to be one."""
+        """Read the endpoints again, so that an enabling is noticed, however soon it follows."""
         if self.dispatcher is not None:
             self.dispatcher.reload_endpoints()
             self.dispatcher.notify()
 
     async def wake_and_yield(self) -> None:
-        """And let it go first, if that is soon done."""
+        """Wake the dispatcher and let it start sending first, if that is soon done."""
         if self.dispatcher is not None:
             await self.dispatcher.wake_and_yield()
 
@@ -118,8 +118,8 @@ class ConsumerParts:
         self.sharing = Sharing(leased=self.store.workers is not None)
 
     def of(self, config: Config) -> dict[str, ProcessPart]:
-        """By name.  Everything that can be wrong in a configuration is found here, before anything runs or ends:
-        raises `CdcError`."""
+        """Return the parts of a process by name.  Raises `CdcError` for anything wrong in the configuration, before a
+        part starts or stops."""
         sources = sources_of(config, self.role)
         check_connections(sources.values())
         shares = self.sharing.shares(sources.values())
@@ -209,7 +209,7 @@ class ConsumerParts:
         failures = Failures()
         observer = Several(self.observer, failures)
         dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer)
-        self.observer.held({})  # by whoever dispatched before
+        self.observer.held({})  # by the former dispatcher
         self._wake.dispatcher = dispatcher
         self.store.on_write(self._wake)
         async with asyncio.TaskGroup() as group:
@@ -219,7 +219,8 @@ class ConsumerParts:
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
 
     async def _filters(self, stop: asyncio.Event) -> None:
-        """In every role: events are stored in each, and filters are evaluated then."""
+        """Disable endpoints whose filters take too long.  Runs in every role: each stores events, and evaluates filters
+        then."""
         from cdc.dispatch.auto_disable import FilterGuard
         from cdc.model.selection import EXCEEDED
 
@@ -295,8 +296,8 @@ def _bounds(config: Config) -> Any:
 
 
 def _worker(config: Config) -> str:
-    """This process's name in leases: the same after a restart, where that cannot be the name of another one.  Processes
-    in containers may have one number and one host's name."""
+    """Return this process's name in leases: the same after a restart, unless another process may have that name too.
+    Processes in containers may share a number and a host's name."""
     host = socket.gethostname()
     alone = config.outbox.path is not None
     return config.dispatch.worker or (host if alone else f"{host}-{os.getpid()}-{secrets.token_hex(4)}")
@@ -310,7 +311,7 @@ async def _stopping(dispatcher: Dispatcher, stop: asyncio.Event) -> None:
 async def _become_dispatcher(
     dispatcher: Dispatcher, store: QueueStore, stop: asyncio.Event, observer: Observer
 ) -> None:
-    """Dispatch, as soon as no other process does from this outbox: nothing tells when that one ends."""
+    """Dispatch, as soon as no other process does from this outbox.  Its end is polled for: nothing announces it."""
     clock = SystemClock()
     if not await store.become_dispatcher():
         observer.dispatching(active=False)
@@ -325,7 +326,7 @@ async def _become_dispatcher(
 
 
 class _Begun(Observer):
-    """Tells ``begun`` when the source is read: no other process is at it then."""
+    """Calls ``begun`` when the source is read: no other process reads it then."""
 
     def __init__(self, begun: Callable[[], None]) -> None:
         self._begun = begun

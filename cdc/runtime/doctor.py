@@ -33,9 +33,9 @@ from cdc.runtime.unit import secret_files
 
 
 def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | None = None) -> list[Finding]:
-    """Every check of one source.  What stops the examination is a finding like the others.
+    """Return the findings of every check of one source.  An error that stops them is a finding like the others.
 
-    ``position``: where its consumer stands, if that is known."""
+    ``position``: its consumer's, if that is known."""
     try:
         if source.capture == "rest":
             from cdc.runtime.rest import rest_findings
@@ -55,7 +55,7 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
 
 
 def _position(source: SourceConfig, position: Position | None) -> list[Finding]:
-    """Where the consumer is in PostgreSQL's log."""
+    """Check the consumer's position in PostgreSQL's log."""
     if source.capture != "logical":
         return []
     from cdc.capture.logical.inspector import position_findings
@@ -75,7 +75,7 @@ def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
 
 
 def _reading(source: SourceConfig, inspect: Inspector) -> list[Finding]:
-    """Return whether the consumer's own account, if it is not the installing one, may read what events need."""
+    """Check that the consumer's own account, if it is not the installing one, may read what events need."""
     if source.admin_connection() == source.connection():
         return []
     there = inspect.existing_tables()
@@ -83,12 +83,12 @@ def _reading(source: SourceConfig, inspect: Inspector) -> list[Finding]:
     if not (hidden := installer_of(source.connection()).unreadable(needed)):
         return [Finding("table privileges", Severity.OK, "the consumer's account may read every captured table")]
     detail = f"The consumer's account may not read {', '.join(hidden)}."
-    mend = "cdc grants prints what it needs: print and run it again after each change of tables or include"
-    return [Finding("table privileges", Severity.WRONG, detail, mend)]
+    fix = "cdc grants prints what it needs: print and run it again after each change of tables or include"
+    return [Finding("table privileges", Severity.WRONG, detail, fix)]
 
 
 def _two_ways(source: SourceConfig, position: Position | None, wanted: Sequence[Capture]) -> list[Finding]:
-    """What is to be said where one way to capture follows another, or helps it."""
+    """Check the change from one capture mode to another, and triggers that help one or are left over."""
     by_log = source.capture != "triggers"
     if position is not None and by_log == (log_part(position) is None):
         detail = f"cdc run moves to {source.capture} when it is started next, and loses nothing."
@@ -137,8 +137,8 @@ def disk_finding(config: Config) -> Finding | None:
     folder = outbox.resolve().parent
     free = shutil.disk_usage(folder).free
     severity = Severity.WRONG if free < _FULL else Severity.WARNING if free < _SCARCE else Severity.OK
-    mend = f"Free space on the disk of {folder}, or keep less: payload_days, events under [retention]"
-    return Finding("disk", severity, f"{size(free)} are free", mend)
+    fix = f"Free space on the disk of {folder}, or keep less: payload_days, events under [retention]"
+    return Finding("disk", severity, f"{size(free)} are free", fix)
 
 
 def _files(config: Config) -> Iterator[_Checked]:
@@ -177,7 +177,7 @@ def _findings(checked: _Checked, trusted: set[int]) -> Iterator[Finding]:
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
-    """Whoever can write to a folder can replace the files in it, unless it is sticky."""
+    """Check who may replace files in a folder: every account that may write to it, unless it is sticky."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         detail = f"Every account can replace files in {folder} (mode {mode:04o})."

@@ -55,8 +55,8 @@ class SourceUsers:
         return _user_from(found[0]) if found else None
 
     async def _user(self, nick: str) -> list[Sequence[Any]]:
-        """Once more on a new connection, if the former one was lost: between two people who sign in it is idle for
-        days, and servers and firewalls end such ones."""
+        """Read a user; a second time on a new connection, if the former one was lost.  It is idle for days between two
+        sign-ins, and servers and firewalls close such connections."""
         try:
             found = await self._database.user(nick)
         except SourceUnavailable:

@@ -1,4 +1,4 @@
-"""Which outbox the journals expect: asked before an outbox is created, by the doctor, and when one is adopted.
+"""The outbox that each journal expects: read before an outbox is created, by the doctor, and when one is adopted.
 
 Only sources that are captured by triggers know their outbox; a log is read again from an older outbox's position.
 """

@@ -1,4 +1,4 @@
-"""Which outbox a configuration means, and moving from one to another."""
+"""The outbox that a configuration names, and moving from one to another."""
 
 from __future__ import annotations
 

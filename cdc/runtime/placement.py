@@ -1,8 +1,8 @@
-"""Which sources this process reads, while others read the rest from the same outbox.
+"""Placement: the sources that this process reads, while others read the rest from the same outbox.
 
-Every worker gives a sign of life, looks who reads what, and decides for itself: it takes free sources up to its fair
-share, and asks the worker that has the most for one that is too many there.  A source moves only when its holder has
-stopped reading it, or does not live any more.
+Every worker gives a sign of life, reads which worker holds which source, and decides for itself: it takes free sources
+up to its fair share, and asks the worker that has the most for one that is too many there.  A source moves only when
+its holder has stopped reading it, or is dead.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Placement:
         self._soon.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``, and until no source is read here any more."""
+        """Place sources until ``stop``, then wait until no source is read here any more."""
         looking, stopping = asyncio.ensure_future(self._keep_looking()), asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)

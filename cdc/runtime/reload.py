@@ -49,7 +49,7 @@ def source_key(source: SourceConfig) -> object:
 
 
 def _read(what: Callable[[], ConnectionInfo | str]) -> ConnectionInfo | str:
-    """Or why it cannot be read: a source like that costs the others nothing."""
+    """Return the value, or why it cannot be read: one faulty source must not affect the others."""
     try:
         return what()
     except ConfigError as error:
@@ -57,13 +57,14 @@ def _read(what: Callable[[], ConnectionInfo | str]) -> ConnectionInfo | str:
 
 
 def sending_key(config: Config) -> object:
-    """Of everything that deliveries are sent with: a certificate is renewed under the same name."""
+    """Return a key that changes with anything that sending needs, files included: a certificate is renewed under its
+    old name."""
     files = [*config.dispatch.client_certificates.values(), config.mail.ca_file]
     return config.dispatch, config.mail, config.mail.password(), tuple(_contents(files)), config.log
 
 
 def _contents(files: Iterable[Path | None]) -> Iterable[bytes]:
-    """Of those that can be read; whoever uses the others says what is wrong with them."""
+    """Yield the contents of the readable files; the part that needs another one reports it."""
     for path in files:
         if path is not None and path.is_file():
             yield path.read_bytes()

@@ -110,7 +110,7 @@ async def _refusals(outbox: OutboxConfig) -> AsyncIterator[RefusalStore]:
 
 def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
     """Tables whose changes make events, lines that events include among them; receipts are looked up instead.  Patterns
-    mean those of FacturaScripts and of the configuration: which others there are, the API does not tell."""
+    match tables of FacturaScripts and of the configuration: the API lists no others."""
     from cdc.facturascripts.schema import tables as known
 
     entities = rules.expanded({*known(), *source.rest.resources}).entities
@@ -120,7 +120,8 @@ def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
 
 
 def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource | None:
-    """What the API calls a table, and how to read it; None where neither FacturaScripts nor the configuration says."""
+    """Return a table's resource in the API and how to read it; None where neither FacturaScripts nor the configuration
+    knows it."""
     from cdc.capture.rest.resource import Resource
     from cdc.facturascripts.schema import resources, tables
 

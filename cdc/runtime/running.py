@@ -27,21 +27,21 @@ async def consumer_findings(config: Config) -> list[Finding]:
         return []
     host, _, port = listen.rpartition(":")
     try:
-        told = await _ask(f"http://{_ANYWHERE.get(host, host)}:{port}/health/ready")
+        report = await _ask(f"http://{_ANYWHERE.get(host, host)}:{port}/health/ready")
     except TimeoutError:
         detail = f"What listens on {listen} does not answer within {PATIENCE:g} s."
         return [Finding("running", Severity.WRONG, detail, "Read the log of cdc run, and start it again.")]
     except (ClientError, OSError):
         return [Finding("running", Severity.WARNING, f"No cdc run answers on {listen}: is it stopped?", _START)]
-    if told is None:
+    if report is None:
         detail = f"What listens on {listen} is no cdc run."
         return [Finding("running", Severity.WARNING, detail, "Give [web] listen a free port, then start cdc run.")]
-    if set(told["sources"]) != set(config.source):
+    if set(report["sources"]) != set(config.source):
         detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
         return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]
     findings = [
         Finding("ready", Severity.WRONG, str(reason), "Other checks may say how; else read the log of cdc run.")
-        for reason in told["reasons"]
+        for reason in report["reasons"]
     ]
     return findings or [Finding("ready", Severity.OK, f"cdc run works, and answers on {listen}")]
 
@@ -52,8 +52,10 @@ async def _ask(url: str) -> dict[str, Any] | None:
     async with ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as answer:
         body = await answer.content.read(_LONGEST)
     try:
-        told = orjson.loads(body)
+        report = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    ours = isinstance(told, dict) and isinstance(told.get("reasons"), list) and isinstance(told.get("sources"), dict)
-    return told if ours else None
+    ours = (
+        isinstance(report, dict) and isinstance(report.get("reasons"), list) and isinstance(report.get("sources"), dict)
+    )
+    return report if ours else None

@@ -1,4 +1,4 @@
-"""What the use cases of API, page and commands work on, with the databases that the configuration means."""
+"""The admin service for API, page and commands, on the databases of the configuration."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the sources of one process share, so that three hundred cost little more than a few, and none holds up another.
+"""Resources that the sources of one process share, so that three hundred cost little more than a few, and none delays
+another.
 
 Per database server: how many of its sources are opened at once, and the threads in which installers work.  A server
-that hangs uses up its own share and nobody else's.
+that hangs uses up its own share only.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ PROBES_APART: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class SourcePace:
-    """How often a source is looked at while nothing happens.  Seconds.
+    """Seconds between the regular tasks of an idle source.
 
-    ``look``: between two looks at a journal that cannot call.  ``round``: of waiting, after which an end is noticed.
-    ``idle``: after which the source looks after itself, and for backfills.  ``probe``: between two looks from outside;
-    ``keep``: whether their connection stays open meanwhile.  ``check``: between two looks at all triggers; ``names``:
-    at which tables there are, as a multiple of the configured time.  ``retry``: before the first new try after a
-    failure.  ``silent``: after which the server takes the consumer lock from a consumer that says nothing.
+    ``look``: between two polls of a journal that cannot notify.  ``round``: of waiting, after which an end is noticed.
+    ``idle``: after which the source checks itself and its backfills.  ``probe``: between two probes from outside;
+    ``keep``: their connection stays open in between.  ``check``: between two checks of all triggers; ``names``: of the
+    tables that exist, as a multiple of the configured time.  ``retry``: before the first new try after a failure.
+    ``silent``: after which the server takes the consumer lock from a silent consumer.
     """
 
     look: float = 0.03
@@ -55,7 +56,7 @@ class SourcePace:
 
     @classmethod
     def among(cls, all_sources: int, of_server: int) -> Self:
-        """A few sources are looked at as often as a single one; many, so often that all together cost the same."""
+        """Return the pace of one of ``all_sources``: a few are polled as often as one, many cost as much in all."""
         least = cls()
         return cls(
             look=max(least.look, of_server * 0.001),
@@ -79,7 +80,8 @@ class Share:
 
     @asynccontextmanager
     async def opening(self) -> AsyncIterator[None]:
-        """While the source is opened, or for `OPENING_SECONDS`: others of its server wait for their turn."""
+        """Hold one of the server's openings while a source is opened, for `OPENING_SECONDS` at most; others wait for
+        it."""
         await self._server.openings.acquire()
         timer = asyncio.get_running_loop().call_later(OPENING_SECONDS, self._server.openings.release)
         try:
@@ -102,7 +104,7 @@ class _Server:
 
 
 def alone() -> Share:
-    """For the only source of a process."""
+    """Return the share of the only source of a process."""
     return Share(SourcePace(), _Server())
 
 
@@ -114,7 +116,7 @@ class Sharing:
         self._servers: dict[tuple[str, ...], _Server] = defaultdict(_Server)
 
     def shares(self, sources: Iterable[SourceConfig]) -> dict[str, Share]:
-        """By the source's name."""
+        """Return the shares by the source's name."""
         places = {source.name: _place(source) for source in sources}
         counts = Counter(places.values())
         return {
@@ -126,7 +128,7 @@ class Sharing:
 
 
 def _place(source: SourceConfig) -> tuple[str, ...]:
-    """Its server; of one that cannot be told where it is, a place of its own."""
+    """Return the key of a source's server; a key of its own where the server cannot be determined."""
     try:
         info: ConnectionInfo = source.connection()
     except ConfigError:
@@ -135,19 +137,19 @@ def _place(source: SourceConfig) -> tuple[str, ...]:
 
 
 async def _in_daemon(work: Callable[[], T]) -> T:
-    """In a thread that the end of the process does not wait for."""
+    """Run the work in a thread that the end of the process does not wait for."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
     def run() -> None:
         try:
             answer = work()
-        except BaseException as error:  # noqa: BLE001 - whoever awaits it gets it
-            tell(done.set_exception, error)
+        except BaseException as error:  # noqa: BLE001 - passed on to the awaiting task
+            report(done.set_exception, error)
         else:
-            tell(done.set_result, answer)
+            report(done.set_result, answer)
 
-    def tell(how: Callable[[Any], None], what: object) -> None:
+    def report(how: Callable[[Any], None], what: object) -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(lambda: None if done.done() else how(what))
 

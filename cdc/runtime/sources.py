@@ -1,4 +1,4 @@
-"""Which source a configuration means, and what keeps it in order."""
+"""The source that a configuration names, and the repairs of its installation."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = N
         from cdc.runtime.rest import RestParts, rest_source
 
         parts = RestParts.of(source, kept)
-        return rest_source(source, kept, lambda: _told_as_source(parts.client))
+        return rest_source(source, kept, lambda: _as_source_error(parts.client))
     from cdc.capture.moving import CaptureMode, MovingSource
 
     shared = share or alone()
     way = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
     make = {
-        CaptureMode.JOURNAL: lambda: _told_as_source(lambda: _journal_source(source, shared)),
-        CaptureMode.LOG: lambda: _told_as_source(lambda: _log_source(source, shared)),
+        CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, shared)),
+        CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, shared)),
     }
-    return MovingSource(source.name, way, make, lambda: _told_as_source(lambda: _bridge(source, shared)))
+    return MovingSource(source.name, way, make, lambda: _as_source_error(lambda: _bridge(source, shared)))
 
 
-def _told_as_source(make: Callable[[], T]) -> T:
+def _as_source_error(make: Callable[[], T]) -> T:
     try:
         return make()
     except ConfigError as error:
@@ -60,8 +60,8 @@ def _told_as_source(make: Callable[[], T]) -> T:
 
 
 def check_connections(sources: Collection[SourceConfig]) -> None:
-    """Raises `ConfigError` when none of them can be opened as it is configured: one that is wrong costs the others
-    nothing, and is said in the log until it is mended."""
+    """Raise `ConfigError` when no source can be opened as configured.  A faulty one does not affect the others, and is
+    reported in the log until it is fixed."""
     wrong: list[ConfigError] = []
     for source in sources:
         try:
@@ -240,8 +240,8 @@ def _restore(source: SourceConfig, share: Share) -> Check:
 
 
 def _patterns(source: SourceConfig, share: Share) -> Patterns:
-    """What to do about tables that the rules need and that appear later: core tables that the ERP's wizard makes, a
-    plugin's."""
+    """Return how to capture tables that the rules need and that appear later: core tables that the ERP's wizard
+    creates, a plugin's tables."""
     from cdc.capture.new_tables import Patterns
 
     rules = catalogue(source)
@@ -276,7 +276,7 @@ def probe_of(source: SourceConfig, pace: SourcePace | None = None) -> Probe:
     """Return the probe of a source, which has a connection of its own."""
     from cdc.capture.probe import LateProbe
 
-    return LateProbe(lambda: _told_as_source(lambda: _probe(source)), keep=(pace or SourcePace()).keep)
+    return LateProbe(lambda: _as_source_error(lambda: _probe(source)), keep=(pace or SourcePace()).keep)
 
 
 def _probe(source: SourceConfig) -> Probe:

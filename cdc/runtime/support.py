@@ -1,4 +1,4 @@
-"""What somebody who helps needs to know of an installation, without secrets and personal data.
+"""The support bundle: facts about an installation without secrets and personal data.
 
 Of the configuration only options on an allow-list leave the machine: they hold neither secrets nor addresses nor names
 of people.  Any other option is only said to be given.  Addresses and known names are taken out of texts.
@@ -48,7 +48,7 @@ _RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*)(:|$)", re.MULTILINE)
 
 
 def scrubbed(text: str, known: Mapping[str, str]) -> str:
-    """Without addresses, and without the texts that are ``known``: each stands for its placeholder."""
+    """Return the text with placeholders for addresses and for the ``known`` texts."""
     for pattern, placeholder in _ADDRESSES:
         text = pattern.sub(placeholder, text)
     for value in sorted(filter(None, known), key=len, reverse=True):
@@ -57,7 +57,7 @@ def scrubbed(text: str, known: Mapping[str, str]) -> str:
 
 
 def open_lines(log: Iterator[bytes]) -> Iterator[bytes]:
-    """Of a log in JSON, line by line, what is open; other lines are left out."""
+    """Yield the open part of each line of a JSON log; other lines are left out."""
     for line in log:
         try:
             entry = orjson.loads(line)
@@ -68,14 +68,15 @@ def open_lines(log: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _open_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """What other libraries say is not ours to judge: of that, only who said it."""
-    told: dict[str, Any] = {key: entry[key] for key in _OPEN_KEYS if key in entry and _is_plain(entry[key])}
+    """Return the open part of an entry.  Of other libraries' entries that is only the logger's name: their texts may
+    hold anything."""
+    facts: dict[str, Any] = {key: entry[key] for key in _OPEN_KEYS if key in entry and _is_plain(entry[key])}
     if "logger" in entry:
-        told.pop("message", None)
-        told["logger"] = entry["logger"] if _is_plain(entry["logger"]) else ""
+        facts.pop("message", None)
+        facts["logger"] = entry["logger"] if _is_plain(entry["logger"]) else ""
     if isinstance(entry.get("exception"), str):
-        told["exception"] = _places(entry["exception"])
-    return told
+        facts["exception"] = _places(entry["exception"])
+    return facts
 
 
 def _is_plain(value: Any) -> bool:
@@ -85,7 +86,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _places(traceback: str) -> list[str]:
-    """Where in our code, and the kind of what was raised; no text of it, which may repeat a value."""
+    """Return the places in our code and the type of the exception; no text of it, which may repeat a value."""
     frames = [f"{file}:{line} {name}" for file, line, name in _FRAME.findall(traceback)]
     raised = [kind for kind, _ in _RAISED.findall(traceback) if kind != "Traceback"]
     return [*frames, *raised[-1:]]
@@ -115,27 +116,31 @@ GIVEN: Final = "(given)"
 
 
 def open_configuration(config: Config) -> dict[str, Any]:
-    """As JSON knows it."""
-    told: dict[str, Any] = {name: _told(name, getattr(config, name)) for name in OPEN if name not in ("source", "rest")}
-    told["outbox"]["engine"] = "postgresql" if config.outbox.path is None else "sqlite"
+    """Return the open part of the configuration, as JSON values."""
+    facts: dict[str, Any] = {
+        name: _open_section(name, getattr(config, name)) for name in OPEN if name not in ("source", "rest")
+    }
+    facts["outbox"]["engine"] = "postgresql" if config.outbox.path is None else "sqlite"
     sources = config.source.items()
-    told["source"] = {name: _told("source", each) | {"rest": _told("rest", each.rest)} for name, each in sources}
-    return told
+    facts["source"] = {
+        name: _open_section("source", each) | {"rest": _open_section("rest", each.rest)} for name, each in sources
+    }
+    return facts
 
 
-def _told(name: str, section: Section) -> dict[str, Any]:
+def _open_section(name: str, section: Section) -> dict[str, Any]:
     """Open options with their values; of the others, those that differ from their default."""
     values = section.model_dump(mode="json")
     defaults = {
         option: field.get_default(call_default_factory=True) for option, field in type(section).model_fields.items()
     }
-    told = {option: values[option] for option in OPEN[name]}
+    facts = {option: values[option] for option in OPEN[name]}
     given = [
         option
         for option in values
-        if option not in told and option != "rest" and getattr(section, option) != defaults[option]
+        if option not in facts and option != "rest" and getattr(section, option) != defaults[option]
     ]
-    return told | dict.fromkeys(given, GIVEN)
+    return facts | dict.fromkeys(given, GIVEN)
 
 
 _DISTRIBUTION: Final = "facturascripts-cdc"
@@ -162,7 +167,7 @@ def about() -> dict[str, Any]:
     }
 
 
-def told_findings(config: Config, checks: Iterable[tuple[str, Finding]]) -> list[dict[str, str]]:
+def open_findings(config: Config, checks: Iterable[tuple[str, Finding]]) -> list[dict[str, str]]:
     """The doctor's; ``checks``: what each is about, and it.  Of endpoints no sentence: it names their address."""
     known = _known(config)
     return [
@@ -176,12 +181,12 @@ def told_findings(config: Config, checks: Iterable[tuple[str, Finding]]) -> list
     ]
 
 
-async def told_outbox(config: Config, store: OutboxStore, now: datetime) -> dict[str, Any]:
+async def outbox_facts(config: Config, store: OutboxStore, now: datetime) -> dict[str, Any]:
     """Counts, lags, positions, endpoints without their addresses, and the schema."""
     counts = await store.counts()
     due = await store.oldest_due(now)
     return {
-        "endpoints": [_told_endpoint(each) for each in await store.endpoints()],
+        "endpoints": [_open_endpoint(each) for each in await store.endpoints()],
         "deliveries": counts,
         "lag_seconds": {name: (now - since).total_seconds() for name, since in due.items()},
         "positions": {name: await store.position(name) for name in config.source},
@@ -189,17 +194,17 @@ async def told_outbox(config: Config, store: OutboxStore, now: datetime) -> dict
     }
 
 
-def _told_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    told = {name: getattr(endpoint, name) for name in _OPEN_FIELDS}
-    return told | {
+def _open_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    facts = {name: getattr(endpoint, name) for name in _OPEN_FIELDS}
+    return facts | {
         "patterns": len(endpoint.events),
         "filter": bool(endpoint.condition),
         "headers": len(endpoint.headers),
     }
 
 
-def told_log(path: Path, lines: int) -> bytes:
-    """Of the last ``lines`` of a log in JSON.  Raises `ConfigError` when it cannot be read."""
+def open_log(path: Path, lines: int) -> bytes:
+    """Return the open part of the last ``lines`` of a JSON log.  Raises `ConfigError` when it cannot be read."""
     try:
         with path.open("rb") as log:
             return b"".join(open_lines(iter(deque(log, maxlen=lines))))
@@ -216,7 +221,7 @@ def packed(value: Any) -> bytes:
 
 
 def _known(config: Config) -> Mapping[str, str]:
-    """Texts that tell where things are, or what they are called, and what stands for each."""
+    """Return texts that reveal places or names, each with its placeholder."""
     known = {platform.node(): "<machine>", str(Path.home()): "<home>"}
     if config.file is not None:
         known |= {str(config.file): "<configuration>", str(config.file.parent): "<folder>"}

@@ -28,7 +28,7 @@ class DescribedSource(NamedTuple):
 
 class DescribedTable(NamedTuple):
     """``rows``: about; None while nobody has counted.  ``captured``: a rule means it and it can be.  ``events``: what
-    their names begin with.  ``why``: why it is captured, or why not.  ``mend``: a command that is still to be run.
+    their names begin with.  ``why``: why it is captured, or why not.  ``mend``: the command still to be run.
     ``model``: FacturaScripts' class, where it is one of its own.  ``hidden``: its secret columns."""
 
     name: str
@@ -77,8 +77,8 @@ def _table(source: SourceConfig, rules: Catalogue, table: SurveyedTable, hidden:
     missing = captured and not table.installed
     install = "cdc install-slot" if source.capture == "logical" else "cdc install-triggers"
     model = models().get(table.name, "")
-    mend = install if missing else ""
-    return DescribedTable(table.name, table.rows, captured, found.events, why, mend, model, tuple(sorted(hidden)))
+    fix = install if missing else ""
+    return DescribedTable(table.name, table.rows, captured, found.events, why, fix, model, tuple(sorted(hidden)))
 
 
 @dataclass(frozen=True, slots=True)

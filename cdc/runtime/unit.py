@@ -1,4 +1,4 @@
-"""The systemd unit that runs a configuration: hardened, told of by the service itself, secrets as credentials."""
+"""The systemd unit that runs a configuration: hardened, with readiness notifications, secrets as credentials."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
 
 
 def homes_of(config: Config, settings: UnitSettings) -> list[Path]:
-    """What it reads in somebody's home, which the service's account must be able to read."""
+    """Return the paths in home folders that the service's account must be able to read."""
     return [path for path in _read(config, settings) if _at_home(path)]
 
 

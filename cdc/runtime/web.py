@@ -43,8 +43,8 @@ async def serve_web(
     say: Callable[[str], None],
     due: Callable[[], None],
 ) -> None:
-    """Until ``stop``.  ``say``: who is told of the set-up link, while nobody can sign in.  ``due``: called when a
-    replay made something due."""
+    """Serve the pages and the API until ``stop``.  ``say``: gets the set-up link, while nobody can sign in.  ``due``:
+    called when a replay made something due."""
     from cdc.pages.application import application
     from cdc.web.server import add_health, serve
 
@@ -74,7 +74,7 @@ async def serve_web(
 
 
 def limited(app: web.Application, web: WebConfig) -> Connections:
-    """Bound the connections and requests of this application; the connections are for whoever serves it."""
+    """Bound the connections and requests of this application; return the connections for its server."""
     from cdc.api.application import REQUEST_SECONDS
     from cdc.web.connections import Connections, Limits, counting
 
