@@ -32,8 +32,8 @@ class Backfills(Protocol):
     """The backfills of a source: existing rows that are wanted beside its changes."""
 
     async def next(self) -> tuple[Backfill, int] | None:
-        """The one to go on with now, and the rows that may be read of it at most; None when there is none, or not
-        now."""
+        """Return the backfill to continue now, and the most rows that may be read of it; None when there is none, or
+        not now."""
         ...
 
     def rest(self) -> float:
@@ -41,12 +41,12 @@ class Backfills(Protocol):
         ...
 
     async def fail(self, backfill_id: str, error: str) -> None:
-        """It cannot be gone on with.  ``error``: a sentence."""
+        """Mark a backfill as failed: it cannot continue.  ``error``: a sentence."""
         ...
 
 
 class NoBackfills:
-    """Nothing but changes is wanted."""
+    """The absence of backfills: only changes are read."""
 
     async def next(self) -> None:
         return None
@@ -93,7 +93,7 @@ class SourceDatabase(Lookup, Protocol):
         ...
 
     def capture(self, captures: Sequence[Capture]) -> None:
-        """These tables are captured too, from the next `tables` on."""
+        """Capture these tables too, from the next `tables` on."""
         ...
 
     async def tables(self) -> dict[str, Table]:

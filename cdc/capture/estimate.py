@@ -25,7 +25,8 @@ _EXPLAIN_JSON = "EXPLAIN (FORMAT JSON) SELECT FROM {table} AS t WHERE ({where})"
 
 
 async def estimate(info: ConnectionInfo, table: str, where: str) -> int | None:
-    """None when the account sees no such table.  Raises `UsageError` when the condition is none, `SourceError`."""
+    """Estimate the number of rows; None when the account sees no such table.  Raises `UsageError` when ``where`` is not
+    a condition on the table, `SourceError`."""
     condition = where or "TRUE"
     try:
         if info.engine is Engine.POSTGRESQL:

@@ -3,13 +3,13 @@
 The position in the outbox says which way was used last.  When the configuration names the other one, the source moves:
 
 *to the log*: the end of the log is noted, the journal is read on until everything before that mark has been seen in
-it, and the log is read from the mark; what both tell of is passed over the second time;
+it, and the log is read from the mark; what both hold is passed over the second time;
 
-*to the journal*: with the triggers in place the end of the log is noted, the log is read up to there, and what it tells
-of is deleted from the journal; what is left there is what the log has not told of.
+*to the journal*: with the triggers in place the end of the log is noted, the log is read up to there, and what it holds
+is deleted from the journal; what is left there was not read from the log.
 
 Both name a transaction alike (`Bridge`), so that no guess is needed.  Whenever the log is read, what triggers journal
-beside it is deleted: a later move finds nothing there that was told already.
+beside it is deleted: a later move finds nothing there that was emitted already.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class CaptureMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The log is read from ``log`` on; up to ``until`` it may tell of transactions that the journal told of already:
-    those are the ``seen``, by name."""
+    """The log is read from ``log`` on; up to ``until`` it may hold transactions that were read from the journal
+    already: those are the ``seen``, by name."""
 
     log: Position
     seen: tuple[str, ...]
@@ -51,7 +51,7 @@ class Overlap:
 
 
 def captured(position: Position | None) -> Position | None:
-    """None for one that was written by a source which only compares: it names no place that these ways know."""
+    """Return the position; None for one of a source that only compares, which means nothing to these capture modes."""
     return None if position is not None and position.startswith('{"rest":') else position
 
 
@@ -71,10 +71,10 @@ def read_position(position: Position) -> CaptureMode | Overlap:
 
 def log_part(position: Position | None) -> Position | None:
     """The position of the log; None when it is the journal that is read."""
-    stands = CaptureMode.JOURNAL if position is None else read_position(position)
-    if isinstance(stands, Overlap):
-        return stands.log
-    return position if stands is CaptureMode.LOG else None
+    stored = CaptureMode.JOURNAL if position is None else read_position(position)
+    if isinstance(stored, Overlap):
+        return stored.log
+    return position if stored is CaptureMode.LOG else None
 
 
 class Mark(NamedTuple):
@@ -86,7 +86,7 @@ class Mark(NamedTuple):
 
 
 class Bridge(Protocol):
-    """Between the journal and the log of one database."""
+    """Access to both the journal and the log of one database."""
 
     async def check_journal(self) -> None:
         """Raises when the triggers are not all in place."""
@@ -113,7 +113,7 @@ class Bridge(Protocol):
         ...
 
     async def forget(self, transactions: Sequence[Transaction]) -> None:
-        """Delete from the journal, if there is one, what the log told of."""
+        """Delete from the journal, if there is one, transactions that were read from the log."""
         ...
 
     def begin_log(self, mark: Position, journal: Position) -> Position:
@@ -129,7 +129,7 @@ class Bridge(Protocol):
 
 log = structlog.get_logger()
 
-#: Transactions told of behind a mark, beyond which a new mark is made: they are kept in the position.
+#: Transactions emitted after a mark, beyond which a new mark is made: they are stored in the position.
 _MOST_SEEN = 5_000
 #: Seconds without a batch after which the journal is looked at.
 _PAUSE = 0.2
@@ -174,13 +174,13 @@ class MovingSource:
             log.warning("moving", source=self._name, to=self._way.value, reason="the API told of changes until now")
             position = JournalPosition(marker=MOVED).dump() if self._way is CaptureMode.JOURNAL else None
         self._position = position
-        stands = self._way if position is None else read_position(position)
-        if isinstance(stands, Overlap):
-            await self._use(CaptureMode.LOG, stands.log)
+        stored = self._way if position is None else read_position(position)
+        if isinstance(stored, Overlap):
+            await self._use(CaptureMode.LOG, stored.log)
             return
-        if stands is not self._way:
+        if stored is not self._way:
             log.info("moving", source=self._name, to=self._way.value)
-        await self._use(stands, position)
+        await self._use(stored, position)
 
     async def _use(self, way: CaptureMode, position: Position | None) -> None:
         if self._current is not None:
@@ -197,8 +197,8 @@ class MovingSource:
 
     async def acknowledge(self, position: Position) -> None:
         self._position = position
-        stands = read_position(position)
-        await self._source.acknowledge(stands.log if isinstance(stands, Overlap) else position)
+        stored = read_position(position)
+        await self._source.acknowledge(stored.log if isinstance(stored, Overlap) else position)
 
     @property
     def _bridge(self) -> Bridge:
@@ -225,15 +225,15 @@ class MovingSource:
 
     async def begin(self) -> Batch | None:
         first = await self._source.begin()
-        return None if first is None else await self._untold(first)
+        return None if first is None else await self._without_seen(first)
 
     async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Backfills wait until the source has moved."""
-        stands = self._way if self._position is None else read_position(self._position)
-        if self._way is CaptureMode.JOURNAL and stands is not CaptureMode.JOURNAL:
+        stored = self._way if self._position is None else read_position(self._position)
+        if self._way is CaptureMode.JOURNAL and stored is not CaptureMode.JOURNAL:
             async for batch in self._leave_log():
                 yield batch
-        elif self._way is CaptureMode.LOG and stands is CaptureMode.JOURNAL:
+        elif self._way is CaptureMode.LOG and stored is CaptureMode.JOURNAL:
             async for batch in self._leave_journal():
                 yield batch
         async for batch in self._log(backfills) if self._way is CaptureMode.LOG else self._source.batches(backfills):
@@ -241,20 +241,20 @@ class MovingSource:
 
     async def _log(self, backfills: Backfills) -> AsyncIterator[Batch]:
         async for batch in self._source.batches(backfills):
-            yield await self._untold(batch)
+            yield await self._without_seen(batch)
 
-    async def _untold(self, batch: Batch) -> Batch:
-        """A batch of the log without what the journal told of already."""
+    async def _without_seen(self, batch: Batch) -> Batch:
+        """Return a batch of the log without transactions that were read from the journal."""
         await self._bridge.forget(batch.transactions)
-        stands = None if self._position is None else read_position(self._position)
-        if not isinstance(stands, Overlap):
+        stored = None if self._position is None else read_position(self._position)
+        if not isinstance(stored, Overlap):
             return batch
-        seen = frozenset(stands.seen)
+        seen = frozenset(stored.seen)
         kept = tuple(each for each in batch.transactions if seen.isdisjoint(self._bridge.log_names(each)))
-        if self._bridge.passed(batch.position, stands.until):
+        if self._bridge.passed(batch.position, stored.until):
             log.info("moved", source=self._name, to=CaptureMode.LOG.value)
             return replace(batch, transactions=kept)
-        return replace(batch, transactions=kept, position=replace(stands, log=batch.position).dump())
+        return replace(batch, transactions=kept, position=replace(stored, log=batch.position).dump())
 
     # -- to the log -------------------------------------------------------------------------------------------------
 
@@ -289,11 +289,11 @@ class MovingSource:
         waiting = await self._bridge.waiting(_MOST_SEEN)
         if len(waiting) == _MOST_SEEN:
             return None
-        told = () if self._position is None else self._bridge.journal_names(self._position)
-        return set(waiting).difference(told)  # which are being deleted
+        deleting = () if self._position is None else self._bridge.journal_names(self._position)
+        return set(waiting).difference(deleting)
 
     async def _next(self, batches: AsyncIterator[Batch]) -> Batch | None:
-        """None when there is none for a while."""
+        """Return the next batch; None when there is none for a while."""
         if self._read is None:
             self._read = asyncio.ensure_future(anext(batches))
         done, _ = await asyncio.wait({self._read}, timeout=_PAUSE)
@@ -317,7 +317,7 @@ class MovingSource:
         while not self._bridge.passed(self._log_position(), mark.position):
             batch = await self._next(batches)
             if batch is not None:
-                yield await self._untold(batch)
+                yield await self._without_seen(batch)
         await self._drop_read()
         begin = self._bridge.begin_journal(self._log_position())
         await self._use(CaptureMode.JOURNAL, begin)
@@ -326,5 +326,5 @@ class MovingSource:
 
     def _log_position(self) -> Position:
         assert self._position is not None, "a position of the log was given"
-        stands = read_position(self._position)
-        return stands.log if isinstance(stands, Overlap) else self._position
+        stored = read_position(self._position)
+        return stored.log if isinstance(stored, Overlap) else self._position

@@ -160,7 +160,7 @@ class MySQLLookup:
         return tables
 
     def _table(self, connection: Connection[Any], name: str) -> MySQLTable:
-        """Read only this table: reading all columns of a database takes a server's time from whoever writes."""
+        """Read only this table: reading all columns of a database costs the server time, and its writers wait."""
         known = self._known.get(name)
         if known is not None and time.monotonic() - known.read_at < _FRESH:
             return known.table
@@ -290,7 +290,7 @@ def _images(
 
 
 def _names(table: MySQLTable, of: str = "") -> dict[str, str]:
-    """What of the table is written into statements.  ``of``: the expression that is read instead of images."""
+    """Return the parts of statements about a table.  ``of``: the expression that is read instead of images."""
     return {
         "image": (of or image(table.columns, "t")).replace("%", "%%"),
         "table": quote(table.name).replace("%", "%%"),

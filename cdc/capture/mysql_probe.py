@@ -85,8 +85,8 @@ class BinlogProbe:
 
     async def ask(self, position: Position | None) -> Backlog | None:
         end = await self._session.run(log_head)
-        stands = log_part(position)
-        return None if stands is None else self._ends.ahead(end, BinlogPosition.load(stands).log)
+        stored = log_part(position)
+        return None if stored is None else self._ends.ahead(end, BinlogPosition.load(stored).log)
 
     async def close(self) -> None:
         await self._session.close()

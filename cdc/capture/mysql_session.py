@@ -39,7 +39,7 @@ _ANSWER_SECONDS = 2.0
 
 
 class MySQLSession:
-    """``closing`` is set while there is no connection or it is being closed: whoever waits in rounds looks at it.
+    """``closing`` is set while there is no connection or it is being closed: work that waits in rounds checks it.
     ``read_timeout``: seconds that the server may take to answer."""
 
     def __init__(self, info: ConnectionInfo, read_timeout: float = 60) -> None:

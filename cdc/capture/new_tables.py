@@ -150,7 +150,8 @@ class NewTables:
             self._under_way = asyncio.create_task(self._capture_all(extend))
 
     async def _capture_all(self, extend: Extend) -> bool:
-        """Together, since each installation reads the whole schema; one by one where one of them is refused."""
+        """Capture all remaining tables at once, since each installation reads the whole schema; one by one where one of
+        them is refused.  Return whether any was captured."""
         every = [left.capture for left in self._left.values()]
         if len(every) > 1 and await self._capture(extend, every) is None:
             return True
@@ -187,8 +188,8 @@ Check = Callable[[], Awaitable[Repaired]]
 
 
 class TriggerCheck:
-    """Called by who holds the consumer lock, so that no other repair of this database is under way.  Reading goes on
-    meanwhile.
+    """Repairs triggers while reading continues.  Only the holder of the consumer lock uses it, so that no other repair
+    of this database is under way.
 
     ``pause``: between two checks of everything.  ``glance``: between two looks at the tables' definitions, which cost
     next to nothing and show at once what would otherwise be found at the next check: a table that was altered, or
@@ -220,7 +221,7 @@ class TriggerCheck:
             self._definitions = definitions
             self._not_before = -math.inf
 
-    def mended(self) -> bool:
+    def repaired(self) -> bool:
         """Return whether a check has repaired anything since the last call, and start the next check when it is due."""
         done = False
         if self._under_way is not None and self._under_way.done():

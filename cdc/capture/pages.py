@@ -1,7 +1,7 @@
-"""Tables that are read page by page beside the stream of changes: to mend a gap, or for a backfill.
+"""Tables that are read page by page beside the stream of changes: to repair a gap, or for a backfill.
 
 One page at a time is under way; while one of a backfill is stored, the next is read already.  The source reads it
-together with a mark: where the stream is when it has told of everything that can be seen in the page.  Until then the
+together with a mark: the place where the stream has emitted everything that is visible in the page.  Until then the
 page follows the stream (`cdc.capture.window`).  `PagePace` decides how large pages are and how long a backfill rests
 between them, which an ERP that writes notices.
 """
@@ -42,8 +42,8 @@ class _Size:
     most: int
 
     def adapt(self, asked: int, looked: int, seconds: float) -> None:
-        """To a page of which ``asked`` rows were asked for.  By halves or doubles at most: one page says little about
-        the next.  What was made small says nothing."""
+        """Adapt to the duration of a page of ``asked`` rows.  By halves or doubles at most: one page says little about
+        the next.  Pages smaller than asked for say nothing."""
         if asked < self.rows and seconds < self.seconds:
             return
         fitting = looked * self.seconds / seconds if seconds else self.most
@@ -102,7 +102,7 @@ class PagePace:
         self._read_at = self._clock.monotonic()
         self._size.adapt(asked, looked, self._read_at - began)
 
-    def tell(self) -> None:
+    def emitted(self) -> None:
         """Note that the page is emitted and stored, and how long it waited for its place in the stream."""
         self._waited = self._clock.monotonic() - self._read_at
 
@@ -141,9 +141,8 @@ class PageRequest:
     backfill: Backfill | None = None
 
 
-class Told(NamedTuple):
-    """A page that is told now.  ``rereads``: what is still to be read again behind it.  ``gaps``: rows that could not
-    be read."""
+class EmittedPage(NamedTuple):
+    """A page that is emitted now.  ``rereads``: those that remain after it.  ``gaps``: rows that could not be read."""
 
     transactions: tuple[Transaction, ...]
     rereads: tuple[Reread, ...]
@@ -154,8 +153,8 @@ class Told(NamedTuple):
 class PageReader:
     """Says what to read next, and makes changes of what was read.
 
-    ``rows``: of a page to mend a gap, and of the first one of a backfill.  ``pause``: between the end of a re-read and
-    the next one of the same table, unless `soon` says that what made the gap was mended.
+    ``rows``: of a page that repairs a gap, and of the first one of a backfill.  ``pause``: between the end of a re-read
+    and the next one of the same table, unless `soon` says that the cause of the gap is fixed.
     """
 
     def __init__(self, source: str, rows: int, pause: timedelta, clock: Clock) -> None:
@@ -215,7 +214,7 @@ class PageReader:
         return PageRequest(table, after, rows, backfill.where, backfill=backfill)
 
     def _due(self, rereads: Sequence[Reread]) -> Reread | None:
-        """The one to go on with; one that was begun is finished first."""
+        """Return the re-read to continue; one that was begun is finished first."""
         now = self._clock.monotonic()
         if now < self._reread_at:
             return None
@@ -261,7 +260,7 @@ class PageReader:
 
     def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
         """Read the next page while ``step``, which is about to be yielded, is stored.  ``read`` asks `wanted` for it.
-        Nothing else is told before `settled`."""
+        Nothing else is emitted before `settled`."""
         if step is not None and not step.finished and not self._pace.gentle:
             self._step = step
             self._ahead = asyncio.ensure_future(read())
@@ -281,14 +280,14 @@ class PageReader:
             await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
 
     def follow(self, transactions: Sequence[Transaction]) -> None:
-        """The stream tells of these."""
+        """Apply transactions that the stream emits."""
         if transactions:
             self._pace.changed()
         if self._wanted is not None:
             self._window.follow(transactions)
 
-    def told(self, rereads: Sequence[Reread]) -> Told:
-        """The page that is under way, which is none any more.  ``rereads``: those that there are by now."""
+    def emit(self, rereads: Sequence[Reread]) -> EmittedPage:
+        """Return the page under way, and end it.  ``rereads``: those that exist by now."""
         wanted, self._wanted = self._wanted, None
         assert wanted is not None, "a page is under way"
         ended = self._page.looked < wanted.most
@@ -297,14 +296,14 @@ class PageReader:
             changes = self._changes(wanted.table, wanted.reread.count)
             transaction = Transaction(f"reread/{wanted.reread.token}", changes)
             left = self._behind(wanted.reread, rereads, None if ended else last)
-            return Told((transaction,) if changes else (), left, None, self._unread(wanted.table))
+            return EmittedPage((transaction,) if changes else (), left, None, self._unread(wanted.table))
         assert wanted.backfill is not None, "of a backfill, then"
-        self._pace.tell()
+        self._pace.emitted()
         existing = Existing(wanted.backfill.id, wanted.backfill.endpoint)
         changes = self._changes(wanted.table, 0)
         transaction = Transaction(backfill_token(existing), changes, existing=existing)
         step = BackfillStep(existing.job, len(changes), last, ended)
-        return Told((transaction,) if changes else (), tuple(rereads), step, self._unread(wanted.table))
+        return EmittedPage((transaction,) if changes else (), tuple(rereads), step, self._unread(wanted.table))
 
     def _unread(self, table: Table) -> tuple[Gap, ...]:
         for key in self._page.unread:
@@ -317,8 +316,8 @@ class PageReader:
         return f"The row {row} of the table {table.name} of source {self._source} is left out: {TOO_LONG}."
 
     def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
-        """Return the remaining re-reads.  ``last``: behind which this one goes on; None: it has ended."""
-        if reread not in rereads:  # another gap of the table was found meanwhile: it begins anew
+        """Return the remaining re-reads.  ``last``: the key after which this one continues; None: it has ended."""
+        if reread not in rereads:  # another gap of the table was found in between: it begins again
             return tuple(rereads)
         others = tuple(each for each in rereads if each != reread)
         read = reread.count + self._page.looked
@@ -345,5 +344,5 @@ def _key(row: Row, table: Table) -> Row:
 
 
 def _usable(after: Row | None, table: Table) -> Row | None:
-    """None, to begin anew, when the key's columns have other names by now."""
+    """Return the row to continue after; None (from the start) when the key has other columns by now."""
     return after if after is not None and after.keys() == set(table.key) else None

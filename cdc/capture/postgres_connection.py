@@ -51,8 +51,8 @@ class PostgresConnection:
     async def read(
         self, sql: str, parameters: Mapping[str, Any] | None = None, begin: str = "BEGIN READ ONLY"
     ) -> list[Any]:
-        """`query` for statements of which a part is somebody else's: they can write nothing, and no value that they
-        meet is told.  ``begin``: what begins such a transaction, and sets what holds in it."""
+        """Run `query` on a statement with a part from outside: it can write nothing, and errors repeat no value of a
+        row.  ``begin``: the statement that begins such a transaction, with its settings."""
         async with self._turn:
             await self._query(begin, binary=False)
             try:

@@ -91,7 +91,7 @@ class PostgresLookup:
         return [name for (name,) in await self.link.query(_sql("table_names"), [self._schema])]
 
     def capture(self, captures: Sequence[Capture]) -> None:
-        """These are captured too, from the next reading of the catalogue on."""
+        """Capture these tables too, from the next read of the catalogue on."""
         self._captured |= {capture.table for capture in captures}
         self._wanted |= {capture.table: capture for capture in captures}
 

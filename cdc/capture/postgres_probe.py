@@ -76,8 +76,8 @@ class LogicalProbe:
 
     async def ask(self, position: Position | None) -> Backlog | None:
         ((end,),) = await self._link.query("SELECT pg_current_wal_flush_lsn()::text")
-        stands = log_part(position)
-        return None if stands is None else self._ends.ahead(lsn_number(end), LogicalPosition.load(stands).lsn)
+        stored = log_part(position)
+        return None if stored is None else self._ends.ahead(lsn_number(end), LogicalPosition.load(stored).lsn)
 
     async def close(self) -> None:
         await self._link.close()

@@ -1,6 +1,6 @@
 """Looks at a source from outside, over a connection of its own: whether it has something that is not stored yet.
 
-Capture may hang on its connection; whoever watches it must not hang with it.
+Capture may hang on its connection; its watcher must not hang with it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Probe(Protocol):
         ...
 
     async def ask(self, position: Position | None) -> Backlog | None:
-        """``position``: the last that the outbox holds.  None: it does not tell.  Raises `SourceError`; the next call
-        connects again."""
+        """Return the backlog after ``position``, the last that the outbox holds; None when it is not known.  Raises
+        `SourceError`; the next call connects again."""
         ...
 
     async def close(self) -> None:
@@ -74,9 +74,9 @@ class LateProbe:
 
 
 class Ends(Generic[Place]):
-    """Since when a log has been longer than what is stored of it: its ends are remembered as they are seen.
+    """The ends of a log as they were observed, to know since when it has been longer than the stored part.
 
-    What was there before the first look counts from then on.  ``holds``: whether a place of the log covers another.
+    Entries older than the first look count from then on.  ``holds``: whether a place of the log covers another.
     """
 
     def __init__(self, holds: Callable[[Place, Place], bool], now: Callable[[], float] = time.monotonic) -> None:
@@ -93,7 +93,7 @@ class Ends(Generic[Place]):
             self._seen.append((self._now(), end))
         while self._seen and self._holds(stored, self._seen[0][1]):
             self._seen.popleft()
-        if len(self._seen) > _REMEMBERED:  # the oldest tells the lag; between the others every second one will do
+        if len(self._seen) > _REMEMBERED:  # the oldest gives the lag; of the others every second one suffices
             self._seen = deque(each for number, each in enumerate(self._seen) if not number % 2)
         return Backlog(max(self._now() - self._seen[0][0], 0.0))
 

@@ -18,7 +18,7 @@ import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills, CaptureLimits, ConsumerTurn, SourceDatabase
 from cdc.capture.new_tables import NOTHING_NEW, Appeared, Check, NewTables, Patterns, TriggerCheck
-from cdc.capture.pages import SOON, PageReader, PageRequest, TablePage, Told
+from cdc.capture.pages import SOON, EmittedPage, PageReader, PageRequest, TablePage
 from cdc.capture.position import Reread, SourcePosition
 from cdc.model.change import Batch, Gap, Operation, Row, Transaction, Value
 from cdc.model.clock import Clock, SystemClock
@@ -130,9 +130,9 @@ class CaptureSource(ABC, Generic[P]):
                 yield batch
             await self._read_page()
             if self._page_ready():
-                told = self._page_batch(self._pages.told(self._position.rereads))
-                self._pages.ahead(told.step, self._read_page)
-                yield told
+                batch = self._page_batch(self._pages.emit(self._position.rereads))
+                self._pages.ahead(batch.step, self._read_page)
+                yield batch
                 await self._pages.settled()
 
     @abstractmethod
@@ -185,9 +185,9 @@ class CaptureSource(ABC, Generic[P]):
     def _page_ready(self) -> bool:
         return self._pages.under_way and self._emitted()
 
-    def _page_batch(self, told: Told) -> Batch:
-        batch = self._batch(told.transactions, replace(self._position, rereads=told.rereads), told.gaps)
-        return replace(batch, step=told.step)
+    def _page_batch(self, page: EmittedPage) -> Batch:
+        batch = self._batch(page.transactions, replace(self._position, rereads=page.rereads), page.gaps)
+        return replace(batch, step=page.step)
 
     # -- gaps -------------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SpoolPart:
-    """``changes`` of whole records, in order.  ``records``: the number of the last one, behind which reading goes on.
+    """``changes`` of whole records, in order.  ``records``: the number of the last one, after which reading continues.
     ``final``: no other part follows."""
 
     records: int
@@ -142,8 +142,8 @@ class Spool:
         self.count += 1
 
     def parts(self, size: int, behind: int = 0) -> Iterator[SpoolPart]:
-        """About ``size`` changes each (fewer when they are long, more only when a single record has more), of the
-        records numbered above ``behind``; at least one part, which may be empty."""
+        """Yield parts of about ``size`` changes (fewer when they are long, more only when a single record has more), of
+        the records numbered above ``behind``; at least one part, which may be empty."""
         self._file.flush()
         waiting: tuple[int, list[int]] = (behind, [])
         for part in self._index.parts(behind, size):

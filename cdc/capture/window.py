@@ -1,12 +1,12 @@
-"""A page of a table, and what the stream tells of its rows until the page itself is told.  Pure.
+"""A page of a table, updated by the stream's changes until the page itself is emitted.  Pure.
 
-A page is a snapshot; the stream is somewhere before or behind it.  So the page is kept until the stream has told of
-everything that the snapshot shows, and follows what is told meanwhile: a row that changed takes the newest image, one
-that was deleted goes.  What is then told of a row is its state at this very place of the stream: never older than what
-was told before, and no change comes behind that it holds already.
+A page is a snapshot; the stream is somewhere before or behind it.  So the page is held until the stream has emitted
+everything that the snapshot shows, and follows the changes that are emitted until then: a changed row takes the newest
+image, a deleted one is removed.  The row that is emitted in the end is its state at this very place of the stream:
+never older than an image emitted before, and no later change is part of it already.
 
-That needs of whoever reads the page: what the stream told *before* the page was read can be seen in it; and the page is
-told only when everything that can be seen in it was told.
+The reader of the page guarantees two conditions: what the stream emitted *before* the page was read is visible in it;
+and the page is emitted only after everything that is visible in it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Window:
         return tuple([row.get(column) for column in self._columns])
 
     def follow(self, transactions: Iterable[Transaction]) -> None:
-        """The stream tells of these."""
+        """Apply transactions that the stream emits."""
         for transaction in transactions:
             for change in transaction.changes:
                 if change.table == self._table:

@@ -23,18 +23,18 @@ class SnapshotRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotChange:
-    """A change of the rows that are stored of one table.  ``anew``: forget all of it first.  ``gone``: keys to forget;
+    """A change of the rows that are stored of one table.  ``reset``: forget all of it first.  ``gone``: keys to forget;
     ``written``: rows to keep, in the place of those that had their keys.
 
-    ``behind``: the position of the source with which the kept rows were read: when the outbox has another one, somebody
-    else has told of the same changes."""
+    ``behind``: the position of the source with which the kept rows were read: when the outbox has another one, another
+    process has stored the same changes."""
 
     table: str
     written: tuple[SnapshotRow, ...] = ()
     gone: tuple[bytes, ...] = ()
     _: KW_ONLY
     behind: Position | None
-    anew: bool = False
+    reset: bool = False
 
 
 class RefusalStore(Protocol):

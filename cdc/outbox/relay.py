@@ -22,7 +22,8 @@ _TURN: Final = 0.005
 
 
 def written(events: Sequence[Event]) -> list[Written]:
-    """Before the transaction: it must not wait for this, nor begin when one cannot be written."""
+    """Serialise the events before the transaction, which must neither wait for this nor begin when one of them cannot
+    be written."""
     return [(event, event_payload(event)) for event in events]
 
 
@@ -132,7 +133,7 @@ async def _set_states(db: Database, source: str, changed: Mapping[str, str | Non
 
 async def keep_rows(db: Database, source: str, change: SnapshotChange) -> None:
     table = change.table
-    if change.anew:
+    if change.reset:
         await db.write("forget_kept_rows", source=source, table=table)
     if change.gone:
         await db.write_each("forget_kept_row", {"key": list(change.gone)}, source=source, table=table)

@@ -70,7 +70,7 @@ async def test_they_change_go_and_begin_anew(outbox: OutboxStore) -> None:
     changed = SnapshotRow(B.key, D.digest, D.row)
     await change(outbox, (changed,), (A.key, b"unknown"))
     assert await outbox.kept_rows("main", "clientes", [A.key, B.key, C.key]) == {B.key: changed, C.key: C}
-    await change(outbox, (D,), anew=True)
+    await change(outbox, (D,), reset=True)
     assert await keys(outbox) == [D.key]
     await outbox.store("main", Position("p"), [], {}, NOW)
     assert await keys(outbox) == [D.key], "what is not spoken of stays"
@@ -80,7 +80,7 @@ async def test_each_source_and_table_has_its_own(outbox: OutboxStore) -> None:
     await keep(outbox, A)
     await keep(outbox, B, table="users")
     await keep(outbox, C, source="shop")
-    await change(outbox, anew=True)
+    await change(outbox, reset=True)
     assert await keys(outbox) == []
     assert (await keys(outbox, "users"), await keys(outbox, source="shop")) == ([B.key], [C.key])
 

@@ -1,6 +1,6 @@
 """Support for moving between triggers and the binlog: see `cdc.capture.moving.Bridge`.
 
-A transaction's rows in the journal are in the binlog too, so that the log itself tells what the journal calls it.
+A transaction's rows in the journal are in the binlog too, so that the log itself holds its name in the journal.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from cdc.model.connection import ConnectionInfo
 _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds to wait for a transaction that is open; then others get a turn.
 _PATIENCE = 1
-#: Waits for whoever has written to the journal and not ended: the server writes a commit to its log first, and lets go
-#: of its rows a moment later.  Nobody waits for this: it locks rows that only the consumer touches, and only shared.
+#: Waits for transactions that wrote to the journal and have not ended: the server writes a commit to its log first, and
+#: unlocks its rows a moment later.  Nobody waits for this: it locks rows that only the consumer touches, and only
+#: shared.
 _FENCE = "SELECT COUNT(*) FROM `cdc_journal` LOCK IN SHARE MODE"
 
 
@@ -86,7 +87,7 @@ class BinlogBridge:
         return transaction.journalled
 
     async def forget(self, transactions: Sequence[Transaction]) -> None:
-        """Waits for the rows of a commit that the log told of already and that is not quite done."""
+        """Delete the transactions' rows from the journal; wait for a commit that is in the log and not quite done."""
         names = [int(name) for transaction in transactions for name in transaction.journalled]
         if not names:
             return

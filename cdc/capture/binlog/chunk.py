@@ -296,7 +296,7 @@ class ChunkReader:
             found = self._builders[layout] = builder(layout, self.secrets[layout.table].of(layout.names, layout.key))
         return found
 
-    # -- what rows cannot tell --------------------------------------------------------------------------------------
+    # -- changes without rows ---------------------------------------------------------------------------------------
 
     def _lose(
         self, table: str, operation: Operation, item: LogTransaction | SchemaChange | Missed, reason: str

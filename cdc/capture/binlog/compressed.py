@@ -33,7 +33,7 @@ _MOST_COLUMNS = 4096
 
 
 def plain_rows(kind: int, body: bytes) -> bytes:
-    """The body of the plain event: only the images are compressed, not what stands before them."""
+    """Return the body of the plain event: only the images are compressed, not the bytes before them."""
     reader = EventCursor(body, _POST_HEADER)
     plain = PLAIN[kind]
     if plain in (LogEventType.WRITE_ROWS, LogEventType.UPDATE_ROWS, LogEventType.DELETE_ROWS):

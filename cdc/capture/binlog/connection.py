@@ -158,7 +158,7 @@ class LogConnection:
             raise self._explained(refused) from refused
 
     def _explained(self, refused: LogRefused) -> SourceError:
-        """Asked over a connection of its own: this one is of no more use."""
+        """Return the reason of a refusal, read over another connection: this one is of no more use."""
         try:
             with closing(connect(self._info, read_timeout=_SET_UP)) as connection, errors_of(self._info):
                 return missing(connection, self.flavour, self._position, by_gtids=self.by_gtids) or refused
@@ -205,7 +205,8 @@ class LogConnection:
         )
 
     def at_end(self) -> bool:
-        """Nothing more has arrived yet.  Ask it upon an `Idle`: before, `read_log` itself may have more in hand."""
+        """Return whether nothing more has arrived yet.  Call it upon an `Idle`: before, `read_log` itself may hold
+        more."""
         with self._lock:
             if self._closed:
                 return True
@@ -294,7 +295,7 @@ class LogHistory:
     def head(self, connection: Connection[Any]) -> LogPosition:
         """Return `log_head` with the time at which its file was begun: a position that can be kept.
 
-        The file is asked for its beginning first: of a log that is reset meanwhile, the position does not hold.
+        The file is asked for its beginning first: of a log that is reset in between, the position is not valid.
         """
         while True:
             file = log_end(connection).file

@@ -49,8 +49,7 @@ class EventCursor:
 
 
 class UnreadBytes:
-    """Kept in the pieces in which they come and joined once, so that a long thing in small pieces is not copied for
-    each of them."""
+    """Received pieces that are joined once, so that a long event in small pieces is not copied for each of them."""
 
     __slots__ = ("_have", "_need", "_pieces")
 

@@ -50,7 +50,7 @@ class LogServer:
 
 
 def ask_server(connection: Connection[Any], info: ConnectionInfo) -> LogServer:
-    """Raises `SourceError` when this server's log does not tell all."""
+    """Return the server.  Raises `SourceError` when its log does not hold everything."""
     settings = read_settings(connection)
     for wrong in refused(settings):
         raise SourceError(f"{info.describe()}: {wrong.detail}", f"{wrong.mend}.")
@@ -113,8 +113,8 @@ class LogTables:
         return UnreadableTable(table, reason, bare)
 
     def _shape_of(self, number: int) -> KnownShape | None:
-        """Over a connection of its own: it is seldom asked for a new one.  Those that were read are kept: the triggers
-        may be uninstalled before the log is read so far."""
+        """Return a shape, read over a connection of its own, which is seldom needed.  Shapes are remembered: the
+        triggers may be uninstalled before the log is read so far."""
         if number not in self._shapes:
             with suppress(JournalMissing), closing(connect(self._info)) as connection, explained(self._info):
                 self._shapes |= read_shapes(connection)

@@ -1,4 +1,4 @@
-"""Events of a server's log other than rows: their kinds, and what stands in them.  Pure.
+"""Events of a server's log other than rows: their kinds and their content.  Pure.
 
 Every event has a header: seconds since 1970 (4 bytes), kind (1), server id (4), length with header (4), where the next
 event begins (4, so it wraps at 4 GB), flags (2).  Bodies are given without header and checksum.

@@ -31,7 +31,7 @@ class GtidSet:
 
     def __init__(self) -> None:
         self._intervals: dict[bytes, dict[str, Intervals]] = {}
-        #: The interval that grew last, and what stands before and behind its end in the text.
+        #: The interval that grew last, and the text before and after its end.
         self._growing: list[int] | None = None
         self._frame: tuple[str, str] | None = None
 
@@ -65,7 +65,7 @@ class GtidSet:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """As in PREVIOUS_GTIDS and in the dump command."""
+        """Decode the format of PREVIOUS_GTIDS and of the dump command."""
         reader, made = EventCursor(data), cls()
         head = reader.integer(8)
         tagged = head >> 56 == _TAGGED
@@ -276,7 +276,7 @@ class DomainState:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """From a GTID_LIST event: several servers of one domain may be in it, the last to write comes last."""
+        """Decode a GTID_LIST event.  Several servers of one domain may be in it; the last one that wrote comes last."""
         reader, made = EventCursor(body), cls()
         for _ in range(reader.integer(4) & (1 << _GTID_LIST_FLAGS) - 1):
             domain, server, number = _GTID_LIST_ENTRY.unpack(reader.take(_GTID_LIST_ENTRY.size))

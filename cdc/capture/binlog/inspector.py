@@ -106,7 +106,7 @@ class BinlogInspector:
     # -- the doctor -------------------------------------------------------------------------------------------------
 
     def findings(self, captures: Sequence[Capture], position: Position | None = None) -> list[Finding]:
-        """``position``: where the consumer stands, if it ever ran."""
+        """Return the findings about log and account.  ``position``: the consumer's, if it ever ran."""
         with self._connection() as connection:
             server, settings = server_of(connection), read_settings(connection)
             findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
@@ -135,8 +135,8 @@ class BinlogInspector:
         hidden = list(_hidden(connection, captures))
         for table in hidden:
             detail = f"The account may not read table {table}."
-            mend = f"{_select_grant(self._info.database, table, account)}; cdc grants prints all that it needs"
-            yield Finding(f"privileges on {table}", Severity.WRONG, detail, mend)
+            fix = f"{_select_grant(self._info.database, table, account)}; cdc grants prints all that it needs"
+            yield Finding(f"privileges on {table}", Severity.WRONG, detail, fix)
         if not hidden:
             yield Finding("table privileges", Severity.OK, "the account may read every captured table")
 
@@ -157,8 +157,8 @@ class BinlogInspector:
                 raise error
             self._first(stand)
         except LogPurged as error:
-            mend = 'on_purged = "reread" in the configuration, then cdc run'
-            return Finding("position", Severity.WRONG, error.message, mend)
+            fix = 'on_purged = "reread" in the configuration, then cdc run'
+            return Finding("position", Severity.WRONG, error.message, fix)
         return _distance(stand, head, _unread(connection, stand))
 
 
@@ -184,7 +184,7 @@ def _log_grant(server: MySQLServer, to: str) -> str:
 
 
 def _select_grant(database: str, table: str, to: str) -> str:
-    """On the whole table: what its columns are must be known even of those that are never looked up."""
+    """Return the grant on a whole table: the types of all its columns must be known, also of those never looked up."""
     return f"GRANT SELECT ON {quote(database)}.{quote(table)} TO {to}"
 
 
@@ -251,6 +251,6 @@ def _distance(stand: LogPosition, head: LogPosition, unread: int) -> Finding:
         f"{stand.file}:{stand.offset}; the log ends at {head.file}:{head.offset}, {size(unread)} have not been read"
     )
     if unread > MUCH:
-        mend = "cdc run; where it runs, read its log (what the server purges before it is read is lost)"
-        return Finding("position", Severity.WARNING, detail, mend)
+        fix = "cdc run; where it runs, read its log (what the server purges before it is read is lost)"
+        return Finding("position", Severity.WARNING, detail, fix)
     return Finding("position", Severity.OK, detail)

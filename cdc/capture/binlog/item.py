@@ -47,10 +47,10 @@ class LogTransaction(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
     """A statement that the log holds as text, of whatever database and table.  The consumer refreshes its schema before
-    it pulls the next item: table maps are asked for anew.
+    it pulls the next item: layouts are asked for again.
 
     ``database``: the session's default one; the statement may name another.  ``position``: behind the statement, or
-    before its transaction when it stands within one.
+    before its transaction when it is within one.
     ``reached``: the same place whatever XA transaction is prepared: what the schema is behind the statement, it is from
     there on.
     ``changes_rows``: a data change in statement format (INSERT, UPDATE, CALL …); its rows are nowhere in the log.
@@ -78,10 +78,10 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing more is in hand: the next item needs bytes from the server.  Comes at heartbeats, and at the end of each
-    chunk read in which anything was committed, ours or not.
+    """The end of the received bytes: the next item needs bytes from the server.  Comes at heartbeats, and at the end of
+    each chunk read in which any transaction was committed, ours or not.
 
-    ``position``: as in `LogTransaction`.  ``reached``: behind the last transaction seen, whatever is prepared.
+    ``position``: as in `LogTransaction`.  ``reached``: after the last transaction seen, prepared or not.
     """
 
     position: LogPosition

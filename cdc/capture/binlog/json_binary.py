@@ -1,6 +1,6 @@
 """MySQL's binary JSON → the text that MySQL prints for it.  Pure.
 
-A document is a tree of values, each of a type that stands apart from it.  In what a server wrote no byte belongs to two
+A document is a tree of values, each with its type apart from it.  In what a server wrote no byte belongs to two
 values; so the bytes that reading takes are counted, and more of them than the document has are malformed: the work
 stays bounded whatever the offsets say.
 """

@@ -209,7 +209,7 @@ def layout_of(table_map: TableMap, known: KnownTable, offset_of: Callable[[int],
 
 
 def bare_layout(table_map: TableMap, flavour: Flavour) -> LogLayout:
-    """Its rows are empty: good for counting them when what the columns are is not known.
+    """Return a layout that yields empty rows, to count them when their columns are not known.
 
     Raises `SchemaMismatch` when not even that can be read.
     """

@@ -82,8 +82,8 @@ class LibraryConnection(LogConnection):
         return made
 
     def _connect(self, **settings: Any) -> Connection[Any]:
-        """Called by the package: for the log, then for its questions about columns, then when it thinks that it should
-        connect again, from where it believes to be: that is ours to do."""
+        """Connect for the package: for the log, then for its questions about columns.  A third time it would reconnect
+        from its own position: that is refused, since the position is ours."""
         if len(self._given) > 1 or self._ended:
             raise SourceUnavailable(
                 f"The log of {self._info.describe()} broke off.", "cdc tries again. Is the server running?"

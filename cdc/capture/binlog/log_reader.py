@@ -79,7 +79,7 @@ class LogReader(RowsReader, ABC):
         }.items():
             self._handle([kind], handler)
 
-    # Where reading stands
+    # The position of reading
 
     @abstractmethod
     def gtids(self) -> str:
@@ -100,7 +100,7 @@ class LogReader(RowsReader, ABC):
         return self._file != start.file or self._offset > start.offset
 
     def pause(self) -> Iterable[Item]:
-        """At the end of what has arrived."""
+        """Return the items for the end of the received bytes."""
         if not self._moved:
             return ()
         self._moved = False

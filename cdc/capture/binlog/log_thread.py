@@ -137,7 +137,7 @@ class LogThread:
             self._thread.shutdown(wait=False)
 
     def _finish(self) -> None:
-        """Free the resources of an interrupted reading in the thread that created them."""
+        """Close the resources of an interrupted read, in the thread that created them."""
         if self._chunks is not None:
             self._chunks.close()
         if self._connection is not None:

@@ -32,8 +32,8 @@ def members_of(column_type: str) -> tuple[str, ...]:
 
 
 def expected(known: MySQLColumn, flavour: Flavour) -> tuple[int, int] | None:
-    """(type, meta) as the log should have it; None for a type that this version does not know, or a fraction in an
-    old format, which the log does not tell enough of."""
+    """Return (type, meta) as the log should have it; None for a type that this version does not know, or a fraction in
+    an old format, of which the log does not say enough."""
     of, (first, second) = known.type, _arguments(known.column_type)
     if of.old_log is not None and _OLD_FORMAT in known.column_type:
         return None if first else (of.old_log, 0)
@@ -68,7 +68,7 @@ def _list(of_type: ColumnType, count: int) -> tuple[int, int]:
 
 
 def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:
-    """Nothing that the log says speaks against it."""
+    """Return whether nothing in the log contradicts that this is the known column."""
     if (log.type, log.meta) != expected(known, flavour):
         return False
     if log.unsigned is not None and log.unsigned != known.unsigned:

@@ -22,13 +22,13 @@ _LOG_POS = Struct("<13xI")
 
 
 class MySQLReader(LogReader):
-    """A GTID event, be it anonymous, stands before each group; BEGIN tells a transaction from a single statement."""
+    """Reader of MySQL's log: a GTID event, maybe anonymous, precedes each group; BEGIN marks a transaction."""
 
     def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
         super().__init__(layouts, start, server, spill_bytes)
         self._set = GtidSet.parse(start.gtids)
         self._complete = bool(start.gtids)
-        #: Kind and body of the event that stands before the group that is open or has just ended.
+        #: Kind and body of the event before the group that is open or has just ended.
         self._kind, self._gtid_body = 0, b""
         for kind in (LogEventType.GTID, LogEventType.ANONYMOUS_GTID, LogEventType.GTID_TAGGED):
             self._handle([kind], self._gtid)

@@ -28,7 +28,7 @@ Place = tuple[int, int]
 
 
 class VisibilityCheck(NamedTuple):
-    """The row of ``table`` with this key was ``before`` (None: not there) until a change that the log told of."""
+    """The row of ``table`` with this key was ``before`` (None: not there) until a change that was read from the log."""
 
     table: str
     key: Row
@@ -92,7 +92,7 @@ class BinlogPages:
         self._visibility = last_witness(transactions) or self._visibility
 
     async def read(self, wanted: PageRequest) -> TablePage | None:
-        """None while it does not show everything that was emitted."""
+        """Return the page; None while it does not show everything that was emitted."""
 
         def read(connection: Connection[Any]) -> tuple[TablePage, tuple[Place, bool]]:
             return self._lookup.page(connection, wanted, lambda: self._marks(connection, wanted))
@@ -101,7 +101,7 @@ class BinlogPages:
         return page if shown else None
 
     def _marks(self, connection: Connection[Any], wanted: PageRequest) -> tuple[Place, bool]:
-        """The place where the page can be told, and whether the snapshot shows all that was told."""
+        """Return the place where the page can be emitted, and whether the snapshot shows all that was emitted."""
         ordered = dict(rows(connection, "SHOW GLOBAL VARIABLES LIKE 'binlog_order_commits'"))
         if wanted.backfill is not None and "OFF" in ordered.values():
             raise SourceError(

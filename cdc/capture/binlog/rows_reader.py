@@ -24,7 +24,7 @@ _BUFFER = 1 << 20
 
 
 class SpilledRows(Collection[LogRows]):
-    """On disk, in order.  The file goes when this does."""
+    """Rows on disk, in order.  The file is removed with this object."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - it lives as long as this object; the finalizer closes it
@@ -41,7 +41,7 @@ class SpilledRows(Collection[LogRows]):
         return any(each == rows for each in self)
 
     def __iter__(self) -> Iterator[LogRows]:
-        """Memory holds one at a time; several iterations may go on at once."""
+        """Yield the rows; memory holds one at a time, and several iterations may run at once."""
         for offset in self._offsets:
             self._file.seek(offset)
             number, kind, length = _RECORD.unpack(self._file.read(_RECORD.size))
@@ -172,7 +172,7 @@ class RowsReader:
             self.handlers[kind] = handler
 
     def wants(self, event: bytes) -> bool:
-        """Given only the beginning of an event: is there any use for it?"""
+        """Return whether an event is of use, from its first bytes."""
         if len(event) < _TABLE_ID_END:
             return True
         handler = self.handlers[event[4]]

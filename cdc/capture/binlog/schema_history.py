@@ -1,7 +1,7 @@
 """Definitions of the captured tables at the place where the log is being read: versions, never a guess.  Pure.
 
-information_schema tells what tables are like now, while the log may be read far behind.  What it tells holds from a
-statement on only if the log has no further one about that table up to now.  Between two such statements a table is
+information_schema shows today's tables, while the log may be read far behind.  They are valid from a statement
+on only if the log has no further one about that table up to now.  Between two such statements a table is
 *uncertain*: then its rows can be read only as far as the log itself names the columns (``binlog_row_metadata = FULL``)
 and what was known before and after agrees on everything else.
 """
@@ -100,7 +100,7 @@ class SchemaHistory:
 
 
 def _agreed(table_map: TableMap, name: str, candidates: Iterable[KnownTable]) -> KnownTable:
-    """The table with those columns on which all candidates that have them agree: the others only the log can tell."""
+    """Return the table with the columns on which all candidates that have them agree; only the log knows others."""
     if any(column.name is None for column in table_map.columns):
         raise SchemaMismatch(
             f"Table {name} was altered more than once in this chunk of the log, which does not name its columns.",

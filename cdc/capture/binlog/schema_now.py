@@ -37,7 +37,7 @@ def read_schema(
     head: Callable[[Connection[Any]], LogPosition],
     closing: Callable[[], bool],
 ) -> SchemaNow:
-    """Return those of the tables that there are; ``head`` tells where the log ends.
+    """Return the tables that exist; ``head`` returns the log's end.
 
     A transaction that has touched a table keeps others from altering it (its metadata lock), and waits for who is
     altering it now until that is in the log: so what is read here is exactly what the log's end means.  It waits as

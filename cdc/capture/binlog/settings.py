@@ -33,10 +33,10 @@ def refused(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
     """Settings with which reading the log makes no sense."""
     if settings.get("log_bin") != "ON":
         detail = "The server writes no binary log."
-        mend = (
+        fix = (
             "Write log_bin = binlog and binlog_format = ROW below [mysqld] in the server's configuration and restart it"
         )
-        yield WrongSetting("log_bin", detail, mend)
+        yield WrongSetting("log_bin", detail, fix)
         return
     for name, wanted, meaning in (
         ("binlog_format", "ROW", "the log holds statements instead of the rows that they changed"),
@@ -68,8 +68,8 @@ def advised(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
     kept = kept_seconds(settings)
     if kept is not None and kept < _DAY:
         detail = f"The log is kept for {kept / 3600:.2g} hours: a consumer that is away for longer loses changes."
-        mend = "SET GLOBAL binlog_expire_logs_seconds = 604800"
-        yield WrongSetting("binlog_expire_logs_seconds", detail, f"{mend}; {_CONFIGURATION}")
+        fix = "SET GLOBAL binlog_expire_logs_seconds = 604800"
+        yield WrongSetting("binlog_expire_logs_seconds", detail, f"{fix}; {_CONFIGURATION}")
     size = int(settings.get("max_binlog_total_size", "0"))
     if size:
         detail = f"The log is cut at {size} bytes: a day of many changes may be gone before it is read."

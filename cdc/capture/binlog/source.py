@@ -48,9 +48,9 @@ log = structlog.get_logger()
 class BinlogSource(CaptureSource[BinlogPosition]):
     """A `cdc.capture.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
 
-    ``reread_purged``: when the log behind the position is gone, read all captured tables and go on from the log's end;
-    else that is an error.  ``connection``: how the server is connected to and asked for its log.
-    ``check``: mends the triggers that journal cascades, where they are installed.
+    ``reread_purged``: when the log behind the position is gone, read all captured tables and continue from the log's
+    end; else that is an error.  ``connection``: how the server is connected to and asked for its log.  ``check``:
+    repairs the triggers that journal cascades, where they are installed.
     """
 
     _database: BinlogDatabase
@@ -118,13 +118,13 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     # -- where reading begins ---------------------------------------------------------------------------------------
 
     def _begin_at_end(self, now: SchemaNow) -> None:
-        """At the end of the log."""
+        """Begin at the end of the log."""
         version = Version({name: (table,) for name, table in now.tables.items()})
         self._position = BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._database.secrets)))
         self._caught_up = True
 
     async def _open_log(self) -> None:
-        """At the position, with what is known there; tables that are captured now and were not then are looked at."""
+        """Open the log at the position, with the schema stored there; new tables' schema is read from the database."""
         stand = self._position
         version = stand.version.only(self._database.secrets)
         new = frozenset(self._database.secrets) - set(stand.captured)
@@ -184,7 +184,8 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     # -- the schema -------------------------------------------------------------------------------------------------
 
     async def _version_behind(self, behind: LogPosition, names: frozenset[str]) -> Version:
-        """These tables as they are now, unless they are altered once more between a statement and now."""
+        """Return the schema version with these tables as they are now.  Those that the log alters again between
+        ``behind`` and now are marked uncertain."""
         assert self._reader is not None, "reading"
         now = await self._database.schema(names)
         again = names & await self._reader.altered(behind, now.head)
@@ -215,21 +216,21 @@ class BinlogSource(CaptureSource[BinlogPosition]):
                 yield batch
 
     async def _next(self, seconds: float) -> LogChunk | None:
-        """None when nothing happened for so long."""
+        """Return the next chunk; None when nothing happened for ``seconds``."""
         assert self._reader is not None, "reading"
         now = asyncio.get_running_loop().time()
         if now - self._checked_at >= self._limits.idle:
             await self._database.watch(self._position.log)
             self._checked_at = now
             if self._database.server.cascades:
-                self._trigger_check.mended()
+                self._trigger_check.repaired()
         chunk = await self._reader.next(seconds)
         if chunk is not None:
             self._caught_up = chunk.caught_up
         return chunk
 
     async def _batch_of(self, chunk: LogChunk) -> Batch | None:
-        """None when there is nothing that should be stored now."""
+        """Return the batch of a chunk; None when it holds nothing to store now."""
         assert self._reader is not None, "reading"
         transactions = chunk.transactions
         if chunk.altered and chunk.reached is not None:
@@ -253,7 +254,8 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     # -- pages of tables --------------------------------------------------------------------------------------------
 
     def _rereads(self) -> Sequence[Reread]:
-        """Not while rows of a table are still to come that cannot be read: it would have to begin again."""
+        """Return the pending re-reads, except those of tables with unreadable rows still ahead: they would have to
+        begin again."""
         uncertain = self._database.log_tables.history.current.uncertain
         return [each for each in self._position.rereads if each.table not in uncertain]
 

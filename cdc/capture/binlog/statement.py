@@ -1,7 +1,7 @@
 """Effects of statements in the log on captured tables.  Pure.
 
-Statements are never parsed: a table is concerned when its name stands anywhere in the text as a word, since a statement
-that alters a table must name it.  Only these are told apart by their words: statements that cannot alter any table;
+Statements are never parsed: a table is concerned when its name is anywhere in the text as a word, since a statement
+that alters a table must name it.  Only these are recognised by their words: statements that cannot alter any table;
 those that empty one; and those that change rows in another way of which the log has no row events.
 """
 
@@ -106,7 +106,7 @@ def _may_name(text: str, name: str) -> bool:
         return True
     if name.lower() not in text:
         return False
-    if any(mark in text for mark in _EXECUTED):  # what stands in front of a name there may be a version's digits
+    if any(mark in text for mark in _EXECUTED):  # the digits before a name there may be a version's
         return True
     return re.search(rf"(?<!{_IN_NAME}){re.escape(name.lower())}(?!{_IN_NAME})", text) is not None
 

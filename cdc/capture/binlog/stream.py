@@ -1,4 +1,4 @@
-"""Bytes of a replication stream → items.  Pure: whoever calls brings the bytes."""
+"""Bytes of a replication stream → items.  Pure: the caller supplies the bytes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PACKET_HEAD = 4
 _EVENT = _PACKET_HEAD + 1
 #: A packet of this length is continued by the next one.
 _CONTINUED = 0xFFFFFF
-#: Bytes of a long event that tell whether it is wanted.
+#: Bytes of a long event that suffice to decide whether it is wanted.
 _LOOK = 64
 _END_OF_LOG, _ERROR = 0xFE, 0xFF
 
@@ -62,13 +62,13 @@ def read_log(
     server: str = "",
     spill_bytes: int = SPILL_BYTES,
 ) -> Iterator[Item]:
-    """Yield what stands behind ``start``, pulling chunks lazily, until they end or the server says that its log ends.
+    """Yield the items after ``start``, pulling chunks lazily, until they end or the server says that its log ends.
 
     ``chunks``: the bytes that the server sends after the dump command, cut anywhere (`LogConnection.chunks`).
     ``layouts``: how rows of a table are read; None for tables of no interest, which are then skipped undecoded.  Asked
     once for each table map, and again after each `SchemaChange`.
     ``server``: the server's uuid, part of the tokens of transactions without GTID.
-    Raises `MalformedEvent`, `LogIncomplete` (what is in the log does not tell what changed) and `LogRefused` (the
+    Raises `MalformedEvent`, `LogIncomplete` (the log does not hold the changed rows) and `LogRefused` (the
     server's own error; `LogConnection.items` turns it into `LogPurged` where that is the reason).
     """
     make = MariaDBReader if flavour is Flavour.MARIADB else MySQLReader

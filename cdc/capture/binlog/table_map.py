@@ -182,7 +182,8 @@ def _read_signedness(field: EventCursor | None, columns: list[LogColumn]) -> Non
 def _read_collations(
     default: EventCursor | None, each: EventCursor | None, columns: list[LogColumn], types: frozenset[int]
 ) -> None:
-    """Either one of every column of these types, or the most frequent one and those columns that differ."""
+    """Read the collations of the columns of these types: either one for each, or the most frequent one and the columns
+    that differ."""
     positions = _positions(columns, types)
     if each is not None:
         for index in positions:
@@ -219,7 +220,7 @@ def _read_members(field: EventCursor | None, columns: list[LogColumn], of_type: 
 
 
 def _texts(members: Sequence[bytes], collation: int | None) -> tuple[str, ...] | None:
-    """They are in the column's own character set; None when that is not known."""
+    """Decode members from the column's own character set; None when that is not known."""
     charset = None if collation is None else charset_of(collation)
     decode = None if charset is None else text_decoder(charset)
     return None if decode is None else tuple(map(decode, members))

@@ -39,7 +39,7 @@ class Zone:
 
 
 def measure(ask: Ask) -> Zone:
-    """About twenty questions, whatever the zone's history."""
+    """Determine the offsets of a time zone with about twenty queries, however long its history."""
     moments = list(range(1, _END, _WEEK))
     known = [(moment, offset) for moment, offset in zip(moments, ask(moments), strict=True) if offset is not None]
     changes = [(left, right) for left, right in pairwise(known) if left[1] != right[1]]

@@ -85,8 +85,8 @@ class ReadAhead:
         self._parts = deque(parts)
 
     async def next(self) -> list[JournalRow] | TransactionHead | None:
-        """The rows of the next part, or a huge transaction: nothing behind that one is read before it is told.  None
-        behind the last part."""
+        """Return the rows of the next part, or a huge transaction: nothing after that one is read before it is emitted.
+        None after the last part."""
         self._read_on()
         if not self._begun:
             return None
@@ -144,7 +144,7 @@ class RowDeletion:
             self._task = asyncio.create_task(self._delete(self._tokens, marker))
 
     async def settle(self) -> None:
-        """Nothing is under way any more; raises what the deletion raised.  Who waits may give up, it goes on."""
+        """Wait for the deletion under way and raise its error.  Cancelling the wait does not end the deletion."""
         task = self._task
         if task is not None:
             await asyncio.shield(task)

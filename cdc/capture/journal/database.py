@@ -166,7 +166,7 @@ class JournalDatabase(SourceDatabase, Protocol):
         ...
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
-        """These rows of one transaction, by ordinal."""
+        """Return the rows of one transaction with these ordinals."""
         ...
 
     async def marker(self) -> Marker | None:

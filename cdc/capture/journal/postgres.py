@@ -44,7 +44,7 @@ _SHORTEST, _LONGEST = 0.002, 0.025
 #: For how long after the last row is looked again, and how often (seconds), before writers are to send a NOTIFY.
 BUSY, _QUICK = 0.05, 0.003
 
-#: Written by the installer when it mends triggers that were lost for a while.
+#: Written by the installer when it repairs triggers that were lost for a while.
 GAP = "G"
 _OPERATIONS = {
     "I": Operation.CREATE,

@@ -6,10 +6,10 @@ Invariants:
   journal is what has not been stored, plus what the position names;
 * of a backlog, the rows of the next batch are read while the one before is mapped and stored, and those are deleted
   while the next one is.  All are whole transactions that were visible already, so none can change; a position names
-  those, too, whose deletion is under way, and nobody looks what there is in the journal meanwhile;
+  those, too, whose deletion is under way, and the journal is not read until that has ended;
 * transactions come in the order of their greatest ordinal: row locks are held until commit, so this agrees with the
   commit order wherever two transactions touched the same row, and a transaction that commits late is simply seen late;
-* a page of a table (`cdc.capture.pages`) is read in one snapshot with the journal, and told when what waited there was;
+* a page of a table (`cdc.capture.pages`) is read in one snapshot with the journal, and emitted after what waited there;
 * memory is bounded by ``JournalLimits``: a backlog is listed by its transactions' heads, a huge one is read twice.
 """
 
@@ -25,7 +25,7 @@ from cdc.capture.base import JournalLimits
 from cdc.capture.journal.batches import ReadAhead, RowDeletion, by_transaction, changes_of, gaps_of, marked, parts
 from cdc.capture.journal.database import MOVED, JournalDatabase, JournalPosition, JournalRow, Marker, TransactionHead
 from cdc.capture.new_tables import Check, Patterns
-from cdc.capture.pages import PageRequest, TablePage, Told
+from cdc.capture.pages import EmittedPage, PageRequest, TablePage
 from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
 from cdc.capture.spool import RecordIndex, record_names
@@ -107,8 +107,8 @@ class JournalSource(CaptureSource[JournalPosition]):
         return None
 
     async def _connect(self) -> None:
-        """With a journal that was lost, while triggers are left that write to it, created again: every write of the
-        ERP to their tables fails until then (MariaDB, MySQL) or is not recorded."""
+        """Connect; create a lost journal again while triggers are left that write to it: until then each write of the
+        ERP to their tables fails (MariaDB, MySQL) or is not recorded."""
         try:
             await self._database.connect()
         except JournalMissing as missing:
@@ -153,7 +153,7 @@ class JournalSource(CaptureSource[JournalPosition]):
         if self._trigger_check.glances():
             self._trigger_check.saw(await self._database.definitions())
         await self._meet()
-        if self._trigger_check.mended() or self._new_tables.extended():
+        if self._trigger_check.repaired() or self._new_tables.extended():
             self._tables = await self.tables()
 
     async def _visible(self) -> AsyncIterator[Batch]:
@@ -242,7 +242,7 @@ class JournalSource(CaptureSource[JournalPosition]):
     # -- pages of tables --------------------------------------------------------------------------------------------
 
     async def _page(self, wanted: PageRequest) -> TablePage | None:
-        """What can be seen in it was either consumed before it was read, or waited in the journal, and is emitted
+        """Read a page.  Each change that it shows was either consumed before, or waits in the journal and is emitted
         first."""
         await self._forgetting.settle()
         read = await self._database.page(wanted, self._limits.heads)
@@ -257,10 +257,10 @@ class JournalSource(CaptureSource[JournalPosition]):
     def _emitted(self) -> bool:
         return not self._unseen
 
-    def _page_batch(self, told: Told) -> Batch:
+    def _page_batch(self, page: EmittedPage) -> Batch:
         self._seen = True  # do not wait before the next page
-        position = replace(self._position, rereads=told.rereads).next(self._forgetting.unfinished)
-        return Batch(told.transactions, position.dump(), told.gaps, step=told.step)
+        position = replace(self._position, rereads=page.rereads).next(self._forgetting.unfinished)
+        return Batch(page.transactions, position.dump(), page.gaps, step=page.step)
 
 
 def outdated(source: str) -> OutboxOutdated:

@@ -1,6 +1,6 @@
 """Support for moving between triggers and PostgreSQL's log: see `cdc.capture.moving.Bridge`.
 
-A transaction has one number on both sides: the journal keeps all 64 bits of it, the log tells the lower 32.
+A transaction has one number on both sides: the journal stores all 64 bits of it, the log has the lower 32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cdc.model.errors import JournalMissing
 from cdc.sqlfile import load
 
 _LOWER, _HALF = (1 << 32) - 1, 1 << 31
-#: Seconds between two looks whether a commit that the log told of can be seen: a moment, as a rule.
+#: Seconds between two checks whether a commit that was read from the log is visible: it soon is, as a rule.
 _SOON = 0.002
 
 
@@ -69,7 +69,8 @@ class LogicalBridge:
         return (number,) if number.isdigit() else ()
 
     async def forget(self, transactions: Sequence[Transaction]) -> None:
-        """Once their commits can be seen: the log tells of a commit a moment before."""
+        """Delete the transactions from the journal once their commits are visible: the log has a commit a moment
+        before."""
         numbers = [int(name) for transaction in transactions for name in self.log_names(transaction)]
         if not numbers:
             return
@@ -78,7 +79,7 @@ class LogicalBridge:
         if not there:
             return
         xids = [str(_whole(number, int(newest))) for number in numbers]
-        while not await _ended(link, xids):  # nothing tells when: there is no event to wait for
+        while not await _ended(link, xids):  # polled: there is no event to wait for
             await SystemClock().wait(asyncio.Event(), _SOON)
         try:
             await link.query(load("postgres/move/forget.sql"), {"xids": xids})
@@ -106,6 +107,6 @@ def _name(journal_token: str) -> str:
 
 
 def _whole(number: int, newest: int) -> int:
-    """Return all 64 bits of a transaction's ``number``.  It is near the ``newest`` that has ended, and may be behind
-    it: the log tells of a commit a moment before it has."""
+    """Return all 64 bits of a transaction's ``number``.  It is near the ``newest`` that has ended, and may be
+    greater: a commit is in the log a moment before it has ended."""
     return newest + ((number - newest + _HALF) & _LOWER) - _HALF

@@ -34,7 +34,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """``end``: behind the commit, where reading goes on."""
+    """A commit.  ``end``: the LSN after it, where reading continues."""
 
     lsn: int
     end: int
@@ -100,7 +100,8 @@ _NEW, _KEY, _OLD = b"NKO"
 
 
 def decode(data: bytes) -> Message | None:
-    """None for messages that change no row (type names, origins, what programs write into the log)."""
+    """Decode a message; None for one that changes no row (type names, origins, messages that programs write into the
+    log)."""
     try:
         read = _READERS[data[0]]
         message, end = read(data)

@@ -51,4 +51,4 @@ async def _verified(info: ConnectionInfo, stand: LogicalPosition, state: SlotSta
 
 
 async def _passed(_data: bytes) -> None:
-    """Nothing is kept."""
+    """Do nothing: the messages are not kept."""

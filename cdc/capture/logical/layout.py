@@ -43,7 +43,7 @@ class SlotLayout:
     leaves: frozenset[int] = frozenset()
 
     def change(self, message: Insert | Update | Delete, time: datetime, ordinal: int) -> RowChange | None:
-        """None when the row did not change.  Raises `UnknownRow`."""
+        """Return the row change; None when the row did not change.  Raises `UnknownRow`."""
         if self.key is None:
             raise UnknownRow
         match message:

@@ -1,4 +1,4 @@
-"""Pages of tables beside PostgreSQL's log: where a page's snapshot is in the log, and when it is told.
+"""Pages of tables beside PostgreSQL's log: where a page's snapshot is in the log, and when it is emitted.
 
 A page is emitted once the log was read up to its end at the snapshot: every commit that the snapshot shows is before
 it.  It is read only when it shows everything that was emitted before: the server writes a commit to its log first and
@@ -48,12 +48,12 @@ class Snapshot:
 
 
 class Unseen:
-    """Transactions that the log told of and that no snapshot has shown yet."""
+    """Transactions that were read from the log and that no snapshot has shown yet."""
 
     def __init__(self) -> None:
         self._xids: set[int] = set()
 
-    def told(self, xids: Iterable[int]) -> None:
+    def add(self, xids: Iterable[int]) -> None:
         self._xids.update(xids)
 
     def all_in(self, snapshot: Snapshot) -> bool:
@@ -80,16 +80,16 @@ class SlotPages:
         """Seconds to wait for changes at most while a page waits: until the log is to be written out."""
         return min(idle, max(SOON, self._hurry_at - self._clock.monotonic()))
 
-    def tells(self, committed: Sequence[SlotTransaction]) -> None:
-        """The log tells of these: before any batch of them."""
-        self._unseen.told(int(each.token.partition(".")[0]) for each in committed)
+    def add(self, committed: Sequence[SlotTransaction]) -> None:
+        """Note transactions of the log, before any batch of them."""
+        self._unseen.add(int(each.token.partition(".")[0]) for each in committed)
 
     def shown(self, snapshot: str) -> None:
         """Note that the database shows this by now."""
         self._unseen.all_in(Snapshot.parse(snapshot))
 
     async def read(self, wanted: PageRequest) -> TablePage | None:
-        """None while it does not show all that was told."""
+        """Return the page; None while it does not show everything that was emitted."""
         page, ((snapshot, end),) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
         if not self._unseen.all_in(Snapshot.parse(snapshot)):
             return None

@@ -32,8 +32,8 @@ class LogStream(Protocol):
 
     @property
     def progress(self) -> int:
-        """While `take` has nothing and no transaction is under way: everything that committed before this LSN was
-        taken.  0: not known yet."""
+        """Return the LSN before which every commit was taken, while `take` has nothing and no transaction is under way;
+        0 when it is not known yet."""
         ...
 
     async def confirm(self, lsn: int) -> None:

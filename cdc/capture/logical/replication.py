@@ -1,8 +1,8 @@
-"""A replication connection: the server pushes a slot's messages as transactions commit, and is told what is stored.
+"""A replication connection: the server pushes a slot's messages as transactions commit, and gets the stored position.
 
 The stream is a COPY in both directions, which psycopg offers in its libpq layer only.  The server ends a connection
-that says nothing for a while (wal_sender_timeout), also while nobody reads here because the outbox is at work: so it is
-told where we stand every second, whatever happens."""
+that says nothing for a while (wal_sender_timeout), also while nobody reads here because the outbox is at work: so it
+gets the position every second in any case."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ReplicationStream:
         self.progress = 0
 
     async def connect(self) -> None:
-        """Apart from `open`, so that it is known whether the server lets us have such a connection at all."""
+        """Connect only; `open` comes apart, so that it is known whether the server allows such a connection at all."""
         with self._translated():
             self._connection = await connect_async(self._info, APPLICATION, replication="database")
             # without parameters: a replication connection knows the simple protocol only
@@ -114,7 +114,7 @@ class ReplicationStream:
             _, end, _, asked = _KEEPALIVE.unpack(data)
             self.progress = max(self.progress, end)
             if asked:
-                self._tell(answer=False)
+                self._send_status(answer=False)
             return None
         raise MalformedEvent("The replication connection says something that is not in its protocol.")
 
@@ -141,7 +141,7 @@ class ReplicationStream:
         self._stored = max(self._stored, lsn)
         with self._translated():
             self._open()
-            self._tell(answer=False)
+            self._send_status(answer=False)
         self._confirmed.set()
 
     async def close(self) -> None:
@@ -162,9 +162,9 @@ class ReplicationStream:
             answer = now - asked >= STATUS_SECONDS
             asked = now if answer else asked
             try:
-                self._tell(answer=answer)
+                self._send_status(answer=answer)
             except psycopg.Error:
-                return  # whoever reads next meets the same error, and says so
+                return  # the next read meets the same error and raises it
 
     async def _confirms(self, seconds: float) -> bool:
         """Return whether anything was confirmed, within ``seconds``."""
@@ -176,7 +176,7 @@ class ReplicationStream:
         self._confirmed.clear()
         return True
 
-    def _tell(self, *, answer: bool) -> None:
+    def _send_status(self, *, answer: bool) -> None:
         """Report the stored position: messages that are not stored count as not received, so that the server keeps
         them."""
         if self._connection is None:
@@ -204,7 +204,8 @@ log = structlog.get_logger()
 
 
 async def connected(name: str, info: ConnectionInfo, slot: str, publication: str) -> LogStream:
-    """``name``: of the source.  Raises `SourceError` for what neither way mends."""
+    """Return a stream that is connected, by replication or else by peeking.  ``name``: of the source.  Raises
+    `SourceError` when neither works."""
     stream = ReplicationStream(info, slot, publication)
     try:
         await stream.connect()

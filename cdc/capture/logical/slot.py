@@ -71,7 +71,7 @@ async def read_state(link: PostgresConnection, slot: str) -> SlotState:
 
 
 async def drop_slot(link: PostgresConnection, slot: str) -> None:
-    """Whoever reads it is disconnected first.  Raises `SourceUnavailable` when it stays busy."""
+    """Drop the slot; its reader is disconnected first.  Raises `SourceUnavailable` when it stays busy."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         await link.query(load("postgres/slot/disconnect_reader.sql"), [slot])

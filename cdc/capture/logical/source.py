@@ -6,8 +6,8 @@ Invariants:
   somebody else, and what lies between is lost, which is said;
 * a position lies behind whole transactions; of a huge one, the records that are stored are counted, and it is read
   again from its beginning;
-* what the log does not hold whole is a gap: the table's replica identity is mended and the table is read again;
-* a page of a table is told once the log was read up to the log's end at its snapshot, which showed all told before;
+* what the log does not hold whole is a gap: the table's replica identity is repaired and the table is read again;
+* a page of a table is emitted once the log was read up to its end at the snapshot, which shows all that was emitted;
 * one consumer a database: the lock lives on the connection that looks rows up, and the slot has one reader.
 """
 
@@ -54,8 +54,8 @@ _ALIVE_SECONDS = 20.0
 class LogicalSource(CaptureSource[LogicalPosition]):
     """A `cdc.capture.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
 
-    ``reread_lost``: when part of the log is lost, read all captured tables and go on from where the slot is; else that
-    is an error."""
+    ``reread_lost``: when part of the log is lost, read all captured tables and continue from the slot's position; else
+    that is an error."""
 
     _database: SlotDatabase
     _limits: SlotLimits
@@ -200,7 +200,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
 
     async def _stored(self, chunk: SlotChunk) -> AsyncIterator[Batch]:
         """Yield the parts to store: the small transactions together, a huge one in parts, else how far we are."""
-        self._snapshots.tells(chunk.transactions)
+        self._snapshots.add(chunk.transactions)
         if chunk.transactions:
             gaps = {gap.table: gap for each in chunk.transactions for gap in each.gaps.values()}
             position = _after(self._position, chunk.transactions[-1])
@@ -217,7 +217,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
 
     async def _huge(self, committed: SlotTransaction) -> AsyncIterator[Batch]:
         assert committed.spool is not None, "huge"
-        self._snapshots.tells([committed])
+        self._snapshots.add([committed])
         tables = tuple(sorted(self._captures))
         begun = self._position.huge
         behind = begun.records if begun and (begun.token, begun.tables) == (committed.token, tables) else 0
@@ -245,9 +245,11 @@ class LogicalSource(CaptureSource[LogicalPosition]):
     # -- tables -----------------------------------------------------------------------------------------------------
 
     async def _look_at_tables(self) -> AsyncIterator[Batch]:
-        """Now and then: installed tables of which the log has lost sight are noted, mended, and then read again.
+        """Yield gaps for installed tables whose changes the log does not hold, repair the tables, and have them read
+        again.  Does so every ``check_pause``.
 
-        The note is stored first: what was missed is read again even if somebody else mends the table while we are down.
+        The gap is stored first: what was missed is read again even if an administrator repairs the table while this
+        process is stopped.
         """
         unseen, self._unseen = self._unseen, ()
         if new := self._keyed([*unseen, *await self._meet_new()]):
@@ -259,8 +261,8 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         blind, installed = await self._blind()
         if new := sorted(blind.difference(self._position.blind)):
             yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
-        if mendable := sorted(blind & installed):
-            await self._repair_gaps(mendable)
+        if repairable := sorted(blind & installed):
+            await self._repair_gaps(repairable)
             blind, _ = await self._blind()
         if seen := sorted({*self._position.blind} - blind):
             self._pages.soon(seen)

@@ -1,5 +1,4 @@
-"""The layouts of tables as the log tells of them, with what only the database knows: primary keys and names of
-types."""
+"""The layouts of tables in the log, completed with what only the database knows: primary keys and names of types."""
 
 from __future__ import annotations
 
@@ -29,10 +28,10 @@ class SlotTables:
         self._keys: dict[int, tuple[str, ...]] = {}
 
     async def layout(self, relation: Relation) -> SlotLayout | None:
-        """None for a table that is not wanted.
+        """Return the table's layout; None for one that is not captured.
 
-        The key is the primary key of now.  Where the table had no such columns at this place of the log (one was
-        renamed further on), it is the key that the table had when it was last told of; else it is not known.
+        The key is today's primary key.  Where the table had no such columns at this place of the log (one was renamed
+        later), it is the last key seen in the log; else it is not known.
         """
         await self._lookup.read_catalogue()
         parent = await self._parent(relation)

@@ -1,9 +1,9 @@
 """Messages of a slot → the row changes of each committed transaction.
 
-A transaction is told when it has committed, whole, between its Begin and its Commit.  What is small is kept in memory,
-what is huge on disk.  Its token names the transaction and the place of its commit; the ordinal of a change is its
-number among all the changes that the slot tells of the transaction, wanted here or not: both depend on nothing but the
-log."""
+A transaction is emitted whole when it has committed, between its Begin and its Commit.  What is small is kept in
+memory, what is huge on disk.  Its token names the transaction and the place of its commit; the ordinal of a change is
+its number among all the changes that the slot sends of the transaction, wanted here or not: both depend on nothing but
+the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HUGE_BYTES = 16 << 20
 @dataclass
 class SlotTransaction:
     """One transaction.  ``name``: identifies it.  ``end``: the LSN behind its commit.  ``count`` and ``size``: all the
-    changes that the slot told of it, and the bytes of its messages.  ``spool`` holds the changes of a huge one; its
+    changes that the slot sent of it, and the bytes of its messages.  ``spool`` holds the changes of a huge one; its
     reader closes it."""
 
     token: str
@@ -121,16 +121,16 @@ class Assembler:
             self._keep(change, current)
 
     def _truncate(self, message: Truncate, current: SlotTransaction) -> None:
-        """Of a table's partitions, either all are emptied, or nobody knows which of its rows are gone."""
+        """Add a TRUNCATE.  Where only some of a table's partitions are emptied, the deleted rows are a gap."""
         emptied = set(message.relations)
-        told: set[str] = set()
+        handled: set[str] = set()
         for relation in message.relations:
             ordinal = current.count
             current.count += 1
             layout = self._layout(relation)
-            if layout is None or layout.table in told:
+            if layout is None or layout.table in handled:
                 continue
-            told.add(layout.table)
+            handled.add(layout.table)
             if layout.leaves <= emptied:
                 self._keep(RowChange(Operation.TRUNCATE, layout.table, {}, None, None, current.time, ordinal), current)
             else:

@@ -18,7 +18,7 @@ from cdc.model.errors import ApiError, SourceError, SourceUnavailable
 
 
 class Budget:
-    """At most ``per_minute`` requests begin within any minute: a sixth of them may come at once, the others evenly."""
+    """A budget of requests: ``per_minute`` at most begin within any minute, a sixth at once, the others evenly."""
 
     def __init__(self, per_minute: int, clock: Clock) -> None:
         self._clock = clock

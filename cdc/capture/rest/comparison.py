@@ -29,13 +29,13 @@ _MOMENT: Final = 2.0
 @dataclass(frozen=True, slots=True)
 class ComparisonStep:
     """``after``: where the next step continues, as far as that outlives the process; ``done``: there is none.
-    ``anew``: what was kept before is to be forgotten.  ``soon``: seconds until the next comparison, if sooner than
-    usual."""
+    ``reset``: the snapshot stored before is to be forgotten.  ``soon``: seconds until the next comparison, if sooner
+    than usual."""
 
     difference: RowDifference
     after: bytes | None
     done: bool
-    anew: bool = False
+    reset: bool = False
     soon: float | None = None
     gaps: tuple[Gap, ...] = ()
 
@@ -46,7 +46,7 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The tools of one source's comparisons.  ``existing``: whether rows at first sight are told."""
+    """The tools of one source's comparisons.  ``existing``: whether rows found by the first comparison are emitted."""
 
     source: str
     reader: ResourceReader
@@ -66,14 +66,15 @@ class Tools:
 
 
 def comparison(tools: Tools, resource: Resource, progress: Progress) -> Comparison:
-    """The one that goes on from ``progress``."""
+    """Return the comparison that continues from ``progress``."""
     if not progress.known:
         return FirstSight(tools, resource, progress)
     return Numbered(tools, resource, progress) if resource.numbered else Unnumbered(tools, resource, progress)
 
 
 class FirstSight:
-    """Nothing is kept yet that could be compared.  Where the keys are no numbers it begins anew after a stop."""
+    """The first comparison of a resource, without any snapshot.  Where the keys are no numbers it begins again after a
+    stop."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
         self._tools = tools
@@ -82,13 +83,13 @@ class FirstSight:
         self._after = progress.after
 
     async def step(self) -> ComparisonStep:
-        anew = self._after is None
+        reset = self._after is None
         page = await self._page()
         look = self._tools.look(self._resource, self._progress)
         self._after = page.until
         outlives = page.until if self._resource.numbered else None
-        difference = look.first_sight(page.rows, told=self._tools.existing)
-        return ComparisonStep(difference, outlives, page.until is None, anew)
+        difference = look.first_sight(page.rows, emit=self._tools.existing)
+        return ComparisonStep(difference, outlives, page.until is None, reset)
 
     async def _page(self) -> ResourcePage:
         """Raises `SourceError` when the table has no rows any more: those behind would look new when it has."""

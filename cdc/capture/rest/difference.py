@@ -23,7 +23,7 @@ class RowDifference:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """At rows of one resource.  ``round``: of its `Progress`; ``time``: UTC."""
+    """A comparison of rows of one resource.  ``round``: of its `Progress`; ``time``: UTC."""
 
     resource: Resource
     round: int
@@ -51,10 +51,10 @@ class Look:
         ]
         return RowDifference(tuple(changes), tuple(written), lost)
 
-    def first_sight(self, seen: Iterable[SeenRow], *, told: bool) -> RowDifference:
-        """Return the changes for rows that there is nothing to compare with; ``told``: as rows that were read."""
+    def first_sight(self, seen: Iterable[SeenRow], *, emit: bool) -> RowDifference:
+        """Return the changes for rows that there is nothing to compare with; ``emit``: as rows that were read."""
         rows = tuple(seen)
-        read = (self._change(Operation.READ, now.key, (None, row), (None, now)) for row, now in rows if told)
+        read = (self._change(Operation.READ, now.key, (None, row), (None, now)) for row, now in rows if emit)
         return RowDifference(tuple(read), tuple(now for _, now in rows))
 
     def _change(
@@ -64,8 +64,9 @@ class Look:
         images: tuple[Row | None, Row | None],
         kept: tuple[SnapshotRow | None, SnapshotRow | None],
     ) -> Transaction:
-        """Its token says all that the event ids are to hold: a look that is repeated after a crash, in the same round,
-        gives the same ids, and a row that changes back and forth gives new ones."""
+        """Return a change as a transaction.  Its token holds everything that the event ids depend on: a comparison that
+        is repeated after a crash, in the same round, gives the same ids, and a row that changes back and forth gives
+        new ones."""
         digests = b"\0".join(b"" if each is None else each.digest for each in kept)
         named = b"%s\0%d\0%d\0%s%s" % (self.resource.table.encode(), self.round, len(key), key, digests)
         change = RowChange(operation, self.resource.table, {self.resource.key: key_value(key)}, *images, self.time, 0)

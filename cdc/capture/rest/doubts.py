@@ -108,7 +108,7 @@ class MissingRows:
         return ALONE if len(self._since) == 1 else SEVERAL
 
     def _gap(self, table: str, since: dict[bytes, float], known: int) -> str:
-        """Once until the table is settled."""
+        """Return the sentence that reports missing rows, once until the table is settled; else ""."""
         if table in self._reported or self._now() - min(since.values()) < GAP_AFTER:
             return ""
         self._reported.add(table)

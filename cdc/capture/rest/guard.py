@@ -86,7 +86,7 @@ class GuardState:
         return orjson.dumps(fields).decode()
 
     def free_at(self, now: float, *, given: bool) -> float | None:
-        """When the next call may be made; None: now.  ``given``: it is one of `given`."""
+        """Return when the next call may be made; None: now.  ``given``: its resource is one of `given`."""
         if self.banned is not None and now < self.banned[1] + _BAN_PAUSE:
             return self.banned[1] + _BAN_PAUSE
         most = _SILENT if given else _CAREFUL
@@ -192,7 +192,7 @@ class BanGuard:
         return GuardState.load(await self._store.refusals(self._api), self._now())
 
     async def free_at(self, resource: str) -> datetime | None:
-        """When the resource may be asked for; None: now."""
+        """Return when the resource may be requested; None: now."""
         memory = await self.memory()
         until = memory.free_at(self._now(), given=resource in memory.given)
         return None if until is None else _moment(until)

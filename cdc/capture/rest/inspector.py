@@ -88,8 +88,8 @@ class ApiInspector:
         least = f"the intervals need {needed:.0f}, and more where a comparison takes more than one page"
         if needed > self._per_minute:
             detail = f"{self._per_minute} requests a minute are allowed, and {least}: changes are reported late."
-            mend = "Raise requests_per_minute, or the intervals, in [source.….rest]."
-            return Finding("budget", Severity.WARNING, detail, mend)
+            fix = "Raise requests_per_minute, or the intervals, in [source.….rest]."
+            return Finding("budget", Severity.WARNING, detail, fix)
         return Finding("budget", Severity.OK, f"{self._per_minute} requests a minute are allowed; {least}")
 
 

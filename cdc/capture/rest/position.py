@@ -17,7 +17,7 @@ class Progress:
 
     ``round``: of the comparison that was begun last; each look at a row until the next has this number, which names
     what was found.  ``known``: it was read whole once; before that there is nothing to compare with.
-    ``after``: the key behind which the comparison under way goes on.  ``newest``: the greatest key of a numbered one.
+    ``after``: the key after which the comparison under way continues.  ``newest``: the greatest key of a numbered one.
     """
 
     round: int = 0
@@ -51,7 +51,7 @@ class RestPosition:
 
     @classmethod
     def load(cls, position: Position | None) -> RestPosition | None:
-        """None when it was written by another kind of source."""
+        """Load a position; None when another kind of source wrote it."""
         if position is not None and not position.startswith('{"rest":'):
             return None
         fields: dict[str, Any] = {"rest": {}} if position is None else orjson.loads(position)

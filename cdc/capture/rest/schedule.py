@@ -57,7 +57,7 @@ class Schedule:
         return min((turn for times in self._times.values() for turn in _turns(times)), key=lambda turn: turn.at)
 
     def known(self, table: str) -> None:
-        """It was read whole: new rows can be looked for."""
+        """Note that the table was read whole: new rows can be looked for."""
         self._times[table].known = True
 
     def served(self, turn: ScheduledRead, *, done: bool, soon: float | None = None) -> None:
@@ -98,8 +98,8 @@ class Schedule:
                 times.aside, times.failed = None, False
 
     def postpone(self, turn: ScheduledRead, seconds: float, refused: float) -> None:
-        """It may not be asked for now.  ``refused``: seconds instead, if it was refused the last time: others come
-        first."""
+        """Postpone a read that may not be made now.  ``refused``: seconds instead, if it was refused the last time:
+        others come first."""
         times = self._times[turn.resource.table]
         seconds = refused if times.aside is not None and not times.failed else seconds
         if turn.kind is Kind.NEW:

@@ -1,8 +1,8 @@
 """A `cdc.capture.base.Source` that asks FacturaScripts' API again and again, and compares.
 
 Invariant: a batch holds the changes that one answer shows, and what is kept of its rows; the outbox stores both, and
-the position, in one transaction.  The next answer is compared with what is kept then: nothing is told twice, and what a
-crash left untold differs still.
+the position, in one transaction.  The next answer is compared with the stored rows: nothing is emitted twice, and
+changes that a crash left unstored still differ.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Polled:
     """``resources``: those whose rows are captured, at least one.  ``lookups``: those whose rows mapping asks for, by
-    table.  ``existing``: whether rows at first sight are told."""
+    table.  ``existing``: whether rows found by the first comparison are emitted."""
 
     resources: Sequence[Resource]
     lookups: Mapping[str, Resource]
@@ -141,20 +141,20 @@ class RestSource:
         return await self._api.lookup.all_rows(table)
 
     async def tables(self) -> dict[str, Table]:
-        """Their keys as configured: to ask for their columns would take a request each."""
+        """Return the tables with their configured keys, without columns: those would take a request each."""
         return {each.table: Table(each.table, (), (each.key,)) for each in self._polled.resources}
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Nothing is missed: how far each resource was read is stored with its rows."""
+        """Do nothing: how far each resource was read is stored with its rows, so nothing is missed."""
 
     async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
         if self._foreign:
             reason = "another way of capture came before: what changed since it stopped is not told"
             log.warning("moving", source=self._name, to="rest", reason=reason)
         for table in self._position.progress.keys() - {each.table for each in self._polled.resources}:
-            kept = SnapshotChange(table, behind=self._stored, anew=True)
+            kept = SnapshotChange(table, behind=self._stored, reset=True)
             yield Batch((), self._position.without(table).dump(), kept=kept)
         try:
             await self._api.client.get()  # whether it lets us in, before any resource is asked for
@@ -232,11 +232,11 @@ class RestSource:
             reached = Progress(progress.round, known=True, newest=newest)
         else:
             reached = replace(progress, after=step.after, newest=newest)
-        return self._batch(resource, step.difference, reached, anew=step.anew, gaps=step.gaps)
+        return self._batch(resource, step.difference, reached, reset=step.reset, gaps=step.gaps)
 
     def _begun(self, progress: Progress) -> Progress:
-        """Each comparison has a round of its own, since event ids hold it: also one that begins anew after a stop, and
-        the first of a new life of the outbox."""
+        """Return the progress with a round of its own, since event ids hold it: also for a comparison that begins again
+        after a stop, and for the first one in a new outbox."""
         if not progress.round:
             return replace(progress, round=int(self._clock.now().timestamp()))
         return replace(progress, round=progress.round + 1) if progress.known and progress.after is None else progress
@@ -247,19 +247,19 @@ class RestSource:
         difference: RowDifference,
         reached: Progress,
         *,
-        anew: bool = False,
+        reset: bool = False,
         gaps: tuple[Gap, ...] = (),
     ) -> Batch | None:
-        """None when there is nothing to be stored: how far it was read goes with what is stored next.  That a
-        comparison is over must be, if where it stood is: a later one would go on from there."""
+        """Return the batch; None when there is nothing to store: the progress is stored with the next batch.  The end
+        of a comparison whose progress is stored is stored too, or else a later one would continue there."""
         position = self._position.with_progress(resource.table, reached)
-        told = difference.changes or difference.written or difference.gone or gaps
+        content = difference.changes or difference.written or difference.gone or gaps
         stored = (RestPosition.load(self._stored) or RestPosition()).of(resource.table)
         over = reached.after is None and stored.after is not None
-        if not told and not anew and not over and reached.known == stored.known:
+        if not content and not reset and not over and reached.known == stored.known:
             self._position = position
             return None
-        kept = SnapshotChange(resource.table, difference.written, difference.gone, behind=self._stored, anew=anew)
+        kept = SnapshotChange(resource.table, difference.written, difference.gone, behind=self._stored, reset=reset)
         return Batch(difference.changes, position.dump(), gaps, kept=kept)
 
 

@@ -32,8 +32,8 @@ def _server(found: SlotInstallation) -> Finding:
     if unfit := unfit_server(server):
         return unfit
     if server.wal_level != "logical":
-        mend = "ALTER SYSTEM SET wal_level = 'logical'; then restart the server"
-        return Finding("server", Severity.WRONG, f"its log holds no rows: wal_level is {server.wal_level}", mend)
+        fix = "ALTER SYSTEM SET wal_level = 'logical'; then restart the server"
+        return Finding("server", Severity.WRONG, f"its log holds no rows: wal_level is {server.wal_level}", fix)
     sound = f"PostgreSQL {server.version // 10000}, schema {found.schema}, wal_level logical"
     return Finding("server", Severity.OK, sound)
 
@@ -42,8 +42,8 @@ def _publication(found: SlotInstallation) -> Finding:
     if not found.server.published:
         return Finding("publication", Severity.WRONG, f"there is no publication {PUBLICATION}", INSTALL)
     if found.memory is None:
-        mend = f"ALTER PUBLICATION {PUBLICATION} RENAME TO …; then {INSTALL}"
-        return Finding("publication", Severity.WRONG, f"the publication {PUBLICATION} is not this product's", mend)
+        fix = f"ALTER PUBLICATION {PUBLICATION} RENAME TO …; then {INSTALL}"
+        return Finding("publication", Severity.WRONG, f"the publication {PUBLICATION} is not this product's", fix)
     if not found.server.publishes_all:
         return Finding("publication", Severity.WRONG, "somebody changed what it publishes", INSTALL)
     return Finding("publication", Severity.OK, f"{len(found.published)} tables published")
@@ -52,9 +52,9 @@ def _publication(found: SlotInstallation) -> Finding:
 def _tables(found: SlotInstallation, captures: Sequence[Capture]) -> Iterator[Finding]:
     wrong = False
     for capture in captures:
-        for severity, phrase, mend in _table(found, capture.table):
+        for severity, phrase, fix in _table(found, capture.table):
             wrong = True
-            yield Finding(f"table {capture.table}", severity, phrase, mend)
+            yield Finding(f"table {capture.table}", severity, phrase, fix)
     wanted = {capture.table for capture in captures}
     for table in sorted(set(found.published) - wanted):
         wrong = True
@@ -95,8 +95,8 @@ def _slot(found: SlotInstallation, limit: int) -> Iterator[Finding]:
         yield Finding("slot", Severity.WRONG, f"there is no replication slot {found.slot_name}", INSTALL)
         return
     if slot.plugin != PLUGIN or slot.database != server.database:
-        mend = f"SELECT pg_drop_replication_slot('{found.slot_name}'); if nobody needs it, then {INSTALL}"
-        yield Finding("slot", Severity.WRONG, f"the slot {found.slot_name} is not this product's", mend)
+        fix = f"SELECT pg_drop_replication_slot('{found.slot_name}'); if nobody needs it, then {INSTALL}"
+        yield Finding("slot", Severity.WRONG, f"the slot {found.slot_name} is not this product's", fix)
         return
     if slot.invalid:
         detail = f"the server has given up the slot {found.slot_name} ({slot.invalid}): what was not read is lost"
@@ -104,23 +104,23 @@ def _slot(found: SlotInstallation, limit: int) -> Iterator[Finding]:
         return
     yield Finding("slot", Severity.OK, found.slot_name)
     at_work = server.consumer or slot.active
-    mend = "" if at_work else "cdc run; or cdc uninstall-slot: a slot that nobody reads fills the server's disk"
+    fix = "" if at_work else "cdc run; or cdc uninstall-slot: a slot that nobody reads fills the server's disk"
     severity = Severity.OK if at_work else Severity.WARNING
     since = "" if slot.idle is None else f", for {span(slot.idle)}"
-    yield Finding("consumer", severity, "at work" if at_work else f"no consumer reads this database{since}", mend)
+    yield Finding("consumer", severity, "at work" if at_work else f"no consumer reads this database{since}", fix)
     yield _lag(slot, limit)
     yield _bound(found, limit)
 
 
 def _lag(slot: Slot, limit: int) -> Finding:
     kept = f"the server keeps {size(slot.retained)} of log for the slot; {size(slot.unread)} have not been read"
-    mend = "look at the log of cdc run; or cdc uninstall-slot"
+    fix = "look at the log of cdc run; or cdc uninstall-slot"
     if slot.wal_status == "unreserved":
-        return Finding("lag", Severity.WRONG, f"{kept}, and it is about to give the slot up", mend)
+        return Finding("lag", Severity.WRONG, f"{kept}, and it is about to give the slot up", fix)
     if limit and slot.retained > limit:
-        return Finding("lag", Severity.WRONG, f"{kept}, more than slot_limit_mb: cdc run will drop it", mend)
+        return Finding("lag", Severity.WRONG, f"{kept}, more than slot_limit_mb: cdc run will drop it", fix)
     if slot.retained > (limit / 2 if limit else MUCH):
-        return Finding("lag", Severity.WARNING, kept, mend)
+        return Finding("lag", Severity.WARNING, kept, fix)
     return Finding("lag", Severity.OK, kept)
 
 
@@ -132,5 +132,5 @@ def _bound(found: SlotInstallation, limit: int) -> Finding:
     if limit:
         return Finding("limit", Severity.OK, f"cdc run drops the slot beyond {size(limit)} (only while it runs)")
     detail = "nothing bounds the log that is kept for the slot while nobody reads it: it can fill the disk"
-    mend = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); (beyond it the slot is lost)"
-    return Finding("limit", Severity.WARNING, detail, mend)
+    fix = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); (beyond it the slot is lost)"
+    return Finding("limit", Severity.WARNING, detail, fix)

@@ -1,4 +1,4 @@
-"""Wanted against found, for capture from PostgreSQL's log: what cannot work, what is missing, what must go.  Pure."""
+"""Plans of an installation for capture from PostgreSQL's log: obstacles, missing parts, parts to remove.  Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plan_install(found: SlotInstallation, captures: Sequence[Capture]) -> Plan:
 
 
 def plan_repair(found: SlotInstallation, tables: Sequence[str]) -> Plan:
-    """These tables only, which must have been installed."""
+    """Plan the repair of these tables, which must have been installed."""
     known = found.memory.identities if found.memory is not None else {}
     unknown = [table for table in tables if table not in known]
     if unknown:
@@ -48,7 +48,7 @@ def plan_repair(found: SlotInstallation, tables: Sequence[str]) -> Plan:
 
 
 def plan_extend(found: SlotInstallation, tables: Sequence[str]) -> Plan:
-    """These tables beside what is captured."""
+    """Plan the capture of these tables besides those that are captured."""
     if found.memory is None:
         raise InstallError(f"No publication is installed in {found.server.database}.", "Run cdc install-slot.")
     return _plan_tables(found, tables, publish=False)
@@ -194,7 +194,7 @@ class _Planner:
 
 
 def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:
-    """From what is there now back to what was captured before."""
+    """Plan the way back from the present installation to the one before."""
     if before.memory is None:
         return plan_uninstall(found)
     return plan_install(found, [Capture(table) for table in before.published])

@@ -109,9 +109,9 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
             return LockTimeout(f"{what}.", "Try again at a quieter time.")
         holder, user, application, state, age, end = row
         details = [f"user {user}" if user else "", application and f"application {application}", state]
-        told = ", ".join(each for each in details if each)
+        described = ", ".join(each for each in details if each)
         return LockTimeout(
-            f"{what}: it waits for open transactions, and {holder} ({told}) has had one for {age:.0f} s.",
+            f"{what}: it waits for open transactions, and {holder} ({described}) has had one for {age:.0f} s.",
             f"Let it finish, or end it with {end}; then run the command again.",
         )
 

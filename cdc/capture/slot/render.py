@@ -10,7 +10,7 @@ from cdc.database.postgres_capture import PUBLICATION, Identity, SlotMemory
 from cdc.model.column import Capture
 from cdc.sqlfile import render
 
-#: Partitions speak for themselves: as their table, they would not say whether they told of a whole row or of its key.
+#: Partitions are published as themselves: as their table, messages would not say whether they hold a row or its key.
 _OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false"
 #: From this version on a table with stored generated columns cannot be updated unless they are published.
 _GENERATED_VERSION = 180000

@@ -97,7 +97,8 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         return self._each_table(lambda found: restore_plan(found, within(found.tables, captures)))
 
     def _each_table(self, plan_of: Callable[[MySQLState], Plan]) -> Repaired:
-        """What was altered since the plan was made is planned again: one alteration often follows another."""
+        """Plan and run table by table.  A table that was altered in between is planned again, as one alteration often
+        follows another."""
         done: tuple[str, ...] = ()
         with self._session() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):

@@ -155,7 +155,7 @@ def _last_table(step: Step) -> str:
 
 
 def _blocker(connection: Connection[Any], table: str) -> str:
-    """Words that name the connection in the way, as far as this server and account tell."""
+    """Return words that name the connection in the way, as far as this server and account show it."""
     mysql = Flavour.MARIADB.value not in str(connection.get_server_info()).lower()
     try:
         if mysql:

@@ -63,15 +63,15 @@ def _silent_cascades(found: MySQLState) -> Iterator[Finding]:
             "A deadlock inside ON DELETE or ON UPDATE CASCADE takes back what a transaction did before, and MySQL "
             "reports success: the ERP may lose a part of a transaction, with and without our triggers."
         )
-        mend = "Start the server with innodb_native_foreign_keys = ON, then cdc install-triggers"
-        yield Finding("foreign keys", Severity.WARNING, detail, mend)
+        fix = "Start the server with innodb_native_foreign_keys = ON, then cdc install-triggers"
+        yield Finding("foreign keys", Severity.WARNING, detail, fix)
 
 
 def _version(version: int) -> Finding:
     if version == VERSION:
         return Finding("journal", Severity.OK, f"installed, version {version}")
-    mend = "cdc uninstall-triggers; cdc install-triggers"
-    return Finding("journal", Severity.WRONG, f"The journal has version {version}, this program reads {VERSION}.", mend)
+    fix = "cdc uninstall-triggers; cdc install-triggers"
+    return Finding("journal", Severity.WRONG, f"The journal has version {version}, this program reads {VERSION}.", fix)
 
 
 def _refusal(found: MySQLState, captures: Sequence[Capture]) -> InstallError | None:
@@ -92,8 +92,8 @@ def _tokens(found: MySQLState) -> Finding:
         return Finding("transactions", Severity.WRONG, detail, f"Switch log_bin on again, or {again}")
     if tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
         detail = "The performance schema does not record transactions: every row counts as a transaction of its own."
-        mend = "Set performance_schema = ON and run CALL sys.ps_setup_reset_to_default(FALSE)"
-        return Finding("transactions", Severity.WRONG, detail, mend)
+        fix = "Set performance_schema = ON and run CALL sys.ps_setup_reset_to_default(FALSE)"
+        return Finding("transactions", Severity.WRONG, detail, fix)
     if (tokens in (Tokens.PERFORMANCE_SCHEMA, Tokens.ROW)) is not (found.server.flavour is Flavour.MYSQL):
         return Finding("transactions", Severity.WRONG, "The journal was installed on another kind of server.", again)
     if tokens is Tokens.ROW_START and found.galera:
@@ -101,8 +101,8 @@ def _tokens(found: MySQLState) -> Finding:
         return Finding("transactions", Severity.WRONG, detail, again)
     if tokens is Tokens.ROW:
         detail = "Each row counts as a transaction of its own, as accepted at installation (--row-tokens)."
-        mend = f"GRANT SELECT ON {TRANSACTIONS} to the definer; cdc install-triggers --transaction-tokens"
-        return Finding("transactions", Severity.WARNING, detail, mend)
+        fix = f"GRANT SELECT ON {TRANSACTIONS} to the definer; cdc install-triggers --transaction-tokens"
+        return Finding("transactions", Severity.WARNING, detail, fix)
     return Finding("transactions", Severity.OK, f"distinguished by {tokens}")
 
 
@@ -117,7 +117,7 @@ def _wait(found: MySQLState) -> Finding:
 
 def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascades_only: bool) -> Iterator[Finding]:
     """A line for each table whose triggers are not as they should be; one line when all are."""
-    mend = _INSTALL_CASCADES if cascades_only else _INSTALL
+    fix = _INSTALL_CASCADES if cascades_only else _INSTALL
     captures = [capture for capture in captures if capture.table in found.tables]
     dialect = dialect_of(found, cascades_only=cascades_only)
     wanted = wanted_triggers(found, targets_of(found, captures), dialect)
@@ -135,16 +135,16 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
             stale.add(trigger.table)
     for table, names in lost.items():
         detail = _NEW if table in _new(found, captures) else f"Missing: {', '.join(names)}."
-        yield Finding(f"triggers of {table}", Severity.WRONG, detail, mend)
+        yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
     for table, others in strays.items():
         detail = f"The table was swapped by RENAME: its triggers are on {', '.join(sorted(others))}."
-        yield Finding(f"triggers of {table}", Severity.WRONG, detail, mend)
+        yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
     for table in sorted(stale - lost.keys() - strays.keys()):
-        yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), mend)
+        yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), fix)
     moved = {table for others in strays.values() for table in others}
     superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted} - moved)
     for table in superfluous:
-        yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", mend)
+        yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", fix)
     if not lost and not strays and not stale and not superfluous:
         yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
 

@@ -1,4 +1,4 @@
-"""Wanted against found, for MariaDB and MySQL.  Pure: what a plan says depends on nothing but its arguments."""
+"""Plans of an installation on MariaDB and MySQL.  Pure: a plan depends on its arguments only."""
 
 from __future__ import annotations
 
@@ -124,8 +124,9 @@ def _record_steps(found: MySQLState, captures: Sequence[Capture], *, cascades_on
 
 
 def repair_plan(found: MySQLState, installation: Installation, tables: Collection[str] | None) -> Plan:
-    """These tables' triggers (None: all captured ones') and those of their parents, which name the same columns; the
-    other tables' steps are left out.  A table that cannot be captured any more is refused by itself."""
+    """Plan the repair of these tables' triggers (None: of all captured tables) and of those of their parents, which
+    name the same columns; other tables' steps are left out.  A table that cannot be captured any more is refused alone.
+    """
     there = [capture for capture in installation.captures if capture.table in found.tables]
     refused = dict(_refused(found, there))
     captures = [capture for capture in there if capture.table not in refused]
@@ -140,10 +141,11 @@ def repair_plan(found: MySQLState, installation: Installation, tables: Collectio
 
 
 def extend_plan(found: MySQLState, installation: Installation, more: Sequence[Capture]) -> Plan:
-    """These tables too, and the triggers of their parents; the other tables' steps are left out.  A gap is noted for
-    each, so that its rows are read.  Raises `InstallError`.
+    """Plan the capture of more tables, with the triggers of their parents; other tables' steps are left out.  A gap is
+    noted for each, so that its rows are read.  Raises `InstallError`.
 
-    What is captured is recorded first: a trigger that is missing then is mended as any lost one."""
+    The captured tables are recorded first: a trigger that is missing then is repaired like any lost one.
+    """
     captured = {capture.table: capture for capture in installation.captures}
     new = [capture for capture in more if captured.get(capture.table) != capture]
     if not new:  # made again, perhaps
@@ -162,7 +164,7 @@ def extend_plan(found: MySQLState, installation: Installation, more: Sequence[Ca
 
 
 def restore_plan(found: MySQLState, captures: Sequence[Capture]) -> Plan:
-    """Nothing, unless triggers of ours are left whose journal is not complete: uninstalled, there are none."""
+    """Plan the restoration of a lost journal while triggers of ours are left; empty in any other case."""
     there = found.installation
     if not found.journal_lost and (there is not None or not found.own_triggers):
         return Plan(())

@@ -21,7 +21,7 @@ from cdc.model.column import Column
 def missed(
     found: MySQLState, targets: Mapping[str, CascadeTarget], wanted: Iterable[WantedTrigger], dialect: Dialect
 ) -> dict[str, set[str]]:
-    """By the table whose triggers are replaced: the captured tables of which a change may have been missed."""
+    """Return the captured tables of which a change may have been missed, by the table whose triggers are replaced."""
     there = found.installation
     if found.journal_lost:
         return {table: {table} for table in targets}
@@ -67,9 +67,9 @@ def _written(column: Column, flavour: Flavour) -> tuple[str, str, str]:
 
 
 class RereadSteps(NamedTuple):
-    """Has a table read again because of what its triggers may have missed.  What is announced before they are replaced
-    survives an interruption; the note itself is a gap in the journal and comes after: were it read earlier, changes
-    would follow that no trigger records."""
+    """The steps that have a table read again after its triggers were replaced.  The announcement before the replacement
+    survives an interruption.  The note itself is a gap in the journal and comes after it: read earlier, it would be
+    followed by changes that no trigger records."""
 
     announcement: str
     note: tuple[str, str]

@@ -1,4 +1,4 @@
-"""Wanted against found, on PostgreSQL: what cannot work, what is missing, what must go.  Pure."""
+"""Plans of an installation on PostgreSQL: obstacles, missing parts, parts to remove.  Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
 
 
 def plan_repair(found: PostgresState, tables: Sequence[str]) -> Plan:
-    """These tables only, as they were captured.  A table that cannot be captured any more is refused by itself."""
+    """Plan the repair of these tables, as they were captured.  A table that cannot be captured any more is refused
+    alone."""
     unknown = [table for table in tables if table not in found.captures]
     if unknown:
         raise InstallError(f"Not captured, so not to be repaired: {', '.join(unknown)}.", "Run cdc install-triggers.")
@@ -50,8 +51,8 @@ def plan_repair(found: PostgresState, tables: Sequence[str]) -> Plan:
 
 
 def plan_restore(found: PostgresState, captures: Sequence[Capture], consumer: str) -> Plan:
-    """Nothing, unless triggers of ours are left whose journal is not complete: uninstalled, there are none.
-    ``consumer``: the role that reads the journal."""
+    """Plan the restoration of a lost journal while triggers of ours are left; empty in any other case.  ``consumer``:
+    the role that reads the journal."""
     if not found.journal_lost:
         return Plan(())
     known = {**{capture.table: capture for capture in captures}, **found.captures}
@@ -64,7 +65,7 @@ def plan_restore(found: PostgresState, captures: Sequence[Capture], consumer: st
 
 
 def plan_extend(found: PostgresState, captures: Sequence[Capture]) -> Plan:
-    """These tables beside what is captured, with a gap for each, so that its rows are read."""
+    """Plan the capture of these tables besides the captured ones, with a gap for each, so that its rows are read."""
     if found.version is None:
         raise InstallError(f"No journal is installed in {found.server.database}.", "Run cdc install-triggers.")
     refuse_server(found)
@@ -183,7 +184,7 @@ def _forget(table: str) -> Step:
 
 
 def restoring(found: PostgresState, captures: Mapping[str, Capture] | None) -> Plan:
-    """From what is there now back to these captures (None: nothing of ours at all)."""
+    """Plan the way back from the present installation to these captures (None: to no installation)."""
     if captures is None:
         return plan_uninstall(found, waiting=0)
     plan = plan_install(found, list(captures.values()))

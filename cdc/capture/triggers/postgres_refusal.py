@@ -78,7 +78,7 @@ def named(noun: str, names: Sequence[str]) -> str:
 
 
 def refuse_server(found: PostgresState) -> None:
-    """What is wrong with the server, the role or the names, whatever the tables."""
+    """Raise `InstallError` for a fault of the server, the role or the names, regardless of the tables."""
     server = found.server
     refuse_version(server)
     refuse_schema(server, found.schema)
@@ -127,7 +127,7 @@ def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
 
 
 def refuse_table(found: PostgresState, name: str) -> None:
-    """What keeps an existing table from being captured, privileges and keys aside."""
+    """Raise `InstallError` when an existing table cannot be captured; privileges and keys are checked elsewhere."""
     refuse_kind(found.tables[name], p="a partitioned table")
     for trigger in found.triggers.get(name, ()):
         if trigger.function is None:

@@ -83,7 +83,7 @@ def run_step(connection: Connection, step: Step, lock_seconds: float) -> None:
 
 
 def lock_timeout(connection: Connection, step: Step, schema: str, tries: int) -> LockTimeout:
-    """The sentence that names whoever holds the lock now."""
+    """Return the error that names the session that holds the lock now."""
     table = qualified(schema, step.table) if step.table else "cdc.cdc_journal"
     sql = load("postgres/trigger/queries.sql#blockers").encode()
     row = connection.execute(sql, [table]).fetchone()
@@ -104,7 +104,7 @@ def script(plan: Plan, lock_seconds: float) -> str:
     one."""
     head = [f"-- {note}" for note in plan.notes]
     head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
-    head += ["SET client_min_messages = warning;"]  # dropping a function tells of each trigger that goes with it
+    head += ["SET client_min_messages = warning;"]  # dropping a function reports each trigger that is dropped with it
     blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
     return (
         "\n".join([*head, *blocks, ""])
@@ -137,7 +137,7 @@ class PostgresBase(Installer[Connection, S]):
 
     @abstractmethod
     def _restoring(self, found: S, before: S) -> Plan:
-        """From what is there now back to what was there before."""
+        """Plan the way back from the present installation to the one before."""
 
     def _apply(self, connection: Connection, plan: Plan, progress: Progress) -> None:
         if not plan.steps:

@@ -101,7 +101,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
 
     def _keep(self, source: str, change: SnapshotChange) -> None:
         rows = self._kept[source, change.table]
-        if change.anew:
+        if change.reset:
             rows.clear()
         for key in change.gone:
             rows.pop(key, None)

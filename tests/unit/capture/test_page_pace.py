@@ -67,7 +67,7 @@ def test_waiting_for_its_place_in_the_stream_is_no_work() -> None:
     reading.pace.changed()
     assert reading.page(0.0001) == 50
     reading.clock.advance(3)
-    reading.pace.tell()
+    reading.pace.emitted()
     reading.clock.advance(0.002)
     assert reading.pace.rests()
     assert reading.pace.rest == pytest.approx((50 * 0.0001 + 0.002) * GENTLE_REST)

@@ -22,7 +22,7 @@ async def _read(reader: PageReader) -> None:
     wanted = await reader.wanted(GAP, {"clientes": TABLE})
     assert isinstance(wanted, PageRequest)
     assert await reader.read(wanted, page)
-    assert reader.told(GAP).rereads == ()
+    assert reader.emit(GAP).rereads == ()
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
@@ -49,7 +49,7 @@ async def test_rereads_are_limited_to_a_rate() -> None:
     wanted = await reader.wanted(GAP, {"clientes": TABLE})
     assert wanted is not None
     assert await reader.read(wanted, page)
-    left = (*reader.told(GAP).rereads, Reread("proveedores", "lost/1"))
+    left = (*reader.emit(GAP).rereads, Reread("proveedores", "lost/1"))
     assert not reader.due(left)
     assert reader.rest(10.0) == pytest.approx(500 / REREAD_RATE)
     clock.advance(500 / REREAD_RATE)

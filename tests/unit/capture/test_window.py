@@ -136,7 +136,7 @@ def by_witness(world: World) -> bool:
 
 def by_snapshot(world: World) -> bool:
     unseen = Unseen()
-    unseen.told(range(world.told))
+    unseen.add(range(world.told))
     return unseen.all_in(Snapshot(len(world.log), frozenset(range(world.shown, len(world.log)))))
 
 
@@ -187,7 +187,7 @@ def test_transaction_ids_go_round() -> None:
 
 def test_what_was_shown_once_is_not_asked_for_again() -> None:
     unseen = Unseen()
-    unseen.told([5, 6])
+    unseen.add([5, 6])
     assert not unseen.all_in(Snapshot(7, frozenset({5})))
     assert unseen.all_in(Snapshot(6, frozenset()))
 
