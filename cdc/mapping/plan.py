@@ -92,7 +92,7 @@ class Plans:
                 self._documents.setdefault(plan.lines.table, []).append(plan)
 
     def of(self, table: str) -> TablePlan | None:
-        """None for a table without any event."""
+        """Return the plan of a table; None for a table without any event."""
         try:
             return self._plans[table]
         except KeyError:
@@ -140,7 +140,7 @@ def _transitions(rules: list[Rule], operation: Operation) -> tuple[Transition, .
     )
 
 
-#: Stands for "any column": rules that an update of whatever column may fire.
+#: Any column: for rules that an update of each column may fire.
 ANY_COLUMN = "*"
 
 

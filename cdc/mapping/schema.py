@@ -222,7 +222,7 @@ def _schema(kind: OperationType) -> dict[str, Any]:
         "required": list(kind.fields),
     }
     schema = payload_schema(kind.name, key, data, None, inferred=False)
-    told = {
+    descriptions = {
         "timestamp": "When it was told, UTC.",
         "key": "What it is about.",
         "data": "What is to be said of it.",
@@ -230,7 +230,7 @@ def _schema(kind: OperationType) -> dict[str, Any]:
     }
     properties = schema["properties"]
     del properties["observed"]  # no row was looked at
-    for name, description in told.items():
+    for name, description in descriptions.items():
         properties[name] = properties[name] | {"description": description}
     properties["source"] = {"const": OPERATIONS, "description": "Of no database."}
     return schema
