@@ -170,7 +170,7 @@ class LogStore(Protocol):
     async def search_deliveries(
         self, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
     ) -> SearchPage[DeliveryView]:
-        """`deliveries`, no longer than ``budget`` has it: a page that may be short, and where to go on.  ``before``:
+        """Search `deliveries` within ``budget``: return a page that may be short, and where to continue.  ``before``:
         `SearchPage.further` of the page before, or the id of a delivery.  Raises `UsageError` when there is no such
         delivery (any more)."""
         ...

@@ -75,7 +75,7 @@ class DatabaseOutbox(ABC):
 
     @abstractmethod
     async def _step(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """`_add` for a single statement, of which nobody is told."""
+        """Run `_add` for a single statement, without a notice."""
 
     @abstractmethod
     async def _dispatch(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -124,7 +124,7 @@ class DatabaseOutbox(ABC):
         return stored
 
     async def _kept_changed(self) -> None:  # noqa: B027 - only where their pages stay in memory
-        """Called when kept rows were written."""
+        """Forget cached pages of snapshot rows; called after such rows were written."""
 
     async def kept_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None

@@ -127,7 +127,7 @@ async def send_test(
 
 
 async def _find(db: Database, endpoint_id: str) -> tuple[int, bool]:
-    """Its number, and whether it is enabled; locked."""
+    """Return an endpoint's number and whether it is enabled, and lock its row."""
     row = await db.row("find_endpoint", id=endpoint_id)
     if row is None:
         raise no_endpoint(endpoint_id)

@@ -1,4 +1,4 @@
-"""Lanes: what keeps the deliveries of a record in order at each endpoint.
+"""Lanes: ordering keys that keep the deliveries of a record in order at each endpoint.
 
 A lane is a number; within (endpoint, lane) at most one delivery is active, the others wait.  Records get the hash of
 their name; a rename merges the lanes of the former and the new name for good, because an event of either name may be
@@ -8,9 +8,9 @@ Why processes side by side keep the order in PostgreSQL (SQLite's transactions a
 are active is changed only
 
 * under `Lock.FREELY`, which is alone: storing, merging, retrying, releasing, removing an endpoint;
-* under `Lock.IN_TURN`, by whoever leased the one active delivery of the lane and holds its row: nobody else can end it
-  or let the next one go.  Where a lane has several active ones (records renamed while both were being sent), or an
-  older one waits, the transaction is begun again under `Lock.FREELY`.
+* under `Lock.IN_TURN`, by the process that leased the one active delivery of the lane and holds its row: no other can
+  end it or let the next one go.  Where a lane has several active ones (records renamed while both were being sent), or
+  an older one waits, the transaction is begun again under `Lock.FREELY`.
 
 Leasing changes only who has an active delivery.  A row that is being leased this moment is waited for, and is then seen
 as leased.

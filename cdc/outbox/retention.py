@@ -81,7 +81,8 @@ def _before(time: datetime, limit: datetime | None) -> bool:
 
 
 async def retain(db: Database, what: Retention, limit: int, after: int) -> Retained:
-    """What is finished is not opened again meanwhile."""
+    """Remove finished deliveries, events and payloads by one step.  A finished delivery is not opened again while this
+    runs."""
     newest = int(await db.value("last_event"))
     rows = await db.rows("retention_look", after=after, newest=newest, limit=limit)
     found = sort_out(what, [Looked(*row) for row in rows], newest, limit)

@@ -1,4 +1,4 @@
-"""Between the rows of events, deliveries and attempts and the nouns."""
+"""Conversion between the rows of events, deliveries and attempts and their classes."""
 
 from __future__ import annotations
 

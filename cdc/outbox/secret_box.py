@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with a key that is not in the outbox, so that its file or a backup of it tells none.
+"""Secrets at rest: sealed with a key that is not in the outbox, so that its file or a backup of it reveals none.
 
 A sealed secret is ``fernet:`` and a Fernet token (AES-128-CBC and HMAC-SHA256, of the package ``cryptography``).  The
 first key seals; every key opens, so that keys can be rotated while secrets of both are there.  Without a key, secrets

@@ -17,7 +17,7 @@ from cdc.model.event import OPERATIONS, TESTS, Event, matches, selects
 from cdc.model.selection import stored
 from cdc.outbox.base import Fence, StoredEvent
 
-#: What stands for NUL where a store cannot hold it.
+#: The substitute for NUL where a store cannot hold it.
 NO_NUL: Final = "\ufffd"
 _DELIVERY_ID: Final = re.compile(r"dlv_([1-9][0-9]{0,17})")
 _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
@@ -40,9 +40,9 @@ class Subscriber:
         return self.names(event.name, event.source) and self._holds(event)
 
     def names(self, event_name: str, source: str) -> bool:
-        """Return whether it wants such events, if its condition holds.  Operational events are of no source, and are
-        for those who name them: ``*`` does not.  Those of backfills are for those who write ``existing`` out: whoever
-        wants to know what happens is not to be flooded with what was there before."""
+        """Return whether it wants such events, if its condition holds.  Operational events have no source, and go
+        to endpoints that name them: ``*`` does not.  Those of backfills go to endpoints that write ``existing`` out: a
+        subscriber to changes must not be flooded with existing rows."""
         return _names(self.patterns, self.sources, event_name, source)
 
     def _holds(self, event: Event) -> bool:
@@ -51,7 +51,8 @@ class Subscriber:
 
 @lru_cache(maxsize=4096)
 def _names(patterns: tuple[str, ...], sources: tuple[str, ...], event_name: str, source: str) -> bool:
-    """There are few different questions, and one for each event and endpoint."""
+    """Return whether patterns and sources select an event.  Cached: few different questions come once for each event
+    and endpoint."""
     if source == OPERATIONS:
         return matches(event_name, tuple(pattern for pattern in patterns if pattern != "*"))
     if sources and source not in sources:
@@ -98,7 +99,7 @@ def restored(stored: StoredEvent) -> Event:
 
 
 def reader_lock(source: str) -> int:
-    """The advisory lock of whoever reads a source: a signed 64-bit number."""
+    """Return the advisory lock of a source's reader: a signed 64-bit number."""
     return _hash(f"\0reader\0{source}")
 
 

@@ -1,10 +1,10 @@
 """Time-bounded log search: it scans slice by slice until the page is full or the time budget is spent, and returns a
 cursor.
 
-No index serves every filter, so a search may have to look at much before something fits.  The first stretch is short;
-each next one is as long as the time left allows by what the one before took.  So where an index leaves little to look
-at, the whole log is looked through in a few steps, and where it does not, the answer comes in time all the same, with
-the place to go on from: pages followed to the end give what the listing gives at once.
+No index serves every filter, so a search may have to read much before something fits.  The first slice is short; each
+next one is as long as the time left allows, by the time of the one before.  So where an index leaves little to read,
+the whole log is scanned in a few steps, and where it does not, the answer comes in time all the same, with the place to
+continue from: pages followed to the end give what the listing gives at once.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Final, Generic, TypeVar
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: What page and API have patience for: so many events at first, so many seconds in all.
+#: The time budget of page and API: so many events at first, so many seconds in all.
 FIRST = 10_000
 SECONDS = 0.04
-#: A stretch is at most so many times as long as the one before: what lies there may be of another kind.
+#: A slice is at most so many times as long as the one before: its events may be of another kind.
 GROWTH: Final = 8
-#: Events of a stretch at most.  For a longer one PostgreSQL's planner leaves the narrow index and reads all events.
+#: Events of a slice at most.  For a longer one PostgreSQL's planner leaves the narrow index and reads all events.
 MOST: Final = 100_000
-#: So much of the time left is planned for: what lies there may take longer.
+#: So much of the time left is planned for: the next slice may take longer.
 CAUTION: Final = 0.5
-#: With so much of the time left it ends: another stretch would be hardly worth its statement.
+#: With so much of the time left it ends: another slice would be hardly worth its statement.
 REST: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBudget:
-    """``monotonic``: seconds by a clock that never jumps.  ``events``: how many the first stretch has; it is looked at
-    however long it takes, so that a search always goes on."""
+    """``monotonic``: seconds by a clock that never jumps.  ``events``: of the first slice, which is scanned however
+    long it takes, so that a search always advances."""
 
     monotonic: Callable[[], float]
     seconds: float = field(default_factory=lambda: SECONDS)
@@ -111,7 +111,7 @@ class LogScan(Generic[R]):
 
     @property
     def wanted(self) -> int:
-        """One more than the page has room for, which tells whether there is another page."""
+        """Return the rows still wanted: one more than the page has room for, to know whether another page follows."""
         return self._limit + 1 - len(self.rows)
 
     def __iter__(self) -> Iterator[LogSlice]:
@@ -133,8 +133,8 @@ class LogScan(Generic[R]):
         return cut
 
     def page(self, show: Callable[[R], T], place: Callable[[R], str], edge: Callable[[int], str]) -> SearchPage[T]:
-        """``show``: a row, as the page has it; ``place``: of a row, where to go on behind it; ``edge``: the same of a
-        sequence up to which everything was looked at."""
+        """Return the page.  ``show``: a row as the page has it; ``place``: the cursor after a row; ``edge``: the cursor
+        after a sequence up to which everything was scanned."""
         shown = self.rows[: self._limit]
         found = [show(row) for row in shown]
         if self.wanted <= 0:

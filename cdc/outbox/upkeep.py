@@ -49,8 +49,8 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """One step of retention: how much it removed, how many payloads it emptied; the sequence to go on behind, None when
-    there is nothing to be done behind."""
+    """The result of one step of retention: numbers of removed events and deliveries, of emptied payloads, and the
+    sequence to continue after, None at the end."""
 
     events: int
     deliveries: int

@@ -27,8 +27,8 @@ T = TypeVar("T")
 _ALONE: Final = "SELECT pg_catalog.pg_advisory_xact_lock(1667523328, 5)"
 
 
-class Tell(StrEnum):
-    """The notice that the other processes get with a commit.  ``DUE``: something may be due.  ``WRITTEN``: see the
+class Notice(StrEnum):
+    """The notice to the other processes with a commit.  ``DUE``: something may be due.  ``WRITTEN``: see the
     log."""
 
     DUE = "due"
@@ -38,7 +38,7 @@ class Tell(StrEnum):
 class PostgresDatabase(Database):
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self.connection = connection
-        self.tell = Tell.WRITTEN  # what `PostgresSession.write` ends with
+        self.notice = Notice.WRITTEN  # sent by `PostgresSession.write`
 
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         return await self.query(postgres_statements()[name], _storable(parameters))
@@ -97,7 +97,7 @@ class PostgresDatabase(Database):
         return await asyncio.to_thread(work, *args, **kwargs)
 
     def due(self) -> None:
-        self.tell = Tell.DUE
+        self.notice = Notice.DUE
 
     async def alone(self) -> None:
         await self.query(_ALONE, {})

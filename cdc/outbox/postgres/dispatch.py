@@ -100,7 +100,7 @@ async def finish(
 
 
 async def _note_health(db: PostgresDatabase, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
-    """Since when each endpoint fails: set by its first failure, cleared by a success."""
+    """Store since when each endpoint fails: set by its first failure, cleared by a success."""
     well: set[int] = set()
     failed: dict[int, datetime] = {}
     for held, outcome in attempted:

@@ -11,7 +11,7 @@ import structlog
 
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.postgres.database import Tell
+from cdc.outbox.postgres.database import Notice
 from cdc.outbox.postgres.session import CHANNEL, connect, sentence
 
 log = structlog.get_logger()
@@ -65,17 +65,17 @@ class Listener:
         try:
             await connection.execute(f"LISTEN {CHANNEL}")
             backoff.reset()
-            self._note(Tell.DUE)  # what was written while nobody listened
+            self._note(Notice.DUE)  # for writes while nobody listened
             self.hearing = True
             self._tried.set()
             async for notification in connection.notifies():
-                token, _, told = notification.payload.partition(" ")
+                token, _, notice = notification.payload.partition(" ")
                 if token != self._token:
-                    self._note(told)
+                    self._note(notice)
         finally:
             await connection.close()
 
-    def _note(self, told: str) -> None:
+    def _note(self, notice: str) -> None:
         self.writes += 1
-        if told == Tell.DUE and self.wake is not None:
+        if notice == Notice.DUE and self.wake is not None:
             self.wake()

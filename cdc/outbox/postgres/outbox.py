@@ -143,7 +143,8 @@ class PostgresOutbox(DatabaseOutbox):
             await write(Lock.FREELY, finish, worker, outcomes, now, announcements=announcements, freely=True)
 
     async def changed(self) -> bool:
-        """Leases of other processes do not count; of what else they do they tell.  Unless it hears them: always."""
+        """Return whether this or, by its notices, another process changed something; leases do not count.  True while
+        notices cannot be received."""
         await self._listener.start()
         now = (self._listener.writes, self._own_writes)
         changed, self._seen = now != self._seen or not self._listener.hearing, now

@@ -125,8 +125,8 @@ class PostgresSearch(LogSearch):
         return await (self.db.query(text, given) if self.part is None else self.db.planned(text, given))
 
     def _placed(self) -> PostgresSearch:
-        """Where a part of the log is read, only there: the planner would take the place for another bound that narrows
-        the others too."""
+        """Return the search with a bound at the place where it continues, if that is in this part of the log.  Only
+        there: the planner would use the place instead of another bound that narrows the others too."""
         if self.place is None or (self.part is not None and not self.part.has(self.place[0])):
             return self
         # whichever of the two tables it begins with, and goes along, it begins at the place

@@ -22,7 +22,7 @@ from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.statements import postgres_statements
 
 _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
-#: SQLSTATE, or its class of two characters → what is wrong, and how to mend it
+#: SQLSTATE, or its class of two characters → the problem, and how to fix it
 _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "53100": ("has no room: the server's disk is full", "Free space on that disk; nothing was half-written."),
     "53200": ("has no memory left", "See the server's log."),
@@ -77,9 +77,9 @@ CHANNEL = "cdc_outbox"
 
 
 class Lock(StrEnum):
-    """What a transaction may do to lanes.  ``FREELY``: put deliveries into any, change which is active; alone.
-    ``IN_TURN``: end deliveries that its worker leased and let the next of their lanes go; many at once, but not beside
-    the former.  Leasing needs neither: it changes nothing in a lane."""
+    """The right of a transaction to change lanes.  ``FREELY``: add deliveries to any, change which is active;
+    exclusive.  ``IN_TURN``: end deliveries that its worker leased and activate the next of their lanes; many at once,
+    but not beside the former.  Leasing needs neither: it changes nothing in a lane."""
 
     FREELY = "pg_advisory_xact_lock"
     IN_TURN = "pg_advisory_xact_lock_shared"
@@ -112,18 +112,18 @@ class PostgresSession:
             await self._drop()
 
     async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """``work`` outside a transaction: for single statements."""
+        """Run ``work`` outside a transaction: for single statements."""
         return await self._alone(lambda db: work(db, *args, **kwargs))
 
     async def write(self, lock: Lock, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """``work`` in a transaction, of which the other processes are told."""
+        """Run ``work`` in a transaction, and notify the other processes."""
         return await self._alone(lambda db: self._transaction(db, lock, lambda: work(db, *args, **kwargs)))
 
     async def _transaction(self, db: PostgresDatabase, lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
         begin = Template(postgres_statements()["begin"]).substitute(lock=lock.value, commit=self._settings["commit"])
         await db.script(begin)
         result = await work()
-        await db.script(f"NOTIFY {CHANNEL}, '{self._token} {db.tell}'; COMMIT")
+        await db.script(f"NOTIFY {CHANNEL}, '{self._token} {db.notice}'; COMMIT")
         return result
 
     async def _alone(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
@@ -133,7 +133,7 @@ class PostgresSession:
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
-                # whoever stops must not wait for the server, which undoes what was begun
+                # a stop must not wait for the server, which rolls the transaction back
                 if not self._cut():
                     running.cancel()
                 await asyncio.gather(running, return_exceptions=True)

@@ -18,7 +18,7 @@ from cdc.outbox.postgres.session import sentence
 from cdc.outbox.statements import postgres_statements
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
-#: Nobody stores or finishes meanwhile (it is the lock of the statement `begin`), and nobody moves at once.
+#: Excludes storing and finishing (it is the lock of the statement `begin`), and a second transfer.
 _ALONE = "SET lock_timeout = '10s'; SET TIME ZONE 'UTC'; SELECT pg_advisory_lock(1667523328, 4)"
 _LEASED = "SELECT count(*) FROM cdc_outbox.delivery WHERE state = 1 AND worker IS NOT NULL AND due > %s"
 _RENUMBER = "UPDATE cdc_outbox.endpoint SET number = %s, removed_at = %s WHERE id = %s"

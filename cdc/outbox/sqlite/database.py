@@ -30,7 +30,7 @@ from cdc.outbox.sqlite.rows import TIMES, endpoint_from, endpoint_row, stored, w
 from cdc.outbox.sqlite.search import SqliteLogSearch, SqliteSearch
 from cdc.outbox.statements import sqlite_statements
 
-#: primary result code → what is wrong with the file, and how to mend it
+#: primary result code → the problem with the file, and how to fix it
 _SENTENCES: Final[dict[int, tuple[str, str]]] = {
     sqlite3.SQLITE_FULL: ("has no room: the disk is full", "Free space on that disk; nothing was half-written."),
     sqlite3.SQLITE_BUSY: ("is locked by another process", "Find the process that holds it; then try again."),
@@ -307,6 +307,6 @@ def _write_ahead(connection: sqlite3.Connection, budget: float) -> None:
         except sqlite3.OperationalError as error:
             if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
                 raise
-            time.sleep(0.01)  # a file tells nobody that it is free
+            time.sleep(0.01)  # polled: a file sends no notice when it is free
         else:
             return

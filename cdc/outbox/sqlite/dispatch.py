@@ -44,10 +44,10 @@ async def lease(
 def _due(
     db: sqlite3.Connection, now: datetime, limit: int, room: Mapping[str, int]
 ) -> list[tuple[str, tuple[Any, ...]]]:
-    """Up to ``limit`` due deliveries as (endpoint id, row of ``due_of_endpoint``), oldest due first.
+    """Return up to ``limit`` due deliveries as (endpoint id, row of ``due_of_endpoint``), oldest due first.
 
-    Each endpoint's are read in order and merged, and only as far as needed: how much waits at one endpoint does not
-    matter to the others.
+    Each endpoint's deliveries are read in order and merged, only as far as needed: the backlog of one endpoint does not
+    slow down the others.
     """
     endpoints = db.execute("SELECT number, id FROM endpoint WHERE enabled AND removed_at IS NULL").fetchall()
     with ExitStack() as stack:
@@ -114,7 +114,7 @@ def _requests(outcomes: Sequence[Outcome]) -> Iterator[_Sent]:
 
 
 def _note_health(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
-    """Since when each endpoint fails: set by its first failure, cleared by a success."""
+    """Store since when each endpoint fails: set by its first failure, cleared by a success."""
     failed = [(micros(each.outcome.attempt.started_at), each.deliveries[0]) for each in sent if each.outcome.failed]
     if failed:
         failed.sort()
@@ -180,7 +180,7 @@ def _conclude_all(db: sqlite3.Connection, worker: str, sent: Sequence[_Sent], no
 
 
 def _list(values: Sequence[Any]) -> str:
-    """For `json_each`: a statement on many rows costs less for each than one statement a row."""
+    """Return a list for `json_each`: one statement on many rows costs less for each than one statement a row."""
     return orjson.dumps(values).decode()
 
 
@@ -194,7 +194,7 @@ async def _conclude(database: SqliteDatabase, worker: str, outcome: Outcome, now
     due = micros(outcome.due_at or now)
     new = (ROW_STATE[outcome.state], due, finished_at)
     db.execute(sqlite_statements()["finish"], (*new, _list([number]), worker, attempts))
-    await settle(database, [(endpoint, lane)])  # an older one of the lane may have been retried meanwhile
+    await settle(database, [(endpoint, lane)])  # an older one of the lane may have been retried in between
     if outcome.disable_reason:
         await database.write("disable_endpoint", reason=outcome.disable_reason, number=endpoint)
     return True

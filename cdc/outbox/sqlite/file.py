@@ -18,7 +18,7 @@ from cdc.outbox.sqlite.database import SqliteDatabase, primary_code, sentence
 
 
 def read_schema(path: Path) -> dict[str, object]:
-    """Its version, and each table and index as it was made.  Raises `OutboxError`."""
+    """Return the schema's version and the definition of each table and index.  Raises `OutboxError`."""
     try:
         with closing(sqlite3.connect(path)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()

@@ -181,7 +181,7 @@ class SqliteOutbox(DatabaseOutbox):
         await self._writer.write_relaxed(dispatch.finish, worker, outcomes, now, announcements)
 
     def on_write(self, wake: Callable[[], None]) -> None:
-        pass  # a file tells nobody
+        pass  # a file sends no notices
 
     async def changed(self) -> bool:
         now = await self._writer.read(_versions)

@@ -1,4 +1,4 @@
-"""Between the rows of endpoints in the SQLite outbox and the noun."""
+"""Conversion between the rows of endpoints in the SQLite outbox and `Endpoint`."""
 
 from __future__ import annotations
 

@@ -160,7 +160,8 @@ def of_deliveries(
 
 
 def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
-    """None of which an index serves: the way is chosen apart."""
+    """Return conditions on events and their parameters; no index serves them (``+``): the one to use is chosen
+    elsewhere."""
     terms: list[str] = []
     parameters: dict[str, object] = {}
     for name, column in (("event_id", "id"), ("record", "record"), ("source", "source")):
