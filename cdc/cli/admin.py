@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def with_admin(config: Config, work: Callable[[Admin], Awaitable[T]]) -> T:
-    """Do some work on the open outbox.  Raises `OutboxMissing`."""
+    """Run ``work`` on the open outbox.  Raises `OutboxMissing`."""
 
     async def run() -> T:
         async with opened_outbox(config) as store:
@@ -37,7 +37,7 @@ def admin_of(config: Config, store: OutboxStore) -> Admin:
 
 
 def with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """Do some work on users and tokens.  Raises `OutboxMissing`."""
+    """Run ``work`` on users and tokens.  Raises `OutboxMissing`."""
 
     async def run() -> T:
         async with opened_access(config) as store:

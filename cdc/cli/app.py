@@ -90,7 +90,7 @@ COMMANDS = {
 class Application(LazyGroup):
     """Turns every way to end into an exit code and, on standard error, one sentence and a hint."""
 
-    def main(  # type: ignore[override]  # click's overloads tell by a flag whether it returns; ours never does
+    def main(  # type: ignore[override]  # click's overloads choose by a flag whether it returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         arguments = list(sys.argv[1:] if args is None else args)
@@ -101,7 +101,7 @@ class Application(LazyGroup):
             code = super().main(arguments, prog_name, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read us has enough (`cdc event list | head`); what is still buffered must not raise again at exit.
+            # The reader has enough (`cdc event list | head`); the rest of the buffer must not raise again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (click.Abort, KeyboardInterrupt):

@@ -220,7 +220,7 @@ async def _until_ended(config: Config, backfills: Sequence[Backfill], *, quiet: 
             return await watch(store, [each.id for each in backfills], SystemClock(), stop, quiet=quiet)
 
 
-#: Seconds between two looks: an outbox tells nobody how far it is.
+#: Seconds between two polls: an outbox announces no progress.
 LOOK_EVERY = 0.25
 
 

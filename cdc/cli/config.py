@@ -18,7 +18,7 @@ CAPTURES = ("triggers", "binlog", "logical", "rest")
 
 
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How FacturaScripts' database is reached, or its API."""
+    """Add the options for FacturaScripts' database, or its API."""
     file = click.Path(path_type=Path, dir_okay=False)
     options = [
         click.option(

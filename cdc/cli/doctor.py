@@ -148,8 +148,8 @@ def line(check: Check) -> tuple[Styled, str]:
     word, colour = _MARKS[finding.severity]
     shown = fitting(f"{word:<8} {check.about}: {finding.check}: {finding.detail}", _INDENT)
     fix = finding.mend if finding.severity is not Severity.OK else ""
-    mend = "\n" + fitting(f"{_INDENT}fix: {fix}", _INDENT + "     ") if fix else ""
-    return Styled(shown[:8], colour), shown[8:] + mend
+    last = "\n" + fitting(f"{_INDENT}fix: {fix}", _INDENT + "     ") if fix else ""
+    return Styled(shown[:8], colour), shown[8:] + last
 
 
 def _as_json(check: Check) -> dict[str, str | None]:

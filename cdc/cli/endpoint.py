@@ -120,7 +120,7 @@ async def _add(
 
 
 async def _last_events(config: Config) -> list[StoredEvent]:
-    """None before the first endpoint, whose addition creates the outbox."""
+    """Return the last events; empty before the first endpoint, whose addition creates the outbox."""
     store = outboxes.open_outbox(config)
     if not await store.exists():
         return []

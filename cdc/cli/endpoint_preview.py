@@ -1,4 +1,4 @@
-"""``endpoint preview``, and what is told of a filter when it is saved."""
+"""``endpoint preview``, and the report on a filter when it is saved."""
 
 from __future__ import annotations
 

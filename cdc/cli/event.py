@@ -189,7 +189,7 @@ class _EventPrinter:
         self._left = count
 
     def print(self, stored: StoredEvent) -> bool:
-        """Whether that was enough."""
+        """Print an event.  Return whether enough are printed."""
         if self._as_json:
             print_json_line(stored.payload if not stored.expunged else event_as_json(stored))
         else:

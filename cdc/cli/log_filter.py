@@ -26,7 +26,7 @@ state_option = click.option(
 
 
 def event_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which events: what `event_filter` and `delivery_filter` take."""
+    """Add the options from which `event_filter` and `delivery_filter` select events."""
     options: list[Decorator] = [
         click.option("--event", metavar="PATTERN|ID", help="Only these events (invoice.*), or one (evt_…)."),
         click.option("--record", metavar="TABLE:KEY", help="Only events of this record (facturascli:12)."),

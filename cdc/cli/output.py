@@ -66,7 +66,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """One JSON document on one line, flushed: whoever follows sees it at once."""
+    """Print a JSON document on one line, flushed, so that a following reader sees it at once."""
     click.echo(_json(value))
 
 

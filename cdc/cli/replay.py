@@ -118,7 +118,7 @@ async def run_plan(
 ) -> Replayed:
     """Run the replay until all is due or ``stop`` is set; return its progress.
 
-    ``progress``: is told how many each step made due."""
+    ``progress``: called with the number that each step made due."""
     done = Replayed(0, 0, plan.after)
     async for step in steps(store, plan, clock, stop):
         done = done.and_then(step)

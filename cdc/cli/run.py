@@ -118,10 +118,10 @@ def program_words() -> tuple[str, ...]:
 
 
 def systemd_here() -> int:
-    """The version of systemd on this machine, or the first that reloads by itself where there is none."""
+    """Return the version of systemd on this machine, or the first that reloads by itself where there is none."""
     program = shutil.which("systemctl")
     if program is None:
         return RELOADS_SINCE
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - found on PATH, with a fixed argument
-    found = re.match(r"systemd (\d+)", told)
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - found on PATH, with a fixed argument
+    found = re.match(r"systemd (\d+)", output)
     return int(found[1]) if found else RELOADS_SINCE

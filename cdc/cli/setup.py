@@ -125,7 +125,7 @@ class ReceiverPlan:
 
 
 def _lead(guide: Guide, answers: SetupAnswers, path: Path, known: Choices, wanted: ReceiverPlan | None) -> int:
-    """Do the steps up to the checks; the exit code."""
+    """Run the steps up to the checks; return the exit code."""
     there = path.is_file()
     guide.heading("Step 1 of 6: find FacturaScripts")
     if there:
@@ -200,7 +200,7 @@ def _try_endpoint(guide: Guide, config: Config, wanted: ReceiverPlan) -> bool:
 
 
 async def _endpoint(config: Config, url: str) -> Endpoint | None:
-    """None also where there is no outbox yet."""
+    """Return the endpoint with this URL; None also where there is no outbox yet."""
     try:
         async with opened_outbox(config) as store:
             return next((each for each in await store.endpoints() if each.url == url), None)

@@ -77,7 +77,7 @@ def _inside(host: str) -> bool:
         return True
     try:
         found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)} if host else set()
-    except (OSError, UnicodeError):  # not known here, or not now: sending will tell
+    except (OSError, UnicodeError):  # not known here, or not now: sending will show it
         return False
     return any(refusal(address) is not None for address in found)
 

@@ -1,4 +1,4 @@
-"""``support-bundle``: a file for whoever helps."""
+"""``support-bundle``: a file for support."""
 
 from __future__ import annotations
 
