@@ -1,4 +1,4 @@
-"""Backfills: rows that were there before anybody looked, told of as ``<entity>.existing`` events."""
+"""Backfills: rows from before the capture, emitted as ``<entity>.existing`` events."""
 
 from __future__ import annotations
 
@@ -54,11 +54,12 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """One table of one source.  ``actor``: who wants it, as in the audit log.  ``where``: a condition in the database's
-    SQL; empty: all rows.  ``endpoint``: the id of the only one that gets them; empty: all that name such events.
-    ``rate``: rows a second, 0 for any.  ``estimate``: how many rows there were, about; None: not known.
+    """A backfill of one table of one source.  ``actor``: who started it, as in the audit log.  ``where``: a condition
+    in the database's SQL; empty: all rows.  ``endpoint``: the id of the only one that gets them; empty: all that name
+    such events.  ``rate``: rows a second, 0 for any.  ``estimate``: how many rows there were, about; None: not known.
 
-    ``rows`` are stored as events so far, up to the primary key ``after``; it goes on behind.  ``error``: why it failed.
+    ``rows`` are stored as events so far, up to the primary key ``after``; it continues after that.  ``error``: why it
+    failed.
     """
 
     id: str
@@ -85,7 +86,7 @@ class Planned(NamedTuple):
 
 
 def seconds_left(backfill: Backfill, speed: float | None) -> float | None:
-    """At so many rows a second; None when that is not known, nor how many there are."""
+    """Return the seconds left at ``speed`` rows a second; None when speed or estimate is not known."""
     if not speed or backfill.estimate is None:
         return None
     return max(backfill.estimate - backfill.rows, 0) / speed
@@ -112,5 +113,5 @@ class BackfillStore(Protocol):
     async def set_backfill(
         self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
     ) -> Backfill:
-        """Pause one, let it go on, or end it; as it is then.  One that has ended stays as it is.  Raises `NotFound`."""
+        """Pause, resume or end a backfill; return it.  One that has ended stays as it is.  Raises `NotFound`."""
         ...

@@ -129,10 +129,10 @@ class Transaction(NamedTuple):
 
     ``token`` is unique within the source for ever.  A huge transaction comes as several of these with one token, cut
     between records: all changes of one record are in the same part.
-    ``journalled``: of a transaction that a log tells of, what triggers beside it call it in their journal.
+    ``journalled``: of a transaction in a log, the names that triggers beside it give it in their journal.
     ``observed``: nothing recorded it; two looks at a row differ.  There is no database transaction then, the times are
     those of the second look, and the token alone, not the time, names the change.
-    ``existing``: of rows that were read (each once, ``READ``), unless it was to mend a gap.
+    ``existing``: of rows that were read (each once, ``READ``), unless that was to repair a gap.
     ``more``: another part of the same huge transaction follows.
     """
 
@@ -190,7 +190,7 @@ class BackfillStep:
 class Batch:
     """Whole transactions in commit order (per record), stored and acknowledged together.
 
-    ``position`` covers everything in the batch.  ``gaps`` were found in the same stretch; the re-read that mends them
+    ``position`` covers everything in the batch.  ``gaps`` were found in the same chunk; the re-read that repairs them
     follows as ``READ`` changes in later batches of the same source.  ``kept``: of a source that compares, what the rows
     look like from now on.  ``step``: of the backfill whose rows are in it.  ``quarantined``: changes that were skipped.
     """

@@ -219,8 +219,8 @@ class QueueStore(Protocol):
         ...
 
     def on_write(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called when another process made something due, where the store is told of that (it begins with
-        the first call of `changed`); where it is not, only `changed` tells."""
+        """Have ``wake`` called when another process made something due, where the store gets notices of that (from the
+        first call of `changed` on); elsewhere only `changed` shows it."""
         ...
 
 
@@ -247,7 +247,7 @@ def label_range(text: str) -> tuple[str, str]:
 class EventFilter:
     """A filter of events; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
     change, is not before the one and before the other.  ``text``: the record's code or name begins with it, or it
-    stands in the payload, letter by letter, of one of the `TEXT_EVENTS` newest events.  ``sources``: of one of these;
+    is part of the payload, letter by letter, of one of the `TEXT_EVENTS` newest events.  ``sources``: of one of these;
     None: of any."""
 
     event_id: str | None = None

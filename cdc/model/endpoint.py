@@ -76,7 +76,7 @@ DISABLE_AFTER = 432_000.0
 LARGEST_BATCH = 1000
 #: Fields that are entered for the origin of the URL, and go to no other one.
 CREDENTIALS: Final = ("headers", "proxy", "client_certificate")
-#: No batch waits longer than this (seconds): its events are leased meanwhile.
+#: No batch waits longer than this (seconds): its events are leased until then.
 LONGEST_BATCH_WAIT = 60.0
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    CdcError                 one sentence: what is wrong and where; ``hint`` says how to mend it
+    CdcError                 one sentence: what is wrong and where; ``hint`` says how to fix it
     ├── UsageError           the command or its input is wrong (exit code 2)
     │   ├── ConfigError      a configuration file, variable or rule is wrong
     │   ├── NotFound         what is named is not there
@@ -45,7 +45,7 @@ from typing import ClassVar
 class CdcError(Exception):
     """Base of all errors on purpose.
 
-    ``message``: one sentence saying what and where, without secrets.  ``hint``: how to mend it (may be empty).
+    ``message``: one sentence saying what and where, without secrets.  ``hint``: how to fix it (may be empty).
     ``exit_code``: what the command line ends with.
     """
 
@@ -111,7 +111,7 @@ class LogPurged(LogRefused):
 
 
 class LogIncomplete(SourceError):
-    """The log does not hold what is needed to know what changed; the hint is the setting that mends it."""
+    """The log does not hold what is needed to know what changed; the hint is the setting that fixes it."""
 
 
 class MalformedEvent(SourceError):
@@ -147,7 +147,7 @@ class PositionMoved(OutboxError):
 
 
 class OutboxMissing(OutboxError):
-    """There is no outbox where the configuration names one; only an explicit step creates it."""
+    """No outbox exists where the configuration names one; only an explicit step creates it."""
 
 
 class OutboxLost(OutboxError):
@@ -167,7 +167,7 @@ class AccessRefused(CdcError):
 
 
 class TooManyAttempts(AccessRefused):
-    """Too many attempts failed.  ``seconds``: after which the next one may be made."""
+    """The sign-in is refused after too many failures.  ``seconds``: after which the next attempt may be made."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -42,7 +42,7 @@ def event_payload(event: Event) -> bytes:
     return orjson.dumps(payload)
 
 
-#: The source of operational events, which tell of this program itself; no database may be called so.
+#: The source of operational events, which are about this program itself; no database may be called so.
 OPERATIONS = "cdc"
 #: The source, and the table, of events that try an endpoint.
 TESTS = "test"
@@ -90,7 +90,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Return whether an event name fits any of the patterns; ``*`` stands for any characters, dots included."""
+    """Return whether an event name fits any of the patterns; ``*`` matches any characters, dots included."""
     return any(_compiled(pattern).fullmatch(name) is not None for pattern in patterns)
 
 

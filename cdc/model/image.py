@@ -54,7 +54,7 @@ def array_key_reader(columns: Sequence[Column], key: Sequence[str]) -> Reader:
 
 
 def _key_reader(columns: Sequence[Column], key: Sequence[str], *, array: bool) -> Reader:
-    """Only of kinds that no engine writes in a way of its own."""
+    """Return a reader of the key only, for columns of kinds that all engines write alike; else `refuse`."""
     kinds = {column.name: column.kind for column in columns}
     if not key or not all(kinds.get(name) in _KEY_KINDS for name in key) or not all(map(_is_field, columns)):
         return refuse

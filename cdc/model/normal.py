@@ -33,8 +33,8 @@ def integer(value: Any) -> Value:
 
 
 def double(value: Any) -> Value:
-    """A 64-bit float.  JSON has no NaN and no infinities: they become their names as text.  Zero has no sign: what
-    triggers write into a journal does not tell the two apart."""
+    """A 64-bit float.  JSON has no NaN and no infinities: they become their names as text.  Zero has no sign:
+    triggers write both alike into a journal."""
     if value is None:
         return None
     number = float(value) + 0.0

@@ -17,7 +17,7 @@ Ended = TypeVar("Ended", bound="tuple[Outcome, str]")
 
 
 def requests(finished: Sequence[Ended]) -> Iterator[Ended]:
-    """The first attempt of each request: what stands behind it differs by the delivery alone."""
+    """Yield the first attempt of each request: those after it differ in the delivery only."""
     place = 0
     while place < len(finished):
         first = finished[place]
@@ -32,10 +32,10 @@ class Observer:
         """A source is about to be opened, for the first time or again."""
 
     def reading(self, source: str, position: Position | None) -> None:
-        """It is open, and reads behind ``position``."""
+        """A source is open and reads after ``position``."""
 
     def source_failed(self, source: str, error: CdcError) -> None:
-        """It is closed, and will be opened again."""
+        """A source failed and is closed; it will be opened again."""
 
     def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
         """A batch is in the outbox, with the events that it made; ``new`` of them were not there yet."""
@@ -44,19 +44,19 @@ class Observer:
         """The outbox refused ``user`` (the name of a source, or a part of dispatch), who will try again."""
 
     def outbox_worked(self, user: str) -> None:
-        """It does what ``user`` asks.  `reading` and `stored` say the same of a source."""
+        """The outbox accepts the work of ``user`` again.  For a source, `reading` and `stored` imply it."""
 
     def dispatching(self, active: bool) -> None:
-        """Return whether this process dispatches, or another one does from the same outbox."""
+        """This process dispatches (``active``), or another one does from the same outbox."""
 
     def component_started(self, name: str) -> None:
         """A component of the process starts or restarts."""
 
     def component_failed(self, name: str, error: CdcError) -> None:
-        """It failed and will be restarted."""
+        """A component of the process failed and will be restarted."""
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
-        """Attempts that ended, each with its endpoint's id; those of one request stand together (`requests`)."""
+        """Attempts that ended, each with its endpoint's id; those of one request are adjacent (`requests`)."""
 
     def held(self, endpoints: Mapping[str, Held]) -> None:
         """Endpoints, by id, of which dispatch holds due deliveries back: all that there are."""
@@ -66,7 +66,7 @@ SILENT = Observer()
 
 
 class Several(Observer):
-    """Tells each of ``observers``, in their order."""
+    """Calls each of ``observers``, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

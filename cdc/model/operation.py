@@ -1,7 +1,7 @@
-"""Operational events: what the program tells its operators of itself, its endpoints and its sources.
+"""Operational events: the program's reports to its operators about itself, its endpoints and its sources.
 
 Their source is `OPERATIONS`.  Endpoints get those that they name (``endpoint.*``, ``source.gap``); ``*`` names none.
-An id is derived from what is told: told again, by another process or after a restart, it is stored once.
+An id is derived from the content: emitted again, by another process or after a restart, it is stored once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "operation": {"enum": [each.value for each in Operation], "description": "What could not be recorded, if known."},
     "message": _TEXT | {"description": "All of it in sentences, for people."},
 }
-#: So many gaps of a table are one event: a trigger that is not mended leaves one with each write.
+#: So many gaps of a table are one event: a trigger that is not repaired leaves one with each write.
 GAP_HOURS: Final = timedelta(hours=1)
 
 
@@ -108,7 +108,7 @@ class Failing(NamedTuple):
 
 def endpoint_failing(failing: Failing, percent: int, now: datetime) -> Event:
     until = failing.since + timedelta(seconds=failing.endpoint.disable_after)
-    told = {
+    facts = {
         "failing_since": format_time(failing.since),
         "percent": percent,
         "disabled_at": format_time(until),
@@ -116,19 +116,19 @@ def endpoint_failing(failing: Failing, percent: int, now: datetime) -> Event:
         "message": f"{_named(failing.endpoint)} has accepted nothing since {_time(failing.since)}. Unless it accepts "
         f"something it is disabled on {_time(max(until, now))}. The last error: {failing.last_error}",
     }
-    return _of_endpoint("endpoint.failing", failing, told, now, percent)
+    return _of_endpoint("endpoint.failing", failing, facts, now, percent)
 
 
 def endpoint_disabled(failing: Failing, reason: str, now: datetime) -> Event:
     which = failing.endpoint.id
-    told = {
+    facts = {
         "failing_since": format_time(failing.since),
         "reason": reason,
         "last_error": failing.last_error,
         "message": f"{_named(failing.endpoint)} is disabled: {reason} Its deliveries wait: cdc endpoint enable {which} "
         f"sends them." + ("" if failing.last_error == reason else f" The last error: {failing.last_error}"),
     }
-    return _of_endpoint("endpoint.disabled", failing, told, now)
+    return _of_endpoint("endpoint.disabled", failing, facts, now)
 
 
 def endpoint_recovered(failing: Failing, now: datetime) -> Event:
@@ -137,23 +137,23 @@ def endpoint_recovered(failing: Failing, now: datetime) -> Event:
         f"{_named(failing.endpoint)}, which had accepted nothing since {_time(failing.since)}, accepts deliveries "
         "again, or was enabled anew."
     )
-    told = {"failing_since": format_time(failing.since), "message": message}
-    return _of_endpoint("endpoint.recovered", failing, told, now)
+    facts = {"failing_since": format_time(failing.since), "message": message}
+    return _of_endpoint("endpoint.recovered", failing, facts, now)
 
 
 def source_stalled(source: str, since: datetime, why: str, now: datetime) -> Event:
     """``why``: a sentence."""
-    told = {"since": format_time(since), "message": why}
-    return _of_source("source.stalled", source, told, now, format_time(since))
+    facts = {"since": format_time(since), "message": why}
+    return _of_source("source.stalled", source, facts, now, format_time(since))
 
 
 def source_resumed(source: str, since: datetime, now: datetime) -> Event:
-    """``since``: as it was told of."""
-    told = {
+    """``since``: as in the ``source.stalled`` event."""
+    facts = {
         "since": format_time(since),
         "message": f"Source {source} is read again. It had stood still since {_time(since)}.",
     }
-    return _of_source("source.resumed", source, told, now, format_time(since))
+    return _of_source("source.resumed", source, facts, now, format_time(since))
 
 
 def source_gap(source: str, gap: Gap) -> Event:
@@ -163,10 +163,10 @@ def source_gap(source: str, gap: Gap) -> Event:
     else:
         lost = f"A change ({gap.operation}) of the table {gap.table} of source {source} could not be recorded"
     message = gap.reason or f"{lost}. The table is read again, which gives its rows as they are now (events .read)."
-    told = {"table": gap.table, "operation": gap.operation.value, "message": message}
+    facts = {"table": gap.table, "operation": gap.operation.value, "message": message}
     hour = (gap.time - datetime(1970, 1, 1, tzinfo=UTC)) // GAP_HOURS
     rows = [] if gap.key is None else [f"{column}={value}" for column, value in gap.key.items()]
-    return _of_source("source.gap", source, told, gap.time, gap.table, hour, *rows)
+    return _of_source("source.gap", source, facts, gap.time, gap.table, hour, *rows)
 
 
 def component_failed(component: str, since: datetime, why: str, now: datetime) -> Event:
@@ -175,14 +175,14 @@ def component_failed(component: str, since: datetime, why: str, now: datetime) -
     return _event("component.failed", ("component", component), data, now, format_time(since))
 
 
-def _of_endpoint(name: str, failing: Failing, told: dict[str, Any], now: datetime, *parts: object) -> Event:
+def _of_endpoint(name: str, failing: Failing, facts: dict[str, Any], now: datetime, *parts: object) -> Event:
     endpoint, url, since, _ = failing
     about = {"endpoint": endpoint.id, "description": endpoint.description, "url": url}
-    return _event(name, ("endpoint", endpoint.id), about | told, now, format_time(since), *parts)
+    return _event(name, ("endpoint", endpoint.id), about | facts, now, format_time(since), *parts)
 
 
-def _of_source(name: str, source: str, told: dict[str, Any], now: datetime, *parts: object) -> Event:
-    return _event(name, ("source", source), {"source": source} | told, now, *parts)
+def _of_source(name: str, source: str, facts: dict[str, Any], now: datetime, *parts: object) -> Event:
+    return _event(name, ("source", source), {"source": source} | facts, now, *parts)
 
 
 def _event(name: str, about: tuple[str, str], data: Mapping[str, Any], now: datetime, *parts: object) -> Event:

@@ -1,4 +1,4 @@
-"""A replay that goes on by itself: what it sends again, how far it is, who is at it."""
+"""Replays that run by themselves: their selection, their progress, and the process that works on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cdc.model.delivery import DeliveryFilter
 
 
 class ReplayState(StrEnum):
-    """``RUNNING`` until it is one of the others, also while no process is at it."""
+    """``RUNNING`` until it is one of the others, also while no process works on it."""
 
     RUNNING = "running"
     DONE = "done"
@@ -22,10 +22,11 @@ class ReplayState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """``actor``: who wants it, as in the audit log.  ``which``: what is sent again.  ``rate``: deliveries made due a
-    second.  ``total``: how many there were when it was asked for; None: too many to be counted then.  ``deliveries``
-    were made due so far, ``expunged`` passed over, and it goes on behind ``after`` (`Replayed.after`).  ``worker``: the
-    process that is, or was, at it, until ``leased_until`` unless it says more.  ``error``: why it failed."""
+    """A replay.  ``actor``: who started it, as in the audit log.  ``which``: the deliveries to send again.  ``rate``:
+    deliveries made due a second.  ``total``: how many there were at its start; None: too many to be counted then.
+    ``deliveries`` were made due so far, ``expunged`` passed over, and it continues after ``after`` (`Replayed.after`).
+    ``worker``: the process that works on it, until ``leased_until`` unless it extends that.  ``error``: why it failed.
+    """
 
     id: str
     actor: str
@@ -43,26 +44,26 @@ class Replay:
     error: str = ""
 
     def free(self, worker: str, now: datetime) -> bool:
-        """Return whether this process may go on with it."""
+        """Return whether this process may continue it."""
         return self.waiting(now) or (self.state is ReplayState.RUNNING and self.worker == worker)
 
     def waiting(self, now: datetime) -> bool:
-        """Return whether it is to go on, and no process is at it."""
+        """Return whether it is unfinished, and no process works on it."""
         leased = self.leased_until is not None and self.leased_until > now
         return self.state is ReplayState.RUNNING and not leased
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One step of a replay: how many deliveries it made due; how many it passed over because their event was expunged;
-    where to go on, None when there is nothing behind."""
+    """The result of one step of a replay: how many deliveries it made due; how many it passed over because their event
+    was expunged; where to continue, None at the end."""
 
     deliveries: int
     expunged: int
     after: str | None
 
     def and_then(self, step: Replayed) -> Replayed:
-        """This and the step behind it."""
+        """Return the sum of this and the step after it."""
         return Replayed(self.deliveries + step.deliveries, self.expunged + step.expunged, step.after)
 
 
@@ -88,11 +89,11 @@ class ReplayStore(Protocol):
         """`retry` up to ``limit`` finished deliveries, oldest events first, behind ``after`` (where the step before
         ended).  Unfinished ones and those of removed endpoints are left alone.  Where an endpoint is named, and no
         state, also make the deliveries that it never got of events that it wants now.  ``dry_run`` changes nothing, and
-        tells what would be.  Raises `UsageError` when there is no such endpoint."""
+        returns what would be.  Raises `UsageError` when there is no such endpoint."""
         ...
 
     async def add_replay(self, replay: Replay, note: Note = ()) -> None:
-        """Keep a replay that is to go on by itself."""
+        """Store a replay that is to run by itself."""
         ...
 
     async def replays(self, limit: int, before: str | None = None) -> list[Replay]:
@@ -102,17 +103,16 @@ class ReplayStore(Protocol):
     async def find_replay(self, replay_id: str) -> Replay | None: ...
 
     async def lease_replay(self, worker: str, now: datetime, until: datetime) -> Replay | None:
-        """Take the oldest running replay that no other process is at (any more), until then; None when there is
-        none."""
+        """Lease the oldest running replay that no other process works on, until ``until``; None when there is none."""
         ...
 
     async def advance_replay(self, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
-        """Add a step (`replay`) to what was done; without a place to go on it is done.  False, and nothing is changed,
-        when ``worker`` is not at it, or it has ended."""
+        """Add the result of a step (`replay`); without a place to continue it is done.  Return False, and change
+        nothing, when ``worker`` does not hold it, or it has ended."""
         ...
 
     async def end_replay(
         self, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()
     ) -> Replay:
-        """End one that runs; as it is then.  Raises `NotFound`."""
+        """End a running replay; return it as it is then.  Raises `NotFound`."""
         ...

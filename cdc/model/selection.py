@@ -1,7 +1,7 @@
 """Conditions on events, in the Common Expression Language (CEL): which of the events that an endpoint names it gets.
 
 Their variables are those of the default payload, ``id event timestamp source key data previous transaction inferred
-observed``, and ``table`` and ``record``.  ``previous`` is empty unless the event tells of an update; ``inferred`` and
+observed``, and ``table`` and ``record``.  ``previous`` is empty unless the event is an update; ``inferred`` and
 ``observed`` are always there.
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
@@ -109,7 +109,8 @@ class Condition:
         self._check_result()
 
     def _check_result(self) -> None:
-        """As far as an event without columns tells."""
+        """Raise `UsageError` when the condition is not true or false for a sample event without columns; `FilterLimit`
+        when it takes too many steps."""
         empty = dict.fromkeys(_VARIABLES, "") | {row: {} for row in _ROWS} | _SAMPLE
         try:
             result = self._program.execute(empty, Meter())
@@ -165,7 +166,7 @@ def _kind(value: Any) -> str:
 
 
 def _problem(error: Exception) -> str:
-    """Never the library's own words, which may quote values."""
+    """Return a sentence of our own: the library's may quote values."""
     if isinstance(error, TypeError):
         return "The filter compares or computes with values of different types."
     if isinstance(error, ArithmeticError):

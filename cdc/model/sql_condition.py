@@ -1,10 +1,10 @@
-"""A condition in a database's SQL that somebody gives, as one: nothing of the statement around it can be changed by it.
+"""A user's condition in a database's SQL, confined: it cannot change the statement around it.
 
 It is put in parentheses, so they must be balanced, and no comment or text may run on behind it.  Whether it is a
 condition of the table at hand only the database knows.
 
-Who has no account of the database gives one that compares the row's own columns, those that may be seen: how many rows
-meet a condition would else tell of everything that the consumer's account may read.
+A user without an account of the database may only compare the row's own visible columns: how many rows meet a condition
+would else reveal everything that the consumer's account may read.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _paths(content: Mapping[str, Any]) -> Iterator[TomlPath]:
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """A line of a file (0: none in particular); ``user`` tells the user's file from the one that ships with the
+    """A line of a file (0: none in particular); ``user``: it is the user's file, not the one that ships with the
     package."""
 
     path: str

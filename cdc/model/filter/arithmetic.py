@@ -26,7 +26,7 @@ def whole(number: int) -> int:
 
 
 def unsigned(number: int) -> UInt:
-    """Likewise, for unsigned numbers."""
+    """Return the number as an unsigned integer.  Raises `OverflowError` when it is out of range."""
     if 0 <= number <= LARGEST_UINT:
         return UInt(number)
     raise OverflowError

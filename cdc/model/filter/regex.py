@@ -133,7 +133,7 @@ def _search(pattern: str) -> Callable[[str], bool]:
 
 
 def size_of(pattern: str) -> Size:
-    """At least what it takes; more than `REGEX_WEIGHT` for what cannot be read, and with the flag ``x``."""
+    """Return the least size of a pattern; over `REGEX_WEIGHT` for one that cannot be read or has the flag ``x``."""
     if len(pattern) > LONGEST:
         return _UNREADABLE
     flags = "".join(_FLAGS.findall(pattern))
