@@ -55,7 +55,7 @@ class AccessStore(Protocol):
         ...
 
     async def remove_user(self, name: str, entry: AuditEntry) -> None:
-        """Its sessions end.  Raises `NotFound`."""
+        """Remove a user and end its sessions.  Raises `NotFound`."""
         ...
 
     async def take_totp_step(self, owner: str, step: int) -> bool:
@@ -111,7 +111,7 @@ class AccessStore(Protocol):
     # -- the audit log ----------------------------------------------------------------------------------------------
 
     async def append(self, entry: AuditEntry) -> int:
-        """Its number."""
+        """Add an entry; return its number."""
         ...
 
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
@@ -125,9 +125,9 @@ class AccessStore(Protocol):
     # -- idempotency ------------------------------------------------------------------------------------------------
 
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        """Return whether a request that ``actor`` makes with an idempotency key must be executed.  ``fingerprint``:
-        what tells this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without one for
-        `REQUEST_LEASE`."""
+        """Return whether a request that ``actor`` makes with an idempotency key must be executed.  ``fingerprint``: a
+        digest that distinguishes this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without
+        one for `REQUEST_LEASE`."""
         ...
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:

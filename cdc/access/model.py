@@ -68,8 +68,8 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """``key``: `user_key` of the name, by which users are told apart.  ``password_hash``: empty, nobody signs in with a
-    password.  ``totp_secret``: base32; empty, no code is asked for.  ``stamp``: random, new with each change of
+    """``key``: `user_key` of the name, by which users are distinguished.  ``password_hash``: empty, nobody signs in
+    with a password.  ``totp_secret``: base32; empty, no code is asked for.  ``stamp``: random, new with each change of
     password or TOTP; a session with another one has ended.  ``sources``: those that the user sees and manages; empty:
     all, with users, tokens and the audit log."""
 

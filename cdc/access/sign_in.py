@@ -1,8 +1,8 @@
 """Authentication: by a password (and a code), by a proxy that vouches for a user, by a session's cookie, or by a token.
 
-Every attempt with a password does the same work, whoever is named: one check of a hash of ours and, where
+Every attempt with a password does the same work for every name: one check of a hash of ours and, where
 FacturaScripts' administrators may sign in, one look into its table and one check of a hash of PHP's.  So neither the
-time nor the sentence tells which names there are, or what was wrong.
+time nor the sentence reveals which names exist, or what was wrong.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ class SignIn:
         return await self._begin(found, address, cookie)
 
     async def session(self, cookie: str) -> PageSession | None:
-        """The session with this cookie unless it has ended, used.  One that a proxy vouched for counts only while it
-        does (`with_header`): whoever signs out there is signed out here."""
+        """Return the session with this cookie unless it has ended, and note its use.  One that a proxy vouched for
+        counts only while it does (`with_header`): signing out there signs out here."""
         now = self._clock.now()
         found = await self._used(cookie, now)
         if found is None or found.origin is Origin.PASSWORD:
@@ -208,7 +208,7 @@ class SignIn:
         return None if digest is None else await self._store.use_session(digest, now, self._idle)
 
     async def _begin(self, found: _Candidate, address: str, former_cookie: str) -> SignedIn:
-        """Always with a new cookie: one that was planted in the browser before is worth nothing."""
+        """Begin a session, always with a new cookie: one that was planted in the browser before is worth nothing."""
         now = self._clock.now()
         await self.sign_out(former_cookie)
         cookie = new_secret(self._random)

@@ -21,8 +21,8 @@ _MOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
-    """After ``free`` failures: a second, and twice as long each time, up to ``longest`` (seconds).  Without a failure
-    for ``forgotten_after`` seconds all is as before."""
+    """The pauses between attempts.  After ``free`` failures: a second, and twice as long each time, up to ``longest``
+    (seconds).  After ``forgotten_after`` seconds without a failure the count starts from zero."""
 
     free: int
     longest: float
@@ -94,8 +94,8 @@ class Throttle:
         self._addresses.fail(network, now)
 
     def succeeded(self, name: str, address: str) -> None:
-        """The attempt that was begun was good.  Of the address only that one is taken back: who has an account cannot
-        use it to go on guessing others' passwords."""
+        """Note that the attempt that was begun succeeded.  Of the address only that one is taken back: nobody can use
+        an account of their own to continue guessing others' passwords."""
         user, network = _keys(name, address)
         self._users.forget(user)
         self._addresses.take_back(network)

@@ -39,7 +39,7 @@ def qr_code(secret: str, name: str) -> segno.QRCode:
 
 
 def step_of(secret: str, code: str, now: datetime) -> int | None:
-    """The step of the clock that the code is of, when it is a present one.  Whoever takes it must take the step
+    """Return the step of the clock of a valid code, else None.  The caller must take the step
     (`AccessStore.take_totp_step`): a code that was seen over a shoulder does not work again.  Spaces within do not
     count.  A secret that is not base32 has no codes."""
     digits = "".join(code.split())

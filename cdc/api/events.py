@@ -65,7 +65,7 @@ async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
     try:
         await _follow(call, response, pattern, after)
     except (ConnectionError, TimeoutError):
-        pass  # it is gone, or does not read: it knows where to go on
+        pass  # the client is gone, or does not read: it knows where to continue
     except OutboxError as error:
         log.warning("a stream ended", error=str(error))
     response.force_close()

@@ -82,7 +82,7 @@ def _schemas(operations: Iterable[ApiOperation]) -> dict[str, Any]:
 
 
 def _operation(each: ApiOperation, schemas: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": each.name,
         "summary": each.summary,
         "tags": [each.tag],
@@ -91,11 +91,11 @@ def _operation(each: ApiOperation, schemas: dict[str, Any]) -> dict[str, Any]:
         "x-scope": each.scope.value,
     }
     if each.description:
-        told["description"] = each.description
+        operation["description"] = each.description
     if each.body is not None:
         content = {"application/json": {"schema": _reference(each.body)}}
-        told["requestBody"] = {"required": not each.body_optional, "content": content}
-    return told
+        operation["requestBody"] = {"required": not each.body_optional, "content": content}
+    return operation
 
 
 def _parameters(each: ApiOperation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -120,8 +120,8 @@ def _query_parameter(name: str, values: Mapping[str, Any], required: bool) -> di
     if "anyOf" in schema:
         (given,) = (each for each in schema.pop("anyOf") if each.get("type") != "null")
         schema = given | {key: value for key, value in schema.items() if value is not None}
-    told = {"name": name, "in": "query", "required": required, "schema": schema}
-    return told | {key: values[key] for key in ("description",) if key in values}
+    parameter = {"name": name, "in": "query", "required": required, "schema": schema}
+    return parameter | {key: values[key] for key in ("description",) if key in values}
 
 
 def _responses(each: ApiOperation) -> dict[str, Any]:

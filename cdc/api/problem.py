@@ -101,7 +101,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Everything that is raised becomes a problem; of defects nothing is told but that there is one."""
+    """Turn every exception into a problem; that of a defect says nothing but that there is one."""
     try:
         return await handler(request)
     except Problem as problem:
@@ -111,7 +111,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         return _of_http(error)
     except ConnectionError:
-        raise  # whoever asked is gone
+        raise  # the client is gone
     except Exception:
         log.exception("a request broke off", method=request.method, path=request.path)
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request broke off; see the log.").answer()

@@ -41,7 +41,7 @@ _EVENT_ID = "evt_"
 
 
 class ResponseModel(BaseModel):
-    """Never changed once made."""
+    """Base of answers; immutable."""
 
     model_config = ConfigDict(frozen=True)
 

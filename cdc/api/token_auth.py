@@ -58,7 +58,7 @@ _LONGEST_KEY = 255
 
 
 class TokenAuth:
-    """``address``: of whoever asks."""
+    """Authentication of requests by a token.  ``address``: returns the client's."""
 
     def __init__(
         self, store: AccessStore, sign_in: SignIn, clock: Clock, address: Callable[[web.Request], str]
@@ -95,7 +95,7 @@ class TokenAuth:
 
     @contextmanager
     def streaming(self, caller: Caller) -> Iterator[None]:
-        """While a stream is open.  Raises `Problem` (429) when there are too many."""
+        """Count a stream while it is open.  Raises `Problem` (429) when there are too many."""
         if self._streams[caller.id] >= TOKEN_STREAMS or self._streams.total() >= ALL_STREAMS:
             retry = {"Retry-After": "10"}
             raise Problem(
