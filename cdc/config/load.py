@@ -58,7 +58,7 @@ OPTIONS = {
 
 
 def find_config(given: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
-    """The file to read, or None.  ``given``: what ``--config`` says.  Whether a named one exists, reading tells."""
+    """Return the file to read, or None.  ``given``: the value of ``--config``.  A named one may not exist."""
     if given is not None:
         return folder / given
     if environment.get(WHICH_FILE):

@@ -24,7 +24,7 @@ from cdc.model.toml_lines import TomlPath
 
 
 class DispatchConfig(Section):
-    """How deliveries are sent."""
+    """The table ``[dispatch]``: sending of deliveries."""
 
     allow_private: bool = False
     allow_networks: Networks = ()
@@ -116,7 +116,7 @@ _BEARER = r"[A-Za-z0-9._~+/=-]{16,}"
 
 
 class WebConfig(Section):
-    """Where health, metrics and pages are served."""
+    """The table ``[web]``: health, metrics and pages."""
 
     listen: str = "127.0.0.1:8600"
     stalled_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
@@ -180,7 +180,7 @@ class WebConfig(Section):
 
 
 class TracingConfig(Section):
-    """Where traces are sent."""
+    """The table ``[tracing]``: the collector of traces."""
 
     endpoint: str = ""
     sample: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
@@ -197,14 +197,14 @@ class TracingConfig(Section):
 
 
 class LogConfig(Section):
-    """How the consumer talks."""
+    """The table ``[log]``: format and level of the consumer's log."""
 
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class ProcessConfig(Section):
-    """How `cdc run` gets on with the other processes of its machine."""
+    """The table ``[process]``: consideration for other processes of the machine."""
 
     nice: int = Field(default=5, ge=0, le=19)
 
@@ -240,7 +240,7 @@ class Config(Section):
         return web
 
     def read_from(self, file: Path | None, origins: dict[TomlPath, str]) -> None:
-        """Said by the loader, once: where it was read from, and `origins`."""
+        """Note the file of the configuration and the origins of its options; called once by the loader."""
         self._file, self._origins = file, origins
 
     @property

@@ -26,7 +26,7 @@ class SecretKeys(NamedTuple):
 
 
 class OutboxConfig(Section):
-    """Where events and deliveries are kept."""
+    """The table ``[outbox]``: the store of events and deliveries."""
 
     url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
     password_file: Path | None = None
@@ -34,7 +34,7 @@ class OutboxConfig(Section):
     _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
 
     def seal_with(self, secret_key: str) -> None:
-        """Said by the loader, once: the key of the environment; empty: it has none."""
+        """Set the key of the environment, empty without one; called once by the loader."""
         self._secret_key = secret_key
 
     @field_validator("url")
@@ -80,7 +80,7 @@ class OutboxConfig(Section):
 
 
 class RetentionConfig(Section):
-    """How long what was sent is kept."""
+    """The table ``[retention]``: how long finished deliveries and payloads are stored."""
 
     days: Annotated[int, Field(ge=0, le=36_500)] = 30
     events: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 0

@@ -187,7 +187,7 @@ def _learn(
 
 
 def _arguments(tokens: Sequence[_Token], at: int) -> list[list[_Token]]:
-    """The tokens of each argument of the call whose ``(`` stands at ``at``; empty when there is none or no end."""
+    """Return the tokens of each argument of the call whose ``(`` is at ``at``; empty when there is none or no end."""
     if at >= len(tokens) or not _is_sign(tokens[at], "("):
         return []
     arguments: list[list[_Token]] = [[]]

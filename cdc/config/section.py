@@ -20,7 +20,8 @@ class Section(BaseModel):
 
 
 def matching(pattern: str, problem: str) -> AfterValidator:
-    """Refuses texts that do not match all of ``pattern``.  ``problem``: goes on from the option's name."""
+    """Return a validator that refuses texts that do not match all of ``pattern``.  ``problem``: the rest of a sentence
+    that begins with the option's name."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):

@@ -32,7 +32,7 @@ def address_problem(text: str) -> str:
 
 
 class RestResource(Section):
-    """What differs for one table; ``path``, ``key`` and ``numbered`` are known of FacturaScripts' own."""
+    """Settings of one table; ``path``, ``key`` and ``numbered`` of FacturaScripts' own tables are known."""
 
     path: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+$")
     key: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -115,11 +115,11 @@ class SourceConfig(Section):
     _inline_rules: RulesText | None = PrivateAttr(default=None)
 
     def call(self, name: str) -> None:
-        """Said by the configuration, once: a source's name is its key there."""
+        """Set the source's name, its key in the configuration; called once."""
         self._name = name
 
     def write_rules(self, rules: RulesText) -> None:
-        """Said by the loader, once: the text of the rules that stand in the configuration itself."""
+        """Set the text of the rules in the configuration itself; called once by the loader."""
         self._inline_rules = rules
 
     @model_validator(mode="after")

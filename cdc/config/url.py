@@ -20,7 +20,7 @@ _EXAMPLES = {
     Engine.POSTGRESQL: "postgresql://cdc:password@db.example.org:5432/facturascripts",
 }
 _ENCODING = "In a user or password write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25."
-#: What stands for a secret where people read.
+#: The substitute for a secret in texts for people.
 MASK = "***"
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 # What each engine's own clients call the modes (compared without case, _ as -), in libpq's words.
@@ -86,7 +86,7 @@ def tls_mode(word: str, where: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """``url`` with its password, wherever it stands, replaced by ``***``; for people only."""
+    """Return ``url`` with its password, wherever it is, replaced by ``***``; for people only."""
     try:
         parts = urlsplit(url)
     except ValueError:

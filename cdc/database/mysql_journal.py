@@ -79,7 +79,7 @@ class Shape:
 #: A tinyint(1) is a number here.
 _TYPES = {**TYPES, ColumnKind.BOOLEAN: int | None}
 _BOOLEANS: dict[Value, Value] = {0: False, 1: True}
-#: What only careful reading mends: a zero with a sign, which MySQL writes and the others do not, and a zero date.
+#: Values that need careful reading: a zero with a sign, which MySQL writes and the others do not, and a zero date.
 _SIGNED_ZERO, _ZERO_DATE = "-0.0", "0000-00-00"
 #: Kinds whose JSON values need a function to become normal, and those that need it only of what is not read quickly.
 _CALLED = frozenset({ColumnKind.REAL, ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.BINARY})

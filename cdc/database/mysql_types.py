@@ -157,7 +157,7 @@ TYPES: Mapping[str, MySQLType] = {
 }
 #: Every other type: its text, which the log does not give.
 _UNKNOWN = MySQLType(ColumnKind.OTHER, written=_TEXT, compared=_BYTES)
-#: Collations that tell apart every two different texts: they neither fold nor ignore trailing spaces.
+#: Collations that distinguish every two different texts: they neither fold nor ignore trailing spaces.
 _EXACT: Mapping[tuple[Flavour, str], str] = {
     (Flavour.MARIADB, "utf8mb4"): "utf8mb4_nopad_bin",
     (Flavour.MARIADB, "utf8mb3"): "utf8mb3_nopad_bin",

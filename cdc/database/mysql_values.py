@@ -26,7 +26,7 @@ _ZLIB_RAW = 0x08
 
 
 class Cache(dict[K, Value]):
-    """Values made once, of bytes that come again and again: dates, times, amounts.  It starts anew when it is full."""
+    """Values of frequent bytes, converted once: dates, times, amounts.  It is emptied when it is full."""
 
     __slots__ = ("_make",)
     BOUND = 4096
@@ -174,7 +174,7 @@ def fixed_binary(width: int) -> Callable[[bytes], str]:
 
 
 def geometry(data: bytes) -> str:
-    """Its WKB, without the number of the reference system in front."""
+    """Return the WKB of a geometry, without the number of the reference system before it."""
     return binary(data[_GEOMETRY_SRID_BYTES:])
 
 

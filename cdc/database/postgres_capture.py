@@ -34,7 +34,7 @@ def lsn_number(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-#: Shown to the DBA in pg_stat_activity for whoever reads the slot.
+#: The slot's reader in pg_stat_activity, for the DBA.
 APPLICATION = "cdc consumer"
 PUBLICATION = "cdc"
 PLUGIN = "pgoutput"
@@ -80,7 +80,7 @@ class SlotMemory:
 
     @staticmethod
     def load(comment: str | None) -> SlotMemory | None:
-        """None when the publication is not ours, or of another version."""
+        """Load a comment; None when the publication is not ours, or of another version."""
         try:
             fields: dict[str, Any] = orjson.loads(comment or "")
             if fields["cdc"] != VERSION:

@@ -104,6 +104,6 @@ def _where(info: ConnectionInfo) -> tuple[str, int]:
 
 
 def shut_down(descriptor: int) -> None:
-    """Wake whoever waits for this socket with an error."""
+    """Wake the thread that waits for this socket with an error."""
     with socket.socket(fileno=os.dup(descriptor)) as twin, suppress(OSError):  # the peer was quicker
         twin.shutdown(socket.SHUT_RDWR)

@@ -168,7 +168,8 @@ def type_of(name: str, category: str) -> PostgresType:
 
 
 def converter(known: PostgresType | None, zone: Zone) -> Convert | None:
-    """None when the text is the value already; so is that of a type that is not there any more."""
+    """Return the conversion of a type's text; None when the text is the value already, also for a type that no longer
+    exists."""
     if known is None:
         return None
     return (lambda text: local(text, zone)) if known.zoned else known.logged
@@ -196,7 +197,7 @@ def build_types(records: Iterable[Sequence[Any]]) -> dict[int, PgType]:
 
 
 def to_text(oid: int, types: Mapping[int, PgType]) -> ToText:
-    """For values of this type."""
+    """Return the conversion of a type's values to text."""
     known = _below_domains(oid, types)
     if known is None:
         return plain

@@ -81,7 +81,7 @@ def _ended_with_us(folder: str) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(BrokenPipeError):  # somebody has ended it: there is nobody to tell
+            with suppress(BrokenPipeError):  # it was ended from outside
                 watch.communicate(b"done\n")
 
 

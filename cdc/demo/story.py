@@ -119,14 +119,14 @@ async def demo(once: bool, say: Say) -> int:
         say(f"PostgreSQL {server.version} is running. Triggers, as cdc install-triggers installs them:")
         await asyncio.to_thread(_install, config, say)
         inbox = Inbox(say)
-        told: list[str] = []
-        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, told.append):
+        lines: list[str] = []
+        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, lines.append):
             say(f"The receiver is {url}; the consumer is running.\n")
             say("Each line: event, record, signature, time from commit to receipt.\n")
             problems = await _play(server.info, inbox)
             _sum_up(say, inbox, problems)
             if not once:
-                await _stay(say, server, config.web.listen, told)
+                await _stay(say, server, config.web.listen, lines)
     return 1 if problems else 0
 
 
@@ -235,9 +235,9 @@ def _sum_up(say: Say, inbox: Inbox, problems: list[str]) -> None:
         say(f"\n{len(inbox.accepted)} events delivered, every signature verified.")
 
 
-async def _stay(say: Say, server: DemoServer, page: str, told: Sequence[str]) -> None:
-    """Wait for Ctrl-C, which ends the demo.  ``told``: the consumer's lines, with the link to the page."""
-    for line in told:
+async def _stay(say: Say, server: DemoServer, page: str, lines: Sequence[str]) -> None:
+    """Wait for Ctrl-C, which ends the demo.  ``lines``: the consumer's, with the link to the page."""
+    for line in lines:
         say("\nThe page: open this link once and choose the first user's name and password;")
         say(f"later sign in as that user at http://{page}")
         say(f"    {line.rpartition(' ')[2]}")

@@ -63,6 +63,6 @@ def _add_foreign_keys(spec: TableSpec) -> str:
 
 
 def _advance_sequence(spec: TableSpec) -> str:
-    """Behind the numbers that the seed rows took."""
+    """Return the statement that moves a sequence past the numbers of the seed rows."""
     highest = f'(SELECT max("{spec.serial}") FROM "{spec.name}")'  # noqa: S608 - identifiers come from our own table file
     return f"SELECT setval(pg_get_serial_sequence('{spec.name}', '{spec.serial}'), {highest});"
