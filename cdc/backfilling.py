@@ -75,7 +75,8 @@ class Backfilling:
         log.info("backfill", source=self._source, backfill=backfill.id, table=backfill.table, rows=backfill.rows)
 
     def _paced(self, backfill: Backfill, now: float) -> tuple[Backfill, int] | None:
-        """At its rate: what was stored since the last look has taken its time."""
+        """Return the backfill and how many rows it may read now; None while the rows stored since the last call exceed
+        its rate."""
         rate = usable_rate(backfill.rate)
         if not rate:
             return backfill, _ANY

@@ -1,7 +1,7 @@
 """Structured logs on standard error: for people, or one JSON object a line.
 
 Modules log with ``structlog.get_logger()``; libraries that use `logging` come out in the same shape.  Logs never hold
-secrets: nobody passes any, `_mask_secrets` makes sure, and of an exception no words are told.
+secrets: nobody passes any, `_mask_secrets` makes sure, and the texts of exceptions are left out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?
 def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None:
     """``style``: ``text`` or ``json``; ``level``: ``debug``, ``info``, ``warning`` or ``error``.  For the whole
     process, once, by its entry point.  ``stream``: standard error unless given."""
-    stream = cast("TextIO", _Lasting(stream or sys.stderr))
+    stream = cast("TextIO", _UnbreakableStream(stream or sys.stderr))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -54,7 +54,7 @@ def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None
     structlog.configure(
         processors=[*shared, *closing],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Loggers(stream, told=level in ("debug", "info")),
+        logger_factory=_Loggers(stream, info=level in ("debug", "info")),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
@@ -83,7 +83,7 @@ def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
     stream.flush()
 
 
-class _Lasting:
+class _UnbreakableStream:
     """A stream that drops lines instead of raising while its reader is gone or its disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -111,23 +111,23 @@ def written_aside(stream: TextIO) -> Iterator[TextIO]:
     if direct:
         yield stream
         return
-    aside = _Aside(stream)
+    buffered = _BufferedStream(stream)
     try:
-        yield cast("TextIO", aside)
+        yield cast("TextIO", buffered)
     finally:
-        aside.close()
+        buffered.close()
 
 
 def say_after(stream: TextIO, text: str) -> None:
     """Print to standard output, after the log's lines so far where both go to one terminal."""
-    if isinstance(stream, _Aside):
+    if isinstance(stream, _BufferedStream):
         stream.drain(_EARLIER_LINES_SECONDS)
     with suppress(OSError, ValueError):  # nobody reads it
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 
-class _Aside:
+class _BufferedStream:
     """Lines that wait for their thread, up to `_WAITING_BYTES`.  What was dropped is counted in the log itself."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -156,7 +156,7 @@ class _Aside:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: the thread writes as fast as the reader reads."""
+        """Do nothing: the thread writes as fast as the reader reads."""
 
     def drain(self, seconds: float) -> None:
         """Wait until the thread has written every line so far, but no longer than this."""
@@ -199,12 +199,12 @@ class _Aside:
 
 
 class _Loggers(structlog.PrintLoggerFactory):
-    """``told``: whether lines of level info are written."""
+    """Factory of loggers to one stream.  ``info``: lines of level info are written."""
 
-    def __init__(self, stream: TextIO, told: bool) -> None:
+    def __init__(self, stream: TextIO, info: bool) -> None:
         super().__init__(stream)
         self.stream = stream
-        self.told = told
+        self.info = info
 
 
 def _json_stream() -> TextIO | None:
@@ -212,7 +212,7 @@ def _json_stream() -> TextIO | None:
     config = structlog.get_config()
     loggers = config["logger_factory"]
     as_json = bool(config["processors"]) and isinstance(config["processors"][-1], structlog.processors.JSONRenderer)
-    return loggers.stream if as_json and isinstance(loggers, _Loggers) and loggers.told else None
+    return loggers.stream if as_json and isinstance(loggers, _Loggers) and loggers.info else None
 
 
 def _closing_processors(style: str, stream: TextIO) -> list[Processor]:

@@ -2,7 +2,7 @@
 
 Invariant: a position is acknowledged only after the outbox has committed it together with the events that it covers.
 A failing source is closed and opened again with the last position that the outbox holds; a failing outbox is tried
-again with the same events, and nothing further is read meanwhile.
+again with the same events, and nothing further is read until then.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ class Relay:
                 await self.source.close()
 
     def _report(self, error: Exception, delay: float) -> None:
-        told, name = reportable_error(error), self.source.name
+        reported, name = reportable_error(error), self.source.name
         trace = None if isinstance(error, CdcError) else error
         outbox = isinstance(error, OutboxError)
-        (self.observer.outbox_failed if outbox else self.observer.source_failed)(name, told)
+        (self.observer.outbox_failed if outbox else self.observer.source_failed)(name, reported)
         what = "outbox failed" if outbox else "source failed"
-        log.error(what, source=name, error=str(told), retry_in=round(delay, 1), exc_info=trace)
+        log.error(what, source=name, error=str(reported), retry_in=round(delay, 1), exc_info=trace)
 
     async def _follow(self, backoff: Backoff) -> None:
         self.observer.opening(self.source.name)
@@ -140,8 +140,8 @@ class Relay:
             await asyncio.gather(coming, return_exceptions=True)
 
     async def _open(self) -> Position | None:
-        """Where the source was opened: where the outbox stands *after* waiting as a standby, while the consumer that
-        had its place went on."""
+        """Open the source; return its position.  After waiting as a standby that is the one the outbox holds by then,
+        since the former consumer continued from the one read before."""
         position = await self.store.position(self.source.name)
         async with self.opening():
             await self.source.open(position)
@@ -198,11 +198,11 @@ class Relay:
         return self.mapper.map_batch(self.source.name, transactions, facts, states)
 
     async def _store(self, batch: Batch, mapped: Mapped, behind: Position | None) -> None:
-        """Until it succeeds: giving up would lose events.  ``behind``: the position stored before.  Raises
-        `PositionMoved` when the outbox holds another one, and `OutboxLost`."""
+        """Store a batch; try until it succeeds, since giving up would lose events.  ``behind``: the position stored
+        before.  Raises `PositionMoved` when the outbox holds another one, and `OutboxLost`."""
         backoff = Backoff(first=0.5, most=30.0)
         name = self.source.name
-        events = _told(name, batch, mapped)
+        events = _events(name, batch, mapped)
         while True:
             try:
                 stored = await self.store.store(
@@ -230,8 +230,8 @@ class Relay:
             return
 
 
-def _told(source: str, batch: Batch, mapped: Mapped) -> Sequence[Event]:
-    """The events of a batch, and behind them one for each table with a gap."""
+def _events(source: str, batch: Batch, mapped: Mapped) -> Sequence[Event]:
+    """Return the events of a batch, and after them one for each table with a gap."""
     gaps = {event.id: event for event in (source_gap(source, gap) for gap in batch.gaps)}
     return [*mapped.events, *gaps.values()] if gaps else mapped.events
 
