@@ -47,7 +47,7 @@ class Observer:
         """The outbox accepts the work of ``user`` again.  For a source, `reading` and `stored` imply it."""
 
     def dispatching(self, active: bool) -> None:
-        """This process dispatches (``active``), or another one does from the same outbox."""
+        """Dispatch runs here (``active``), or in another process with the same outbox."""
 
     def component_started(self, name: str) -> None:
         """A component of the process starts or restarts."""

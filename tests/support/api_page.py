@@ -140,7 +140,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _range(schema: Mapping[str, Any]) -> str:
-    """Of a number that has one."""
+    """Return the range of a number; empty without both bounds."""
     least, most = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
     if least is None or most is None:
         return ""

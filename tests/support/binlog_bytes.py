@@ -19,7 +19,7 @@ _META_BYTES = {
 
 
 def packed(number: int) -> bytes:
-    """As a length-encoded integer."""
+    """Return a number as a length-encoded integer."""
     if number <= 250:
         return bytes([number])
     return b"\xfc" + struct.pack("<H", number)

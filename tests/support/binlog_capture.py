@@ -51,7 +51,7 @@ class Reading:
         return batch
 
     async def drain(self) -> list[RowChange]:
-        """What comes until everything is read that has been committed by now, re-reads included."""
+        """Return the changes until everything is read that has been committed by now, re-reads included."""
         with closing(connect(self.database.info)) as connection:
             head = log_head(connection).place()
         seen = len(self.changes)

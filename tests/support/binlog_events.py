@@ -37,7 +37,7 @@ def end_of_log(database: Database) -> tuple[str, int]:
 
 
 def events_since(database: Database, start: tuple[str, int]) -> Iterator[Event]:
-    """To the end of the log."""
+    """Yield the events from ``start`` to the end of the log."""
     assert database.execute("SELECT @@GLOBAL.binlog_checksum") == [("CRC32",)]
     connection = database.connect(autocommit=True)
     cursor = connection.cursor()

@@ -36,7 +36,7 @@ _WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performanc
 
 
 def chromium() -> str | None:
-    """Where the program is."""
+    """Return the path of the program; None without one."""
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
@@ -135,11 +135,11 @@ class Tab:
         return int(await self.page.evaluate(_WEIGHT))
 
     async def too_wide(self) -> int:
-        """By how many pixels the page is wider than its window."""
+        """Return by how many pixels the page is wider than its window."""
         return int(await self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth"))
 
     async def barriers(self) -> list[str]:
-        """What axe finds that keeps people out, each with the elements it is about."""
+        """Return axe's grave findings, each with its elements."""
         results = await Axe().run(self.page)
         violations: list[dict[str, Any]] = results.response["violations"]
         return [

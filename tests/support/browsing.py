@@ -36,11 +36,11 @@ class Visitor:
         return await self._ask("GET", path, **more)
 
     async def post(self, path: str, form: Mapping[str, Any] | None = None, **more: Any) -> Shown:
-        """Without a CSRF token, unless the form has it."""
+        """Post without a CSRF token, unless the form has it."""
         return await self._ask("POST", path, data=dict(form or {}), **more)
 
     async def send(self, path: str, form: Mapping[str, Any] | None = None, **more: Any) -> Shown:
-        """As the page's own form does it."""
+        """Post with a CSRF token, as the page's own form does."""
         return await self.post(path, {"csrf": await self.csrf(), **(form or {})}, **more)
 
     async def csrf(self) -> str:

@@ -67,7 +67,7 @@ async def live_through(managed: Managed) -> None:
 
 
 async def go_on(managed: Managed, seconds: float) -> None:
-    """Who asks whether all is well is answered, and the backfill that runs reads 200 rows a second."""
+    """Let time pass: probes are answered, and the running backfill reads 200 rows a second."""
     managed.clock.advance(seconds)
     managed.watch.queue()
     managed.watch.answer()

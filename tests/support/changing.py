@@ -38,7 +38,7 @@ class Rhythm(NamedTuple):
     rest: float = 0.0
 
     def wait(self) -> float:
-        """Until the next transaction may begin."""
+        """Return the seconds until the next transaction may begin."""
         into = time.monotonic() % (self.work + self.rest)
         return self.pause if into < self.work else self.work + self.rest - into
 
@@ -102,7 +102,7 @@ class Histories:
     existing: dict[int, int] = field(default_factory=dict)
 
     def take(self, payloads: Iterable[Mapping[str, Any]]) -> None:
-        """In the order stored."""
+        """Take payloads in the order stored."""
         for payload in payloads:
             self._take(payload, payload["key"]["id"], payload["data"])
 
@@ -125,7 +125,7 @@ class Histories:
             self.state[record] = data
 
     def _expect(self, record: int, before: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
-        """Whatever was told of the record last is what this event begins with."""
+        """Assert that the event begins with the record's last known state."""
         assert self.state.get(record, before) == before, f"{self.state[record]} then {payload}"
 
     def check(self, database: Database, rows: int) -> None:

@@ -47,11 +47,11 @@ class Forked:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, if it has ended."""
+        """Return the exit code; None while it runs."""
         return self._result() if self._code is None and self._ended.poll() else self._code
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code.  Raises `subprocess.TimeoutExpired`."""
+        """Wait for the exit code.  Raises `subprocess.TimeoutExpired`."""
         if self._code is None:
             if not self._ended.poll(timeout):
                 raise subprocess.TimeoutExpired("cdc", timeout or 0)
@@ -59,8 +59,8 @@ class Forked:
         return self._code
 
     def _result(self) -> int:
-        """It tells its code itself, unless a signal ended it: what `multiprocessing` knows may be read by another
-        thread, which leaves it at 255."""
+        """Return the exit code, which the process sends itself unless a signal ended it: the one of `multiprocessing`
+        may be read by another thread, which leaves it at 255."""
         self._process.join()
         try:
             self._code = int(self._ended.recv())
@@ -95,7 +95,7 @@ def start_command(
 
 
 def run_command(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """To its end.  Raises `subprocess.TimeoutExpired`."""
+    """Run a command to its end.  Raises `subprocess.TimeoutExpired`."""
     with tempfile.TemporaryDirectory(prefix="cdc-command-") as folder:
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
         running = start_command(arguments, stdout, stderr)
@@ -127,7 +127,7 @@ def _context() -> ForkServerContext:
 
 
 def _run(command: _Command, tell: Connection) -> None:
-    """In the forked process."""
+    """Run the command in the forked process."""
     os.chdir(command.folder)
     os.environ.clear()
     os.environ.update(command.environment)

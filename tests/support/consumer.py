@@ -81,7 +81,8 @@ class Consumer:
 
     @staticmethod
     def of_one_table(folder: Path, database: Database, more: str = "", capture: str = "triggers") -> Consumer:
-        """On a database that gets the table ``contadores``, which is all that is captured; triggers are installed."""
+        """Return a consumer of a database that gets the table ``contadores``, the only captured one; triggers are
+        installed."""
         database.execute(TABLE)
         options = f'rules = "rules.toml"\ncapture = "{capture}"\n{more}'
         consumer = Consumer.configure(folder, database.info, options)
@@ -91,7 +92,7 @@ class Consumer:
         return consumer
 
     def arguments(self, *more: str) -> list[str]:
-        """Of the program, on this configuration."""
+        """Return the program's arguments for this configuration."""
         return ["--config", str(self.folder / "cdc.toml"), *more]
 
     def command(self, *more: str) -> list[str]:
@@ -126,13 +127,13 @@ class Consumer:
         return list(json.loads(told)["deliveries"])
 
     def add_endpoint(self, url: str, events: str = "*,*.read", *options: str) -> dict[str, Any]:
-        """Its id and secret, and what else the command tells."""
+        """Add an endpoint; return the command's answer, with id and secret."""
         added: dict[str, Any] = json.loads(self.run("endpoint", "add", url, "--events", events, "--json", *options))
         self.has_outbox = True
         return added
 
     def create_outbox(self) -> None:
-        """As the step before the first `cdc run`."""
+        """Create the outbox, the step before the first `cdc run`."""
         self.run("outbox", "create")
         self.has_outbox = True
 
@@ -142,7 +143,7 @@ class Consumer:
 
     @property
     def said(self) -> Path:
-        """What `cdc run` told whoever started it, not the log: a set-up link."""
+        """Return the file of `cdc run`'s standard output, with the set-up link; the log is another one."""
         return self.log.with_suffix(".out")
 
     def start(self, style: str = "json") -> None:
@@ -190,7 +191,7 @@ class Consumer:
             assert await self.stop() == 0
 
     def messages(self, holding: str = "") -> list[dict[str, Any]]:
-        """What the consumer logged so far, line by line; only lines with the text ``holding``, if any."""
+        """Return the consumer's log so far, line by line; only lines with the text ``holding``, if any."""
         lines = self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []
         return [json.loads(line) for line in lines if holding.encode() in line]
 
@@ -229,7 +230,7 @@ class Inbox:
         return [dict(each.event) for each in self.received if each.answered < HTTPStatus.BAD_REQUEST]
 
     async def until(self, enough: Callable[[Inbox], bool], seconds: float = HANG_SECONDS) -> None:
-        """Until what arrived is enough."""
+        """Wait until enough has arrived."""
         try:
             async with asyncio.timeout(seconds):
                 while not enough(self):
@@ -240,7 +241,7 @@ class Inbox:
             raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{told}") from None
 
     async def until_event(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Until one has arrived that is as wanted; another record's may arrive behind it."""
+        """Wait until an event that is ``wanted`` has arrived, also before those of other records."""
         await self.until(lambda inbox: any(map(wanted, inbox.events)))
 
     async def until_count(self, count: int, seconds: float = HANG_SECONDS) -> None:
@@ -277,7 +278,7 @@ async def answering(
 
 @asynccontextmanager
 async def _served(app: web.Application) -> AsyncIterator[str]:
-    """Who still hangs at the end is not waited for."""
+    """Serve an application.  Open requests are not waited for at the end."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

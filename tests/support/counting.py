@@ -30,7 +30,7 @@ LOST_CONNECTION = (psycopg.Error, pymysql.err.Error)
 
 @dataclass
 class Work:
-    """How many changes are still to be written, and whether more may come; shared by the writers."""
+    """The number of changes still to be written; shared by the writers.  ``ended``: no more will come."""
 
     left: int = 0
     ended: bool = False
@@ -42,13 +42,13 @@ class Work:
             self.changed.notify_all()
 
     def end(self) -> None:
-        """Nothing more comes; what was given is still written."""
+        """End the work: nothing more comes; pending changes are still written."""
         with self.changed:
             self.ended = True
             self.changed.notify_all()
 
     def take(self, count: int) -> int:
-        """As many at most, as soon as there are some; none when it is over."""
+        """Take up to ``count`` changes, as soon as there are some; 0 at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self.left or self.ended)
             taken = min(count, self.left)
@@ -57,7 +57,7 @@ class Work:
 
 
 def configured(database: Database, folder: Path, more: str = "") -> Consumer:
-    """On a database that gets the table and its records; nothing is installed."""
+    """Return a consumer of a database that gets the table and its records; nothing is installed."""
     database.execute(TABLE)
     for number in range(RECORDS):
         database.execute("INSERT INTO contadores VALUES (%s, 0, NULL)", [number])
@@ -83,7 +83,7 @@ async def writing(
 
 @asynccontextmanager
 async def writers(database: Database, dice: random.Random) -> AsyncIterator[Work]:
-    """At work on what the block gives them; at its end, everything that it gave is written."""
+    """Run writers on the work that the block gives them; at its end, all of it is written."""
     work = Work()
     seeds = [dice.randrange(2**32) for _ in range(WRITERS)]
     loop = asyncio.get_running_loop()
@@ -118,7 +118,7 @@ def _connection_again(database: Database, connection: Any) -> Any:
 
 
 def _connected(database: Database) -> Any:
-    """As soon as the server lets us."""
+    """Connect, as soon as the server allows it."""
     while True:
         try:
             return database.connect()
@@ -150,7 +150,7 @@ def _statements(count: int, dice: random.Random) -> Iterator[str]:
 
 
 async def until_quiet(database: Database, consumer: Consumer, inbox: Inbox) -> None:
-    """What the table holds has arrived, and every delivery is made."""
+    """Wait until the table's content has arrived and every delivery is made."""
     async with asyncio.timeout(120):
         while True:
             counted = _counted(database)
@@ -163,7 +163,7 @@ async def until_quiet(database: Database, consumer: Consumer, inbox: Inbox) -> N
 
 
 def _counted(database: Database) -> dict[int, int] | None:
-    """None when the connection was lost in a restart; the next call makes a new one."""
+    """Return the table's content; None when the connection was lost in a restart; the next call makes a new one."""
     try:
         return dict(database.execute("SELECT id, valor FROM contadores"))
     except LOST_CONNECTION:

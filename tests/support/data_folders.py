@@ -1,4 +1,4 @@
-"""What servers of tests begin with, made once and copied: initialised data folders, and a certificate."""
+"""Initial data of test servers, made once and copied: initialised data folders, and a certificate."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def fresh_database(server: TestServer, *, erp: bool) -> Iterator[Database]:
 
 
 def create_database(server: TestServer, *, erp: bool) -> str:
-    """Its name, which no other database of the run has."""
+    """Create a database; return its name, which is unique in the run."""
     administration = Database(server, server.info().database)
     try:
         return _create(administration, erp=erp)

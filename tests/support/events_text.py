@@ -1,4 +1,4 @@
-"""What docs/events.md says in words."""
+"""The prose of docs/events.md."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ HUGE: Final = document(20_000, 4_000_000, 900)
 
 
 class Held(NamedTuple):
-    """What one filter took its thread at once, at most.  ``what``: the word for how it ended."""
+    """The longest time that a filter took its thread.  ``what``: the word for how it ended."""
 
     seconds: float
     what: str

@@ -66,7 +66,7 @@ class FirstSight:
 
 
 class _Connection(asyncio.Protocol):
-    """As much HTTP/1.1 as the sender speaks: a web framework would be the slowest part of the test."""
+    """The part of HTTP/1.1 that the sender speaks: a web framework would be the slowest part of the test."""
 
     def __init__(self, sight: FirstSight) -> None:
         self._sight = sight

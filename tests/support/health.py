@@ -1,4 +1,4 @@
-"""What a running consumer says of itself over HTTP."""
+"""Health and metrics of a running consumer over HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Health:
     async def until(
         self, enough: Callable[[int, dict[str, Any]], bool], seconds: float = HANG_SECONDS
     ) -> dict[str, Any]:
-        """Until it says so; asked again and again, as whoever watches it does."""
+        """Ask repeatedly, as a monitor does, until the answer is ``enough``; return it."""
         told: Any = None
         try:
             async with asyncio.timeout(seconds):
@@ -58,7 +58,7 @@ class Health:
             raise AssertionError(f"Not within {seconds} s; at last: {told}") from None
 
     async def until_metrics(self, enough: Callable[[Metrics], bool], seconds: float = HANG_SECONDS) -> Metrics:
-        """Until they are so: a receiver knows of its request before it is counted."""
+        """Return the metrics once they are ``enough``: a receiver knows of its request before it is counted."""
         async with asyncio.timeout(seconds):
             while not enough(metrics := await self.metrics()):  # noqa: ASYNC110 - asked again, as whoever watches does
                 await asyncio.sleep(0.05)

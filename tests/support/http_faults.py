@@ -102,7 +102,7 @@ async def hangs(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 
 async def deaf(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    """Does not even read."""
+    """Accept a connection and read nothing."""
     await asyncio.Event().wait()
 
 

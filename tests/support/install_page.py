@@ -99,7 +99,7 @@ class Stand:
         return text.rstrip("\n")
 
     async def play(self, shown: list[Shown]) -> list[Shown]:
-        """What each command prints.  `cdc listen` and `cdc run` go on beside the others until the end."""
+        """Return the output of each command.  `cdc listen` and `cdc run` continue beside the others until the end."""
         outputs: list[str | None] = [await self._one(each.command) for each in shown]
         for name in [each for each in _READY if each in self.background]:
             for number, each in enumerate(shown):
@@ -147,7 +147,7 @@ class Stand:
 
 
 async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> bytes:
-    """What it says up to the line that has ``mark`` in it."""
+    """Return the output up to the line that has ``mark`` in it."""
     assert process.stdout is not None
     said = b""
     async with asyncio.timeout(HANG_SECONDS):
@@ -159,13 +159,14 @@ async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> byte
 
 
 def _in_order(lines: list[str]) -> list[str]:
-    """Of `cdc run`, whose parts begin side by side: what is told of each, and nothing of the end."""
+    """Return the first lines of `cdc run`, whose parts start concurrently, in a fixed order and without those of its
+    end."""
     begun = [(place, line) for line in lines for place, mark in enumerate(_TOLD) if mark in line]
     return [line for _, line in sorted(begun, key=lambda each: each[0])]
 
 
 def reset(consumer: Consumer) -> None:
-    """As before the first command."""
+    """Restore the state before the first command."""
     consumer.run("uninstall-triggers")
     for path in consumer.folder.glob("cdc.*"):
         path.unlink()

@@ -71,7 +71,7 @@ def opened(
 
 
 def read(info: ConnectionInfo, position: LogPosition) -> Iterator[tuple[Seen | None, LogPosition]]:
-    """To the end of the log: what is seen, and where reading stands behind it."""
+    """Read to the end of the log: yield each item with the position after it."""
     with opened(info, position) as connection:
         for item in connection.items(tables_of(info.database)):
             yield seen(item, info.database), item.position
@@ -82,16 +82,17 @@ def read_all(info: ConnectionInfo, position: LogPosition) -> list[Seen]:
 
 
 def once(found: Iterable[Seen]) -> list[Seen]:
-    """Without what came again: an XA transaction holds the position back, and what is stored twice is stored once."""
+    """Drop repetitions: an XA transaction holds the position back, and a second copy is stored once."""
     return list(dict.fromkeys(found))
 
 
 def plain(info: ConnectionInfo, port: int = 0) -> ConnectionInfo:
-    """Without TLS, through a proxy perhaps."""
+    """Return the connection without TLS, perhaps through a proxy."""
     return replace(info, port=port or info.port, tls=Tls("disable"))
 
 
 def numbers(found: Iterable[Seen]) -> list[list[int]]:
-    """Of each transaction that wrote into tables whose last column is an INT: its last value in each rows event."""
+    """Return the last value in each rows event, for each transaction that wrote into tables whose last column is an
+    INT."""
     transactions = ([row[2] for row in each.what if isinstance(row, tuple)] for each in found)
     return [[int.from_bytes(body[-4:], "little", signed=True) for body in bodies] for bodies in transactions if bodies]

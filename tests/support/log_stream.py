@@ -24,7 +24,7 @@ def packets(payload: bytes) -> bytes:
 
 
 def table_map(table_id: int, database: str, table: str) -> bytes:
-    """Of a table with one INT column."""
+    """Return the map of a table with one INT column."""
     names = b"".join(bytes([len(name)]) + name.encode() + b"\0" for name in (database, table))
     return table_id.to_bytes(6, "little") + b"\1\0" + names + b"\1\3\0\1"
 

@@ -76,12 +76,12 @@ def _refuse(may_repair: bool) -> None:
 
 
 def log_end(database: Database) -> int:
-    """Of what is committed now."""
+    """Return the log's end of everything committed by now."""
     return lsn_number(str(database.execute("SELECT pg_current_wal_flush_lsn()")[0][0]))
 
 
 async def released(database: Database) -> None:
-    """Until the server has noticed that nobody reads the slot."""
+    """Wait until the server has noticed that nobody reads the slot."""
     active = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND active"
     async with asyncio.timeout(HANG_SECONDS):
         while database.execute(active) != [(0,)]:  # noqa: ASYNC110 - the server gives no sign
@@ -150,7 +150,7 @@ def _behind(position: Position, end: int) -> bool:
 
 @asynccontextmanager
 async def reading(database: Database, captures: Sequence[Capture], **options: Any) -> AsyncIterator[Reading]:
-    """On a database with a slot.  The options are those of `logical_source`."""
+    """Read a database with a slot.  The options are those of `logical_source`."""
     read = Reading(database, logical_source(database, captures, **options))
     try:
         await read.open()
@@ -161,7 +161,7 @@ async def reading(database: Database, captures: Sequence[Capture], **options: An
 
 @asynccontextmanager
 async def logical_pipeline(database: Database, catalogue: Catalogue | None = None) -> AsyncIterator[Pipeline]:
-    """On a PostgreSQL database without a slot; it is installed."""
+    """Run a pipeline on a PostgreSQL database; install its slot."""
     catalogue = catalogue or load_catalogue()
     existing = installers.installer_of(database.info).existing_tables()
     captures = catalogue.captures(existing)

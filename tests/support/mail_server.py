@@ -60,7 +60,7 @@ class Mailbox:
         return AuthResult(success=data.password == PASSWORD.encode(), handled=False)
 
     async def until(self, count: int) -> None:
-        """Until so many mails have been taken."""
+        """Wait until ``count`` mails have been taken."""
         async with asyncio.timeout(HANG_SECONDS):
             while len(self.mails) < count:
                 self.arrived.clear()
@@ -71,7 +71,8 @@ class Mailbox:
 async def mail_server(
     mailbox: Mailbox, *, tls: ssl.SSLContext | None = None, at_once: bool = False, login: bool = False
 ) -> AsyncIterator[int]:
-    """Its port.  ``tls``: by STARTTLS, or ``at_once``.  ``login``: the password is `PASSWORD`."""
+    """Run a mail server; yield its port.  ``tls``: by STARTTLS, or ``at_once``.  ``login``: the password is `PASSWORD`.
+    """
     loop = asyncio.get_running_loop()
     connections: list[SMTP] = []
 

@@ -44,7 +44,7 @@ def used() -> set[Message]:
 
 
 def _of_events() -> set[str]:
-    """What the packaged rules say of events; rules of one's own are shown as they are written."""
+    """Return the texts of the packaged rules about events; a user's own rules are shown as written."""
     kinds = event_types(Config())
     return {kind.when for kind in kinds} | {kind.title for kind in kinds}
 
@@ -88,7 +88,7 @@ def renewed(language: str) -> bytes:
 
 
 def po_bytes(catalogue: Catalog) -> bytes:
-    """Without what changes with each writing."""
+    """Return the catalogue's file without headers that change with each writing."""
     buffer = BytesIO()
     write_po(buffer, catalogue, omit_header=False, width=120, sort_output=True, no_location=True)
     lines = buffer.getvalue().splitlines(keepends=True)

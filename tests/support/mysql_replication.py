@@ -27,7 +27,7 @@ _ALLOWED = frozenset({TableMapEvent, WriteRowsEvent, UpdateRowsEvent, DeleteRows
 def replication_rows(
     events: Iterable[Event], flavour: str, *, freeze_schema: bool = False
 ) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
-    """(before, after) of each row, as mysql-replication gives them."""
+    """Yield (before, after) of each row, as mysql-replication reads them."""
     tables: dict[int, Any] = {}
     for event in events:
         found = _event(event.packet, tables, flavour, freeze_schema=freeze_schema)

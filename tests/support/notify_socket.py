@@ -18,7 +18,7 @@ class NotifySocket:
     _socket: socket.socket
 
     def told(self) -> list[dict[str, str]]:
-        """What came since this was last asked: one message each."""
+        """Return the messages since the last call."""
         found: list[dict[str, str]] = []
         while True:
             try:

@@ -109,8 +109,8 @@ async def delivery_of(outbox: OutboxStore, number: int) -> DeliveryView:
 
 
 async def check_order(outbox: OutboxStore, apart: Collection[str] = (), without: Collection[str] = ()) -> None:
-    """Of what must go one after the other at an endpoint, if its order was never changed: at most one unfinished
-    delivery is active, and unless it is leased, the oldest.  ``apart``: ids of tests; ``without``: of endpoints."""
+    """Assert the order of deliveries at endpoints whose order was never changed: at most one unfinished delivery of a
+    lane is active, and unless it is leased, it is the oldest.  ``apart``: ids of tests; ``without``: of endpoints."""
     orders = {one.id: one.order for one in await outbox.endpoints()}
     lines: dict[tuple[str, ...], list[DeliveryView]] = defaultdict(list)
     for view in reversed(await outbox.deliveries(EVERYTHING, 1_000_000)):

@@ -102,7 +102,7 @@ def install_cascades(database: Database, catalogue: Catalogue | None = None) -> 
 async def pipeline(
     database: Database, catalogue: Catalogue | None = None, limits: JournalLimits | None = None
 ) -> AsyncIterator[Pipeline]:
-    """On a database whose triggers are installed."""
+    """Run a pipeline on a database whose triggers are installed."""
     catalogue = catalogue or load_catalogue()
     journal = installers.journal_of(database.info, catalogue)
 
@@ -126,7 +126,7 @@ async def binlog_pipeline(
     limits: BinlogLimits | None = None,
     connection: type[LogConnection] = LogConnection,
 ) -> AsyncIterator[Pipeline]:
-    """On a MariaDB or MySQL database whose server writes a log, from now on."""
+    """Run a pipeline on a MariaDB or MySQL database whose server writes a log, from now on."""
     catalogue = catalogue or load_catalogue()
     lookups = [catalogue.capture_of(table) for table in catalogue.lookups()]
     limits = limits or BinlogLimits(progress=0)

@@ -79,7 +79,7 @@ class Play:
                 self.events.setdefault(event["transaction"], []).append(event)
 
     def payloads(self) -> Counter[bytes]:
-        """What does not differ from run to run."""
+        """Return the part of the payloads that is equal in every run."""
         kept = ("event", "source", "key", "data", "previous", "inferred")
         found: Counter[bytes] = Counter()
         for event in self.inbox.events:

@@ -51,7 +51,7 @@ def _joined(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _rows(data: bytes, length: int, step: int) -> Iterator[bytes]:
-    """Without the filters that rows are stored with.  ``length``: bytes of a row, ``step``: of a pixel."""
+    """Yield the rows without their filters.  ``length``: bytes of a row, ``step``: of a pixel."""
     above = bytes(length)
     for start in range(0, len(data), length + 1):
         row = bytearray(data[start + 1 : start + 1 + length])

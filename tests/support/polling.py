@@ -31,8 +31,8 @@ _TICK = 1e-5
 
 
 class PassingClock(ManualClock):
-    """Whoever waits finds that the time has passed, up to ``until`` (of `monotonic`): there it stands still, and
-    ``reached`` is set."""
+    """A clock on which waiting takes no time, up to ``until`` (of `monotonic`): there it stops, and ``reached`` is set.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Polling:
     _next: asyncio.Task[Batch] | None = None
 
     async def run(self, seconds: float) -> list[Event]:
-        """For so long of its time, begun anew after failures; what was told meanwhile."""
+        """Run for so many seconds of its clock, with a restart after failures; return the events of that time."""
         before, until = len(self.told), self.clock.monotonic() + seconds
         while until - self.clock.monotonic() > _TICK:
             self.clock.go_on(until)
@@ -88,7 +88,7 @@ class Polling:
         return self.told[before:]
 
     async def _follow(self) -> None:
-        """Until the clock stands still."""
+        """Follow the source until the clock stops."""
         while True:
             task = await self._task()
             reached = asyncio.ensure_future(self.clock.reached.wait())
@@ -131,7 +131,7 @@ class Polling:
         self.gaps += batch.gaps
 
     async def die(self) -> None:
-        """Without any farewell; what follows begins anew from what the outbox holds."""
+        """End without a farewell, as a crash does; the next run begins from the outbox's content."""
         task, self._next = self._next, None
         batches, self._batches = self._batches, None
         if task is not None:

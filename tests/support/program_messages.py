@@ -223,7 +223,7 @@ _COMMAND: Final = re.compile(
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """With ``{1}``, ``{2}``, … for the values; values in a row are one."""
+    """Yield the sentences with ``{1}``, ``{2}``, … for the values; adjacent values are one."""
     for part in sentences(_SENTENCE_BEFORE.sub("", re.sub(f"{VALUE}+", VALUE, text)).strip()):
         words = part.split(VALUE)
         yield "".join(f"{word}{{{number}}}" for number, word in enumerate(words[:-1], 1)) + words[-1]

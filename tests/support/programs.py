@@ -43,7 +43,7 @@ def wanted_version(flavour: str) -> str:
 
 @cache
 def docker_answers() -> bool:
-    """Whether containers are to be used. ``CDC_TEST_DOCKER``: 1 demands them, 0 forbids them."""
+    """Return whether containers are to be used.  ``CDC_TEST_DOCKER``: 1 demands them, 0 forbids them."""
     asked = os.environ.get("CDC_TEST_DOCKER", "")
     program = shutil.which("docker")
     answers = (

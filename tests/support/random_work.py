@@ -77,7 +77,7 @@ class RandomWork:
         self._random = random.Random(self.seed)
 
     def run(self, connection: Any, transactions: int) -> None:
-        """On a connection without autocommit."""
+        """Run transactions on a connection without autocommit."""
         cursor = connection.cursor()
         for _ in range(transactions):
             before = {table: set(keys) for table, keys in self.keys.items()}

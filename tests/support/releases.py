@@ -1,4 +1,4 @@
-"""What a release leaves behind on its users' machines: an outbox with undelivered events, and installed triggers.
+"""Remains of a release on its users' machines: an outbox with undelivered events, and installed triggers.
 
 ``python -m support.releases`` (with ``PYTHONPATH=tests``) writes them for the program as it is, into
 ``tests/upgrade/VERSION``; the tests there open each with the program of the day.  A folder is written once, for its
@@ -111,7 +111,7 @@ async def opened(outbox: OutboxStore, access: AccessStore) -> dict[str, Any]:
 
 
 async def later(outbox: OutboxStore) -> dict[str, list[str]]:
-    """What is sent a day after `fill`, by whoever opens the outbox then: event ids by endpoint, in their order."""
+    """Return the deliveries of a later program, a day after `fill`: event ids by endpoint, in their order."""
     sent: dict[str, list[str]] = {}
     now = NOW + timedelta(days=1)
     await outbox.change_endpoint("ep_off", EndpointChange(enabled=True, disabled_reason=""))
@@ -132,7 +132,7 @@ def dumped(version: str, name: str) -> str:
 
 
 def sqlite_dump(path: Path) -> str:
-    """As statements that make the file again, its versions included."""
+    """Return statements that create the file again, its versions included."""
     with closing(sqlite3.connect(path)) as db:
         pragmas = [
             f"PRAGMA {name} = {db.execute(f'PRAGMA {name}').fetchone()[0]};"
@@ -161,7 +161,7 @@ def postgres_dump(database: Database) -> str:
 
 
 def triggers_script(database: Database) -> str:
-    """What ``cdc install-triggers --dry-run`` prints."""
+    """Return the output of ``cdc install-triggers --dry-run``."""
     source = SourceConfig(url=database_url(database.info))
     installer = installers.installer(source)
     return installer.script(installer.plan_install(capture.captures(source)))

@@ -62,8 +62,9 @@ NOT_DURABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Which server: flavour, with a row binlog or not (MariaDB; MySQL has one by default), further options, in the
-    engine's own words (``--name=value``; PostgreSQL ``name=value``).  ``durable``: a commit survives `Server.kill`."""
+    """The kind of a server: flavour, with a row binlog or not (MariaDB; MySQL has one by default), further options, in
+    the engine's own words (``--name=value``; PostgreSQL ``name=value``).  ``durable``: a commit survives `Server.kill`.
+    """
 
     flavour: str
     binlog: bool = False
@@ -71,7 +72,7 @@ class Spec:
     durable: bool = False
 
     def all_options(self) -> list[str]:
-        """What the server is started with, later ones winning."""
+        """Return the options that the server is started with; later ones win."""
         own = POSTGRES_OPTIONS if self.flavour == "postgresql" else MYSQL_OPTIONS
         durability = () if self.durable else NOT_DURABLE[self.flavour]
         return [*own, *(BINLOG_OPTIONS if self.binlog else ()), *durability, *self.options]
@@ -79,7 +80,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a client learns of a server."""
+    """A client's view of a server."""
 
     id: int
     spec: Spec
@@ -107,11 +108,11 @@ class Server(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """As an administrator does it."""
+        """Stop as an administrator does it."""
         ...
 
     def kill(self) -> None:
-        """At once, all its processes, as a power cut does it."""
+        """Kill all its processes at once, like a power cut."""
         ...
 
     def save(self) -> None:
@@ -317,7 +318,7 @@ class PostgresProcess(_Process):
         self._identify()
 
     def _install(self, data: Path) -> None:
-        """In this server's folder, where its account may write."""
+        """Initialise the data in this server's folder, where its account may write."""
         password = self.folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)

@@ -55,7 +55,7 @@ class Receivers:
         return [each for each in self.sent if each.url == url]
 
     def attempts(self, url: str) -> Counter[str]:
-        """How often each event was sent there."""
+        """Return how often each event was sent there."""
         return Counter(each.event_id for each in self.to(url))
 
 
@@ -68,8 +68,8 @@ class Stepping:
     dispatcher: Dispatcher
 
     async def idle(self) -> None:
-        """Until the dispatcher has done all that there is to do at this moment, and waits.  Of that no event tells; and
-        a loop that only spins would keep the outbox's thread from its work."""
+        """Wait until the dispatcher has done all that there is to do at this moment.  No event announces that; and a
+        loop that only spins would keep the outbox's thread from its work."""
         async with asyncio.timeout(HANG_SECONDS):
             for turn in count():
                 if self._is_idle():
@@ -92,7 +92,7 @@ class Stepping:
             await self.idle()
 
     async def store_events(self, events: Sequence[Event]) -> None:
-        """As the relay of this process does."""
+        """Store events as the relay of this process does."""
         await self.store.store("main", Position(str(self.clock.now())), events, {}, self.clock.now())
         self.dispatcher.notify()
         await self.idle()
@@ -104,7 +104,7 @@ class Stepping:
 
 @dataclass
 class Simulation(Stepping):
-    """With receivers in memory."""
+    """Simulation with receivers in memory."""
 
     receivers: Receivers
 

@@ -48,7 +48,7 @@ def snippet(title: str) -> str:
 
 
 def judged(language: Language, cases: Sequence[Case], folder: Path) -> list[bool]:
-    """What the snippet says of each case."""
+    """Return the snippet's verdict on each case."""
     told = [
         {"secret": case.secret, "headers": dict(case.headers), "body": base64.b64encode(case.body).decode()}
         for case in cases
@@ -98,7 +98,7 @@ for (const { headers, body, secret } of JSON.parse(require('node:fs').readFileSy
 
 
 def _n8n(code: str, folder: Path) -> list[str]:
-    """As n8n's Code node calls it: an async function with these names around it.
+    """Run code as n8n's Code node does: an async function with these names around it.
 
     Half of the cases have the secret in a variable of n8n, where n8n 2 and newer blocks its environment.
     """

@@ -1,4 +1,4 @@
-"""What texts an expression of the package's source may be: constants, f-strings, variables, parameters, functions."""
+"""Possible texts of an expression of the package's source: constants, f-strings, variables, parameters, functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SourceModule(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Where an expression stands.  ``element``: of tuples, only this element is meant."""
+    """The place of an expression.  ``element``: of tuples, only this element is meant."""
 
     module: SourceModule
     function: Function | None
@@ -115,7 +115,7 @@ class Texts:
         self.phrases: list[str] = []
 
     def of(self, node: ast.AST, scope: Scope) -> list[str]:
-        """What an expression may be, with `VALUE` for what is not known."""
+        """Return the possible texts of an expression, with `VALUE` for unknown parts."""
         read = _READERS.get(type(node))
         if read is None or scope.depth > _DEEPEST:
             return [VALUE]
@@ -190,7 +190,7 @@ class Texts:
         return found or self._argument(name, scope.function, scope)
 
     def _argument(self, name: str, function: Function, scope: Scope) -> list[str]:
-        """What callers of the same module pass for a parameter."""
+        """Return the texts that callers of the same module pass for a parameter."""
         names = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
         if name not in [*names, *(each.arg for each in function.args.kwonlyargs)]:
             return []

@@ -36,7 +36,7 @@ class SeenStatements:
 
 @contextmanager
 def sqlite_seen(seen: SeenStatements) -> Iterator[None]:
-    """Of connections that are made within."""
+    """Record the statements of connections that are made inside the block."""
 
     def note(db: sqlite3.Connection, text: str, parameters: Any) -> None:
         seen.texts.append(text)
@@ -64,7 +64,8 @@ def sqlite_seen(seen: SeenStatements) -> Iterator[None]:
 
 @contextmanager
 def postgres_seen(seen: SeenStatements, planner: psycopg.Connection[Any] | None = None) -> Iterator[None]:
-    """Of all connections, while this lasts.  ``planner``: plans them; it is not in a transaction of theirs."""
+    """Record the statements of all connections inside the block.  ``planner``: plans them; it is not in a transaction
+    of theirs."""
     execute = AsyncConnection.execute
 
     async def watched(self: Any, text: bytes, parameters: Any = None, **more: Any) -> Any:

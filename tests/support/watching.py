@@ -41,7 +41,7 @@ class AskedProbe:
 
 
 class IdleSource:
-    """What a monitor sees of a source."""
+    """A source as a monitor sees it."""
 
     name = "main"
     standby = False
@@ -74,7 +74,7 @@ class Watch:
         self.monitor.queue.came(queue, self.clock.now())
 
     def reading(self) -> None:
-        """As a consumer that is well."""
+        """Report like a healthy consumer."""
         self.reported.opening("main")
         self.reported.reading("main", Position("0"))
         self.reported.dispatching(active=True)
@@ -82,7 +82,8 @@ class Watch:
         self.answer()
 
     def pass_time(self, seconds: float, *, ahead: float = 0.0) -> None:
-        """While outbox and probe answer every five seconds; ``ahead``: of the probe at first, it grows."""
+        """Let time pass while outbox and probe answer every five seconds; ``ahead``: of the probe at first, it grows.
+        """
         for second in range(5, int(seconds) + 1, 5):
             self.clock.advance(5)
             self.queue()

@@ -93,7 +93,7 @@ class Chaos:
         return self.on and self.dice(component).random() < share
 
     def disk(self) -> None:
-        """Called at each write into a temporary file.  Raises for one of a sick source."""
+        """Raise for a sick source; called at each write into a temporary file."""
         source = current.get()
         if source and self.sometimes(f"{source} disk", DISK_SHARE):
             raise self.fail(source, "full disk", full_disk(self.dice(f"{source} disk")))
@@ -231,7 +231,7 @@ def sick_send(chaos: Chaos, send: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sick_outcomes(chaos: Chaos, ids: Callable[[], Sequence[str]], real: Callable[..., Any]) -> Callable[..., Any]:
-    """What is called before outcomes are written, which raises for the endpoints with these ids."""
+    """Return a hook for the writing of outcomes that raises for the endpoints with these ids."""
 
     async def checked(store: Any, finished: Sequence[Finished], now: Any) -> Any:
         for each in finished:

@@ -1,4 +1,5 @@
-"""Who is sick and of what: chosen by the seed, the same for the process under test, the receivers and the judge."""
+"""The failing parts of a run and their failures: chosen by the seed, the same for the process under test, the receivers
+and the judge."""
 
 from __future__ import annotations
 

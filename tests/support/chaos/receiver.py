@@ -44,7 +44,7 @@ class Receiver:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def ail(self, chaos: asyncio.Event, calm: asyncio.Event) -> None:
-        """Be sick and well in turn, from one event to the other."""
+        """Fail and work in turn, from one event to the other."""
         await chaos.wait()
         while self._ailment and not calm.is_set():
             await self._set(ails=True)

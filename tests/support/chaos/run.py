@@ -220,7 +220,7 @@ class Run:
         raise AssertionError(f"The process ended by itself ({code}):\n{self._tail()}")
 
     def _drain(self, writers: Writers, say: Callable[[str], None]) -> None:
-        """Until everything has arrived, for `DRAIN_SECONDS` at most."""
+        """Wait until everything has arrived, for `DRAIN_SECONDS` at most."""
         began = time.monotonic()
         accepted = Accepted(self.receivers, self.folder / "received")
         books = writers.books()
@@ -230,7 +230,7 @@ class Run:
             self.crashes.append(f"not arrived after {DRAIN_SECONDS:.0f} s: {accepted.missing(books)}")
 
     def _check_ready(self) -> None:
-        """Without failures, nothing of the process is wrong after a while."""
+        """Check that the process is ready some time after the last failure."""
         if not self._until(lambda: self._health()[0] == http.client.OK, DRAIN_SECONDS, 1.0):
             self.crashes.append(f"not ready: {self._health()[1]}")
 
@@ -263,7 +263,7 @@ class Run:
         self.process.wait()
 
     def _until(self, done: Callable[[], bool], seconds: float = START_SECONDS, pause: float = 0.1) -> bool:
-        """Whether it came true in time."""
+        """Return whether the condition became true in time."""
         deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -303,5 +303,5 @@ _ROOM = 2 << 30
 
 
 def raise_priority() -> None:
-    """For this process and those that it starts.  Needs the privilege, as root has it."""
+    """Raise the priority of this process and those that it starts.  Needs the privilege, as root has it."""
     os.setpriority(os.PRIO_PROCESS, 0, -15)

@@ -1,4 +1,4 @@
-"""What the receivers got, against what was committed: losses, order, ids, and how long it took.
+"""Verdict on a run: the requests that the receivers got against the commits, by losses, order, ids and duration.
 
 It shares no code with the product.
 """
@@ -23,7 +23,7 @@ FACTOR = 2.0
 
 
 class Phase(NamedTuple):
-    """By `time.monotonic`."""
+    """A phase of a run, by `time.monotonic`."""
 
     begin: float
     end: float
@@ -139,7 +139,7 @@ def _measure(
 
 
 class Accepted:
-    """How many different events of the workload each receiver has accepted so far."""
+    """The number of different events of the workload that each receiver has accepted so far."""
 
     def __init__(self, receivers: Sequence[Receiver], folder: Path) -> None:
         self._files = {receiver: folder / str(receiver.number) for receiver in receivers}

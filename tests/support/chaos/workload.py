@@ -28,7 +28,7 @@ _DOCUMENT = {"mariadb": ", doc longtext", "postgresql": ", doc json"}
 
 @dataclass
 class Book:
-    """What one source committed.  ``moments``: (operation, key, number of the transaction that wrote the row) → the
+    """The commits of one source.  ``moments``: (operation, key, number of the transaction that wrote the row) → the
     time of the commit, by `time.monotonic`, which all processes of a machine share."""
 
     versions: list[Version] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What the ERP and its plugins do within a transaction, chosen by dice."""
+"""Random actions of the ERP and its plugins within a transaction."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _delete(session: Session, table: str, key: Any) -> None:
 
 
 def insert_product(session: Session, dice: random.Random, mark: str) -> None:
-    """With its variant and its stock, as FacturaScripts does it."""
+    """Insert a product with its variant and its stock, as FacturaScripts does it."""
     key = dice.choice(PRODUCTS)
     reference = f"R{key}"
     product = {"idproducto": key, "referencia": reference, "descripcion": dice.choice(TEXTS), "observaciones": mark}

@@ -16,7 +16,7 @@ _SECONDS = struct.Struct("d")
 
 
 def set_shift(file: Path, seconds: float) -> None:
-    """For processes that run as for those that start later."""
+    """Set the shift of running and later processes."""
     with file.open("r+b" if file.exists() else "w+b") as opened:
         opened.write(_SECONDS.pack(seconds))
 

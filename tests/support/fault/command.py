@@ -74,7 +74,7 @@ def _run(name: str, options: argparse.Namespace) -> Result:
 
 
 def _report(result: Result) -> None:
-    """To stderr; the folder stays where something is wrong."""
+    """Print the result to stderr; keep the folder of a failed run."""
     verdict = result.verdict
     print(f"{result.route}: {verdict.numbers()} {dict(result.faults)} {result.seconds:.0f} s", file=sys.stderr)
     tally = result.tally

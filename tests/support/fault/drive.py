@@ -40,7 +40,7 @@ class Result:
 
 
 def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
-    """Do the plan.  The folder holds the ledger, what was received and the consumer's log afterwards."""
+    """Run the plan.  Afterwards the folder holds the ledger, the received requests and the consumer's log."""
     began = time.monotonic()
     run = Run(route, plan, keeper, folder)
     with run.prepared():
@@ -59,8 +59,8 @@ def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
 
 
 def _verdict(run: Run) -> Verdict:
-    """Where faults made gaps, the last state of each record must arrive without another change of it; then every row
-    is changed, and arrives with all its columns."""
+    """Return the verdict.  Where faults made gaps, the last state of each record must arrive without another change of
+    it; then every row is changed, and arrives with all its columns."""
     if not run.gaps | run.shapes:
         return run.settled()
     run.restarted()

@@ -64,7 +64,7 @@ def cut(run: Run) -> None:
 
 
 def deaf(run: Run) -> None:
-    """Nothing comes from the database any more, though connections stay; then they break."""
+    """Let nothing more arrive from the database while connections stay; then cut them."""
     _within(run, 0.5)
     run.proxy.deaf.set()
     _within(run, 2)
@@ -127,7 +127,7 @@ def set_clock(run: Run) -> None:
 
 
 def move(run: Run) -> None:
-    """From triggers to the server's log, or back."""
+    """Move from triggers to the server's log, or back."""
     run.kill()
     run.set_capture(run.route.log if run.capture == "triggers" else "triggers")
     run.start()

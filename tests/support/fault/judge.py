@@ -31,10 +31,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What injected faults make legitimate.  ``gaps``: tables whose changes may be missing if the last state arrives by
-    ``read``; ``shapes``: tables whose events may lack a column that was added, or have one that was dropped, up to the
-    version with the number ``until``.  ``revoked``: transactions that need not arrive.  ``renumbered``: the server
-    counts its transactions anew: one token names a transaction of before and one of after, with another timestamp."""
+    """The exceptions that injected faults justify.  ``gaps``: tables whose changes may be missing if the last state
+    arrives by ``read``; ``shapes``: tables whose events may lack a column that was added, or have one that was dropped,
+    up to the version with the number ``until``.  ``revoked``: transactions that need not arrive.  ``renumbered``: the
+    server restarts its count of transactions: one token names a transaction of before and one of after, with another
+    timestamp."""
 
     gaps: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
@@ -218,7 +219,7 @@ class _Court:
         return best
 
     def _same_but_shape(self, delivery: Delivery, place: int) -> bool:
-        """Whether the values of all columns that both have are equal, and the columns differ."""
+        """Return whether the values of all columns that both have are equal, and the columns differ."""
         version = self.versions[place]
         if version.number > self.allowed.until:
             return False
@@ -300,7 +301,8 @@ class _Court:
         self.verdict.note("lost", f"{version.number} {version.transaction}{by} {expected(version)}")
 
     def _shown_later(self, place: int, version: Version) -> bool:
-        """In a table with gaps: the record's last state was shown, or it has none that a re-read could show."""
+        """Return whether, in a table with gaps, the record's last state was shown, or it has none that a re-read could
+        show."""
         record = version.records[-1]
         last = self.chains[record][-1]
         shown = max(self.latest.get(record, -1), self.possible.get(record, -1))

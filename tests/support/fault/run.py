@@ -44,8 +44,8 @@ DDL_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is done.  ``changes``: transactions given to the writers for each fault.  ``faults``: names and weights.
-    ``bulk``: rows of the table that is updated as a whole."""
+    """The extent of a run.  ``changes``: transactions given to the writers for each fault.  ``faults``: names and
+    weights.  ``bulk``: rows of the table that is updated as a whole."""
 
     seed: int
     faults: int
@@ -96,7 +96,7 @@ class Receiver:
 
 
 class Run:
-    """What faults act on."""
+    """A run with all that faults act on."""
 
     def __init__(self, route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> None:
         self.route = route
@@ -167,7 +167,7 @@ class Run:
         return consumer
 
     def _use_postgres_outbox(self, consumer: Consumer, stack: ExitStack) -> None:
-        """In a database of its own on the same server."""
+        """Move the outbox into a database of its own on the same server."""
         database = Database(self.database.server, create_database(self.database.server, erp=False))
         stack.callback(database.close)
         file = consumer.folder / "cdc.toml"
@@ -215,7 +215,7 @@ class Run:
         self.proxy.redirect(database.info.port)
 
     def set_capture(self, capture: str) -> None:
-        """In the configuration; the consumer, which does not run, moves at its next start."""
+        """Set the capture mode in the configuration; the stopped consumer moves at its next start."""
         file = self.consumer.folder / "cdc.toml"
         text = file.read_text(encoding="utf-8")
         file.write_text(text.replace(f'capture = "{self.capture}"', f'capture = "{capture}"'), encoding="utf-8")
@@ -255,7 +255,7 @@ class Run:
             self.writers.touch(table)
 
     def until_repaired(self) -> None:
-        """Until the doctor finds nothing wrong with the source."""
+        """Wait until the doctor finds nothing wrong with the source."""
         if not self.until(lambda: not self._wrong(), REPAIR_SECONDS):
             self.crashes.append(f"not repaired: {self._wrong()}")
 
@@ -267,7 +267,7 @@ class Run:
     # Waiting.
 
     def until(self, done: Callable[[], bool], seconds: float = PROGRESS_SECONDS) -> bool:
-        """Whether it came true in time."""
+        """Return whether the condition became true in time."""
         deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
@@ -280,13 +280,13 @@ class Run:
         return self.until(lambda: log.exists() and words.encode() in log.read_bytes()[start:], seconds)
 
     def until_progress(self) -> None:
-        """Until something more has arrived."""
+        """Wait until something more has arrived."""
         size = self.receiver.size()
         if not self.until(lambda: self.receiver.size() > size):
             self.stuck += 1
 
     def until_caught_up(self) -> None:
-        """Until everything that was written has arrived."""
+        """Wait until everything that was written has arrived."""
         self.start()
         self.writers.work.until_written()
         self._judged = -1
@@ -294,12 +294,12 @@ class Run:
             self.stuck += 1
 
     def _has_everything(self) -> bool:
-        """Whether the receiver has everything; judged where it has more than at the last look."""
+        """Return whether the receiver has everything; judged only when more has arrived since the last call."""
         size, self._judged = self._judged, self.receiver.size()
         return self._judged != size and not self.judged().lost
 
     def until_worked(self, seconds: float) -> None:
-        """Until the consumer has used so much more processor time, or has nothing to do."""
+        """Wait until the consumer has used ``seconds`` more of processor time, or is idle."""
         assert self.consumer.process is not None
         pid = self.consumer.process.pid
         before, used = -1.0, _used(pid)
@@ -337,5 +337,5 @@ class Run:
                 return verdict
 
     def _grown(self, size: int, seconds: float) -> bool:
-        """Whether more has arrived than this, at once or within the time."""
+        """Return whether more than ``size`` has arrived, at once or within the time."""
         return self.until(lambda: self.receiver.size() != size, seconds)

@@ -64,7 +64,8 @@ def alter(run: Run) -> None:
 
 
 def _changes_shape(run: Run, table: str) -> None:
-    """What is allowed of a table from here on: PostgreSQL's triggers record rows whatever their columns are."""
+    """Note that a table's events may differ in shape from here on, except with PostgreSQL's triggers: they record rows
+    with any columns."""
     if run.capture == "triggers" and run.route.flavour == "postgresql":
         return
     run.gaps.add(table)

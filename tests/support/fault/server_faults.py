@@ -96,7 +96,7 @@ def fail_over(run: Run) -> None:
 
 
 def _answers(administration: Database, sql: str) -> bool:
-    """Whether there is a row; the table may not be there yet."""
+    """Return whether there is a row; the table may not exist yet."""
     name = sql.split()[3].partition(".")[0]
     exists = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = 'fault_commits'"
     return bool(administration.execute(exists, [name])) and bool(administration.execute(sql))

@@ -100,7 +100,8 @@ class Session:
         self._require_open()
 
     def _require_open(self) -> None:
-        """After a statement that changes something: PyMySQL reads the status from OK packets only."""
+        """Raise when the transaction has ended; called after a statement that changes something: PyMySQL reads the
+        status from OK packets only."""
         if self._open and not self.connection.server_status & SERVER_STATUS_IN_TRANS:
             self._open = False
             raise EndedInSilence(self.statements)
@@ -130,7 +131,7 @@ class Session:
             self._note(each, rows, self.rows(each.table, where, parameters))
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
-        """Without a look before: one at a row that does not exist would lock a gap."""
+        """Insert a row without reading it before: that would lock a gap."""
         marks = ", ".join(["%s"] * len(row))
         self.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
         key = row[TABLES[table].key]

@@ -45,7 +45,7 @@ class Work:
             self.changed.notify_all()
 
     def take(self) -> bool:
-        """Whether there is a transaction to write; waits for one.  False: there will be none."""
+        """Return whether there is a transaction to write, and wait for one.  False: there will be none."""
         with self.changed:
             self.changed.wait_for(lambda: not self.pauses and (self.left or self.ended))
             if not self.left:
@@ -84,8 +84,8 @@ class Work:
 
 @dataclass
 class Tally:
-    """What the writers met; ``errors`` are those that no application would expect.  ``silent``: of the conflicts,
-    those that the server did not report."""
+    """Counts of the writers; ``errors`` are those that no application would expect.  ``silent``: the conflicts that the
+    server did not report."""
 
     commits: int = 0
     rollbacks: int = 0
@@ -176,7 +176,7 @@ class Writers:
         session.connection.close()
 
     def _session(self) -> Session:
-        """On a new connection, as soon as the server lets us."""
+        """Open a session on a new connection, as soon as the server allows it."""
         deadline = time.monotonic() + ENDURED_SECONDS
         while True:
             try:
@@ -207,7 +207,7 @@ class Writers:
         return session
 
     def _transaction(self, session: Session, dice: random.Random, statements: Statements | None = None) -> bool:
-        """Whether it is done: committed, or rolled back on purpose.  False: to be repeated."""
+        """Return whether the transaction is done: committed, or rolled back on purpose.  False: to be repeated."""
         with self._lock:
             name = f"T{next(self._numbers)}"
         prepared = statements is None and dice.random() < 0.03
@@ -313,7 +313,7 @@ class Writers:
         self.tally.commits += 1
 
     def _settle_prepared(self, name: str, *, commit: bool) -> bool:
-        """Whether the transaction was found prepared; it is ended then."""
+        """End a prepared transaction; return whether it was found."""
         session = self._session()
         try:
             if session.flavour == "postgresql":

@@ -18,7 +18,7 @@ from support.memory_outbox.tables import Delivery, MemoryTables
 
 
 class MemoryLog(MemoryTables):
-    """What reads."""
+    """The queries of the outbox in memory."""
 
     async def deliveries(self, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
         below = None if before is None else place_in_log(self._find(before))

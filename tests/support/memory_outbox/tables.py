@@ -1,4 +1,4 @@
-"""What the outbox in memory keeps, and how its deliveries stand in line."""
+"""The content of the outbox in memory, and the order of its deliveries."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class MemoryTables:
             self._deliver(endpoint_id, event, lane_for(self._endpoints[endpoint_id].order, event), now)
 
     def _deliver(self, endpoint_id: str, event: Event, lane: Record, now: datetime) -> Delivery:
-        """Of an event that is stored."""
+        """Add a delivery of a stored event."""
         number = next(reversed(self._deliveries), 0) + 1
         sequence, payload = self._events[event.id].sequence, self._payloads[event.id]
         delivery = Delivery(number, endpoint_id, event, sequence, payload, lane, created_at=now, due=now)
@@ -166,7 +166,7 @@ def lane_for(order: Order, event: Event) -> Record:
 
 
 def settle(queue: list[Delivery]) -> None:
-    """Of the unfinished in a lane the oldest is pending, unless one is leased; the others wait."""
+    """Make the oldest unfinished delivery of a lane pending, unless one is leased; the others wait."""
     free = [delivery for delivery in queue if delivery.state is not DeliveryState.LEASED]
     for delivery in free:
         delivery.state = DeliveryState.WAITING

@@ -28,7 +28,7 @@ from support.memory_outbox.tables import Delivery, lane_for, settle
 
 
 class MemoryUpkeep(MemoryLog):
-    """What brings deliveries back, and what takes away."""
+    """Retries, replays and retention of the outbox in memory."""
 
     async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
         self._retry(delivery_id, now)

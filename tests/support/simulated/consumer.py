@@ -104,7 +104,7 @@ class Consumer:
     history: History
 
     async def run(self) -> None:
-        """Until the process is stopped."""
+        """Run until the process is stopped."""
         clock, observer = ProcessClock(), Watching(self.history)
         parts = ConsumerParts(self.outbox, Reported(clock), observer, ProcessRole.ALL, print, Supervisor())
         source = JournalSource(SOURCE, self.session, _repair, self.limits, clock)

@@ -201,7 +201,7 @@ class JournalSession:
 
 
 async def _wait(waiting: list[asyncio.Future[None]], seconds: float) -> None:
-    """Until `_wake` is called for these, for so many seconds at most."""
+    """Wait until `_wake` is called for these, for so many seconds at most."""
     loop = asyncio.get_running_loop()
     woken: asyncio.Future[None] = loop.create_future()
     waiting.append(woken)

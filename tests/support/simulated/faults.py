@@ -34,8 +34,8 @@ class Faults:
         _INJECT[fault.kind](self, fault)
 
     def heal(self) -> None:
-        """From now on everything works.  All clocks show the latest time that any has shown, since what was scheduled
-        by it is late, not lost; but for times so far ahead that the product must find out."""
+        """End all faults.  All clocks show the latest time that any has shown, since what was scheduled by it is late,
+        not lost; except for times so far ahead that the product must notice."""
         stage = self.stage
         stage.history.note("healed")
         for service in stage.services():

@@ -1,5 +1,4 @@
-"""What happened in a simulated run, for the judge; and a digest of all of it, which says whether two runs are the same
-one."""
+"""The history of a simulated run, for the judge, and a digest of it, by which two runs are compared."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from cdc.model.change import Position
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one committed transaction did to one record of the ERP.  ``text`` is unique and is in the row's ``nombre``
+    """A change of one record of the ERP by a committed transaction.  ``text`` is unique and is in the row's ``nombre``
     column as the event shows it."""
 
     at: float

@@ -124,7 +124,7 @@ def _reordered(history: History, rules: Rules) -> Iterator[str]:
 
 
 def _ends(history: History) -> dict[tuple[str, str, str, str], float]:
-    """When deliveries were first accepted, or given up, by endpoint and change."""
+    """Return when deliveries were first accepted, or given up, by endpoint and change."""
     found: dict[tuple[str, str, str, str], float] = {}
     for request in history.requests:
         for delivery in request.deliveries:
@@ -135,7 +135,8 @@ def _ends(history: History) -> dict[tuple[str, str, str, str], float]:
 
 
 def _reordered_as_a_whole(history: History, endpoint: str) -> Iterator[str]:
-    """At an endpoint that gets one event at a time, none is sent again once a later one was accepted first."""
+    """Yield violations at an endpoint that gets one event at a time: none is sent again once a later one was accepted
+    first."""
     accepted: dict[str, float] = {}
     first: dict[str, float] = {}
     for request in history.requests:

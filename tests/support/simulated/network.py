@@ -1,4 +1,4 @@
-"""What processes ask of others: requests take time, get lost before or after they were done, and services fail."""
+"""The simulated network: requests take time, get lost before or after they were done, and services fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOWHERE = Context()
 
 @dataclass
 class Service:
-    """How a service does now.  ``refuses``: everything, until then (seconds).  ``loses``: which part of its answers
+    """The health of a service.  ``refuses``: everything, until then (seconds).  ``loses``: the part of its answers that
     does not arrive, until ``loses_until``.  ``slow``: how many times longer everything takes."""
 
     name: str
@@ -37,7 +37,7 @@ class Service:
 
 @dataclass
 class Machine:
-    """What all simulated parts share.  ``die``: kills a process."""
+    """The resources that all simulated parts share.  ``die``: kills a process."""
 
     loop: VirtualLoop
     random: random.Random

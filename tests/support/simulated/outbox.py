@@ -55,7 +55,7 @@ class Disk:
         self._unsynced: list[sqlite3.Connection] = []
 
     def wrote(self, *, durable: bool) -> None:
-        """Called before a transaction: whether it reaches the disk, with all before it."""
+        """Note, before a transaction, whether it reaches the disk, with all before it."""
         if durable:
             self._forget()
         elif self._unsafe and len(self._unsynced) < _UNSYNCED:

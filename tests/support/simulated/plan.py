@@ -1,4 +1,4 @@
-"""What a seed means: processes, endpoints, and the faults that happen while the ERP writes."""
+"""The plan of a seed: processes, endpoints, and the faults that happen while the ERP writes."""
 
 from __future__ import annotations
 

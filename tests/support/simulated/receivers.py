@@ -18,7 +18,7 @@ from support.simulated.network import NOWHERE, Machine, Service
 
 
 class Mood(StrEnum):
-    """What a receiver does with requests.  ``LATE``: it accepts them, and answers after the timeout.  ``LOST``: it
+    """The reaction of a receiver to requests.  ``LATE``: it accepts them, and answers after the timeout.  ``LOST``: it
     accepts them, and the answer is lost.  ``TWICE``: the network gives it each request twice.  ``FLAKY``: another of
     these for each request."""
 

@@ -1,4 +1,4 @@
-"""What a simulated run consists of: hosts, processes that die and are started again, servers, disk and network."""
+"""The parts of a simulated run: hosts, processes that die and are started again, servers, disk and network."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _undelivered(stage: Stage) -> list[DeliveryView]:
 
 
 def _operate(stage: Stage) -> None:
-    """As an operator: enable endpoints, and retry dead letters."""
+    """Enable endpoints and retry dead letters, as an operator does."""
     database = SqliteDatabase(stage.disk.database)
     for endpoint in finished(endpoints.endpoints(database, None)):
         if not endpoint.enabled:
