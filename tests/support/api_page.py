@@ -85,11 +85,13 @@ def _contents() -> Iterator[str]:
         yield f"| [`{each.method} {each.path}`](#{anchor}) | {each.scope} | {each.summary} |"
 
 
-def _operation(each: ApiOperation, told: Mapping[str, Any]) -> Iterator[str]:
+def _operation(each: ApiOperation, described: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n### {each.method} {PREFIX}{each.path}\n"
     yield f"{each.summary} {each.description}".strip() + f" Scope: `{each.scope}`.\n"
     rows = [
-        (one["name"], one["schema"], one.get("description", "")) for one in told["parameters"] if one["in"] == "query"
+        (one["name"], one["schema"], one.get("description", ""))
+        for one in described["parameters"]
+        if one["in"] == "query"
     ]
     if rows:
         yield from _table("parameter", rows, ())
@@ -117,11 +119,11 @@ def _object(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
 def _table(title: str, rows: Iterable[tuple[str, Mapping[str, Any], str]], required: Iterable[str]) -> Iterator[str]:
     yield f"| {title} | type | |\n| --- | --- | --- |"
     for name, schema, description in rows:
-        told = " ".join(description.split()).replace("|", "\\|")
+        text = " ".join(description.split()).replace("|", "\\|")
         default = schema.get("default")
         known = f" Default: `{default}`." if default not in (None, "", []) else ""
         mark = " *" if title == "key" and name in required else ""
-        yield f"| `{name}`{mark} | {_kind(schema)} | {told}{known} |"
+        yield f"| `{name}`{mark} | {_kind(schema)} | {text}{known} |"
     yield ""
 
 

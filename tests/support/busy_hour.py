@@ -164,15 +164,15 @@ class _Hour:
         took = self._random.gammavariate(3, 0.03)
         if delivery.endpoint_id != BOOKS or number not in _DOWN:
             return outcome(delivery, status=204, started_at=now, duration=took, answer="")
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "status": 503,
             "error": "The endpoint answered 503 Service Unavailable.",
             "answer": "Mantenimiento",
         }
         if delivery.attempt > len(_RETRIES):
-            return outcome(delivery, DeliveryState.DEAD, started_at=now, duration=took, **told)
+            return outcome(delivery, DeliveryState.DEAD, started_at=now, duration=took, **facts)
         due = now + timedelta(seconds=_RETRIES[delivery.attempt - 1])
-        return outcome(delivery, DeliveryState.PENDING, due, started_at=now, duration=took, **told)
+        return outcome(delivery, DeliveryState.PENDING, due, started_at=now, duration=took, **facts)
 
 
 def _finished(outcomes: Sequence[Outcome], leased: Sequence[LeasedDelivery]) -> list[Finished]:

@@ -1,6 +1,6 @@
 """Trace of the files of ``cdc/`` that one changed row passes from the journal to the POST.
 
-PYTHONPATH=tests python -m support.change_trace
+    PYTHONPATH=tests python -m support.change_trace
 
 Relay and dispatch of `cdc run` in one process, on a PostgreSQL of its own with triggers and an outbox in SQLite.  From
 the row's change until its request is complete at the receiver, `sys.setprofile` notes each function of ``cdc/`` that is

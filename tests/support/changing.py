@@ -1,5 +1,5 @@
-"""Writers that insert, change, delete and rename the rows of one table, and the check that what was told of each row
-is its history: each event begins where the one before it ended, and the last one is what the table holds."""
+"""Writers that insert, change, delete and rename the rows of one table, and the check that the events of each row are
+its history: each begins where the one before it ended, and the last one is what the table holds."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def _statements(rows: int, dice: random.Random) -> Iterator[tuple[str, list[Any]
 
 @dataclass
 class Histories:
-    """``state``: of each record what was told last; None: that it is gone.  ``existing``: how often a row that was
-    there before was told of."""
+    """Histories of records.  ``state``: the last one emitted; None: the record is deleted.  ``existing``: how often an
+    existing row was emitted."""
 
     state: dict[int, Mapping[str, Any] | None] = field(default_factory=dict)
     existing: dict[int, int] = field(default_factory=dict)
@@ -129,12 +129,12 @@ class Histories:
         assert self.state.get(record, before) == before, f"{self.state[record]} then {payload}"
 
     def check(self, database: Database, rows: int) -> None:
-        """``rows``: those that were there before."""
+        """Compare with the table.  ``rows``: the number that existed before."""
         there = {number: {"id": number, "valor": valor, "nota": nota} for number, valor, nota in _all(database)}
-        told = {record: data for record, data in self.state.items() if data is not None}
-        missing = [number for number in range(rows) if number in there and number not in told]
-        assert not missing, f"{len(missing)} rows were told of by no event, such as {missing[:5]}"
-        assert told == {number: row for number, row in there.items() if number in told}
+        known = {record: data for record, data in self.state.items() if data is not None}
+        missing = [number for number in range(rows) if number in there and number not in known]
+        assert not missing, f"{len(missing)} rows have no event, such as {missing[:5]}"
+        assert known == {number: row for number, row in there.items() if number in known}
         assert max(self.existing.values()) == 1
 
 

@@ -17,7 +17,7 @@ Values = st.SearchStrategy[Any]
 
 @dataclass(frozen=True, slots=True)
 class ColumnKind:
-    """``sql``: the type.  ``values``: parameters.  ``place``: what the parameter stands in, in an INSERT."""
+    """``sql``: the type.  ``values``: parameters.  ``place``: the expression around the parameter, in an INSERT."""
 
     sql: str
     values: Values

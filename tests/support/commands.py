@@ -87,10 +87,10 @@ def start_command(
     """``arguments``: without the program's name.  What it says is appended to the files."""
     context = _context()
     command = _Command(tuple(arguments), str(Path.cwd()), dict(environment), stdout, stderr)
-    ended, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(command, tell), daemon=True)
+    ended, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(command, sender), daemon=True)
     process.start()
-    tell.close()
+    sender.close()
     return Forked(process, ended)
 
 
@@ -126,7 +126,7 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _run(command: _Command, tell: Connection) -> None:
+def _run(command: _Command, sender: Connection) -> None:
     """Run the command in the forked process."""
     os.chdir(command.folder)
     os.environ.clear()
@@ -148,4 +148,4 @@ def _run(command: _Command, tell: Connection) -> None:
     except SystemExit as ended:
         code = ended.code
     sys.stdout.flush()
-    tell.send(code)
+    sender.send(code)

@@ -118,13 +118,13 @@ class Consumer:
         return done
 
     async def call(self, *arguments: str, expect: int = 0) -> str:
-        """`run`, while a receiver in this process goes on answering."""
+        """`run`, while a receiver in this process continues to answer."""
         return await asyncio.to_thread(lambda: self.run(*arguments, expect=expect))
 
     async def deliveries(self, *options: str) -> list[dict[str, Any]]:
         """Newest first."""
-        told = await self.call("delivery", "list", "--json", "--limit", "10000", *options)
-        return list(json.loads(told)["deliveries"])
+        listed = await self.call("delivery", "list", "--json", "--limit", "10000", *options)
+        return list(json.loads(listed)["deliveries"])
 
     def add_endpoint(self, url: str, events: str = "*,*.read", *options: str) -> dict[str, Any]:
         """Add an endpoint; return the command's answer, with id and secret."""
@@ -172,7 +172,7 @@ class Consumer:
         return code
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """`end`, while a receiver in this process goes on answering."""
+        """`end`, while a receiver in this process continues to answer."""
         return await asyncio.to_thread(self.end, number)
 
     @asynccontextmanager
@@ -204,7 +204,7 @@ class Consumer:
                     if len(found) >= times:
                         return found[times - 1]
                     assert self.process is None or self.process.poll() is None, self.log.read_text()
-                    await asyncio.sleep(0.02)  # a file tells nobody that it grew
+                    await asyncio.sleep(0.02)  # polled: a file sends no notice when it grows
         except TimeoutError:
             raise AssertionError(f"{message!r} was not logged:\n{self.log.read_text()}") from None
 
@@ -237,8 +237,8 @@ class Inbox:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
-            told = "\n".join(f"{each.answered} {each.body[:200]!r}" for each in self.received[-10:])
-            raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{told}") from None
+            last = "\n".join(f"{each.answered} {each.body[:200]!r}" for each in self.received[-10:])
+            raise AssertionError(f"Not enough arrived: {len(self.received)} requests, the last are\n{last}") from None
 
     async def until_event(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until an event that is ``wanted`` has arrived, also before those of other records."""

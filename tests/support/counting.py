@@ -66,7 +66,7 @@ def configured(database: Database, folder: Path, more: str = "") -> Consumer:
 
 
 async def begin(database: Database, consumer: Consumer, inbox: Inbox) -> None:
-    """A first change arrives: from here on, wherever the consumer stands is stored."""
+    """Let a first change arrive: from here on, the consumer's position is stored."""
     async with consumer.running():
         database.execute("UPDATE contadores SET valor = valor + 1 WHERE id = 0")
         await inbox.until_count(1)
@@ -123,7 +123,7 @@ def _connected(database: Database) -> Any:
         try:
             return database.connect()
         except LOST_CONNECTION:
-            threading.Event().wait(0.05)  # it is down: nothing tells when it is up again
+            threading.Event().wait(0.05)  # it is down: nothing announces its return
 
 
 def _transaction(connection: Any, count: int, dice: random.Random) -> None:

@@ -43,24 +43,24 @@ class Health:
         self, enough: Callable[[int, dict[str, Any]], bool], seconds: float = HANG_SECONDS
     ) -> dict[str, Any]:
         """Ask repeatedly, as a monitor does, until the answer is ``enough``; return it."""
-        told: Any = None
+        answer: Any = None
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
-                        status, told = await self.ready()
-                        if enough(status, told):
-                            return dict(told)
+                        status, answer = await self.ready()
+                        if enough(status, answer):
+                            return dict(answer)
                     except aiohttp.ClientConnectionError as error:  # it has not begun to serve
-                        told = error
+                        answer = error
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise AssertionError(f"Not within {seconds} s; at last: {told}") from None
+            raise AssertionError(f"Not within {seconds} s; at last: {answer}") from None
 
     async def until_metrics(self, enough: Callable[[Metrics], bool], seconds: float = HANG_SECONDS) -> Metrics:
         """Return the metrics once they are ``enough``: a receiver knows of its request before it is counted."""
         async with asyncio.timeout(seconds):
-            while not enough(metrics := await self.metrics()):  # noqa: ASYNC110 - asked again, as whoever watches does
+            while not enough(metrics := await self.metrics()):  # noqa: ASYNC110 - asked again, as monitors do
                 await asyncio.sleep(0.05)
         return metrics
 
@@ -73,5 +73,5 @@ class Health:
         return found
 
 
-def is_ready(status: int, told: dict[str, Any]) -> bool:
-    return status == 200 and told["ready"] is True and told["reasons"] == []
+def is_ready(status: int, answer: dict[str, Any]) -> bool:
+    return status == 200 and answer["ready"] is True and answer["reasons"] == []

@@ -51,7 +51,7 @@ async def receiver(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> A
 
 @asynccontextmanager
 async def refusing() -> AsyncIterator[int]:
-    """A port that nobody listens on, and that nobody else gets meanwhile."""
+    """Reserve a port that nobody listens on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]

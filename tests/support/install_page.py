@@ -35,9 +35,9 @@ _PATTERNS = (
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),
 )
-#: Commands that go on beside the others, and what they say when they are ready for those.
+#: Commands that run beside the others, and their output when they are ready for those.
 _READY = {"listen": b"Listening on", "run": b"reading"}
-_TOLD = ("dispatching", "serving the page", "Nobody can sign in", "reading", "delivered ")
+_FIRST_LINES = ("dispatching", "serving the page", "Nobody can sign in", "reading", "delivered ")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Stand:
         text = text.replace("/etc/systemd/system", str(self.folder / "system"))
         for page, real in self.ports.items():
             text = text.replace(f":{page}", f":{real}").replace(f"--port {page}", f"--port {real}")
-        for told, known in self.known.items():
-            text = text.replace(told, known)
+        for shown, known in self.known.items():
+            text = text.replace(shown, known)
         return text
 
     def on_the_page(self, text: str) -> str:
@@ -161,7 +161,7 @@ async def _until_ready(process: asyncio.subprocess.Process, mark: bytes) -> byte
 def _in_order(lines: list[str]) -> list[str]:
     """Return the first lines of `cdc run`, whose parts start concurrently, in a fixed order and without those of its
     end."""
-    begun = [(place, line) for line in lines for place, mark in enumerate(_TOLD) if mark in line]
+    begun = [(place, line) for line in lines for place, mark in enumerate(_FIRST_LINES) if mark in line]
     return [line for _, line in sorted(begun, key=lambda each: each[0])]
 
 

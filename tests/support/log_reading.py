@@ -24,7 +24,7 @@ _POST_HEADER = 8
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A transaction (``what``: table, kind, and images with what stands before them), a statement or a reason.  The
+    """A transaction (``what``: table, kind, and images with the bytes before them), a statement or a reason.  The
     same whenever it is read; ``position`` is not compared."""
 
     token: str

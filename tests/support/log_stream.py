@@ -65,7 +65,7 @@ class LogStream:
         made_up: bool = False,
         log_pos: int | None = None,
     ) -> None:
-        """``made_up``: it stands in no file."""
+        """Add an event.  ``made_up``: it is in no file."""
         data = self.raw_event(kind, body, time=time, flags=flags, made_up=made_up, log_pos=log_pos)
         if not made_up:
             self.offset += len(data)

@@ -24,7 +24,7 @@ from support.database import Database
 from support.pipeline import More, Pipeline, opened
 from support.waiting import HANG_SECONDS
 
-#: How far we are is told at once, and nothing waits long.
+#: The position is reported at once, and nothing waits long.
 EAGER = SlotLimits(progress=0, idle=0.2)
 
 

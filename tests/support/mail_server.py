@@ -71,8 +71,7 @@ class Mailbox:
 async def mail_server(
     mailbox: Mailbox, *, tls: ssl.SSLContext | None = None, at_once: bool = False, login: bool = False
 ) -> AsyncIterator[int]:
-    """Run a mail server; yield its port.  ``tls``: by STARTTLS, or ``at_once``.  ``login``: the password is `PASSWORD`.
-    """
+    """Run a mail server; yield its port.  ``tls``: by STARTTLS, or ``at_once``.  ``login``: with `PASSWORD`."""
     loop = asyncio.get_running_loop()
     connections: list[SMTP] = []
 

@@ -88,8 +88,8 @@ class Answered:
     @staticmethod
     async def of(answer: ClientResponse) -> Answered:
         kind = answer.content_type
-        told = await answer.json(content_type=kind) if kind.endswith("json") and answer.method != "HEAD" else None
-        return Answered(answer.status, answer.headers, told, await answer.text())
+        body = await answer.json(content_type=kind) if kind.endswith("json") and answer.method != "HEAD" else None
+        return Answered(answer.status, answer.headers, body, await answer.text())
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A clock that stands still until the test moves it."""
+"""A clock that does not run until the test moves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ManualClock:
         self._step += timedelta(seconds=seconds)
 
     def advance(self, seconds: float) -> None:
-        """Move on, and wake whoever waited for a time that has come."""
+        """Move the clock, and wake tasks whose time has come."""
         self._now += timedelta(seconds=seconds)
         for deadline, timer in self._timers:
             if deadline <= self._now and not timer.done():

@@ -1,6 +1,6 @@
 """The texts of the page: those that code and templates use, and the catalogues that translate them.
 
-PYTHONPATH=tests python -m support.messages     writes each cdc/pages/locale/*.po anew; what is new is empty
+PYTHONPATH=tests python -m support.messages     writes each cdc/pages/locale/*.po again; what is new is empty
 """
 
 from __future__ import annotations

@@ -46,8 +46,7 @@ def parts(line: str) -> Counter[str]:
 
 
 def without_cascades(lines: Sequence[str]) -> list[str]:
-    """The transactions that are left, of those on these lines, where what foreign keys change by themselves is not
-    seen: it stands behind ``[cascade]``."""
+    """Return the transactions on these lines without the changes by foreign keys, which follow ``[cascade]``."""
     seen = [line.partition("[cascade]")[0].strip(" ;") for line in lines]
     return [line for line in seen if line]
 

@@ -1,4 +1,4 @@
-"""The service manager's side of sd_notify: a datagram socket that remembers what it is told."""
+"""The service manager's side of sd_notify: a datagram socket that remembers its messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NotifySocket:
     async def until(
         self, enough: Callable[[dict[str, str]], bool], seconds: float = HANG_SECONDS
     ) -> list[dict[str, str]]:
-        """Everything told up to the message that is ``enough``."""
+        """Return all messages up to one that is ``enough``."""
         loop = asyncio.get_running_loop()
         found: list[dict[str, str]] = []
         async with asyncio.timeout(seconds):

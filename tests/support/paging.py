@@ -1,4 +1,4 @@
-"""Pages of a table, as a journal reads them for a backfill or to mend a gap."""
+"""Pages of a table, as a journal reads them for a backfill or to repair a gap."""
 
 from __future__ import annotations
 

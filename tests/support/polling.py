@@ -26,13 +26,12 @@ from cdc.runtime.rest import polled_tables, resource_of
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock
 
-#: What the clock does not tell apart.
+#: Times that the clock does not distinguish.
 _TICK = 1e-5
 
 
 class PassingClock(ManualClock):
-    """A clock on which waiting takes no time, up to ``until`` (of `monotonic`): there it stops, and ``reached`` is set.
-    """
+    """A clock on which waiting takes no time, up to ``until`` (of `monotonic`): there it stops and sets ``reached``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,14 +60,14 @@ class PassingClock(ManualClock):
 
 @dataclass
 class Polling:
-    """Drives one source by hand: maps and stores its batches as the relay does it.  ``told``: the events that the
+    """Drives one source by hand: maps and stores its batches as the relay does it.  ``emitted``: the events that the
     outbox took, in order; ``failures``: what the source raised; ``gaps``: those of its batches."""
 
     source: RestSource
     mapper: Mapper
     store: OutboxStore
     clock: PassingClock
-    told: list[Event] = field(default_factory=list)
+    emitted: list[Event] = field(default_factory=list)
     failures: list[SourceError] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     _batches: AsyncGenerator[Batch] | None = None
@@ -76,7 +75,7 @@ class Polling:
 
     async def run(self, seconds: float) -> list[Event]:
         """Run for so many seconds of its clock, with a restart after failures; return the events of that time."""
-        before, until = len(self.told), self.clock.monotonic() + seconds
+        before, until = len(self.emitted), self.clock.monotonic() + seconds
         while until - self.clock.monotonic() > _TICK:
             self.clock.go_on(until)
             try:
@@ -85,7 +84,7 @@ class Polling:
                 self.failures.append(error)
                 await self.die()
                 self.clock.advance(min(30.0, until - self.clock.monotonic()))
-        return self.told[before:]
+        return self.emitted[before:]
 
     async def _follow(self) -> None:
         """Follow the source until the clock stops."""
@@ -127,7 +126,7 @@ class Polling:
         changed = mapped.states_changed
         await self.store.store(self.source.name, batch.position, mapped.events, changed, now, kept=batch.kept)
         await self.source.acknowledge(batch.position)
-        self.told += mapped.events
+        self.emitted += mapped.events
         self.gaps += batch.gaps
 
     async def die(self) -> None:

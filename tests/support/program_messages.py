@@ -138,7 +138,7 @@ def templates() -> dict[str, Found]:
 
 
 def with_commands() -> set[str]:
-    """The messages that name a command, but for those of checks: these are for whoever has the command line."""
+    """Return the messages that name a command, except those of checks, which are for users of the command line."""
     return {message for message, found in templates().items() if not found.finding and names_command(message)}
 
 

@@ -172,7 +172,7 @@ def write(folder: Path, keeper: KeeperClient) -> None:
     box = SecretBox([KEY])
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "cdc.db"
-        told = asyncio.run(opened(SqliteOutbox(path, box=box), SqliteAccess(path, box=box)))
+        contents = asyncio.run(opened(SqliteOutbox(path, box=box), SqliteAccess(path, box=box)))
         (folder / "outbox.sqlite.sql").write_text(sqlite_dump(path), encoding="utf-8")
     with fresh_database(shared_server(keeper, Spec("postgresql")), erp=False) as database:
         asyncio.run(opened(PostgresOutbox(database.info, box=box), PostgresAccess(database.info, box=box)))
@@ -181,7 +181,7 @@ def write(folder: Path, keeper: KeeperClient) -> None:
         with fresh_database(shared_server(keeper, Spec(flavour)), erp=True) as database:
             script = triggers_script(database).replace(database.name, "@DATABASE@")
             (folder / f"triggers.{flavour}.sql.gz").write_bytes(gzip.compress(script.encode(), mtime=0))
-    (folder / "told.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (folder / "told.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> int:

@@ -259,7 +259,7 @@ class MySQLProcess(_Process):
         folder.mkdir()
         self.user = ["--user=root"] if os.geteuid() == 0 else []
         copy_folder(self._initialised(), self.data)
-        # it holds the uuid that tells a MySQL server from others: each makes its own
+        # it holds the uuid that distinguishes a MySQL server from others: each makes its own
         (self.data / "auto.cnf").unlink(missing_ok=True)
         grant = f"GRANT ALL ON *.* TO '{OWNER}'@'%' WITH GRANT OPTION"
         statements = [f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'", grant]
@@ -330,7 +330,7 @@ class PostgresProcess(_Process):
         run_program(["mv", self.data, data])
 
     def _identify(self) -> None:
-        """Give the copy the number that tells a server from others, which begins its control file.  `pg_resetwal` takes
+        """Give the copy a server number of its own, which begins its control file.  `pg_resetwal` takes
         what is there in spite of the checksum, and writes both again."""
         control = self.data / "global" / "pg_control"
         with control.open("r+b") as file:

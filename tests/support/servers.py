@@ -41,7 +41,7 @@ class KeeperProcess:
 
     def end(self) -> None:
         """Close its standard input and wait until every server is gone."""
-        with suppress(BrokenPipeError):  # it has ended already; its exit code tells
+        with suppress(BrokenPipeError):  # it has ended already; its exit code is read
             self._process.communicate(timeout=END_SECONDS)
         if self._process.returncode != 0:
             message = f"The keeper of test servers ended with {self._process.returncode}; its message stands above."

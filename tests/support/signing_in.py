@@ -1,4 +1,4 @@
-"""A sign-in service on a store in memory, with a clock that stands still and quick hashes."""
+"""A sign-in service on a store in memory, with a clock that does not run and quick hashes."""
 
 from __future__ import annotations
 

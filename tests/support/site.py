@@ -53,7 +53,7 @@ def _installed(database: Database, folder: Path) -> Consumer:
 async def _link(consumer: Consumer) -> str:
     async with asyncio.timeout(HANG_SECONDS):
         while (found := _LINK.search(consumer.said.read_text())) is None:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.02)  # a file tells nobody that it grew
+            await asyncio.sleep(0.02)  # polled: a file sends no notice when it grows
         return found[0]
 
 

@@ -49,13 +49,13 @@ def snippet(title: str) -> str:
 
 def judged(language: Language, cases: Sequence[Case], folder: Path) -> list[bool]:
     """Return the snippet's verdict on each case."""
-    told = [
+    requests = [
         {"secret": case.secret, "headers": dict(case.headers), "body": base64.b64encode(case.body).decode()}
         for case in cases
     ]
     command = language.command(snippet(language.title), folder)
     done = subprocess.run(
-        command, cwd=folder, input=json.dumps(told), capture_output=True, text=True, timeout=240, check=False
+        command, cwd=folder, input=json.dumps(requests), capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.split()]

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import cdc
 
 ROOT: Final = Path(cdc.__file__).parent
-#: Stands for a value that only a running program knows.
+#: A value that only a running program knows.
 VALUE: Final = "\0"
 #: Alternatives of one text; a text with more is too clever.
 _MOST: Final = 100

@@ -69,12 +69,12 @@ def postgres_seen(seen: SeenStatements, planner: psycopg.Connection[Any] | None 
     execute = AsyncConnection.execute
 
     async def watched(self: Any, text: bytes, parameters: Any = None, **more: Any) -> Any:
-        told = text.decode()
-        seen.texts.append(told)
-        if planner is not None and seen.wants_plan(told):
+        sql = text.decode()
+        seen.texts.append(sql)
+        if planner is not None and seen.wants_plan(sql):
             row = planner.execute(b"EXPLAIN (FORMAT JSON) " + text, parameters, prepare=False).fetchone()
             assert row is not None
-            seen.plans[told] = list(plan_steps(row[0][0]["Plan"]))
+            seen.plans[sql] = list(plan_steps(row[0][0]["Plan"]))
         return await execute(self, text, parameters, **more)
 
     with patch.object(AsyncConnection, "execute", watched):

@@ -1,4 +1,4 @@
-"""A TCP proxy before a MariaDB or MySQL server that cuts the log's stream where it is told to, or goes deaf."""
+"""A TCP proxy before a MariaDB or MySQL server that cuts the log's stream at a given place, or goes deaf."""
 
 from __future__ import annotations
 

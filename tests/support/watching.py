@@ -82,8 +82,7 @@ class Watch:
         self.answer()
 
     def pass_time(self, seconds: float, *, ahead: float = 0.0) -> None:
-        """Let time pass while outbox and probe answer every five seconds; ``ahead``: of the probe at first, it grows.
-        """
+        """Let time pass; outbox and probe answer every five seconds.  ``ahead``: of the probe at first, it grows."""
         for second in range(5, int(seconds) + 1, 5):
             self.clock.advance(5)
             self.queue()

@@ -212,7 +212,7 @@ class Run:
             process.stdin.flush()
 
     def _wait(self, seconds: float) -> None:
-        """Raises when the process ends meanwhile."""
+        """Wait; raise when the process ends in that time."""
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

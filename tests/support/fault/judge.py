@@ -103,7 +103,7 @@ def content(table: str, operation: str, key: Any, data: Row, previous: Row | Non
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """Whole doubles as integers: JSON does not tell 121.0 from 121."""
+    """Return whole doubles as integers: JSON does not distinguish 121.0 from 121."""
     return {
         name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in row.items()
     }

@@ -79,7 +79,7 @@ def swap(run: Run) -> None:
     like = "(LIKE {} INCLUDING ALL)" if run.route.flavour == "postgresql" else "LIKE {}"
     run.gaps.add(ITEMS)
     if run.route.flavour != "postgresql":
-        # servers tell the creation time, by which a swap is noticed at once, in whole seconds; else within a minute
+        # servers give the creation time, by which a swap is noticed at once, in whole seconds; else within a minute
         age = f"SELECT TIMESTAMPDIFF(SECOND, CREATE_TIME, NOW()) FROM information_schema.TABLES {_ITEMS_THERE}"
         run.until(lambda: run.database.execute(age) > [(0,)])
     with run.writers.work.paused():

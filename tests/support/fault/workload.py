@@ -184,7 +184,7 @@ class Writers:
             except DRIVER_ERRORS as error:
                 if not is_lost(error) or time.monotonic() > deadline:
                     raise
-                threading.Event().wait(PAUSE_SECONDS)  # it is down: nothing tells when it is up again
+                threading.Event().wait(PAUSE_SECONDS)  # it is down: nothing announces its return
 
     def _write(self, number: int, dice: random.Random) -> None:
         session = self._session()

@@ -1,4 +1,4 @@
-"""Replays that go on by themselves, in the outbox in memory."""
+"""Replays that run by themselves, in the outbox in memory."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Erp:
             if before is not None and choice.random() < 0.15:
                 operation, after = Operation.DELETE, None
             rows.append(self._row(token, operation, name, before, after))
-            if after is not None and choice.random() < 0.15:  # once more: one event tells of both
+            if after is not None and choice.random() < 0.15:  # once more: one event covers both
                 again = {"codcliente": name, "nombre": f"v{next(self._texts)}"}
                 rows.append(self._row(token, Operation.UPDATE, name, after, again))
                 after = again

@@ -52,7 +52,7 @@ def judge(history: History, rules: Rules) -> list[str]:
     ]
 
 
-def _told(delivery: Delivery) -> tuple[str, str, str]:
+def _event(delivery: Delivery) -> tuple[str, str, str]:
     return delivery.record, delivery.event, delivery.text
 
 
@@ -65,16 +65,16 @@ def _invented(history: History) -> Iterator[str]:
     committed = {_name(change): change.at for change in history.changes}
     for request in history.requests:
         for delivery in request.deliveries:
-            at = committed.get(_told(delivery))
+            at = committed.get(_event(delivery))
             if at is None:
-                yield f"invented: request {request.number} tells {_told(delivery)}"
+                yield f"invented: request {request.number} tells {_event(delivery)}"
             elif request.sent < at:
-                yield f"invented: request {request.number} tells {_told(delivery)} before its commit"
+                yield f"invented: request {request.number} tells {_event(delivery)} before its commit"
 
 
 def _lost(history: History, rules: Rules) -> Iterator[str]:
     accepted = {
-        (request.endpoint, *_told(delivery))
+        (request.endpoint, *_event(delivery))
         for request in history.requests
         if request.accepted
         for delivery in request.deliveries
@@ -91,11 +91,11 @@ def _doubled(history: History) -> Iterator[str]:
     changes: dict[str, tuple[str, str, str]] = {}
     for request in history.requests:
         for delivery in request.deliveries:
-            told = _told(delivery)
-            if ids.setdefault(told, delivery.id) != delivery.id:
-                yield f"doubled: {told} has the ids {ids[told]} and {delivery.id} (request {request.number})"
-            if changes.setdefault(delivery.id, told) != told:
-                yield f"doubled: the id {delivery.id} is of {changes[delivery.id]} and of {told}"
+            event = _event(delivery)
+            if ids.setdefault(event, delivery.id) != delivery.id:
+                yield f"doubled: {event} has the ids {ids[event]} and {delivery.id} (request {request.number})"
+            if changes.setdefault(delivery.id, event) != event:
+                yield f"doubled: the id {delivery.id} is of {changes[delivery.id]} and of {event}"
         if len(request.deliveries) == 1 and request.webhook_id not in (request.deliveries[0].id, _of_batch(request)):
             yield f"doubled: request {request.number} has the id {request.webhook_id} in its head"
 
@@ -113,11 +113,11 @@ def _reordered(history: History, rules: Rules) -> Iterator[str]:
         earlier[_name(change)] = list(by_record[change.record])
         by_record[change.record].append(_name(change))
     for request in history.requests:
-        together = {_told(delivery) for delivery in request.deliveries}
-        for told in sorted(together):
-            for before in earlier.get(told, ()):
+        together = {_event(delivery) for delivery in request.deliveries}
+        for event in sorted(together):
+            for before in earlier.get(event, ()):
                 if before not in together and ends.get((request.endpoint, *before), inf) > request.sent:
-                    sent = f"{told} (request {request.number})"
+                    sent = f"{event} (request {request.number})"
                     yield f"reordered: {request.endpoint} is sent {sent} before {before}"
     for endpoint in rules.whole:
         yield from _reordered_as_a_whole(history, endpoint)
@@ -128,7 +128,7 @@ def _ends(history: History) -> dict[tuple[str, str, str, str], float]:
     found: dict[tuple[str, str, str, str], float] = {}
     for request in history.requests:
         for delivery in request.deliveries:
-            key = (request.endpoint, *_told(delivery))
+            key = (request.endpoint, *_event(delivery))
             given_up = history.dead.get((request.endpoint, delivery.id), inf)
             found[key] = min(found.get(key, inf), given_up, *request.accepted)
     return found
@@ -173,7 +173,7 @@ def _again(history: History, rules: Rules) -> Iterator[str]:
         for delivery in request.deliveries:
             at = history.delivered.get((request.endpoint, delivery.id))
             if at is not None and request.sent > at:
-                yield f"again: request {request.number} tells {_told(delivery)}, recorded as delivered at {at:.3f} s"
+                yield f"again: request {request.number} tells {_event(delivery)}, recorded as delivered at {at:.3f} s"
 
 
 def _early(history: History, rules: Rules) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Process:
         return self._paused
 
     def pause(self) -> None:
-        """Run nothing of it until `resume`; what becomes due meanwhile runs then."""
+        """Run nothing of it until `resume`; what becomes due until then runs then."""
         self._paused = True
 
     def hold(self, handle: asyncio.Handle) -> None:

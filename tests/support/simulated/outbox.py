@@ -37,7 +37,7 @@ def full() -> OutboxError:
 
 
 class Disk:
-    """``dispatcher``: the process that has the lock of whoever dispatches."""
+    """The simulated disk.  ``dispatcher``: the process that has the dispatcher's lock."""
 
     _empty: sqlite3.Connection | None = None
 

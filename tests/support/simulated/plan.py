@@ -121,7 +121,7 @@ def plan_of(seed: int) -> Plan:
     shared = choice.random() < 0.6
     processes = choice.choice((2, 2, 3) if shared else (1, 2))
     kinds = [kind for kind in _WEIGHTS if kind is not (Kind.POWER if shared else Kind.ANSWERS)]
-    some = choice.sample(kinds, choice.randint(1, len(kinds)))  # a few kinds at a time tell more of each
+    some = choice.sample(kinds, choice.randint(1, len(kinds)))  # a few kinds at a time test each more
     weights = [_WEIGHTS[kind] for kind in some]
     hooks = tuple(_hook(choice, number) for number in range(choice.choice((1, 1, 2))))
     chosen = choice.choices(some, weights, k=choice.randint(0, 10)) + [Kind.RECEIVER] * choice.choice((0, 1, 4))

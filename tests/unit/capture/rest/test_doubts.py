@@ -33,7 +33,7 @@ async def polled(api: Api, request: pytest.FixtureRequest) -> AsyncIterator[Poll
     source = polling(api, MemoryOutbox(), PassingClock(), TABLES, page_size=request.param)
     async with alive(source):
         await source.run(60)
-        assert source.told == []
+        assert source.emitted == []
         yield source
 
 

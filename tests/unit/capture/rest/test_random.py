@@ -79,7 +79,7 @@ class Histories(RuleBasedStateMachine):
         for code in customers:
             self._write("clientes", code, "there")
         self.run(self.polling.run(SLACK))
-        assert not self.polling.told
+        assert not self.polling.emitted
         self.mirror = {table: {key: dict(row) for key, row in self.api.data[table].items()} for table in TABLES}
 
     def _write(self, table: str, key: Any, text: str | None) -> None:
@@ -181,7 +181,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def each_event_follows_from_those_before(self) -> None:
-        for event in self.polling.told[self.mirrored :]:
+        for event in self.polling.emitted[self.mirrored :]:
             table, what = event.table, event.name.rpartition(".")[2]
             (key,) = event.key.values()
             rows = self.mirror[table]
@@ -201,8 +201,8 @@ class Histories(RuleBasedStateMachine):
                 del rows[key]
             else:
                 rows[key] = dict(event.data)
-        self.mirrored = len(self.polling.told)
-        assert len({event.id for event in self.polling.told}) == len(self.polling.told)
+        self.mirrored = len(self.polling.emitted)
+        assert len({event.id for event in self.polling.emitted}) == len(self.polling.emitted)
 
     @invariant()
     def the_api_is_not_asked_too_often_nor_wrongly(self) -> None:

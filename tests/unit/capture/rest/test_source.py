@@ -78,7 +78,7 @@ async def test_rows_that_are_there_may_be_told(api: Api) -> None:
     polled = polls(filled(api), existing="read", page_size=7)
     async with alive(polled):
         assert sorted(set(names(await polled.run(60)))) == ["customer.read", "invoice.read"]
-        assert len(polled.told) == 31
+        assert len(polled.emitted) == 31
         assert await polled.run(2 * ROUND) == []
 
 
@@ -123,7 +123,7 @@ async def test_what_was_not_stored_is_told_again_and_what_was_is_not(api: Api) -
             await polled.die()
         await polled.run(2 * ROUND)
     assert lost.transactions
-    assert sorted(event.key["idfactura"] for event in polled.told) == list(range(1, 31))
+    assert sorted(event.key["idfactura"] for event in polled.emitted) == list(range(1, 31))
 
 
 async def _next_told(polled: Polling, *, stored: bool) -> Batch:
@@ -141,7 +141,7 @@ async def test_the_same_change_of_a_row_again_is_another_event(api: Api) -> None
             api.put("facturascli", {"idfactura": 1, "total": total})
             await polled.run(ROUND)
             await polled.die()
-    assert len({event.id for event in polled.told}) == len(polled.told) == 6
+    assert len({event.id for event in polled.emitted}) == len(polled.emitted) == 6
 
 
 @pytest.mark.parametrize("page_size", [7, 500])
@@ -257,5 +257,5 @@ async def test_a_key_that_the_database_orders_otherwise_is_told_of(api: Api) -> 
         await polled.run(60)
         api.without_filters = True
         await polled.run(ROUND)
-        assert polled.told == []
+        assert polled.emitted == []
         assert any(isinstance(error, SourceError) for error in polled.failures)
