@@ -1,6 +1,6 @@
 """Notifies operators of stalled sources, once a stall, of their recovery, and of failed components.
 
-The outbox remembers what was told: a process that is started anew, or takes over as a standby, goes on from there.
+The outbox remembers the announcements: a process that restarts, or takes over as a standby, continues from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cdc.outbox.base import LogStore
 from cdc.web.health import HealthLimits, Stall, failed_components, stalls
 from cdc.web.monitor import INTERVAL, Monitor
 
-#: What was told is looked for among so many of the newest events: while a source stands still, few come.
+#: Announcements are searched among so many of the newest events: while a source is stalled, few come.
 LOOKED_BACK: Final = 20_000
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Alarm:
         self._store = store
         self._clock = clock
         self._announced = announced
-        self._told: dict[str, datetime | None] = {}  # source → since when, of the stall that was told of and lasts
+        self._stalled: dict[str, datetime | None] = {}  # source → start of the announced stall that lasts
         self._announced_failures: dict[str, datetime] = {}  # component → start of the failure announced last
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -49,47 +49,49 @@ class Alarm:
                 log.error("sources not looked at", error=str(error), retry_in=INTERVAL)
 
     async def look(self) -> None:
-        """Once at all sources.  Raises `OutboxError`."""
+        """Check all sources and components once.  Raises `OutboxError`."""
         now = self._clock.now()
         found = stalls(self._monitor, self._bounds, now)
-        for source in self._told.keys() - found.keys():
-            del self._told[source]  # another process reads it now
-        if new := found.keys() - self._told.keys():
-            told = await self._told_before()
-            self._told |= {source: told.get(source) for source in new}
+        for source in self._stalled.keys() - found.keys():
+            del self._stalled[source]  # another process reads it now
+        if new := found.keys() - self._stalled.keys():
+            before = await self._announced_stalls()
+            self._stalled |= {source: before.get(source) for source in new}
         for source, stall in found.items():
-            await self._tell(source, stall, self._told[source], now)
+            await self._report(source, stall, self._stalled[source], now)
         for component, (since, why) in failed_components(self._monitor, now).items():
             if self._announced_failures.get(component) != since:
                 await self._announce(component_failed(component, since, why, now), now)
                 self._announced_failures[component] = since
 
-    async def _tell(self, source: str, stall: Stall | None, told: datetime | None, now: datetime) -> None:
-        if stall is None and told is not None:
-            await self._announce(source_resumed(source, told, now), now)
-            self._told[source] = None
+    async def _report(self, source: str, stall: Stall | None, since: datetime | None, now: datetime) -> None:
+        if stall is None and since is not None:
+            await self._announce(source_resumed(source, since, now), now)
+            self._stalled[source] = None
             log.info("source resumed", source=source)
-        elif stall is not None and told is None and now - stall.since >= self._bounds.stalled:
+        elif stall is not None and since is None and now - stall.since >= self._bounds.stalled:
             await self._announce(source_stalled(source, stall.since, stall.why, now), now)
-            self._told[source] = stall.since
+            self._stalled[source] = stall.since
             log.error("source stalled", source=source, reason=stall.why)
 
     async def _announce(self, event: Event, now: datetime) -> None:
         if (await self._store.announce([event], now)).deliveries:
             self._announced()
 
-    async def _told_before(self) -> dict[str, datetime]:
-        """Source → since when, of the stalls that were told of and last as far as the outbox knows."""
+    async def _announced_stalls(self) -> dict[str, datetime]:
+        """Return source → start, of the announced stalls that last as far as the outbox knows."""
         newest = await self._store.events(1)
         after = max(newest[-1].sequence - LOOKED_BACK, 0) if newest else 0
-        told: dict[str, datetime] = {}
+        lasting: dict[str, datetime] = {}
         stalled, resumed = [
             await self._store.events(LOOKED_BACK, after, name) for name in ("source.stalled", "source.resumed")
         ]
         for event in sorted((*stalled, *resumed), key=lambda event: event.sequence):
             source = event.record.removeprefix("source:")
             if event.name == "source.stalled":
-                told[source] = event.time if event.expunged else datetime.fromisoformat(event.payload["data"]["since"])
+                lasting[source] = (
+                    event.time if event.expunged else datetime.fromisoformat(event.payload["data"]["since"])
+                )
             else:
-                told.pop(source, None)
-        return told
+                lasting.pop(source, None)
+        return lasting

@@ -45,7 +45,7 @@ def stalls(monitor: Monitor, bounds: HealthLimits, now: datetime) -> dict[str, S
     """Return the stalls of the sources that this process reads: None while all is well, else the problem, and since
     when.
 
-    A source that only does not tell whether it keeps up is well as long as it stores."""
+    A source that merely does not report whether it keeps up is well as long as it stores."""
     found: dict[str, Stall | None] = {}
     for name, report in monitor.reported.sources.items():
         if not monitor.standby(name):
@@ -69,8 +69,8 @@ def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
 def hangs(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
     """Return the parts of this process that hang, a sentence each, which a restart would repair.
 
-    Less than `reasons`: a database that is away, a full disk or a slow receiver is not mended by a restart; a source
-    that stands still may be reading one great transaction, which a restart would begin anew."""
+    Less than `reasons`: a database that is away, a full disk or a slow receiver is not repaired by a restart; a source
+    that is stalled may be reading one huge transaction, which a restart would begin again."""
     asked = [("The outbox", monitor.queue.silent_since(), timedelta(seconds=2 * INTERVAL))]
     asked += [
         (f"Source {name}", answers.silent_since(), monitor.asked_twice(name)) for name, answers in monitor.ahead.items()
@@ -86,14 +86,14 @@ def hangs(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
 
 
 def _nothing_is_sent(monitor: Monitor, bounds: HealthLimits, now: datetime) -> bool:
-    """This process dispatches, the outbox does what it asks, and no attempt has ended for longer than one may take."""
+    """Return whether this process dispatches, the outbox works, and no attempt has ended for too long."""
     reported = monitor.reported
     quiet = reported.attempted_at is None or now - reported.attempted_at >= bounds.overdue + bounds.attempt
     return bool(reported.active) and not reported.outbox_failures and quiet
 
 
 def _stores(report: SourceReport, bounds: HealthLimits, now: datetime) -> bool:
-    """It is open, and its position has moved not long ago."""
+    """Return whether a source is open and its position has moved not long ago."""
     moved = report.moved_at or report.since
     return report.open_since is not None and report.failing(now) is None and now - moved < bounds.stalled
 
@@ -131,7 +131,7 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
         why = _told(answers.failure.error) if answers.failure else "its database does not answer."
         since = answers.answered_at
         yield Stall(since, f"Source {name} has not answered since {_since(since, now)}: {why}")
-    elif answers.last is not None and _stands(report, answers.last, bounds, now):
+    elif answers.last is not None and _stalled(report, answers.last, bounds, now):
         since = report.moved_at or report.since
         why = (
             f"Source {name} is stalled: it has stored nothing since {_since(since, now)}, and its database has "
@@ -140,9 +140,9 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
         yield Stall(since, why)
 
 
-def _stands(report: SourceReport, ahead: Backlog, bounds: HealthLimits, now: datetime) -> bool:
-    """Return whether a source stands still.  Any move of the position counts: a consumer that is far behind and at work
-    is not one that stands still."""
+def _stalled(report: SourceReport, ahead: Backlog, bounds: HealthLimits, now: datetime) -> bool:
+    """Return whether a source is stalled.  Any move of the position counts: a consumer that is far behind and at work
+    is not stalled."""
     moved = report.moved_at or report.since
     return now - moved >= bounds.stalled and ahead.seconds >= bounds.stalled.total_seconds()
 
@@ -183,7 +183,7 @@ def overdue(endpoint: str, since: datetime, now: datetime) -> str:
 
 def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: HealthLimits, now: datetime) -> bool:
     """Return whether deliveries are held back, and the time for the next one is not long past.  Where another process
-    dispatches, which tells nothing: whether they may be."""
+    dispatches, which reports nothing: whether they may be."""
     if not monitor.reported.active:
         return endpoint in queue.holdable
     held = monitor.reported.held_back.get(endpoint)

@@ -193,7 +193,7 @@ def _gauge(name: str, text: str, labels: Sequence[str], values: Values) -> Metri
 
 
 def _counter(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
-    """It is served under its name and ``_total``."""
+    """Return a counter, served under its name and ``_total``."""
     family = CounterMetricFamily(name, text, labels=labels)
     for given, value in values:
         family.add_metric(given, float(value))

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Queue:
     """The queues of all endpoints, by id.  ``due_since``: of the longest due delivery.  ``holdable``: those whose
-    deliveries whoever dispatches may hold back: they fail, or have a rate."""
+    deliveries the dispatcher may hold back: they fail, or have a rate."""
 
     counts: Mapping[str, Mapping[DeliveryState, int]]
     enabled: Mapping[str, bool]
@@ -108,7 +108,7 @@ class Monitor:
         return self._watched[source].probe.server if source in self._watched else ""
 
     def asked_twice(self, source: str) -> timedelta:
-        """In so long it is asked twice, however it answers."""
+        """Return the time within which a source is asked twice, however it answers."""
         watched = self._watched.get(source)
         return timedelta(seconds=0 if watched is None else 2 * watched.interval + watched.delay)
 

@@ -19,13 +19,13 @@ from cdc.model.errors import CdcError
 from cdc.model.event import Event
 from cdc.model.observer import Observer, requests
 
-#: Of so long it is told; of less than the other it is not known yet.
+#: The speed is an average of so long; within the second it is not known yet.
 WINDOW: Final = timedelta(seconds=30)
 LEAST: Final = timedelta(seconds=1)
 
 
 class Speed:
-    """Of the one that a source goes on with."""
+    """The speed of the backfill that a source continues."""
 
     def __init__(self) -> None:
         self._job = ""
@@ -39,7 +39,7 @@ class Speed:
         self._forget(now)
 
     def of(self, job: str, now: datetime) -> float | None:
-        """Rows a second; None when nothing of this one was stored lately, or too little to tell."""
+        """Return the rows a second; None when none, or too few, of this one were stored lately."""
         self._forget(now)
         if job != self._job or not self._steps:
             return None
@@ -56,7 +56,7 @@ class Speed:
 
 #: Upper bounds (seconds) in which durations of attempts are counted; what takes longer is counted above the last.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-#: A source that failed counts as mended when it stored something, or has been open for this long.
+#: A source that failed counts as recovered when it stored something, or has been open for this long.
 SETTLED = timedelta(seconds=2)
 
 _OUTCOMES = {
@@ -77,8 +77,8 @@ class ComponentFailure:
 
 @dataclass(slots=True)
 class SourceReport:
-    """``since``: when it was first told of.  ``open_since``: None while it is not open.  ``moved_at``: when its
-    position last changed.  ``changed_at``: the time of the newest change that was stored."""
+    """The state of a source.  ``since``: when it was first reported.  ``open_since``: None while it is not open.
+    ``moved_at``: when its position last changed.  ``changed_at``: the time of the newest change that was stored."""
 
     since: datetime
     open_since: datetime | None = None
@@ -95,7 +95,7 @@ class SourceReport:
     backfill: Speed = field(default_factory=Speed)
 
     def failing(self, now: datetime) -> ComponentFailure | None:
-        """The failure that is not mended yet."""
+        """Return the failure, unless the source has recovered."""
         settled = self.open_since is not None and now - self.open_since >= SETTLED
         return None if settled else self.failure
 
@@ -144,7 +144,7 @@ class Reported(Observer):
         return self.sources.setdefault(name, SourceReport(self._clock.now()))
 
     def follow(self, sources: Collection[str]) -> None:
-        """These are the sources from now on: others are forgotten."""
+        """Take over the list of sources; others are forgotten."""
         now = self._clock.now()
         self.sources = {name: self.sources.get(name) or SourceReport(now) for name in sources}
 

@@ -31,7 +31,7 @@ from cdc.web.monitor import Monitor
 
 #: Connections that the system holds until they are accepted.
 _BACKLOG = 128
-#: Seconds until the next try after a failure: nothing tells when a descriptor is free.
+#: Seconds until the next try after a failure: nothing announces a free descriptor.
 _PAUSE = 1.0
 
 
@@ -102,13 +102,13 @@ def add_health(
     async def ready(_request: web.Request) -> web.Response:
         now = clock.now()
         why = reasons(monitor, bounds, now)
-        told = {
+        report = {
             "ready": not why,
             "reasons": why,
             "sources": {name: state(monitor, name, now) for name in monitor.reported.sources},
             "dispatch": {None: "starting", True: "active", False: "standby"}[monitor.reported.active],
         }
-        return _json(told, NOT_READY if why else 200)
+        return _json(report, NOT_READY if why else 200)
 
     app.router.add_get("/health/live", _live)
     app.router.add_get("/health/ready", ready)
@@ -141,9 +141,9 @@ def _bears(request: web.Request, token: str) -> bool:
     return right and scheme.lower() == "bearer"
 
 
-def _json(told: object, status: int) -> web.Response:
+def _json(value: object, status: int) -> web.Response:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return web.Response(body=orjson.dumps(told) + b"\n", status=status, headers=headers)
+    return web.Response(body=orjson.dumps(value) + b"\n", status=status, headers=headers)
 
 
 async def serve(

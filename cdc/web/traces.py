@@ -60,7 +60,8 @@ class Traces(Observer):
 
     @staticmethod
     def to_collector(endpoint: str, sample: float, clock: Clock) -> Traces:
-        """Over HTTP.  Headers and certificates are those of OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_…)."""
+        """Return traces that are sent over HTTP.  Headers and certificates are those of OpenTelemetry's own variables
+        (OTEL_EXPORTER_OTLP_…)."""
         return Traces(OTLPSpanExporter(endpoint=endpoint, timeout=5), sample, clock)
 
     def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:  # noqa: ARG002 - the protocol's; each has its trace
@@ -131,7 +132,7 @@ class _GivenIds(RandomIdGenerator):
         return self._given[0] if self._given else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
-        """Asked for behind the trace's."""
+        """Return the id, and forget it: the trace's is asked for before."""
         given, self._given = self._given, None
         return given[1] if given else super().generate_span_id()
 
