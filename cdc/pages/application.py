@@ -51,7 +51,7 @@ def application(hosts: Collection[str] = ()) -> web.Application:
 
 
 def add_site(app: web.Application, site: Site) -> None:
-    """After all other routes: what is none of them is a page, or there is nothing."""
+    """Add the pages after all other routes: any other path is a page, or does not exist."""
     every = routes()
     for each in (*every, *_ways_back(every)):
         app.router.add_route(each.method, each.path, _handler(site, each))
@@ -88,7 +88,7 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
             return page.problem(error)
         except CdcError as error:
             return page.problem(error, _status(error))
-        except (web.HTTPException, ConnectionError):  # aiohttp's own refusals; whoever asked is gone
+        except (web.HTTPException, ConnectionError):  # aiohttp's own refusals; the client is gone
             raise
         except Exception:
             log.exception("a page broke off", method=request.method, path=route.path)  # a real path may hold a link

@@ -55,7 +55,7 @@ class Language:
 
     def text(self, message: str, **values: object) -> str:
         """Translated; ``values`` for its ``%(name)s``."""
-        translated = self.translations.ugettext(message) if message else ""  # of nothing it tells its own head
+        translated = self.translations.ugettext(message) if message else ""  # for an empty text it returns its own head
         return translated % values if values else translated
 
     def message(self, text: str) -> str:

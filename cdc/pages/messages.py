@@ -32,7 +32,7 @@ class Template(NamedTuple):
     translated: str
 
     def values(self, text: str) -> list[str] | None:
-        """Return what stands for the values, each of them as short as possible; None where the text is another one.
+        """Return the values in a text, each of them as short as possible; None where the text is another one.
         Linear: nothing is tried twice."""
         first, *middle, last = self.literals
         if not text.startswith(first) or not text.endswith(last) or (self._is_phrase() and text.endswith(".")):

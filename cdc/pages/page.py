@@ -183,7 +183,7 @@ class Page:
         return web.Response(text=text, status=status, content_type="text/html")
 
     def problem(self, error: CdcError | Refused, status: int = HTTPStatus.UNPROCESSABLE_ENTITY) -> web.Response:
-        """A page that says what is wrong and how to mend it."""
+        """Return a page with the problem and how to fix it."""
         if isinstance(error, Refused):
             message = self.language.text(error.message)
             return self.render("problem.html", error.status, message=message, hint="", suggestions=[])

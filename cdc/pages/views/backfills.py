@@ -50,7 +50,7 @@ async def new(page: Page) -> web.StreamResponse:
 
 
 async def look(page: Page) -> web.StreamResponse:
-    """What it would do."""
+    """Show what the backfill would do."""
     given = await _given(page)
     try:
         (planned,) = await page.admin.backfills.plan(given["source"], _asked(page, given))

@@ -107,8 +107,8 @@ async def looked_back_to(page: Page, searched: SearchPage[Any]) -> datetime | No
 
 
 def _again(page: Page, given: Mapping[str, str]) -> str:
-    """Where all that fits is sent again; empty when that cannot be: a replay finds no text, and what is not finished is
-    not sent again."""
+    """Return the link to the replay of everything that fits; empty when there is none: a replay cannot search for a
+    text, and unfinished deliveries are not sent again."""
     unfinished = [state for state in DeliveryState if not state.final]
     if not page.manages or given["text"] or given["state"] in unfinished or not any(given.values()):
         return ""

@@ -89,7 +89,7 @@ def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> EndpointForm:
 
 
 async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
-    """What was sent: as fields where all of it is right, else with what is wrong.  ``present``: the endpoint that is
+    """Read the form: its fields where all of it is right, else the problems.  ``present``: the endpoint that is
     changed.  A proxy or certificate that is as before counts as entered only where the form asked for it again."""
     sent = await page.form()
     values = {name: sent.get(name, default).strip() for name, default in _NEW.items()}
@@ -126,7 +126,7 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
 
 
 class _Reader:
-    """Notes what cannot be read, and goes on."""
+    """Notes fields that cannot be read, and continues."""
 
     def __init__(self, page: Page) -> None:
         self._language = page.language

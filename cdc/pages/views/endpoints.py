@@ -139,13 +139,13 @@ def _form(
     preview: tuple[int, Sequence[StoredEvent]] | None = None,
     status: HTTPStatus | None = None,
 ) -> web.StreamResponse:
-    told, config = (*form.wrong, *wrong), page.site.service.config
+    problems, config = (*form.wrong, *wrong), page.site.service.config
     return page.render(
         "endpoint_form.html",
-        status or (HTTPStatus.UNPROCESSABLE_ENTITY if told else HTTPStatus.OK),
+        status or (HTTPStatus.UNPROCESSABLE_ENTITY if problems else HTTPStatus.OK),
         form=form,
         endpoint=found,
-        wrong=told,
+        wrong=problems,
         preview=preview,
         names=names(page, preview[1] if preview else ()),
         groups=endpoint_form.groups(page.admin.events.event_types(), form),

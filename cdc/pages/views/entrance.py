@@ -49,7 +49,7 @@ async def sign_out(page: Page) -> web.StreamResponse:
 
 
 async def set_up_needed(page: Page) -> web.StreamResponse:
-    """How to get in for the first time; nothing else is served until then."""
+    """Show how to get in for the first time; nothing else is served until then."""
     if await page.site.door.open_to_others():
         return page.see("/sign-in")
     return page.render("set_up_needed.html")

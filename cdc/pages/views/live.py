@@ -1,4 +1,4 @@
-"""Tells an open page, at most once a second, that there is something new; the page then asks for its rows again.
+"""Notifies an open page of news, at most once a second; the page then asks for its rows again.
 
 So a page never gets more than it can show: of 500 events a second it shows the newest of each second, and says so.
 """
@@ -16,9 +16,9 @@ from cdc.pages.page import Page, Refused, Route
 
 #: Seconds between two looks.
 _EVERY = 1.0
-#: A page is told to look at least this often (seconds): other processes may have done something.
+#: A page is notified at least this often (seconds): other processes may have done something.
 _AT_LEAST = 5.0
-#: Open pages that are told, of all visitors.
+#: Open pages that are notified, of all visitors.
 _MOST = 100
 
 
@@ -39,7 +39,7 @@ class Live:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         try:
             await response.prepare(page.request)
-            with suppress(ConnectionError):  # whoever watched is gone: how nearly all of these end
+            with suppress(ConnectionError):  # the browser is gone: how nearly all of these end
                 await _follow(page, what, response)
             return response
         finally:
@@ -47,12 +47,12 @@ class Live:
 
 
 async def _follow(page: Page, what: str, response: web.StreamResponse) -> None:
-    """Until the visitor goes away, or has signed out."""
+    """Send news until the visitor goes away, or has signed out."""
     never, quiet, before = asyncio.Event(), _AT_LEAST, page.site.process.progress()[what]
     while await page.site.door.visitor(page.request) is not None:
         now = page.site.process.progress()[what]
         if now != before or quiet >= _AT_LEAST:
-            # The count is of all sources, so users of some are not told it.
+            # The count is of all sources, so users of some do not get it.
             number = 0 if page.visitor is None or page.visitor.sources else round((now - before) / _EVERY)
             await response.write(b"data: %s\n\n" % orjson.dumps({"number": number}))
             before, quiet = now, 0.0

@@ -1,4 +1,4 @@
-"""Which events and deliveries a visitor asks for: the fields that listings and replays have in common."""
+"""Filters of events and deliveries: the fields that listings and replays have in common."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def event_filter(page: Page, given: Mapping[str, str]) -> EventFilter:
     """``given``: each of `EVENT_FIELDS`, empty where it does not narrow; ``text`` may be there.  Raises `UsageError`,
     and `Refused` where a viewer searches for a text."""
     event, text = given["event"], given.get("text")
-    if text and not page.manages:  # what is found tells what payloads hold
+    if text and not page.manages:  # the results would reveal the content of payloads
         raise Refused(HTTPStatus.FORBIDDEN, "For managers only.")
     is_id = event.startswith(_EVENT_ID)
     return EventFilter(
@@ -40,7 +40,7 @@ def event_filter(page: Page, given: Mapping[str, str]) -> EventFilter:
 
 
 def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
-    """As `event_filter`, with ``given`` for each of `FIELDS`."""
+    """Return a filter like `event_filter`, with ``given`` for each of `FIELDS`."""
     state = given["state"]
     if state and state not in list(DeliveryState):
         raise UsageError(page.language.text("There is no such state."))
@@ -80,7 +80,7 @@ def _search(page: Page, section: str, given: Mapping[str, str], **changed: str) 
 
 
 def _time(page: Page, text: str) -> datetime | None:
-    """As a browser's field for date and time sends it, in the time zone of the page."""
+    """Parse a time as a browser's field for date and time sends it, in the time zone of the page."""
     if not text:
         return None
     try:

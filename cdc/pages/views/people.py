@@ -135,7 +135,7 @@ async def _account(page: Page, *, wrong: str = "", totp_secret: str = "") -> web
 
 
 async def change_password(page: Page) -> web.StreamResponse:
-    """Whoever sits at an open browser does not know the present password."""
+    """Change the password.  The present one is asked for: a stranger at an open browser does not know it."""
     sent, door = await page.form(), page.site.door
     try:
         if sent.get("password", "") != sent.get("again", ""):

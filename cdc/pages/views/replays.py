@@ -24,7 +24,7 @@ _STATES = tuple(state for state in DeliveryState if state.final)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a form asks for."""
+    """The request of a form."""
 
     which: DeliveryFilter
     rate: float
@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What would be done.  ``form``: the fields that ask for exactly this."""
+    """The result of a dry run.  ``form``: the fields that ask for exactly this."""
 
     found: Replayed
     wanted: Wanted
@@ -80,7 +80,7 @@ async def new(page: Page) -> web.StreamResponse:
 
 
 async def _dry_run(page: Page, given: Mapping[str, str], rate: str) -> DryRun:
-    """What happens from now on is not part of it, also when it is begun later."""
+    """Count the deliveries of a replay.  Later ones are not part of it, also when it is begun later."""
     wanted = _wanted(page, given, rate)
     until = wanted.which.until
     form = {**given, "until": until.isoformat() if until else "", "rate": rate}
