@@ -262,19 +262,19 @@ def _raised(exc_info: ExcInfo) -> str:
     return "\nled to:\n".join(reversed([*_each_raised(exc_info[1], set())]))
 
 
-def _each_raised(error: BaseException | None, told: set[int]) -> Iterator[str]:
-    if error is None or id(error) in told:
+def _each_raised(error: BaseException | None, seen: set[int]) -> Iterator[str]:
+    if error is None or id(error) in seen:
         return
-    told.add(id(error))
+    seen.add(id(error))
     kind = type(error)
     yield "".join([*traceback.format_tb(error.__traceback__), f"{kind.__module__}.{kind.__qualname__}"])
     for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-        yield from _each_raised(part, told)
-    yield from _each_raised(error.__cause__ or (None if error.__suppress_context__ else error.__context__), told)
+        yield from _each_raised(part, seen)
+    yield from _each_raised(error.__cause__ or (None if error.__suppress_context__ else error.__context__), seen)
 
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Every line goes through here, so the common case, nothing to mask, must cost next to nothing."""
+    """Mask secrets.  Every line passes here, so the common case, nothing to mask, must cost next to nothing."""
     for key, value in event.items():
         if _names_secret(key):
             event[key] = "***"

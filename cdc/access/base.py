@@ -87,7 +87,7 @@ class AccessStore(Protocol):
     async def end_session(self, digest: str) -> None: ...
 
     async def end_sessions(self, name: str) -> int:
-        """All of this user; how many."""
+        """End all sessions of a user; return their number."""
         ...
 
     # -- tokens -----------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class PageSession:
-    """Somebody who signed in, until ``expires_at``.  ``digest``: of the cookie's value.  ``stamp``: the user's at the
+    """A session on the pages, until ``expires_at``.  ``digest``: of the cookie's value.  ``stamp``: the user's at the
     sign-in; empty for users of FacturaScripts.  ``last_used_at`` is right to the minute.  ``sources``: the user's at
     present; not stored with the session."""
 

@@ -44,7 +44,7 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """Somebody whose password was right."""
+    """A user whose password was right."""
 
     name: str
     role: Role

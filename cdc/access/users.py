@@ -13,7 +13,7 @@ from cdc.outbox.database import Database, Row
 
 
 async def users(db: Database, name: str | None) -> list[User]:
-    """All, or the one of this name (if any)."""
+    """Return all users, or the one of this name (if any)."""
     key = None if name is None else user_key(name)
     return [user_from(row) for row in await db.rows("users", name_key=key)]
 

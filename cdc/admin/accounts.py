@@ -68,7 +68,7 @@ class Accounts:
         return user
 
     async def change_password(self, actor: str, name: str, password: str) -> None:
-        """All sessions of the user end.  Raises `UsageError`."""
+        """Change a password and end all sessions of the user.  Raises `UsageError`."""
         user = await self.user(name)
         check_strength(password, user.name)
         hashed = await asyncio.to_thread(self._passwords.hash, password)
@@ -86,7 +86,7 @@ class Accounts:
         await self._store.change_user(name, change, self._entry(actor, "user.role", user.name, detail))
 
     async def remove_user(self, actor: str, name: str) -> None:
-        """All sessions of the user end.  Raises `NotFound`."""
+        """Remove a user and end all sessions.  Raises `NotFound`."""
         user = await self.user(name)
         await self._store.remove_user(name, self._entry(actor, "user.remove", user.name))
 
@@ -104,7 +104,7 @@ class Accounts:
         await self._store.change_user(name, change, self._entry(actor, "user.totp", user.name, {"on": True}))
 
     async def switch_totp_off(self, actor: str, name: str) -> None:
-        """All sessions of the user end.  Raises `NotFound`."""
+        """Ask for no code from now on, and end all sessions of the user.  Raises `NotFound`."""
         user = await self.user(name)
         change = UserChange(totp_secret="", stamp=new_stamp(self._random))
         await self._store.change_user(name, change, self._entry(actor, "user.totp", user.name, {"on": False}))

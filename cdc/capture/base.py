@@ -20,7 +20,7 @@ class Lookup(Protocol):
     """Rows as they are in the database now, in normal form, secret columns absent."""
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        """All rows of ``table`` whose ``column`` is one of ``values``, in primary key order; no I/O when empty."""
+        """Return the rows of ``table`` with one of ``values`` in ``column``, by primary key; no I/O when empty."""
         ...
 
     async def all_rows(self, table: str) -> list[Row]:

@@ -42,8 +42,8 @@ class HugePart:
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition(ABC):
-    """Everything before it is stored, except what ``rereads`` name.  ``huge``: the first transaction after it, if that
-    is stored in parts."""
+    """A position of a source: everything before it is stored, except what ``rereads`` name.  ``huge``: the first
+    transaction after it, if that is stored in parts."""
 
     rereads: tuple[Reread, ...] = field(default=(), kw_only=True)
     huge: HugePart | None = field(default=None, kw_only=True)

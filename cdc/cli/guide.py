@@ -28,7 +28,7 @@ class Guide:
 
     @property
     def asking(self) -> bool:
-        """Somebody is there to answer."""
+        """Return whether a person is there to answer."""
         return not self.yes and sys.stdin.isatty()
 
     def heading(self, text: str) -> None:

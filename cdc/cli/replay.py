@@ -93,7 +93,7 @@ def _meant(which: dict[str, str | None], *, dead: bool) -> DeliveryFilter:
 
 
 async def _count(config: Config, plan: ReplayPlan) -> Replayed:
-    """All there is."""
+    """Count the deliveries of a replay; warn when its endpoint is disabled."""
     async with opened_outbox(config) as store:
         found = await count(store, plan, SystemClock())
         endpoint = await store.endpoint(plan.which.endpoint_id) if plan.which.endpoint_id else None

@@ -40,7 +40,7 @@ def label(config: Config, source: str, event: str) -> Label:
 
 
 def catalogues(config: Config) -> list[Catalogue]:
-    """Each that a source has, once; the packaged one when there is no source."""
+    """Return the sources' catalogues, each once; the packaged one when there is no source."""
     found = {id(rules): rules for rules in map(catalogue, config.source.values())}
     return list(found.values()) or [load_catalogue()]
 

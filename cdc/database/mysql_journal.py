@@ -122,7 +122,7 @@ def decoder(shape: Shape) -> Decoder:
 
 
 def _careful(shape: Shape) -> Callable[[str], Row]:
-    """Each value by its kind's own function."""
+    """Return a decoder that converts each value by its kind's own function."""
     names = [column.name for column in shape.columns]
     normals = [(i, NORMALISERS[c.kind]) for i, c in enumerate(shape.columns) if c.kind in _CALLED | _CAREFUL]
 

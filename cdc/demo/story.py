@@ -196,7 +196,7 @@ async def _consumer(config: Config, url: str, secret: str, say: Say) -> AsyncIte
 
 
 async def _play(info: ConnectionInfo, inbox: Inbox) -> list[str]:
-    """Every chapter, waiting for its events; what was not as the story says."""
+    """Play every chapter and wait for its events; return the differences from the story."""
     problems: list[str] = []
     async with await psycopg.AsyncConnection.connect(
         host=info.socket, user=info.user, dbname=info.database

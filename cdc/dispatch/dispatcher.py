@@ -89,7 +89,7 @@ class Dispatcher:
         self._more_due = False  # more is due than was leased
 
     def notify(self) -> None:
-        """Something may be due: look now."""
+        """Wake the dispatcher: something may be due."""
         self._wake.set()
 
     async def wake_and_yield(self) -> None:
@@ -285,7 +285,8 @@ class Dispatcher:
                 self._wake.set()
 
     async def _send(self, flight: Flight) -> list[Outcome]:
-        """All deliveries of a request have the same attempt number, so that one verdict holds for them all."""
+        """Send a request and judge its answer.  All its deliveries have the same attempt number, so that one verdict
+        holds for them all."""
         batch, endpoint = flight.batch, flight.endpoint
         started_at = self._clock.now()
         try:

@@ -127,7 +127,7 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
 
 
 def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
-    """All of them in one request, signed as one; ``now`` as of `build_request`."""
+    """Build one request of several deliveries, signed as one; ``now`` as of `build_request`."""
     body = render_batch(deliveries, _format(endpoint), endpoint.fields)
     webhook_id, test = batch_id([each.event_id for each in deliveries]), all(each.is_test for each in deliveries)
     return _signed(body, webhook_id, BATCH, endpoint, now, test=test)

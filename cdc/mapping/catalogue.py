@@ -29,7 +29,7 @@ RETIRED = {
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything in catalogue order; rules of disabled events are left out, entities without any event too."""
+    """The rules and entities, in catalogue order, without rules of disabled events and entities without any event."""
 
     entities: tuple[Entity, ...]
     rules: tuple[Rule, ...]

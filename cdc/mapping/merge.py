@@ -198,7 +198,7 @@ def _continued(merged: MergedChange, change: RowChange) -> MergedChange:
 
 
 def _vacated_first(changes: Iterable[MergedChange]) -> list[MergedChange]:
-    """Each change behind the one that frees the key which it takes; otherwise in the order given."""
+    """Return the changes, each after the one that frees the key which it takes; otherwise in the order given."""
     changes = list(changes)
     owners = {_identity(c.table, c.former_key or c.key): c for c in changes if c.before is not None}
     ordered: dict[int, MergedChange] = {}

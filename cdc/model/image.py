@@ -115,7 +115,7 @@ class Image(Mapping[str, Value]):
 
     @property
     def row(self) -> Row:
-        """All of it."""
+        """Return the whole row."""
         if self._row is None:
             self._row = self._reader.decode(self._text)
         return self._row

@@ -23,7 +23,7 @@ from cdc.outbox.shared import (
 
 
 async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
-    """All, or the one of this id (if any), without the removed."""
+    """Return all endpoints, or the one of this id (if any), without the removed."""
     return [db.endpoint_from(row) for row in await db.rows("endpoints", id=endpoint_id)]
 
 
@@ -57,7 +57,7 @@ async def add(db: Database, endpoint: Endpoint) -> None:
 
 
 async def change(db: Database, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
-    """Nobody writes between the reading and the writing: the row, or the file, is locked."""
+    """Change an endpoint.  Its row, or the file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)
     (found,) = await endpoints(db, endpoint_id)
     changed = wanted.applied_to(found)

@@ -44,8 +44,8 @@ class SecretBox:
         return bool(self._fernets)
 
     def seal(self, secret: str) -> str:
-        """Sealed with the present key; as it is when there is no key, or no secret (of a removed endpoint).  Raises
-        `UsageError` for what, kept as it is, would be taken for sealed."""
+        """Seal a secret with the first key; without a key, or for an empty secret (of a removed endpoint), return it
+        unchanged.  Raises `UsageError` for one that, unchanged, would be taken for sealed."""
         if not self._fernets and secret.startswith(SEALED):
             raise UsageError(
                 f"A secret or a header's value begins with {SEALED}, as those do that are encrypted.",

@@ -118,7 +118,7 @@ async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: async
 
 
 async def _round(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
-    """All there is to be removed now, oldest first."""
+    """Remove everything that may be removed now, oldest first."""
     what, after = kept.at(clock.now()), 0
     events = deliveries = payloads = 0
     while not stop.is_set():

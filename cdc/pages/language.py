@@ -54,7 +54,7 @@ class Language:
         return str(self.zone)
 
     def text(self, message: str, **values: object) -> str:
-        """Translated; ``values`` for its ``%(name)s``."""
+        """Translate a message; ``values`` for its ``%(name)s``."""
         translated = self.translations.ugettext(message) if message else ""  # for an empty text it returns its own head
         return translated % values if values else translated
 

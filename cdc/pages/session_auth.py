@@ -20,7 +20,7 @@ from cdc.model.errors import AccessRefused
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who signed in.  ``csrf``: what forms must carry.  ``cookie``: a new one, for the browser to remember.
+    """A signed-in user.  ``csrf``: the token that forms must carry.  ``cookie``: a new one, for the browser to store.
     ``sources``: those that the visitor sees and manages; empty: all."""
 
     name: str

@@ -131,7 +131,7 @@ class Parts:
         return [*(name for name in ending if name not in wanted), *beginning]
 
     def stop(self) -> None:
-        """All at once; their tasks end by themselves."""
+        """Stop all parts at once; their tasks end by themselves."""
         self._stopped = True
         for running in self._running.values():
             running.stop.set()

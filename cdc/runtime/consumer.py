@@ -129,7 +129,7 @@ class _RunningConsumer:
         log.info("stopped")
 
     async def _end(self, running: Parts) -> None:
-        """All parts at once: a database that is slow to leave must not eat the grace of dispatch."""
+        """Stop all parts at once: a database that is slow to close must not take from the grace of dispatch."""
         await self.stop.wait()
         log.info("stopping")
         self.supervisor.stopping()

@@ -1,4 +1,4 @@
-"""Another configuration for a process that runs: what may change in it, and by what a change is known."""
+"""Reload of a running process's configuration: the options that may change, and how a change is recognised."""
 
 from __future__ import annotations
 

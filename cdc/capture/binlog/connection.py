@@ -91,7 +91,7 @@ _HEAD_ATTEMPTS = 20
 
 
 class LogConnection:
-    """Opened and read in one thread; `close` may be called from any.
+    """A connection that reads the log.  It is opened and read in one thread; `close` may be called from any.
 
     ``server``: its uuid (MySQL), else its id: file and offset of a position are good on this server only.
     ``by_gtids``: reading began by the GTIDs of the position, not by file and offset.

@@ -42,7 +42,7 @@ _CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASC
 
 
 class BinlogInspector:
-    """Everything with the consumer's own account, since it is this account that must be able to."""
+    """Checks of the log and its tables, with the consumer's own account, since it is the one that needs the rights."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._info = info
@@ -125,7 +125,7 @@ class BinlogInspector:
     def _privileges(
         self, connection: Connection[Any], server: MySQLServer, captures: Sequence[Capture]
     ) -> Iterator[Finding]:
-        """Each right is tried out."""
+        """Check each right by using it."""
         account = _account(connection)
         problem = _refusal(self._info, lambda: self._first(log_head(connection)))
         if problem:

@@ -124,7 +124,7 @@ class LibraryConnection(LogConnection):
                 cut(connection)
 
     def _next(self) -> Any:
-        """Something when a packet has arrived; None at the end."""
+        """Read a packet; return None at the end."""
         try:
             return self._stream.fetchone()
         except pymysql.err.MySQLError as error:

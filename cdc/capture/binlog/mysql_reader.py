@@ -67,7 +67,7 @@ class MySQLReader(LogReader):
         return gtid.text() if self._kind in (_GTID, _TAGGED) else self._place_token(micros), moment(micros)
 
     def _previous_gtids(self, data: bytes, at: int, end: int) -> Iterable[Item]:
-        """Everything before this file.  All of it was read, or was never in the log of this server."""
+        """Take over the GTIDs before this file: all were read, or were never in the log of this server."""
         if _LOG_POS.unpack_from(data, at)[0] > self._offset:
             before = GtidSet.decode(data[at + HEADER_BYTES : end])
             if self._complete:

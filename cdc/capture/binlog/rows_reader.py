@@ -116,7 +116,7 @@ class TransactionRows:
             self._spilled.cut(count)
 
     def taken(self) -> Collection[LogRows]:
-        """All of them.  Raises as `add` does."""
+        """Return all rows.  Raises as `add` does."""
         if self._spilled is None:
             return tuple(self._rows)
         with self._disk():

@@ -57,7 +57,7 @@ def gaps_of(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:
 
 
 def marked(parts: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], bool]]:
-    """Each part with whether it is the last."""
+    """Yield each part, and whether it is the last."""
     part = next(parts, None)
     while part is not None:
         following = next(parts, None)

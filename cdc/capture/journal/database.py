@@ -134,7 +134,7 @@ def heads_of(tokens: str | None, counts: str | None) -> list[TransactionHead]:
 
 
 async def in_slices(rows: Iterator[JournalRow]) -> list[JournalRow]:
-    """All of them, made while others get a turn; what waits for the connection is sent before that begins."""
+    """Return all rows, built in slices between which other tasks run, so that the connection's next query is sent."""
     made: list[JournalRow] = []
     while True:
         await asyncio.sleep(0)
@@ -189,5 +189,5 @@ class JournalDatabase(SourceDatabase, Protocol):
         ...
 
     async def definitions(self) -> object:
-        """Something that is another one after a captured table was altered, or swapped for another one."""
+        """Return a value that differs after a captured table was altered, or swapped for another one."""
         ...

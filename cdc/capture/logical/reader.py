@@ -15,7 +15,8 @@ from cdc.capture.logical.transaction import Assembler, SlotTransaction
 
 
 class LogStream(Protocol):
-    """All methods raise `SourceUnavailable` when the connection is gone; then only ``close`` may be called."""
+    """A stream of a slot's messages.  All methods raise `SourceUnavailable` when the connection is gone; then only
+    ``close`` may be called."""
 
     async def open(self, start: int) -> None:
         """Messages of transactions that commit behind the LSN ``start``.  Raises `LogPurged` when they are not
@@ -37,7 +38,7 @@ class LogStream(Protocol):
         ...
 
     async def confirm(self, lsn: int) -> None:
-        """Everything that committed before ``lsn`` is stored: the server may forget it."""
+        """Confirm that everything that committed before ``lsn`` is stored: the server may forget it."""
         ...
 
     async def close(self) -> None: ...

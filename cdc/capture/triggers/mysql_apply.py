@@ -45,7 +45,7 @@ def run(
     progress: Progress,
     prove: Callable[[Proof], Finding],
 ) -> None:
-    """All steps in order.  When one fails, what this run made is taken back before the error is raised."""
+    """Run all steps in order.  When one fails, this run's changes are taken back before the error is raised."""
     if plan.obstacle:
         raise plan.obstacle
     if not plan.steps:
@@ -65,8 +65,8 @@ def run(
 
 
 def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
-    """All steps in order, each table's by itself: what fails is taken back for its table alone.  ``before``: what the
-    plan was made from.  Raises what fails of the journal, without which no table can be captured."""
+    """Run all steps in order, each table's by itself: a failure is taken back for its table alone.  ``before``: the
+    state from which the plan was made.  Raises an error of the journal, without which no table can be captured."""
     done: list[str] = []
     failed = dict(plan.refused)
     if plan.obstacle:

@@ -114,7 +114,7 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class MySQLState:
-    """Everything that a plan depends on.
+    """The state of the server that a plan depends on.
 
     ``own_objects``: our tables and routine that exist.  ``taken``: objects of others under names that we need.
     ``cascade_switch``: the server has `enable_cascade_triggers`: children's own triggers may run for cascades.

@@ -90,7 +90,7 @@ class PostgresInstaller(PostgresBase[PostgresState]):
         return postgres_plan.restoring(found, None if before.version is None else before.captures)
 
     def _apply_each(self, connection: Connection, plan: Plan, schema: str) -> Repaired:
-        """Each table's step by itself.  Raises what fails of the journal, without which no table can be captured."""
+        """Run each table's step by itself.  Raises an error of the journal, without which no table can be captured."""
         done: list[str] = []
         failed = dict(plan.refused)
         for step in plan.steps:

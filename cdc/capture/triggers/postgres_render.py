@@ -53,7 +53,7 @@ def literal(text: str) -> str:
 
 
 def text_array(values: Iterable[str]) -> str:
-    """Sorted, so that the same set gives the same text."""
+    """Return an array literal, sorted, so that the same set gives the same text."""
     return f"ARRAY[{', '.join(map(literal, sorted(values)))}]::pg_catalog.text[]"
 
 

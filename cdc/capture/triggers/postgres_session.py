@@ -74,7 +74,7 @@ def run_patiently(connection: Connection, step: Step, schema: str, lock_wait: Lo
 
 
 def run_step(connection: Connection, step: Step, lock_seconds: float) -> None:
-    """All of it in one transaction.  Raises psycopg's LockNotAvailable when a lock is not had in time."""
+    """Run a step in one transaction.  Raises psycopg's LockNotAvailable when a lock is not had in time."""
     with connection.transaction():
         connection.execute(b"SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_seconds * 1000)}ms"])
         connection.execute(b"SET LOCAL client_min_messages = warning")

@@ -135,7 +135,7 @@ class PostgresState:
 
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
-    """All that is read within is of one moment; the connection must be outside a transaction."""
+    """Read everything within the block from one snapshot; the connection must be outside a transaction."""
     with connection.transaction():
         connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield

@@ -63,7 +63,7 @@ class PostgresDatabase(Database):
         await self.write(name, **columns, **parameters)
 
     async def script(self, text: str) -> None:
-        """Several statements, sent as one; no parameters."""
+        """Run several statements, sent as one; no parameters."""
         await self.connection.execute(text.encode())
 
     async def ledger(self, ids: Sequence[str]) -> Ledger:

@@ -104,7 +104,7 @@ async def _apply(db: PostgresDatabase, info: ConnectionInfo, steps: Sequence[Mig
 
 
 def migration_script() -> str:
-    """All of it as one script for a DBA, who then lets the consumer's user write."""
+    """Return all migrations as one script for a DBA, with the grants of the consumer's user."""
     parts = ["BEGIN;", f"{_CREATE_SCHEMA};", load(f"{ENGINE}/versions.sql")]
     for step in migrations(ENGINE):
         parts += [step.script, f"{_APPLIED.format(number=step.number, name=step.name)};\n"]

@@ -254,7 +254,7 @@ _ORDERS: Final[Mapping[str, tuple[Callable[[Row], Any], bool]]] = {
 
 @dataclass(frozen=True, slots=True)
 class SqliteLogSearch(LogSearch):
-    """All ways through the log that together find what is meant."""
+    """A search of the log by several ways that together find everything."""
 
     db: sqlite3.Connection
     ways: Sequence[SqliteSearch]

@@ -33,7 +33,7 @@ class ShownRequest:
 
     @property
     def command(self) -> str:
-        """All of it for a shell, with curl."""
+        """Return the request as a shell command with curl."""
         headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers.items()]
         parts = [f"curl -X POST {shlex.quote(self.url)}", *headers, f"--data-raw {shlex.quote(self.body)}"]
         return " \\\n  ".join(parts)
@@ -148,7 +148,7 @@ def pretty(value: object) -> str:
 
 
 def differences(event: StoredEvent) -> list[ColumnDifference]:
-    """Each column of the record: what it was, what it is; those that changed first."""
+    """Return each column of the record before and after; the changed ones first."""
     data: Mapping[str, Any] = event.payload.get("data") or {}
     previous: Mapping[str, Any] = event.payload.get("previous") or {}
     found = [
