@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from babel.messages.pofile import read_po
+from babel.numbers import get_decimal_symbol, get_group_symbol
 
 #: Longer texts (characters) are not messages of this program, nor do messages hold each other more deeply.
 _LONGEST: Final = 4_000
@@ -22,6 +23,10 @@ _DEEPEST: Final = 4
 #: A value that ends like a sentence may split one: so many parts are tried as one sentence.
 _PARTS: Final = 4
 _VALUE: Final = re.compile(r"\{(\d+)\}")
+#: A number with decimals, and with its unit: one without may be a version.
+_DECIMAL: Final = re.compile(r"\d+\.\d+( [a-zA-Z]+)?")
+_MEASURE: Final = re.compile(r"\S+ (s|ms|min|h|kB|MB|GB|segundos|por segundo)\b")
+_GROUPED: Final = re.compile(r"\d{1,3}(,\d{3})+")
 _SENTENCE_END: Final = re.compile(r"(?<=[^\s.?!][.?!]) +(?=\S)")
 
 
@@ -52,9 +57,10 @@ class Template(NamedTuple):
 
 
 class Messages:
-    """Translates by a catalogue: message → translation."""
+    """Translates by a catalogue: message → translation.  ``signs``: the language's for decimals and thousands."""
 
-    def __init__(self, catalogue: Mapping[str, str]) -> None:
+    def __init__(self, catalogue: Mapping[str, str], signs: str = ".,") -> None:
+        self._signs = str.maketrans(".,", signs)
         self._texts = {text: translated for text, translated in catalogue.items() if not _VALUE.search(text)}
         self._templates: dict[str, list[Template]] = {}  # by first word; "" for those that begin with a value
         found = [Template(tuple(_VALUE.split(text)[::2]), to) for text, to in catalogue.items() if _VALUE.search(text)]
@@ -92,7 +98,8 @@ class Messages:
             values = template.values(text)
             if values is not None:
                 listed = self._listed(text, depth) if any("; " in value for value in values) else None
-                return listed or _filled(template.translated, values, [self._value(each, depth - 1) for each in values])
+                put = [self._value(each, depth - 1) for each in values]
+                return listed or _filled(template.translated, values, put, self._signs)
         return None
 
     def _value(self, value: str, depth: int) -> str:
@@ -121,9 +128,15 @@ def _first_word(text: str) -> str:
     return word if space else ""
 
 
-def _filled(translated: str, values: list[str], put: list[str]) -> str:
+def _filled(translated: str, values: list[str], put: list[str], signs: Mapping[int, int]) -> str:
     """Return the translation with ``put`` for ``values``; a phrase that begins the sentence gets a capital letter."""
-    filled = _VALUE.sub(lambda each: put[int(each[1]) - 1], translated)
+
+    def written(place: re.Match[str]) -> str:
+        value = put[int(place[1]) - 1]
+        measured = _DECIMAL.fullmatch(value) and _MEASURE.match(value + translated[place.end() :])
+        return value.translate(signs) if measured or _GROUPED.fullmatch(value) else value
+
+    filled = _VALUE.sub(written, translated)
     first = _VALUE.match(translated)
     begun = first is not None and put[int(first[1]) - 1] != values[int(first[1]) - 1]
     return filled[:1].upper() + filled[1:] if begun else filled
@@ -133,4 +146,5 @@ def _filled(translated: str, values: list[str], put: list[str]) -> str:
 def messages(language: str) -> Messages:
     with (files(__package__) / "locale" / f"program.{language}.po").open("rb") as file:
         catalogue = read_po(file, locale=language)
-    return Messages({str(each.id): str(each.string) for each in catalogue if each.id and each.string})
+    translations = {str(each.id): str(each.string) for each in catalogue if each.id and each.string}
+    return Messages(translations, get_decimal_symbol(language) + get_group_symbol(language))

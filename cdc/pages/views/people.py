@@ -79,7 +79,7 @@ async def add_token(page: Page) -> web.StreamResponse:
     sent = await page.form()
     try:
         scope = Scope(sent.get("scope", ""))
-        days = float(sent.get("days", "") or 0)
+        days = float(sent.get("days", "").replace(",", ".") or 0)
         lifetime = timedelta(days=days) if days > 0 else None
         sources = _sources(page, sent.get("sources", ""))
         _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime, sources)

@@ -107,3 +107,25 @@ def test_long_and_hostile_texts_cost_little() -> None:
         assert translate(f"The outbox x refused an operation: {part * 800}.")
     assert translate("x" * 100_000) == "x" * 100_000
     assert process_time() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("message", "spanish"),
+    [
+        ("example.com did not answer within 0.4 s.", "example.com no ha respondido en 0,4 s."),
+        ("A rate of 0.05 a second is not possible.", "No es posible una velocidad de 0,05 por segundo."),
+        (
+            "1,234 changes wait, the oldest for 12 min; the journal takes 1.5 GB of disk",
+            "1.234 cambios esperan, el más antiguo desde hace 12 min; la tabla de cambios ocupa 1,5 GB de disco",
+        ),
+    ],
+)
+def test_numbers_have_the_languages_signs(message: str, spanish: str) -> None:
+    assert messages("es").translate(message) == spanish
+    assert messages("en").translate(message) == message
+
+
+def test_versions_and_addresses_keep_their_points() -> None:
+    spanish = Messages({"{1} {2} is too old.": "{1} {2} es demasiado antiguo.", "{1} refuses.": "{1} rechaza."}, ",.")
+    assert spanish.translate("MariaDB 10.3 is too old.") == "MariaDB 10.3 es demasiado antiguo."
+    assert spanish.translate("10.0.0.5 refuses.") == "10.0.0.5 rechaza."

@@ -42,7 +42,7 @@ ANSWERS: list[tuple[Behaviour, str]] = [
         answer("302 Found", "Location: https://other.example/"),
         "El destino ha respondido 302 Found; no se siguen las redirecciones.",
     ),
-    (hangs, "no ha respondido en 0.5 s."),
+    (hangs, "no ha respondido en 0,5 s."),
     (resets(), "ha cortado la conexión."),
     (says(b""), "ha cerrado la conexión antes de responder."),
     (says(b"hello there\r\n\r\n"), "ha respondido algo que no es HTTP."),
