@@ -39,12 +39,10 @@ SOON = 0.45
 
 
 @pytest.fixture(autouse=True)
-def _own_garbage() -> Iterator[None]:
+def _own_garbage() -> None:
     """As in `cdc run`, a collection leaves out everything that existed before: here the objects of earlier tests."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 ATTACKS = {

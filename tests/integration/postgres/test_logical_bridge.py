@@ -23,20 +23,20 @@ async def test_a_commit_that_is_in_the_log_before_it_has_ended(own_server: Any, 
     """Its number is behind all that a snapshot counts, for the one before is open.  The moment is made long by a
     synchronous standby that is away: the commit waits for it, and the log, which is read without it, has the commit
     already."""
-    database: Database = own_server("postgresql")
+    database: Database = own_server("postgresql", "synchronous_standby_names=away", "synchronous_commit=local")
     Consumer.of_one_table(tmp_path, database)
     bridge = LogicalBridge(database.info, _nothing)
     open_one, writer = database.connect(), database.connect()
     before, xid = (_begun(connection) for connection in (open_one, writer))
     assert xid == before + 1
+    writer.execute("SET LOCAL synchronous_commit = on")
     writer.execute("INSERT INTO contadores VALUES (1, 0, NULL)")
-    _standby(database, "'away'")
     commit = asyncio.create_task(asyncio.to_thread(writer.commit))
     await _until_one(database, IN_LOG_ONLY)
     forgetting = asyncio.create_task(bridge.forget([Transaction(f"{xid}.0", ())]))
     await _until_one(database, LOOKING)
     assert database.execute("SELECT count(*) FROM cdc.cdc_journal") == [(0,)]
-    _standby(database, "''")
+    database.execute("SELECT pg_cancel_backend(%s)", [writer.info.backend_pid])  # it waits no longer, and has committed
     async with asyncio.timeout(HANG_SECONDS):
         await commit
         await forgetting
@@ -52,12 +52,6 @@ def _begun(connection: Any) -> int:
 
 async def _nothing() -> None:
     """Return: all triggers are in place."""
-
-
-def _standby(database: Database, names: str) -> None:
-    with database.connect(autocommit=True) as connection:
-        connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = {names}")
-        connection.execute("SELECT pg_reload_conf()")
 
 
 async def _until_one(database: Database, count: str) -> None:
