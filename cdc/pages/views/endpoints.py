@@ -13,6 +13,7 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.admin.endpoints import MOST_COUNTED
+from cdc.admin.statistics import Period
 from cdc.admin.testing import GREETING
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
@@ -33,8 +34,13 @@ _PREVIEW = 100
 
 async def endpoints(page: Page) -> web.StreamResponse:
     admin = page.admin.endpoints
+    month = await page.admin.statistics.of(Period.MONTH, page.language.zone)
     return page.render(
-        "endpoints.html", endpoints=await admin.all(), counts=await admin.counts(MOST_COUNTED), State=DeliveryState
+        "endpoints.html",
+        endpoints=await admin.all(),
+        counts=await admin.counts(MOST_COUNTED),
+        figures=month.endpoints,
+        State=DeliveryState,
     )
 
 

@@ -14,6 +14,7 @@ from cdc.admin import endpoints
 from cdc.admin.statistics import Period, slot_edges
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import SourceUnavailable
+from cdc.model.event import TESTS
 from cdc.pages.views import endpoints as views
 from cdc.pages.views import overview
 from support.browsing import visiting
@@ -79,6 +80,23 @@ async def test_an_endpoint_and_a_source_show_their_own_figures(managed: Managed)
     assert "Attempts delivered 1<" in source
     assert "Attempts failed 0<" in source
     assert "/endpoints/ep_a?period=week" in one
+
+
+async def test_list_of_endpoints_counts_attempts_as_the_statistics_do(managed: Managed) -> None:
+    """A test event is no delivery."""
+    now = managed.clock.now()
+    for number, endpoint_id in enumerate(("ep_a", "ep_b"), 50):
+        tried = event(number, f"{TESTS}:{number}", source=TESTS, data={"test": True})
+        sent = await managed.store.send_test(endpoint_id, tried, "test", now, now + HOUR)
+        await finish(managed.store, sent, worker="test", state=DeliveryState.DELIVERED, now=now)
+    async with visiting(managed, "ann") as ann:
+        listed = (await ann.get("/endpoints")).text
+        counted = [(await ann.get(f"/endpoints/{each}?period=month")).text for each in ("ep_a", "ep_b")]
+    cells = re.findall(
+        r'<td data-title="(?:Success rate|Attempts delivered) · Last 30 days" class="num">(.*?)</td>', listed
+    )
+    assert cells == ["66.67%", "2", "0%", "0"]
+    assert ["Attempts delivered 2<" in counted[0], "Attempts delivered 0<" in counted[1]] == [True, True]
 
 
 async def test_a_user_of_some_sources_sees_figures_of_these(managed: Managed) -> None:
